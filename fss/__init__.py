@@ -1,3 +1,3 @@
-"""Few-shot segmentation from unlabelled photographs: pseudo-masks, self-supervised training, hybrid masking, self-training."""
+"""Few-shot segmentation from unlabelled photographs: pseudo-masks, label-free training, hybrid masking, relabels."""
 
 __version__ = "0.1.0"
