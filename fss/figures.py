@@ -1,0 +1,154 @@
+"""Pictures for people: masks over photographs in a grid, and episodes with truth and prediction side by side."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+FOREGROUND = (255, 64, 64)
+SUPPORT = (64, 128, 255)
+CORRECT = (64, 200, 96)
+IGNORED = (255, 210, 0)
+_GAP = 4
+_CAPTION = 14
+_PAPER = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeView:
+    """One episode to draw; every picture uint8 [H,W,3], every mask [H,W]."""
+
+    query: np.ndarray
+    """The query picture."""
+    truth: np.ndarray
+    """Its target in {0, 1, 255}."""
+    prediction: np.ndarray
+    """The predicted mask in {0, 1}."""
+    supports: Sequence[tuple[np.ndarray, np.ndarray]]
+    """(picture, mask) pairs; at most the first three are drawn."""
+    caption: str = ""
+    """A few words below the row: class, IoU."""
+
+
+def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FOREGROUND) -> np.ndarray:
+    """Tint the mask over a picture and outline it; 255 is drawn as ignored.
+
+    Args:
+        rgb: uint8 [H,W,3].
+        mask: [H,W] in {0, 1, 255}, same size.
+        colour: of the foreground.
+    """
+    if mask.shape != rgb.shape[:2]:
+        raise ValueError(f"mask {mask.shape} and picture {rgb.shape[:2]} differ in size; give masks at picture size")
+    out = rgb.astype(np.float32)
+    for value, tint in ((1, colour), (255, IGNORED)):
+        region = mask == value
+        out[region] = 0.55 * out[region] + 0.45 * np.asarray(tint, np.float32)
+        out[_edges(region)] = tint
+    return out.round().astype(np.uint8)
+
+
+def contact_sheet(
+    tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, side: int = 160, columns: int = 6, title: str = ""
+) -> np.ndarray:
+    """Draw (picture, mask, caption) tiles in a grid, picture above overlay; uint8 [H,W,3]."""
+    cells = []
+    for rgb, mask, caption in tiles:
+        picture, small = fit(rgb, mask, side)
+        cells.append(_with_caption(np.vstack([picture, _strip(2, side), overlay(picture, small)]), caption))
+    return _with_title(_grid(cells, columns), title) if cells else _with_title(_strip(side, side), title or "empty")
+
+
+def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: str = "") -> np.ndarray:
+    """Draw one row per episode: supports with their masks, the query with its truth, the query with the prediction.
+
+    In the last picture correct foreground is green and wrong or missed foreground is red and yellow.
+    """
+    rows = []
+    for episode in episodes:
+        cells = [overlay(*fit(rgb, mask, side), SUPPORT) for rgb, mask in episode.supports[:3]]
+        query, truth = fit(episode.query, episode.truth, side)
+        _, prediction = fit(episode.query, episode.prediction, side)
+        cells += [overlay(query, truth), _judge(query, truth, prediction)]
+        rows.append(_with_caption(_grid(cells, len(cells)), episode.caption))
+    if not rows:
+        return _with_title(_strip(side, side), title or "empty")
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER) for row in rows]
+    return _with_title(np.vstack(padded), title)
+
+
+def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale a picture and its mask into a square of ``side`` pixels, centred on white."""
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
+    label = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    canvas, label_canvas = _strip(side, side), np.zeros((side, side), np.uint8)
+    canvas[top : top + size[1], left : left + size[0]] = small
+    label_canvas[top : top + size[1], left : left + size[0]] = label
+    return canvas, label_canvas
+
+
+def save_png(picture: np.ndarray, path: str | Path) -> None:
+    """Write a uint8 [H,W,3] picture as PNG."""
+    Path(path).write_bytes(png_bytes(picture))
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """Encode a uint8 [H,W,3] or [H,W] picture as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _judge(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    out = query.astype(np.float32)
+    valid = truth != 255
+    said, is_true = (prediction == 1) & valid, (truth == 1) & valid
+    for region, tint in ((said & is_true, CORRECT), (said & ~is_true, FOREGROUND), (~said & is_true, IGNORED)):
+        out[region] = 0.5 * out[region] + 0.5 * np.asarray(tint, np.float32)
+    return out.round().astype(np.uint8)
+
+
+def _edges(region: np.ndarray) -> np.ndarray:
+    inside = region.copy()
+    inside[1:] &= region[:-1]
+    inside[:-1] &= region[1:]
+    inside[:, 1:] &= region[:, :-1]
+    inside[:, :-1] &= region[:, 1:]
+    edges: np.ndarray = region & ~inside
+    return edges
+
+
+def _grid(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    height, width = cells[0].shape[:2]
+    rows = -(-len(cells) // columns)
+    canvas = _strip(rows * (height + _GAP) - _GAP, min(columns, len(cells)) * (width + _GAP) - _GAP)
+    for index, cell in enumerate(cells):
+        top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
+        canvas[top : top + height, left : left + width] = cell
+    return canvas
+
+
+def _strip(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), _PAPER, np.uint8)
+
+
+def _with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
+    return np.vstack([picture, _words(caption, picture.shape[1])]) if caption else picture
+
+
+def _with_title(picture: np.ndarray, title: str) -> np.ndarray:
+    return np.vstack([_words(title, picture.shape[1]), picture]) if title else picture
+
+
+def _words(text: str, width: int) -> np.ndarray:
+    strip = Image.fromarray(_strip(_CAPTION, width))
+    ImageDraw.Draw(strip).text((2, 1), text, fill=(0, 0, 0), font=ImageFont.load_default(size=10))
+    return np.asarray(strip)

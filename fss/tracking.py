@@ -1,0 +1,234 @@
+"""MLflow, in explicit steps: a run is an object, nothing is global, and a curve never has a step twice.
+
+MLflow is imported when a run is opened, not with this module. Without a tracking server everything goes to one SQLite
+file and a folder of artifacts beside it; the path is made absolute, because Ray's workers run in other directories.
+"""
+
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fss.figures import save_png
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+PARENT_TAG = "mlflow.parentRunId"
+_PARAM_LIMIT = 6000  # MLflow's longest parameter value
+_BATCH = 100  # parameters per call: MLflow's limit
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """Return the tracking URI to use: the given one, ``MLFLOW_TRACKING_URI``, or a SQLite file in this directory.
+
+    A relative SQLite path becomes absolute.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    path = _sqlite_path(uri)
+    return f"sqlite:///{path.absolute()}" if path else uri
+
+
+def prepare(uri: str, experiment: str) -> str:
+    """Create the store's schema and the experiment where missing; return the experiment's id.
+
+    Call it once before several processes write: creating the schema is the one step that SQLite cannot share.
+    """
+    client = _client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    path = _sqlite_path(uri)
+    location = (path.parent / "mlruns" / experiment).absolute().as_uri() if path else None
+    return str(client.create_experiment(experiment, artifact_location=location))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One MLflow run, by its id: usable from any process that reaches the tracking store."""
+
+    uri: str
+    """Absolute tracking URI."""
+    experiment_id: str
+    """The experiment the run belongs to."""
+    run_id: str
+    """The run."""
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        *,
+        uri: str | None = None,
+        experiment: str = "fss",
+        parent: "Run | None" = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> "Run":
+        """Create a run, below ``parent`` where one is given (in the parent's store and experiment)."""
+        uri = parent.uri if parent else tracking_uri(uri)
+        experiment_id = parent.experiment_id if parent else prepare(uri, experiment)
+        all_tags = environment_tags() | dict(tags or {})
+        if parent:
+            all_tags[PARENT_TAG] = parent.run_id
+        created = _client(uri).create_run(experiment_id, run_name=name, tags=all_tags)
+        run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id)
+        run.log_params(params or {})
+        return run
+
+    @classmethod
+    def resume(cls, run_id: str, *, uri: str | None = None) -> "Run | None":
+        """Go on with an earlier run (set to running again); None where the store no longer has it."""
+        from mlflow.exceptions import MlflowException
+
+        uri = tracking_uri(uri)
+        client = _client(uri)
+        try:
+            info = client.get_run(run_id).info
+        except MlflowException:
+            return None
+        if info.lifecycle_stage != "active":
+            return None
+        client.update_run(run_id, status="RUNNING")
+        return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log nested parameters with dotted names; a name that the run already has keeps its value."""
+        from mlflow.entities import Param
+
+        client = _client(self.uri)
+        known = client.get_run(self.run_id).data.params if params else {}
+        flat = flatten(params)
+        entries = [Param(name, str(value)[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
+        for start in range(0, len(entries), _BATCH):
+            client.log_batch(self.run_id, params=entries[start : start + _BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Log metrics at an explicit step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        _client(self.uri).log_batch(
+            self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
+        )
+
+    def last_step(self, metric: str) -> int:
+        """Return the last step logged of a metric, -1 where there is none."""
+        history = _client(self.uri).get_metric_history(self.run_id, metric)
+        return max((entry.step for entry in history), default=-1)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        for name, value in tags.items():
+            _client(self.uri).set_tag(self.run_id, name, value)
+
+    def log_figure(self, name: str, picture: np.ndarray) -> None:
+        """Log a uint8 [H,W,3] picture as the PNG artifact ``name``."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            save_png(picture, path)
+            _client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
+
+    def log_json(self, name: str, value: Any) -> None:
+        """Log a plain value as the JSON artifact ``name``."""
+        _client(self.uri).log_dict(self.run_id, value, name)
+
+    def log_text(self, name: str, text: str) -> None:
+        """Log a text artifact."""
+        _client(self.uri).log_text(self.run_id, text, name)
+
+    def end(self, status: str = "FINISHED") -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+        _client(self.uri).set_terminated(self.run_id, status)
+
+
+def find(key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None) -> Run | None:
+    """Return the latest run tagged ``fss.key = key`` that never finished, set to running again, or None.
+
+    Args:
+        key: the tag's value.
+        uri: the tracking store.
+        experiment: where to look when there is no parent.
+        parent: look among this run's children.
+    """
+    assert parent or experiment
+    experiment_id = parent.experiment_id if parent else prepare(uri, str(experiment))
+    wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
+    for found in _client(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+        if found.info.status != "FINISHED":
+            return Run.resume(found.info.run_id, uri=uri)
+    return None
+
+
+@contextmanager
+def ending(run: Run) -> Iterator[Run]:
+    """End ``run`` with the block: FINISHED, KILLED on an interruption, FAILED with the reason as a tag otherwise."""
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.end("KILLED")
+        raise
+    except BaseException as error:
+        run.set_tags({"fss.error": f"{type(error).__name__}: {error}"[:500]})
+        run.end("FAILED")
+        raise
+    run.end()
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def environment_tags() -> dict[str, str]:
+    """Return where and with what a run is made: git commit, Python, library versions, machine, GPU."""
+    import torch
+
+    tags = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpus": str(os.cpu_count()),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+    }
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    return {(name if name.startswith("mlflow.") else f"fss.{name}"): value for name, value in tags.items()}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree this package runs from, with ``-dirty`` where files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # installed from a wheel, or no git on this machine
+    return done.stdout.strip() or None
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(uri[len(prefix) :]) if uri.startswith(prefix) else None
+
+
+def _client(uri: str) -> Any:
+    import logging
+
+    # The store's migrations are announced table by table otherwise.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)

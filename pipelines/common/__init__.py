@@ -1,0 +1,1 @@
+"""What the pipelines share: the Ray session, the part driver, the MLflow runs and the summary."""

@@ -1,0 +1,53 @@
+"""MLflow runs of the jobs: one parent per job, one child per stage, found again when a job goes on after a stop."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fss.tracking import Run, ending, find, tracking_uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where runs are recorded."""
+
+    uri: str | None = None
+    """MLflow tracking URI; None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
+    experiment: str = "fss"
+    """MLflow experiment."""
+
+
+@contextmanager
+def job_run(
+    job: str,
+    *,
+    key: str,
+    tracking: TrackingConfig,
+    parent: Run | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    fresh: bool = False,
+) -> Iterator[Run]:
+    """Open the run of a job (or, below ``parent``, of a stage) and end it with the block.
+
+    A run of the same ``key`` that never finished (its process was killed, or failed) is continued, so that a resumed
+    job has one curve; ``fresh`` starts a new one in any case.
+
+    Args:
+        job: the run's name.
+        key: hash of what the job does and where; the same key means the same job.
+        tracking: the store, unless there is a parent, whose store is used.
+        parent: the run of the job that this one is a stage of.
+        params: logged as parameters.
+        tags: lineage: collection fingerprint, mask set hash, plan hash.
+        fresh: never continue an earlier run.
+    """
+    uri = parent.uri if parent else tracking_uri(tracking.uri)
+    experiment = None if parent else tracking.experiment
+    run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent)
+    if run is None:
+        all_tags = {"fss.key": key, "fss.job": job} | dict(tags or {})
+        run = Run.start(job, uri=uri, experiment=tracking.experiment, parent=parent, params=params, tags=all_tags)
+    with ending(run):
+        yield run

@@ -1,0 +1,125 @@
+"""The end of every job: one readable table, ``summary.json`` beside the outputs, and an honest exit code."""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from fss.collection.files import resolve, write_atomically
+from fss.config import to_dict
+
+SUMMARY_NAME = "summary.json"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Summary:
+    """What a job did, in plain JSON values."""
+
+    job: str
+    """The pipeline's name."""
+    inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What it read: URIs, hashes, settings that name the result."""
+    outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What it wrote: URIs."""
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How many of what: images, quarantined, accepted, episodes."""
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The measured results."""
+    durations: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Seconds per stage."""
+    run_id: str | None = None
+    """The MLflow run."""
+    worked: bool = True
+    """False when everything had been done before."""
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall-clock time of a block to ``durations[stage]``."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.durations[stage] = round(self.durations.get(stage, 0.0) + time.monotonic() - start, 3)
+
+    def write(self, uri: str, name: str = SUMMARY_NAME) -> None:
+        """Write the summary into the folder ``uri`` (local or object store)."""
+        filesystem, path = resolve(f"{uri.rstrip('/')}/{name}")
+        write_atomically(filesystem, path, (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode())
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the one table of the job."""
+        title = self.job if self.worked else f"{self.job}: nothing to do, everything was finished before"
+        table = Table(title=title, show_header=False, title_justify="left")
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for heading in ("inputs", "counts", "figures", "durations", "outputs"):
+            values = getattr(self, heading)
+            for index, (key, value) in enumerate(values.items()):
+                unit = " s" if heading == "durations" else ""
+                table.add_row(f"{heading if index == 0 else '':<10} {key}", _text(value) + unit)
+            if values:
+                table.add_section()
+        if self.run_id:
+            table.add_row("MLflow run", self.run_id)
+        (console or _console()).print(table)
+
+
+def cli_main(config_type: type[Any], run: Callable[[Any], Summary], *, job: str, description: str) -> None:
+    """Be the ``main`` of a pipeline: read the command line, run, show the table, exit with 0, 1 or 2.
+
+    Exit 2 with one line is the user's mistake (``ValueError``), exit 1 anything else, exit 130 an interruption.
+    ``FSS_TRACEBACK=1`` adds the traceback to a user's mistake too.
+    """
+    config = tyro.cli(config_type, prog=f"python -m pipelines.{job}", description=description)
+    try:
+        summary = run(config)
+    except ValueError as error:
+        if os.environ.get("FSS_TRACEBACK"):
+            traceback.print_exc()
+        _fail(job, str(error), 2)
+    except KeyboardInterrupt:
+        _fail(job, "interrupted; start it again with the same settings to go on from here", 130)
+    except Exception as error:  # the last line must say what failed, after the traceback that says where
+        traceback.print_exc()
+        _fail(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 1)
+    else:
+        summary.show()
+
+
+def dry_run_summary(job: str, config: Any, plan: Mapping[str, Any]) -> Summary:
+    """Return the summary of a job that only says what it would do."""
+    return Summary(job=f"{job} (dry run)", inputs=to_dict(config), figures=dict(plan))
+
+
+def read_summary(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
+    """Return the summary in the folder ``uri``, or None where there is none."""
+    path = Path(uri) / name
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _fail(job: str, message: str, code: int) -> None:
+    print(f"{job}: error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def _console() -> Console:
+    # Without a terminal rich falls back to 80 columns and folds every path.
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
