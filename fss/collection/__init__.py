@@ -1,0 +1,1 @@
+"""Photographs in parts and the mask sets that belong to them."""

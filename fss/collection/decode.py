@@ -1,0 +1,251 @@
+"""Encoded photographs of unknown origin to RGB, safely.
+
+Sizes are checked from the header, before any pixel is decoded, and whatever goes wrong becomes a :class:`DecodeError`
+with a short reason. The format is told by the first bytes, never by the file's name, and only six decoders can be
+reached. Nothing here changes global state, so threads may decode side by side.
+"""
+
+import dataclasses
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+Rgb = NDArray[np.uint8]
+
+_PLUGINS: dict[str, Any] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"BM", "BMP"),
+)
+_ORIENTATION = 0x0112
+_MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty ones are a way to burn hours
+_TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "buffer is not large enough")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What a picture may be. Checked before its pixels are decoded."""
+
+    max_bytes: int = 64 * 2**20
+    """Largest file, in bytes."""
+    max_pixels: int = 64_000_000
+    """Largest height times width."""
+    max_side: int = 32_000
+    """Longest side, in pixels."""
+    min_side: int = 16
+    """Shortest side, in pixels."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the limits as plain values."""
+        return dataclasses.asdict(self)
+
+
+class DecodeError(ValueError):
+    """A picture that cannot be used. ``str`` of it is ``"reason: text"``."""
+
+    def __init__(self, reason: str, text: str):
+        super().__init__(f"{reason}: {text}")
+        self.reason = reason
+        """Short slug: empty, too-many-bytes, unknown-format, too-many-pixels, side-too-long, side-too-short,
+        too-many-scans, truncated, corrupt, unsupported."""
+
+
+def sniff_format(data: bytes) -> str | None:
+    """Tell the format by the first bytes: JPEG, PNG, GIF, WEBP, TIFF, BMP, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+
+
+def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
+    """Decode a picture to RGB, uint8 [H, W, 3], turned as its EXIF orientation says.
+
+    Transparent pixels are laid over white; the first frame stands for an animation; 16-bit grey is scaled by its
+    declared depth; 32-bit and float grey by its range.
+
+    Raises:
+        DecodeError: whatever is wrong with the picture; nothing else gets out.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    try:
+        rgb = _to_rgb(image)
+        return np.ascontiguousarray(_turn(rgb, orientation))
+    except Exception as error:
+        raise _explain(error) from error
+
+
+def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np.int32]:
+    """Decode a picture whose values are labels: integers [H, W]; of a palette picture the indices.
+
+    Raises:
+        DecodeError: as :func:`decode_image`, and for colours that are no single value.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    try:
+        if image.mode == "1":
+            image = image.convert("L")
+        values = np.asarray(image)
+    except Exception as error:
+        raise _explain(error) from error
+    if image.mode == "LA":
+        values = values[..., 0]
+    elif values.ndim == 3:
+        if (values[..., 0] != values[..., 1]).any() or (values[..., 0] != values[..., 2]).any():
+            raise DecodeError("unsupported", f"a mask has one value per pixel, this {image.mode} picture has colours")
+        values = values[..., 0]
+    if values.dtype.kind == "f":
+        raise DecodeError("unsupported", "a mask has integer values, this picture has float values")
+    return np.ascontiguousarray(_turn(values.astype(np.int32), orientation))
+
+
+def resize_long_side(rgb: Rgb, side: int) -> Rgb:
+    """Shrink a picture so that its long side is ``side`` pixels (area average); smaller ones stay as they are."""
+    if side < 1:
+        raise ValueError(f"side is 1 or more, got {side}")
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
+    """Open, check and decode; return the picture and its EXIF orientation (1 to 8)."""
+    if not data:
+        raise DecodeError("empty", "the file has no bytes")
+    if len(data) > limits.max_bytes:
+        raise DecodeError("too-many-bytes", f"more than {limits.max_bytes} bytes")
+    kind = sniff_format(data)
+    if kind is None:
+        raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; it begins with {data[:8]!r}")
+    try:
+        if kind == "WEBP":  # its decoder reserves the canvas on opening
+            _check_size(*_webp_size(data), limits)
+        elif kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
+            raise DecodeError("too-many-scans", f"more than {_MAX_SCANS} scans in one JPEG")
+        image: Image.Image = _PLUGINS[kind](io.BytesIO(data))
+        _check_size(*image.size, limits)
+        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself when it loads
+        image.load()
+    except Exception as error:
+        raise _explain(error) from error
+    return image, orientation
+
+
+def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    size = f"{width} x {height} pixels"
+    if width * height > limits.max_pixels:
+        raise DecodeError("too-many-pixels", f"{size}; at most {limits.max_pixels} are allowed")
+    if max(width, height) > limits.max_side:
+        raise DecodeError("side-too-long", f"{size}; at most {limits.max_side} a side are allowed")
+    if min(width, height) < limits.min_side:
+        raise DecodeError("side-too-short", f"{size}; at least {limits.min_side} a side are needed")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Return width and height from a WebP header (RFC 9649)."""
+    chunk = data[12:16]
+    try:
+        if chunk == b"VP8X":
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        if chunk == b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        width, height = struct.unpack_from("<HH", data, 26)
+    except struct.error:
+        raise DecodeError("truncated", "the WebP header is cut off") from None
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 where it is absent or the EXIF block is damaged (the pixels may be fine)."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo an EXIF orientation (Exif 2.32, section 4.6.4)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _to_rgb(image: Image.Image) -> Rgb:
+    mode = image.mode
+    if mode.startswith("I") or mode == "F":
+        grey = _grey_to_8_bit(np.asarray(image), image)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        paper = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(paper, rgba))[..., :3]
+    return np.array(image if mode == "RGB" else image.convert("RGB"))
+
+
+def _grey_to_8_bit(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8]:
+    """Scale grey values of more than 8 bits to 0..255."""
+    if values.dtype == np.uint16 or values.dtype == np.dtype(">u2"):
+        bits = 16
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            bits = int(image.tag_v2.get(258, (16,))[0])
+        full = (1 << bits) - 1
+        return np.rint(values.astype(np.float32) * (255 / full)).clip(0, 255).astype(np.uint8)
+    wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(wide.min()), float(wide.max())
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif values.dtype.kind != "f" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled: NDArray[np.uint8] = np.rint((wide - low) * (255 / (high - low))).astype(np.uint8)
+    return scaled
+
+
+def _explain(error: Exception) -> DecodeError:
+    if isinstance(error, DecodeError):
+        return error
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    if any(word in text.lower() for word in _TRUNCATED):
+        return DecodeError("truncated", text)
+    if isinstance(error, NotImplementedError) or any(word in text.lower() for word in ("unsupported", "unknown")):
+        return DecodeError("unsupported", text)
+    if isinstance(error, MemoryError):
+        return DecodeError("too-many-pixels", "not enough memory to decode it")
+    return DecodeError("corrupt", text)
