@@ -102,6 +102,21 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
         raise _explain(error) from error
 
 
+def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int, int, str]:
+    """Return height and width (as shown) and format of a picture, after decoding all of it.
+
+    Raises:
+        DecodeError: exactly where :func:`decode_image` raises one.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    if image.mode not in ("RGB", "L"):  # the other modes can still fail in the conversion
+        decode_image(data, limits)
+    width, height = image.size
+    kind = sniff_format(data)
+    assert kind is not None
+    return (width, height, kind) if orientation >= 5 else (height, width, kind)
+
+
 def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np.int32]:
     """Decode a picture whose values are labels: integers [H, W]; of a palette picture the indices.
 
@@ -209,8 +224,7 @@ def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _to_rgb(image: Image.Image) -> Rgb:
     mode = image.mode
     if mode.startswith("I") or mode == "F":
-        grey = _grey_to_8_bit(np.asarray(image), image)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.asarray(cv2.cvtColor(_grey_to_8_bit(np.asarray(image), image), cv2.COLOR_GRAY2RGB), np.uint8)
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         paper = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -225,7 +239,7 @@ def _grey_to_8_bit(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             bits = int(image.tag_v2.get(258, (16,))[0])
         full = (1 << bits) - 1
-        return np.rint(values.astype(np.float32) * (255 / full)).clip(0, 255).astype(np.uint8)
+        return np.asarray(np.rint(values.astype(np.float32) * (255 / full)).clip(0, 255), np.uint8)
     wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(wide.min()), float(wide.max())
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
@@ -234,8 +248,7 @@ def _grey_to_8_bit(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8
         low, high = 0.0, 255.0
     elif values.dtype.kind != "f" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    scaled: NDArray[np.uint8] = np.rint((wide - low) * (255 / (high - low))).astype(np.uint8)
-    return scaled
+    return np.asarray(np.rint((wide - low) * (255 / (high - low))), np.uint8)
 
 
 def _explain(error: Exception) -> DecodeError:

@@ -19,11 +19,8 @@ Mask = NDArray[np.uint8]
 
 def encode_mask(mask: Mask) -> bytes:
     """Encode a mask, uint8 [H, W], as an 8-bit grey PNG (lossless)."""
-    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
-        raise ValueError(f"a mask is uint8 [H, W], got {mask.dtype} {list(mask.shape)}")
-    done, buffer = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    assert done
-    return buffer.tobytes()
+    # Run lengths suit flat areas: half the time and less space than the usual matching, measured on real masks.
+    return _encode_grey(mask, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
 def decode_mask(data: bytes) -> Mask:
@@ -45,7 +42,7 @@ def encode_soft(soft: NDArray[np.float32]) -> bytes:
     """Encode probabilities in [0, 1], [H, W], as an 8-bit PNG; the error is at most 1/510."""
     if not np.isfinite(soft).all() or soft.min(initial=0.0) < 0 or soft.max(initial=0.0) > 1:
         raise ValueError(f"a soft mask lies in [0, 1], got values from {soft.min()} to {soft.max()}")
-    return encode_mask(np.rint(soft * 255).astype(np.uint8))
+    return _encode_grey(np.rint(soft * 255).astype(np.uint8), cv2.IMWRITE_PNG_STRATEGY_FILTERED)
 
 
 def decode_soft(data: bytes) -> NDArray[np.float32]:
@@ -132,3 +129,11 @@ def binary_mask(mask: Mask, classes: Sequence[Mapping[str, int] | int], class_id
         found = entry["id"] if isinstance(entry, Mapping) else entry
         table[position + 1] = found == class_id
     return np.asarray(table[mask], np.uint8)
+
+
+def _encode_grey(values: Mask, strategy: int) -> bytes:
+    if values.ndim != 2 or values.dtype != np.uint8 or values.size == 0:
+        raise ValueError(f"a mask is uint8 [H, W], got {values.dtype} {list(values.shape)}")
+    done, buffer = cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, strategy])
+    assert done
+    return buffer.tobytes()
