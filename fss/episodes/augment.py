@@ -132,7 +132,8 @@ def draw_view(
 
 def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
     """Count the points of a coarse grid of the view that show the object; the grid lies on the view's pixels."""
-    points = (np.arange(size // (2 * -(-size // CELLS)), size, -(-size // CELLS)) + 0.5) * 2 / size - 1
+    step = -(-size // CELLS)
+    points = (np.arange(step // 2, size, step) + 0.5) * 2 / size - 1
     x, y = points[None, :], points[:, None]
     a, b, c, d, e, f = affine.astype(np.float64)
     columns = _pixel(a * x + b * y + c, mask.shape[1])
