@@ -143,6 +143,10 @@ class Run:
         """Log a text artifact."""
         _client(self.uri).log_text(self.run_id, text, name)
 
+    def keep_running(self) -> None:
+        """Mark the run as running again, after a library function that ended it."""
+        _client(self.uri).update_run(self.run_id, status="RUNNING")
+
     def end(self, status: str = "FINISHED") -> None:
         """End the run: FINISHED, FAILED or KILLED."""
         _client(self.uri).set_terminated(self.run_id, status)

@@ -1,0 +1,129 @@
+"""The model as MLflow serves it: encoded pictures in, an encoded mask out, no pickle anywhere.
+
+The logged model is *code plus a checkpoint folder*: a three-line file that calls :func:`python_model`, this package
+beside it, and weights as safetensors. One row is one request: the query's bytes, a list of support pictures and a
+list of their masks (PNG, JPEG, ...; base64 in JSON). The answer is a PNG of the query's size, 255 on the object.
+"""
+
+import base64
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fss.collection.decode import decode_image
+from fss.collection.mask_codec import encode_mask
+from fss.figures import png_bytes
+from fss.predict import Predictor
+from fss.tracking import Run
+
+CHECKPOINT = "checkpoint"  # the artifact's name
+COLUMNS = ("query", "support_images", "support_masks")
+_ENTRY = '''"""What MLflow runs to make the served model."""
+
+from mlflow.models import set_model
+
+from fss.serving import python_model
+
+set_model(python_model())
+'''
+_REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-python-headless", "timm", "safetensors")
+
+
+def python_model() -> Any:
+    """Return the MLflow model object; its class is made here so that MLflow is imported only when it serves."""
+    from mlflow.pyfunc.model import PythonModel
+
+    class FewShotModel(PythonModel):
+        """Answers requests with a :class:`fss.predict.Predictor`."""
+
+        def load_context(self, context: Any) -> None:
+            """Load the checkpoint once."""
+            self.predictor = Predictor.load(context.artifacts[CHECKPOINT])
+
+        # Unannotated, because MLflow would take type hints for the signature, in a form of its own.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
+            import pandas as pd
+
+            masks = [answer(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
+            return pd.DataFrame({"mask": masks})
+
+    return FewShotModel()
+
+
+def answer(predictor: Predictor, row: dict[str, Any]) -> bytes:
+    """Answer one request with a PNG of the query's size, 255 where the object is.
+
+    Raises:
+        ValueError: as many masks as pictures are needed; pictures that cannot be decoded.
+    """
+    pictures, masks = list(row["support_images"]), list(row["support_masks"])
+    if len(pictures) != len(masks):
+        raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
+    supports = [
+        (decode_image(_bytes(picture)), (decode_image(_bytes(mask))[..., 0] > 0).astype(np.uint8))
+        for picture, mask in zip(pictures, masks, strict=True)
+    ]
+    mask = predictor.predict(decode_image(_bytes(row["query"])), supports)
+    return encode_mask(mask * np.uint8(255))
+
+
+def example_request() -> dict[str, list[Any]]:
+    """Return a small valid request, column by column: a red disc to be found again."""
+    rows, columns = np.mgrid[:64, :64]
+    disc = (rows - 32) ** 2 + (columns - 32) ** 2 < 200
+    picture = np.where(disc[..., None], (200, 40, 40), (60, 90, 60)).astype(np.uint8)
+    image, mask = png_bytes(picture), png_bytes(disc.astype(np.uint8) * 255)
+    return {"query": [image], "support_images": [[image]], "support_masks": [[mask]]}
+
+
+def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
+    """Log a checkpoint folder as a model of ``run`` that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` read.
+
+    Returns:
+        The model's URI.
+    """
+    import mlflow
+    import pandas as pd
+
+    mlflow.set_tracking_uri(run.uri)
+    with tempfile.TemporaryDirectory() as folder:
+        entry = Path(folder) / "model.py"
+        entry.write_text(_ENTRY)
+        with mlflow.start_run(run_id=run.run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(entry),
+                artifacts={CHECKPOINT: str(checkpoint)},
+                code_paths=[str(Path(__file__).parent)],
+                pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
+                signature=_signature(),
+                input_example=pd.DataFrame(example_request()),
+            )
+        run.keep_running()
+    return str(logged.model_uri)
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    one, several = DataType.binary, Array(DataType.binary)
+    inputs = Schema([ColSpec(one, "query"), ColSpec(several, "support_images"), ColSpec(several, "support_masks")])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(one, "mask")]))
+
+
+def _bytes(value: str | bytes) -> bytes:
+    """Undo the base64 of JSON, which MLflow undoes for a binary column but not inside a list of them.
+
+    No encoded picture is valid base64: each format's header has bytes outside its alphabet.
+    """
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        if isinstance(value, bytes):
+            return value
+        raise ValueError("a picture is its encoded bytes, or their base64 text; got other text") from None

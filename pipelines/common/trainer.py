@@ -1,0 +1,81 @@
+"""Build and run a Ray Train job: workers, faults, checkpoints, resume by name."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    """On what a training job runs."""
+
+    workers: int = 1
+    """Data-parallel processes; must divide the number of lanes of the stream."""
+    gpu: bool | None = None
+    """One GPU per worker; None: when the cluster has one for each."""
+    cpus: float = 1.0
+    """Logical CPUs that each worker reserves; a local session has at least 4."""
+    max_failures: int = 2
+    """Restarts from the last checkpoint after a worker or node dies."""
+    keep: int = 2
+    """Checkpoints to keep besides the best; the latest is always kept."""
+
+
+def fit(
+    worker: Callable[[dict[str, Any]], None],
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    storage: str,
+    scale: ScaleConfig,
+    score: str,
+) -> Result:
+    """Run ``worker(settings)`` on every rank until it returns; the same name and storage resume the last checkpoint.
+
+    Args:
+        worker: the training function; calls ``ray.train.report`` equally often on every rank.
+        settings: plain values handed to it.
+        name: of the training; with ``storage`` its identity.
+        storage: absolute local folder or object-store URI that every node reaches.
+        scale: the workers.
+        score: reported metric, higher is better, that chooses the checkpoints to keep.
+
+    Raises:
+        ValueError: more GPUs asked for than the cluster has.
+        ray.train.TrainingFailedError: the workers failed more often than allowed.
+    """
+    # 2 s by default, and every report waits for one poll: with small models that is most of the time.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config=dict(settings),
+        scaling_config=ScalingConfig(
+            num_workers=scale.workers, use_gpu=_use_gpu(scale), resources_per_worker=_resources(scale)
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage,
+            # On a full cluster a controller would otherwise try to start for ever.
+            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=3),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=scale.keep, checkpoint_score_attribute=score, checkpoint_score_order="max"
+            ),
+        ),
+    )
+    return trainer.fit()
+
+
+def _use_gpu(scale: ScaleConfig) -> bool:
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if scale.gpu and found < scale.workers:
+        raise ValueError(f"{scale.workers} workers with a GPU each were asked for, the cluster has {found} GPUs")
+    return found >= scale.workers if scale.gpu is None else scale.gpu
+
+
+def _resources(scale: ScaleConfig) -> dict[str, float]:
+    return {"CPU": scale.cpus} | ({"GPU": 1} if _use_gpu(scale) else {})

@@ -1,0 +1,79 @@
+"""The logged model: loads without a pickle and answers over MLflow's scoring server."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fss.models import create_segmenter
+from fss.models.checkpoint import save_checkpoint
+from fss.predict import Predictor
+from fss.serving import answer, example_request, log_model
+from fss.tracking import Run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(create_segmenter(backbone="resnet18", image_size=96), tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model_uri(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = Run.start("serve", uri=f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+    return log_model(run, checkpoint)
+
+
+def png(value: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(value)))
+
+
+def test_load_model_answers_bytes_with_a_mask(model_uri: str, checkpoint: Path) -> None:
+    import mlflow
+
+    served = mlflow.pyfunc.load_model(model_uri).predict(pd.DataFrame(example_request()))
+    mask = png(served["mask"][0])
+    assert mask.shape == (64, 64)
+    request = {column: values[0] for column, values in example_request().items()}
+    assert served["mask"][0] == answer(Predictor.load(checkpoint), request)
+
+
+def test_scoring_server_answers_json_with_a_mask(model_uri: str) -> None:
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    def text(value: bytes | list[bytes]) -> str | list[str]:
+        return (
+            [base64.b64encode(v).decode() for v in value]
+            if isinstance(value, list)
+            else base64.b64encode(value).decode()
+        )
+
+    request = {column: text(values[0]) for column, values in example_request().items()}
+    with TestClient(scoring_server.init(mlflow.pyfunc.load_model(model_uri))) as http:
+        response = http.post("/invocations", json={"dataframe_records": [request]})
+    assert response.status_code == 200, response.text
+    mask = png(base64.b64decode(json.loads(response.text)["predictions"][0]["mask"]))
+    assert mask.shape == (64, 64)
+
+
+def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=str(tmp_path)))
+    assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]
+    assert list(folder.rglob("model.safetensors"))
+
+
+def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
+    predictor = Predictor.load(checkpoint)
+    request = {column: values[0] for column, values in example_request().items()}
+    with pytest.raises(ValueError, match="one mask per picture"):
+        answer(predictor, request | {"support_masks": []})
+    with pytest.raises(ValueError, match="base64"):
+        answer(predictor, request | {"query": "no picture"})
