@@ -1,0 +1,16 @@
+"""Few-shot segmenters: backbones, masking strategies and the learners MaskSplit, HSNet, ASNet and VAT."""
+
+from fss.models.checkpoint import load_checkpoint, load_published, save_checkpoint
+from fss.models.config import SegmenterConfig
+from fss.models.registry import build_segmenter, create_segmenter
+from fss.models.segmenter import FewShotSegmenter
+
+__all__ = [
+    "FewShotSegmenter",
+    "SegmenterConfig",
+    "build_segmenter",
+    "create_segmenter",
+    "load_checkpoint",
+    "load_published",
+    "save_checkpoint",
+]

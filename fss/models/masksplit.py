@@ -1,0 +1,75 @@
+"""The MaskSplit network: prototypes of the support's foreground beside the query's features, and a decoder.
+
+Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022. With the
+deep-stem ResNet-101 and masking ``none`` it is the published network. Any backbone serves: a map that does not stand on
+the stride-8 grid is brought to it after its projection. The other masking strategies act on the
+support maps before the projection.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.models.backbone import MapSelection
+from fss.models.config import SegmenterConfig
+from fss.models.features import Features, map_features, resize
+from fss.models.learner import Channels, Learner
+from fss.models.masking import Masking
+
+
+def _conv(cin: int, cout: int) -> list[nn.Module]:
+    return [nn.Conv2d(cin, cout, 3, padding=1), nn.GroupNorm(4, cout), nn.ReLU(inplace=True)]
+
+
+def _up() -> nn.Module:
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class MaskSplit(Learner):
+    """Projection, masked average prototype, fusion and decoder (5,454,224 parameters with a bottleneck ResNet)."""
+
+    selection: ClassVar[MapSelection] = MapSelection(keep=("none", "last", "last", "last"), activated=True)
+
+    def __init__(self, channels: Channels, width: int = 128) -> None:
+        super().__init__()
+        c8, c16, c32 = (stage[-1] for stage in channels[1:])
+        self.projection1 = nn.Sequential(*_conv(c8, width))
+        self.projection2 = nn.Sequential(*_conv(c16, width))
+        self.projection3 = nn.Sequential(*_conv(c32, width))
+        self.dense_conv = nn.Sequential(*_conv(6 * width, width))
+        half, quarter, eighth = width // 2, width // 4, width // 8
+        self.decoder = nn.Sequential(
+            *(*_conv(width, width), *_conv(width, width), _up()),
+            *(*_conv(width, half), *_conv(half, half), _up()),
+            *(*_conv(half, quarter), *_conv(quarter, quarter), _up()),
+            *(*_conv(quarter, eighth), nn.Conv2d(eighth, 2, 1, bias=False)),
+        )
+
+    @classmethod
+    def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
+        """Build the head for a backbone."""
+        return cls(channels)
+
+    def embed_query(self, features: Features) -> Features:
+        """Project the three maps to ``[N,128,h/8,w/8]`` each."""
+        maps = [stage[-1] for stage in features[1:]]
+        projections = (self.projection1, self.projection2, self.projection3)
+        projected = [projection(m) for projection, m in zip(projections, maps, strict=True)]
+        return [[resize(p, projected[0].shape[-2:])] for p in projected]
+
+    def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
+        """Mask the maps, then project them like the query's."""
+        return self.embed_query(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
+
+    def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
+        """Return logits at 8 times the stride-8 grid; several shots share one prototype per level."""
+        grid = support[0][0].shape[-2:]
+        m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
+        area = m.sum((1, 3, 4)) + 1e-5
+        parts = []
+        for (q,), (s,) in zip(query, support, strict=True):
+            prototype = (s.reshape(-1, shots, *s.shape[1:]) * m).sum((1, 3, 4)) / area
+            parts += [q, prototype.to(q.dtype)[:, :, None, None].expand_as(q)]
+        return self.decoder(self.dense_conv(torch.cat(parts, 1)))  # type: ignore[no-any-return]

@@ -1,0 +1,176 @@
+"""The few-shot segmenter: backbone, masking strategy and learner, with query and support encoded apart."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.models.backbone import Backbone
+from fss.models.config import SegmenterConfig
+from fss.models.features import Features, split_features, take_features
+from fss.models.fusion import Fusion, check_fusion, fuse
+from fss.models.learner import Learner
+from fss.models.masking import get_masking
+
+
+class FewShotSegmenter(nn.Module):
+    """Segments in a query what the supports' masks show.
+
+    Images are ImageNet-normalised floats, masks are 0 and 1 (an ignore value must be 0 before). B episodes, K supports
+    each, N images of any kind.
+
+    To encode each distinct image once, as evaluation does::
+
+        features = segmenter.encode_images(images)                    # [N,3,H,W], no masks needed
+        query = segmenter.encode_query(images, features)
+        support = segmenter.encode_support(images, masks, features)   # hybrid and input masking add a masked pass
+        logits = segmenter.decode(query, support, masks[:, None], size)
+    """
+
+    def __init__(self, backbone: Backbone, learner: Learner, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.learner = learner
+        self.config = config
+        self.masking = get_masking(config.masking)
+
+    def forward(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> Tensor:
+        """Return logits ``[B,2,H,W]`` (background, foreground), the mean over the K shots.
+
+        Args:
+            query: ``[B,3,H,W]``.
+            support_images: ``[B,K,3,H,W]``.
+            support_masks: ``[B,K,H,W]``, 0 and 1.
+
+        Raises:
+            ValueError: shapes that do not belong together, or images smaller than the learner allows.
+        """
+        query_features, support_features = self.encode_episode(query, support_images, support_masks)
+        return self.decode(query_features, support_features, support_masks, query.shape[-2:])
+
+    @torch.no_grad()
+    def predict(
+        self, query: Tensor, support_images: Tensor, support_masks: Tensor, fusion: Fusion = "mean_logit"
+    ) -> Tensor:
+        """Return masks ``[B,H,W]`` (long, 0 and 1); ``fusion`` says how K shots become one (see fss.models.fusion)."""
+        query_features, support_features = self.encode_episode(query, support_images, support_masks)
+        return self.decide(query_features, support_features, support_masks, query.shape[-2:], fusion)
+
+    def encode_episode(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> tuple[Features, Features]:
+        """Encode queries, supports and masked supports in one batched backbone pass."""
+        self._check(query, support_images, support_masks)
+        supports, masks = support_images.flatten(0, 1), support_masks.flatten(0, 1)
+        images = [query]
+        if self.masking.needs_plain:
+            images.append(supports)
+        if self.masking.needs_masked:
+            images.append(_mask_images(supports, masks))
+        pieces = split_features(self.backbone(torch.cat(images)), [len(part) for part in images])
+        support = self.learner.embed_support(pieces[1], pieces[-1], masks, self.masking)
+        return self.learner.embed_query(pieces[0]), support
+
+    def encode_images(self, images: Tensor) -> Features:
+        """Encode images ``[N,3,H,W]`` for both roles.
+
+        Without masking the result is already embedded, so that the roles cost nothing more.
+        """
+        features: Features = self.backbone(images)
+        return self.learner.embed_query(features) if self._shared_embedding else features
+
+    def encode_query(self, images: Tensor, features: Features | None = None) -> Features:
+        """Encode queries ``[N,3,H,W]``, from :meth:`encode_images`' features where they exist."""
+        features = self.encode_images(images) if features is None else features
+        return features if self._shared_embedding else self.learner.embed_query(features)
+
+    def encode_support(self, images: Tensor, masks: Tensor, features: Features | None = None) -> Features:
+        """Encode supports ``[N,3,H,W]`` with masks ``[N,H,W]``, from ``features`` of :meth:`encode_images` if given."""
+        if features is None and self.masking.needs_plain:
+            features = self.encode_images(images)
+        if self._shared_embedding:
+            assert features is not None
+            return features
+        masked: Features | None = self.backbone(_mask_images(images, masks)) if self.masking.needs_masked else None
+        plain = features if self.masking.needs_plain else masked
+        assert plain is not None
+        return self.learner.embed_support(plain, plain if masked is None else masked, masks, self.masking)
+
+    def decode(
+        self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
+    ) -> Tensor:
+        """Compare encoded queries and supports.
+
+        Args:
+            query_features: of B queries.
+            support_features: of B * K supports, an episode's supports adjacent.
+            support_masks: ``[B,K,H,W]``.
+            size: height and width of the logits.
+
+        Returns:
+            Logits ``[B,2,height,width]``, the mean over the shots.
+        """
+        return self.shot_logits(query_features, support_features, support_masks, size).mean(1)
+
+    def shot_logits(
+        self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
+    ) -> Tensor:
+        """Return each shot's logits ``[B,K,2,height,width]``; arguments as in :meth:`decode`."""
+        shots = support_masks.shape[1]
+        if shots > 1:
+            index = torch.arange(len(support_masks), device=support_masks.device).repeat_interleave(shots)
+            query_features = take_features(query_features, index)
+        logits = self.learner(query_features, support_features, support_masks.flatten(0, 1), 1)
+        return _upsample(logits, size).reshape(-1, shots, 2, *size)
+
+    @torch.no_grad()
+    def decide(
+        self,
+        query_features: Features,
+        support_features: Features,
+        support_masks: Tensor,
+        size: Sequence[int],
+        fusion: Fusion = "mean_logit",
+    ) -> Tensor:
+        """Return masks ``[B,height,width]`` from encoded images; arguments as in :meth:`decode`."""
+        check_fusion(fusion)
+        if fusion == "joint":
+            shots = support_masks.shape[1]
+            logits = self.learner(query_features, support_features, support_masks.flatten(0, 1), shots)
+            return _upsample(logits, size).argmax(1)
+        return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
+
+    @property
+    def _shared_embedding(self) -> bool:
+        return self.masking.name == "none" and self.learner.embeds_alike
+
+    def _check(self, query: Tensor, images: Tensor, masks: Tensor) -> None:
+        fits = (
+            query.ndim == 4
+            and images.ndim == 5
+            and query.shape[1] == images.shape[2] == 3
+            and len(query) == len(images)
+            and masks.shape == (*images.shape[:2], *images.shape[3:])
+            and query.shape[2:] == images.shape[3:]
+        )
+        if not fits:
+            raise ValueError(
+                "expected query [B,3,H,W], support_images [B,K,3,H,W] and support_masks [B,K,H,W] "
+                f"of one B, K, H and W, got {list(query.shape)}, {list(images.shape)} and {list(masks.shape)}"
+            )
+        side = self.learner.minimum_side
+        if min(query.shape[-2:]) < side:
+            raise ValueError(
+                f"images of {query.shape[-2]} x {query.shape[-1]} pixels are too small: each side needs at least "
+                f"{side} (this network was made for {self.config.image_size}). Resize them."
+            )
+
+
+def _mask_images(images: Tensor, masks: Tensor) -> Tensor:
+    """Set the background of normalised images to 0, the mean colour."""
+    return images * masks[:, None].to(images.dtype)
+
+
+def _upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=True)
