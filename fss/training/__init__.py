@@ -1,0 +1,1 @@
+"""Training: streams of episodes, the loop, the losses and the moving average."""

@@ -1,0 +1,150 @@
+"""Self-supervised episodes streamed from a collection: each image becomes one task by cutting its mask in two.
+
+The content of a step depends on (seed, epoch, step) and the lanes alone, never on workers, threads or resume (see
+``lanes``). Pictures are decoded once and kept as canvases while the cache has room.
+"""
+
+from collections.abc import Collection as Ids
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fss.collection import Collection, MaskSet
+from fss.episodes.augment import AugmentConfig
+from fss.episodes.episode import RawEpisodes
+from fss.episodes.split import SplitConfig
+from fss.training.canvas_cache import CanvasCache
+from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
+from fss.training.prefetch import prefetch
+from fss.training.rows import scan
+from fss.training.tasks import Place, Task, TaskMaker, collate
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How episodes are read."""
+
+    batch: int = 16
+    """Episodes per step, over all workers."""
+    lanes: int = 8
+    """Logical lanes; a multiple of the workers that divides the batch."""
+    seed: int = 0
+    """Seed of the order, the cuts and the augmentation."""
+    held_out: float = 0.05
+    """Share of the images that is never trained on and serves to choose the checkpoint."""
+    threads: int = 2
+    """Decoding threads per worker."""
+    ahead: int = 4
+    """Steps that are made ahead of the training; 0 makes each when it is asked for."""
+    cache_gb: float = 4.0
+    """Decoded canvases to keep, in gigabytes per worker (or per node, with a folder)."""
+    cache_folder: Path | None = None
+    """Folder on a node-local disk for the canvases, shared by the node's workers; none keeps them in memory."""
+
+    def __post_init__(self) -> None:
+        check_lanes(self.lanes, self.batch)
+        if not 0 <= self.held_out < 1 or self.threads < 1 or self.ahead < 0 or self.cache_gb < 0:
+            raise ValueError(
+                "held_out lies within [0, 1), threads is 1 or more, ahead and cache_gb are 0 or more; got "
+                f"{self.held_out}, {self.threads}, {self.ahead} and {self.cache_gb}"
+            )
+
+
+class EpisodeStream(Protocol):
+    """What the training loop reads."""
+
+    image_size: int
+    """Pixels a side of the rendered images."""
+    steps_per_epoch: int
+    """Steps in every epoch, the same on every worker."""
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
+        """Yield this worker's share of the steps ``start``, ``start + 1``, ... of an epoch."""
+
+
+class MaskSplitStream:
+    """Episodes of MaskSplit over the images of a collection and the masks of a set."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        mask_set: MaskSet,
+        *,
+        image_size: int,
+        stream: StreamConfig,
+        split: SplitConfig,
+        augment: AugmentConfig,
+        accepted: Ids[str] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        """Scan the mask set and open the cache.
+
+        Args:
+            collection: the photographs.
+            mask_set: any of its mask sets; where an image shows several classes, one is drawn per task.
+            image_size: pixels a side of canvases and rendered images.
+            stream: batch, lanes, seed, cache.
+            split: how masks are cut.
+            augment: how views are drawn.
+            accepted: image ids to use (see ``MaskSet.read_acceptance``); None uses all.
+            rank: this worker.
+            world: all workers; must divide the lanes.
+
+        Raises:
+            ValueError: an incomplete mask set, too few usable images, or lanes that do not fit.
+        """
+        check_lanes(stream.lanes, stream.batch, world)
+        self.image_size = image_size
+        self.config, self.split, self.augment = stream, split, augment
+        self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
+        self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch)
+        self._lanes = range(rank, stream.lanes, world)
+        limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
+        cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
+        # Each lane is within one part, or passes from one to the next within a step.
+        self._maker = TaskMaker(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images are trained on, held out, and left out for what reason."""
+        return dict(self.rows.counts)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
+        """Yield this worker's share of the steps ``start``, ``start + 1``, ... of an epoch, made ahead in threads."""
+        return prefetch(self._epoch(epoch, start), self.config.ahead)
+
+    def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
+        """Yield the held-out tasks, the same whatever the seed, split and augmentation of the training.
+
+        They are cut and augmented by the default settings, so that runs with other settings compare; at most ``limit``.
+        """
+        places = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
+        with ThreadPoolExecutor(self.config.threads) as pool:
+            for first in range(0, len(places), self.config.batch):
+                chosen = places[first : first + self.config.batch]
+                yield self._make(pool, chosen, SplitConfig(), AugmentConfig(), seed=0, epoch=0)
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
+        counts = [len(rows) for rows in self.rows.train]
+        order = EpochOrder(counts, seed=self.config.seed, epoch=epoch, lanes=self.config.lanes)
+        take = self.config.batch // self.config.lanes
+        with ThreadPoolExecutor(self.config.threads) as pool:
+            for step in range(start, self.steps_per_epoch):
+                drawn = [place for lane in self._lanes for place in order.rows(lane, step * take, take)]
+                places = [(part, int(self.rows.train[part][number])) for part, number in drawn]
+                yield self._make(pool, places, self.split, self.augment, seed=self.config.seed, epoch=epoch)
+
+    def _make(
+        self, pool: Executor, places: list[Place], split: SplitConfig, augment: AugmentConfig, *, seed: int, epoch: int
+    ) -> RawEpisodes:
+        self._maker.load(places)
+
+        def make(place: Place) -> Task:
+            return self._maker.make(place, size=self.image_size, split=split, augment=augment, seed=seed, epoch=epoch)
+
+        return collate(list(pool.map(make, places)))
