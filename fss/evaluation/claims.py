@@ -1,0 +1,107 @@
+"""Published few-shot segmentation figures, as a ledger to verify: which method claims which score on which benchmark.
+
+The rows are in ``claims.csv`` beside this module. A figure is a claim of its source, not a result of this library.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+COLUMNS = ("source", "dataset", "model", "masking", "backbone", "shots", "metric", "claimed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One published figure."""
+
+    row: int
+    """Number of the row in the ledger, from 1."""
+    source: str
+    """Who claims it, such as ``HM (ECCV 2022)``."""
+    dataset: str
+    """Benchmark: PASCAL-5i, COCO-20i, FSS-1000 or COCO-20i -> PASCAL VOC."""
+    model: str
+    """Learner: HSNet, ASNet, VAT or MaskSplit."""
+    masking: str
+    """Masking strategy: none, feature, input or hybrid."""
+    backbone: str
+    """Backbone as the paper names it; ``unknown`` where the source does not say."""
+    shots: int
+    """Supports per episode."""
+    metric: str
+    """What the figure is, such as ``mIoU``."""
+    claimed: float
+    """The figure, percent."""
+
+    @property
+    def key(self) -> str:
+        """Short unique name: ``hsnet-hybrid-resnet50-coco-20i-1shot-hm-eccv-2022``."""
+        words = (
+            self.model,
+            self.masking,
+            self.backbone.replace("-", ""),
+            self.dataset,
+            f"{self.shots}shot",
+            self.source,
+        )
+        text = "-".join(words).lower()
+        return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split())
+
+
+def read_claims() -> tuple[Claim, ...]:
+    """Read the ledger that comes with the library, in its order."""
+    return parse_claims(resources.files("fss.evaluation").joinpath("claims.csv").read_text(encoding="utf-8"))
+
+
+def parse_claims(text: str) -> tuple[Claim, ...]:
+    """Parse a ledger in CSV.
+
+    Raises:
+        ValueError: other columns than the ledger's, or a row that is no claim; the row is named.
+    """
+    reader = csv.DictReader(text.splitlines())
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"a ledger has the columns {', '.join(COLUMNS)}; got {', '.join(reader.fieldnames or ())}")
+    return tuple(_claim(number, row) for number, row in enumerate(reader, start=1))
+
+
+def select_claims(
+    claims: Sequence[Claim],
+    *,
+    dataset: str | None = None,
+    model: str | None = None,
+    masking: str | None = None,
+    backbone: str | None = None,
+    shots: int | None = None,
+    source: str | None = None,
+) -> tuple[Claim, ...]:
+    """Return the claims that agree with every given value, compared without case; ``source`` need only be contained.
+
+    Raises:
+        ValueError: nothing is left, naming the values that occur.
+    """
+    wanted = {"dataset": dataset, "model": model, "masking": masking, "backbone": backbone, "shots": shots}
+    given = {name: str(value).lower() for name, value in wanted.items() if value is not None}
+    found = tuple(
+        claim
+        for claim in claims
+        if all(str(getattr(claim, name)).lower() == value for name, value in given.items())
+        and (source is None or source.lower() in claim.source.lower())
+    )
+    if not found:
+        asked = given if source is None else {**given, "source": source}
+        choices = "; ".join(f"{name}: {', '.join(sorted({str(getattr(c, name)) for c in claims}))}" for name in asked)
+        raise ValueError(f"no claim has {asked}; the ledger has {choices}")
+    return found
+
+
+def _claim(number: int, row: dict[str, str]) -> Claim:
+    try:
+        shots, claimed = int(row["shots"]), float(row["claimed"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"row {number} of the ledger is no claim: {row}") from error
+    if shots < 1 or not 0.0 <= claimed <= 100.0:
+        raise ValueError(f"row {number} of the ledger needs at least 1 shot and a figure in percent: {row}")
+    words = {name: row[name] for name in COLUMNS if name not in ("shots", "claimed")}
+    return Claim(row=number, shots=shots, claimed=claimed, **words)
