@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 IGNORE = 255
 MAX_CLASSES = 254
+MAX_CLASS_ID = 65535  # of a class map
 
 Mask = NDArray[np.uint8]
 
@@ -56,20 +57,24 @@ def from_class_map(
     """Turn a map of class ids into an index mask and its classes in ascending order.
 
     Args:
-        class_map: integers [H, W].
+        class_map: integers [H, W] in 0..65535.
         background: the value that stands for no class; None where every value is a class.
         void: values to ignore.
 
     Raises:
-        ValueError: more than 254 classes in one picture.
+        ValueError: more than 254 classes in one picture, or a value out of range.
     """
-    values, inverse = np.unique(class_map, return_inverse=True)
+    low, high = int(class_map.min()), int(class_map.max())
+    if low < 0 or high > MAX_CLASS_ID:
+        raise ValueError(f"class ids of a map lie in 0..{MAX_CLASS_ID}, got {low}..{high}; is it a class-index mask?")
+    values = np.flatnonzero(np.bincount(class_map.ravel()))
     class_ids = [int(value) for value in values if value != background and value not in void]
     if len(class_ids) > MAX_CLASSES:
         raise ValueError(f"a mask holds at most {MAX_CLASSES} classes, got {len(class_ids)}; is it a class-index mask?")
-    place = {class_id: position + 1 for position, class_id in enumerate(class_ids)}
-    table = [IGNORE if int(value) in void else place.get(int(value), 0) for value in values]
-    return np.array(table, np.uint8)[inverse.reshape(class_map.shape)], class_ids
+    table = np.zeros(high + 1, np.uint8)
+    table[class_ids] = np.arange(1, len(class_ids) + 1)
+    table[[value for value in void if 0 <= value <= high]] = IGNORE
+    return table[class_map], class_ids
 
 
 def mask_row(

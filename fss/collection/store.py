@@ -131,6 +131,12 @@ class Collection:
         self.info = {**self.info, "sources": [*self.info["sources"], dict(source)]}
         self._save()
 
+    def add_classes(self, classes: Mapping[int, str]) -> None:
+        """Name classes that the collection did not know when it was made."""
+        merged = {**dict(classes), **self.classes}
+        self.info = {**self.info, "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())]}
+        self._save()
+
     def part_names(self) -> list[str]:
         """Return the names of the image parts, sorted (one listing)."""
         return parts.list_parts(files.join(self.uri, "images"))
@@ -207,3 +213,19 @@ class Collection:
 def exists(uri: str) -> bool:
     """Tell whether there is a collection at ``uri``."""
     return parts.exists(files.join(files.normalise(uri), "collection.json"))
+
+
+def delete(uri: str) -> None:
+    """Delete the collection at ``uri`` with its mask sets; files that are not of a collection stay.
+
+    ``collection.json`` goes last, so that a killed deletion still shows as a collection and can be repeated.
+    """
+    collection = Collection.open(uri)
+    folders = ["images", "listings", *(f"masks/{name}" for name in collection.mask_set_names())]
+    for folder in folders:
+        fs, path = files.resolve(files.join(collection.uri, folder))
+        names = files.list_names(fs, path)
+        doomed = [name for name in names if name.endswith(".parquet") or name.startswith("acceptance-")]
+        for name in [*doomed, *(name for name in names if name == "_set.json")]:
+            parts.delete(files.join(collection.uri, folder, name))
+    parts.delete(files.join(collection.uri, "collection.json"))

@@ -1,0 +1,258 @@
+"""Bring a source into a collection, part by part.
+
+:func:`start` lists the source and writes the listing into the collection; :func:`ingest_part` makes one part of it.
+Parts know nothing of each other, so they may be made anywhere, in any order, and made again after a kill.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fss.collection import files, listing_store
+from fss.collection.decode import DecodeError, DecodeLimits, inspect_image
+from fss.collection.index import ClassIndex
+from fss.collection.mask_codec import mask_row
+from fss.collection.mask_set import TRUTH
+from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.sources import Listing, SourceConfig, SourceItem, list_items, read_item
+from fss.collection.store import Collection, delete, exists
+from fss.config import from_dict, to_dict
+
+THREADS = 4  # reads of one part in flight: an object store answers late, and a decoded picture may be large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """A source on its way into a collection."""
+
+    collection: Collection
+    """The collection, with its listing written."""
+    parts: list[str]
+    """The parts that this source fills."""
+    items: int
+    """Photographs in them."""
+    ignored: dict[str, int]
+    """Files left out, by reason."""
+
+    def finished(self) -> set[str]:
+        """Return the parts that are complete, masks included."""
+        finished = set(self.collection.part_names())
+        if TRUTH in self.collection.mask_set_names():
+            finished &= self.collection.mask_set(TRUTH).finished_parts()
+        return finished
+
+
+def start(
+    uri: str,
+    source: SourceConfig,
+    *,
+    name: str | None = None,
+    part_size: int = 64,
+    limits: DecodeLimits | None = None,
+    keep_bytes: bool = True,
+    limit: int | None = None,
+    append: bool = False,
+    overwrite: bool = False,
+) -> Ingest:
+    """List a source and prepare its parts; an interrupted ingest of the same source is resumed.
+
+    Args:
+        uri: where the collection is or will be.
+        source: where the photographs come from.
+        name: of the collection; by default the last name of the source's path.
+        part_size: images in a part.
+        limits: what a picture may be.
+        keep_bytes: copy the encoded pictures into the parts; otherwise only their URIs.
+        limit: take the first so many items.
+        append: add what the source has gained as new parts.
+        overwrite: delete the collection that is there, mask sets included.
+
+    Raises:
+        ValueError: nothing to ingest, or the collection holds something else and neither append nor overwrite is set.
+    """
+    if not keep_bytes and source.kind == "sample":
+        raise ValueError("pictures of the sample are painted on demand, so their bytes must be kept in the collection")
+    found = list_items(source).first(limit)
+    record = {
+        "source": to_dict(source),
+        "identity": source.identity(),
+        "listing": found.hash(),
+        "keep_bytes": keep_bytes,
+        "limits": (limits or DecodeLimits()).as_dict(),
+        "part_size": part_size,
+        "first_part": 0,
+        "items": len(found.items),
+        "labelled": found.labelled,
+    }
+    if exists(uri) and overwrite:
+        delete(uri)
+    if not exists(uri):
+        collection = _create(files.normalise(uri), found, record, name or _name(source), part_size, limits)
+        return _ingest(collection, record, found.ignored)
+    collection = Collection.open(uri)
+    same = [old for old in collection.info["sources"] if _kept(old) == _kept(record)]
+    if same:
+        return _ingest(collection, same[0], found.ignored)
+    if not append:
+        raise ValueError(
+            f"the collection at {collection.uri} was made from another source, other settings or another state of the "
+            "folder; give --append to add the new photographs as new parts, --overwrite to start again (its mask sets "
+            "go too), or another place"
+        )
+    return _ingest(collection, _append(collection, found, record), found.ignored)
+
+
+def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
+    """Make one part: read, check and write its photographs and, where the source has them, their masks.
+
+    Returns:
+        Statistics: images, accepted, rejected, masks, mask_errors, bytes, and reasons (count by slug).
+    """
+    collection = Collection.open(collection_uri)
+    number = int(part.removeprefix("part-"))
+    place, record = next(
+        (place, record)
+        for place, record in reversed(list(enumerate(collection.info["sources"])))
+        if record["first_part"] <= number
+    )
+    items = listing_store.read(collection.uri, place, number - record["first_part"])
+    make = partial(
+        _rows, config=from_dict(SourceConfig, record["source"]), limits=collection.limits, keep=record["keep_bytes"]
+    )
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = list(pool.map(make, items))
+    images, masks = [row[0] for row in rows], [row[1] for row in rows]
+    collection.write_part(part, image_table(images))
+    if record["labelled"]:
+        collection.mask_set(TRUTH).write_part(part, mask_table(masks))
+    errors = [row["error"] for row in images if row["error"]]
+    return {
+        "images": len(images),
+        "accepted": len(images) - len(errors),
+        "rejected": len(errors),
+        "masks": sum("mask" in row for row in masks) if record["labelled"] else 0,
+        "mask_errors": sum(bool(row["error"]) for row in masks) if record["labelled"] else 0,
+        "bytes": sum(len(row["image"] or b"") for row in images),
+        "reasons": dict(Counter(slug(error) for error in errors)),
+    }
+
+
+def complete_classes(collection: Collection) -> None:
+    """Give every class that the ground truth shows a name, after all parts are made."""
+    if TRUTH not in collection.mask_set_names():
+        return
+    seen = ClassIndex.build(collection.mask_set(TRUTH))
+    missing = {class_id: f"class {class_id}" for class_id in seen if class_id not in collection.classes}
+    if missing:
+        collection.add_classes(missing)
+
+
+def slug(error: str) -> str:
+    """Return the reason of an error: ``truncated`` of ``truncated: 300 bytes are missing``."""
+    return error.split(":", 1)[0]
+
+
+def _rows(
+    item: SourceItem, *, config: SourceConfig, limits: DecodeLimits, keep: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the image row and the mask row of an item."""
+    raw = read_item(item, config, limits)
+    identity = image_id(raw.data, item.relative_path)
+    image: dict[str, Any] = {"image_id": identity, "uri": _text(item.uri), "image": None, "error": raw.error}
+    if raw.data is not None:
+        try:
+            image["height"], image["width"], image["format"] = inspect_image(raw.data, limits)
+            if not keep and image["uri"] != item.uri:
+                raise DecodeError("unreadable", "a name that is no valid Unicode cannot be kept by reference")
+            image["image"] = raw.data if keep else None
+        except DecodeError as error:
+            image["error"] = str(error)
+    if image["error"]:
+        return image, mask_row(identity, None, error="no-image: the photograph is quarantined")
+    if raw.mask is None:
+        return image, mask_row(identity, None, error=raw.mask_error or "missing-mask: the source has none")
+    if raw.mask.shape != (image["height"], image["width"]):
+        sizes = "mask {} x {}, photograph {} x {} (height x width)"
+        text = sizes.format(*raw.mask.shape, image["height"], image["width"])
+        return image, mask_row(identity, None, error=f"size-mismatch: {text}")
+    return image, mask_row(identity, raw.mask, raw.class_ids)
+
+
+def _create(
+    uri: str, found: Listing, record: dict[str, Any], name: str, part_size: int, limits: DecodeLimits | None
+) -> Collection:
+    if part_size < 1:
+        raise ValueError(f"part_size is 1 or more, got {part_size}")
+    files.check_access(uri)
+    listing_store.write(uri, 0, found.items, part_size)
+    collection = Collection.create(
+        uri,
+        name=name,
+        source=record,
+        part_size=part_size,
+        classes=found.classes,
+        class_splits=found.class_splits,
+        limits=limits,
+    )
+    _prepare_truth(collection, record)
+    return collection
+
+
+def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the listing of what is new and record it as another source."""
+    old = collection.info["sources"]
+    if any(source["identity"] != record["identity"] for source in old):
+        raise ValueError(f"--append adds what {old[0]['source']['path']!r} has gained, with the same settings")
+    lost = {key: value for key, value in found.classes.items() if collection.classes.get(key, value) != value}
+    if lost or found.labelled != old[0]["labelled"]:
+        raise ValueError("the classes of the folder have changed; ingest it into a new collection")
+    known = {item.relative_path for place in range(len(old)) for item in listing_store.read_all(collection.uri, place)}
+    fresh = [item for item in found.items if item.relative_path not in known]
+    unlike = [key for key in ("keep_bytes", "limits", "part_size") if old[-1][key] != record[key]]
+    if unlike:
+        raise ValueError(f"--append keeps the settings of the collection; {', '.join(unlike)} differ")
+    last = old[-1]
+    first_part = last["first_part"] + _parts(last["items"], collection.part_size)
+    record = {**record, "first_part": first_part, "items": len(fresh)}
+    listing_store.write(collection.uri, len(old), fresh, collection.part_size)
+    collection.add_source(record)
+    return record
+
+
+def _ingest(collection: Collection, record: dict[str, Any], ignored: dict[str, int]) -> Ingest:
+    _prepare_truth(collection, record)
+    sources: Sequence[dict[str, Any]] = collection.info["sources"]
+    total = max(source["first_part"] + _parts(source["items"], collection.part_size) for source in sources)
+    return Ingest(
+        collection=collection,
+        parts=[part_name(number) for number in range(total)],
+        items=sum(source["items"] for source in sources),
+        ignored=ignored,
+    )
+
+
+def _prepare_truth(collection: Collection, record: dict[str, Any]) -> None:
+    if record["labelled"]:
+        provenance = {"method": "ground truth", "source": record["source"]}
+        collection.create_mask_set(TRUTH, config_hash=record["identity"], provenance=provenance)
+
+
+def _kept(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[key] for key in ("identity", "listing", "keep_bytes", "limits", "part_size"))
+
+
+def _parts(items: int, part_size: int) -> int:
+    return -(-items // part_size)
+
+
+def _name(source: SourceConfig) -> str:
+    return f"sample-{source.sample}" if source.kind == "sample" else files.normalise(source.path).rsplit("/", 1)[-1]
+
+
+def _text(uri: str) -> str:
+    """Return the URI as valid Unicode: odd bytes of a file name become escapes."""
+    return os.fsencode(uri).decode(errors="backslashreplace")

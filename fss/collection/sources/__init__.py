@@ -1,0 +1,32 @@
+"""Where photographs come from. Every source lists its items cheaply and reads them one by one, anywhere."""
+
+from types import ModuleType
+
+from fss.collection.decode import DecodeLimits
+from fss.collection.sources import folder, fss1000, painted
+from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+
+__all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
+
+_SOURCES: dict[str, ModuleType] = {"folder": folder, "fss1000": fss1000, "sample": painted}
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List a source.
+
+    Raises:
+        ValueError: the source is not there, or offers nothing.
+    """
+    if config.kind != "sample" and not config.path:
+        raise ValueError(f"a source of kind {config.kind} needs a path: a local folder or s3://bucket/folder")
+    listing: Listing = _SOURCES[config.kind].list_items(config)
+    if not listing.items:
+        others = ", ".join(f"{count} {reason}" for reason, count in listing.ignored.items()) or "nothing else"
+        raise ValueError(f"there are no photographs in {config.path} ({others}); check the folder and the file names")
+    return listing
+
+
+def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
+    """Read one item; whatever is wrong with it is told in the result and never raised."""
+    result: RawItem = _SOURCES[config.kind].read_item(item, config, limits)
+    return result

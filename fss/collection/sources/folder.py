@@ -1,0 +1,99 @@
+"""A folder of photographs at any depth, or ``images/`` beside ``masks/`` with equal names.
+
+ECSSD's binary masks and CamVid's class-index masks are both of the second kind.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from fss.collection import files
+from fss.collection.decode import DecodeError, DecodeLimits, decode_labels
+from fss.collection.mask_codec import Mask, from_class_map
+from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+
+IMAGES, MASKS = "images", "masks"
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List a folder.
+
+    Raises:
+        ValueError: there is no such folder, or masks were asked for and there are none.
+    """
+    tree = walk(config.path)
+    paired = tree.has_folder(IMAGES) and tree.has_folder(MASKS)
+    if config.masks in ("binary", "index") and not paired:
+        raise ValueError(f"masks={config.masks} needs the folders {IMAGES}/ and {MASKS}/ in {config.path}")
+    return _pairs(tree, config) if paired and config.masks != "none" else _photographs(tree, paired)
+
+
+def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
+    """Read a photograph and its mask; what fails is told in the result."""
+    try:
+        data = _read(item.uri, limits)
+    except DecodeError as error:
+        return RawItem(error=str(error), mask_error="no-image: the photograph cannot be read")
+    if item.mask_uri is None:
+        return RawItem(data=data, mask_error="missing-mask: there is no mask of that name")
+    try:
+        mask, class_ids = read_mask(item, config, limits)
+    except ValueError as error:
+        return RawItem(data=data, mask_error=str(error))
+    return RawItem(data=data, mask=mask, class_ids=tuple(class_ids))
+
+
+def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+    """Read the mask of an item as index mask and classes.
+
+    Raises:
+        ValueError: it cannot be read, or it is not of the kind that the settings say.
+    """
+    assert item.mask_uri is not None
+    values = decode_labels(_read(item.mask_uri, limits), limits)
+    if config.masks == "index":
+        return from_class_map(values, background=config.background, void=config.void)
+    greatest = int(values.max())
+    if 1 < greatest < 128:
+        raise DecodeError("not-binary", f"values up to {greatest}; give masks=index if they are class ids")
+    class_id = BINARY_CLASS if item.class_id is None else item.class_id
+    mask = (values >= min(128, max(greatest, 1))).astype(np.uint8)
+    return mask, [class_id] if greatest else []
+
+
+def _read(uri: str, limits: DecodeLimits) -> bytes:
+    try:
+        return files.read_bytes(uri, limit=limits.max_bytes + 1)
+    except OSError as error:
+        raise DecodeError("unreadable", error.strerror or type(error).__name__) from error
+
+
+def _photographs(tree: Tree, paired: bool) -> Listing:
+    ignored = Counter(tree.ignored)
+    items = []
+    for path, uri in tree.uris.items():
+        if paired and not path.startswith(f"{IMAGES}/"):
+            ignored["files outside images/"] += 1
+        elif is_photograph(path):
+            items.append(SourceItem(relative_path=path, uri=uri))
+        else:
+            ignored["other files"] += 1
+    return Listing(items=items, ignored=dict(+ignored))
+
+
+def _pairs(tree: Tree, config: SourceConfig) -> Listing:
+    masks = {
+        stem_and_suffix(path)[0].removeprefix(f"{MASKS}/"): uri
+        for path, uri in tree.uris.items()
+        if path.startswith(f"{MASKS}/") and is_photograph(path)
+    }
+    photographs = _photographs(Tree({p: u for p, u in tree.uris.items() if not p.startswith(f"{MASKS}/")}), True)
+    items = []
+    for item in photographs.items:
+        stem = stem_and_suffix(item.relative_path)[0].removeprefix(f"{IMAGES}/")
+        items.append(SourceItem(relative_path=item.relative_path, uri=item.uri, mask_uri=masks.get(stem)))
+    ignored = Counter(tree.ignored) + Counter(photographs.ignored)
+    ignored["masks without a photograph"] += len(masks) - len({item.mask_uri for item in items} - {None})
+    names = dict(enumerate(config.class_names)) if config.masks == "index" else {BINARY_CLASS: "object"}
+    return Listing(items=items, labelled=True, classes=names, ignored=dict(+ignored))

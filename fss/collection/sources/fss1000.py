@@ -1,0 +1,77 @@
+"""FSS-1000's layout: ``<class>/<n>.jpg`` with the binary mask ``<class>/<n>.png``.
+
+Li et al., "FSS-1000: A 1000-Class Dataset for Few-Shot Segmentation", CVPR 2020. An optional ``splits.json`` names the
+classes of each split.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+from fss.collection import files
+from fss.collection.sources.base import Listing, SourceConfig, SourceItem
+from fss.collection.sources.folder import read_item
+from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
+
+__all__ = ["list_items", "read_item"]
+
+MASK_SUFFIX = ".png"
+SPLITS = "splits.json"
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List the photographs of all classes; class ids are 1, 2, ... in the order of the class names.
+
+    Raises:
+        ValueError: no class folders, or a split that names a class that is not there or is in another split too.
+    """
+    tree = walk(config.path)
+    ignored = Counter(tree.ignored)
+    photographs, masks = {}, {}
+    for path, uri in tree.uris.items():
+        stem, suffix = stem_and_suffix(path)
+        if path.count("/") != 1 or not is_photograph(path):
+            ignored["other files"] += path != SPLITS
+        elif suffix == MASK_SUFFIX:
+            masks[stem] = uri
+        else:
+            photographs[path] = uri
+    names = sorted({path.split("/")[0] for path in photographs})
+    if not names:
+        raise ValueError(f"{config.path} has no class folders with photographs, <class>/<n>.jpg and <class>/<n>.png")
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    items = [
+        SourceItem(
+            relative_path=path, uri=uri, mask_uri=masks.get(stem_and_suffix(path)[0]), class_id=ids[path.split("/")[0]]
+        )
+        for path, uri in photographs.items()
+    ]
+    ignored["masks without a photograph"] += len(masks.keys() - {stem_and_suffix(path)[0] for path in photographs})
+    return Listing(
+        items=items,
+        labelled=True,
+        classes={number: name for name, number in ids.items()},
+        class_splits=_class_splits(config, SPLITS in tree.uris, ids),
+        ignored=dict(+ignored),
+    )
+
+
+def _class_splits(config: SourceConfig, present: bool, ids: Mapping[str, int]) -> dict[str, list[int]]:
+    uri = config.splits or (files.join(config.path, SPLITS) if present else None)
+    if uri is None:
+        return {}
+    try:
+        named = json.loads(files.read_bytes(uri))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the splits file {uri} cannot be read: {error}") from error
+    if not isinstance(named, dict) or not all(isinstance(names, list) for names in named.values()):
+        raise ValueError(f'{uri} must hold {{"train": [class names], "test": [class names], ...}}')
+    owner: dict[str, str] = {}
+    for split, names in named.items():
+        for name in names:
+            if name not in ids:
+                raise ValueError(f"{uri}: split {split!r} names the class {name!r}, which has no folder")
+            if name in owner:
+                raise ValueError(f"{uri}: class {name!r} is in the splits {owner[name]!r} and {split!r}; keep one")
+            owner[name] = split
+    return {split: sorted(ids[name] for name in names) for split, names in named.items()}
