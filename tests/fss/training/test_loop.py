@@ -1,0 +1,117 @@
+"""The loop: it learns, resumes exactly, averages, and names what broke it."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tiny import TinySegmenter
+
+from fss.collection import Collection, MaskSet
+from fss.episodes.augment import AugmentConfig
+from fss.episodes.episode import RawEpisodes
+from fss.episodes.split import SplitConfig
+from fss.training.ema import Ema
+from fss.training.loop import StepReport, TrainConfig, TrainingDivergedError, TrainLoop
+from fss.training.selection import score_held_out
+from fss.training.stream import MaskSplitStream, StreamConfig
+
+CONFIG = TrainConfig(steps=12, learning_rate=0.01, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def stream(discs: tuple[Collection, MaskSet]) -> MaskSplitStream:
+    config = StreamConfig(batch=8, lanes=4, held_out=0.1)
+    augment = AugmentConfig(jitter=0, blur=0, grey=0)
+    return MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
+
+
+def train(loop: TrainLoop, steps: int) -> list[StepReport]:
+    reports = []
+    for report in loop.run():
+        reports.append(report)
+        if len(reports) == steps:
+            break
+    return reports
+
+
+def test_training_lowers_the_loss_and_counts_epochs(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=40, learning_rate=0.02))
+    before = score_held_out(loop.segmenter, stream.held_out(), 32)
+    reports = train(loop, 40)
+    after = score_held_out(loop.segmenter, stream.held_out(), 32)
+    assert [report.step for report in reports] == list(range(1, 41))
+    assert [report.epoch for report in reports] == [step // stream.steps_per_epoch for step in range(40)]
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert after.loss < before.loss
+    assert after.iou > max(before.iou, 0.3)
+    assert loop.segmenter.training
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(stream: MaskSplitStream) -> None:
+    whole = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    losses = [report.loss for report in train(whole, 12)]
+    first = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    train(first, 7)
+    state = {**first.state_dict()}
+    second = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    second.load_state_dict(state)
+    assert [report.loss for report in train(second, 12)] == losses[7:]
+    assert second.step == 12
+    assert list(second.run()) == []
+    for name, value in whole.ema.average.items():
+        assert torch.equal(value, second.ema.average[name]), name
+
+
+def test_a_broken_loss_names_the_step_and_the_images(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, CONFIG)
+    train(loop, 2)
+    with torch.no_grad():
+        loop.parameters[0].fill_(math.nan)
+    expected = next(iter(stream.batches(0, 2))).ids
+    with pytest.raises(TrainingDivergedError, match=r"step 3: .*" + expected[0]):
+        next(loop.run())
+
+
+def test_the_gradient_is_clipped(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=1, clip=1e-3))
+    report = next(loop.run())
+    assert report.gradient > 1e-3
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in loop.parameters if p.grad is not None))  # type: ignore[arg-type]
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_frozen_model_is_refused(stream: MaskSplitStream) -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        TrainLoop(TinySegmenter().requires_grad_(False), stream, CONFIG)
+
+
+def test_the_moving_average_by_hand() -> None:
+    model = torch.nn.BatchNorm1d(1)
+    ema = Ema(model, decay=0.2)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        model.running_mean.fill_(10.0)  # type: ignore[union-attr]
+        model.num_batches_tracked.fill_(4)  # type: ignore[union-attr]
+    ema.update(model)  # decay = min(0.2, 2 / 11)
+    assert float(ema.average["weight"]) == pytest.approx(3 - 2 * 2 / 11)
+    assert float(ema.average["running_mean"]) == pytest.approx(10 * 9 / 11)
+    assert int(ema.average["num_batches_tracked"]) == 4
+    with ema.applied(model):
+        assert model.weight.item() == pytest.approx(3 - 2 * 2 / 11)
+    assert model.weight.item() == 3.0
+    for _ in range(50):
+        ema.update(model)
+    assert float(ema.average["weight"]) == pytest.approx(3.0)
+
+
+def test_frozen_parameters_are_not_averaged() -> None:
+    assert "frozen" not in Ema(TinySegmenter(), 0.9).average
+
+
+def test_no_held_out_task_is_an_error() -> None:
+    def nothing() -> Iterator[RawEpisodes]:
+        yield from ()
+
+    with pytest.raises(ValueError, match="no held-out"):
+        score_held_out(TinySegmenter(), nothing(), 32)

@@ -1,0 +1,71 @@
+"""The loss: by hand, and the same training on one worker and on two."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from tiny import TinySegmenter
+from torch import multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from fss.training.losses import episode_loss
+
+SIZE = 8
+
+
+def episodes() -> tuple[torch.Tensor, ...]:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        query, support = torch.randn(4, 3, SIZE, SIZE), torch.randn(4, 1, 3, SIZE, SIZE)
+        masks, target = (torch.rand(4, 1, SIZE, SIZE) > 0.5).float(), torch.randint(0, 2, (4, SIZE, SIZE))
+    target[0, :6] = 255  # workers have different numbers of valid pixels
+    return query, support, masks, target
+
+
+def test_the_loss_by_hand() -> None:
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 1, 0, 1] = math.log(3)
+    target = torch.tensor([[[0, 1, 255, 255]]])
+    loss = episode_loss(logits, target)
+    assert float(loss.mean) == pytest.approx((math.log(2) - math.log(0.75)) / 2)
+    assert float(loss.local) == pytest.approx(float(loss.mean))
+
+
+def test_a_batch_without_a_valid_pixel_has_no_loss_and_no_gradient() -> None:
+    logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    loss = episode_loss(logits, torch.full((1, 2, 2), 255))
+    loss.local.backward()
+    assert float(loss.mean) == 0
+    assert logits.grad is not None and float(logits.grad.abs().sum()) == 0
+
+
+def _train(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    model: torch.nn.Module = TinySegmenter()
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+        model = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5)
+    query, support, masks, target = (tensor[rank::world] for tensor in episodes())
+    means = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = episode_loss(model(query, support, masks), target)
+        loss.local.backward()
+        optimizer.step()
+        means.append(float(loss.mean))
+    torch.save(means, Path(folder) / f"{world}-{rank}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
+    _train(0, 1, str(tmp_path))
+    # Forked: importing everything again in fresh processes would take most of the suite's time.
+    multiprocessing.start_processes(_train, (2, str(tmp_path)), nprocs=2, start_method="fork")
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert first == second
+    assert first == pytest.approx(one, rel=1e-5)
+    assert one[2] < one[0]
