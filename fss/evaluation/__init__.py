@@ -1,1 +1,1 @@
-"""Scores of segmenters on episode plans, and the published figures to compare them with."""
+"""Evaluation: figures with intervals, baselines beside every model, and the table that shows them."""

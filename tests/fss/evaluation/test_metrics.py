@@ -1,0 +1,87 @@
+"""Figures: by hand, against torchmetrics, and intervals that cover."""
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from fss.draws import generator
+from fss.evaluation.metrics import count_pixels, differences, figures
+
+
+def counts_of(*episodes: tuple[int, int, int, int]) -> np.ndarray:
+    """Turn (background I, foreground I, background U, foreground U) per episode into counts."""
+    return np.array([[[b, f], [bu, fu]] for b, f, bu, fu in episodes], np.int64)
+
+
+def random_episodes(count: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    rng = generator(0, purpose="test")
+    prediction = torch.from_numpy(rng.integers(0, 2, (count, 12, 12)))
+    noise = torch.from_numpy(rng.random((count, 12, 12)))
+    target = torch.where(noise < 0.6, prediction, torch.where(noise < 0.9, 1 - prediction, 255))
+    return prediction, target, rng.integers(1, classes + 1, count).tolist()
+
+
+def test_pixels_by_hand() -> None:
+    prediction = torch.tensor([[[1, 1, 0, 0, 1]]])
+    target = torch.tensor([[[1, 0, 0, 1, 255]]])
+    assert count_pixels(prediction, target).tolist() == [[[1, 1], [3, 3]]]
+
+
+def test_figures_by_hand() -> None:
+    # Class 3: IoU 1/2 and 0/6, so pooled 1/8, own mean 1/4. Class 7: 3/4 and an empty union, which nothing counts.
+    counts = counts_of((5, 1, 10, 2), (0, 0, 10, 6), (6, 3, 10, 4), (9, 0, 10, 0))
+    found = figures([3, 3, 7, 7], counts)
+    assert found.per_class == {3: 1 / 8, 7: 3 / 4}
+    assert found.miou.value == pytest.approx((1 / 8 + 3 / 4) / 2)
+    assert found.episode_miou.value == pytest.approx((1 / 4 + 3 / 4) / 2)
+    assert found.fb_iou.value == pytest.approx((20 / 40 + 4 / 12) / 2)
+    assert found.miou.low <= found.miou.value <= found.miou.high
+
+
+def test_empty_unions_alone_give_zero_and_no_warning() -> None:
+    found = figures([1, 1], counts_of((4, 0, 4, 0), (4, 0, 4, 0)))
+    assert (found.miou.value, found.episode_miou.value, found.fb_iou.value) == (0, 0, 0.5)
+
+
+def test_pooled_figures_are_those_of_torchmetrics() -> None:
+    prediction, target, ids = random_episodes(40, classes=5)
+    found = figures(ids, count_pixels(prediction, target))
+    classes = torch.tensor(ids)[:, None, None]
+    jaccard = MulticlassJaccardIndex(num_classes=6, average="none", ignore_index=255)
+    expected = jaccard(prediction * classes, torch.where(target == 255, 255, target * classes))[1:]
+    assert found.per_class == pytest.approx({c: float(expected[c - 1]) for c in range(1, 6)}, abs=1e-6)
+    assert found.miou.value == pytest.approx(float(expected.mean()), abs=1e-6)
+    both = MulticlassJaccardIndex(num_classes=2, average="macro", ignore_index=255)(prediction, target)
+    assert found.fb_iou.value == pytest.approx(float(both), abs=1e-6)
+
+
+def test_intervals_shrink_with_the_episodes_and_repeat() -> None:
+    prediction, target, ids = random_episodes(200, classes=2)
+    counts = count_pixels(prediction, target)
+    many, few = figures(ids, counts).miou, figures(ids[:20], counts[:20]).miou
+    assert many.high - many.low < 0.5 * (few.high - few.low)
+    assert figures(ids, counts).miou == many
+
+
+def test_a_steady_difference_has_a_narrow_interval() -> None:
+    rng = generator(1, purpose="test")
+    union = np.full(100, 1000)
+    weak = rng.integers(100, 800, 100)  # episodes differ much, the two methods on each of them little
+
+    def foreground(intersection: np.ndarray) -> np.ndarray:
+        return np.stack([np.stack([weak, intersection], 1), np.stack([union, union], 1)], 1)
+
+    first, second = foreground(weak + 20), foreground(weak)
+    difference = differences([1] * 100, first, second)["miou"]
+    assert difference.value == pytest.approx(0.02)
+    assert 0.015 < difference.low <= difference.high < 0.025
+    single = figures([1] * 100, first).miou
+    assert single.high - single.low > 0.05
+    zero = differences([1] * 100, first, first)["miou"]
+    assert (zero.low, zero.value, zero.high) == (0, 0, 0)
+
+
+def test_no_episode_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one episode"):
+        figures([], counts_of())
