@@ -1,0 +1,159 @@
+"""Bring photographs into a collection: decoded once, checked, in parts that every later job works through.
+
+    python -m pipelines.ingest --collection my-collection --source.path ~/photos
+    python -m pipelines.ingest --collection s3://bucket/photos --source.path s3://bucket/raw
+    python -m pipelines.ingest --collection birds --source.kind fss1000 --source.path ~/FSS-1000
+    python -m pipelines.ingest --collection roads --source.path ~/CamVid/train --source.masks index --source.void 11
+
+Photographs that cannot be used are kept as rows with the reason; nothing stops the job. Stop it any time: started again
+with the same settings it makes the missing parts only.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow.compute as pc
+
+from fss.collection import TRUTH, Collection
+from fss.collection.decode import DecodeLimits
+from fss.collection.ingest import Ingest, complete_classes, ingest_part, slug, start
+from fss.collection.sources import SourceConfig, list_items
+from fss.config import config_hash, to_dict
+from fss.tracking import Run
+from pipelines.common.parts import PartsResult, run_parts
+from pipelines.common.ray_session import ray_session
+from pipelines.common.runs import TrackingConfig, job_run
+from pipelines.common.summary import Summary, cli_main, dry_run_summary, read_summary
+
+JOB = "ingest"
+SHOWN = 20  # bad files named in the summary; all of them are in the collection
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestConfig:
+    """Settings of the ingest job."""
+
+    collection: str
+    """The collection to make or to add to: local folder or s3:// URI."""
+    source: SourceConfig = field(default_factory=SourceConfig)
+    """Where the photographs come from."""
+    name: str | None = None
+    """Name of the collection; None: the folder's name."""
+    part_size: int = 64
+    """Photographs in a part, the unit of work and resume."""
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    """What a photograph may be; others are quarantined."""
+    keep_bytes: bool = True
+    """Copy the encoded photographs into the collection; otherwise it only points at them."""
+    limit: int | None = None
+    """Only the first so many photographs, by path."""
+    append: bool = False
+    """Add what the folder has gained since, as new parts."""
+    overwrite: bool = False
+    """Delete the collection that is there, its mask sets included, and start again."""
+    workers: int | None = None
+    """Parts at a time; None: one per core, or what the cluster offers."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is recorded."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+
+
+def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
+    """Make the collection; finished parts are kept, and a finished job does nothing.
+
+    Raises:
+        ValueError: nothing to ingest, or the collection holds something else.
+    """
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
+    if config.dry_run:
+        found = list_items(config.source).first(config.limit)
+        plan = {"photographs": len(found.items), "parts": -(-len(found.items) // config.part_size), **found.ignored}
+        return dry_run_summary(JOB, config, plan)
+    ingest = start(
+        config.collection,
+        config.source,
+        name=config.name,
+        part_size=config.part_size,
+        limits=config.limits,
+        keep_bytes=config.keep_bytes,
+        limit=config.limit,
+        append=config.append,
+        overwrite=config.overwrite,
+    )
+    collection = ingest.collection
+    key = config_hash({"job": JOB, "collection": collection.uri}, collection.info["sources"])
+    finished = ingest.finished()
+    if set(ingest.parts) <= finished and (done := _done_before(collection, key)):
+        return done
+    summary = Summary(job=JOB, inputs={"source": config.source.path or config.source.kind, "key": key})
+    with (
+        job_run(
+            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
+        ) as record,
+        ray_session(),
+    ):
+        summary.run_id = record.run_id
+        with summary.timed("parts"):
+            task = partial(ingest_part, collection.uri)
+            result = run_parts(ingest.parts, task, stage=JOB, finished=finished, workers=config.workers)
+        with summary.timed("counting"):
+            complete_classes(collection)
+            _fill(summary, ingest, result)
+        record.log_metrics({**summary.counts, **{k: v for k, v in summary.figures.items() if isinstance(v, float)}})
+        record.set_tags({"fss.collection": collection.fingerprint()})
+        summary.write(collection.uri)
+        record.log_json("summary.json", to_dict(summary))
+    return summary
+
+
+def _done_before(collection: Collection, key: str) -> Summary | None:
+    earlier = read_summary(collection.uri)
+    if earlier is None or earlier["job"] != JOB or earlier["inputs"].get("key") != key:
+        return None
+    return Summary(**{**earlier, "worked": False})
+
+
+def _fill(summary: Summary, ingest: Ingest, result: PartsResult) -> None:
+    collection = ingest.collection
+    bad = collection.quarantine()
+    reasons = Counter(slug(error) for error in bad.column("error").to_pylist())
+    summary.counts = {"photographs": ingest.items, "usable": ingest.items - bad.num_rows, "quarantined": bad.num_rows}
+    summary.counts |= {f"quarantined: {reason}": count for reason, count in reasons.most_common()}
+    if TRUTH in collection.mask_set_names():
+        summary.counts |= _count_masks(collection, bad.num_rows)
+        summary.counts["classes"] = len(collection.classes)
+    summary.counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
+    summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
+    images = result.total("images")
+    if images:
+        summary.figures["images per second"] = round(images / result.seconds, 2)
+    if bad.num_rows:
+        rows: list[dict[str, Any]] = bad.slice(0, SHOWN).to_pylist()
+        summary.figures["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
+    summary.outputs = {"collection": collection.uri}
+
+
+def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
+    truth = collection.mask_set(TRUTH)
+    errors: Counter[str] = Counter()
+    total = 0
+    for part in collection.part_names():
+        column = truth.read_part(part, ["error"]).column("error")
+        total += len(column)
+        errors.update(slug(error) for error in pc.drop_null(column).to_pylist())
+    errors.pop("no-image", None)
+    good = total - quarantined - errors.total()
+    return {"masks": good} | {f"without a mask: {reason}": count for reason, count in errors.most_common()}
+
+
+def main() -> None:
+    """Run from the command line."""
+    cli_main(IngestConfig, run, job=JOB, description=str(__doc__))
+
+
+if __name__ == "__main__":
+    main()
