@@ -1,0 +1,113 @@
+"""The pictures and masks of an evaluation at network size, each decoded once while there is room."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fss.collection.index import Sample
+from fss.collection.mask_codec import binary_mask
+from fss.episodes.canvas import image_canvas, mask_canvas
+from fss.episodes.plan import Episode
+from fss.episodes.render import normalise
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Key, Value]):
+    """The values used last, as many as fit into a number of bytes."""
+
+    def __init__(self, limit_bytes: float):
+        self._limit, self._bytes = limit_bytes, 0.0
+        self._values: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        """Return a value, or None where it is not kept."""
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key][0]
+
+    def put(self, key: Key, value: Value, size: float) -> None:
+        """Keep a value of ``size`` bytes, in the place of the ones not used for longest."""
+        self._values[key] = value, size
+        self._bytes += size
+        while self._bytes > self._limit and len(self._values) > 1:
+            self._bytes -= self._values.popitem(last=False)[1][1]
+
+
+class Reader(Protocol):
+    """Reads a picture and its mask by image id, as ``ImageReader`` does."""
+
+    def read(self, image_id: str) -> Sample:
+        """Return the decoded picture."""
+
+
+class Pictures:
+    """Pictures and masks squashed to the network's size."""
+
+    def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
+        self.reader, self.size = reader, size
+        self._kept: Lru[str, tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]] = Lru(limit_bytes)
+
+    def images(self, image_ids: Sequence[str]) -> Tensor:
+        """Return normalised pictures, float32 [N, 3, size, size]."""
+        canvases = np.stack([self._read(name)[0] for name in image_ids])
+        return normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
+
+    def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
+        """Return masks of one class (or one per picture), uint8 [N, size, size] in {0, 1, 255}."""
+        wanted = [class_id] * len(image_ids) if isinstance(class_id, int) else class_id
+        found = [binary_mask(*self._read(name)[1:], c) for name, c in zip(image_ids, wanted, strict=True)]
+        return torch.from_numpy(np.stack(found))
+
+    def _read(self, image_id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
+        found = self._kept.get(image_id)
+        if found is None:
+            sample = self.reader.read(image_id)
+            if sample.mask is None:
+                raise ValueError(f"image {image_id} has no mask in the mask set that is evaluated against")
+            found = image_canvas(sample.rgb, self.size), mask_canvas(sample.mask, self.size), sample.classes
+            self._kept.put(image_id, found, found[0].nbytes + found[1].nbytes)
+        return found
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some episodes of a plan with their masks; a method takes from it what it needs."""
+
+    episodes: Sequence[Episode]
+    """B rows of the plan."""
+    pictures: Pictures
+    """Where the images are."""
+    target: Tensor
+    """long [B, S, S] in {0, 1, 255}."""
+    support_masks: Tensor
+    """float32 [B, K, S, S] in {0, 1}."""
+
+    @classmethod
+    def load(cls, episodes: Sequence[Episode], pictures: Pictures) -> "Chunk":
+        """Read the masks of some episodes of equal shots."""
+        classes = [episode.class_id for episode in episodes]
+        shots = len(episodes[0].support_ids)
+        target = pictures.masks([episode.query_id for episode in episodes], classes).long()
+        names = [name for episode in episodes for name in episode.support_ids]
+        masks = pictures.masks(names, [c for c in classes for _ in range(shots)])
+        support = (masks == 1).float().reshape(len(episodes), shots, *masks.shape[1:])
+        return cls(episodes, pictures, target, support)
+
+    @property
+    def query_ids(self) -> list[str]:
+        """The B queries."""
+        return [episode.query_id for episode in self.episodes]
+
+    @property
+    def support_ids(self) -> list[str]:
+        """The B * K supports, an episode's supports adjacent."""
+        return [name for episode in self.episodes for name in episode.support_ids]
