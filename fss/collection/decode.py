@@ -7,7 +7,6 @@ reached. Nothing here changes global state, so threads may decode side by side.
 
 import dataclasses
 import io
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,8 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+
+from fss.collection.headers import HeaderError, check_png, webp_size
 
 Rgb = NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ _MAGIC = (
 )
 _ORIENTATION = 0x0112
 _MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty ones are a way to burn hours
-_TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "buffer is not large enough")
+_TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +165,13 @@ def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; it begins with {data[:8]!r}")
     try:
         if kind == "WEBP":  # its decoder reserves the canvas on opening
-            _check_size(*_webp_size(data), limits)
+            _check_size(*webp_size(data), limits)
         elif kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
             raise DecodeError("too-many-scans", f"more than {_MAX_SCANS} scans in one JPEG")
         image: Image.Image = _PLUGINS[kind](io.BytesIO(data))
         _check_size(*image.size, limits)
+        if kind == "PNG":
+            check_png(data)
         orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself when it loads
         image.load()
     except Exception as error:
@@ -184,21 +187,6 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         raise DecodeError("side-too-long", f"{size}; at most {limits.max_side} a side are allowed")
     if min(width, height) < limits.min_side:
         raise DecodeError("side-too-short", f"{size}; at least {limits.min_side} a side are needed")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return width and height from a WebP header (RFC 9649)."""
-    chunk = data[12:16]
-    try:
-        if chunk == b"VP8X":
-            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        if chunk == b"VP8L":
-            (bits,) = struct.unpack_from("<I", data, 21)
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        width, height = struct.unpack_from("<HH", data, 26)
-    except struct.error:
-        raise DecodeError("truncated", "the WebP header is cut off") from None
-    return width & 0x3FFF, height & 0x3FFF
 
 
 def _orientation(image: Image.Image) -> int:
@@ -254,7 +242,13 @@ def _grey_to_8_bit(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8
 def _explain(error: Exception) -> DecodeError:
     if isinstance(error, DecodeError):
         return error
+    if isinstance(error, HeaderError):
+        return DecodeError(error.reason, str(error))
     text = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return DecodeError("too-many-pixels", text)
+    if isinstance(error.__cause__ or error, KeyError):  # Pillow wraps it
+        return DecodeError("unsupported", f"no decoder for {text}")
     if any(word in text.lower() for word in _TRUNCATED):
         return DecodeError("truncated", text)
     if isinstance(error, NotImplementedError) or any(word in text.lower() for word in ("unsupported", "unknown")):
