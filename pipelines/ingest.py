@@ -71,7 +71,12 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
         raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
     if config.dry_run:
         found = list_items(config.source).first(config.limit)
-        plan = {"photographs": len(found.items), "parts": -(-len(found.items) // config.part_size), **found.ignored}
+        plan: dict[str, Any] = {
+            "photographs": len(found.items),
+            "parts": -(-len(found.items) // config.part_size),
+            **found.ignored,
+        }
+        plan |= {f"note {number}": note for number, note in enumerate(found.notes, start=1)}
         return dry_run_summary(JOB, config, plan)
     ingest = start(
         config.collection,
@@ -128,6 +133,8 @@ def _fill(summary: Summary, ingest: Ingest, result: PartsResult) -> None:
         summary.counts["classes"] = len(collection.classes)
     summary.counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
     summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
+    if ingest.notes:
+        summary.figures["differs from the standard download"] = list(ingest.notes)
     images = result.total("images")
     if images:
         summary.figures["images per second"] = round(images / result.seconds, 2)

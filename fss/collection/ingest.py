@@ -37,6 +37,8 @@ class Ingest:
     """Photographs in them."""
     ignored: dict[str, int]
     """Files left out, by reason."""
+    notes: tuple[str, ...] = ()
+    """What differs from the source's standard download, and where to get it."""
 
     def finished(self) -> set[str]:
         """Return the parts that are complete, masks included."""
@@ -92,18 +94,18 @@ def start(
         delete(uri)
     if not exists(uri):
         collection = _create(files.normalise(uri), found, record, name or _name(source), part_size, limits)
-        return _ingest(collection, record, found.ignored)
+        return _ingest(collection, record, found)
     collection = Collection.open(uri)
     same = [old for old in collection.info["sources"] if _kept(old) == _kept(record)]
     if same:
-        return _ingest(collection, same[0], found.ignored)
+        return _ingest(collection, same[0], found)
     if not append:
         raise ValueError(
             f"the collection at {collection.uri} was made from another source, other settings or another state of the "
             "folder; give --append to add the new photographs as new parts, --overwrite to start again (its mask sets "
             "go too), or another place"
         )
-    return _ingest(collection, _append(collection, found, record), found.ignored)
+    return _ingest(collection, _append(collection, found, record), found)
 
 
 def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> d
     return record
 
 
-def _ingest(collection: Collection, record: dict[str, Any], ignored: dict[str, int]) -> Ingest:
+def _ingest(collection: Collection, record: dict[str, Any], found: Listing) -> Ingest:
     _prepare_truth(collection, record)
     sources: Sequence[dict[str, Any]] = collection.info["sources"]
     total = max(source["first_part"] + _parts(source["items"], collection.part_size) for source in sources)
@@ -231,7 +233,8 @@ def _ingest(collection: Collection, record: dict[str, Any], ignored: dict[str, i
         collection=collection,
         parts=[part_name(number) for number in range(total)],
         items=sum(source["items"] for source in sources),
-        ignored=ignored,
+        ignored=found.ignored,
+        notes=found.notes,
     )
 
 

@@ -21,6 +21,7 @@ _SCHEMA = pa.schema(
         pa.field("uri", pa.binary(), nullable=False),
         pa.field("mask_uri", pa.binary()),
         pa.field("class_id", pa.int32()),
+        pa.field("annotation", pa.large_string()),
     ]
 )
 
@@ -66,9 +67,10 @@ def _encode(item: SourceItem) -> dict[str, object]:
         "uri": os.fsencode(item.uri),
         "mask_uri": None if item.mask_uri is None else os.fsencode(item.mask_uri),
         "class_id": item.class_id,
+        "annotation": item.annotation,
     }
 
 
-def _decode(row: dict[str, bytes | int | None]) -> SourceItem:
+def _decode(row: dict[str, bytes | str | int | None]) -> SourceItem:
     values = {key: os.fsdecode(value) if isinstance(value, bytes) else value for key, value in row.items()}
     return SourceItem(**values)  # type: ignore[arg-type]

@@ -3,12 +3,19 @@
 from types import ModuleType
 
 from fss.collection.decode import DecodeLimits
-from fss.collection.sources import folder, fss1000, painted
+from fss.collection.sources import cityscapes, coco, folder, fss1000, painted, voc
 from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
 
 __all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
 
-_SOURCES: dict[str, ModuleType] = {"folder": folder, "fss1000": fss1000, "sample": painted}
+_SOURCES: dict[str, ModuleType] = {
+    "folder": folder,
+    "fss1000": fss1000,
+    "voc": voc,
+    "coco": coco,
+    "cityscapes": cityscapes,
+    "sample": painted,
+}
 
 
 def list_items(config: SourceConfig) -> Listing:

@@ -14,9 +14,9 @@ BINARY_CLASS = 1  # class id of the foreground where a folder of binary masks na
 class SourceConfig:
     """Where photographs come from, and what their masks mean."""
 
-    kind: Literal["folder", "fss1000", "sample"] = "folder"
+    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "sample"] = "folder"
     """folder: photographs at any depth, or images/ beside masks/. fss1000: <class>/<n>.jpg with <class>/<n>.png.
-    sample: pictures painted by the library."""
+    voc, coco, cityscapes: the standard downloads' layouts. sample: pictures painted by the library."""
     path: str = ""
     """Local folder or s3:// URI; not for sample."""
     masks: Literal["auto", "none", "binary", "index"] = "auto"
@@ -29,6 +29,8 @@ class SourceConfig:
     """Names of the values 0, 1, 2, ... of an index mask."""
     splits: str | None = None
     """Of fss1000: JSON file {"train": [class names], ...}; by default splits.json in the folder, where there is one."""
+    subset: str = ""
+    """Of voc: all, train, val or trainaug. Of coco: all, train2014 or val2014. Of cityscapes: all, train or val."""
     sample: Literal["unlabelled", "labelled"] = "unlabelled"
     """Of sample: one object a picture for training, or two or three with ground truth for evaluation."""
     count: int = 256
@@ -53,6 +55,8 @@ class SourceItem:
     """Where to read its mask."""
     class_id: int | None = None
     """Class of the foreground of its binary mask."""
+    annotation: str | None = None
+    """Its mask as the source describes it in a common file (COCO: JSON of outlines); None where masks are files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class Listing:
     """Class ids by split."""
     ignored: dict[str, int] = field(default_factory=dict)
     """How many files were left out, by reason."""
+    notes: tuple[str, ...] = ()
+    """What differs from the standard download, and where to get what is missing."""
 
     def first(self, limit: int | None) -> "Listing":
         """Return the listing cut to its first ``limit`` items."""
@@ -77,7 +83,13 @@ class Listing:
     def hash(self) -> str:
         """Return a hash of items and classes."""
         items: list[Any] = [
-            [ascii(item.relative_path), ascii(item.mask_uri), item.class_id] for item in self.items
+            [
+                ascii(item.relative_path),
+                ascii(item.mask_uri),
+                item.class_id,
+                *([item.annotation] * bool(item.annotation)),
+            ]
+            for item in self.items
         ]  # ascii: a file name need not be valid Unicode
         return config_hash(items, self.classes, self.class_splits)
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import numpy as np
 
-from fss.collection import files
 from fss.collection.decode import DecodeError, DecodeLimits, decode_labels
 from fss.collection.mask_codec import Mask, from_class_map
 from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
 
 IMAGES, MASKS = "images", "masks"
@@ -31,17 +31,7 @@ def list_items(config: SourceConfig) -> Listing:
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
     """Read a photograph and its mask; what fails is told in the result."""
-    try:
-        data = _read(item.uri, limits)
-    except DecodeError as error:
-        return RawItem(error=str(error), mask_error="no-image: the photograph cannot be read")
-    if item.mask_uri is None:
-        return RawItem(data=data, mask_error="missing-mask: there is no mask of that name")
-    try:
-        mask, class_ids = read_mask(item, config, limits)
-    except ValueError as error:
-        return RawItem(data=data, mask_error=str(error))
-    return RawItem(data=data, mask=mask, class_ids=tuple(class_ids))
+    return read_pair(item, limits, lambda: read_mask(item, config, limits))
 
 
 def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> tuple[Mask, list[int]]:
@@ -51,7 +41,7 @@ def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> t
         ValueError: it cannot be read, or it is not of the kind that the settings say.
     """
     assert item.mask_uri is not None
-    values = decode_labels(_read(item.mask_uri, limits), limits)
+    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
     if config.masks == "index":
         return from_class_map(values, background=config.background, void=config.void)
     greatest = int(values.max())
@@ -60,13 +50,6 @@ def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> t
     class_id = BINARY_CLASS if item.class_id is None else item.class_id
     mask = (values >= min(128, max(greatest, 1))).astype(np.uint8)
     return mask, [class_id] if greatest else []
-
-
-def _read(uri: str, limits: DecodeLimits) -> bytes:
-    try:
-        return files.read_bytes(uri, limit=limits.max_bytes + 1)
-    except OSError as error:
-        raise DecodeError("unreadable", error.strerror or type(error).__name__) from error
 
 
 def _photographs(tree: Tree, paired: bool) -> Listing:

@@ -1,0 +1,83 @@
+"""Cityscapes' fine annotations.
+
+Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. Standard layout:
+
+    leftImg8bit/<subset>/<city>/<name>_leftImg8bit.png
+    gtFine/<subset>/<city>/<name>_gtFine_labelTrainIds.png    or, without it, <name>_gtFine_labelIds.png
+
+Class ids are the 19 train ids, 0 to 18, in both cases; every other label is ignored. There is no background.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from fss.collection.decode import DecodeLimits, decode_labels
+from fss.collection.mask_codec import Mask, from_class_map
+from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.sources.reading import read_bytes, read_pair
+from fss.collection.sources.walk import Tree, walk
+
+CITYSCAPES_CLASSES = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+TRAIN_ID_OF_LABEL = dict(zip((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33), range(19), strict=True))
+"""Train id by label id; every other label id is void."""
+VOID = 255
+SUBSETS = ("all", "train", "val")
+EXPECTED = {"all": 3_475, "train": 2_975, "val": 500}
+IMAGES, MASKS = "leftImg8bit", "gtFine"
+_TRAIN_IDS, _LABEL_IDS = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
+_PAGE = "https://www.cityscapes-dataset.com/downloads/ (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip)"
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List the photographs of the training and validation cities.
+
+    Raises:
+        ValueError: a folder of the layout is missing (and where to get it), or an unknown subset.
+    """
+    subset = config.subset or "all"
+    if subset not in SUBSETS:
+        raise ValueError(f"Cityscapes has the subsets {', '.join(SUBSETS)} (test has no public masks); got {subset!r}")
+    tree = walk(config.path)
+    for folder in (IMAGES, MASKS):
+        if not tree.has_folder(folder):
+            raise ValueError(f"{config.path} has no folder {folder}: get it from {_PAGE}")
+    wanted = ("train", "val") if subset == "all" else (subset,)
+    prefixes = tuple(f"{IMAGES}/{name}/" for name in wanted)
+    photographs = [path for path in tree.uris if path.startswith(prefixes) and path.endswith(f"_{IMAGES}.png")]
+    items = [SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=_mask(tree, path)) for path in photographs]
+    ignored = Counter(tree.ignored)
+    ignored["photographs of other subsets"] += sum(
+        path.startswith(f"{IMAGES}/") and not path.startswith(prefixes) for path in tree.uris
+    )
+    notes = [] if len(items) == EXPECTED[subset] else [f"{len(items)} photographs; the download has {EXPECTED[subset]}"]
+    unmasked = sum(item.mask_uri is None for item in items)
+    if unmasked:
+        notes.append(f"{unmasked} photographs have neither *{_TRAIN_IDS} nor *{_LABEL_IDS} in {MASKS}: see {_PAGE}")
+    classes = dict(enumerate(CITYSCAPES_CLASSES))
+    return Listing(items=items, labelled=True, classes=classes, ignored=dict(+ignored), notes=tuple(notes))
+
+
+def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
+    """Read a photograph and its mask; label ids become train ids."""
+    return read_pair(item, limits, lambda: _read_mask(item, limits))
+
+
+def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+    assert item.mask_uri is not None
+    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
+    table = np.full(256, VOID, dtype=np.int64)
+    if item.mask_uri.endswith(_LABEL_IDS):
+        table[list(TRAIN_ID_OF_LABEL)] = list(TRAIN_ID_OF_LABEL.values())
+    else:
+        table[: len(CITYSCAPES_CLASSES)] = range(len(CITYSCAPES_CLASSES))
+    known = (values >= 0) & (values < 256)  # label -1 (licence plate) is void however it is stored
+    return from_class_map(np.where(known, table[values.clip(0, 255)], VOID), background=None, void=(VOID,))
+
+
+def _mask(tree: Tree, photograph: str) -> str | None:
+    stem = photograph.replace(f"{IMAGES}/", f"{MASKS}/", 1).removesuffix(f"_{IMAGES}.png")
+    return tree.uris.get(stem + _TRAIN_IDS) or tree.uris.get(stem + _LABEL_IDS)

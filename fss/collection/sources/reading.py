@@ -1,0 +1,41 @@
+"""Read one item: its photograph, and its mask in whatever way the source keeps masks."""
+
+from collections.abc import Callable
+
+from fss.collection import files
+from fss.collection.decode import DecodeError, DecodeLimits
+from fss.collection.mask_codec import Mask
+from fss.collection.sources.base import RawItem, SourceItem
+
+
+def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tuple[Mask, list[int]]]) -> RawItem:
+    """Read a photograph and its mask; what fails is told in the result.
+
+    Args:
+        item: the item.
+        limits: what its files may be.
+        read_mask: returns index mask and classes, or raises ValueError with the reason; called where there is a mask.
+    """
+    try:
+        data = read_bytes(item.uri, limits)
+    except DecodeError as error:
+        return RawItem(error=str(error), mask_error="no-image: the photograph cannot be read")
+    if item.mask_uri is None and item.annotation is None:
+        return RawItem(data=data, mask_error="missing-mask: there is no mask of that name")
+    try:
+        mask, class_ids = read_mask()
+    except ValueError as error:
+        return RawItem(data=data, mask_error=str(error))
+    return RawItem(data=data, mask=mask, class_ids=tuple(class_ids))
+
+
+def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
+    """Read a file, at most one byte more than the limit.
+
+    Raises:
+        DecodeError: it cannot be read.
+    """
+    try:
+        return files.read_bytes(uri, limit=limits.max_bytes + 1)
+    except OSError as error:
+        raise DecodeError("unreadable", error.strerror or type(error).__name__) from error

@@ -1,0 +1,123 @@
+"""PASCAL VOC 2012, with the additional masks of SBD where they are there.
+
+Everingham et al., "The PASCAL Visual Object Classes Challenge 2012"; Hariharan et al., "Semantic Contours from Inverse
+Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/`` or ``VOCdevkit/VOC2012/``:
+
+    JPEGImages/<name>.jpg
+    SegmentationClassAug/<name>.png           VOC's and SBD's masks together; without it SegmentationClass/<name>.png
+    ImageSets/Segmentation/{train,val}.txt    names; needed for a subset only
+
+Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ignored.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from fss.collection import files
+from fss.collection.decode import DecodeError, DecodeLimits, decode_labels
+from fss.collection.mask_codec import Mask, from_class_map
+from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.sources.reading import read_bytes, read_pair
+from fss.collection.sources.walk import Tree, stem_and_suffix, walk
+
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+SUBSETS = ("all", "train", "val", "trainaug")
+IMAGES, AUGMENTED, PLAIN, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationClass", "ImageSets/Segmentation"
+EXPECTED = {
+    (AUGMENTED, "all"): 12_031,
+    (AUGMENTED, "trainaug"): 10_582,
+    (PLAIN, "all"): 2_913,
+    **{(folder, "train"): 1_464 for folder in (AUGMENTED, PLAIN)},
+    **{(folder, "val"): 1_449 for folder in (AUGMENTED, PLAIN)},
+}
+"""Masks of the standard download, by folder and subset."""
+_VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
+_AUG_HINT = "SegmentationClassAug comes with the published few-shot code (the HSNet authors' page links to it)"
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List the photographs that have a mask.
+
+    Raises:
+        ValueError: a folder or list of the layout is missing (and where to get it), or an unknown subset.
+    """
+    subset = config.subset or "all"
+    if subset not in SUBSETS:
+        raise ValueError(f"VOC has the subsets {', '.join(SUBSETS)}; got {subset!r}")
+    tree, prefix = _find_root(walk(config.path), config.path)
+    folder = AUGMENTED if tree.has_folder(prefix + AUGMENTED) else PLAIN
+    if subset == "trainaug" and folder != AUGMENTED:
+        raise ValueError(f"subset trainaug needs the folder {AUGMENTED} in {config.path}; {_AUG_HINT}")
+    photographs, masks = (_by_name(tree, prefix + name) for name in (IMAGES, folder))
+    names = _names(tree, prefix, subset, masks)
+    missing = [name for name in names if name not in photographs]
+    items = [
+        SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=tree.uris[masks[name]] if name in masks else None)
+        for name, path in sorted(photographs.items())
+        if name in names
+    ]
+    ignored = Counter(tree.ignored)
+    ignored["photographs without a mask"] += len(photographs) - len(items)
+    ignored[f"masks without a photograph in {IMAGES}"] += len(missing)
+    return Listing(
+        items=items,
+        labelled=True,
+        classes=dict(enumerate(VOC_CLASSES, start=1)),
+        ignored=dict(+ignored),
+        notes=_notes(folder, subset, len(items)),
+    )
+
+
+def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
+    """Read a photograph and its mask of class ids."""
+    return read_pair(item, limits, lambda: _read_mask(item, limits))
+
+
+def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+    assert item.mask_uri is not None
+    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
+    unknown = sorted(set(np.unique(values).tolist()) - {*range(len(VOC_CLASSES) + 1), 255})
+    if unknown:
+        raise DecodeError("unknown-class", f"a VOC mask holds 0 to {len(VOC_CLASSES)} and 255, this one {unknown[:5]}")
+    return from_class_map(values)
+
+
+def _find_root(tree: Tree, path: str) -> tuple[Tree, str]:
+    for prefix in ("", "VOC2012/", "VOCdevkit/VOC2012/"):
+        if tree.has_folder(prefix + IMAGES):
+            if tree.has_folder(prefix + AUGMENTED) or tree.has_folder(prefix + PLAIN):
+                return tree, prefix
+            raise ValueError(f"{path} has {IMAGES} but neither {AUGMENTED} nor {PLAIN}: get {_VOC_PAGE}; {_AUG_HINT}")
+    raise ValueError(f"{path} has no folder {IMAGES} (nor VOC2012/{IMAGES}): get VOC 2012 from {_VOC_PAGE}")
+
+
+def _by_name(tree: Tree, folder: str) -> dict[str, str]:
+    """Return relative paths directly in a folder, by their names without suffix."""
+    paths = [path for path in tree.uris if path.startswith(f"{folder}/")]
+    return {stem_and_suffix(path)[0].removeprefix(f"{folder}/"): path for path in paths}
+
+
+def _names(tree: Tree, prefix: str, subset: str, masks: dict[str, str]) -> set[str]:
+    """Return the names of a subset; trainaug is every mask that is not in the official validation list."""
+    if subset == "all":
+        return set(masks)
+    list_name = "val" if subset == "trainaug" else subset
+    path = f"{prefix}{LISTS}/{list_name}.txt"
+    if path not in tree.uris:
+        raise ValueError(f"subset {subset} needs the list {LISTS}/{list_name}.txt: it is part of {_VOC_PAGE}")
+    listed = set(files.read_bytes(tree.uris[path]).decode().split())
+    return set(masks) - listed if subset == "trainaug" else listed
+
+
+def _notes(folder: str, subset: str, found: int) -> tuple[str, ...]:
+    expected = EXPECTED[folder, subset]
+    notes = []
+    if found != expected:
+        notes.append(f"{found} photographs with a mask; the standard download has {expected} ({folder}, {subset})")
+    if folder == PLAIN:
+        notes.append(f"no folder {AUGMENTED}, so only VOC's own masks are used; {_AUG_HINT}")
+    return tuple(notes)

@@ -1,0 +1,64 @@
+"""Cityscapes' layout: label ids and train ids give the same classes, everything else is void."""
+
+import numpy as np
+import pytest
+from benchmark_trees import write_cityscapes, write_grey
+
+from fss.collection.decode import DecodeLimits
+from fss.collection.sources import SourceConfig, list_items, read_item
+from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
+from fss.collection.sources.sample import sample_picture
+
+LIMITS = DecodeLimits()
+
+
+def _config(path, subset=""):
+    return SourceConfig(kind="cityscapes", path=str(path), subset=subset)
+
+
+def _class_map(raw):
+    table = np.full(256, 255)
+    table[1 : 1 + len(raw.class_ids)] = raw.class_ids
+    return table[raw.mask]
+
+
+@pytest.mark.parametrize("train_ids", [True, False])
+def test_both_kinds_of_labels_give_train_ids(tmp_path, train_ids):
+    write_cityscapes(tmp_path, "train", "aachen", count=2, train_ids=train_ids)
+    listing = list_items(_config(tmp_path))
+    assert listing.classes[0] == "road" and listing.classes[18] == "bicycle" and len(listing.classes) == 19
+    for number, item in enumerate(listing.items):
+        raw = read_item(item, _config(tmp_path), LIMITS)
+        truth = sample_picture(number, 0, "labelled").mask.astype(int)
+        truth[0, 0] = 255
+        assert raw.mask_error is None
+        np.testing.assert_array_equal(_class_map(raw), truth)
+
+
+def test_the_label_table_has_known_entries():
+    assert TRAIN_ID_OF_LABEL[7] == 0 and TRAIN_ID_OF_LABEL[26] == 13 and TRAIN_ID_OF_LABEL[33] == 18
+    assert 29 not in TRAIN_ID_OF_LABEL and len(TRAIN_ID_OF_LABEL) == 19
+
+
+def test_subsets_and_counts(tmp_path):
+    write_cityscapes(tmp_path, "train", "aachen", count=2, train_ids=False)
+    write_cityscapes(tmp_path, "val", "ulm", count=1, train_ids=False)
+    (only,) = list_items(_config(tmp_path, "val")).items
+    assert only.relative_path == "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png"
+    listing = list_items(_config(tmp_path))
+    assert len(listing.items) == 3
+    assert listing.notes == ("3 photographs; the download has 3475",)
+    with pytest.raises(ValueError, match="test has no public masks"):
+        list_items(_config(tmp_path, "test"))
+
+
+def test_what_is_missing_is_named_with_its_place(tmp_path):
+    (name,) = write_cityscapes(tmp_path, "train", "aachen", count=1, train_ids=False)
+    mask = tmp_path / "gtFine" / "train" / "aachen" / f"{name}_gtFine_labelIds.png"
+    write_grey(mask.with_name("other_gtFine_color.png"), np.zeros((4, 4)))
+    mask.unlink()
+    listing = list_items(_config(tmp_path))
+    assert "1 photographs have neither" in listing.notes[1]
+    assert read_item(listing.items[0], _config(tmp_path), LIMITS).mask_error.startswith("missing-mask")
+    with pytest.raises(ValueError, match=r"no folder leftImg8bit.*cityscapes-dataset\.com"):
+        list_items(_config(tmp_path / "gtFine"))

@@ -1,0 +1,82 @@
+"""VOC's layout, its lists, its void pixels, and what is said when something is missing."""
+
+import shutil
+
+import numpy as np
+import pytest
+from benchmark_trees import ringed, write_grey, write_voc
+
+from fss.collection.decode import DecodeLimits
+from fss.collection.sources import SourceConfig, list_items, read_item
+from fss.collection.sources.sample import sample_picture
+from fss.collection.sources.voc import VOC_CLASSES
+
+LIMITS = DecodeLimits()
+
+
+def _config(path, subset=""):
+    return SourceConfig(kind="voc", path=str(path), subset=subset)
+
+
+@pytest.mark.parametrize("below", ["", "VOC2012", "VOCdevkit/VOC2012"])
+def test_masks_come_back_class_by_class_with_void_rings(tmp_path, below):
+    write_voc(tmp_path / below, count=3, val=[1])
+    listing = list_items(_config(tmp_path))
+    assert [item.relative_path.rsplit("/", 1)[1] for item in listing.items] == [f"2007_00000{i}.jpg" for i in range(3)]
+    assert listing.labelled and listing.classes[1] == "aeroplane" and listing.classes[20] == "tvmonitor"
+    for number, item in enumerate(listing.items):
+        raw = read_item(item, _config(tmp_path), LIMITS)
+        truth = ringed(sample_picture(number, 0, "labelled").mask)
+        assert raw.error is None and raw.mask_error is None
+        back = np.array([0, *raw.class_ids, *[0] * (255 - len(raw.class_ids))])
+        back[255] = 255
+        np.testing.assert_array_equal(back[raw.mask], truth)
+
+
+def test_subsets_follow_the_lists(tmp_path):
+    names = write_voc(tmp_path, count=6, val=[0, 4])
+    wanted = {"val": [0, 4], "train": [1, 2, 3, 5], "trainaug": [1, 2, 3, 5], "all": range(6)}
+    for subset, members in wanted.items():
+        listing = list_items(_config(tmp_path, subset))
+        assert [item.relative_path for item in listing.items] == [f"JPEGImages/{names[i]}.jpg" for i in members]
+
+
+def test_counts_that_differ_from_the_download_are_noted(tmp_path):
+    write_voc(tmp_path, count=2, val=[0], augmented=False)
+    (tmp_path / "JPEGImages" / "2008_000001.jpg").write_bytes(b"no mask")
+    listing = list_items(_config(tmp_path, "val"))
+    assert listing.ignored == {"photographs without a mask": 2}
+    assert "1 photographs with a mask; the standard download has 1449" in listing.notes[0]
+    assert "SegmentationClassAug" in listing.notes[1]
+
+
+def test_what_is_missing_is_named_with_its_place(tmp_path):
+    write_voc(tmp_path, count=2, val=[0], augmented=False)
+    with pytest.raises(ValueError, match="trainaug needs the folder SegmentationClassAug"):
+        list_items(_config(tmp_path, "trainaug"))
+    with pytest.raises(ValueError, match="all, train, val, trainaug; got 'test'"):
+        list_items(_config(tmp_path, "test"))
+    shutil.rmtree(tmp_path / "ImageSets")
+    with pytest.raises(ValueError, match=r"ImageSets/Segmentation/val.txt.*VOCtrainval"):
+        list_items(_config(tmp_path, "val"))
+    shutil.rmtree(tmp_path / "SegmentationClass")
+    with pytest.raises(ValueError, match="neither SegmentationClassAug nor SegmentationClass"):
+        list_items(_config(tmp_path))
+    shutil.rmtree(tmp_path / "JPEGImages")
+    with pytest.raises(ValueError, match=r"JPEGImages.*host\.robots"):
+        list_items(_config(tmp_path))
+
+
+def test_a_value_that_is_no_class_of_voc_is_an_error_of_that_mask(tmp_path):
+    write_voc(tmp_path, count=1)
+    write_grey(tmp_path / "SegmentationClassAug" / "2007_000000.png", np.full((170, 180), len(VOC_CLASSES) + 1))
+    (item,) = list_items(_config(tmp_path)).items
+    assert read_item(item, _config(tmp_path), LIMITS).mask_error.startswith("unknown-class: ")
+
+
+def test_listed_names_without_a_photograph_are_counted(tmp_path):
+    write_voc(tmp_path, count=3, val=[0, 1])
+    (tmp_path / "JPEGImages" / "2007_000001.jpg").unlink()
+    listing = list_items(_config(tmp_path, "val"))
+    assert len(listing.items) == 1
+    assert listing.ignored["masks without a photograph in JPEGImages"] == 1
