@@ -133,7 +133,7 @@ def binary_mask(mask: Mask, classes: Sequence[Mapping[str, int] | int], class_id
     for position, entry in enumerate(classes):
         found = entry["id"] if isinstance(entry, Mapping) else entry
         table[position + 1] = found == class_id
-    return np.asarray(table[mask], np.uint8)
+    return np.asarray(cv2.LUT(mask, table), np.uint8)
 
 
 def _encode_grey(values: Mask, strategy: int) -> bytes:

@@ -6,6 +6,7 @@ training device. Strengths as published: Amac et al., "MaskSplit", WACV 2022, se
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -133,18 +134,20 @@ def draw_view(
 def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
     """Count the points of a coarse grid of the view that show the object; the grid lies on the view's pixels."""
     step = -(-size // CELLS)
-    points = (np.arange(step // 2, size, step) + 0.5) * 2 / size - 1
-    x, y = points[None, :], points[:, None]
-    a, b, c, d, e, f = affine.astype(np.float64)
-    columns = _pixel(a * x + b * y + c, mask.shape[1])
-    rows = _pixel(d * x + e * y + f, mask.shape[0])
-    return int((mask[rows, columns] == 1).sum())
-
-
-def _pixel(coordinate: NDArray[np.float64], length: int) -> NDArray[np.int64]:
-    """Return the nearest pixel of coordinates in [-1, 1]; beyond the border they are reflected."""
-    folded = np.abs((coordinate + 3) % 4 - 2) - 1  # a triangle wave: -1 at -1, 1 at 1, back to -1 at 3
-    return np.clip(np.floor((folded + 1) / 2 * length).astype(np.int64), 0, length - 1)
+    points = -(-(size - step // 2) // step)
+    # From the number of a point to its coordinate, through the view's map, to the number of a canvas pixel.
+    first, spacing, half = (2 * (step // 2) + 1) / size - 1, 2 * step / size, mask.shape[0] / 2
+    a, b, c, d, e, f = affine.astype(np.float64) * half
+    offset = half - 0.5
+    numbers = np.array(
+        [
+            [a * spacing, b * spacing, (a + b) * first + c + offset],
+            [d * spacing, e * spacing, (d + e) * first + f + offset],
+        ]
+    )
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(mask, numbers, (points, points), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return int(np.count_nonzero(seen == 1))
 
 
 def _draw_box(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:

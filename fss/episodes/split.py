@@ -19,6 +19,7 @@ RELEASED_TILT_PIXELS = 40
 RELEASED_MIN_SUM = 512
 
 Mask = NDArray[np.uint8]
+Sides = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,78 +108,75 @@ def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Spl
         ValueError: the mask has fewer than 2 foreground pixels.
     """
     mask = _one_component(mask, config, rng) if config.component else mask
-    ys, xs = _foreground(mask)
+    columns, rows = _profiles(mask)
     chance = rng.random()
     if chance >= config.vertical + config.horizontal:
         return Split((mask == 1).astype(np.uint8), mask.copy())
     vertical = chance < config.vertical
-    across = xs if vertical else ys
+    across = columns if vertical else rows
     median = _quantile(across, rng.uniform(*config.ratio))
     if config.as_released:
         tilt = float(rng.integers(-RELEASED_TILT_PIXELS, RELEASED_TILT_PIXELS))
     else:
-        tilt = rng.uniform(-config.tilt, config.tilt) * float(np.ptp(across) + 1)
-    side = _released_side if config.as_released else _side
-    value = side(xs, ys, median, tilt, mask.shape[0], mask.shape[1], vertical)
+        tilt = rng.uniform(-config.tilt, config.tilt) * _extent(across)
+    sides = _released_sides if config.as_released else _sides
+    first, second = sides(median, tilt, mask.shape[0], mask.shape[1], vertical)
     swap = config.alternate and rng.random() < 0.5
-    split = _halves(mask, ys, xs, value, swap, config.ignore_support)
+    split = _halves(mask, second, first, config) if swap else _halves(mask, first, second, config)
     return split if _large_enough(split, config) else None
 
 
-def _foreground(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    ys, xs = np.nonzero(mask == 1)
-    if len(ys) < 2:
+def _profiles(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the foreground pixels of every column and of every row."""
+    foreground = mask == 1
+    columns, rows = np.count_nonzero(foreground, axis=0), np.count_nonzero(foreground, axis=1)
+    if columns.sum() < 2:
         raise ValueError(
-            f"a mask needs at least 2 foreground pixels to be cut, got {len(ys)}; leave the image out (see `usable`)"
+            f"a mask needs at least 2 foreground pixels to be cut, got {columns.sum()}; "
+            "leave the image out (see `usable`)"
         )
-    return ys, xs
+    return columns, rows
 
 
-def _quantile(values: NDArray[np.int64], share: float) -> int:
+def _extent(profile: NDArray[np.int64]) -> int:
+    places = np.nonzero(profile)[0]
+    return int(places[-1] - places[0] + 1)
+
+
+def _quantile(profile: NDArray[np.int64], share: float) -> int:
     """Return the column (or row) up to which the share of foreground pixels comes closest to ``share``."""
-    cumulated = np.cumsum(np.bincount(values))
+    cumulated = np.cumsum(profile)
     return int(np.abs(cumulated - cumulated[-1] * share).argmin())
 
 
-def _side(
-    xs: NDArray[np.int64], ys: NDArray[np.int64], h: int, t: float, height: int, width: int, vertical: bool
-) -> NDArray[np.float64]:
-    """Return a value below 0 in the first half and above in the second.
+def _sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
+    """Return where the first and the second half lie, [H, W] each.
 
     The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t). Pixels exactly on it
     count as left of or above it, as the median column itself does.
     """
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    first = (x - h - t) * (height - 1) <= -2 * t * y if vertical else 2 * t * x < (y - h + t) * (width - 1)
+    return first, ~first
+
+
+def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
+    """Return the released code's halves: a wrong normal mirrors the line and moves it by 2t; neither has the line."""
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
     if vertical:
-        value = (xs - h - t) * (height - 1) + 2 * t * ys
-        return np.where(value == 0, -1.0, value)
-    value = 2 * t * xs - (ys - h + t) * (width - 1)
-    return np.where(value == 0, 1.0, value)
+        left, right = (x - h + 3 * t) * (height - 1), 2 * t * y
+    else:
+        left, right = 2 * t * (x - width + 1), (h + t - y) * (width - 1)
+    return left < right, left > right
 
 
-def _released_side(
-    xs: NDArray[np.int64], ys: NDArray[np.int64], h: int, t: float, height: int, width: int, vertical: bool
-) -> NDArray[np.float64]:
-    """Return the released code's sides: the wrong normal mirrors the line and moves it by 2t; 0 belongs to no half."""
-    if vertical:
-        return np.asarray((xs - h + 3 * t) * (height - 1) - 2 * t * ys, np.float64)
-    return np.asarray(2 * t * (xs - width + 1) + (ys - h - t) * (width - 1), np.float64)
-
-
-def _halves(
-    mask: Mask,
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
-    value: NDArray[np.float64],
-    swap: bool,
-    ignore_support: bool,
-) -> Split:
-    in_support, in_query = (value > 0, value < 0) if swap else (value < 0, value > 0)
-    support = np.zeros_like(mask)
-    support[ys[in_support], xs[in_support]] = 1
-    query = np.where(mask == IGNORE, IGNORE, 0).astype(np.uint8)
-    query[ys[in_query], xs[in_query]] = 1
-    query[ys[in_support], xs[in_support]] = IGNORE if ignore_support else 1
-    return Split(support, query)
+def _halves(mask: Mask, support_side: NDArray[np.bool_], query_side: NDArray[np.bool_], config: SplitConfig) -> Split:
+    foreground = mask == 1
+    support, query = foreground & support_side, (foreground & query_side).view(np.uint8)
+    # Adding 255 to 0 marks what is ignored; foreground halves and ignored pixels never overlap.
+    ignored = (mask == IGNORE).view(np.uint8) * np.uint8(IGNORE)
+    half = support.view(np.uint8) * np.uint8(IGNORE if config.ignore_support else 1)
+    return Split(support.view(np.uint8), query + half + ignored)
 
 
 def _large_enough(split: Split, config: SplitConfig) -> bool:
@@ -186,16 +184,15 @@ def _large_enough(split: Split, config: SplitConfig) -> bool:
         return min(int(split.support.sum(dtype=np.int64)), int(split.query.sum(dtype=np.int64))) >= RELEASED_MIN_SUM
     needed = max(1.0, config.min_half * split.support.size)
     left = (split.query == 1) & (split.support == 0)
-    return int(split.support.sum(dtype=np.int64)) >= needed and int(left.sum()) >= needed
+    return min(int(np.count_nonzero(split.support)), int(np.count_nonzero(left))) >= needed
 
 
 def _straight_cut(mask: Mask, config: SplitConfig) -> Split:
     mask = _largest_component(mask) if config.component else mask
-    ys, xs = _foreground(mask)
-    vertical = np.ptp(xs) >= np.ptp(ys)
-    median = _quantile(xs if vertical else ys, 0.5)
-    value = _side(xs, ys, median, 0.0, mask.shape[0], mask.shape[1], bool(vertical))
-    return _halves(mask, ys, xs, value, False, config.ignore_support)
+    columns, rows = _profiles(mask)
+    vertical = _extent(columns) >= _extent(rows)
+    median = _quantile(columns if vertical else rows, 0.5)
+    return _halves(mask, *_sides(median, 0.0, mask.shape[0], mask.shape[1], vertical), config)
 
 
 def _components(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
