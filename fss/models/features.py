@@ -41,3 +41,8 @@ def concat_features(features: Sequence[Features]) -> Features:
 def take_features(features: Features, index: Tensor) -> Features:
     """Select (and repeat) items of the batch by a long tensor of positions."""
     return map_features(lambda m: m.index_select(0, index), features)
+
+
+def take_shot(features: Features, shot: int, shots: int) -> Features:
+    """Select one shot of every episode from supports whose shots are adjacent."""
+    return features if shots == 1 else map_features(lambda m: m[shot::shots], features)

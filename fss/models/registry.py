@@ -8,12 +8,13 @@ import torch
 from fss.config import from_dict
 from fss.models.backbone import create_backbone
 from fss.models.config import SegmenterConfig
+from fss.models.hsnet import HSNet
 from fss.models.learner import Learner
 from fss.models.masking import get_masking
 from fss.models.masksplit import MaskSplit
 from fss.models.segmenter import FewShotSegmenter
 
-_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit}
+_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet}
 
 _DILATED_BY_DEFAULT = ("resnet50", "resnet101", "resnet50_deepstem", "resnet101_deepstem")
 

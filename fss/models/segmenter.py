@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fss.models.backbone import Backbone
 from fss.models.config import SegmenterConfig
-from fss.models.features import Features, split_features, take_features
+from fss.models.features import Features, split_features, take_shot
 from fss.models.fusion import Fusion, check_fusion, fuse
 from fss.models.learner import Learner
 from fss.models.masking import get_masking
@@ -116,11 +116,12 @@ class FewShotSegmenter(nn.Module):
     ) -> Tensor:
         """Return each shot's logits ``[B,K,2,height,width]``; arguments as in :meth:`decode`."""
         shots = support_masks.shape[1]
-        if shots > 1:
-            index = torch.arange(len(support_masks), device=support_masks.device).repeat_interleave(shots)
-            query_features = take_features(query_features, index)
-        logits = self.learner(query_features, support_features, support_masks.flatten(0, 1), 1)
-        return _upsample(logits, size).reshape(-1, shots, 2, *size)
+        # One shot after the other: the correlation volumes of one shot fill the memory that K would multiply.
+        logits = [
+            self.learner(query_features, take_shot(support_features, shot, shots), support_masks[:, shot], 1)
+            for shot in range(shots)
+        ]
+        return torch.stack([_upsample(each, size) for each in logits], 1)
 
     @torch.no_grad()
     def decide(

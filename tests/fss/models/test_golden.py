@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-
-from fss.models import load_published
-from tests.fss.models.published_rule import (
+from published_rule import (
     GOLDEN,
     golden_files,
     inputs_by_rule,
     published_state,
     read_golden,
 )
+
+from fss.models import load_published
 
 FILES = golden_files()
 
