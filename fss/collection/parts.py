@@ -12,7 +12,7 @@ from pyarrow import fs as pafs
 from fss.collection import files
 from fss.collection.schema import check_table
 
-_PART = re.compile(r"part-\d{5,9}")
+_PART = re.compile(r"part-[0-9]{5,9}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
