@@ -1,0 +1,205 @@
+"""Folders of photographs, with and without masks, as listings."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_files import encoded
+from PIL import Image
+
+from fss.collection.decode import DecodeLimits
+from fss.collection.mask_codec import binary_mask
+from fss.collection.sources import SourceConfig, SourceItem, list_items, read_item
+
+LIMITS = DecodeLimits()
+PNG = encoded("PNG")
+
+
+def put(root: Path, *names: str, data: bytes = PNG) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def grey(values: np.ndarray) -> bytes:
+    return encoded("PNG", Image.fromarray(values.astype(np.uint8)))
+
+
+def paths(config: SourceConfig) -> list[str]:
+    return [item.relative_path for item in list_items(config).items]
+
+
+def test_photographs_at_any_depth_in_one_order(tmp_path: Path) -> None:
+    put(tmp_path, "b.jpg", "a/z.PNG", "a/b/c.webp", "a.b/x.tiff", "d.jpeg", "e.gif", "f.bmp", "ü.jpg", "phone.heic")
+    put(tmp_path, "readme.txt", "movie.mp4", "raw.dng", ".hidden.jpg", ".git/x.jpg", "__MACOSX/a.jpg", "plain")
+    listing = list_items(SourceConfig(path=str(tmp_path)))
+    assert [item.relative_path for item in listing.items] == sorted(
+        ["b.jpg", "a/z.PNG", "a/b/c.webp", "a.b/x.tiff", "d.jpeg", "e.gif", "f.bmp", "ü.jpg", "phone.heic"]
+    )
+    assert listing.ignored == {"hidden files": 3, "other files": 4}
+    assert not listing.labelled
+
+
+def test_links_and_pipes(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    put(root, "good.jpg", "sub/also.jpg")
+    put(tmp_path, "secret.jpg", "elsewhere/private.jpg")
+    (root / "inside.jpg").symlink_to(root / "good.jpg")
+    (root / "outside.jpg").symlink_to(tmp_path / "secret.jpg")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    (root / "dangling.jpg").symlink_to(root / "nothing.jpg")
+    os.mkfifo(root / "pipe.jpg")
+    listing = list_items(SourceConfig(path=str(root)))
+    assert [item.relative_path for item in listing.items] == ["good.jpg", "inside.jpg", "sub/also.jpg"]
+    assert listing.ignored == {"links out of the folder": 1, "linked folders": 2, "no regular files": 2}
+
+
+def test_a_name_that_is_no_unicode_is_read(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(PNG)
+    config = SourceConfig(path=str(tmp_path))
+    [item] = list_items(config).items
+    assert read_item(item, config, LIMITS).data == PNG
+    assert list_items(config).hash() == list_items(config).hash()
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a path"):
+        list_items(SourceConfig())
+    with pytest.raises(ValueError, match="there is no folder"):
+        list_items(SourceConfig(path=str(tmp_path / "nowhere")))
+    put(tmp_path, "a.txt")
+    with pytest.raises(ValueError, match=r"no photographs .*1 other files"):
+        list_items(SourceConfig(path=str(tmp_path)))
+    with pytest.raises(ValueError, match="needs the folders images/ and masks/"):
+        list_items(SourceConfig(path=str(tmp_path), masks="binary"))
+    with pytest.raises(ValueError, match="cannot open 'ftp:"):
+        list_items(SourceConfig(path="ftp://host/photos"))
+
+
+def test_images_beside_masks(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png", "images/sub/b.png", "images/c.png")
+    put(tmp_path, "masks/a.png", "masks/sub/b.png", "masks/d.png", data=grey(np.zeros((40, 48))))
+    config = SourceConfig(path=str(tmp_path))
+    listing = list_items(config)
+    assert [bool(item.mask_uri) for item in listing.items] == [True, False, True]
+    assert listing.classes == {1: "object"}
+    assert listing.ignored == {"masks without a photograph": 1}
+    assert (read_item(listing.items[1], config, LIMITS).mask_error or "").startswith("missing-mask")
+    unlabelled = list_items(SourceConfig(path=str(tmp_path), masks="none"))
+    assert not unlabelled.labelled
+    assert len(unlabelled.items) == 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 1), (3, 250), (127, 128)])
+def test_binary_masks(tmp_path: Path, low: int, high: int) -> None:
+    values = np.full((40, 48), low)
+    values[:10] = high
+    put(tmp_path, "images/a.png")
+    put(tmp_path, "masks/a.png", data=grey(values))
+    config = SourceConfig(path=str(tmp_path))
+    raw = read_item(list_items(config).items[0], config, LIMITS)
+    assert raw.mask is not None
+    assert raw.class_ids == (1,)
+    np.testing.assert_array_equal(raw.mask, values == high)
+
+
+def test_class_indices_are_not_taken_for_a_binary_mask(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png")
+    put(tmp_path, "masks/a.png", data=grey(np.arange(40 * 48).reshape(40, 48) % 12))
+    config = SourceConfig(path=str(tmp_path))
+    raw = read_item(list_items(config).items[0], config, LIMITS)
+    assert raw.mask is None
+    assert (raw.mask_error or "").startswith("not-binary: values up to 11; give masks=index")
+
+
+def test_index_masks(tmp_path: Path) -> None:
+    values = np.arange(40 * 48).reshape(40, 48) % 13
+    put(tmp_path, "images/a.png")
+    put(tmp_path, "masks/a.png", data=grey(values))
+    config = SourceConfig(path=str(tmp_path), masks="index", void=(11, 12), class_names=("sky", "car"))
+    listing = list_items(config)
+    raw = read_item(listing.items[0], config, LIMITS)
+    assert raw.mask is not None
+    assert raw.class_ids == tuple(range(1, 11))
+    np.testing.assert_array_equal(binary_mask(raw.mask, raw.class_ids, 4), np.where(values >= 11, 255, values == 4))
+    assert listing.classes[1] == "car"
+    raw = read_item(listing.items[0], SourceConfig(masks="index", background=None, void=(11, 12)), LIMITS)
+    assert raw.class_ids == tuple(range(11))
+
+
+def test_what_cannot_be_read_is_told_in_the_item(tmp_path: Path) -> None:
+    raw = read_item(SourceItem(relative_path="a.jpg", uri=str(tmp_path / "a.jpg")), SourceConfig(), LIMITS)
+    assert raw.data is None
+    assert raw.error == "unreadable: No such file or directory"
+    put(tmp_path, "images/a.png", "masks/a.png")
+    Path(tmp_path, "masks/a.png").write_bytes(PNG[:200])
+    config = SourceConfig(path=str(tmp_path))
+    raw = read_item(list_items(config).items[0], config, LIMITS)
+    assert raw.data == PNG
+    assert (raw.mask_error or "").startswith("truncated")
+
+
+def fss(root: Path) -> SourceConfig:
+    for name in ("wolf", "apple", "bus"):
+        put(root, *(f"{name}/{number}.jpg" for number in range(1, 4)), data=encoded("JPEG"))
+        put(root, *(f"{name}/{number}.png" for number in range(1, 4)), data=grey(np.eye(40, 48) * 255))
+    return SourceConfig(kind="fss1000", path=str(root))
+
+
+def test_fss1000_layout(tmp_path: Path) -> None:
+    config = fss(tmp_path)
+    (tmp_path / "bus/3.png").unlink()
+    put(tmp_path, "bus/9.png", "stray.jpg", "bus/deeper/1.jpg")
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["wolf", "apple"], "test": ["bus"]}))
+    listing = list_items(config)
+    assert listing.classes == {1: "apple", 2: "bus", 3: "wolf"}
+    assert listing.class_splits == {"train": [1, 3], "test": [2]}
+    assert [item.relative_path for item in listing.items][:4] == [
+        "apple/1.jpg",
+        "apple/2.jpg",
+        "apple/3.jpg",
+        "bus/1.jpg",
+    ]
+    assert listing.ignored == {"masks without a photograph": 1, "other files": 2}
+    assert listing.items[5].mask_uri is None
+    raw = read_item(listing.items[-1], config, LIMITS)
+    assert raw.class_ids == (3,)
+    assert raw.mask is not None
+    assert raw.mask.sum() == 40
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ('{"train": ["cat"]}', "'cat', which has no folder"),
+        ('{"train": ["bus"], "test": ["bus"]}', "in the splits 'train' and 'test'"),
+        ('["bus"]', "must hold"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_wrong_splits_are_refused(tmp_path: Path, splits: str, message: str) -> None:
+    config = fss(tmp_path)
+    (tmp_path / "splits.json").write_text(splits)
+    with pytest.raises(ValueError, match=message):
+        list_items(config)
+
+
+def test_splits_may_lie_elsewhere(tmp_path: Path) -> None:
+    config = fss(tmp_path / "data")
+    (tmp_path / "other.json").write_text('{"val": ["bus"]}')
+    named = SourceConfig(kind="fss1000", path=config.path, splits=str(tmp_path / "other.json"))
+    assert list_items(named).class_splits == {"val": [2]}
+    with pytest.raises(ValueError, match="cannot be read"):
+        list_items(SourceConfig(kind="fss1000", path=config.path, splits=str(tmp_path / "none.json")))
+
+
+def test_the_order_does_not_depend_on_the_disk(tmp_path: Path) -> None:
+    names = [f"{letter}{number}.jpg" for letter in "bca" for number in (10, 9, 1)]
+    put(tmp_path / "one", *names)
+    put(tmp_path / "two", *reversed(names))
+    assert paths(SourceConfig(path=str(tmp_path / "one"))) == paths(SourceConfig(path=str(tmp_path / "two")))
+    assert paths(SourceConfig(path=str(tmp_path / "one"))) == sorted(names)
