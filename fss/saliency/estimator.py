@@ -1,0 +1,148 @@
+"""The classical saliency estimator: five cues, their mean, an edge-aware refinement, and what to think of the result.
+
+Needs no weights and no labels. Working size, superpixels and refinement were chosen on photographs with ground truth
+by ``tests/benchmarks/bench_saliency.py``; nothing was fitted to labels beyond this choice.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fss.saliency import quality
+from fss.saliency.cues import Cues, find_cues
+from fss.saliency.frames import inner_box
+from fss.saliency.refine import clean, refine
+from fss.saliency.superpixels import BoolArray, FloatArray, to_lab
+
+FEWEST_SEGMENTS = 9  # fewer superpixels are no graph to speak of
+PIXELS_PER_SEGMENT = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyConfig:
+    """Settings of the classical estimator."""
+
+    working_pixels: int = 67_500
+    """Pictures are shrunk to at most this many pixels (300 x 225); never enlarged."""
+    segments: int = 200
+    """Superpixels to aim for."""
+    slic_iterations: int = 4
+    """k-means passes of the superpixels."""
+    compactness: float = 10.0
+    """Weight of position against colour in the superpixels."""
+    refine_rounds: int = 2
+    """Rounds of colour model and bilateral solver; 0 keeps the thresholded cue map."""
+    trim_frames: bool = True
+    """Leave out solid frames and letterbox bars."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyResult:
+    """What was found in one picture."""
+
+    mask: npt.NDArray[np.uint8]
+    """uint8 {0,1} [H,W]."""
+    soft: FloatArray
+    """float32 [H,W] in 0..1; its ranking is finer than the mask's."""
+    scores: quality.Scores
+    """Raw scores and gates, named as in ``fss.collection.schema``."""
+
+
+class SaliencyEstimator:
+    """Finds the salient object of a photograph."""
+
+    def __init__(self, config: SaliencyConfig | None = None):
+        self.config = config or SaliencyConfig()
+        if self.config.working_pixels < 1024 or self.config.segments < FEWEST_SEGMENTS:
+            raise ValueError(
+                f"working_pixels is 1024 or more and segments {FEWEST_SEGMENTS} or more, got "
+                f"{self.config.working_pixels} and {self.config.segments}; 67500 and 200 suit photographs"
+            )
+
+    def estimate(self, rgb: npt.NDArray[np.uint8], *, image_id: str = "") -> SaliencyResult:
+        """Find the salient object.
+
+        Args:
+            rgb: uint8 [H,W,3].
+            image_id: keys the random draws of library routines, so that a result never depends on what ran before.
+
+        Returns:
+            The result at the picture's own size; an empty mask with quality 0 where there is nothing to find.
+
+        Raises:
+            ValueError: not an uint8 RGB picture.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+            raise ValueError(f"expected uint8 [H,W,3], got {rgb.dtype} {list(rgb.shape)}; decode the picture first")
+        cv2.setRNGSeed(zlib.crc32(image_id.encode()) & 0x7FFFFFFF)
+        height, width = rgb.shape[:2]
+        top, bottom, left, right = inner_box(rgb) if self.config.trim_frames else (0, height, 0, width)
+        inner = rgb[top:bottom, left:right]
+        lab = to_lab(self._shrink(inner))
+        segments = min(self.config.segments, lab.shape[0] * lab.shape[1] // PIXELS_PER_SEGMENT)
+        if segments < FEWEST_SEGMENTS or min(lab.shape[:2]) < 8:
+            return _nothing(height, width)
+        cues = find_cues(
+            lab, segments=segments, iterations=self.config.slic_iterations, compactness=self.config.compactness
+        )
+        if not cues.mean.any():
+            return _nothing(height, width)
+        working_mask, soft, scores = self._decide(lab, cues)
+        if not working_mask.any():
+            return _nothing(height, width)
+        box = (right - left, bottom - top)
+        side = np.where(working_mask, np.maximum(soft, 0.5 + 1e-3), np.minimum(soft, 0.5 - 1e-3))
+        mask = np.zeros((height, width), np.uint8)
+        mask[top:bottom, left:right] = cv2.resize(side, box, interpolation=cv2.INTER_LINEAR) > 0.5
+        full_soft = np.zeros((height, width), np.float32)
+        full_soft[top:bottom, left:right] = cv2.resize(_blend(soft, cues.map, working_mask), box)
+        scores["area"], scores["border"] = float(mask.mean()), quality.border_touch(mask > 0)
+        scores.update(quality.gates(mask > 0, refined=bool(scores["gate_refined"])))
+        return SaliencyResult(mask=mask, soft=full_soft, scores=scores)
+
+    def _shrink(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        height, width = rgb.shape[:2]
+        scale = (self.config.working_pixels / (height * width)) ** 0.5
+        if scale >= 1:
+            return np.ascontiguousarray(rgb)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _decide(self, lab: FloatArray, cues: Cues) -> tuple[BoolArray, FloatArray, quality.Scores]:
+        """Refine the mean cue, cut it, and score the mask; all at working size."""
+        threshold = quality.otsu(cues.mean, cues.area)
+        coarse = clean(cues.map > threshold)
+        soft, mask, overlap = cues.map, coarse, 1.0
+        if self.config.refine_rounds:
+            soft = refine(lab, cues.map, threshold, rounds=self.config.refine_rounds)
+            mask = clean(soft > 0.5)
+            overlap = quality.weighted_iou(coarse, mask)
+        refined = overlap >= 0.5
+        if not refined:
+            mask = coarse
+        scores: quality.Scores = {
+            "agreement": quality.agreement(cues.single, cues.area),
+            "contrast": quality.contrast(lab, mask),
+            "stability": quality.stability(cues.mean, cues.area),
+            "separation": quality.separation(cues.map, mask),
+            "refinement": overlap,
+            "gate_refined": refined,
+        }
+        return mask, soft, scores
+
+
+def _blend(soft: FloatArray, cue: FloatArray, mask: BoolArray) -> FloatArray:
+    """The soft map: the mask, ranked inside and outside by the refined map and the cue."""
+    blended: FloatArray = (0.7 * mask + 0.15 * soft + 0.15 * cue).astype(np.float32)
+    return blended
+
+
+def _nothing(height: int, width: int) -> SaliencyResult:
+    return SaliencyResult(
+        mask=np.zeros((height, width), np.uint8),
+        soft=np.zeros((height, width), np.float32),
+        scores=quality.no_scores(),
+    )

@@ -1,0 +1,151 @@
+"""How far a mask can be trusted, from what is known without labels.
+
+Raw scores and gates are stored with each mask; which masks a trainer may use is decided later from them, in seconds.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fss.saliency.superpixels import BoolArray, FloatArray
+
+QUALITY_SCORES = ("agreement", "contrast", "stability")
+"""The scores whose ranks make the quality; the others are stored for inspection."""
+HARD_GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component")
+"""Gates that an accepted mask passes; ``gate_refined`` only says whether the refined mask was kept."""
+
+Scores = dict[str, float | bool]
+
+
+def otsu(values: FloatArray, weights: npt.NDArray[np.float64] | None = None) -> float:
+    """Otsu's threshold of values in 0..1, each counting ``weights`` times; values above it are object."""
+    bins, edges = np.histogram(values, 256, (0.0, 1.0), weights=weights)
+    below = np.cumsum(bins)
+    total = below[-1]
+    if total <= 0:
+        return 0.5
+    moment = np.cumsum(bins * (edges[:-1] + edges[1:]) / 2)
+    spread = below * (total - below)
+    between = np.where(spread > 0, (moment[-1] * below - moment * total) ** 2 / np.where(spread > 0, spread, 1), 0)
+    return float(edges[int(between.argmax()) + 1])
+
+
+def agreement(cues: Sequence[FloatArray], area: npt.NDArray[np.float64]) -> float:
+    """Mean pairwise IoU of the cues after Otsu's threshold; cues are [n], ``area`` the pixels of each element."""
+    masks = [cue > otsu(cue, area) for cue in cues]
+    pairs = [weighted_iou(a, b, area) for a, b in combinations(masks, 2)]
+    return float(np.mean(pairs)) if pairs else 0.0
+
+
+def weighted_iou(a: BoolArray, b: BoolArray, area: npt.NDArray[np.float64] | float = 1.0) -> float:
+    """Intersection over union of two masks whose elements count ``area``; 0 where both are empty."""
+    union = float(((a | b) * area).sum())
+    return float(((a & b) * area).sum()) / union if union > 0 else 0.0
+
+
+def stability(cue: FloatArray, area: npt.NDArray[np.float64]) -> float:
+    """IoU of the masks at 0.8 and 1.25 times the threshold 2 * mean: steep maps are stable."""
+    threshold = 2 * float((cue * area).sum() / area.sum())
+    return weighted_iou(cue > 0.8 * threshold, cue > 1.25 * threshold, area)
+
+
+def contrast(lab: FloatArray, mask: BoolArray) -> float:
+    """Chi-squared distance (0..1) of the CIELAB histograms of the mask and of the ring around it."""
+    reach = max(3, round(0.04 * max(mask.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * reach + 1, 2 * reach + 1))
+    ring = (cv2.dilate(mask.astype(np.uint8), kernel) > 0) & ~mask
+    if not mask.any() or not ring.any():
+        return 0.0
+    cells = np.clip((lab + np.array([0, 128, 128], np.float32)) / np.array([12.5, 16, 16], np.float32), 0, 15)
+    index = cells.astype(np.int32) @ np.array([256, 16, 1], np.int32)
+    inside = np.bincount(index[mask], minlength=4096) / mask.sum()
+    around = np.bincount(index[ring], minlength=4096) / ring.sum()
+    total = inside + around
+    used = total > 0
+    return float(((inside - around)[used] ** 2 / total[used]).sum() / 2)
+
+
+def separation(cue: FloatArray, mask: BoolArray) -> float:
+    """Mean of the cue inside the mask minus mean outside."""
+    if not mask.any() or mask.all():
+        return 0.0
+    return float(cue[mask].mean() - cue[~mask].mean())
+
+
+def border_touch(mask: BoolArray) -> float:
+    """Share of the picture's perimeter that the mask covers."""
+    edges = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    return float(edges.mean())
+
+
+def gates(mask: BoolArray, *, refined: bool) -> dict[str, bool]:
+    """The hard gates of a mask [H,W]; an empty mask passes none, a full one fails all that matter."""
+    area = float(mask.mean())
+    if area == 0:
+        return {**dict.fromkeys(HARD_GATES, False), "gate_refined": False}
+    corners = int(mask[0, 0]) + int(mask[0, -1]) + int(mask[-1, 0]) + int(mask[-1, -1])
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    spans = bool(mask.any(axis=0).all() and mask.any(axis=1).all())
+    return {
+        "gate_area": 0.02 <= area <= 0.7,
+        "gate_border": border_touch(mask) <= 0.35,
+        "gate_corners": corners < 3,
+        "gate_span": not spans,
+        "gate_component": bool((stats[1:, cv2.CC_STAT_AREA] >= 0.01 * mask.size).any()),
+        "gate_refined": refined,
+    }
+
+
+def no_scores() -> Scores:
+    """Scores of a picture in which no object was found: all 0, no gate passed."""
+    names = ("agreement", "contrast", "stability", "separation", "refinement", "area", "border")
+    return {**dict.fromkeys(names, 0.0), **dict.fromkeys(HARD_GATES, False), "gate_refined": False}
+
+
+def quality(table: pa.Table) -> dict[str, float]:
+    """Rank-normalised mean of :data:`QUALITY_SCORES` for each image of a table with ``image_id`` and ``scores``.
+
+    Returns:
+        image id -> quality in 0..1; rows without scores are left out. Ranks are within the table, so that scores of
+        different scales count alike; ties share their mean rank.
+    """
+    rows = [(row["image_id"], row["scores"]) for row in table.select(["image_id", "scores"]).to_pylist()]
+    rows = [(image_id, scores) for image_id, scores in rows if scores and scores["agreement"] is not None]
+    if not rows:
+        return {}
+    total = np.zeros(len(rows))
+    for name in QUALITY_SCORES:
+        total += _ranks(np.array([scores[name] for _, scores in rows], np.float64))
+    return {image_id: float(value / len(QUALITY_SCORES)) for (image_id, _), value in zip(rows, total, strict=True)}
+
+
+def accept(table: pa.Table, quantile: float) -> list[str]:
+    """Choose the masks that a trainer may use: the best ``quantile`` of those that pass every hard gate.
+
+    Args:
+        table: columns ``image_id`` and ``scores``, of a whole mask set.
+        quantile: share to keep, in (0, 1].
+
+    Returns:
+        ids of the accepted images, best first.
+    """
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile is a share in (0, 1], got {quantile}; 0.65 keeps the best 65 % of the valid masks")
+    passing = pa.array(
+        [bool(scores) and all(scores[gate] for gate in HARD_GATES) for scores in table.column("scores").to_pylist()],
+        pa.bool_(),
+    )
+    ranked = quality(table.filter(passing))
+    best = sorted(ranked, key=lambda image_id: (-ranked[image_id], image_id))
+    return best[: round(quantile * len(best))]
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    ranks: npt.NDArray[np.float64] = middle[inverse] / max(1, len(values) - 1)
+    return ranks
