@@ -7,7 +7,9 @@ list of their masks (PNG, JPEG, ...; base64 in JSON). The answer is a PNG of the
 
 import base64
 import importlib.metadata
+import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ _REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-p
 def python_model() -> Any:
     """Return the MLflow model object; its class is made here so that MLflow is imported only when it serves."""
     from mlflow.pyfunc.model import PythonModel
+
+    # The advice to give predict() type hints: a signature says the same.
+    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
     class FewShotModel(PythonModel):
         """Answers requests with a :class:`fss.predict.Predictor`."""
@@ -86,6 +91,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     Returns:
         The model's URI.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     import pandas as pd
 
@@ -121,8 +127,9 @@ def _bytes(value: str | bytes) -> bytes:
 
     No encoded picture is valid base64: each format's header has bytes outside its alphabet.
     """
+    raw = value.encode() if isinstance(value, str) else value
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(b"".join(raw.split()), validate=True)  # some encoders break the lines
     except ValueError:
         if isinstance(value, bytes):
             return value

@@ -123,6 +123,11 @@ class Run:
         history = _client(self.uri).get_metric_history(self.run_id, metric)
         return max((entry.step for entry in history), default=-1)
 
+    def latest(self, metric: str) -> tuple[int, dict[str, float]]:
+        """Return the last step of one metric (-1 where there is none) and the last values of all metrics."""
+        metrics = dict(_client(self.uri).get_run(self.run_id).data.metrics)
+        return (self.last_step(metric) if metric in metrics else -1), metrics
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in tags.items():
@@ -230,9 +235,10 @@ def _sqlite_path(uri: str) -> Path | None:
 def _client(uri: str) -> Any:
     import logging
 
-    # The store's migrations are announced table by table otherwise.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
+
+    # The store's migrations are announced table by table otherwise.
+    for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     return MlflowClient(tracking_uri=uri)

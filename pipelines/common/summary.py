@@ -8,14 +8,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fss.collection.files import resolve, write_atomically
+from fss.collection import files, parts
 from fss.config import to_dict
 
 SUMMARY_NAME = "summary.json"
@@ -37,6 +36,8 @@ class Summary:
     """The measured results."""
     durations: dict[str, float] = dataclasses.field(default_factory=dict)
     """Seconds per stage."""
+    report: str = ""
+    """A table of results, printed below the summary."""
     run_id: str | None = None
     """The MLflow run."""
     worked: bool = True
@@ -53,8 +54,7 @@ class Summary:
 
     def write(self, uri: str, name: str = SUMMARY_NAME) -> None:
         """Write the summary into the folder ``uri`` (local or object store)."""
-        filesystem, path = resolve(f"{uri.rstrip('/')}/{name}")
-        write_atomically(filesystem, path, (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode())
+        parts.write_json(files.join(uri, name), dataclasses.asdict(self))
 
     def show(self, console: Console | None = None) -> None:
         """Print the one table of the job."""
@@ -71,7 +71,10 @@ class Summary:
                 table.add_section()
         if self.run_id:
             table.add_row("MLflow run", self.run_id)
-        (console or _console()).print(table)
+        console = console or _console()
+        console.print(table)
+        if self.report:
+            console.print(self.report, highlight=False)
 
 
 def cli_main(config_type: type[Any], run: Callable[[Any], Summary], *, job: str, description: str) -> None:
@@ -102,9 +105,17 @@ def dry_run_summary(job: str, config: Any, plan: Mapping[str, Any]) -> Summary:
 
 
 def read_summary(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
-    """Return the summary in the folder ``uri``, or None where there is none."""
-    path = Path(uri) / name
-    return json.loads(path.read_text()) if path.is_file() else None
+    """Return the summary in the folder ``uri`` (local or object store), or None where there is none."""
+    place = files.join(uri, name)
+    return parts.read_json(place) if parts.exists(place) else None
+
+
+def finished_before(uri: str, key: str) -> Summary | None:
+    """Return the summary of the job ``key`` if it finished in the folder ``uri`` before."""
+    earlier = read_summary(uri)
+    if earlier is None or earlier["inputs"].get("key") != key:
+        return None
+    return Summary(**{**earlier, "worked": False})
 
 
 def _fail(job: str, message: str, code: int) -> None:

@@ -9,6 +9,8 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from fss.collection import files
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleConfig:
@@ -51,6 +53,7 @@ def fit(
     """
     # 2 s by default, and every report waits for one poll: with small models that is most of the time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    filesystem, path = files.resolve(storage)
     trainer = TorchTrainer(
         worker,
         train_loop_config=dict(settings),
@@ -59,7 +62,8 @@ def fit(
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=storage,
+            storage_path=path,
+            storage_filesystem=filesystem,
             # On a full cluster a controller would otherwise try to start for ever.
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=3),
             checkpoint_config=CheckpointConfig(

@@ -1,0 +1,164 @@
+"""Find the salient object of every photograph of a collection, without labels.
+
+    python -m pipelines.pseudomask --collection my-collection
+    python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
+
+Writes the mask set, which of its masks a trainer may use, a contact sheet of random, best and worst masks, and
+summary.json beside them. Stop it any time: started again with the same settings it makes the missing parts only.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fss.collection import Collection, ImageReader, MaskSet, files
+from fss.config import config_hash, to_dict
+from fss.draws import generator
+from fss.figures import contact_sheet, png_bytes
+from fss.saliency import SaliencyConfig
+from fss.saliency.job import pseudomask_part
+from fss.saliency.quality import QUALITY_SCORES, accept, quality
+from fss.tracking import Run
+from pipelines.common.parts import PartsResult, run_parts
+from pipelines.common.ray_session import ray_session
+from pipelines.common.runs import TrackingConfig, job_run
+from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+
+JOB = "pseudomask"
+SHEET = "contact_sheet.png"
+TILES = 6  # of each kind on the contact sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudomaskConfig:
+    """Settings of the pseudo-mask job."""
+
+    collection: str
+    """The collection: local folder or s3:// URI."""
+    name: str = "saliency"
+    """Name of the mask set to write."""
+    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
+    """How masks are found."""
+    accept_quantile: float = 0.65
+    """Share of the masks to accept, best first, among those that pass every gate."""
+    acceptance: str = "default"
+    """Name of the acceptance file; a cheap later filter over the stored scores."""
+    workers: int | None = None
+    """Parts at a time; None: one per core, or what the cluster offers."""
+    limit: int | None = None
+    """Only the first parts that hold this many images."""
+    seed: int = 0
+    """Chooses the random tiles of the contact sheet."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is recorded."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+    overwrite: bool = False
+    """Make every part again, also when the mask set was made with other settings."""
+
+
+def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
+    """Make the mask set; finished parts are kept, and a finished job does nothing.
+
+    Raises:
+        ValueError: no such collection, or the mask set exists with other settings.
+    """
+    if not 0 < config.accept_quantile <= 1:
+        raise ValueError(f"accept_quantile is a share in (0, 1], got {config.accept_quantile}")
+    collection = Collection.open(config.collection)
+    names = _limited(collection, config.limit)
+    key = config_hash([JOB, collection.uri, config.name, names], _work(config))
+    if config.dry_run:
+        return dry_run_summary(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
+    masks = collection.create_mask_set(
+        config.name,
+        config_hash=config_hash(config.saliency),
+        provenance={"method": "saliency", "config": to_dict(config.saliency)},
+        overwrite=config.overwrite,
+    )
+    finished = masks.finished_parts()
+    if not config.overwrite and set(names) <= finished and (done := finished_before(masks.uri, key)):
+        return done
+    summary = Summary(job=JOB, inputs={"collection": collection.uri, "saliency": masks.config_hash, "key": key})
+    with (
+        job_run(
+            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
+        ) as record,
+        ray_session(),
+    ):
+        summary.run_id = record.run_id
+        with summary.timed("masks"):
+            task = partial(pseudomask_part, collection.uri, config.name, cfg=config.saliency)
+            result = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
+        with summary.timed("acceptance and contact sheet"):
+            table = _scores(masks, names)
+            accepted = accept(table, config.accept_quantile)
+            rule = {"scores": list(QUALITY_SCORES), "quantile": config.accept_quantile, "gates": True}
+            masks.write_acceptance(config.acceptance, rule, accepted)
+            sheet = _sheet(collection, masks, table, config.seed)
+            files.write_atomically(*files.resolve(files.join(masks.uri, SHEET)), png_bytes(sheet))
+        _fill(summary, masks, table, accepted, result)
+        record.log_figure(SHEET, sheet)
+        record.log_metrics({**summary.counts, **summary.figures})
+        record.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
+        summary.write(masks.uri)
+        record.log_json("summary.json", to_dict(summary))
+    return summary
+
+
+def _work(config: PseudomaskConfig) -> dict[str, Any]:
+    values = to_dict(config)
+    return {name: values[name] for name in ("saliency", "accept_quantile", "acceptance", "seed")}
+
+
+def _limited(collection: Collection, limit: int | None) -> list[str]:
+    names = collection.part_names()
+    if not names:
+        raise ValueError(f"the collection {collection.uri} holds no images yet; ingest photographs into it first")
+    if limit is None:
+        return names
+    if limit < 1:
+        raise ValueError(f"limit is 1 or more images, got {limit}")
+    return names[: -(-limit // collection.part_size)]
+
+
+def _scores(masks: MaskSet, names: list[str]) -> pa.Table:
+    return pa.concat_tables([masks.read_part(name, ["image_id", "scores", "error"]) for name in names])
+
+
+def _fill(summary: Summary, masks: MaskSet, table: pa.Table, accepted: list[str], result: PartsResult) -> None:
+    failed = table.num_rows - table.column("error").null_count
+    summary.counts = {"images": table.num_rows, "without a mask": failed, "accepted": len(accepted)}
+    images = result.total("images")
+    summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
+    if images:
+        summary.figures = {"images per second": round(images / result.seconds, 2)}
+    summary.outputs = {"mask set": masks.uri, "contact sheet": files.join(masks.uri, SHEET)}
+
+
+def _sheet(collection: Collection, masks: MaskSet, table: pa.Table, seed: int) -> np.ndarray:
+    """Draw random, best and worst masks, one line of tiles each."""
+    scored = quality(table)
+    ids = sorted(scored, key=lambda image_id: (scored[image_id], image_id))
+    chosen = generator(seed, purpose="contact_sheet").permutation(len(ids))[:TILES]
+    groups = {"random": [ids[i] for i in chosen], "best": ids[::-1][:TILES], "worst": ids[:TILES]}
+    reader = ImageReader(collection, masks)
+    tiles = []
+    for group, members in groups.items():
+        for image_id in members:
+            sample = reader.read(image_id)
+            assert sample.mask is not None, "an image with scores has a mask"
+            tiles.append((sample.rgb, (sample.mask > 0).astype(np.uint8), f"{group} {scored[image_id]:.2f}"))
+    return contact_sheet(tiles, columns=TILES, title=f"{masks.name} of {collection.name}: random, best, worst")
+
+
+def main() -> None:
+    """Run from the command line."""
+    cli_main(PseudomaskConfig, run, job=JOB, description=str(__doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Train a segmenter on a mask set of a collection: one process on a laptop or many on a cluster.
+
+    python -m pipelines.train --collection my-collection --output runs
+    python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --scale.workers 4
+
+Writes <output>/<name>/model (safetensors and JSON) and summary.json. A training that was stopped goes on from its last
+checkpoint when it is started again with the same settings; one that is finished does nothing.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs as pafs
+from ray.train import Checkpoint, Result, TrainingFailedError
+
+from fss.collection import Collection, files
+from fss.config import to_dict
+from fss.serving import log_model
+from fss.tracking import Run
+from fss.training.lanes import check_lanes
+from pipelines.common.checkpoints import local_copy
+from pipelines.common.progress import watch
+from pipelines.common.ray_session import ray_session
+from pipelines.common.runs import job_run
+from pipelines.common.state import claim, clear
+from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.common.train_config import TrainJobConfig, work_hash
+from pipelines.common.train_worker import MODEL, SCORE, make_stream, train_worker
+from pipelines.common.trainer import fit
+
+JOB = "train"
+
+
+def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
+    """Train, and keep the selected checkpoint as the model.
+
+    Raises:
+        ValueError: no such collection, mask set, acceptance or weights file, settings that don't fit each other, or a
+            training of this name with other settings.
+    """
+    check_lanes(config.stream.lanes, config.stream.batch, config.scale.workers)
+    config = _absolute(config)
+    data = data_hashes(config)
+    key = work_hash(config, data)
+    name = config.name or f"{config.segmenter.learner}-{key}"
+    home = files.join(config.output, name)
+    if config.dry_run:
+        return dry_run_summary(JOB, config, {"name": name, "output": home, **make_stream(config).counts})
+    if not config.overwrite and (done := finished_before(home, key)):
+        return done
+    if config.overwrite:
+        clear(home, files.join(config.output, "ray", name))
+    claim(home, key, to_dict(config), what=f"a training {name!r} in {config.output}")
+    summary = Summary(job=JOB, inputs={"name": name, "key": key, **data})
+    with (
+        job_run(
+            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=_tags(data)
+        ) as record,
+        ray_session(),
+    ):
+        summary.run_id = record.run_id
+        with summary.timed("training"), watch(record, JOB, total=config.training.steps):
+            result = _fit(config, record, name)
+        with summary.timed("keeping the model"):
+            chosen, figures = _select(result, config)
+            model = _publish(chosen, home)
+            if config.log_model:
+                with local_copy(model) as folder:
+                    log_model(record, folder)
+        summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
+        summary.counts |= make_stream(config).counts
+        summary.figures = {SCORE: figures[SCORE]}
+        summary.outputs = {"model": model}
+        record.log_metrics({f"kept.{SCORE}": figures[SCORE], "kept.step": figures["step"]})
+        summary.write(home)
+        record.log_json("summary.json", to_dict(summary))
+    return summary
+
+
+def data_hashes(config: TrainJobConfig) -> dict[str, str]:
+    """Return hashes of everything that is trained on."""
+    collection = Collection.open(config.collection)
+    masks = collection.mask_set(config.mask_set)
+    data = {"collection": collection.fingerprint(), "mask_set": masks.config_hash}
+    if config.acceptance:
+        data["acceptance"] = masks.read_acceptance(config.acceptance).hash
+    weights = config.segmenter.weights
+    if weights == "pretrained":
+        data["weights"] = "pretrained"
+    elif weights is not None:
+        if not Path(weights).is_file():
+            raise ValueError(
+                f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out"
+            )
+        with Path(weights).open("rb") as file:
+            data["weights"] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return data
+
+
+def _absolute(config: TrainJobConfig) -> TrainJobConfig:
+    """Return the settings with absolute places: workers run in other directories."""
+    weights, cache = config.segmenter.weights, config.stream.cache_folder
+    if weights is not None and weights != "pretrained":
+        weights = Path(weights).absolute()
+    return dataclasses.replace(
+        config,
+        collection=files.normalise(config.collection),
+        output=files.normalise(config.output),
+        segmenter=dataclasses.replace(config.segmenter, weights=weights),
+        stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
+    )
+
+
+def _fit(config: TrainJobConfig, record: Run, name: str) -> Result:
+    settings = {"config": to_dict(config), "run": dataclasses.asdict(record)}
+    try:
+        return fit(
+            train_worker, settings, name=name, storage=files.join(config.output, "ray"), scale=config.scale, score=SCORE
+        )
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            cause = getattr(failure, "_base_exc", failure)
+            if isinstance(cause, ValueError):
+                raise cause from error
+        raise
+
+
+def _select(result: Result, config: TrainJobConfig) -> tuple[Checkpoint, dict[str, Any]]:
+    kept = result.best_checkpoints or []
+    assert result.checkpoint is not None and kept, "a finished training has reported at least one checkpoint"
+    if config.select == "last":
+        return result.checkpoint, next(metrics for checkpoint, metrics in kept if checkpoint == result.checkpoint)
+    return max(kept, key=lambda pair: (pair[1][SCORE], pair[1]["step"]))
+
+
+def _publish(checkpoint: Checkpoint, home: str) -> str:
+    """Copy the segmenter out of a checkpoint to where the training's result is kept."""
+    target = files.join(home, MODEL)
+    filesystem, path = files.resolve(target)
+    filesystem.create_dir(path, recursive=True)
+    pafs.copy_files(
+        f"{checkpoint.path}/{MODEL}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
+    )
+    return target
+
+
+def _tags(data: dict[str, str]) -> dict[str, str]:
+    return {f"fss.{name}": value for name, value in data.items()}
+
+
+def main() -> None:
+    """Run from the command line."""
+    cli_main(TrainJobConfig, run, job=JOB, description=str(__doc__))
+
+
+if __name__ == "__main__":
+    main()
