@@ -118,7 +118,9 @@ def draw_view(
     if not config.enabled:
         return plain_view()
     colours = _draw_colours(config, generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
-    needed = config.keep * count_visible(mask, plain_view()[AFFINE], size)
+    needed = max(config.keep * count_visible(mask, plain_view()[AFFINE], size), 1.0)
+    if not (mask == 1).any():  # only a cut as released leaves a half without a pixel; any view will do
+        needed = 0.0
     box, flips = np.zeros(4), np.ones(2)
     for attempt in range(config.attempts):
         rng = generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.{attempt}")
@@ -126,7 +128,7 @@ def draw_view(
         flips = np.where(rng.random(2) < (config.horizontal_flip, config.vertical_flip), -1.0, 1.0)
         angle = np.deg2rad(rng.uniform(-config.degrees, config.degrees)) if rng.random() < config.rotate else 0.0
         affine = _affine(box, flips, angle)
-        if count_visible(mask, affine, size) >= max(needed, 1):
+        if count_visible(mask, affine, size) >= needed:
             return np.concatenate([affine, colours])
     return np.concatenate([_affine(_containing(box, mask), flips, 0.0), colours])
 

@@ -121,6 +121,12 @@ def test_every_view_shows_its_object(mask: Mask) -> None:
         assert int(warped.sum()) >= 0.25 * plain - 1
 
 
+def test_a_mask_without_an_object_takes_the_first_draw() -> None:
+    config = AugmentConfig(rotate=1.0, degrees=90.0)
+    views = [draw(config, np.zeros((64, 64), np.uint8), str(item)) for item in range(5)]
+    assert all(view[1] != 0 for view in views)  # rotated: not the crop that has to contain an object
+
+
 def test_crops_have_the_drawn_size_and_are_clamped() -> None:
     whole = AugmentConfig(crop_scale=(2.0, 2.0), crop_ratio=(1.0, 1.0), rotate=0, horizontal_flip=0, vertical_flip=0)
     assert draw(whole, disc(64, 32, 32, 20))[AFFINE].tolist() == [1, 0, 0, 0, 1, 0]
