@@ -58,12 +58,15 @@ def check_access(uri: str | Path) -> None:
     Raises:
         ValueError: the object store does not answer or refuses, with its message.
     """
-    fs, path = resolve(uri)
     if not is_remote(str(uri)):
         return
+    _, path = resolve(uri)
+    fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), _region(), attempts=2)  # a person waits for the answer
     bucket = path.split("/")[0]
     try:
-        found = fs.get_file_info(bucket).type
+        found = fs.get_file_info(path).type
+        if found == pafs.FileType.NotFound:
+            found = fs.get_file_info(bucket).type
     except OSError as error:
         raise ValueError(
             f"cannot reach {uri}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
@@ -127,7 +130,7 @@ def _region() -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _s3(endpoint: str | None, region: str) -> pafs.FileSystem:
+def _s3(endpoint: str | None, region: str, attempts: int = MAX_ATTEMPTS) -> pafs.FileSystem:
     settings: dict[str, Any] = {}
     if endpoint:
         scheme, _, host = endpoint.rpartition("://")
@@ -136,7 +139,7 @@ def _s3(endpoint: str | None, region: str) -> pafs.FileSystem:
         region=region,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=REQUEST_TIMEOUT_S,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=attempts),
         allow_delayed_open=True,
         **settings,
     )

@@ -34,8 +34,11 @@ def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
 
     Raises:
         DecodeError: it cannot be read.
+        OSError: the object store does not answer. That says nothing about the file: the part has to be made again.
     """
     try:
         return files.read_bytes(uri, limit=limits.max_bytes + 1)
     except OSError as error:
+        if files.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error):
+            raise
         raise DecodeError("unreadable", error.strerror or type(error).__name__) from error
