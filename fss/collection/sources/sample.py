@@ -31,7 +31,7 @@ SAMPLE_SPLITS: dict[str, list[int]] = {
 SIDES = (160, 200)
 """Least and greatest height and width, pixels."""
 JPEG_QUALITY = 92
-_RADII = {0: (0.0, 0.0), 1: (0.23, 0.36), 2: (0.18, 0.26), 3: (0.16, 0.215)}
+_RADII = {0: (0.0, 0.0), 1: (0.23, 0.36), 2: (0.21, 0.29), 3: (0.18, 0.23)}
 """Range of an object's radius as a share of the shorter side, by the number of objects in the picture."""
 
 
@@ -98,7 +98,7 @@ def _choose_labelled(rng: np.random.Generator, index: int) -> list[SampleClass]:
     base, novel = ([species for species in SPECIES if species.split == split] for split in ("base", "novel"))
     first, second = novel[index % len(novel)], base[index // len(novel) % len(base)]
     rest = [species for species in SPECIES if species.id not in (first.id, second.id)]
-    third = [rest[int(rng.integers(len(rest)))]] if rng.random() < 0.4 else []
+    third = [rest[int(rng.integers(len(rest)))]] if rng.random() < 0.5 else []
     chosen = [first, second, *third]
     return [chosen[place] for place in rng.permutation(len(chosen))]
 

@@ -16,6 +16,9 @@ from fss.collection.sources.sample_textures import smooth_noise
 Picture = npt.NDArray[np.float32]
 _COARSE = 4
 """Soft shapes are drawn this many times smaller: they are blurred anyway."""
+_STRENGTH = (0.5, 0.85)
+"""How strongly a pattern shows, from its main colour (0) to full accent (1): below 1, so that families that share a
+strong contrast still differ in colour for a network that has seen little."""
 
 
 def paint_background(rng: np.random.Generator, height: int, width: int) -> Picture:
@@ -104,7 +107,7 @@ def paint_object(
     window = picture[top:bottom, left:right]
     height, width = window.shape[:2]
     u, v = _unit_coordinates(matrix, (centre[0] - left, centre[1] - top), height, width)
-    accent_share = species.pattern(u, v, 1.0 / radius, rng)[..., None]
+    accent_share = rng.uniform(*_STRENGTH) * species.pattern(u, v, 1.0 / radius, rng)[..., None]
     main, accent = species.main.draw(rng), species.accent.draw(rng)
     shade: Picture = np.minimum(main, accent)
     surfaces: dict[str, Picture] = {
