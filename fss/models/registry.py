@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from fss.config import from_dict
+from fss.models.asnet import ASNet
 from fss.models.backbone import create_backbone
 from fss.models.config import SegmenterConfig
 from fss.models.hsnet import HSNet
@@ -14,7 +15,7 @@ from fss.models.masking import get_masking
 from fss.models.masksplit import MaskSplit
 from fss.models.segmenter import FewShotSegmenter
 
-_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet}
+_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet, "asnet": ASNet}
 
 _DILATED_BY_DEFAULT = ("resnet50", "resnet101", "resnet50_deepstem", "resnet101_deepstem")
 
