@@ -25,7 +25,7 @@ from fss.tracking import Run
 from pipelines.common.parts import PartsResult, run_parts
 from pipelines.common.ray_session import ray_session
 from pipelines.common.runs import TrackingConfig, job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, read_summary
+from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 
 JOB = "ingest"
 SHOWN = 20  # bad files named in the summary; all of them are in the collection
@@ -92,7 +92,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
     collection = ingest.collection
     key = config_hash({"job": JOB, "collection": collection.uri}, collection.info["sources"])
     finished = ingest.finished()
-    if set(ingest.parts) <= finished and (done := _done_before(collection, key)):
+    if set(ingest.parts) <= finished and (done := finished_before(collection.uri, key)):
         return done
     summary = Summary(job=JOB, inputs={"source": config.source.path or config.source.kind, "key": key})
     with (
@@ -113,13 +113,6 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
         summary.write(collection.uri)
         record.log_json("summary.json", to_dict(summary))
     return summary
-
-
-def _done_before(collection: Collection, key: str) -> Summary | None:
-    earlier = read_summary(collection.uri)
-    if earlier is None or earlier["job"] != JOB or earlier["inputs"].get("key") != key:
-        return None
-    return Summary(**{**earlier, "worked": False})
 
 
 def _fill(summary: Summary, ingest: Ingest, result: PartsResult) -> None:

@@ -189,7 +189,6 @@ def _create(
 ) -> Collection:
     if part_size < 1:
         raise ValueError(f"part_size is 1 or more, got {part_size}")
-    files.check_access(uri)
     listing_store.write(uri, 0, found.items, part_size)
     collection = Collection.create(
         uri,

@@ -61,7 +61,6 @@ class Collection:
             ValueError: there is one already, or a class split names an unknown class.
         """
         uri = files.normalise(uri)
-        files.check_access(uri)
         if exists(uri):
             if exist_ok:
                 return cls.open(uri)
@@ -93,7 +92,6 @@ class Collection:
             ValueError: there is none, or it was written by another version.
         """
         uri = files.normalise(uri)
-        files.check_access(uri)
         if not exists(uri):
             raise ValueError(f"there is no collection at {uri} (no collection.json); ingest photographs into it first")
         info = parts.read_json(files.join(uri, "collection.json"))
@@ -211,7 +209,8 @@ class Collection:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether there is a collection at ``uri``."""
+    """Tell whether there is a collection at ``uri``; ValueError where the object store does not answer."""
+    files.check_access(uri)
     return parts.exists(files.join(files.normalise(uri), "collection.json"))
 
 
