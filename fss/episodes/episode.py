@@ -83,17 +83,6 @@ class RawEpisodes:
         )
 
 
-def concat(batches: "list[RawEpisodes]") -> RawEpisodes:
-    """Join raw episodes of the same canvas size and shots."""
-    first = batches[0]
-    tensors = {
-        field.name: torch.cat([getattr(batch, field.name) for batch in batches])
-        for field in fields(first)
-        if isinstance(getattr(first, field.name), Tensor)
-    }
-    return replace(first, **tensors, ids=tuple(name for batch in batches for name in batch.ids))
-
-
 _Batch = TypeVar("_Batch", EpisodeBatch, RawEpisodes)
 
 

@@ -41,8 +41,14 @@ class FeatureCache(Generic[Key]):
 
     def get(self, keys: Sequence[Key]) -> Features:
         """Return the features of ``keys``, joined in their order."""
-        found = {key: self._kept.get(key) for key in dict.fromkeys(keys)}
-        missing = [key for key, features in found.items() if features is None]
+        found: dict[Key, Features] = {}
+        missing: list[Key] = []
+        for key in dict.fromkeys(keys):
+            features = self._kept.get(key)
+            if features is None:
+                missing.append(key)
+            else:
+                found[key] = features
         for first in range(0, len(missing), self._batch):
             chosen = missing[first : first + self._batch]
             # Copies: a slice of a batch would keep the whole batch in memory.
@@ -50,8 +56,8 @@ class FeatureCache(Generic[Key]):
                 found[key] = [[m.clone() for m in stage] for stage in features]
         self.encoded += len(missing)
         for key in missing:
-            self._kept.put(key, found[key] or [], _bytes(found[key] or []))
-        return concat_features([found[key] or [] for key in keys])
+            self._kept.put(key, found[key], _bytes(found[key]))
+        return concat_features([found[key] for key in keys])
 
 
 class SegmenterMethod:

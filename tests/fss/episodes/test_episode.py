@@ -3,7 +3,7 @@
 import torch
 
 from fss.episodes.augment import plain_view
-from fss.episodes.episode import RawEpisodes, concat
+from fss.episodes.episode import RawEpisodes
 
 
 def raw(count: int, shots: int, *, own_support: bool) -> RawEpisodes:
@@ -35,11 +35,3 @@ def test_rendering_gives_the_shapes_and_values_of_an_episode() -> None:
 def test_a_support_left_out_is_the_querys_picture() -> None:
     batch = raw(2, 1, own_support=False).render(8)
     assert torch.equal(batch.support_images[:, 0], batch.query)
-
-
-def test_joining_keeps_rows_and_ids() -> None:
-    joined = concat([raw(2, 1, own_support=False), raw(1, 1, own_support=False)])
-    assert len(joined) == 3
-    assert joined.ids == ("0", "1", "0")
-    assert joined.support is None
-    assert joined.query.shape[0] == joined.support_views.shape[0] == 3
