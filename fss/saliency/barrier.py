@@ -50,7 +50,7 @@ def mb_plus(lab: FloatArray) -> FloatArray:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     smooth = cv2.morphologyEx(raw, cv2.MORPH_CLOSE, kernel)
     smooth = cv2.morphologyEx(smooth, cv2.MORPH_OPEN, kernel)
-    shaped = normalise(smooth) * centre_prior(height, width)
+    shaped = normalise(np.asarray(smooth, np.float32)) * centre_prior(height, width)
     shaped = normalise(shaped)
     if not shaped.any():
         return shaped

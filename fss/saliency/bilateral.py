@@ -64,7 +64,7 @@ def build_grid(lab: FloatArray, *, spatial: float, lightness: float, chroma: flo
     return Grid(vertex=vertex, neighbours=neighbours, mass=mass, colour=colour, scale=scale)
 
 
-def solve(grid: Grid, target: Values, confidence: Values, *, strength: float, iterations: int = 25) -> Values:
+def solve(grid: Grid, target: Values, confidence: Values, *, strength: float, iterations: int = 6) -> Values:
     """Smooth ``target`` where ``confidence`` is low, along the edges of the image; all [n], one value per vertex.
 
     Args:

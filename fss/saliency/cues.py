@@ -14,6 +14,7 @@ from fss.saliency.superpixels import FloatArray, segment
 # RBD's map is flat inside objects' parts and GS fails on objects at the border, so both count half; measured.
 WEIGHTS = {"rbd": 0.5, "manifold_ranking": 1.5, "markov_chain": 1.5, "geodesic": 0.5, "mb_plus": 1.5}
 CENTRE_SPREAD = 0.4
+NOTICEABLE = 2.3  # CIELAB distance that an eye just notices; a picture with less in it is flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ def find_cues(lab: FloatArray, *, segments: int, iterations: int, compactness: f
     graph = graph_cues.build_graph(pixels)
     area = np.bincount(pixels.labels.ravel(), minlength=pixels.count).astype(np.float64)
     # The barrier cue is averaged over superpixels anyway: half the side is enough for it.
-    small = cv2.resize(lab, (max(8, width // 2), max(8, height // 2)), interpolation=cv2.INTER_AREA)
+    half = (max(8, width // 2), max(8, height // 2))
+    small = np.asarray(cv2.resize(lab, half, interpolation=cv2.INTER_AREA), np.float32)
     barrier = cv2.resize(mb_plus(small), (width, height), interpolation=cv2.INTER_LINEAR)
     single = {
         "rbd": graph_cues.rbd(pixels, graph),
@@ -49,6 +51,6 @@ def find_cues(lab: FloatArray, *, segments: int, iterations: int, compactness: f
     offset = ((pixels.position - 0.5) ** 2).sum(1)
     centre = 0.5 + 0.5 * np.exp(-offset / (2 * CENTRE_SPREAD**2))
     total = sum((WEIGHTS[name] * values for name, values in single.items()), np.zeros(pixels.count, np.float32))
-    flat = not any(values.any() for values in single.values())
+    flat = float(pixels.colour_distance.max()) < NOTICEABLE
     mean = np.zeros(pixels.count, np.float32) if flat else normalise((normalise(total) * centre).astype(np.float32))
     return Cues(single=list(single.values()), area=area, mean=mean, map=pixels.paint(mean))

@@ -24,7 +24,7 @@ def refine(
     slope: float = 8.0,
     colour_weight: float = 1.0,
     strength: float = 32.0,
-    spatial: float = 12.0,
+    spatial: float = 16.0,
     lightness: float = 4.0,
     chroma: float = 5.0,
 ) -> FloatArray:

@@ -42,8 +42,7 @@ class Superpixels:
     @property
     def border(self) -> BoolArray:
         """[n] segments that touch any side."""
-        touching: BoolArray = self.sides.any(axis=0)
-        return touching
+        return np.asarray(self.sides.any(axis=0), np.bool_)
 
     def paint(self, values: FloatArray) -> FloatArray:
         """Spread one value per segment ([n]) over the pixels ([H,W])."""
@@ -53,8 +52,7 @@ class Superpixels:
 
 def to_lab(rgb: npt.NDArray[np.uint8]) -> FloatArray:
     """Convert uint8 RGB [H,W,3] to float32 CIELAB [H,W,3] (L 0..100, a and b about -128..127)."""
-    lab: FloatArray = cv2.cvtColor(rgb.astype(np.float32) * np.float32(1 / 255), cv2.COLOR_RGB2LAB)
-    return lab
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) * np.float32(1 / 255), cv2.COLOR_RGB2LAB), np.float32)
 
 
 def segment(lab: FloatArray, *, segments: int, iterations: int, compactness: float) -> Superpixels:
@@ -116,8 +114,8 @@ def close_loop(adjacency: BoolArray, border: BoolArray) -> BoolArray:
 @jit
 def _cluster(lab: FloatArray, step: float, iterations: int, compactness: float) -> IntArray:
     height, width = lab.shape[0], lab.shape[1]
-    grid_rows = max(1, int(round(height / step)))
-    grid_columns = max(1, int(round(width / step)))
+    grid_rows = max(1, round(height / step))
+    grid_columns = max(1, round(width / step))
     count = grid_rows * grid_columns
     centres = np.zeros((count, 5), np.float32)
     labels = np.zeros((height, width), np.int32)

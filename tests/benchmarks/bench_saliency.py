@@ -89,9 +89,8 @@ def main() -> None:
         scores.append(result.scores)
     figures = collected.figures()
     print(f"{len(found)} images: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
-    print(
-        f"{len(found) / seconds:.1f} images/s of CPU time, JPEG to mask and soft map ({1e3 * seconds / len(found):.1f} ms)"
-    )
+    each = seconds / len(found)
+    print(f"{1 / each:.1f} images/s of CPU time, JPEG to mask and soft map ({1e3 * each:.1f} ms)")
     report_scores(np.array(collected.iou), scores)
     if options.profile:
         profile(estimator, [photo.read_bytes() for photo, _ in found[:60]])
@@ -104,9 +103,8 @@ def report_scores(iou: npt.NDArray[np.float64], scores: list[dict[str, float | b
     rank = np.mean([rankdata([s[name] for s in scores]) for name in QUALITY_SCORES], axis=0)
     best = np.argsort(-rank)[: len(iou) // 2]
     passed = np.array([all(s[gate] for gate in HARD_GATES) for s in scores])
-    print(
-        f"quality: spearman {spearmanr(rank, iou).statistic:.3f}; best half IoU {iou[best].mean():.3f}, all {iou.mean():.3f}"
-    )
+    known = spearmanr(rank, iou).statistic
+    print(f"quality: spearman {known:.3f}; best half IoU {iou[best].mean():.3f}, all {iou.mean():.3f}")
     if not passed.all():
         print(f"gates: {passed.mean():.1%} pass with IoU {iou[passed].mean():.3f}, others {iou[~passed].mean():.3f}")
 

@@ -1,0 +1,88 @@
+"""Scores, gates and the acceptance filter."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from disc_picture import disc
+
+from fss.collection.schema import MASK_SCHEMA, mask_table
+from fss.saliency import quality
+
+
+def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
+    mask = np.zeros((100, 100), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "failing"),
+    [
+        (box(30, 70, 30, 70), set()),
+        (box(0, 0, 0, 0), set(quality.HARD_GATES)),
+        (box(0, 100, 0, 100), {"gate_area", "gate_border", "gate_corners", "gate_span"}),
+        (box(40, 50, 40, 50), {"gate_area"}),
+        (box(0, 100, 40, 60), set()),
+        (box(0, 50, 0, 100), {"gate_border"}),
+        (box(40, 60, 0, 100) | box(0, 100, 40, 60), {"gate_span"}),
+    ],
+)
+def test_gates(mask: np.ndarray, failing: set[str]) -> None:
+    found = quality.gates(mask, refined=True)
+    assert {name for name in quality.HARD_GATES if not found[name]} == failing
+
+
+def test_specks_are_no_component() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[::8, ::5] = True
+    assert not quality.gates(mask, refined=True)["gate_component"]
+
+
+def test_contrast_tells_a_disc_from_a_patch_of_background() -> None:
+    from fss.saliency.superpixels import to_lab
+
+    rgb, truth = disc()
+    lab = to_lab(rgb)
+    patch = np.zeros_like(truth)
+    patch[5:25, 5:25] = True
+    assert quality.contrast(lab, truth) > 0.9 > 0.3 > quality.contrast(lab, patch)
+    assert quality.contrast(lab, np.zeros_like(truth)) == 0
+
+
+def test_agreement_and_stability_of_equal_and_unlike_maps() -> None:
+    area = np.array([1.0, 1.0, 2.0])
+    sharp, other = np.array([0, 0, 1], np.float32), np.array([1, 0, 0], np.float32)
+    assert quality.agreement([sharp, sharp], area) == 1
+    assert quality.agreement([sharp, other], area) == 0
+    assert quality.stability(sharp * 0.9, area) in (0.0, 1.0)
+
+
+def test_otsu_parts_two_clusters_and_counts_weights() -> None:
+    values = np.array([0.1] * 50 + [0.8] * 50, np.float32)
+    assert 0.1 < quality.otsu(values) < 0.8
+
+
+def scored(image_id: str, value: float, **changes: float | bool) -> dict[str, object]:
+    scores = {**dict.fromkeys(quality.QUALITY_SCORES, value), **dict.fromkeys(quality.HARD_GATES, True), **changes}
+    return {"image_id": image_id, "scores": scores, "mask": b"x"}
+
+
+def test_accept_keeps_the_best_share_of_the_valid() -> None:
+    rows = [scored(f"i{k}", k / 10) for k in range(10)]
+    rows += [scored("gated", 5.0, gate_area=False), {"image_id": "broken", "error": "truncated: no pixels"}]
+    table = mask_table(rows)
+    assert quality.accept(table, 0.3) == ["i9", "i8", "i7"]
+    assert len(quality.accept(table, 1.0)) == 10
+    assert set(quality.quality(table)) == {f"i{k}" for k in range(10)} | {"gated"}
+    assert quality.accept(pa.Table.from_pylist([], schema=MASK_SCHEMA), 0.5) == []
+
+
+def test_quality_counts_ranks_and_shares_ties() -> None:
+    table = mask_table([scored("a", 0.2, contrast=1e6), scored("b", 0.2), scored("c", 0.9)])
+    found = quality.quality(table)
+    assert found["a"] == pytest.approx((0.25 + 1.0 + 0.25) / 3) and found["c"] > found["a"] > found["b"]
+
+
+def test_accept_refuses_a_senseless_share() -> None:
+    with pytest.raises(ValueError, match="best 65 %"):
+        quality.accept(mask_table([]), 0.0)
