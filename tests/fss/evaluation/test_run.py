@@ -19,7 +19,7 @@ from fss.evaluation.pictures import Chunk, Lru, Pictures
 from fss.evaluation.run import EvaluationResult, evaluate
 from fss.models import FewShotSegmenter, create_segmenter
 
-SIZE = 96
+SIZE = 80
 CLASSES, IMAGES = (3, 5), 6
 
 
@@ -47,7 +47,7 @@ class Entry:
         self.image_id = image_id
 
 
-def plan(shots: int = 1, episodes: int = 12) -> EpisodePlan:
+def plan(shots: int = 1, episodes: int = 8) -> EpisodePlan:
     index = {c: [Entry(f"{c}-{n}") for n in range(IMAGES)] for c in CLASSES}
     return make_plan(index, episodes=episodes, shots=shots, seed=0)
 
@@ -67,10 +67,10 @@ def test_caching_changes_no_answer_and_spares_passes(
 ) -> None:
     reader, episodes = FakeReader(), plan(shots=2)
     method = SegmenterMethod(segmenters(masking), fusion="vote")
-    result = evaluate([method], episodes, reader, size=SIZE, batch=5, keep=range(12))
+    result = evaluate([method], episodes, reader, size=SIZE, batch=5, keep=range(8))
     assert len(reader.reads) == len(set(reader.reads)) == len(episodes.image_ids())
     assert method.passes <= len(episodes.image_ids()) * (1 if masking in ("none", "feature") else 2)
-    for episode in episodes.episodes[::6]:
+    for episode in episodes.episodes[::4]:
         samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
         images = normalise(
             torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
@@ -85,7 +85,7 @@ def test_a_small_cache_still_answers_the_same(segmenters: Callable[[str], FewSho
     model = segmenters("none")
     roomy = SegmenterMethod(model)
     tight = SegmenterMethod(model, name="tight", cache_gb=1e-9)
-    result = evaluate([roomy, tight], plan(), FakeReader(), size=SIZE)
+    result = evaluate([roomy, tight], plan(), FakeReader(), size=SIZE, batch=1)
     assert tight.passes > roomy.passes
     assert np.abs(result.counts["model"] - result.counts["tight"]).max() <= 3
 
