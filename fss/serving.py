@@ -9,7 +9,6 @@ import base64
 import importlib.metadata
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,14 @@ CHECKPOINT = "checkpoint"  # the artifact's name
 COLUMNS = ("query", "support_images", "support_masks")
 _ENTRY = '''"""What MLflow runs to make the served model."""
 
+import warnings
+
 from mlflow.models import set_model
 
 from fss.serving import python_model
 
-set_model(python_model())
+with warnings.catch_warnings(record=True):  # advice to give predict() type hints, which the signature replaces
+    set_model(python_model())
 '''
 _REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-python-headless", "timm", "safetensors")
 
@@ -37,9 +39,6 @@ _REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-p
 def python_model() -> Any:
     """Return the MLflow model object; its class is made here so that MLflow is imported only when it serves."""
     from mlflow.pyfunc.model import PythonModel
-
-    # The advice to give predict() type hints: a signature says the same.
-    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
     class FewShotModel(PythonModel):
         """Answers requests with a :class:`fss.predict.Predictor`."""

@@ -69,6 +69,16 @@ def is_local() -> bool:
     return sum(node["Alive"] for node in ray.nodes()) == 1  # type: ignore[no-untyped-call]
 
 
+def count_gpus() -> int:
+    """Return the GPUs of the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+
+
+def count_cpus() -> int:
+    """Return the logical CPUs of the cluster."""
+    return int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
+
+
 def worker_environment() -> dict[str, str]:
     """Return the environment variables of every worker: one thread each, and the object store's address."""
     passed = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL")

@@ -37,7 +37,7 @@ class Summary:
     durations: dict[str, float] = dataclasses.field(default_factory=dict)
     """Seconds per stage."""
     report: str = ""
-    """A table of results, printed below the summary."""
+    """A table of results, printed in the place of ``figures``."""
     run_id: str | None = None
     """The MLflow run."""
     worked: bool = True
@@ -63,7 +63,7 @@ class Summary:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for heading in ("inputs", "counts", "figures", "durations", "outputs"):
-            values = getattr(self, heading)
+            values = {} if heading == "figures" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = " s" if heading == "durations" else ""
                 table.add_row(f"{heading if index == 0 else '':<10} {key}", _text(value) + unit)
@@ -72,9 +72,9 @@ class Summary:
         if self.run_id:
             table.add_row("MLflow run", self.run_id)
         console = console or _console()
-        console.print(table)
         if self.report:
             console.print(self.report, highlight=False)
+        console.print(table)
 
 
 def cli_main(config_type: type[Any], run: Callable[[Any], Summary], *, job: str, description: str) -> None:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fss.collection import Collection
 from fss.config import from_dict
 from fss.figures import episode_sheet
-from fss.models import build_segmenter, save_checkpoint
+from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
 from fss.tracking import Run
 from fss.training.loop import TrainLoop
 from fss.training.selection import score_held_out
@@ -101,6 +101,7 @@ def save(loop: TrainLoop, stream: MaskSplitStream, config: TrainJobConfig, journ
         torch.save(loop.state_dict(), folder / STATE)
         (folder / PROGRESS).write_text(json.dumps(progress))
         with weights(loop, keep):
+            assert isinstance(loop.segmenter, FewShotSegmenter)
             save_checkpoint(loop.segmenter, folder / MODEL, extra={"training": progress})
             draw(loop, stream, journal)
         ray.train.report({SCORE: scores[keep], "step": loop.step}, checkpoint=Checkpoint.from_directory(name))

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from fss.collection import files
+from pipelines.common.ray_session import count_gpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def fit(
             storage_path=path,
             storage_filesystem=filesystem,
             # On a full cluster a controller would otherwise try to start for ever.
-            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=3),
+            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=3),  # type: ignore[call-arg],
             checkpoint_config=CheckpointConfig(
                 num_to_keep=scale.keep, checkpoint_score_attribute=score, checkpoint_score_order="max"
             ),
@@ -75,7 +75,7 @@ def fit(
 
 
 def _use_gpu(scale: ScaleConfig) -> bool:
-    found = int(ray.cluster_resources().get("GPU", 0))
+    found = count_gpus()
     if scale.gpu and found < scale.workers:
         raise ValueError(f"{scale.workers} workers with a GPU each were asked for, the cluster has {found} GPUs")
     return found >= scale.workers if scale.gpu is None else scale.gpu

@@ -1,0 +1,69 @@
+"""Settings that fit an input: small for the painted sample, as published for photographs."""
+
+from dataclasses import dataclass, field
+
+from fss.episodes.augment import AugmentConfig
+from fss.episodes.split import SplitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """What the main job takes where the user leaves a setting out."""
+
+    backbone: str = "resnet50"
+    """The network's backbone."""
+    image_size: int = 400
+    """Side of the square that the network sees, in pixels."""
+    steps: int = 20_000
+    """Training steps."""
+    batch: int = 16
+    """Episodes per step."""
+    lanes: int = 8
+    """Logical lanes of the stream."""
+    learning_rate: float = 1e-4
+    """Learning rate of Adam."""
+    ema: float = 0.999
+    """Decay of the moving average of the weights."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    held_out: float = 0.05
+    """Share of the photographs that is held out to choose the checkpoint."""
+    episodes: int = 1000
+    """Evaluation episodes per plan."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """How masks are cut in two."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How views are drawn."""
+    photographs: int = 0
+    """Pictures to paint for training."""
+    labelled: int = 0
+    """Pictures to paint for evaluation."""
+    part_size: int = 64
+    """Pictures in a part."""
+
+
+PHOTOGRAPHS = Preset()
+
+# Under six minutes on two cores, without pretrained weights: a tiny backbone, small pictures, and colours that mean
+# something (a sample class is known by its colours and pattern more than by its outline).
+SAMPLE = Preset(
+    backbone="timm:test_resnet.r160_in1k",
+    image_size=96,
+    steps=240,
+    batch=16,
+    learning_rate=1e-3,
+    ema=0.98,
+    checkpoint_every=80,
+    held_out=0.1,
+    episodes=300,
+    augment=AugmentConfig(grey=0.0, hue=0.03, blur=0.2),
+    split=SplitConfig(vertical=0.5, horizontal=0.5),
+    photographs=384,
+    labelled=192,
+    part_size=16,
+)
+
+
+def preset_for(*, sample: bool) -> Preset:
+    """Return the settings for the painted sample, or for photographs."""
+    return SAMPLE if sample else PHOTOGRAPHS
