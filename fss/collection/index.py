@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from fss.collection import files
-from fss.collection.decode import Rgb, decode_image
+from fss.collection.decode import decode_image
 from fss.collection.mask_codec import Mask, binary_mask, decode_mask
 from fss.collection.mask_set import MaskSet
+from fss.collection.pixels import Rgb
 from fss.collection.store import Collection
 
 
