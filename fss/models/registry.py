@@ -14,8 +14,9 @@ from fss.models.learner import Learner
 from fss.models.masking import get_masking
 from fss.models.masksplit import MaskSplit
 from fss.models.segmenter import FewShotSegmenter
+from fss.models.vat import VAT
 
-_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet, "asnet": ASNet}
+_LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet, "asnet": ASNet, "vat": VAT}
 
 _DILATED_BY_DEFAULT = ("resnet50", "resnet101", "resnet50_deepstem", "resnet101_deepstem")
 

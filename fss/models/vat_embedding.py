@@ -1,0 +1,82 @@
+"""VAT's volume embedding: 4-D convolutions of two 2-D ones, the other image's dimensions max-pooled.
+
+Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, fresh correlations ``[B,hq,wq,L,hs,ws]``.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.models.correlation import conv_images
+from fss.models.norm import group_norm
+
+
+class PooledConv4d(nn.Module):
+    """A convolution over the query of the support-pooled volume, plus one over the support of the query-pooled."""
+
+    def __init__(self, cin: int, cout: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.query_stride, self.support_stride = strides
+        self.query_conv = nn.Conv2d(cin, cout, 3, padding=1)
+        self.supp_conv = nn.Conv2d(cin, cout, 3, padding=1)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map ``[B,hq,wq,hs,ws,C]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        sq, ss = self.query_stride, self.support_stride
+        cells = pool_pairs(volume, 3, ss).permute(0, 3, 4, 1, 2, 5)
+        query = conv_images(cells.flatten(0, 2), self.query_conv, sq)
+        query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
+        pooled = pool_pairs(volume, 1, sq)
+        support = conv_images(pooled.flatten(0, 2), self.supp_conv, ss)
+        total: Tensor = support.reshape(query.shape) + query
+        return total
+
+
+class PooledCorrelationConv4d(PooledConv4d):
+    """The same on a fresh correlation ``[B,hq,wq,L,hs,ws]``."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map the correlation to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        sq, ss = self.query_stride, self.support_stride
+        cells = pool_pairs(volume, 4, ss).permute(0, 4, 5, 3, 1, 2)
+        conv = self.query_conv
+        query = F.conv2d(cells.flatten(0, 2), conv.weight, conv.bias, sq, conv.padding).permute(0, 2, 3, 1)
+        query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
+        conv, pooled = self.supp_conv, pool_pairs(volume, 1, sq)
+        support = F.conv2d(pooled.flatten(0, 2), conv.weight, conv.bias, ss, conv.padding).permute(0, 2, 3, 1)
+        total: Tensor = support.reshape(query.shape) + query
+        return total
+
+
+def pool_pairs(volume: Tensor, axis: int, stride: int) -> Tensor:
+    """Max-pool dimensions ``axis`` and ``axis + 1`` by ``stride``; the volume itself where that is 1."""
+    if stride == 1:
+        return volume
+    rows, cols = volume.shape[axis] // stride, volume.shape[axis + 1] // stride
+    pairs = volume.reshape(*volume.shape[:axis], rows, stride, cols, stride, *volume.shape[axis + 2 :])
+    return pairs.amax((axis + 1, axis + 3))
+
+
+class EmbeddingLayer(nn.Sequential):
+    """Convolution, group normalisation and ReLU; keys ``0`` and ``1``."""
+
+    def __init__(self, conv: PooledConv4d, groups: int) -> None:
+        super().__init__(conv, nn.GroupNorm(groups, conv.query_conv.out_channels), nn.ReLU(inplace=True))
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Embed a volume."""
+        norm = self[1]
+        assert isinstance(norm, nn.GroupNorm)
+        return group_norm(norm, self[0](volume), relu=True)
+
+
+def embedding_encoder(
+    channels: Sequence[int], strides: Sequence[tuple[int, int]], groups: Sequence[int]
+) -> nn.Sequential:
+    """Build the layers that embed one level's correlation; ``strides`` are (query, support) per layer."""
+    layers = []
+    for i, (stride, count) in enumerate(zip(strides, groups, strict=True)):
+        conv = (PooledConv4d if i else PooledCorrelationConv4d)(channels[i], channels[i + 1], stride)
+        layers.append(EmbeddingLayer(conv, count))
+    return nn.Sequential(*layers)
