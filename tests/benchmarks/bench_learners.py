@@ -1,0 +1,117 @@
+"""Train every learner with class episodes for some minutes, and compare it with what it has to beat.
+
+    python -m pipelines.ingest --collection /tmp/fewshot ...        # a labelled collection with train and test classes
+    python tests/benchmarks/bench_learners.py --collection /tmp/fewshot --weights mobilenet_v2.pth --minutes 10
+
+Every learner starts from the same frozen backbone and sees the same episodes of the train classes. The tables give 1
+and 5 shots on the test classes, 5 shots with every fusion, beside the untrained prototype of the same backbone.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from fss.collection import ClassIndex, Collection, ImageReader
+from fss.episodes.augment import AugmentConfig
+from fss.episodes.plan import make_plan
+from fss.evaluation.baselines import AllForeground, UntrainedPrototype
+from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.report import rows, to_text
+from fss.evaluation.run import evaluate
+from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
+from fss.models.fusion import FUSIONS
+from fss.training.class_stream import ClassStream
+from fss.training.loop import TrainConfig, TrainLoop
+from fss.training.stream import StreamConfig
+
+LEARNING_RATES = {"masksplit": 1e-3, "hsnet": 1e-3, "asnet": 1e-3, "vat": 5e-4}
+"""Published rates of HSNet, ASNet and VAT; MaskSplit's 1e-4 is meant for a hundred times as many steps."""
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--collection", required=True, help="a collection with truth and the splits train and test")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench-learners"))
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", default=None)
+    parser.add_argument("--learners", nargs="+", default=["hsnet", "asnet", "vat", "masksplit"])
+    parser.add_argument("--maskings", nargs="+", default=["feature", "hybrid"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each")
+    parser.add_argument("--size", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--episodes", type=int, default=400, help="test episodes of a plan")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, learner: str, masking: str) -> TrainLoop:
+    """Train one segmenter until its time is up."""
+    segmenter = create_segmenter(
+        learner=learner,
+        masking=masking,
+        backbone=options.backbone,
+        weights=options.weights,
+        image_size=options.size,
+    )
+    stream = ClassStream(
+        reader,
+        index,
+        classes=reader.collection.class_splits["train"],
+        episodes=560,
+        shots=1,
+        image_size=options.size,
+        stream=StreamConfig(batch=options.batch, lanes=options.batch),
+        augment=AugmentConfig(enabled=False),
+    )
+    config = TrainConfig(steps=10**6, learning_rate=LEARNING_RATES[learner], weight_decay=0.0, ema=0.99)
+    loop = TrainLoop(segmenter, stream, config)
+    losses: list[float] = []
+    start = time.monotonic()
+    for report in loop.run():
+        losses.append(report.loss)
+        if time.monotonic() - start > options.minutes * 60:
+            break
+    first, last = (sum(part) / len(part) for part in (losses[:20], losses[-20:]))
+    print(f"{learner} {masking}: {loop.step} steps of {options.batch}, loss {first:.3f} -> {last:.3f}", flush=True)
+    return loop
+
+
+def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, segmenter: FewShotSegmenter) -> str:
+    """Return the table of a trained segmenter on the test classes."""
+    classes = reader.collection.class_splits["test"]
+    results = []
+    for shots in (1, 5):
+        plan = make_plan(index, classes=classes, episodes=options.episodes, shots=shots, seed=0)
+        model = SegmenterMethod(segmenter, cache_gb=1)
+        others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
+        fusions = [name for name in (*FUSIONS, "joint") if name != model.fusion] if shots > 1 else []
+        methods = [SegmenterMethod(segmenter, name=name, fusion=name, cache_gb=1) for name in fusions]
+        results.append(evaluate([model, *methods, *others], plan, reader, size=options.size))
+    table = rows(results, "model")
+    (options.output / f"{segmenter.config.learner}-{segmenter.config.masking}.json").write_text(json.dumps(table))
+    return to_text(table)
+
+
+def main() -> None:
+    """Train and judge all."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    collection = Collection.open(options.collection)
+    truth = collection.mask_set("truth")
+    index, reader = ClassIndex.build(truth), ImageReader(collection, truth)
+    for learner in options.learners:
+        for masking in options.maskings:
+            loop = train(options, reader, index, learner, masking)
+            assert isinstance(loop.segmenter, FewShotSegmenter)
+            with loop.ema.applied(loop.segmenter):
+                save_checkpoint(loop.segmenter, options.output / f"{learner}-{masking}")
+                print(judge(options, reader, index, loop.segmenter), flush=True)
+
+
+if __name__ == "__main__":
+    main()
