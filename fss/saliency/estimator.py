@@ -91,17 +91,7 @@ class SaliencyEstimator:
         if not cues.mean.any():
             return _nothing(height, width)
         working_mask, soft, scores = self._decide(lab, cues)
-        if not working_mask.any():
-            return _nothing(height, width)
-        box = (right - left, bottom - top)
-        side = np.where(working_mask, np.maximum(soft, 0.5 + 1e-3), np.minimum(soft, 0.5 - 1e-3))
-        mask = np.zeros((height, width), np.uint8)
-        mask[top:bottom, left:right] = cv2.resize(side, box, interpolation=cv2.INTER_LINEAR) > 0.5
-        full_soft = np.zeros((height, width), np.float32)
-        full_soft[top:bottom, left:right] = cv2.resize(_blend(soft, cues.map, working_mask), box)
-        scores["area"], scores["border"] = float(mask.mean()), quality.border_touch(mask > 0)
-        scores.update(quality.gates(mask > 0, refined=bool(scores["gate_refined"])))
-        return SaliencyResult(mask=mask, soft=full_soft, scores=scores)
+        return finish(working_mask, soft, cues.map, scores, (height, width), (top, bottom, left, right))
 
     def _shrink(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         height, width = rgb.shape[:2]
@@ -132,6 +122,40 @@ class SaliencyEstimator:
             "gate_refined": refined,
         }
         return mask, soft, scores
+
+
+def finish(
+    mask: BoolArray,
+    soft: FloatArray,
+    cue: FloatArray,
+    scores: quality.Scores,
+    shape: tuple[int, int],
+    box: tuple[int, int, int, int],
+) -> SaliencyResult:
+    """Bring a mask from working size to the picture's own and complete its scores.
+
+    Args:
+        mask: bool [h,w].
+        soft: probability of the object, float32 [h,w].
+        cue: the map that the mask was made of, float32 [h,w].
+        scores: the scores and ``gate_refined``; area, border and the other gates are added.
+        shape: (H, W) of the picture.
+        box: (top, bottom, left, right) of what [h,w] covers.
+    """
+    if not mask.any():
+        return _nothing(*shape)
+    top, bottom, left, right = box
+    size = (right - left, bottom - top)
+    side = np.where(mask, np.maximum(soft, 0.5 + 1e-3), np.minimum(soft, 0.5 - 1e-3)).astype(np.float32)
+    full = np.zeros(shape, np.uint8)
+    full[top:bottom, left:right] = cv2.resize(side, size, interpolation=cv2.INTER_LINEAR) > 0.5
+    if not full.any():
+        return _nothing(*shape)
+    full_soft = np.zeros(shape, np.float32)
+    full_soft[top:bottom, left:right] = np.clip(cv2.resize(_blend(soft, cue, mask), size), 0, 1)
+    scores = {**scores, "area": float(full.mean()), "border": quality.border_touch(full > 0)}
+    scores |= quality.gates(full > 0, refined=bool(scores["gate_refined"]))
+    return SaliencyResult(mask=full, soft=full_soft, scores=scores)
 
 
 def _blend(soft: FloatArray, cue: FloatArray, mask: BoolArray) -> FloatArray:

@@ -1,0 +1,149 @@
+"""A light network that learns saliency from pseudo-masks and finds objects in its turn.
+
+The shape of DeepUSPS (Nguyen et al., NeurIPS 2019) with one student: any backbone of ``fss.models``, a small top-down
+decoder, one logit per pixel. Its training loop is ``fss.training.student``; its masks and scores have the classical
+estimator's form, so whatever takes the one takes the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.models.backbone import MapSelection, create_backbone, load_strictly, read_state
+from fss.models.features import Features
+from fss.saliency.estimator import SaliencyResult
+from fss.saliency.views import normalise_images, result_of_views, squares
+
+RGB = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """Shape of the student."""
+
+    backbone: str = "mobilenet_v2"
+    """Any backbone of ``fss.models`` or convolutional model of timm."""
+    weights: str | None = None
+    """The backbone's weights: a file, "pretrained" for the library's, or none."""
+    image_size: int = 224
+    """Pictures are resized to a square of this side, a multiple of 32."""
+    width: int = 64
+    """Channels of the decoder."""
+    frozen: bool = True
+    """Train the decoder alone; the backbone's maps are then computed once."""
+    seed: int = 0
+    """Seed of the decoder's first weights."""
+
+
+class SaliencyStudent(nn.Module):
+    """Backbone and top-down decoder; ``[B,3,S,S]`` normalised images to logits ``[B,S/4,S/4]``."""
+
+    def __init__(self, config: StudentConfig):
+        super().__init__()
+        if config.image_size % 32 or config.image_size < 64:
+            raise ValueError(f"image_size is a multiple of 32 from 64 on, got {config.image_size}; 224 is usual")
+        self.config = config
+        selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
+        self.backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
+        self.backbone.freeze(config.frozen)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.decoder = Decoder([counts[0] for counts in self.backbone.channels], config.width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the object at a quarter of the size, [B,S/4,S/4]."""
+        return self.decode(self.backbone(images))
+
+    def decode(self, features: Features) -> Tensor:
+        """Logits from the backbone's maps."""
+        logits: Tensor = self.decoder([stage[0] for stage in features])
+        return logits
+
+    def restart(self, seed: int) -> None:
+        """Draw new decoder weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = Decoder([counts[0] for counts in self.backbone.channels], self.config.width)
+        self.decoder.load_state_dict(fresh.state_dict())
+
+    def load(self, path: str | Path) -> None:
+        """Load the weights that ``fss.training.student`` saved."""
+        load_strictly(self, read_state(path), what="the saliency student")
+
+
+class Decoder(nn.Module):
+    """Deep maps are brought up stage by stage and meet the shallower ones (FPN, Lin et al., CVPR 2017)."""
+
+    def __init__(self, channels: Sequence[int], width: int):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.normal = nn.ModuleList(nn.GroupNorm(8, width) for _ in channels)
+        self.mix = nn.ModuleList(_separable(width) for _ in channels)
+        self.context = nn.Linear(channels[-1], width)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """``[B,C,h,w]`` per stage, shallowest first, to logits of the first stage's size ``[B,h,w]``."""
+        x = self.context(maps[-1].mean((2, 3)))[..., None, None]
+        for stage in range(len(maps) - 1, -1, -1):
+            side = self.normal[stage](self.lateral[stage](maps[stage]))
+            above = x if x.shape[-1] == 1 else F.interpolate(x, side.shape[-2:], mode="bilinear", align_corners=False)
+            x = self.mix[stage](F.relu(side + above))
+        logits: Tensor = self.head(x)[:, 0]
+        return logits
+
+
+def _separable(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, groups=width),
+        nn.Conv2d(width, width, 1),
+        nn.GroupNorm(8, width),
+        nn.ReLU(),
+    )
+
+
+class StudentEstimator:
+    """Finds the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
+
+    def __init__(self, student: SaliencyStudent, *, working_pixels: int = 67_500, refined: bool = True):
+        """Wrap a trained student.
+
+        Args:
+            student: on the device where it shall run.
+            working_pixels: size of the edge-aware refinement.
+            refined: follow the picture's edges with one round of the colour model and the bilateral solver.
+        """
+        self.student = student.eval()
+        self.working_pixels = working_pixels
+        self.refined = refined
+
+    def estimate(self, rgb: RGB, *, image_id: str = "") -> SaliencyResult:
+        """Find the salient object of uint8 RGB [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        return self.estimate_batch([rgb])[0]
+
+    @torch.no_grad()
+    def estimate_batch(self, images: Sequence[RGB]) -> list[SaliencyResult]:
+        """Find the objects of several pictures in one pass of the network (and one of their mirror images)."""
+        side = self.student.config.image_size
+        batch = normalise_images(squares(images, side, side).to(next(self.student.parameters()).device))
+        plain = self.student(batch).sigmoid()
+        mirrored = self.student(batch.flip(3)).sigmoid().flip(2)
+        pairs = torch.stack([plain, mirrored], 1).cpu().numpy()
+        return [
+            result_of_views(rgb, views, working_pixels=self.working_pixels, refined=self.refined)
+            for rgb, views in zip(images, pairs, strict=True)
+        ]
+
+
+def save_student(student: SaliencyStudent, path: str | Path, *, record: Mapping[str, str]) -> None:
+    """Write the weights as safetensors, with ``record`` (configuration, lineage) in the file's header."""
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous() for name, value in student.state_dict().items()}
+    save_file(state, str(path), metadata=dict(record))

@@ -1,0 +1,131 @@
+"""Objects from the features of a self-supervised vision transformer, without training.
+
+The background discovery of FOUND (Simeoni et al., CVPR 2023, section 3.1): the patch that the class token looks at
+least is background; everything like it is background too; the rest is object. Closed form and batched.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fss.models.backbone import load_strictly, read_state
+from fss.saliency.estimator import SaliencyResult
+from fss.saliency.views import normalise_images, result_of_views, squares
+
+RGB = npt.NDArray[np.uint8]
+SLOPE = 10.0  # how fast the soft map turns from background to object around the threshold
+
+
+def object_map(keys: Tensor, attention: Tensor, *, threshold: float = 0.3) -> Tensor:
+    """Find what is unlike the least attended patch.
+
+    Heads with little widespread attention count more, in features as in attention (eq. 1-3).
+
+    Args:
+        keys: last-layer keys of the patches, [B,heads,N,d].
+        attention: of the class token to the patches, [B,heads,N].
+        threshold: cosine above which a patch is background.
+
+    Returns:
+        [B,N] in 0..1; above one half is object.
+    """
+    mean = attention.mean((1, 2), keepdim=True)
+    wide = (attention > mean).float().mean(2).clamp_min(1e-6)
+    weight = torch.log(wide.sum(1, keepdim=True) / wide)
+    features = F.normalize((keys * weight[..., None, None]).transpose(1, 2).flatten(2), dim=2)
+    seed = (attention * weight[..., None]).sum(1).argmin(1)
+    background = features[torch.arange(len(seed), device=seed.device), seed]
+    cosine = torch.einsum("bnd,bd->bn", features, background)
+    return torch.sigmoid(SLOPE * (threshold - cosine))
+
+
+class ViTEstimator:
+    """Finds the salient object with a timm vision transformer; a drop-in for ``SaliencyEstimator``."""
+
+    def __init__(
+        self,
+        model: str = "vit_small_patch16_224.dino",
+        *,
+        weights: str | Path | None = "pretrained",
+        image_size: int = 448,
+        threshold: float = 0.3,
+        working_pixels: int = 67_500,
+        refined: bool = True,
+        device: str = "cpu",
+    ):
+        """Build the transformer.
+
+        Args:
+            model: a timm vision transformer with a class token. Self-supervised weights (DINO) keep the method free of
+                labels; DINOv2 needs its variants with registers.
+            weights: a state dict's file, "pretrained" (timm's, downloaded when asked for), or None (random).
+            image_size: side of the square that pictures are resized to; a multiple of the patch size.
+            threshold: cosine above which a patch is background.
+            working_pixels: size of the edge-aware refinement.
+            refined: follow the picture's edges.
+            device: where the transformer runs.
+        """
+        self.network = _create(model, weights, image_size).to(device).eval()
+        self.image_size, self.threshold = image_size, threshold
+        self.working_pixels, self.refined = working_pixels, refined
+        self._seen: list[Tensor] = []
+        self.network.blocks[-1].attn.qkv.register_forward_hook(lambda _, __, out: self._seen.append(out))
+
+    def estimate(self, rgb: RGB, *, image_id: str = "") -> SaliencyResult:
+        """Find the salient object of uint8 RGB [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        return self.estimate_batch([rgb])[0]
+
+    @torch.no_grad()
+    def estimate_batch(self, images: Sequence[RGB]) -> list[SaliencyResult]:
+        """Find the objects of several pictures in one pass (and one of their mirror images)."""
+        device = next(self.network.parameters()).device
+        norm = self.network.pretrained_cfg or {}
+        batch = squares(images, self.image_size, self.image_size).to(device)
+        batch = normalise_images(batch, norm.get("mean", (0.5,) * 3), norm.get("std", (0.5,) * 3))
+        views = torch.stack([self._maps(batch), self._maps(batch.flip(3)).flip(2)], 1).cpu().numpy()
+        return [
+            result_of_views(rgb, pair, working_pixels=self.working_pixels, refined=self.refined)
+            for rgb, pair in zip(images, views, strict=True)
+        ]
+
+    def _maps(self, batch: Tensor) -> Tensor:
+        """Object maps [B,g,g] on the grid of patches."""
+        keys, attention = self._keys_and_attention(batch)
+        rows, columns = self.network.patch_embed.grid_size
+        return object_map(keys, attention, threshold=self.threshold).reshape(len(batch), rows, columns)
+
+    def _keys_and_attention(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Take keys and class attention from the last block's projection: fused kernels do not show them."""
+        self._seen.clear()
+        self.network.forward_features(batch)
+        layer = self.network.blocks[-1].attn
+        size, tokens, _ = self._seen[0].shape
+        query, key, _ = self._seen.pop().reshape(size, tokens, 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4)
+        query, key = layer.q_norm(query), layer.k_norm(key)
+        attention = (query[:, :, :1] @ key.transpose(2, 3) * layer.scale).softmax(3)[:, :, 0]
+        first = self.network.num_prefix_tokens
+        return key[:, :, first:], attention[:, :, first:]
+
+
+def _create(model: str, weights: str | Path | None, image_size: int) -> Any:
+    import timm
+
+    pretrained = weights == "pretrained"
+    try:
+        network: Any = timm.create_model(model, pretrained=pretrained, img_size=image_size, num_classes=0)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"timm cannot build {model!r} at {image_size} pixels: {error}") from error
+    fits = hasattr(network, "blocks") and hasattr(network.blocks[-1].attn, "qkv")
+    if not fits or getattr(network, "cls_token", None) is None:
+        raise ValueError(f"{model!r} is no vision transformer with a class token; try vit_small_patch16_224.dino")
+    if weights is not None and not pretrained:
+        state = {name: value for name, value in read_state(weights).items() if not name.startswith("head.")}
+        fitted = timm.models.vision_transformer.checkpoint_filter_fn(state, network)
+        load_strictly(network, fitted, what=f"the transformer {model}")
+    return network
