@@ -3,6 +3,8 @@
     python -m pipelines.ingest --collection my-collection --source.path ~/photos
     python -m pipelines.ingest --collection s3://bucket/photos --source.path s3://bucket/raw
     python -m pipelines.ingest --collection birds --source.kind fss1000 --source.path ~/FSS-1000
+    python -m pipelines.ingest --collection voc-val --source.kind voc --source.subset val --source.path ~/VOCdevkit
+    python -m pipelines.ingest --collection coco-val --source.kind coco --source.subset val2014 --source.path ~/COCO2014
     python -m pipelines.ingest --collection roads --source.path ~/CamVid/train --source.masks index --source.void 11
 
 Photographs that cannot be used are kept as rows with the reason; nothing stops the job. Stop it any time: started again

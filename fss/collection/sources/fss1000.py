@@ -6,7 +6,7 @@ classes of each split.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fss.collection import files
 from fss.collection.sources.base import Listing, SourceConfig, SourceItem
@@ -16,6 +16,7 @@ from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 __all__ = ["list_items", "read_item"]
 
 MASK_SUFFIX = ".png"
+CLASSES, IMAGES = 1000, 10  # of the published data set: https://github.com/HKUSTCV/FSS-1000
 SPLITS = "splits.json"
 
 
@@ -53,7 +54,17 @@ def list_items(config: SourceConfig) -> Listing:
         classes={number: name for name, number in ids.items()},
         class_splits=_class_splits(config, SPLITS in tree.uris, ids),
         ignored=dict(+ignored),
+        notes=_notes(names, photographs),
     )
+
+
+def _notes(names: Sequence[str], photographs: Iterable[str]) -> tuple[str, ...]:
+    """Say how a folder differs from the published data set; folders of one's own in the same layout do."""
+    sizes = Counter(path.split("/")[0] for path in photographs)
+    other = sum(size != IMAGES for size in sizes.values())
+    if len(names) == CLASSES and not other:
+        return ()
+    return (f"{len(names)} classes, {other} not with {IMAGES} images; FSS-1000 has {CLASSES} with {IMAGES} each",)
 
 
 def _class_splits(config: SourceConfig, present: bool, ids: Mapping[str, int]) -> dict[str, list[int]]:
