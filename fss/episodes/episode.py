@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fss.episodes.distract import paste
 from fss.episodes.render import render
 
 Device = str | torch.device
@@ -55,6 +56,10 @@ class RawEpisodes:
     """For each episode the image or episode it is made of."""
     support: Tensor | None = None
     """uint8 [B, K, 3, C, C]; None where every support is the query's picture, which then travels once."""
+    partners: Tensor | None = None
+    """long [B], the row whose object may be pasted into each query; None: no distractors."""
+    placements: Tensor | None = None
+    """float32 [B, 3], where it is pasted, see ``distract.Placement``."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,9 +79,12 @@ class RawEpisodes:
             size,
         )
         count = len(self)
+        query, target = images[:count], masks[:count]
+        if self.partners is not None and self.placements is not None:
+            query, target = paste(query, target, self.partners, self.placements)
         return EpisodeBatch(
-            query=images[:count],
-            target=masks[:count].long(),
+            query=query,
+            target=target.long(),
             support_images=images[count:].reshape(count, shots, *images.shape[1:]),
             support_masks=(masks[count:] == 1).float().reshape(count, shots, *masks.shape[1:]),
             ids=self.ids,

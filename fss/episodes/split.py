@@ -44,6 +44,8 @@ class SplitConfig:
     """Smallest share of the image that each half must cover."""
     attempts: int = 8
     """Draws before the straight median cut is taken."""
+    distractor: float = 0.0
+    """Probability of pasting another photograph's object into the query, as background, so that the support decides."""
     as_released: bool = False
     """Repeat the defects of the released code: tilt of 40 native pixels, mirrored line, at least 512 'pixels'."""
 
@@ -53,6 +55,8 @@ class SplitConfig:
                 "vertical and horizontal are probabilities that sum to at most 1, "
                 f"got {self.vertical}, {self.horizontal}"
             )
+        if not 0 <= self.distractor <= 1:
+            raise ValueError(f"distractor is a probability, got {self.distractor}")
         if not 0 < self.ratio[0] <= self.ratio[1] < 1:
             raise ValueError(f"ratio is a range within (0, 1), lower end first, got {self.ratio}")
         if self.tilt < 0 or self.attempts < 1 or not 0 < self.min_half < 0.5:

@@ -22,6 +22,8 @@ from fss.training.rows import scan
 from fss.training.tasks import Place, Task, TaskMaker, collate
 
 GIGABYTE = 1e9
+HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
+"""How held-out tasks are cut: half of them need their support, whatever the training does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,11 @@ class MaskSplitStream:
             ValueError: an incomplete mask set, too few usable images, or lanes that do not fit.
         """
         check_lanes(stream.lanes, stream.batch, world)
+        if split.distractor > 0 and stream.batch == stream.lanes:
+            raise ValueError(
+                "distractors come from the same lane, so a lane needs two rows of each step: "
+                f"raise the batch ({stream.batch}) or lower the lanes ({stream.lanes})"
+            )
         self.image_size = image_size
         self.config, self.split, self.augment = stream, split, augment
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
@@ -121,13 +128,13 @@ class MaskSplitStream:
     def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
         """Yield the held-out tasks, the same whatever the seed, split and augmentation of the training.
 
-        They are cut and augmented by the default settings, so that runs with other settings compare; at most ``limit``.
+        They are always cut and augmented by the same settings, so that runs compare; at most ``limit``.
         """
         places = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         with ThreadPoolExecutor(self.config.threads) as pool:
             for first in range(0, len(places), self.config.batch):
                 chosen = places[first : first + self.config.batch]
-                yield self._make(pool, chosen, SplitConfig(), AugmentConfig(), seed=0, epoch=0)
+                yield self._make(pool, chosen, HELD_OUT_SPLIT, AugmentConfig(), seed=0, epoch=0, group=len(chosen))
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         counts = [len(rows) for rows in self.rows.train]
@@ -137,14 +144,22 @@ class MaskSplitStream:
             for step in range(start, self.steps_per_epoch):
                 drawn = [place for lane in self._lanes for place in order.rows(lane, step * take, take)]
                 places = [(part, int(self.rows.train[part][number])) for part, number in drawn]
-                yield self._make(pool, places, self.split, self.augment, seed=self.config.seed, epoch=epoch)
+                yield self._make(pool, places, self.split, self.augment, seed=self.config.seed, epoch=epoch, group=take)
 
     def _make(
-        self, pool: Executor, places: list[Place], split: SplitConfig, augment: AugmentConfig, *, seed: int, epoch: int
+        self,
+        pool: Executor,
+        places: list[Place],
+        split: SplitConfig,
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        epoch: int,
+        group: int,
     ) -> RawEpisodes:
         self._maker.load(places)
 
         def make(place: Place) -> Task:
             return self._maker.make(place, size=self.image_size, split=split, augment=augment, seed=seed, epoch=epoch)
 
-        return collate(list(pool.map(make, places)))
+        return collate(list(pool.map(make, places)), group)

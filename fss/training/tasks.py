@@ -15,6 +15,7 @@ from fss.collection.mask_codec import binary_mask, decode_mask
 from fss.draws import generator
 from fss.episodes.augment import AugmentConfig, View, draw_view
 from fss.episodes.canvas import image_canvas, mask_canvas
+from fss.episodes.distract import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.split import Mask, SplitConfig, draw_split, usable
 from fss.training.canvas_cache import CanvasCache
@@ -33,6 +34,7 @@ class Task(NamedTuple):
     query: Mask
     support_view: View
     query_view: View
+    distractor: Placement
 
 
 class TaskMaker:
@@ -81,8 +83,15 @@ class TaskMaker:
             )
             for role, half in small.items()
         }
-        canvas = self._canvas(place, image_id, size)
-        return Task(image_id, canvas, small["support"], small["query"], views["support"], views["query"])
+        return Task(
+            image_id=image_id,
+            canvas=self._canvas(place, image_id, size),
+            support=small["support"],
+            query=small["query"],
+            support_view=views["support"],
+            query_view=views["query"],
+            distractor=draw_placement(split.distractor, seed=seed, epoch=epoch, item=image_id),
+        )
 
     def _mask(self, place: Place, split: SplitConfig, seed: int, epoch: int) -> tuple[str, Mask]:
         """Return the image id and the mask of its class; of several classes that can be cut one is drawn."""
@@ -119,8 +128,11 @@ class TaskMaker:
         return self._collection.read_part(self._rows.parts[part], ["uri", "image"])
 
 
-def collate(tasks: Sequence[Task]) -> RawEpisodes:
-    """Stack tasks into raw episodes of one shot."""
+def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
+    """Stack tasks into raw episodes of one shot; the partner of a task is the next one of its ``group`` rows."""
+    rows = np.arange(len(tasks))
+    start = rows // group * group
+    partners = start + (rows - start + 1) % np.minimum(group, len(tasks) - start)
     canvases = np.stack([task.canvas for task in tasks])
     return RawEpisodes(
         query=torch.from_numpy(canvases).permute(0, 3, 1, 2).contiguous(),
@@ -129,6 +141,8 @@ def collate(tasks: Sequence[Task]) -> RawEpisodes:
         support_masks=torch.from_numpy(np.stack([task.support for task in tasks]))[:, None],
         support_views=torch.from_numpy(np.stack([task.support_view for task in tasks]))[:, None],
         ids=tuple(task.image_id for task in tasks),
+        partners=torch.from_numpy(partners),
+        placements=torch.from_numpy(np.stack([task.distractor for task in tasks])),
     )
 
 
