@@ -21,9 +21,10 @@ class AllForeground:
     """Says that every pixel belongs to the object."""
 
     name = "all foreground"
+    passes = 0
 
     def predict(self, chunk: Chunk) -> Tensor:
-        """Return ones [B, S, S]."""
+        """Return ones [B, H, W]."""
         return torch.ones_like(chunk.target)
 
 
@@ -31,6 +32,7 @@ class SalientObject:
     """Segments whatever is salient in the query and ignores the supports."""
 
     name = "saliency of the query"
+    passes = 0
 
     def __init__(self, estimate: Callable[[str, Pixels], Pixels]):
         """Take an estimator.
@@ -42,13 +44,16 @@ class SalientObject:
         self._kept: Lru[str, Pixels] = Lru(1e9)
 
     def predict(self, chunk: Chunk) -> Tensor:
-        """Return the salient pixels of the queries, [B, S, S]."""
-        return torch.from_numpy(np.stack([self._mask(name, chunk.pictures) for name in chunk.query_ids]))
+        """Return the salient pixels of the queries, [B, H, W]."""
+        height, width = chunk.target.shape[-2:]
+        masks = [_squash(self._mask(name, chunk.pictures), height, width) for name in chunk.query_ids]
+        return torch.from_numpy(np.stack(masks))
 
     def _mask(self, image_id: str, pictures: Pictures) -> Pixels:
+        """Return the mask at the picture's own size."""
         mask = self._kept.get(image_id)
         if mask is None:
-            mask = mask_canvas(self._estimate(image_id, pictures.reader.read(image_id).rgb), pictures.size)
+            mask = self._estimate(image_id, pictures.reader.read(image_id).rgb)
             self._kept.put(image_id, mask, mask.nbytes)
         return mask
 
@@ -71,9 +76,14 @@ class UntrainedPrototype:
         self._pictures: Pictures | None = None
         self._cache: FeatureCache[str] = FeatureCache(self._encode, batch=batch, limit_bytes=cache_gb * 1e9)
 
+    @property
+    def passes(self) -> int:
+        """Images that the backbone has seen."""
+        return self._cache.encoded
+
     @torch.no_grad()
     def predict(self, chunk: Chunk) -> Tensor:
-        """Return masks [B, S, S]."""
+        """Return masks [B, H, W]."""
         self._pictures = chunk.pictures
         names, count = chunk.query_ids + chunk.support_ids, len(chunk.episodes)
         query, support = split_features(self._cache.get(names), [count, len(names) - count])
@@ -86,6 +96,11 @@ class UntrainedPrototype:
         assert self._pictures is not None
         features: Features = self._backbone(self._pictures.images(names).to(self._device))
         return features
+
+
+def _squash(mask: Pixels, height: int, width: int) -> Pixels:
+    """Return a mask at the size at which it is scored: its own, or the network's square."""
+    return mask if mask.shape == (height, width) else mask_canvas(mask, height)
 
 
 def _compare(query: Tensor, support: Tensor, masks: Tensor, size: Sequence[int]) -> Tensor:

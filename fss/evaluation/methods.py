@@ -20,8 +20,12 @@ class Method(Protocol):
     name: str
     """Its row in the table."""
 
+    @property
+    def passes(self) -> int:
+        """Images that went through its backbone so far."""
+
     def predict(self, chunk: Chunk) -> Tensor:
-        """Return masks [B, S, S]; 1 is foreground."""
+        """Return masks of the size of ``chunk.target``, [B, H, W]; 1 is foreground."""
 
 
 class FeatureCache(Generic[Key]):
@@ -100,7 +104,7 @@ class SegmenterMethod:
 
     @torch.no_grad()
     def predict(self, chunk: Chunk) -> Tensor:
-        """Return masks [B, S, S]."""
+        """Return masks of the size of ``chunk.target``, [B, H, W]; the logits are resized to it."""
         if self._pictures is not None and self._pictures is not chunk.pictures:
             raise ValueError("a SegmenterMethod keeps features of one evaluation; make another one for other pictures")
         self._pictures = chunk.pictures

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -50,32 +50,53 @@ class Reader(Protocol):
 
 
 class Pictures:
-    """Pictures and masks squashed to the network's size."""
+    """Pictures and masks squashed to the network's size, and the masks as they are."""
 
     def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
         self.reader, self.size = reader, size
-        self._kept: Lru[str, tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]] = Lru(limit_bytes)
+        self._kept: Lru[str, _Picture] = Lru(limit_bytes)
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised pictures, float32 [N, 3, size, size]."""
-        canvases = np.stack([self._read(name)[0] for name in image_ids])
+        canvases = np.stack([self._read(name).rgb for name in image_ids])
         return normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
         """Return masks of one class (or one per picture), uint8 [N, size, size] in {0, 1, 255}."""
         wanted = [class_id] * len(image_ids) if isinstance(class_id, int) else class_id
-        found = [binary_mask(*self._read(name)[1:], c) for name, c in zip(image_ids, wanted, strict=True)]
+        found = [_binary(self._read(name), c) for name, c in zip(image_ids, wanted, strict=True)]
         return torch.from_numpy(np.stack(found))
 
-    def _read(self, image_id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
+    def original_mask(self, image_id: str, class_id: int) -> Tensor:
+        """Return the mask of one class at the picture's own size, uint8 [H, W] in {0, 1, 255}."""
+        sample = self.reader.read(image_id)
+        return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
+
+    def _read(self, image_id: str) -> "_Picture":
         found = self._kept.get(image_id)
         if found is None:
             sample = self.reader.read(image_id)
-            if sample.mask is None:
-                raise ValueError(f"image {image_id} has no mask in the mask set that is evaluated against")
-            found = image_canvas(sample.rgb, self.size), mask_canvas(sample.mask, self.size), sample.classes
-            self._kept.put(image_id, found, found[0].nbytes + found[1].nbytes)
+            found = _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
+            self._kept.put(image_id, found, found.rgb.nbytes + found.mask.nbytes)
         return found
+
+
+class _Picture(NamedTuple):
+    """Canvas [S, S, 3], index mask [S, S] and its classes."""
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    classes: tuple[int, ...]
+
+
+def _binary(picture: _Picture, class_id: int) -> NDArray[np.uint8]:
+    return binary_mask(picture.mask, picture.classes, class_id)
+
+
+def _mask(sample: Sample) -> NDArray[np.uint8]:
+    if sample.mask is None:
+        raise ValueError(f"image {sample.image_id} has no mask in the mask set that is evaluated against")
+    return sample.mask
 
 
 @dataclass(frozen=True)
@@ -87,16 +108,20 @@ class Chunk:
     pictures: Pictures
     """Where the images are."""
     target: Tensor
-    """long [B, S, S] in {0, 1, 255}."""
+    """long [B, H, W] in {0, 1, 255}: S x S, or the query's own size where the episode is scored at that."""
     support_masks: Tensor
     """float32 [B, K, S, S] in {0, 1}."""
 
     @classmethod
-    def load(cls, episodes: Sequence[Episode], pictures: Pictures) -> "Chunk":
-        """Read the masks of some episodes of equal shots."""
+    def load(cls, episodes: Sequence[Episode], pictures: Pictures, *, original: bool = False) -> "Chunk":
+        """Read the masks of some episodes of equal shots; ``original`` takes one, its target at the query's size."""
         classes = [episode.class_id for episode in episodes]
         shots = len(episodes[0].support_ids)
-        target = pictures.masks([episode.query_id for episode in episodes], classes).long()
+        if original:
+            (query,) = episodes
+            target = pictures.original_mask(query.query_id, query.class_id)[None].long()
+        else:
+            target = pictures.masks([episode.query_id for episode in episodes], classes).long()
         names = [name for episode in episodes for name in episode.support_ids]
         masks = pictures.masks(names, [c for c in classes for _ in range(shots)])
         support = (masks == 1).float().reshape(len(episodes), shots, *masks.shape[1:])

@@ -10,6 +10,7 @@ from fss.evaluation.run import EvaluationResult
 Row = dict[str, Any]
 
 _TITLES = {"miou": "mIoU", "episode_miou": "per-episode mIoU", "fb_iou": "FB-IoU"}
+INTERVALS = "In percent, with 95 % bootstrap intervals over the episodes."
 
 
 def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[Row]:
@@ -20,7 +21,8 @@ def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[
         model: the method that is compared with the others; its rows carry no difference.
 
     Every figure is given with the ends of its 95 % interval (``miou``, ``miou_low``, ``miou_high``), and each other
-    method with the paired difference ``model`` minus it (``ahead``, ``ahead_low``, ``ahead_high``, in mIoU).
+    method with the paired difference ``model`` minus it (``ahead``, ``ahead_low``, ``ahead_high``, in mIoU). ``passes``
+    counts the images that went through the method's backbone in this plan; what it knew from an earlier plan is free.
     """
     found = []
     for result in results:
@@ -33,12 +35,14 @@ def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[
                 "protocol": result.plan.protocol,
                 "plan": result.plan.hash,
                 "size": result.size,
+                "original_size": result.original,
             }
             for name in NAMES:
                 row |= _ends(name, getattr(figures, name))
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
-            row |= {"seconds": round(result.seconds[method], 2), "per_class": figures.per_class}
+            row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
+            row |= {"per_class": figures.per_class, "by_size": _by_size(result, method)}
             found.append(row)
     return found
 
@@ -75,16 +79,52 @@ def _cells(table: Sequence[Row]) -> list[list[str]]:
 
 def _notes(table: Sequence[Row]) -> list[str]:
     plans = dict.fromkeys(
-        f"{row['shots']}-shot: {row['episodes']} episodes, protocol {row['protocol']}, plan {row['plan']}, scored at "
-        f"{row['size']} x {row['size']} pixels"
+        f"{row['shots']}-shot: {row['episodes']} episodes, protocol {row['protocol']}, plan {row['plan']}, "
+        f"{_scored(row)}"
         for row in table
     )
-    return [*plans, "In percent, with 95 % bootstrap intervals over the episodes."]
+    return [*plans, *_size_notes(table), *_pass_notes(table), INTERVALS]
+
+
+def _scored(row: Row) -> str:
+    pixels = f"{row['size']} x {row['size']} pixels"
+    return f"seen at {pixels}, scored at the queries' own sizes" if row["original_size"] else f"scored at {pixels}"
+
+
+def _size_notes(table: Sequence[Row]) -> list[str]:
+    """Return mIoU by the object's size, of the first method of each plan: the model, where there is one."""
+    first = {row["plan"]: row for row in reversed(table)}
+    notes = []
+    for row in reversed(first.values()):
+        parts = [
+            f"{name} ({100 * part['low']:.1f} to {100 * part['high']:.1f} % of the picture) {_percent(part, 'miou')}"
+            for name, part in row["by_size"].items()
+        ]
+        notes.append(f"{row['shots']}-shot mIoU of {row['method']} by object: {', '.join(parts)}")
+    return notes
+
+
+def _pass_notes(table: Sequence[Row]) -> list[str]:
+    """Return the backbone passes of the methods that have a backbone; one pass an image is what caching is for."""
+    return [
+        f"{row['shots']}-shot {row['method']}: {row['passes']} images through the backbone, of "
+        f"{row['episodes'] * (row['shots'] + 1)} shown; {row['seconds']} s"
+        for row in table
+        if row["passes"]
+    ]
 
 
 def _percent(row: Row, name: str, sign: str = "") -> str:
     value, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
     return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def _by_size(result: EvaluationResult, method: str) -> dict[str, Row]:
+    found = {}
+    for name, part in result.figures_by_size(method).items():
+        bounds = {"low": part.low, "high": part.high, "episodes": part.episodes}
+        found[name] = bounds | _ends("miou", part.miou) | _ends("episode_miou", part.episode_miou)
+    return found
 
 
 def _ends(name: str, interval: Interval) -> Row:

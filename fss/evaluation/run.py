@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fss.episodes.plan import EpisodePlan
+from fss.evaluation.gallery import Gallery, episode_ious
 from fss.evaluation.methods import Method
 from fss.evaluation.metrics import Counts, Figures, Interval, count_pixels, differences, figures
 from fss.evaluation.pictures import Chunk, Pictures, Reader
+from fss.evaluation.sizes import SizeFigures, figures_by_size, object_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +23,19 @@ class EvaluationResult:
     plan: EpisodePlan
     """The episodes."""
     size: int
-    """Pixels a side at which they were scored."""
+    """Pixels a side at which the pictures were seen, and scored unless ``original``."""
+    original: bool = False
+    """Whether they were scored at each query's own size."""
     counts: dict[str, Counts]
     """By method, in the plan's order."""
+    shares: NDArray[np.float64]
+    """[E]: share of each query's picture that the object covers, in the plan's order."""
     seconds: dict[str, float]
     """By method: time spent in it."""
+    passes: dict[str, int]
+    """By method: images that went through its backbone."""
     kept: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
-    """By method and episode number: the predicted masks that were asked for, uint8 [S, S] in {0, 1}."""
+    """By method and episode number: the predicted masks that were asked for, uint8 in {0, 1}, as they were scored."""
 
     @property
     def class_ids(self) -> list[int]:
@@ -37,6 +46,10 @@ class EvaluationResult:
         """Return the figures of a method with their intervals."""
         return figures(self.class_ids, self.counts[method])
 
+    def figures_by_size(self, method: str) -> dict[str, SizeFigures]:
+        """Return the figures of a method on small, medium and large objects (see fss.evaluation.sizes)."""
+        return figures_by_size(self.class_ids, self.counts[method], self.shares)
+
     def difference(self, first: str, second: str) -> dict[str, Interval]:
         """Return by how much the first method is better than the second, with paired intervals."""
         return differences(self.class_ids, self.counts[first], self.counts[second])
@@ -45,11 +58,13 @@ class EvaluationResult:
 def evaluate(
     methods: Sequence[Method],
     plan: EpisodePlan,
-    reader: Reader,
+    source: Reader | Pictures,
     *,
     size: int,
+    original: bool = False,
     batch: int = 8,
     keep: Collection[int] = (),
+    extremes: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EvaluationResult:
     """Let every method answer every episode.
@@ -60,10 +75,14 @@ def evaluate(
     Args:
         methods: models and baselines, of different names.
         plan: the episodes.
-        reader: of the plan's collection and the mask set that holds the truth.
+        source: reads the plan's collection and the mask set that holds the truth; the same ``Pictures`` for several
+            plans let methods keep what they know of a picture from plan to plan.
         size: pixels a side of pictures, masks and scoring.
-        batch: episodes at once.
+        original: score at each query's own size instead: logits are resized to it before the decision, and the truth
+            is not resized at all (``use_original_imgsize`` of HSNet's published code).
+        batch: episodes at once; at original sizes it is one at a time.
         keep: episode numbers whose predictions are returned.
+        extremes: how many of the best and of the worst predictions of each method are returned too.
         progress: called with the episodes done and all of them.
 
     Raises:
@@ -72,21 +91,37 @@ def evaluate(
     names = [method.name for method in methods]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"give at least one method, each with a name of its own; got {names}")
-    pictures = Pictures(reader, size)
+    pictures = source if isinstance(source, Pictures) else Pictures(source, size)
+    assert pictures.size == size, "pictures are kept at one size"
     counts = {name: np.zeros((len(plan), 2, 2), np.int64) for name in names}
-    seconds = dict.fromkeys(names, 0.0)
-    kept: dict[str, dict[int, NDArray[np.uint8]]] = {name: {} for name in names}
+    shares, seconds = np.zeros(len(plan)), dict.fromkeys(names, 0.0)
+    galleries = {name: Gallery(keep, extremes) for name in names}
+    before = {method.name: method.passes for method in methods}
     order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
-    for first in range(0, len(order), batch):
-        rows = order[first : first + batch]
-        chunk = Chunk.load([plan.episodes[row] for row in rows], pictures)
+    step = 1 if original else batch
+    for first in range(0, len(order), step):
+        rows = order[first : first + step]
+        chunk = Chunk.load([plan.episodes[row] for row in rows], pictures, original=original)
+        shares[rows] = object_shares(chunk.target)
         for method in methods:
             began = time.perf_counter()
             prediction = method.predict(chunk).cpu()
             seconds[method.name] += time.perf_counter() - began
             counts[method.name][rows] = count_pixels(prediction, chunk.target)
-            for place, episode in enumerate(chunk.episodes):
-                if episode.number in keep:
-                    kept[method.name][episode.number] = prediction[place].numpy().astype(np.uint8)
+            _show(galleries[method.name], chunk, prediction, counts[method.name][rows])
         progress(first + len(rows), len(plan))
-    return EvaluationResult(plan=plan, size=size, counts=counts, seconds=seconds, kept=kept)
+    return EvaluationResult(
+        plan=plan,
+        size=size,
+        original=original,
+        counts=counts,
+        shares=shares,
+        seconds=seconds,
+        passes={method.name: method.passes - before[method.name] for method in methods},
+        kept={name: gallery.masks for name, gallery in galleries.items()},
+    )
+
+
+def _show(gallery: Gallery, chunk: Chunk, prediction: Tensor, counts: Counts) -> None:
+    for place, (episode, iou) in enumerate(zip(chunk.episodes, episode_ious(counts), strict=True)):
+        gallery.offer(episode.number, float(iou), prediction[place].numpy().astype(np.uint8))

@@ -76,6 +76,9 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
     return EvaluationResult(
         plan=plan,
         size=results[0].size,
+        original=results[0].original,
+        shares=np.concatenate([result.shares for result in results])[order],
+        passes={name: sum(result.passes[name] for result in results) for name in names},
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},
         kept={name: {k: v for result in results for k, v in result.kept[name].items()} for name in names},

@@ -85,3 +85,18 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
 def test_no_episode_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one episode"):
         figures([], counts_of())
+
+
+def test_classes_that_never_occur_and_void_alone_by_hand() -> None:
+    # Class 2 occurs and is never found (0/3), class 4's only truth is void: its union is what was wrongly said, 0/1.
+    prediction = torch.tensor([[[0, 0, 0, 0]], [[1, 1, 0, 0]]])
+    target = torch.tensor([[[1, 1, 1, 0]], [[255, 0, 255, 0]]])
+    found = figures([2, 4], count_pixels(prediction, target))
+    assert found.per_class == {2: 0.0, 4: 0.0}  # and nothing of classes 1, 3, 5
+    assert found.miou.value == 0
+    assert found.fb_iou.value == pytest.approx(((1 + 1) / (4 + 2) + 0) / 2)
+    # Where nothing is said and nothing is there the pooled IoU is 0, as the published code has it, but no episode's own.
+    silent = figures([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
+    assert silent.per_class == {2: pytest.approx(2 / 3), 4: 0.0}
+    assert silent.miou.value == pytest.approx(1 / 3)
+    assert silent.episode_miou.value == pytest.approx(2 / 3)

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from fss.episodes.plan import EpisodePlan, make_plan
 from fss.episodes.render import normalise
 from fss.evaluation import report
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.pictures import Chunk, Lru, Pictures
 from fss.evaluation.run import EvaluationResult, evaluate
@@ -97,6 +100,51 @@ def test_the_order_of_visit_does_not_show(segmenters: Callable[[str], FewShotSeg
     assert np.array_equal(many.counts[method.name], one.counts[method.name])
 
 
+def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    method = SegmenterMethod(segmenters("hybrid"), fusion="vote")
+    episodes, reader = plan(shots=2, episodes=3), FakeReader()
+    others = [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)]
+    result = evaluate([method, *others], episodes, reader, size=SIZE, original=True, keep=range(3))
+    assert result.original
+    # 45 x 45 of the object among 97 rows of 120 that are not void: exactly, for nothing was resized.
+    assert result.figures("all foreground").miou.value == pytest.approx(45 * 45 / (97 * 120))
+    assert result.figures("saliency of the query").miou.value == 1
+    assert result.shares == pytest.approx(45 * 45 / (100 * 120))
+    for episode in episodes:
+        samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
+        images = normalise(
+            torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
+        )
+        masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
+        model = method.segmenter
+        query, support = model.encode_episode(images[:1], images[None, 1:], masks[None].float())
+        expected = model.decide(query, support, masks[None].float(), (100, 120), "vote")
+        found = result.kept["model"][episode.number]
+        assert found.shape == (100, 120)
+        assert (expected[0].numpy() == found).mean() > 0.999
+
+
+def test_plans_share_what_is_known_of_a_picture(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    method, pictures = SegmenterMethod(segmenters("none")), Pictures(FakeReader(), SIZE)
+    first = evaluate([method], plan(shots=1), pictures, size=SIZE)
+    again = evaluate([method], plan(shots=1), pictures, size=SIZE)
+    assert first.passes == {"model": len(plan().image_ids())}
+    assert again.passes == {"model": 0}
+    assert np.array_equal(first.counts["model"], again.counts["model"])
+
+
+def test_the_episodes_as_a_table(results: list[EvaluationResult], tmp_path: Path) -> None:
+    write_episode_table(str(tmp_path / "episodes.parquet"), results)
+    table = pq.read_table(tmp_path / "episodes.parquet")
+    assert table.schema.names == SCHEMA.names
+    assert table.num_rows == 2 * 2 * 8
+    row = table.slice(3, 1).to_pylist()[0]
+    counts = results[0].counts["model"][3]
+    assert (row["episode"], row["method"], row["plan"]) == (3, "model", plan().hash)
+    assert (row["intersection_foreground"], row["union_background"]) == (counts[0, 1], counts[1, 0])
+    assert row["iou"] == counts[0, 1] / counts[1, 1]
+
+
 def test_baselines_answer_as_they_should(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     result = evaluate(
         [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)],
@@ -170,6 +218,7 @@ def test_text_and_markdown_show_the_same_figures(results: list[EvaluationResult]
     assert figure in text
     assert figure in markdown
     assert plan().hash in text
+    assert "1-shot mIoU of model by object: small (" in text
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(lines) == 6
     assert len({line.count("|") for line in lines}) == 1
