@@ -90,13 +90,16 @@ def run(config: MaskSplitJobConfig) -> Summary:
     Raises:
         ValueError: inputs that are not there or don't fit the settings.
     """
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
     workdir = files.normalise(config.workdir)
     photographs = photographs_input(config.photographs, workdir, config.limit, config.seed)
     labelled = evaluation_input(config.evaluation, config.photographs, workdir, config.seed)
     trained = train_config(config, photographs)
     key = config_hash([JOB, photographs.identity, labelled and labelled.identity], _work(config))
     if config.dry_run:
-        plan = {"photographs": photographs.describe(), "evaluation": labelled.describe() if labelled else "none"}
+        plan: dict[str, object] = {"photographs": photographs.describe()}
+        plan |= {"evaluation": labelled.describe() if labelled else "none"}
         plan |= {"backbone": trained.segmenter.backbone, "image size": trained.segmenter.image_size}
         plan |= {"training steps": trained.training.steps, "episodes per step": trained.stream.batch}
         return dry_run_summary(JOB, config, plan)

@@ -65,7 +65,10 @@ def fit(
             storage_path=path,
             storage_filesystem=filesystem,
             # On a full cluster a controller would otherwise try to start for ever.
-            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=3),  # type: ignore[call-arg],
+            failure_config=FailureConfig(
+                max_failures=scale.max_failures,
+                controller_failure_limit=3,  # type: ignore[call-arg]  # the old class is what mypy sees
+            ),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=scale.keep, checkpoint_score_attribute=score, checkpoint_score_order="max"
             ),

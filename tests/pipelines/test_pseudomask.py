@@ -1,0 +1,122 @@
+"""The pseudo-mask job: killed and resumed, with one worker or two, run twice, with other settings."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.collection.schema import MASK_SCHEMA
+from fss.saliency import SaliencyConfig
+from pipelines.common.runs import TrackingConfig
+from pipelines.pseudomask import PseudomaskConfig, run
+
+PICTURES, PART_SIZE = 40, 4
+Paint = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    ray_local: None, paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig
+) -> Path:
+    """A collection whose masks were made by one worker, in one go."""
+    uri = paint(tmp_path_factory.mktemp("undisturbed") / "collection", count=PICTURES, part_size=PART_SIZE)
+    run(PseudomaskConfig(collection=uri, workers=1, tracking=tracking))
+    return Path(uri)
+
+
+def parts_of(collection: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((collection / "masks/saliency").glob("*.parquet"))}
+
+
+def acceptance_of(collection: Path) -> bytes:
+    return (collection / "masks/saliency/acceptance-default.json").read_bytes()
+
+
+def test_writes_masks_acceptance_sheet_and_summary(undisturbed: Path) -> None:
+    masks = Collection.open(str(undisturbed)).mask_set("saliency")
+    accepted = masks.read_acceptance("default").accepted
+    assert len(masks.finished_parts()) == PICTURES // PART_SIZE
+    assert 0.4 * PICTURES < len(accepted) <= 0.65 * PICTURES
+    assert (undisturbed / "masks/saliency/contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert (undisturbed / "masks/saliency/summary.json").is_file()
+
+
+def test_two_workers_give_the_bytes_of_one(
+    undisturbed: Path, paint: Paint, tmp_path: Path, tracking: TrackingConfig
+) -> None:
+    uri = paint(tmp_path / "collection", count=PICTURES, part_size=PART_SIZE)
+    run(PseudomaskConfig(collection=uri, workers=2, tracking=tracking))
+    assert parts_of(Path(uri)) == parts_of(undisturbed)
+    assert acceptance_of(Path(uri)) == acceptance_of(undisturbed)
+
+
+def test_a_second_run_does_no_work(undisturbed: Path, tracking: TrackingConfig) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
+    summary = run(PseudomaskConfig(collection=str(undisturbed), workers=1, tracking=tracking))
+    assert not summary.worked
+    assert summary.counts["images"] == PICTURES
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
+
+
+def test_other_settings_need_another_name_or_overwrite(undisturbed: Path, tracking: TrackingConfig) -> None:
+    other = PseudomaskConfig(collection=str(undisturbed), saliency=SaliencyConfig(segments=120), tracking=tracking)
+    with pytest.raises(ValueError, match="overwrite"):
+        run(other)
+
+
+def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: TrackingConfig) -> None:
+    config = PseudomaskConfig(collection=str(undisturbed), tracking=tracking)
+    before = parts_of(undisturbed)
+    summary = run(replace(config, accept_quantile=0.25, acceptance="strict"))
+    assert summary.counts["parts made"] == 0
+    assert parts_of(undisturbed) == before
+    strict = Collection.open(str(undisturbed)).mask_set("saliency").read_acceptance("strict")
+    assert 0 < len(strict.accepted) <= 0.25 * PICTURES
+
+
+@pytest.mark.parametrize("mistake", [{"accept_quantile": 0.0}, {"limit": 0}, {"collection": "/nowhere"}])
+def test_mistakes_are_told_before_any_work(
+    undisturbed: Path, mistake: dict[str, float | str], tracking: TrackingConfig
+) -> None:
+    settings = {"collection": str(undisturbed), "tracking": tracking} | mistake
+    with pytest.raises(ValueError, match=r"accept_quantile|limit|no collection"):
+        run(PseudomaskConfig(**settings))
+
+
+def test_killed_half_way_and_resumed_every_row_is_there_once(
+    undisturbed: Path, paint: Paint, tmp_path: Path, tracking: TrackingConfig
+) -> None:
+    uri = paint(tmp_path / "collection", count=PICTURES, part_size=PART_SIZE)
+    folder = Path(uri) / "masks/saliency"
+    command = [sys.executable, "-m", "pipelines.pseudomask", "--collection", uri, "--workers", "1"]
+    # A process group of its own: the kill takes driver, Ray and workers at once, as a power cut would.
+    job = subprocess.Popen(
+        [*command, "--tracking.uri", str(tracking.uri)], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("part-*.parquet"))) < 3:
+        assert job.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline, "no part was written in two minutes"
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    made = len(list(folder.glob("part-*.parquet")))
+    assert made < PICTURES // PART_SIZE, "the job was killed too late to be half done"
+
+    summary = run(PseudomaskConfig(collection=uri, workers=2, tracking=tracking))
+    assert summary.counts["parts kept"] >= made
+    assert summary.counts["parts made"] + summary.counts["parts kept"] == PICTURES // PART_SIZE
+    masks = Collection.open(uri).mask_set("saliency")
+    rows = [row for part in sorted(masks.finished_parts()) for row in masks.read_part(part).to_pylist()]
+    ids = [row["image_id"] for row in rows]
+    assert len(ids) == len(set(ids)) == PICTURES
+    assert set(rows[0]) == set(MASK_SCHEMA.names)
+    assert parts_of(Path(uri)) == parts_of(undisturbed)
+    assert acceptance_of(Path(uri)) == acceptance_of(undisturbed)
