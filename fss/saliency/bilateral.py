@@ -49,8 +49,8 @@ class Grid:
 def build_grid(lab: FloatArray, *, spatial: float, lightness: float, chroma: float) -> Grid:
     """Build the grid of a CIELAB image [H,W,3]; cell sides in pixels and in CIELAB units."""
     height, width = lab.shape[:2]
-    low = lab.reshape(-1, 3).min(0)
-    span = lab.reshape(-1, 3).max(0) - low
+    low = np.array([lab[..., c].min() for c in range(3)], np.float32)
+    span = np.array([lab[..., c].max() for c in range(3)], np.float32) - low
     sides = np.array([spatial, spatial, lightness, chroma, chroma], np.float64)
     while True:
         extent = np.array([height, width, *span], np.float64)
@@ -60,7 +60,7 @@ def build_grid(lab: FloatArray, *, spatial: float, lightness: float, chroma: flo
         sides *= 1.5
     vertex, neighbours, colour = _index(lab, low, sides, dims)
     mass = np.bincount(vertex, minlength=len(colour)).astype(np.float64)
-    scale = _bistochastic(neighbours, mass, 10)
+    scale = _bistochastic(neighbours, mass, 5)
     return Grid(vertex=vertex, neighbours=neighbours, mass=mass, colour=colour, scale=scale)
 
 

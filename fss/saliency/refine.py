@@ -80,13 +80,13 @@ def clean(mask: BoolArray, *, of_largest: float = 0.2, of_image: float = 0.01) -
         return mask
     areas = stats[1:, cv2.CC_STAT_AREA]
     keep = (areas >= of_largest * areas.max()) & (areas >= of_image * mask.size)
-    kept: BoolArray = np.concatenate([[False], keep])[labels]
+    kept = np.take(np.concatenate([[False], keep]), np.asarray(labels, np.int32))
     count, labels, _, _ = cv2.connectedComponentsWithStats((~kept).astype(np.uint8), connectivity=4)
     hole = np.ones(count, bool)
     hole[0] = False
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         hole[edge] = False
-    filled: BoolArray = kept | hole[labels]
+    filled: BoolArray = kept | np.take(hole, np.asarray(labels, np.int32))
     return filled
 
 

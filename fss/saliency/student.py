@@ -34,7 +34,7 @@ class StudentConfig:
     image_size: int = 224
     """Pictures are resized to a square of this side, a multiple of 32."""
     width: int = 64
-    """Channels of the decoder."""
+    """Channels of the decoder, a multiple of 16."""
     frozen: bool = True
     """Train the decoder alone; the backbone's maps are then computed once."""
     seed: int = 0
@@ -48,6 +48,8 @@ class SaliencyStudent(nn.Module):
         super().__init__()
         if config.image_size % 32 or config.image_size < 64:
             raise ValueError(f"image_size is a multiple of 32 from 64 on, got {config.image_size}; 224 is usual")
+        if config.width % 16:
+            raise ValueError(f"width is a multiple of 16, got {config.width}; 64 is usual")
         self.config = config
         selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
         self.backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
@@ -82,17 +84,21 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int):
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
-        self.normal = nn.ModuleList(nn.GroupNorm(8, width) for _ in channels)
-        self.mix = nn.ModuleList(_separable(width) for _ in channels)
+        # The shallowest maps hold most of the pixels and little of the meaning: a quarter of the channels is enough.
+        widths = [width // 4, *[width] * (len(channels) - 1)]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths, strict=True))
+        self.normal = nn.ModuleList(nn.GroupNorm(4, w) for w in widths)
+        self.mix = nn.ModuleList(_separable(w) for w in widths)
+        self.narrow = nn.Conv2d(width, width // 4, 1)
         self.context = nn.Linear(channels[-1], width)
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width // 4, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """``[B,C,h,w]`` per stage, shallowest first, to logits of the first stage's size ``[B,h,w]``."""
         x = self.context(maps[-1].mean((2, 3)))[..., None, None]
         for stage in range(len(maps) - 1, -1, -1):
             side = self.normal[stage](self.lateral[stage](maps[stage]))
+            x = self.narrow(x) if stage == 0 else x
             above = x if x.shape[-1] == 1 else F.interpolate(x, side.shape[-2:], mode="bilinear", align_corners=False)
             x = self.mix[stage](F.relu(side + above))
         logits: Tensor = self.head(x)[:, 0]
@@ -103,7 +109,7 @@ def _separable(width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width, width, 3, padding=1, groups=width),
         nn.Conv2d(width, width, 1),
-        nn.GroupNorm(8, width),
+        nn.GroupNorm(4, width),
         nn.ReLU(),
     )
 

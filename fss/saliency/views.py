@@ -69,4 +69,4 @@ def result_of_views(rgb: RGB, views: FloatArray, *, working_pixels: int, refined
         "refinement": overlap,
         "gate_refined": kept,
     }
-    return finish(mask, soft, cue, scores, (height, width), (0, height, 0, width))
+    return finish(mask, soft, scores, (height, width), (0, height, 0, width))

@@ -191,12 +191,13 @@ def _train_round(
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
-        predicted = _predict(student, source, len(average))
-        agreement = float(_agreement(predicted[held], result.targets[held]).mean())
+        counts = epoch >= config.warm_up
+        predicted = _predict(student, source, np.arange(len(average)) if counts else held)
+        agreement = float(_agreement(predicted[held] if counts else predicted, result.targets[held]).mean())
         result.agreement.append(agreement)
         if report:
             report({"round": turn, "epoch": epoch, "loss": float(np.mean(losses)), "agreement": agreement})
-        if epoch < config.warm_up:
+        if not counts:
             continue
         average = config.average * average + (1 - config.average) * predicted
         mass = config.average * mass + 1 - config.average
@@ -224,11 +225,11 @@ def _groups(student: SaliencyStudent, config: StudentTrainingConfig) -> list[dic
 
 
 @torch.no_grad()
-def _predict(student: SaliencyStudent, source: _Source, count: int, batch: int = 64) -> npt.NDArray[np.float32]:
+def _predict(
+    student: SaliencyStudent, source: _Source, chosen: npt.NDArray[np.int64], batch: int = 64
+) -> npt.NDArray[np.float32]:
     student.eval()
-    found = [
-        student.decode(source.maps(index, False)).sigmoid().cpu().numpy() for index in _batches(np.arange(count), batch)
-    ]
+    found = [student.decode(source.maps(index, False)).sigmoid().cpu().numpy() for index in _batches(chosen, batch)]
     return np.concatenate(found)
 
 
