@@ -8,7 +8,7 @@ import torch
 from fss.saliency.student import SaliencyStudent, StudentConfig
 from fss.training.student import StudentData, StudentTrainingConfig, f_loss, train_student
 
-SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
+SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=64)
 
 
 def blobs(count: int = 24, *, flipped: float = 0.0) -> tuple[StudentData, np.ndarray]:
@@ -32,7 +32,7 @@ def iou(maps: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_rounds_mend_noisy_targets(frozen: bool) -> None:
     data, truth = blobs(flipped=0.12)
-    student = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=16, frozen=frozen))
+    student = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=64, frozen=frozen))
     config = StudentTrainingConfig(rounds=2, epochs=12, warm_up=4, patience=12, batch_size=4, learning_rate=5e-3)
     reports: list[dict[str, float]] = []
     result = train_student(student, data, config, report=reports.append)
