@@ -79,7 +79,7 @@ def load_published(
         masking=masking,
         backbone=backbone,
         weights=backbone_weights,
-        image_size=_IMAGE_SIZES[benchmark] if learner == "vat" else 400,
+        image_size=published_image_size(learner, benchmark),
         benchmark=benchmark,
         frozen=True,
     )
@@ -92,6 +92,11 @@ def load_published(
         state |= {f"backbone.{key}": value for key, value in segmenter.backbone.state_dict().items()}
     load_strictly(segmenter, state, what=f"the published {learner} with {backbone} for {benchmark}")
     return segmenter.eval()
+
+
+def published_image_size(learner: str, benchmark: str) -> int:
+    """Return the side of the images, in pixels, that a published network was made for."""
+    return _IMAGE_SIZES[benchmark] if learner == "vat" else 400
 
 
 def _own_name(key: str, learner: str) -> str:

@@ -8,11 +8,14 @@ import numpy as np
 from fss.collection import Collection, ImageReader
 from fss.episodes.plan import EpisodePlan
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.gallery import random_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
+from fss.evaluation.pictures import Pictures
 from fss.evaluation.run import EvaluationResult, evaluate
-from fss.models import FewShotSegmenter, build_segmenter, load_checkpoint
+from fss.models import FewShotSegmenter, build_segmenter
+from fss.models.fusion import Fusion
 from fss.saliency import SaliencyConfig, SaliencyEstimator
-from pipelines.common.checkpoints import local_copy
+from pipelines.common.model_source import ModelSource, load_model
 
 MODEL = "model"
 
@@ -21,8 +24,8 @@ MODEL = "model"
 class EvaluationJob:
     """What a task needs to know."""
 
-    checkpoint: str
-    """Folder of the model."""
+    model: ModelSource
+    """The model."""
     collection: str
     """The labelled collection."""
     truth: str
@@ -31,12 +34,16 @@ class EvaluationJob:
     """The episodes."""
     size: int
     """Pixels a side."""
+    original: bool
+    """Whether to score at the queries' own sizes."""
+    fusion: Fusion
+    """How several shots become one answer."""
     baselines: bool
     """Whether the baselines answer too."""
     saliency: SaliencyConfig
     """Of the baseline that segments the salient object."""
-    keep: int
-    """Predictions of the model to return, of the first episodes of each plan."""
+    figures: int
+    """Predictions to return of each plan: so many of the best, of the worst and at random."""
 
 
 def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, threads: int) -> list[EvaluationResult]:
@@ -46,18 +53,23 @@ def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, thr
     torch.set_num_threads(threads)
     collection = Collection.open(job.collection)
     reader = ImageReader(collection, collection.mask_set(job.truth))
-    with local_copy(job.checkpoint) as folder:
-        segmenter = load_checkpoint(folder)
-    saliency = _Saliency(job.saliency)
-    results = []
-    for plan in job.plans:
-        rows = [plan.episodes[row] for row in share_rows(plan, share, shares)]
-        methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, device=device)]
-        if job.baselines:
-            methods += [AllForeground(), SalientObject(saliency), _prototype(segmenter, device)]
-        part = replace(plan, episodes=tuple(rows))
-        results.append(evaluate(methods, part, reader, size=job.size, keep=range(job.keep)))
-    return results
+    segmenter = load_model(job.model)
+    methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=job.fusion, device=device)]
+    if job.baselines:
+        methods += [AllForeground(), SalientObject(_Saliency(job.saliency)), _prototype(segmenter, device)]
+    pictures = Pictures(reader, job.size)  # of all plans, which have many pictures in common
+    return [
+        evaluate(
+            methods,
+            replace(plan, episodes=tuple(plan.episodes[row] for row in share_rows(plan, share, shares))),
+            pictures,
+            size=job.size,
+            original=job.original,
+            keep=random_numbers(plan, job.figures),
+            extremes=job.figures,
+        )
+        for plan in job.plans
+    ]
 
 
 def share_rows(plan: EpisodePlan, share: int, shares: int) -> list[int]:

@@ -95,7 +95,7 @@ def test_classes_that_never_occur_and_void_alone_by_hand() -> None:
     assert found.per_class == {2: 0.0, 4: 0.0}  # and nothing of classes 1, 3, 5
     assert found.miou.value == 0
     assert found.fb_iou.value == pytest.approx(((1 + 1) / (4 + 2) + 0) / 2)
-    # Where nothing is said and nothing is there the pooled IoU is 0, as the published code has it, but no episode's own.
+    # Nothing said and nothing there: the pooled IoU is 0, as in the published code; the episode itself has none.
     silent = figures([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
     assert silent.per_class == {2: pytest.approx(2 / 3), 4: 0.0}
     assert silent.miou.value == pytest.approx(1 / 3)

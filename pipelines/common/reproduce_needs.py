@@ -1,0 +1,163 @@
+"""What a claim needs to be verified: a collection, a model for every fold, and the settings of the evaluation."""
+
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from fss.collection import files
+from fss.collection.store import exists
+from fss.episodes.benchmarks import ProtocolName
+from fss.episodes.folds import FOLDS, Benchmark
+from fss.evaluation.claims import Claim
+from fss.models.fusion import Fusion
+from pipelines.common.evaluate_config import EvaluateConfig
+from pipelines.common.reproduce_config import ReproduceConfig
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "PASCAL-5i": "pascal",
+    "COCO-20i": "coco",
+    "FSS-1000": "fss",
+    "COCO-20i -> PASCAL VOC": "coco-to-pascal",
+}
+METRICS = {"mIoU": "mIoU", "FB-IoU": "FB-IoU"}
+_LEARNERS = ("hsnet", "asnet", "vat", "masksplit")
+_PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet": "ifsl", "masksplit": "masksplit"}
+_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """How a claim is verified, and what is not there."""
+
+    missing: tuple[str, ...] = ()
+    """What is not there; nothing can be run unless this is empty."""
+    evaluations: tuple[EvaluateConfig, ...] = ()
+    """One evaluation per fold."""
+    metric: str = "mIoU"
+    """The figure of the evaluation's table that the claim is about."""
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The same evaluations as commands."""
+        return tuple(command(evaluation) for evaluation in self.evaluations)
+
+
+def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
+    """Look for everything that a claim needs."""
+    benchmark, learner = BENCHMARKS.get(claim.dataset), claim.model.lower()
+    if benchmark is None or learner not in _LEARNERS or claim.metric not in METRICS:
+        return Needs(missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}",))
+    backbone = backbone_name(claim)
+    if backbone == "unknown":
+        return Needs(missing=("the backbone, which the source does not tell",))
+    data = "pascal" if benchmark == "coco-to-pascal" else benchmark
+    collection = getattr(config.collections, data)
+    missing = []
+    if collection is None:
+        missing.append(f"a collection of {data}")
+    elif not exists(collection):
+        missing.append(f"the collection {collection}")
+    trained = "coco" if benchmark == "coco-to-pascal" else benchmark
+    name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
+    folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
+    found = {fold: _find_checkpoint(config.checkpoints, name, fold) for fold in folds}
+    if absent := [_place(name, fold) for fold, uri in found.items() if uri is None]:
+        missing.append(f"checkpoint{'s' * (len(absent) > 1)} {', '.join(absent)}")
+    evaluations = tuple(
+        _evaluation(claim, config, benchmark, fold, str(collection), uri, learner, backbone)
+        for fold, uri in found.items()
+        if uri is not None
+    )
+    # MaskSplit's figures are means of the episodes' own IoU (see fss.evaluation.metrics).
+    metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
+    return Needs(missing=tuple(missing), evaluations=evaluations, metric=metric)
+
+
+def backbone_name(claim: Claim) -> str:
+    """Return the backbone of a claim as fss calls it: ResNet-50 is resnet50."""
+    name = claim.backbone
+    return name if name.startswith("timm:") else name.replace("-", "").lower()
+
+
+def command(config: EvaluateConfig) -> str:
+    """Return the command line of an evaluation: every setting that is not the default."""
+    words = ["python", "-m", "pipelines.evaluate"]
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value) or value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{field.name.replace('_', '-')}")
+        else:
+            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
+
+
+def fold_name(fold: int | None) -> str:
+    """Return the name of a fold's folder and of its column."""
+    return "model" if fold is None else f"fold{fold}"
+
+
+def _evaluation(
+    claim: Claim,
+    config: ReproduceConfig,
+    benchmark: Benchmark,
+    fold: int | None,
+    collection: str,
+    uri: str,
+    learner: str,
+    backbone: str,
+) -> EvaluateConfig:
+    published: dict[str, Any] = {}
+    if uri.endswith(_SUFFIXES):
+        published = {"learner": learner, "masking": claim.masking, "backbone": backbone}
+        published["backbone_weights"] = _weights(config, backbone)
+    return EvaluateConfig(
+        checkpoint=uri,
+        collection=collection,
+        output=files.join(files.normalise(config.output), "evaluations", claim.key, fold_name(fold)),
+        benchmark=benchmark,
+        fold=fold,
+        protocol=config.protocol or _PROTOCOLS[learner],
+        split_folder=config.split_folder,
+        truth=config.truth,
+        episodes=config.episodes,
+        shots=(claim.shots,),
+        fusion=_fusion(learner, claim.shots),
+        baselines=False,
+        figures=config.figures,
+        workers=config.workers,
+        tracking=config.tracking,
+        **published,
+    )
+
+
+def _fusion(learner: str, shots: int) -> Fusion:
+    if shots == 1:
+        return "mean_logit"
+    return "mean_probability" if learner == "masksplit" else "vote_published"
+
+
+def _place(name: str, fold: int | None) -> str:
+    return f"{name}/{fold_name(fold)}"
+
+
+def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | None:
+    """Return the folder or file of a model, or None."""
+    if folder is None:
+        return None
+    filesystem, path = files.resolve(files.join(folder, name))
+    there = set(files.list_names(filesystem, path))
+    for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in _SUFFIXES)):
+        if candidate in there:
+            return files.join(files.normalise(folder), name, candidate)
+    return None
+
+
+def _weights(config: ReproduceConfig, backbone: str) -> str | None:
+    if config.weights is None:
+        return None
+    filesystem, path = files.resolve(config.weights)
+    names = set(files.list_names(filesystem, path))
+    return next((files.join(config.weights, backbone + end) for end in _SUFFIXES if backbone + end in names), None)

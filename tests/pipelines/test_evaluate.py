@@ -1,0 +1,142 @@
+"""The evaluation job: models of every origin, benchmarks' folds, and what it leaves behind."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.sources import SourceConfig
+from fss.collection.store import Collection
+from fss.models import create_segmenter, load_checkpoint, save_checkpoint
+from fss.serving import log_model
+from fss.tracking import Run
+from pipelines.common.model_source import inspect_model, load_model, model_source
+from pipelines.common.runs import TrackingConfig
+from pipelines.evaluate import EvaluateConfig, run
+
+TINY = "timm:test_resnet.r160_in1k"
+METHODS = 4  # the model and three baselines
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    segmenter = create_segmenter(learner="masksplit", backbone=TINY, image_size=64, frozen=True)
+    return save_checkpoint(segmenter, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Discs and squares in FSS-1000's layout; squares and rings are the test classes."""
+    home = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:80, :96]
+    for name in ("disc", "ring", "square"):
+        (home / "fss" / name).mkdir(parents=True)
+        for number in range(4):
+            centre = rng.integers(35, 50, 2)
+            away = (rows - centre[0], columns - centre[1])
+            far = np.hypot(*away)
+            inside = {"disc": far < 22, "ring": (far > 10) & (far < 24), "square": np.abs(away).max(0) < 20}[name]
+            picture = np.where(inside[..., None], (200, 60, 40), (50, 90, 120)) + rng.integers(-20, 20, (80, 96, 3))
+            Image.fromarray(picture.astype(np.uint8)).save(home / "fss" / name / f"{number + 1}.jpg")
+            Image.fromarray(inside.astype(np.uint8) * 255).save(home / "fss" / name / f"{number + 1}.png")
+    (home / "fss" / "splits.json").write_text('{"train": ["disc"], "test": ["ring", "square"]}')
+    ingest = start(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "fss")), part_size=6)
+    for part in ingest.parts:
+        ingest_part(ingest.collection.uri, part)
+    complete_classes(ingest.collection)
+    return ingest.collection.uri
+
+
+@pytest.fixture(scope="module")
+def config(
+    checkpoint: Path, collection: str, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig
+) -> EvaluateConfig:
+    return EvaluateConfig(
+        checkpoint=str(checkpoint),
+        collection=collection,
+        output=str(tmp_path_factory.mktemp("results")),
+        benchmark="fss",
+        shots=(1, 2),
+        episodes=8,
+        figures=1,
+        workers=0,
+        tracking=tracking,
+    )
+
+
+def test_results_of_a_benchmark(config: EvaluateConfig) -> None:
+    summary = run(config)
+    home = Path(config.output)
+    table = pq.read_table(home / "episodes.parquet")
+    assert table.num_rows == 2 * METHODS * 8
+    tested = Collection.open(config.collection).class_splits["test"]
+    assert set(table.column("class_id").to_pylist()) == set(tested)
+    assert {summary.inputs["1-shot plan"], summary.inputs["2-shot plan"]} == set(table.column("plan").to_pylist())
+    assert summary.counts["1-shot backbone passes"] <= 8  # eight test pictures, sixteen shown
+    assert summary.counts["1-shot backbone passes"] + summary.counts["2-shot backbone passes"] <= 8
+    assert {f"episodes-{shots}shot.png" for shots in (1, 2)} < {path.name for path in home.iterdir()}
+    assert "by object: small" in (home / "table.md").read_text()
+    assert not run(config).worked
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_number_of_workers_does_not_show(config: EvaluateConfig, tmp_path: Path) -> None:
+    settings = replace(config, original_size=True, baselines=False)
+    here, spread = (
+        run(replace(settings, output=str(tmp_path / str(workers)), workers=workers)).figures for workers in (0, 2)
+    )
+    assert here == pytest.approx(spread, abs=1e-3)
+
+
+def test_published_protocols_need_a_benchmark(config: EvaluateConfig) -> None:
+    with pytest.raises(ValueError, match="give --benchmark"):
+        run(replace(config, benchmark=None, protocol="hsnet"))
+    with pytest.raises(ValueError, match="not both"):
+        run(replace(config, classes="test"))
+
+
+def test_the_draws_follow_the_protocol(config: EvaluateConfig) -> None:
+    ours = run(replace(config, shots=(1,), dry_run=True)).figures["1-shot plan"]
+    ours_again = run(replace(config, shots=(1,), dry_run=True, size=96)).figures["1-shot plan"]
+    other = run(replace(config, shots=(1,), dry_run=True, seed=1)).figures["1-shot plan"]
+    assert ours == ours_again != other
+
+
+def test_a_published_file_says_nothing_of_itself(tmp_path: Path) -> None:
+    segmenter = create_segmenter(learner="hsnet", masking="feature", backbone="resnet50", seed=3)
+    state = {f"module.hpn_learner.{k}": v for k, v in segmenter.learner.state_dict().items()}
+    weights = {f"module.backbone.{k}": v for k, v in segmenter.backbone.state_dict().items()}
+    torch.save(state | weights, tmp_path / "fold0.pt")
+    with pytest.raises(ValueError, match="--learner and --masking and --backbone"):
+        model_source(str(tmp_path / "fold0.pt"))
+    source = model_source(str(tmp_path / "fold0.pt"), learner="hsnet", masking="feature", backbone="resnet50")
+    identity, size = inspect_model(source)
+    assert size == 400
+    assert inspect_model(replace(source, masking="hybrid"))[0] != identity
+    loaded = load_model(source).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in segmenter.state_dict().items())
+
+
+def test_a_checkpoint_says_what_it_is(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leave out --learner"):
+        model_source(str(checkpoint), learner="hsnet")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        inspect_model(model_source(str(tmp_path)))
+
+
+def test_a_logged_model_is_the_checkpoint(checkpoint: Path, tracking: TrackingConfig) -> None:
+    run_record = Run.start("logging", uri=tracking.uri)
+    uri = log_model(run_record, checkpoint)
+    source = model_source(uri, tracking=tracking.uri)
+    assert inspect_model(source) == inspect_model(model_source(str(checkpoint)))
+    wanted = load_checkpoint(checkpoint).state_dict()
+    found = load_model(source).state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    with pytest.raises(ValueError, match="no model"):
+        inspect_model(replace(source, uri="models:/m-0123"))

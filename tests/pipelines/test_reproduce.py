@@ -1,0 +1,180 @@
+"""The ledger of claims, end to end on a stand-in for FSS-1000, with every state."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fss.collection.decode import decode_image
+from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.sources import SourceConfig
+from fss.collection.sources.sample import SAMPLE_CLASSES, sample_unlabelled
+from fss.evaluation.claims import parse_claims
+from fss.models import create_segmenter, save_checkpoint
+from pipelines import evaluate
+from pipelines.common.reproduce_config import Collections, ReproduceConfig
+from pipelines.common.reproduce_needs import find_needs
+from pipelines.common.runs import TrackingConfig
+from pipelines.reproduce import run
+
+TINY = "timm:test_resnet.r160_in1k"
+CLASSES, IMAGES = 3, 10
+CLAIMS = f"""source,dataset,model,masking,backbone,shots,metric,claimed
+low,FSS-1000,HSNet,none,{TINY},1,mIoU,0.0
+high,FSS-1000,HSNet,none,{TINY},2,mIoU,100.0
+unheard,FSS-1000,VAT,hybrid,ResNet-50,1,mIoU,89.4
+elsewhere,PASCAL-5i,HSNet,feature,ResNet-50,1,mIoU,64.0
+silent,PASCAL-5i,MaskSplit,none,unknown,1,mIoU,53.8
+"""
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Painted pictures of one object as <class>/<1..10>.jpg with .png masks; all classes but one are tested."""
+    home = tmp_path_factory.mktemp("fss")
+    shown: dict[str, int] = {}
+    for picture in sample_unlabelled(200, seed=3):
+        name = SAMPLE_CLASSES[picture.classes[0]] if len(picture.classes) == 1 else ""
+        if not name or shown.get(name, 0) == IMAGES or (name not in shown and len(shown) == CLASSES):
+            continue
+        shown[name] = shown.get(name, 0) + 1
+        (home / "data" / name).mkdir(parents=True, exist_ok=True)
+        (home / "data" / name / f"{shown[name]}.jpg").write_bytes(picture.jpeg)
+        Image.fromarray((picture.mask > 0).astype("uint8") * 255).save(home / "data" / name / f"{shown[name]}.png")
+        assert decode_image(picture.jpeg).shape[:2] == picture.mask.shape
+    assert list(shown.values()) == [IMAGES] * CLASSES
+    train, *test = sorted(shown)
+    (home / "data" / "splits.json").write_text(json.dumps({"train": [train], "test": test}))
+    ingest = start(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "data")))
+    for part in ingest.parts:
+        ingest_part(ingest.collection.uri, part)
+    complete_classes(ingest.collection)
+    return ingest.collection.uri
+
+
+@pytest.fixture(scope="module")
+def config(collection: str, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> ReproduceConfig:
+    home = tmp_path_factory.mktemp("reproduce")
+    (home / "claims.csv").write_text(CLAIMS)
+    segmenter = create_segmenter(learner="hsnet", masking="none", backbone=TINY, image_size=64)
+    save_checkpoint(segmenter, home / "models" / f"hsnet-none-{TINY.replace(':', '-')}-fss" / "model")
+    return ReproduceConfig(
+        output=str(home / "ledger"),
+        collections=Collections(fss=collection),
+        checkpoints=str(home / "models"),
+        claims=str(home / "claims.csv"),
+        figures=0,
+        workers=0,
+        tracking=tracking,
+    )
+
+
+def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stopped after the first claim: the ledger knows it, and nothing of the others.
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(evaluate, "run", stop_after(1))
+        run(config)
+    home = Path(config.output)
+    first = json.loads((home / "ledger.json").read_text())
+    assert [entry["state"] for entry in first.values()] == ["verified"] + ["not run"] * 4
+
+    done: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "run", watched(done))
+        summary = run(config)
+    assert done == ["finished before", "evaluated"]
+    low, high, unheard, elsewhere, silent = json.loads((home / "ledger.json").read_text()).values()
+    assert [entry["state"] for entry in (low, high, unheard, elsewhere, silent)] == [
+        "verified",
+        "short",
+        "not run",
+        "not run",
+        "not run",
+    ]
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
+    assert unheard["missing"] == ["checkpoint vat-hybrid-resnet50-fss/model"]
+    assert elsewhere["missing"][0] == "a collection of pascal"
+    assert "hsnet-feature-resnet50-pascal/fold3" in elsewhere["missing"][1]
+    assert silent["missing"] == ["the backbone, which the source does not tell"]
+    assert (low["protocol"], low["episodes"]) == ("hsnet-derived", (CLASSES - 1) * IMAGES)
+    assert low["figure"] == low["folds"]["model"]
+
+    folder = home / "evaluations" / parse_claims(CLAIMS)[1].key / "model"
+    row = json.loads((folder / "table.json").read_text())[0]
+    assert high["figure"] == pytest.approx(100 * row["miou"], abs=0.01)
+    assert high["plans"] == {"model": row["plan"]}
+    (command,) = high["commands"]
+    assert all(part in command for part in ("--benchmark fss", "--protocol hsnet", "--shots 2", "vote_published"))
+
+    markdown = (home / "ledger.md").read_text()
+    assert f"| high | FSS-1000 | HSNet | none | {TINY} | 2 | 100.0 | {high['figure']:.1f} |" in markdown
+    assert "5 claims: 1 verified, 1 short, 3 not run" in markdown
+    assert len((home / "ledger.csv").read_text().splitlines()) == 6
+
+
+def test_a_measured_figure_outlives_its_checkpoint(config: ReproduceConfig) -> None:
+    run(config)
+    summary = run(replace(config, checkpoints=None, dataset="FSS-1000"))
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
+
+
+def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> None:
+    run(replace(config, model="MaskSplit"))
+    with pytest.raises(ValueError, match="ledger of other claims"):
+        run(replace(config, claims=None, model="MaskSplit"))
+
+
+def test_a_dry_run_says_what_it_would_cost(config: ReproduceConfig, tmp_path: Path) -> None:
+    summary = run(replace(config, backbone=TINY, dry_run=True, output=str(tmp_path / "nothing")))
+    first = summary.figures[parse_claims(CLAIMS)[0].key]
+    assert first.startswith("about 0.")
+    assert "ready; python -m pipelines.evaluate" in first
+    assert "in one process" in summary.figures["all that is ready"]
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_published_files_are_found_with_their_weights(config: ReproduceConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "hsnet-feature-resnet50-pascal"
+    folder.mkdir()
+    for fold in range(3):
+        (folder / f"fold{fold}.pt").touch()
+    (tmp_path / "resnet50.pth").touch()
+    claim = parse_claims(CLAIMS)[3]
+    settings = replace(config, checkpoints=str(tmp_path), weights=str(tmp_path))
+    needs = find_needs(claim, settings)
+    assert needs.missing == ("a collection of pascal", "checkpoint hsnet-feature-resnet50-pascal/fold3")
+    (folder / "fold3.pth").touch()
+    needs = find_needs(claim, replace(settings, collections=Collections(pascal=config.collections.fss)))
+    assert needs.missing == ()
+    last = needs.evaluations[3]
+    assert (last.fold, last.learner, last.masking, last.backbone) == (3, "hsnet", "feature", "resnet50")
+    assert last.checkpoint.endswith("fold3.pth")
+    assert last.backbone_weights == str(tmp_path / "resnet50.pth")
+
+
+def stop_after(count: int):
+    """An evaluation that is interrupted when it is called once more."""
+    left = [count]
+    real = evaluate.run
+
+    def interrupted(*args, **kwargs):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return real(*args, **kwargs)
+
+    return interrupted
+
+
+def watched(done: list[str]):
+    """An evaluation that writes down whether it had anything to do."""
+    real = evaluate.run
+
+    def watching(*args, **kwargs):
+        summary = real(*args, **kwargs)
+        done.append("evaluated" if summary.worked else "finished before")
+        return summary
+
+    return watching
