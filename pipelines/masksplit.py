@@ -130,7 +130,12 @@ def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConf
         collection=photographs.collection,
         output=files.join(files.normalise(config.workdir), "models"),
         segmenter=SegmenterConfig(
-            backbone=preset.backbone, weights=config.weights, image_size=preset.image_size, seed=config.seed
+            backbone=preset.backbone,
+            weights=config.weights,
+            image_size=preset.image_size,
+            width=preset.width,
+            similarity=preset.similarity,
+            seed=config.seed,
         ),
         stream=StreamConfig(batch=preset.batch, lanes=preset.lanes, held_out=preset.held_out, seed=config.seed),
         split=preset.split,

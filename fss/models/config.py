@@ -25,6 +25,11 @@ class SegmenterConfig:
     """Let the BatchNorm statistics of a frozen backbone drift in training, as the released MaskSplit code did."""
     dilated: bool | None = None
     """Dilate the backbone's last stages (MaskSplit only); left out, bottleneck ResNets are dilated."""
+    width: int = 128
+    """Channels of MaskSplit's head, a multiple of 32."""
+    similarity: bool = False
+    """Show the network each query cell's likeness to the support's foreground and background (MaskSplit only; beyond
+    the paper)."""
     benchmark: Literal["pascal", "coco", "fss"] = "pascal"
     """Which of VAT's appearance affinities are used: pascal layers 2 and 1, coco layer 1, fss layers 3, 2 and 1."""
     grid: int | None = None

@@ -3,7 +3,8 @@
 Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022. With the
 deep-stem ResNet-101 and masking ``none`` it is the published network. Any backbone serves: a map that does not stand on
 the stride-8 grid is brought to it after its projection. The other masking strategies act on the
-support maps before the projection.
+support maps before the projection. With ``similarity`` the network is also shown, on every level, how much each query
+cell is like the support's foreground and background, which it otherwise has to learn to compute: beyond the paper.
 """
 
 from typing import ClassVar
@@ -17,10 +18,12 @@ from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features, resize
 from fss.models.learner import Channels, Learner
 from fss.models.masking import Masking
+from fss.models.norm import GroupNormReLU
 
 
 def _conv(cin: int, cout: int) -> list[nn.Module]:
-    return [nn.Conv2d(cin, cout, 3, padding=1), nn.GroupNorm(4, cout), nn.ReLU(inplace=True)]
+    # The identity stands where the published network has its ReLU, so that the key names agree.
+    return [nn.Conv2d(cin, cout, 3, padding=1), GroupNormReLU(4, cout), nn.Identity()]
 
 
 def _up() -> nn.Module:
@@ -32,13 +35,14 @@ class MaskSplit(Learner):
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "last", "last", "last"), activated=True)
 
-    def __init__(self, channels: Channels, width: int = 128) -> None:
+    def __init__(self, channels: Channels, width: int = 128, similarity: bool = False) -> None:
         super().__init__()
+        self.similarity = similarity
         c8, c16, c32 = (stage[-1] for stage in channels[1:])
         self.projection1 = nn.Sequential(*_conv(c8, width))
         self.projection2 = nn.Sequential(*_conv(c16, width))
         self.projection3 = nn.Sequential(*_conv(c32, width))
-        self.dense_conv = nn.Sequential(*_conv(6 * width, width))
+        self.dense_conv = nn.Sequential(*_conv(6 * width + (6 if similarity else 0), width))
         half, quarter, eighth = width // 2, width // 4, width // 8
         self.decoder = nn.Sequential(
             *(*_conv(width, width), *_conv(width, width), _up()),
@@ -50,7 +54,9 @@ class MaskSplit(Learner):
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
         """Build the head for a backbone."""
-        return cls(channels)
+        if config.width < 32 or config.width % 32:
+            raise ValueError(f"width is a multiple of 32, for the group normalisations, got {config.width}")
+        return cls(channels, config.width, config.similarity)
 
     def embed_query(self, features: Features) -> Features:
         """Project the three maps to ``[N,128,h/8,w/8]`` each."""
@@ -67,9 +73,23 @@ class MaskSplit(Learner):
         """Return logits at 8 times the stride-8 grid; several shots share one prototype per level."""
         grid = support[0][0].shape[-2:]
         m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
-        area = m.sum((1, 3, 4)) + 1e-5
-        parts = []
+        parts, similarities = [], []
         for (q,), (s,) in zip(query, support, strict=True):
-            prototype = (s.reshape(-1, shots, *s.shape[1:]) * m).sum((1, 3, 4)) / area
-            parts += [q, prototype.to(q.dtype)[:, :, None, None].expand_as(q)]
+            cells = s.reshape(-1, shots, *s.shape[1:])
+            prototype = _pool(cells, m)
+            parts += [q, prototype.to(q.dtype).expand_as(q)]
+            if self.similarity:
+                mean = _pool(cells, torch.ones_like(m))
+                background = _pool(cells, 1 - m)
+                similarities += [_cosine(q - mean, prototype - mean), _cosine(q - mean, background - mean)]
+        parts += similarities
         return self.decoder(self.dense_conv(torch.cat(parts, 1)))  # type: ignore[no-any-return]
+
+
+def _pool(cells: Tensor, weights: Tensor) -> Tensor:
+    """Average ``[N,shots,C,h,w]`` over shots and cells with weights ``[N,shots,1,h,w]``: ``[N,C,1,1]``."""
+    return ((cells * weights).sum((1, 3, 4)) / (weights.sum((1, 3, 4)) + 1e-5))[:, :, None, None]
+
+
+def _cosine(cells: Tensor, vector: Tensor) -> Tensor:
+    return F.cosine_similarity(cells, vector, dim=1)[:, None]

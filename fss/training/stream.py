@@ -24,6 +24,8 @@ from fss.training.tasks import Place, Task, TaskMaker, collate
 GIGABYTE = 1e9
 HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
 """How held-out tasks are cut: half of them need their support, whatever the training does."""
+HELD_OUT_AUGMENT = AugmentConfig(jitter=0.0, blur=0.0, grey=0.0)
+"""How held-out tasks are seen: moved and turned, in their own colours, as photographs are when the model is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ class MaskSplitStream:
         with ThreadPoolExecutor(self.config.threads) as pool:
             for first in range(0, len(places), self.config.batch):
                 chosen = places[first : first + self.config.batch]
-                yield self._make(pool, chosen, HELD_OUT_SPLIT, AugmentConfig(), seed=0, epoch=0, group=len(chosen))
+                yield self._make(pool, chosen, HELD_OUT_SPLIT, HELD_OUT_AUGMENT, seed=0, epoch=0, group=len(chosen))
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         counts = [len(rows) for rows in self.rows.train]
