@@ -66,13 +66,13 @@ def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
         with summary.timed("keeping the model"):
             chosen, figures = _select(result, config)
             model = _publish(chosen, home)
+            summary.outputs = {"model": model}
             if config.log_model:
                 with local_copy(model) as folder:
-                    log_model(record, folder)
+                    summary.outputs["served model"] = log_model(record, folder)
         summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
         summary.counts |= make_stream(config).counts
         summary.figures = {SCORE: figures[SCORE]}
-        summary.outputs = {"model": model}
         record.log_metrics({f"kept.{SCORE}": figures[SCORE], "kept.step": figures["step"]})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))

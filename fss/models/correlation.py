@@ -43,7 +43,7 @@ def correlate(query: Sequence[Tensor], support: Sequence[Tensor], shots: int = 1
     if shots > 1:
         query = [q.repeat_interleave(shots, 0) for q in query]
     pairs = [(q.flatten(2).transpose(1, 2), s.flatten(2)) for q, s in zip(query, support, strict=True)]
-    if any(m.requires_grad for m in (*query, *support)):
+    if torch.compiler.is_compiling() or any(m.requires_grad for m in (*query, *support)):
         volume = torch.stack([torch.bmm(q, s) for q, s in pairs], 2).relu()
     else:
         volume = query[0].new_empty(b, hq * wq, len(pairs), hs * ws)

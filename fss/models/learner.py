@@ -32,6 +32,10 @@ class Learner(nn.Module):
         """Build the learner for a backbone whose kept maps have these channels, by stage."""
         raise NotImplementedError
 
+    def idle_parameters(self) -> list[str]:
+        """Name the parameters that the published network holds but never uses; they get no gradient."""
+        return []
+
     def embed_query(self, features: Features) -> Features:
         """Prepare the query's backbone maps ``[N,C,h,w]``."""
         return features

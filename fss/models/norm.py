@@ -25,6 +25,16 @@ def group_norm(norm: nn.GroupNorm, x: Tensor, *, relu: bool) -> Tensor:
     return y.view(x.shape)
 
 
+class GroupNormReLU(nn.GroupNorm):
+    """Group normalisation and ReLU of images ``[B,C,H,W]`` in either memory format, exact in both."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``relu(norm(x))`` in the memory format of ``x``."""
+        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+            return group_norm(self, x.permute(0, 2, 3, 1), relu=True).permute(0, 3, 1, 2)
+        return super().forward(x).relu_()
+
+
 class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, relu: bool) -> Tensor:
@@ -55,7 +65,8 @@ class _GroupNorm(torch.autograd.Function):
 def _statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Return mean and reciprocal standard deviation ``[B,groups]`` of ``[B,N,C]``, float32."""
     b, n, c = x.shape
-    blocks = torch.split(x, max(1, _BLOCK // (b * c)), 1) if x.device.type == "cpu" else (x,)
+    in_blocks = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    blocks = torch.split(x, max(1, _BLOCK // (b * c)), 1) if in_blocks else (x,)
     total = torch.stack([block.sum(1, dtype=torch.float32) for block in blocks]).sum(0)
     mean = (total / n).view(b, groups, -1).mean(2)
     center = mean.repeat_interleave(c // groups, 1)[:, None]

@@ -91,6 +91,8 @@ def load_published(
             )
         state |= {f"backbone.{key}": value for key, value in segmenter.backbone.state_dict().items()}
     load_strictly(segmenter, state, what=f"the published {learner} with {backbone} for {benchmark}")
+    # In the default memory format convolutions round as the published code's do.
+    segmenter.backbone.to(memory_format=torch.contiguous_format)
     return segmenter.eval()
 
 

@@ -48,6 +48,7 @@ def build_segmenter(config: SegmenterConfig) -> FewShotSegmenter:
         torch.manual_seed(config.seed)
         head = learner.create(backbone.channels, config)
     backbone.freeze(config.frozen, drifting_batchnorm=config.drifting_batchnorm)
+    backbone.to(memory_format=torch.channels_last)
     return FewShotSegmenter(backbone, head, config)
 
 
