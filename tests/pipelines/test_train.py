@@ -1,0 +1,169 @@
+"""The training job on real Ray Train: killed and resumed, run twice, with other settings, evaluated.
+
+A Ray Train run costs most of its time in starting, so the tests of this file share two of them.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.config import save
+from fss.models import SegmenterConfig, load_checkpoint
+from fss.models.checkpoint import read_description
+from fss.training.loop import TrainConfig
+from fss.training.stream import StreamConfig
+from pipelines import evaluate, train
+from pipelines.common.runs import TrackingConfig
+from pipelines.common.summary import Summary
+from pipelines.common.train_config import TrainJobConfig
+from pipelines.common.trainer import ScaleConfig
+
+STEPS, EVERY = 6, 2
+Paint = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> TrainJobConfig:
+    home = tmp_path_factory.mktemp("train")
+    return TrainJobConfig(
+        # The labelled pictures' truth is a mask set like any other.
+        collection=paint(home / "collection", count=24, labelled=True),
+        output=str(home / "models"),
+        mask_set="truth",
+        acceptance=None,
+        # Frozen: BatchNorm that drifts sees other batches on two workers than on one.
+        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
+        stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
+        training=TrainConfig(steps=STEPS, learning_rate=1e-3),
+        checkpoint_every=EVERY,
+        log_every=1,
+        tracking=tracking,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ray_local: None, config: TrainJobConfig) -> Summary:
+    return train.run(replace(config, name="uninterrupted", scale=ScaleConfig(workers=2)))
+
+
+def losses(summary: Summary, tracking: TrackingConfig) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), "loss")
+    return sorted((point.step, point.value) for point in history)
+
+
+def test_leaves_a_model_a_curve_and_figures(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+    from mlflow import MlflowClient
+
+    segmenter = load_checkpoint(uninterrupted.outputs["model"])
+    assert segmenter.config.image_size == 80
+    described = read_description(uninterrupted.outputs["model"])["training"]
+    assert described["run_id"] == uninterrupted.run_id
+    assert described["step"] == uninterrupted.counts["kept step"]
+    assert [step for step, _ in losses(uninterrupted, tracking)] == list(range(1, STEPS + 1))
+    client = MlflowClient(tracking_uri=tracking.uri)
+    sheets = [file.path for file in client.list_artifacts(str(uninterrupted.run_id), "held_out")]
+    assert sheets == [f"held_out/step-{step:07d}.png" for step in range(EVERY, STEPS + 1, EVERY)]
+    assert client.get_run(str(uninterrupted.run_id)).info.status == "FINISHED"
+
+
+def test_the_logged_model_is_the_one_kept(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+    import mlflow
+    import pandas as pd
+
+    from fss.predict import Predictor
+    from fss.serving import answer, example_request
+
+    mlflow.set_tracking_uri(tracking.uri)
+    model = mlflow.pyfunc.load_model(uninterrupted.outputs["served model"])
+    served = model.predict(pd.DataFrame(example_request()))
+    request = {column: values[0] for column, values in example_request().items()}
+    assert served["mask"][0] == answer(Predictor.load(uninterrupted.outputs["model"]), request)
+
+
+def test_a_second_run_does_no_work(uninterrupted: Summary, config: TrainJobConfig) -> None:
+    again = train.run(replace(config, name="uninterrupted"))  # the number of workers is no setting of the result
+    assert not again.worked
+    assert again.figures == uninterrupted.figures
+
+
+def test_other_settings_under_the_same_name_are_refused(uninterrupted: Summary, config: TrainJobConfig) -> None:
+    other = replace(config, name="uninterrupted", training=TrainConfig(steps=STEPS, learning_rate=5e-4))
+    with pytest.raises(ValueError, match=r"training.learning_rate was 0.001, is 0.0005.*--overwrite"):
+        train.run(other)
+
+
+def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
+    with pytest.raises(ValueError, match="3 workers cannot share 2 lanes"):
+        train.run(replace(config, scale=ScaleConfig(workers=3)))
+    with pytest.raises(ValueError, match="no mask set 'saliency'"):
+        train.run(replace(config, mask_set="saliency"))
+    with pytest.raises(ValueError, match="no weights file"):
+        train.run(replace(config, segmenter=SegmenterConfig(weights="/nowhere.pth")))
+
+
+def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
+    uninterrupted: Summary, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    resumed = replace(config, name="resumed")
+    save(resumed, tmp_path / "config.json")
+    code = (
+        "import sys; from fss.config import load; from pipelines.common.train_config import TrainJobConfig; "
+        "from pipelines.train import run; run(load(TrainJobConfig, sys.argv[1]))"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "config.json")], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    snapshots = Path(config.output) / "ray/resumed"
+    deadline = time.monotonic() + 300
+    while not list(snapshots.glob("checkpoint_*/progress.json")):
+        assert job.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline, "there was no checkpoint in five minutes"
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+    summary = train.run(resumed)
+    reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
+    assert max(reached) == STEPS
+    got, wanted = losses(summary, tracking), losses(uninterrupted, tracking)
+    assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
+    assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
+
+
+def test_evaluation_of_the_model_and_what_it_has_to_beat(
+    uninterrupted: Summary, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    settings = evaluate.EvaluateConfig(
+        checkpoint=uninterrupted.outputs["model"],
+        collection=config.collection,
+        output=str(tmp_path / "results"),
+        classes="novel",
+        episodes=12,
+        shots=(1, 2),
+        figures=2,
+        workers=2,
+        tracking=tracking,
+    )
+    summary = evaluate.run(settings)
+    table = json.loads((tmp_path / "results/table.json").read_text())
+    methods = ["model", "all foreground", "saliency of the query", "untrained prototype"]
+    assert [(row["shots"], row["method"]) for row in table] == [(shots, name) for shots in (1, 2) for name in methods]
+    assert all(row["miou_low"] <= row["miou"] <= row["miou_high"] for row in table)
+    assert {path.name for path in (tmp_path / "results").glob("*.png")} == {"episodes-1shot.png", "episodes-2shot.png"}
+    assert summary.inputs["1-shot plan"] == table[0]["plan"]
+    assert not evaluate.run(settings).worked
+
+    alone = evaluate.run(replace(settings, output=str(tmp_path / "alone"), workers=1))
+    assert alone.figures == summary.figures, "the number of workers changes nothing"
+    with pytest.raises(ValueError, match="no class split 'nothing'; it has base, novel"):
+        evaluate.run(replace(settings, classes="nothing"))
