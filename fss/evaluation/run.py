@@ -1,7 +1,7 @@
 """Evaluate methods on an episode plan: plain Python; each image is decoded and encoded once while there is room."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,19 +88,15 @@ def evaluate(
     Raises:
         ValueError: no methods, two of one name, or an image that the reader does not have.
     """
-    names = [method.name for method in methods]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"give at least one method, each with a name of its own; got {names}")
+    names = _names(methods)
     pictures = source if isinstance(source, Pictures) else Pictures(source, size)
     assert pictures.size == size, "pictures are kept at one size"
     counts = {name: np.zeros((len(plan), 2, 2), np.int64) for name in names}
     shares, seconds = np.zeros(len(plan)), dict.fromkeys(names, 0.0)
     galleries = {name: Gallery(keep, extremes) for name in names}
     before = {method.name: method.passes for method in methods}
-    order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
-    step = 1 if original else batch
-    for first in range(0, len(order), step):
-        rows = order[first : first + step]
+    done = 0
+    for rows in _visits(plan, 1 if original else batch):
         chunk = Chunk.load([plan.episodes[row] for row in rows], pictures, original=original)
         shares[rows] = object_shares(chunk.target)
         for method in methods:
@@ -109,7 +105,8 @@ def evaluate(
             seconds[method.name] += time.perf_counter() - began
             counts[method.name][rows] = count_pixels(prediction, chunk.target)
             _show(galleries[method.name], chunk, prediction, counts[method.name][rows])
-        progress(first + len(rows), len(plan))
+        done += len(rows)
+        progress(done, len(plan))
     return EvaluationResult(
         plan=plan,
         size=size,
@@ -120,6 +117,20 @@ def evaluate(
         passes={method.name: method.passes - before[method.name] for method in methods},
         kept={name: gallery.masks for name, gallery in galleries.items()},
     )
+
+
+def _names(methods: Sequence[Method]) -> list[str]:
+    names = [method.name for method in methods]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"give at least one method, each with a name of its own; got {names}")
+    return names
+
+
+def _visits(plan: EpisodePlan, batch: int) -> Iterator[list[int]]:
+    """Yield the rows of a plan, some at a time, neighbours by class and query."""
+    order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
+    for first in range(0, len(order), batch):
+        yield order[first : first + batch]
 
 
 def _show(gallery: Gallery, chunk: Chunk, prediction: Tensor, counts: Counts) -> None:
