@@ -98,7 +98,7 @@ def _execute(names: list[str], function: PartFunction, workers: int | None) -> I
     task = _Task(function)
     # One block per name: read_parquet would join small parts into one block and split large ones (Ray 2.60).
     dataset = ray.data.from_items(names, override_num_blocks=len(names)).map(
-        task, num_cpus=1, compute=TaskPoolStrategy(size=workers)
+        task, num_cpus=1, compute=TaskPoolStrategy(size=workers and min(workers, len(names)))
     )
     yield from dataset.iter_rows()
 
