@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 from fss.models.backbone import Backbone, BackboneBuilder, MapSelection, kept, kept_channels
 from fss.models.features import Features
@@ -90,8 +91,20 @@ class ChainBackbone(Backbone):
 
 
 def _build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
+    if name == "vgg16" and not pretrained:
+        return ChainBackbone(name, _vgg16_features(), selection)
     network = getattr(torchvision.models, name)(weights="IMAGENET1K_V1" if pretrained else None)
     return ChainBackbone(name, network.features, selection)
+
+
+def _vgg16_features() -> nn.Sequential:
+    """Build VGG-16's convolutions alone: its classifier's 124 million weights would be drawn only to be dropped."""
+    features: nn.Sequential = vgg.make_layers(vgg.cfgs["D"])
+    for conv in (m for m in features if isinstance(m, nn.Conv2d)):
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
+    return features
 
 
 BUILDERS: dict[str, BackboneBuilder] = dict.fromkeys(_CHAINS, _build)
