@@ -105,6 +105,11 @@ class SegmenterMethod:
     @torch.no_grad()
     def predict(self, chunk: Chunk) -> Tensor:
         """Return masks of the size of ``chunk.target``, [B, H, W]; the logits are resized to it."""
+        return self.segmenter.decide(*self.encode(chunk), self.fusion)
+
+    @torch.no_grad()
+    def encode(self, chunk: Chunk) -> tuple[Features, Features, Tensor, torch.Size]:
+        """Return what the segmenter's ``decide`` and ``shot_logits`` take: query, support, masks and size."""
         if self._pictures is not None and self._pictures is not chunk.pictures:
             raise ValueError("a SegmenterMethod keeps features of one evaluation; make another one for other pictures")
         self._pictures = chunk.pictures
@@ -118,8 +123,7 @@ class SegmenterMethod:
             query = self._plain.get(chunk.query_ids)
             classes = [episode.class_id for episode in chunk.episodes for _ in episode.support_ids]
             support = self._masked.get(list(zip(chunk.support_ids, classes, strict=True)))
-        query = self.segmenter.encode_query(masks.new_empty(0), query)
-        return self.segmenter.decide(query, support, masks, size, self.fusion)
+        return self.segmenter.encode_query(masks.new_empty(0), query), support, masks, size
 
     def _encode_images(self, names: Sequence[str]) -> Features:
         assert self._pictures is not None

@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -19,10 +20,11 @@ from fss.episodes.augment import AugmentConfig
 from fss.episodes.plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.pictures import Chunk
 from fss.evaluation.report import rows, to_text
 from fss.evaluation.run import evaluate
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
-from fss.models.fusion import FUSIONS
+from fss.models.fusion import Fusion, fuse
 from fss.training.class_stream import ClassStream
 from fss.training.loop import TrainConfig, TrainLoop
 from fss.training.stream import StreamConfig
@@ -80,18 +82,46 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
     return loop
 
 
+class Fusions(SegmenterMethod):
+    """A segmenter whose encodings and shot logits of the last chunk serve every fusion."""
+
+    _chunk: Chunk | None = None
+
+    def fused(self, chunk: Chunk, fusion: Fusion) -> torch.Tensor:
+        """Return the masks of one fusion."""
+        if chunk is not self._chunk:
+            self._chunk, self._encoded = chunk, self.encode(chunk)
+            self._logits = self.segmenter.shot_logits(*self._encoded)
+        if fusion == "joint":
+            return self.segmenter.decide(*self._encoded, fusion)
+        return fuse(self._logits, fusion)
+
+
+class OneFusion:
+    """One row of the table: a fusion of what :class:`Fusions` holds."""
+
+    passes = 0
+
+    def __init__(self, source: Fusions, fusion: Fusion):
+        self.name, self._source = fusion, source
+
+    @torch.no_grad()
+    def predict(self, chunk: Chunk) -> torch.Tensor:
+        """Return masks."""
+        return self._source.fused(chunk, self.name)
+
+
 def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, segmenter: FewShotSegmenter) -> str:
     """Return the table of a trained segmenter on the test classes."""
     classes = reader.collection.class_splits["test"]
     results = []
     for shots in (1, 5):
         plan = make_plan(index, classes=classes, episodes=options.episodes, shots=shots, seed=0)
-        model = SegmenterMethod(segmenter, cache_gb=1)
+        source = Fusions(segmenter, cache_gb=1)
+        methods = [OneFusion(source, name) for name in (get_args(Fusion) if shots > 1 else ("mean_logit",))]
         others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
-        fusions = [name for name in (*FUSIONS, "joint") if name != model.fusion] if shots > 1 else []
-        methods = [SegmenterMethod(segmenter, name=name, fusion=name, cache_gb=1) for name in fusions]
-        results.append(evaluate([model, *methods, *others], plan, reader, size=options.size))
-    table = rows(results, "model")
+        results.append(evaluate([*methods, *others], plan, reader, size=options.size))
+    table = rows(results, "mean_logit")
     (options.output / f"{segmenter.config.learner}-{segmenter.config.masking}.json").write_text(json.dumps(table))
     return to_text(table)
 
