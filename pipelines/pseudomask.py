@@ -2,14 +2,15 @@
 
     python -m pipelines.pseudomask --collection my-collection
     python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
+    python -m pipelines.pseudomask --collection my-collection --name refined --estimator student --student students/s
 
 Writes the mask set, which of its masks a trainer may use, a contact sheet of random, best and worst masks, and
 summary.json beside them. Stop it any time: started again with the same settings it makes the missing parts only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from fss.config import config_hash, to_dict
 from fss.draws import generator
 from fss.figures import contact_sheet, png_bytes
 from fss.saliency import SaliencyConfig
+from fss.saliency.backends import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
 from fss.saliency.job import pseudomask_part
 from fss.saliency.quality import QUALITY_SCORES, accept, quality
 from fss.tracking import Run
@@ -40,8 +42,16 @@ class PseudomaskConfig:
     """The collection: local folder or s3:// URI."""
     name: str = "saliency"
     """Name of the mask set to write."""
+    estimator: Literal["classical", "student", "vit"] = "classical"
+    """What finds the masks: cues and a colour model, a trained student, or a self-supervised transformer."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """How masks are found."""
+    """The classical estimator."""
+    student: str | None = None
+    """The student's file, as ``pipelines.student`` writes it."""
+    vit: ViTSettings = field(default_factory=ViTSettings)
+    """The transformer."""
+    device: str = "cpu"
+    """Where a student or transformer runs."""
     accept_quantile: float = 0.65
     """Share of the masks to accept, best first, among those that pass every gate."""
     acceptance: str = "default"
@@ -68,15 +78,17 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     """
     if not 0 < config.accept_quantile <= 1:
         raise ValueError(f"accept_quantile is a share in (0, 1], got {config.accept_quantile}")
+    settings = _settings(config)
+    made_by = identity(settings)
     collection = Collection.open(config.collection)
     names = _limited(collection, config.limit)
-    key = config_hash([JOB, collection.uri, config.name, names], _work(config))
+    key = config_hash([JOB, collection.uri, config.name, names], made_by, _acceptance(config))
     if config.dry_run:
         return dry_run_summary(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     masks = collection.create_mask_set(
         config.name,
-        config_hash=config_hash(config.saliency),
-        provenance={"method": "saliency", "config": to_dict(config.saliency)},
+        config_hash=config_hash(made_by),
+        provenance={"method": "saliency", "estimator": config.estimator, "config": made_by},
         overwrite=config.overwrite,
     )
     finished = masks.finished_parts()
@@ -91,7 +103,7 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     ):
         summary.run_id = record.run_id
         with summary.timed("masks"):
-            task = partial(pseudomask_part, collection.uri, config.name, cfg=config.saliency)
+            task = partial(pseudomask_part, collection.uri, config.name, cfg=settings, device=config.device)
             result = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
         with summary.timed("acceptance and contact sheet"):
             table = _scores(masks, names)
@@ -109,9 +121,23 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     return summary
 
 
-def _work(config: PseudomaskConfig) -> dict[str, Any]:
-    values = to_dict(config)
-    return {name: values[name] for name in ("saliency", "accept_quantile", "acceptance", "seed")}
+def _settings(config: PseudomaskConfig) -> EstimatorSettings:
+    if (config.student is None) == (config.estimator == "student"):
+        raise ValueError(
+            f"got estimator {config.estimator!r} and student {config.student!r}; --estimator student and --student "
+            "with its file belong together"
+        )
+    if config.estimator == "classical":
+        return config.saliency
+    if config.estimator == "vit":
+        weights = config.vit.weights
+        local = weights not in (None, PRETRAINED)
+        return replace(config.vit, weights=files.normalise(str(weights))) if local else config.vit
+    return StudentSettings(path=files.normalise(str(config.student)))
+
+
+def _acceptance(config: PseudomaskConfig) -> list[Any]:
+    return [config.accept_quantile, config.acceptance, config.seed]
 
 
 def _limited(collection: Collection, limit: int | None) -> list[str]:

@@ -1,5 +1,6 @@
 """The work of one part: a plain function of names, so that any driver can map it over part names."""
 
+import functools
 from typing import Any
 
 import cv2
@@ -10,14 +11,16 @@ from fss.collection import Collection, files
 from fss.collection.decode import DecodeError, DecodeLimits, decode_image
 from fss.collection.mask_codec import mask_row
 from fss.collection.schema import mask_table
-from fss.saliency.estimator import SaliencyConfig, SaliencyEstimator
+from fss.saliency.backends import Estimator, EstimatorSettings, create_estimator
 from fss.saliency.quality import HARD_GATES
 
 OBJECT = 1
 """Class id of the salient object in a pseudo-mask set."""
 
 
-def pseudomask_part(collection_uri: str, set_name: str, part: str, cfg: SaliencyConfig) -> dict[str, object]:
+def pseudomask_part(
+    collection_uri: str, set_name: str, part: str, cfg: EstimatorSettings, *, device: str = "cpu"
+) -> dict[str, object]:
     """Estimate every picture of a part and write the mask part.
 
     A picture that the collection holds as unusable stays so; one that fails here gets its reason in ``error`` and
@@ -27,7 +30,8 @@ def pseudomask_part(collection_uri: str, set_name: str, part: str, cfg: Saliency
         collection_uri: of the collection.
         set_name: a mask set that exists already (``Collection.create_mask_set``).
         part: name of the image part.
-        cfg: the estimator's settings.
+        cfg: the settings of the estimator, whose type says which one it is.
+        device: where a network runs.
 
     Returns:
         One row of statistics: part, images, errors, and of the rest accepted (all hard gates passed) and rejected.
@@ -35,7 +39,7 @@ def pseudomask_part(collection_uri: str, set_name: str, part: str, cfg: Saliency
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = SaliencyEstimator(cfg)
+    estimator = _estimator(cfg, device, masks.config_hash)
     table = collection.read_part(part, ["image_id", "image", "uri", "error"])
     rows = [_row(estimator, record, collection.limits) for record in table.to_pylist()]
     masks.write_part(part, mask_table(rows))
@@ -50,7 +54,13 @@ def pseudomask_part(collection_uri: str, set_name: str, part: str, cfg: Saliency
     }
 
 
-def _row(estimator: SaliencyEstimator, record: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1)
+def _estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
+    """Keep the estimator from part to part; the mask set's hash tells weights apart that were one name's."""
+    return create_estimator(cfg, device=device)
+
+
+def _row(estimator: Estimator, record: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
     image_id, error = record["image_id"], record["error"]
     if error:
         return mask_row(image_id, None, error=error)

@@ -5,8 +5,9 @@ decoder, one logit per pixel. Its training loop is ``fss.training.student``; its
 estimator's form, so whatever takes the one takes the other.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss.models.backbone import MapSelection, create_backbone, load_strictly, read_state
+from fss.collection import files
+from fss.config import from_dict, to_dict
+from fss.models.backbone import MapSelection, create_backbone, load_strictly
 from fss.models.features import Features
 from fss.saliency.estimator import SaliencyResult
 from fss.saliency.views import normalise_images, result_of_views, squares
 
 RGB = npt.NDArray[np.uint8]
+_HEADER = "student"  # key of the shape and lineage in the weights' header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +77,6 @@ class SaliencyStudent(nn.Module):
             torch.manual_seed(seed)
             fresh = Decoder([counts[0] for counts in self.backbone.channels], self.config.width)
         self.decoder.load_state_dict(fresh.state_dict())
-
-    def load(self, path: str | Path) -> None:
-        """Load the weights that ``fss.training.student`` saved."""
-        load_strictly(self, read_state(path), what="the saliency student")
 
 
 class Decoder(nn.Module):
@@ -147,9 +147,42 @@ class StudentEstimator:
         ]
 
 
-def save_student(student: SaliencyStudent, path: str | Path, *, record: Mapping[str, str]) -> None:
-    """Write the weights as safetensors, with ``record`` (configuration, lineage) in the file's header."""
-    from safetensors.torch import save_file
+def save_student(student: SaliencyStudent, uri: str | Path, *, record: Mapping[str, str]) -> None:
+    """Write the weights as safetensors (local or s3://), with the student's shape in the file's header.
 
-    state = {name: value.contiguous() for name, value in student.state_dict().items()}
-    save_file(state, str(path), metadata=dict(record))
+    Args:
+        student: the network.
+        uri: the file to write.
+        record: more plain text for the header, such as lineage.
+    """
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
+    # One key: the library writes several in no particular order, and equal students shall be equal files.
+    header = json.dumps({"config": to_dict(student.config), "record": dict(record)}, sort_keys=True)
+    files.write_atomically(*files.resolve(uri), save(state, metadata={_HEADER: header}))
+
+
+def load_student(uri: str | Path) -> SaliencyStudent:
+    """Rebuild the student that :func:`save_student` wrote, on the CPU and in evaluation mode.
+
+    Raises:
+        ValueError: no such file, or a file that holds no student.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = files.read_bytes(uri)
+    except OSError as error:
+        raise ValueError(f"no student at {uri}: {error}; train one with the student job") from error
+    try:
+        state = load(data)
+        # The format (huggingface/safetensors): eight bytes with the header's length, the header as JSON, the numbers.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        config = from_dict(StudentConfig, json.loads(header[_HEADER])["config"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{uri} holds no student: {error!r}; expected a file that save_student wrote") from error
+    student = SaliencyStudent(replace(config, weights=None))
+    load_strictly(student, state, what=f"the student {uri}")
+    return student.eval()

@@ -8,7 +8,7 @@ import torch
 from disc_picture import disc
 
 from fss.collection.schema import GATES, SCORES
-from fss.saliency.student import SaliencyStudent, StudentConfig, StudentEstimator, save_student
+from fss.saliency.student import SaliencyStudent, StudentConfig, StudentEstimator, load_student, save_student
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
 
@@ -41,9 +41,7 @@ def test_the_same_seed_draws_the_same_weights_and_restart_others() -> None:
 def test_the_estimator_keeps_the_contract_and_survives_saving(tmp_path: Path) -> None:
     student = SaliencyStudent(SMALL)
     save_student(student, tmp_path / "student.safetensors", record={"made": "for a test"})
-    other = SaliencyStudent(SMALL)
-    other.restart(9)
-    other.load(tmp_path / "student.safetensors")
+    other = load_student(tmp_path / "student.safetensors")
     rgb, _ = disc()
     first, second = StudentEstimator(student).estimate(rgb), StudentEstimator(other).estimate(rgb)
     assert np.array_equal(first.mask, second.mask)
