@@ -4,34 +4,30 @@
     python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
     python -m pipelines.pseudomask --collection my-collection --name refined --estimator student --student students/s
 
-Writes the mask set, which of its masks a trainer may use, a contact sheet of random, best and worst masks, and
-summary.json beside them. Stop it any time: started again with the same settings it makes the missing parts only.
+Writes the mask set, which of its masks a trainer may use, a report with contact sheets, and summary.json beside them.
+Stop it any time: started again with the same settings it makes the missing parts only. ``pipelines.accept`` chooses
+other masks later, without making any again.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-
-from fss.collection import Collection, ImageReader, MaskSet, files
+from fss.collection import Collection, files
 from fss.config import config_hash, to_dict
-from fss.draws import generator
-from fss.figures import contact_sheet, png_bytes
 from fss.saliency import SaliencyConfig
+from fss.saliency.acceptance import AcceptanceRule
 from fss.saliency.backends import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
 from fss.saliency.job import pseudomask_part
-from fss.saliency.quality import QUALITY_SCORES, accept, quality
 from fss.tracking import Run
-from pipelines.common.parts import PartsResult, run_parts
+from pipelines.common.mask_report import accept_and_report
+from pipelines.common.parts import run_parts
 from pipelines.common.ray_session import ray_session
 from pipelines.common.runs import TrackingConfig, job_run
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 
 JOB = "pseudomask"
-SHEET = "contact_sheet.png"
-TILES = 6  # of each kind on the contact sheet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +57,7 @@ class PseudomaskConfig:
     limit: int | None = None
     """Only the first parts that hold this many images."""
     seed: int = 0
-    """Chooses the random tiles of the contact sheet."""
+    """Chooses the random tiles of the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False
@@ -76,13 +72,15 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     Raises:
         ValueError: no such collection, or the mask set exists with other settings.
     """
-    if not 0 < config.accept_quantile <= 1:
-        raise ValueError(f"accept_quantile is a share in (0, 1], got {config.accept_quantile}")
+    rule = AcceptanceRule(quantile=config.accept_quantile)
+    rule.check()
     settings = _settings(config)
     made_by = identity(settings)
     collection = Collection.open(config.collection)
     names = _limited(collection, config.limit)
-    key = config_hash([JOB, collection.uri, config.name, names], made_by, _acceptance(config))
+    key = config_hash(
+        [JOB, collection.uri, config.name, names], made_by, [config.accept_quantile, config.acceptance, config.seed]
+    )
     if config.dry_run:
         return dry_run_summary(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     masks = collection.create_mask_set(
@@ -99,22 +97,22 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
         job_run(
             JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
         ) as record,
-        ray_session(),
+        nullcontext() if set(names) <= finished else ray_session(),
     ):
         summary.run_id = record.run_id
         with summary.timed("masks"):
             task = partial(pseudomask_part, collection.uri, config.name, cfg=settings, device=config.device)
             result = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
-        with summary.timed("acceptance and contact sheet"):
-            table = _scores(masks, names)
-            accepted = accept(table, config.accept_quantile)
-            rule = {"scores": list(QUALITY_SCORES), "quantile": config.accept_quantile, "gates": True}
-            masks.write_acceptance(config.acceptance, rule, accepted)
-            sheet = _sheet(collection, masks, table, config.seed)
-            files.write_atomically(*files.resolve(files.join(masks.uri, SHEET)), png_bytes(sheet))
-        _fill(summary, masks, table, accepted, result)
-        record.log_figure(SHEET, sheet)
-        record.log_metrics({**summary.counts, **summary.figures})
+        with summary.timed("acceptance and report"):
+            chosen = accept_and_report(
+                collection, masks, names, rule, name=config.acceptance, seed=config.seed, record=record
+            )
+        summary.counts = chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
+        if images := result.total("images"):
+            summary.figures = {"images per second": round(images / result.seconds, 2)}
+        summary.figures |= chosen.figures
+        summary.outputs = {"mask set": masks.uri, **chosen.outputs}
+        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.figures})
         record.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
         summary.write(masks.uri)
         record.log_json("summary.json", to_dict(summary))
@@ -136,10 +134,6 @@ def _settings(config: PseudomaskConfig) -> EstimatorSettings:
     return StudentSettings(path=files.normalise(str(config.student)))
 
 
-def _acceptance(config: PseudomaskConfig) -> list[Any]:
-    return [config.accept_quantile, config.acceptance, config.seed]
-
-
 def _limited(collection: Collection, limit: int | None) -> list[str]:
     names = collection.part_names()
     if not names:
@@ -149,36 +143,6 @@ def _limited(collection: Collection, limit: int | None) -> list[str]:
     if limit < 1:
         raise ValueError(f"limit is 1 or more images, got {limit}")
     return names[: -(-limit // collection.part_size)]
-
-
-def _scores(masks: MaskSet, names: list[str]) -> pa.Table:
-    return pa.concat_tables([masks.read_part(name, ["image_id", "scores", "error"]) for name in names])
-
-
-def _fill(summary: Summary, masks: MaskSet, table: pa.Table, accepted: list[str], result: PartsResult) -> None:
-    failed = table.num_rows - table.column("error").null_count
-    summary.counts = {"images": table.num_rows, "without a mask": failed, "accepted": len(accepted)}
-    images = result.total("images")
-    summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
-    if images:
-        summary.figures = {"images per second": round(images / result.seconds, 2)}
-    summary.outputs = {"mask set": masks.uri, "contact sheet": files.join(masks.uri, SHEET)}
-
-
-def _sheet(collection: Collection, masks: MaskSet, table: pa.Table, seed: int) -> np.ndarray:
-    """Draw random, best and worst masks, one line of tiles each."""
-    scored = quality(table)
-    ids = sorted(scored, key=lambda image_id: (scored[image_id], image_id))
-    chosen = generator(seed, purpose="contact_sheet").permutation(len(ids))[:TILES]
-    groups = {"random": [ids[i] for i in chosen], "best": ids[::-1][:TILES], "worst": ids[:TILES]}
-    reader = ImageReader(collection, masks)
-    tiles = []
-    for group, members in groups.items():
-        for image_id in members:
-            sample = reader.read(image_id)
-            assert sample.mask is not None, "an image with scores has a mask"
-            tiles.append((sample.rgb, (sample.mask > 0).astype(np.uint8), f"{group} {scored[image_id]:.2f}"))
-    return contact_sheet(tiles, columns=TILES, title=f"{masks.name} of {collection.name}: random, best, worst")
 
 
 def main() -> None:

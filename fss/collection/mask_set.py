@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fss.collection.store import Collection
 
 TRUTH = "truth"  # the mask set of a collection's ground truth
+DERIVED = ("acceptance-", "report-")  # files that are made from the masks and go with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,8 @@ class MaskSet:
         return Acceptance(name=name, rule=record["rule"], accepted=frozenset(record["accepted"]), hash=record["hash"])
 
     def _clear(self) -> None:
-        """Delete parts and acceptances; the record goes last, so that a kill leaves a set of the old hash."""
+        """Delete parts, acceptances and reports; the record stays, so that a kill leaves a set of the old hash."""
         fs, path = files.resolve(self.uri)
-        doomed = [name for name in files.list_names(fs, path) if name.endswith(".parquet") or "acceptance-" in name]
+        doomed = [name for name in files.list_names(fs, path) if name.endswith(".parquet") or name.startswith(DERIVED)]
         for name in doomed:
             parts.delete(files.join(self.uri, name))

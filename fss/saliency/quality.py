@@ -9,7 +9,6 @@ from itertools import combinations
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from fss.saliency.superpixels import BoolArray, FloatArray
 
@@ -104,48 +103,3 @@ def no_scores() -> Scores:
     """Scores of a picture in which no object was found: all 0, no gate passed."""
     names = ("agreement", "contrast", "stability", "separation", "refinement", "area", "border")
     return {**dict.fromkeys(names, 0.0), **dict.fromkeys(HARD_GATES, False), "gate_refined": False}
-
-
-def quality(table: pa.Table) -> dict[str, float]:
-    """Rank-normalised mean of :data:`QUALITY_SCORES` for each image of a table with ``image_id`` and ``scores``.
-
-    Returns:
-        image id -> quality in 0..1; rows without scores are left out. Ranks are within the table, so that scores of
-        different scales count alike; ties share their mean rank.
-    """
-    rows = [(row["image_id"], row["scores"]) for row in table.select(["image_id", "scores"]).to_pylist()]
-    rows = [(image_id, scores) for image_id, scores in rows if scores and scores["agreement"] is not None]
-    if not rows:
-        return {}
-    total = np.zeros(len(rows))
-    for name in QUALITY_SCORES:
-        total += _ranks(np.array([scores[name] for _, scores in rows], np.float64))
-    return {image_id: float(value / len(QUALITY_SCORES)) for (image_id, _), value in zip(rows, total, strict=True)}
-
-
-def accept(table: pa.Table, quantile: float) -> list[str]:
-    """Choose the masks that a trainer may use: the best ``quantile`` of those that pass every hard gate.
-
-    Args:
-        table: columns ``image_id`` and ``scores``, of a whole mask set.
-        quantile: share to keep, in (0, 1].
-
-    Returns:
-        ids of the accepted images, best first.
-    """
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile is a share in (0, 1], got {quantile}; 0.65 keeps the best 65 % of the valid masks")
-    passing = pa.array(
-        [bool(scores) and all(scores[gate] for gate in HARD_GATES) for scores in table.column("scores").to_pylist()],
-        pa.bool_(),
-    )
-    ranked = quality(table.filter(passing))
-    best = sorted(ranked, key=lambda image_id: (-ranked[image_id], image_id))
-    return best[: round(quantile * len(best))]
-
-
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts + 1) / 2
-    ranks: npt.NDArray[np.float64] = middle[inverse] / max(1, len(values) - 1)
-    return ranks

@@ -1,5 +1,6 @@
 """The pseudo-mask job: killed and resumed, with one worker or two, run twice, with other settings."""
 
+import json
 import os
 import signal
 import subprocess
@@ -44,8 +45,12 @@ def test_writes_masks_acceptance_sheet_and_summary(undisturbed: Path) -> None:
     accepted = masks.read_acceptance("default").accepted
     assert len(masks.finished_parts()) == PICTURES // PART_SIZE
     assert 0.4 * PICTURES < len(accepted) <= 0.65 * PICTURES
-    assert (undisturbed / "masks/saliency/contact_sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert (undisturbed / "masks/saliency/summary.json").is_file()
+    folder = undisturbed / "masks/saliency"
+    for picture in ("histograms", "best", "worst", "random", "rejected"):
+        assert (folder / f"report-default-{picture}.png").read_bytes().startswith(b"\x89PNG")
+    report = json.loads((folder / "report-default.json").read_text())
+    assert report["counts"]["accepted"] == len(accepted)
+    assert json.loads((folder / "summary.json").read_text())["counts"]["accepted"] == len(accepted)
 
 
 def test_two_workers_give_the_bytes_of_one(
@@ -86,7 +91,7 @@ def test_mistakes_are_told_before_any_work(
     undisturbed: Path, mistake: dict[str, float | str], tracking: TrackingConfig
 ) -> None:
     settings = {"collection": str(undisturbed), "tracking": tracking} | mistake
-    with pytest.raises(ValueError, match=r"accept_quantile|limit|no collection"):
+    with pytest.raises(ValueError, match=r"quantile|limit|no collection"):
         run(PseudomaskConfig(**settings))
 
 

@@ -1,11 +1,9 @@
-"""Scores, gates and the acceptance filter."""
+"""Scores and gates."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from disc_picture import disc
 
-from fss.collection.schema import MASK_SCHEMA, mask_table
 from fss.saliency import quality
 
 
@@ -60,29 +58,3 @@ def test_agreement_and_stability_of_equal_and_unlike_maps() -> None:
 def test_otsu_parts_two_clusters_and_counts_weights() -> None:
     values = np.array([0.1] * 50 + [0.8] * 50, np.float32)
     assert 0.1 < quality.otsu(values) < 0.8
-
-
-def scored(image_id: str, value: float, **changes: float | bool) -> dict[str, object]:
-    scores = {**dict.fromkeys(quality.QUALITY_SCORES, value), **dict.fromkeys(quality.HARD_GATES, True), **changes}
-    return {"image_id": image_id, "scores": scores, "mask": b"x"}
-
-
-def test_accept_keeps_the_best_share_of_the_valid() -> None:
-    rows = [scored(f"i{k}", k / 10) for k in range(10)]
-    rows += [scored("gated", 5.0, gate_area=False), {"image_id": "broken", "error": "truncated: no pixels"}]
-    table = mask_table(rows)
-    assert quality.accept(table, 0.3) == ["i9", "i8", "i7"]
-    assert len(quality.accept(table, 1.0)) == 10
-    assert set(quality.quality(table)) == {f"i{k}" for k in range(10)} | {"gated"}
-    assert quality.accept(pa.Table.from_pylist([], schema=MASK_SCHEMA), 0.5) == []
-
-
-def test_quality_counts_ranks_and_shares_ties() -> None:
-    table = mask_table([scored("a", 0.2, contrast=1e6), scored("b", 0.2), scored("c", 0.9)])
-    found = quality.quality(table)
-    assert found["a"] == pytest.approx((0.25 + 1.0 + 0.25) / 3) and found["c"] > found["a"] > found["b"]
-
-
-def test_accept_refuses_a_senseless_share() -> None:
-    with pytest.raises(ValueError, match="best 65 %"):
-        quality.accept(mask_table([]), 0.0)

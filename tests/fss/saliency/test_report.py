@@ -1,0 +1,84 @@
+"""The report of a mask set against counts made by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_acceptance import broken, masks_of
+
+from fss.collection.mask_codec import mask_row
+from fss.saliency.acceptance import AcceptanceRule, accept, read_scores
+from fss.saliency.quality import HARD_GATES, QUALITY_SCORES
+from fss.saliency.report import MaskReport, rejection, report, rows_by_part
+
+PARTS = ["part-00000", "part-00001"]
+RULE = AcceptanceRule(quantile=0.5)
+
+
+def row(name: str, value: float, centre: tuple[int, int], **changes: float | bool) -> dict[str, object]:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[centre[0] - 5 : centre[0] + 5, centre[1] - 5 : centre[1] + 5] = 1
+    scores = dict.fromkeys(QUALITY_SCORES, value) | dict.fromkeys(HARD_GATES, True) | {"area": 0.12}
+    return mask_row(name, mask, [1], scores=scores | changes)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
+    first = [row("a", 0.9, (50, 50)), row("b", 0.8, (50, 50)), row("c", 0.2, (10, 90)), broken("d")]
+    second = [
+        row("e", 0.1, (90, 10), area=0.62),
+        row("f", 1.0, (50, 50), gate_area=False),
+        row("g", 0.0, (50, 50), gate_area=False, gate_span=False),
+    ]
+    masks = masks_of(tmp_path, first, second)
+    table = read_scores(masks, PARTS)
+    accepted = accept(table, RULE)
+    ids = table.column("image_id").to_pylist()
+    assert [ids[place] for place in accepted] == ["a", "b"]
+    why = {ids[place]: rejection(table, place, RULE) for place in (2, 5, 6)}
+    return report(masks, PARTS, table, accepted, RULE), why
+
+
+def test_every_image_is_counted_once(made: tuple[MaskReport, dict[str, str]]) -> None:
+    found, why = made
+    assert found.counts == {
+        "images": 7,
+        "no mask: truncated": 1,
+        "rejected by a gate": 2,
+        "rejected by rank": 2,
+        "accepted": 2,
+    }
+    assert found.gates == dict.fromkeys(HARD_GATES, (0, 0)) | {"gate_area": (2, 1), "gate_span": (1, 0)}
+    assert why == {"c": "rank", "f": "gate area", "g": "gate area, span"}
+
+
+def test_areas_positions_and_scores_before_and_after(made: tuple[MaskReport, dict[str, str]]) -> None:
+    found, _ = made
+    assert (found.area[0][2], found.area[0][12], found.area[0].sum()) == (5, 1, 6)
+    assert (found.area[1][2], found.area[1].sum()) == (2, 2)
+    assert found.position[0].tolist() == [[0, 0, 0, 0, 1], [0] * 5, [0, 0, 4, 0, 0], [0] * 5, [1, 0, 0, 0, 0]]
+    assert found.position[1].sum() == found.position[1][2, 2] == 2
+    assert found.shifts() == {"area": pytest.approx(1 / 6, abs=1e-3), "position": pytest.approx(1 / 3, abs=1e-3)}
+    every, kept = found.scores["contrast"]
+    assert (every[2], kept[2]) == (pytest.approx(0.5), pytest.approx(0.85))
+
+
+def test_people_and_machines_can_read_it(made: tuple[MaskReport, dict[str, str]]) -> None:
+    found, _ = made
+    text = found.markdown("masks of c")
+    assert "| rejected by a gate | 2 | 28.6% |" in text
+    assert "| gate_area | 2 (28.6%) | 1 |" in text
+    assert found.as_dict()["gates"]["gate_area"] == {"rejected": 2, "alone": 1}
+
+
+def test_a_set_without_any_mask_has_a_report_too(tmp_path: Path) -> None:
+    masks = masks_of(tmp_path, [broken("a")])
+    table = read_scores(masks, PARTS[:1])
+    found = report(masks, PARTS[:1], table, accept(table, RULE), RULE)
+    assert found.counts["images"] == 1 and found.shifts() == {"area": 0.0, "position": 0.0}
+
+
+def test_rows_are_grouped_by_part(tmp_path: Path) -> None:
+    masks = masks_of(tmp_path, [row(n, 0.5, (50, 50)) for n in "ab"], [row(n, 0.5, (50, 50)) for n in "cd"])
+    table = read_scores(masks, PARTS)
+    assert rows_by_part(table, np.array([3, 0, 2])) == {1: [(0, 1), (2, 0)], 0: [(1, 0)]}
