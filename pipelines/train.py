@@ -2,6 +2,13 @@
 
     python -m pipelines.train --collection my-collection --output runs
     python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --scale.workers 4
+    python -m pipelines.train --preset classes --collection fss --output runs --segmenter.learner hsnet
+    python -m pipelines.train --preset hsnet-pascal --collection voc-trainaug --classes.val-collection voc-val \\
+        --classes.fold 0 --segmenter.masking hybrid --segmenter.weights resnet50.pth --output runs
+
+Episodes are cut from single pictures (MaskSplit, the default: no labels needed), or drawn from the classes of a
+labelled collection. A preset is where all other settings start from, and ``--help`` after it shows them: classes, or
+the published settings of a learner on a benchmark.
 
 Writes <output>/<name>/model (safetensors and JSON) and summary.json. A training that was stopped goes on from its last
 checkpoint when it is started again with the same settings; one that is finished does nothing.
@@ -15,7 +22,7 @@ from typing import Any
 from pyarrow import fs as pafs
 from ray.train import Checkpoint, Result, TrainingFailedError
 
-from fss.collection import Collection, files
+from fss.collection import files
 from fss.config import to_dict
 from fss.serving import log_model
 from fss.tracking import Run
@@ -27,7 +34,9 @@ from pipelines.common.runs import job_run
 from pipelines.common.state import claim, clear
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.common.train_config import TrainJobConfig, work_hash
-from pipelines.common.train_worker import MODEL, SCORE, make_stream, train_worker
+from pipelines.common.train_episodes import counts, data_hashes
+from pipelines.common.train_presets import PRESETS
+from pipelines.common.train_worker import MODEL, train_worker
 from pipelines.common.trainer import fit
 
 JOB = "train"
@@ -42,12 +51,12 @@ def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
     """
     check_lanes(config.stream.lanes, config.stream.batch, config.scale.workers)
     config = _absolute(config)
-    data = data_hashes(config)
+    data = data_hashes(config) | weights_hash(config)
     key = work_hash(config, data)
     name = config.name or f"{config.segmenter.learner}-{key}"
     home = files.join(config.output, name)
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"name": name, "output": home, **make_stream(config).counts})
+        return dry_run_summary(JOB, config, {"name": name, "output": home, **counts(config)})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     if config.overwrite:
@@ -71,37 +80,28 @@ def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
                 with local_copy(model) as folder:
                     summary.outputs["served model"] = log_model(record, folder)
         summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
-        summary.counts |= make_stream(config).counts
-        summary.figures = {SCORE: figures[SCORE]}
-        record.log_metrics({f"kept.{SCORE}": figures[SCORE], "kept.step": figures["step"]})
+        summary.counts |= counts(config)
+        summary.figures = {config.score: figures[config.score]}
+        record.log_metrics({f"kept.{config.score}": figures[config.score], "kept.step": figures["step"]})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))
     return summary
 
 
-def data_hashes(config: TrainJobConfig) -> dict[str, str]:
-    """Return hashes of everything that is trained on."""
-    collection = Collection.open(config.collection)
-    masks = collection.mask_set(config.mask_set)
-    data = {"collection": collection.fingerprint(), "mask_set": masks.config_hash}
-    if config.acceptance:
-        data["acceptance"] = masks.read_acceptance(config.acceptance).hash
+def weights_hash(config: TrainJobConfig) -> dict[str, str]:
+    """Return the hash of the backbone's weights, where there are any."""
     weights = config.segmenter.weights
-    if weights == "pretrained":
-        data["weights"] = "pretrained"
-    elif weights is not None:
-        if not Path(weights).is_file():
-            raise ValueError(
-                f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out"
-            )
-        with Path(weights).open("rb") as file:
-            data["weights"] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return data
+    if weights is None or weights == "pretrained":
+        return {"weights": weights} if weights else {}
+    if not Path(weights).is_file():
+        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
+    with Path(weights).open("rb") as file:
+        return {"weights": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
 
 
 def _absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Return the settings with absolute places: workers run in other directories."""
-    weights, cache = config.segmenter.weights, config.stream.cache_folder
+    weights, cache, val = config.segmenter.weights, config.stream.cache_folder, config.classes.val_collection
     if weights is not None and weights != "pretrained":
         weights = Path(weights).absolute()
     return dataclasses.replace(
@@ -110,6 +110,7 @@ def _absolute(config: TrainJobConfig) -> TrainJobConfig:
         output=files.normalise(config.output),
         segmenter=dataclasses.replace(config.segmenter, weights=weights),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
+        classes=dataclasses.replace(config.classes, val_collection=val and files.normalise(val)),
     )
 
 
@@ -117,7 +118,12 @@ def _fit(config: TrainJobConfig, record: Run, name: str) -> Result:
     settings = {"config": to_dict(config), "run": dataclasses.asdict(record)}
     try:
         return fit(
-            train_worker, settings, name=name, storage=files.join(config.output, "ray"), scale=config.scale, score=SCORE
+            train_worker,
+            settings,
+            name=name,
+            storage=files.join(config.output, "ray"),
+            scale=config.scale,
+            score=config.score,
         )
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
@@ -132,7 +138,7 @@ def _select(result: Result, config: TrainJobConfig) -> tuple[Checkpoint, dict[st
     assert result.checkpoint is not None and kept, "a finished training has reported at least one checkpoint"
     if config.select == "last":
         return result.checkpoint, next(metrics for checkpoint, metrics in kept if checkpoint == result.checkpoint)
-    return max(kept, key=lambda pair: (pair[1][SCORE], pair[1]["step"]))
+    return max(kept, key=lambda pair: (pair[1][config.score], pair[1]["step"]))
 
 
 def _publish(checkpoint: Checkpoint, home: str) -> str:
@@ -152,7 +158,7 @@ def _tags(data: dict[str, str]) -> dict[str, str]:
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(TrainJobConfig, run, job=JOB, description=str(__doc__))
+    cli_main(TrainJobConfig, run, job=JOB, description=str(__doc__), presets=PRESETS)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def benchmark_plan(
         pools = {class_id: [entry.image_id for entry in index.get(class_id, ())] for class_id in fold.test}
         drawn, name = draw_masksplit(pools, shots=shots, episodes=episodes or 2500, seed=seed), "masksplit"
     else:
-        ids = _ids_by_name(collection, fold.benchmark)
+        ids = ids_by_name(collection, fold.benchmark)
         listed = _episode_list(collection, truth, fold, ids, split_folder)
         named = draw_listed(listed, protocol=protocol, shots=shots, episodes=episodes, seed=seed)
         drawn = [(c, ids[query], tuple(ids[support] for support in supports)) for c, query, supports in named]
@@ -109,7 +109,7 @@ def benchmark_plan(
     return EpisodePlan(episodes=rows, protocol=name, seed=seed, shots=shots, fingerprint=fingerprint)
 
 
-def _ids_by_name(collection: Collection, benchmark: str) -> dict[str, str]:
+def ids_by_name(collection: Collection, benchmark: str) -> dict[str, str]:
     """Return image ids by the names that lists use, without quarantined images.
 
     Raises:

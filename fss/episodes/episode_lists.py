@@ -7,7 +7,8 @@ Segmentation", ICCV 2021):
     coco/val/fold<f>.pkl      dictionary: class 0 to 79 -> image names
     fss/test.txt              class names
 
-and the same with ``trn`` for training. Without them lists are derived from the masks; they have other entries.
+and the same with ``trn`` for training: PASCAL's fold f trains on the three files of the other numbers, COCO's on its
+own number's. Without them lists are derived from the masks; they have other entries.
 """
 
 import io
@@ -113,6 +114,18 @@ def read_fss_splits(folder: str, classes: Mapping[int, str]) -> dict[str, list[i
     return {split: _fss_classes(files.join(folder, "fss", f"{name}.txt"), classes) for split, name in splits.items()}
 
 
+def read_training_entries(folder: str, benchmark: Literal["pascal", "coco"], number: int) -> list[Entry]:
+    """Read the published training list of a fold of PASCAL or COCO.
+
+    Raises:
+        ValueError: a file is missing or not of its form.
+    """
+    if benchmark == "coco":
+        return _coco_entries(files.join(folder, "coco", "trn", f"fold{number}.pkl"))
+    others = [other for other in range(FOLDS) if other != number]
+    return [entry for other in others for entry in _pascal_entries(folder, other, "trn")]
+
+
 def derive_list(fold: Fold, shown: Mapping[int, Sequence[str]]) -> EpisodeList:
     """Derive a fold's list from the masks: entries sorted by image name, then by class.
 
@@ -135,8 +148,8 @@ def _read(uri: str) -> bytes:
         ) from error
 
 
-def _pascal_entries(folder: str, number: int) -> list[Entry]:
-    uri = files.join(folder, "pascal", "val", f"fold{number}.txt")
+def _pascal_entries(folder: str, number: int, subset: str = "val") -> list[Entry]:
+    uri = files.join(folder, "pascal", subset, f"fold{number}.txt")
     entries = []
     for line in _read(uri).decode().split():
         name, _, class_id = line.rpartition("__")

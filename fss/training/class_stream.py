@@ -89,6 +89,12 @@ class ClassStream:
         share = stream.batch // stream.lanes
         self._places = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many classes and pictures are trained on."""
+        images = {entry.image_id for found in self._index.values() for entry in found}
+        return {"train classes": len(self._index), "train images": len(images)}
+
     def plan(self, epoch: int) -> EpisodePlan:
         """Return the plan of an epoch, over all workers."""
         seed = int(generator(self._config.seed, epoch=epoch, purpose="plan.seed").integers(2**62))

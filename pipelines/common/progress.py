@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from fss.tracking import Run
+from fss.training.judges import HELD_OUT_IOU, VAL_MIOU
 
 EVERY_S = 10.0
+SCORES = {HELD_OUT_IOU: "held-out IoU", VAL_MIOU: "validation mIoU"}
 
 
 @contextmanager
@@ -42,9 +44,9 @@ def line(step: int, total: int, metrics: dict[str, float]) -> str:
     speed = metrics.get("steps_per_second", 0.0)
     words = [f"step {step}/{total}", f"loss {metrics['loss']:.3f}", f"{speed:.2f} steps/s"]
     words.append(f"{metrics.get('data_wait_share', 0.0):.0%} waiting for data")
-    held_out = max((value for name, value in metrics.items() if name.startswith("held_out_iou")), default=None)
-    if held_out is not None:
-        words.append(f"held-out IoU {held_out:.3f}")
+    for score, title in SCORES.items():
+        found = [value for name, value in metrics.items() if name.startswith(f"{score}.")]
+        words += [f"{title} {max(found):.3f}"] if found else []
     if speed > 0 and step < total:
         words.append(f"{time.strftime('%H:%M:%S', time.gmtime((total - step) / speed))} left")
     return ", ".join(words)

@@ -1,13 +1,15 @@
 """The end of every job: one readable table, ``summary.json`` beside the outputs, and an honest exit code."""
 
+import argparse
 import dataclasses
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import tyro
@@ -77,13 +79,21 @@ class Summary:
         console.print(table)
 
 
-def cli_main(config_type: type[Any], run: Callable[[Any], Summary], *, job: str, description: str) -> None:
+def cli_main(
+    config_type: type[Any],
+    run: Callable[[Any], Summary],
+    *,
+    job: str,
+    description: str,
+    presets: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> None:
     """Be the ``main`` of a pipeline: read the command line, run, show the table, exit with 0, 1 or 2.
 
     Exit 2 with one line is the user's mistake (``ValueError``), exit 1 anything else, exit 130 an interruption.
-    ``FSS_TRACEBACK=1`` adds the traceback to a user's mistake too.
+    ``FSS_TRACEBACK=1`` adds the traceback to a user's mistake too. With ``presets``, ``--preset NAME`` chooses the
+    defaults of all other settings.
     """
-    config = tyro.cli(config_type, prog=f"python -m pipelines.{job}", description=description)
+    config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
     try:
         summary = run(config)
     except ValueError as error:
@@ -97,6 +107,40 @@ def cli_main(config_type: type[Any], run: Callable[[Any], Summary], *, job: str,
         _fail(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 1)
     else:
         summary.show()
+
+
+def read_config(
+    config_type: type[Any],
+    words: Sequence[str],
+    *,
+    job: str,
+    description: str = "",
+    presets: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> Any:
+    """Read settings from the words of a command line.
+
+    Args:
+        config_type: the settings' class.
+        words: after the program's name.
+        job: the program.
+        description: for ``--help``.
+        presets: each makes the settings to start from, given the values of those that have no default.
+    """
+    left, default = list(words), None
+    if presets:
+        first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
+        first.add_argument("--preset", choices=sorted(presets))
+        known, left = first.parse_known_args(words)
+        description += f"\nPresets (--preset NAME): {', '.join(presets)}."
+        if known.preset:
+            default = presets[known.preset](**dict.fromkeys(_required(config_type), tyro.MISSING))
+    return tyro.cli(config_type, args=left, default=default, prog=f"python -m pipelines.{job}", description=description)
+
+
+def _required(config_type: type[Any]) -> list[str]:
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(config_type)
+    return [field.name for field in fields if field.default is missing and field.default_factory is missing]
 
 
 def dry_run_summary(job: str, config: Any, plan: Mapping[str, Any]) -> Summary:

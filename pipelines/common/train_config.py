@@ -8,6 +8,8 @@ from fss.config import config_hash, to_dict
 from fss.episodes.augment import AugmentConfig
 from fss.episodes.split import SplitConfig
 from fss.models import SegmenterConfig
+from fss.training.class_choice import ClassesConfig
+from fss.training.judges import HELD_OUT_IOU, VAL_MIOU
 from fss.training.loop import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.runs import TrackingConfig
@@ -30,24 +32,28 @@ class TrainJobConfig:
     """Mask set to train on."""
     acceptance: str | None = "default"
     """Which of its masks to use; None: all."""
+    episodes: Literal["split", "classes"] = "split"
+    """What an episode is: the halves of one picture's mask (split), or different pictures of one class (classes)."""
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     """The network."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     """How episodes are read."""
     split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are cut in two."""
+    """How masks are cut in two; for split episodes."""
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
+    """The classes to train and to validate on; for class episodes."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How views are drawn."""
     training: TrainConfig = field(default_factory=TrainConfig)
     """The optimisation."""
     checkpoint_every: int = 500
-    """Steps between checkpoints, each judged on the held-out pseudo-tasks."""
+    """Steps between checkpoints, each judged on held-out pseudo-tasks, or on episodes of the validation classes."""
     held_out_tasks: int = 128
-    """Most held-out pseudo-tasks to judge a checkpoint by."""
+    """Most held-out pseudo-tasks to judge a checkpoint by; for split episodes."""
     select: Literal["best", "last"] = "best"
-    """The training's result: the checkpoint that solves the held-out pseudo-tasks best, or the last."""
+    """The training's result: the checkpoint that is judged best, or the last."""
     weights: Weights = "better"
-    """Weights of a checkpoint's model: the moving average, the raw ones, or what solves the held-out tasks better."""
+    """Weights of a checkpoint's model: the moving average, the raw ones, or what is judged better."""
     log_every: int = 20
     """Steps between points of the curves."""
     scale: ScaleConfig = field(default_factory=ScaleConfig)
@@ -68,6 +74,11 @@ class TrainJobConfig:
                 f"{self.checkpoint_every}, {self.log_every} and {self.held_out_tasks}"
             )
 
+    @property
+    def score(self) -> str:
+        """Name of the score that checkpoints are judged by."""
+        return HELD_OUT_IOU if self.episodes == "split" else VAL_MIOU
+
 
 _WITHOUT_EFFECT = {"threads", "ahead", "cache_gb", "cache_folder"}  # of the stream: how fast, not what
 
@@ -75,8 +86,11 @@ _WITHOUT_EFFECT = {"threads", "ahead", "cache_gb", "cache_folder"}  # of the str
 def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     """Return the hash of what decides the result: settings and ``data`` hashes, not places, workers or logging."""
     values: dict[str, Any] = to_dict(config)
-    kept = ("segmenter", "stream", "split", "augment", "training", "checkpoint_every", "held_out_tasks", "weights")
-    work = {name: values[name] for name in kept} | {"select": config.select}
+    own = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
+    kept = ("segmenter", "stream", "augment", "training", "checkpoint_every", "weights", "select", *own)
+    work = {name: values[name] for name in kept}
+    if config.episodes == "classes":  # which classes and pictures they are, the data's hashes say
+        work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
     work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
     work["segmenter"] = {**work["segmenter"], "weights": data.get("weights")}
     return config_hash(work, dict(data))

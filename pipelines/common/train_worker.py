@@ -12,23 +12,21 @@ import torch
 from ray.train import Checkpoint
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.collection import Collection
 from fss.config import from_dict
 from fss.figures import episode_sheet
 from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
 from fss.tracking import Run
+from fss.training.judges import Judge
 from fss.training.loop import TrainLoop
-from fss.training.selection import score_held_out
-from fss.training.stream import MaskSplitStream
 from pipelines.common.journal import Journal
 from pipelines.common.overlays import predicted_views
 from pipelines.common.ray_session import available_cores
 from pipelines.common.train_config import TrainJobConfig
+from pipelines.common.train_episodes import open_judge, open_stream
 
 MODEL = "model"  # folder of the segmenter within a checkpoint
 STATE = "loop.pt"
 PROGRESS = "progress.json"
-SCORE = "held_out_iou"
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -43,39 +41,18 @@ def train_worker(settings: dict[str, Any]) -> None:
     # Ray gives a worker one thread per logical CPU it reserved; training wants its share of the real cores.
     torch.set_num_threads(max(1, available_cores() // context.get_local_world_size()))
     device = ray.train.torch.get_device()
-    stream = make_stream(config, rank=rank, world=world)
+    stream = open_stream(config, rank=rank, world=world)
     segmenter = build_segmenter(config.segmenter).to(device)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.training, device=device)
     resume(loop)
-    journal = open_journal(Run(**settings["run"]), config) if rank == 0 else None
+    keeper = Keeper(loop, open_judge(config, stream), config, Run(**settings["run"])) if rank == 0 else None
     for report in loop.run():
-        if journal:
-            journal.add(report)
+        if keeper:
+            keeper.journal.add(report)
         if report.step % config.checkpoint_every == 0 or report.step == config.training.steps:
-            save(loop, stream, config, journal)
-
-
-def make_stream(config: TrainJobConfig, *, rank: int = 0, world: int = 1) -> MaskSplitStream:
-    """Open the stream of episodes of one worker."""
-    collection = Collection.open(config.collection)
-    masks = collection.mask_set(config.mask_set)
-    return MaskSplitStream(
-        collection,
-        masks,
-        image_size=config.segmenter.image_size,
-        stream=config.stream,
-        split=config.split,
-        augment=config.augment,
-        accepted=masks.read_acceptance(config.acceptance).accepted if config.acceptance else None,
-        rank=rank,
-        world=world,
-    )
-
-
-def open_journal(run: Run, config: TrainJobConfig) -> Journal:
-    """Return the journal, which rank 0 keeps for all."""
-    return Journal(run=run, every=config.log_every, episodes=config.stream.batch, last=config.training.steps)
+            # A barrier: every rank reports, rank 0 with the checkpoint.
+            keeper.save() if keeper else ray.train.report({})
 
 
 def resume(loop: TrainLoop) -> None:
@@ -87,44 +64,46 @@ def resume(loop: TrainLoop) -> None:
         loop.load_state_dict(torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True))
 
 
-def save(loop: TrainLoop, stream: MaskSplitStream, config: TrainJobConfig, journal: Journal | None) -> None:
-    """Judge the present weights and report a checkpoint; a barrier, so every rank calls it."""
-    if journal is None:
-        ray.train.report({})
-        return
-    scores = held_out_scores(loop, stream, config.held_out_tasks)
-    keep = max(scores, key=lambda name: scores[name]) if config.weights == "better" else config.weights
-    progress = {"step": loop.step, "run_id": journal.run.run_id, "weights": keep, SCORE: scores}
-    journal.log({f"{SCORE}.{name}": score for name, score in scores.items()}, loop.step)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        torch.save(loop.state_dict(), folder / STATE)
-        (folder / PROGRESS).write_text(json.dumps(progress))
-        with weights(loop, keep):
-            assert isinstance(loop.segmenter, FewShotSegmenter)
-            save_checkpoint(loop.segmenter, folder / MODEL, extra={"training": progress})
-            draw(loop, stream, journal)
-        ray.train.report({SCORE: scores[keep], "step": loop.step}, checkpoint=Checkpoint.from_directory(name))
+class Keeper:
+    """Rank 0's part for all: judges the weights, draws, logs, and keeps checkpoints."""
 
+    def __init__(self, loop: TrainLoop, judge: Judge, config: TrainJobConfig, run: Run):
+        self.loop, self.judge, self.config = loop, judge, config
+        steps = config.training.steps
+        self.journal = Journal(run=run, every=config.log_every, episodes=config.stream.batch, last=steps)
 
-def held_out_scores(loop: TrainLoop, stream: MaskSplitStream, tasks: int) -> dict[str, float]:
-    """Return the IoU on held-out pseudo-tasks of the averaged and of the raw weights."""
-    scores = {}
-    for name in ("averaged", "raw"):
-        with weights(loop, name):
-            held_out = stream.held_out(tasks)
-            scores[name] = score_held_out(loop.segmenter, held_out, stream.image_size, device=loop.device).iou
-    return scores
+    def save(self) -> None:
+        """Judge the present weights and report a checkpoint."""
+        score, step = self.judge.score, self.loop.step
+        scores = self.scores()
+        keep = max(scores, key=lambda name: scores[name]) if self.config.weights == "better" else self.config.weights
+        progress = {"step": step, "run_id": self.journal.run.run_id, "weights": keep, score: scores}
+        self.journal.log({f"{score}.{name}": value for name, value in scores.items()}, step)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            torch.save(self.loop.state_dict(), folder / STATE)
+            (folder / PROGRESS).write_text(json.dumps(progress))
+            with self.weights(keep):
+                assert isinstance(self.loop.segmenter, FewShotSegmenter)
+                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress})
+                self.draw()
+            ray.train.report({score: scores[keep], "step": step}, checkpoint=Checkpoint.from_directory(name))
 
+    def scores(self) -> dict[str, float]:
+        """Return the score of the averaged and of the raw weights, of those that may be kept."""
+        names = ("averaged", "raw") if self.config.weights == "better" else (self.config.weights,)
+        scores = {}
+        for name in names:
+            with self.weights(name):
+                scores[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
+        return scores
 
-def weights(loop: TrainLoop, name: str) -> AbstractContextManager[None]:
-    """Give the segmenter its ``averaged`` or its ``raw`` weights for the length of a block."""
-    return loop.ema.applied(loop.segmenter) if name == "averaged" else nullcontext()
+    def weights(self, name: str) -> AbstractContextManager[None]:
+        """Give the segmenter its ``averaged`` or its ``raw`` weights for the length of a block."""
+        return self.loop.ema.applied(self.loop.segmenter) if name == "averaged" else nullcontext()
 
-
-def draw(loop: TrainLoop, stream: MaskSplitStream, journal: Journal) -> None:
-    """Log the same first held-out tasks with the present weights' predictions."""
-    raw = next(stream.held_out(min(8, stream.config.batch)))
-    views = predicted_views(loop.segmenter, raw.to(loop.device).render(stream.image_size))
-    sheet = episode_sheet(views, title=f"held-out pseudo-tasks, step {loop.step}: support, truth, prediction")
-    journal.run.log_figure(f"held_out/step-{loop.step:07d}.png", sheet)
+    def draw(self) -> None:
+        """Log the same first tasks with the present weights' predictions."""
+        views = predicted_views(self.loop.segmenter, self.judge.examples().to(self.loop.device))
+        title = f"{self.judge.title}, step {self.loop.step}: support, truth, prediction"
+        self.journal.run.log_figure(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))

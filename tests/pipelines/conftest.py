@@ -1,5 +1,10 @@
-"""What the tests of the jobs share: small collections of painted pictures, and one MLflow store."""
+"""What the tests of the jobs share: small collections of painted pictures, one MLflow store, and a sudden death."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +12,9 @@ import pytest
 
 from fss.collection.ingest import ingest_part, start
 from fss.collection.sources import SourceConfig
+from fss.config import save
 from pipelines.common.runs import TrackingConfig
+from pipelines.common.train_config import TrainJobConfig
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +37,32 @@ def paint() -> Paint:
         return ingest.collection.uri
 
     return make
+
+
+Kill = Callable[[TrainJobConfig, Path], Path]
+
+
+@pytest.fixture(scope="session")
+def kill_after_a_checkpoint() -> Kill:
+    """Start a training in a process of its own and kill it at its first checkpoint; returns where checkpoints are."""
+
+    def kill(config: TrainJobConfig, folder: Path) -> Path:
+        save(config, folder / "config.json")
+        code = (
+            "import sys; from fss.config import load; from pipelines.common.train_config import TrainJobConfig; "
+            "from pipelines.train import run; run(load(TrainJobConfig, sys.argv[1]))"
+        )
+        job = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder / "config.json")], start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        snapshots = Path(config.output) / f"ray/{config.name}"
+        deadline = time.monotonic() + 300
+        while not list(snapshots.glob("checkpoint_*/progress.json")):
+            assert job.poll() is None, "the training ended before it could be killed"
+            assert time.monotonic() < deadline, "there was no checkpoint in five minutes"
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        return snapshots
+
+    return kill

@@ -4,18 +4,12 @@ A Ray Train run costs most of its time in starting, so the tests of this file sh
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fss.config import save
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
 from fss.training.loop import TrainConfig
@@ -28,6 +22,7 @@ from pipelines.common.trainer import ScaleConfig
 
 STEPS, EVERY = 6, 2
 Paint = Callable[..., str]
+Kill = Callable[[TrainJobConfig, Path], Path]
 
 
 @pytest.fixture(scope="module")
@@ -112,26 +107,14 @@ def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
 
 
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
-    uninterrupted: Summary, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
+    uninterrupted: Summary,
+    config: TrainJobConfig,
+    tracking: TrackingConfig,
+    kill_after_a_checkpoint: Kill,
+    tmp_path: Path,
 ) -> None:
     resumed = replace(config, name="resumed")
-    save(resumed, tmp_path / "config.json")
-    code = (
-        "import sys; from fss.config import load; from pipelines.common.train_config import TrainJobConfig; "
-        "from pipelines.train import run; run(load(TrainJobConfig, sys.argv[1]))"
-    )
-    job = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "config.json")], start_new_session=True, stderr=subprocess.DEVNULL
-    )
-    snapshots = Path(config.output) / "ray/resumed"
-    deadline = time.monotonic() + 300
-    while not list(snapshots.glob("checkpoint_*/progress.json")):
-        assert job.poll() is None, "the training ended before it could be killed"
-        assert time.monotonic() < deadline, "there was no checkpoint in five minutes"
-        time.sleep(0.05)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
-
+    snapshots = kill_after_a_checkpoint(resumed, tmp_path)
     summary = train.run(resumed)
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
     assert max(reached) == STEPS
