@@ -69,8 +69,14 @@ def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDAr
     known = ~np.isnan(values).any(0)
     result = np.full(table.num_rows, np.nan)
     if known.any():
-        result[known] = np.mean([_ranks(line[known]) for line in values], axis=0)
+        result[known] = ranked_mean(values[:, known])
     return result
+
+
+def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean over the scores, [S,N], of the ranks in 0..1 of their values: [N]."""
+    mean: npt.NDArray[np.float64] = np.mean([_ranks(line) for line in scores], axis=0)
+    return mean
 
 
 def passes(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:

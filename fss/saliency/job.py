@@ -1,6 +1,8 @@
 """The work of one part: a plain function of names, so that any driver can map it over part names."""
 
 import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -12,10 +14,13 @@ from fss.collection.decode import DecodeError, DecodeLimits, decode_image
 from fss.collection.mask_codec import mask_row
 from fss.collection.schema import mask_table
 from fss.saliency.backends import Estimator, EstimatorSettings, create_estimator
+from fss.saliency.estimator import SaliencyResult
 from fss.saliency.quality import HARD_GATES
 
 OBJECT = 1
 """Class id of the salient object in a pseudo-mask set."""
+COLUMNS = ["image_id", "image", "uri", "error"]
+"""What is read of an image part."""
 
 
 def pseudomask_part(
@@ -39,10 +44,53 @@ def pseudomask_part(
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = _estimator(cfg, device, masks.config_hash)
-    table = collection.read_part(part, ["image_id", "image", "uri", "error"])
-    rows = [_row(estimator, record, collection.limits) for record in table.to_pylist()]
+    estimator = kept_estimator(cfg, device, masks.config_hash)
+    records = collection.read_part(part, COLUMNS).to_pylist()
+    rows = [_row(estimator, decode(record, collection.limits)) for record in records]
     masks.write_part(part, mask_table(rows))
+    return statistics(part, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A row of an image part, decoded."""
+
+    image_id: str
+    """Its identity."""
+    rgb: npt.NDArray[np.uint8] | None
+    """uint8 [H,W,3]; None where there is an error."""
+    error: str | None
+    """Why it cannot be used."""
+
+
+def decode(record: Mapping[str, Any], limits: DecodeLimits) -> Picture:
+    """Decode a row of an image part (:data:`COLUMNS`); what fails carries its reason."""
+    rgb, error = None, record["error"]
+    if not error:
+        try:
+            rgb = decode_image(record["image"] or files.read_bytes(record["uri"]), limits)
+        except DecodeError as failure:
+            error = str(failure)
+        except Exception as failure:
+            error = reason(failure)
+    return Picture(image_id=record["image_id"], rgb=rgb, error=error)
+
+
+def row_of(picture: Picture, result: SaliencyResult | str) -> dict[str, Any]:
+    """Encode a row of the mask part; ``result`` is a result, or why there is none."""
+    if isinstance(result, str):
+        return mask_row(picture.image_id, None, error=result)
+    classes = [OBJECT] if result.mask.any() else []
+    return mask_row(picture.image_id, result.mask, classes, soft=result.soft, scores=result.scores)
+
+
+def reason(failure: Exception) -> str:
+    """The error of a row whose picture an estimator could not take."""
+    return f"saliency: {type(failure).__name__}: {failure}"
+
+
+def statistics(part: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """One row of statistics about a finished part."""
     errors = sum(bool(row["error"]) for row in rows)
     accepted = sum(bool(row["scores"]) and all(row["scores"][gate] for gate in HARD_GATES) for row in rows)
     return {
@@ -55,25 +103,16 @@ def pseudomask_part(
 
 
 @functools.lru_cache(maxsize=1)
-def _estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
+def kept_estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
     """Keep the estimator from part to part; the mask set's hash tells weights apart that were one name's."""
     return create_estimator(cfg, device=device)
 
 
-def _row(estimator: Estimator, record: dict[str, Any], limits: DecodeLimits) -> dict[str, Any]:
-    image_id, error = record["image_id"], record["error"]
-    if error:
-        return mask_row(image_id, None, error=error)
+def _row(estimator: Estimator, picture: Picture) -> dict[str, Any]:
+    if picture.rgb is None:
+        return row_of(picture, str(picture.error))
     try:
-        data = record["image"] or files.read_bytes(record["uri"])
-        result = estimator.estimate(decode_image(data, limits), image_id=image_id)
-        return mask_row(image_id, result.mask, _classes(result.mask), soft=result.soft, scores=result.scores)
-    except DecodeError as failure:
-        return mask_row(image_id, None, error=str(failure))
+        return row_of(picture, estimator.estimate(picture.rgb, image_id=picture.image_id))
     except Exception as failure:
         # One strange picture must not cost its part; the reason is kept, and the driver counts errors.
-        return mask_row(image_id, None, error=f"saliency: {type(failure).__name__}: {failure}")
-
-
-def _classes(mask: npt.NDArray[np.uint8]) -> list[int]:
-    return [OBJECT] if mask.any() else []
+        return row_of(picture, reason(failure))

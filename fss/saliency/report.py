@@ -20,7 +20,7 @@ from fss.draws import generator
 from fss.saliency.acceptance import AcceptanceRule, Rows, gate_values, passes
 
 AREA_EDGES = np.linspace(0, 1, 21)
-CELLS = 5  # positions are counted on a grid of 5 x 5
+CELLS = 9  # positions are counted on a grid of 9 x 9
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Counts = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class MaskReport:
     area: tuple[Counts, Counts]
     """Histograms over :data:`AREA_EDGES` of the masks' shares of their pictures: all, and the accepted."""
     position: tuple[Counts, Counts]
-    """Where the masks' centres of mass lie, [5,5] from top left, for a sample: all, and the accepted of it."""
+    """Where the masks' centres of mass lie, [9,9] from top left, for a sample: all, and the accepted of it."""
 
     def shifts(self) -> dict[str, float]:
         """How far the accepted differ from all, 0 (alike) to 1 (no overlap): half the L1 distance of histograms."""

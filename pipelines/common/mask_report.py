@@ -130,7 +130,8 @@ def _histograms(found: MaskReport, title: str) -> np.ndarray:
     for axis, counts, label in zip(axes[1:3], found.position, ("all", "accepted"), strict=True):
         axis.imshow(counts / max(1, counts.sum()), vmin=0, vmax=top, extent=(0, 1, 1, 0))
         axis.set(title=f"centre of the mask, {label}")
-    axes[3].barh([gate.removeprefix("gate_") for gate in found.gates], [n for n, _ in found.gates.values()])
-    axes[3].set(title="masks that a gate rejects")
+    rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in found.gates.items()}
+    axes[3].barh(list(rejects), list(rejects.values()))
+    axes[3].set(title="masks that a gate rejects", xlim=(0, max(1, *rejects.values(), 0)))
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

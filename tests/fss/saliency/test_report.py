@@ -56,8 +56,10 @@ def test_areas_positions_and_scores_before_and_after(made: tuple[MaskReport, dic
     found, _ = made
     assert (found.area[0][2], found.area[0][12], found.area[0].sum()) == (5, 1, 6)
     assert (found.area[1][2], found.area[1].sum()) == (2, 2)
-    assert found.position[0].tolist() == [[0, 0, 0, 0, 1], [0] * 5, [0, 0, 4, 0, 0], [0] * 5, [1, 0, 0, 0, 0]]
-    assert found.position[1].sum() == found.position[1][2, 2] == 2
+    expected = np.zeros((9, 9), int)
+    expected[4, 4], expected[0, 8], expected[8, 0] = 4, 1, 1
+    assert (found.position[0] == expected).all()
+    assert found.position[1].sum() == found.position[1][4, 4] == 2
     assert found.shifts() == {"area": pytest.approx(1 / 6, abs=1e-3), "position": pytest.approx(1 / 3, abs=1e-3)}
     every, kept = found.scores["contrast"]
     assert (every[2], kept[2]) == (pytest.approx(0.5), pytest.approx(0.85))

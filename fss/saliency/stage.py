@@ -1,0 +1,134 @@
+"""Parts for an estimator on a GPU: pictures are decoded ahead of it, and masks encoded and written behind it.
+
+One process per GPU takes several part names at a time. A thread reads and decodes the next batches while the network
+works on one, and other threads encode and write the ones before, so that the GPU waits for neither.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fss.collection import Collection, MaskSet
+from fss.collection.schema import mask_table
+from fss.saliency.backends import Estimator, EstimatorSettings
+from fss.saliency.estimator import SaliencyResult
+from fss.saliency.job import COLUMNS, Picture, decode, kept_estimator, reason, row_of, statistics
+
+BATCH = 32  # pictures in a pass of the network: full-size pictures wait in memory, AHEAD + 1 batches of them
+AHEAD = 2  # batches decoded in advance
+ENCODERS = 4  # threads that encode masks
+
+T = TypeVar("T")
+Statistics = dict[str, object]
+
+
+@runtime_checkable
+class BatchEstimator(Protocol):
+    """An estimator that takes several pictures in one pass."""
+
+    def estimate_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[SaliencyResult]:
+        """Find the salient objects of uint8 RGB [H,W,3] pictures."""
+
+
+def pseudomask_parts(
+    parts: Sequence[str], *, collection_uri: str, set_name: str, cfg: EstimatorSettings, device: str
+) -> Iterator[tuple[str, Statistics | Exception]]:
+    """Make several mask parts one after the other; the same rows as ``job.pseudomask_part`` makes.
+
+    Args:
+        parts: names of image parts.
+        collection_uri: of the collection.
+        set_name: a mask set that exists already.
+        cfg: settings of the estimator.
+        device: where its network runs.
+
+    Yields:
+        Each part with its statistics once it is written, or with what went wrong; the other parts go on.
+    """
+    cv2.setNumThreads(1)
+    collection = Collection.open(collection_uri)
+    masks = collection.mask_set(set_name)
+    estimator = kept_estimator(cfg, device, masks.config_hash)
+    rows: list[Future[dict[str, Any]]] = []
+    writing: deque[tuple[str, Future[Statistics]]] = deque()
+    with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as writer:
+        for part, batch in ahead(_batches(collection, parts)):
+            if isinstance(batch, Exception):
+                rows = []
+                yield part, batch
+            elif batch:
+                results = _results(estimator, batch)
+                rows += [encoders.submit(row_of, *pair) for pair in zip(batch, results, strict=True)]
+            else:
+                writing.append((part, writer.submit(_write, masks, part, rows)))
+                rows = []
+                if len(writing) > 1:  # at most one finished part waits for the store
+                    yield _outcome(*writing.popleft())
+        while writing:
+            yield _outcome(*writing.popleft())
+
+
+def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
+    """Iterate, with the next ``depth`` items made in a thread while the caller is busy."""
+    with ThreadPoolExecutor(1) as pool:
+        end = object()
+        pending = deque(pool.submit(next, items, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc]  # the end is the only object that is no T
+
+
+def _batches(collection: Collection, parts: Sequence[str]) -> Iterator[tuple[str, list[Picture] | Exception]]:
+    """The decoded pictures of the parts, batch by batch; an empty batch ends a part, an exception gives it up."""
+    for part in parts:
+        try:
+            records = collection.read_part(part, COLUMNS).to_pylist()
+            for start in range(0, len(records), BATCH):
+                yield part, [decode(record, collection.limits) for record in records[start : start + BATCH]]
+            yield part, []
+        except Exception as failure:  # one damaged part must not cost the others
+            yield part, failure
+
+
+def _results(estimator: Estimator, pictures: list[Picture]) -> list[SaliencyResult | str]:
+    """Results of the pictures, or why there is none."""
+    good = [picture for picture in pictures if picture.rgb is not None]
+    found = dict(zip((id(picture) for picture in good), _estimate(estimator, good), strict=True))
+    return [found.get(id(picture), str(picture.error)) for picture in pictures]
+
+
+def _estimate(estimator: Estimator, pictures: list[Picture]) -> list[SaliencyResult | str]:
+    if isinstance(estimator, BatchEstimator) and len(pictures) > 1:
+        try:
+            return list(estimator.estimate_batch([_rgb(picture) for picture in pictures]))
+        except Exception:  # one of them is strange: find out which
+            return [result for picture in pictures for result in _estimate(estimator, [picture])]
+    results: list[SaliencyResult | str] = []
+    for picture in pictures:
+        try:
+            results.append(estimator.estimate(_rgb(picture), image_id=picture.image_id))
+        except Exception as failure:
+            results.append(reason(failure))
+    return results
+
+
+def _rgb(picture: Picture) -> npt.NDArray[np.uint8]:
+    assert picture.rgb is not None, "only decoded pictures are estimated"
+    return picture.rgb
+
+
+def _write(masks: MaskSet, part: str, rows: list[Future[dict[str, Any]]]) -> Statistics:
+    done = [row.result() for row in rows]
+    masks.write_part(part, mask_table(done))
+    return statistics(part, done)
+
+
+def _outcome(part: str, written: Future[Statistics]) -> tuple[str, Statistics | Exception]:
+    failure = written.exception()
+    assert failure is None or isinstance(failure, Exception)
+    return (part, failure) if failure else (part, written.result())
