@@ -59,6 +59,15 @@ def conv_images(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
     return y.permute(0, 2, 3, 1)
 
 
+def conv_fresh(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
+    """Convolve images whose channels do not stand last, ``[N,C,h,w]``, and return ``[N,h,w,C']``.
+
+    Weights with channels last make the kernel write its result so: nothing is permuted afterwards.
+    """
+    weight = conv.weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(images, weight, conv.bias, stride, conv.padding).permute(0, 2, 3, 1)
+
+
 def resize_query(volume: Tensor, size: Sequence[int]) -> Tensor:
     """Resize the query dimensions of a volume ``[B,hq,wq,hs,ws,C]`` bilinearly at every support cell and channel."""
     y = resize(volume.flatten(3).permute(0, 3, 1, 2), size)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from fss.models.backbone import MapSelection
 from fss.models.config import SegmenterConfig
-from fss.models.correlation import conv_images, correlate, mean_shots, resize_query, unit
+from fss.models.correlation import conv_fresh, conv_images, correlate, mean_shots, resize_query, unit
 from fss.models.decoder import check_support_grids, decode, decoder_modules
 from fss.models.features import Features, map_features
 from fss.models.learner import Channels, Learner
@@ -36,8 +36,7 @@ class CentrePivotConv4d(nn.Module):
         cells = volume[:, :, :, ::stride, ::stride].permute(0, 3, 4, 1, 2, 5)
         query = conv_images(cells.reshape(-1, hq, wq, c), self.conv1)
         query = query.reshape(*cells.shape[:-1], -1).permute(0, 3, 4, 1, 2, 5)
-        total: Tensor = support.reshape(query.shape) + query
-        return total
+        return support.reshape(query.shape).add_(query)
 
     def _over_support(self, images: Tensor, stride: int) -> Tensor:
         n, hs, ws, _ = images.shape
@@ -53,12 +52,11 @@ class CorrelationConv4d(CentrePivotConv4d):
     def forward(self, volume: Tensor, stride: int) -> Tensor:
         """Map the correlation to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
         b, hq, wq, maps, hs, ws = volume.shape
-        conv = self.conv2
-        support = F.conv2d(volume.view(-1, maps, hs, ws), conv.weight, conv.bias, stride, conv.padding)
+        support = conv_fresh(volume.view(-1, maps, hs, ws), self.conv2, stride)
         cells = volume[..., ::stride, ::stride].permute(0, 4, 5, 3, 1, 2)
-        query: Tensor = self.conv1(cells.reshape(-1, maps, hq, wq))
-        query = query.permute(0, 2, 3, 1).reshape(b, *cells.shape[1:3], hq, wq, -1).permute(0, 3, 4, 1, 2, 5)
-        return support.permute(0, 2, 3, 1).reshape(query.shape) + query
+        query = conv_fresh(cells.reshape(-1, maps, hq, wq), self.conv1)
+        query = query.reshape(b, *cells.shape[1:3], hq, wq, -1).permute(0, 3, 4, 1, 2, 5)
+        return support.reshape(query.shape).add_(query)
 
 
 def _dense_form(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _EPS = 1e-5
-_ROWS = 1 << 11  # positions whose moments are taken by one float32 accumulator
+_ROWS = 1 << 11  # about so many positions have their moments taken by one float32 accumulator
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor, *, relu: bool) -> Tensor:
@@ -68,11 +68,18 @@ def _statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         variance, mean = torch.var_mean(x.float().view(b, n, groups, -1), (1, 3), correction=0)
         return mean, (variance + _EPS).rsqrt()
-    blocks = torch.split(x, max(1, _ROWS // b), 1)
-    stats = [torch.batch_norm_update_stats(row, None, None, 0.0) for block in blocks for row in block.float()]
+    count = max(1, n // _ROWS)  # interleaved blocks: position i is in block i modulo count
+    whole = n - n % count
+    pieces = [x[:, :whole].reshape(b, -1, count * c), x[:, whole:]]
+    means, variances, shares = [], [], []
+    for piece in (piece for piece in pieces if piece.shape[1]):
+        stats = [torch.batch_norm_update_stats(sample, None, None, 0.0) for sample in piece.float()]
+        mean, variance = (torch.stack(each).view(b, -1, groups, c // groups) for each in zip(*stats, strict=True))
+        means.append(mean)
+        variances.append(variance)
+        shares.append(mean.new_full((mean.shape[1], 1, 1), piece.shape[1] / n * groups / c))
     # The moments of blocks and channels are combined around the common mean, without cancellation.
-    means, variances = (torch.stack(each).view(len(blocks), b, groups, -1) for each in zip(*stats, strict=True))
-    share = torch.tensor([block.shape[1] / n for block in blocks]).view(-1, 1, 1, 1) * (groups / c)
-    mean = (means * share).sum((0, 3))
-    variance = ((variances + (means - mean[None, :, :, None]).square()) * share).sum((0, 3))
+    means_, variances_, share = torch.cat(means, 1), torch.cat(variances, 1), torch.cat(shares)
+    mean = (means_ * share).sum((1, 3))
+    variance = ((variances_ + (means_ - mean[:, None, :, None]).square()) * share).sum((1, 3))
     return mean, (variance + _EPS).rsqrt()

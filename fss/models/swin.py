@@ -56,8 +56,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a grid ``[B,n1,..,nD,C]`` to the same shape."""
-        x = x + self.attend(self.norm1(x))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))  # type: ignore[no-any-return]
+        x = self.attend(self.norm1(x)).add_(x)
+        return self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x)))).add_(x)  # type: ignore[no-any-return]
 
     def attend(self, u: Tensor) -> Tensor:
         """Attend within the (shifted) windows of a grid."""

@@ -4,11 +4,12 @@ Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, fresh correlations ``
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fss.models.correlation import conv_images
+from fss.models.correlation import conv_fresh, conv_images
 from fss.models.norm import group_norm
 
 
@@ -29,8 +30,7 @@ class PooledConv4d(nn.Module):
         query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
         pooled = pool_pairs(volume, 1, sq)
         support = conv_images(pooled.flatten(0, 2), self.supp_conv, ss)
-        total: Tensor = support.reshape(query.shape) + query
-        return total
+        return support.reshape(query.shape).add_(query)
 
 
 class PooledCorrelationConv4d(PooledConv4d):
@@ -40,22 +40,20 @@ class PooledCorrelationConv4d(PooledConv4d):
         """Map the correlation to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
         sq, ss = self.query_stride, self.support_stride
         cells = pool_pairs(volume, 4, ss).permute(0, 4, 5, 3, 1, 2)
-        conv = self.query_conv
-        query = F.conv2d(cells.flatten(0, 2), conv.weight, conv.bias, sq, conv.padding).permute(0, 2, 3, 1)
+        query = conv_fresh(cells.flatten(0, 2), self.query_conv, sq)
         query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
-        conv, pooled = self.supp_conv, pool_pairs(volume, 1, sq)
-        support = F.conv2d(pooled.flatten(0, 2), conv.weight, conv.bias, ss, conv.padding).permute(0, 2, 3, 1)
-        total: Tensor = support.reshape(query.shape) + query
-        return total
+        support = conv_fresh(pool_pairs(volume, 1, sq).flatten(0, 2), self.supp_conv, ss)
+        return support.reshape(query.shape).add_(query)
 
 
 def pool_pairs(volume: Tensor, axis: int, stride: int) -> Tensor:
     """Max-pool dimensions ``axis`` and ``axis + 1`` by ``stride``; the volume itself where that is 1."""
     if stride == 1:
         return volume
-    rows, cols = volume.shape[axis] // stride, volume.shape[axis + 1] // stride
-    pairs = volume.reshape(*volume.shape[:axis], rows, stride, cols, stride, *volume.shape[axis + 2 :])
-    return pairs.amax((axis + 1, axis + 3))
+    for dim in (axis, axis + 1):
+        # Elementwise maxima of slices take a quarter of the time of a reduction over so short dimensions.
+        volume = reduce(torch.maximum, volume.unflatten(dim, (-1, stride)).unbind(dim + 1))
+    return volume
 
 
 class EmbeddingLayer(nn.Sequential):
