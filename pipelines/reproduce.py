@@ -2,10 +2,14 @@
 
     python -m pipelines.reproduce --output ledger --dry-run
     python -m pipelines.reproduce --output ledger --dataset FSS-1000 --collections.fss fss --checkpoints released
+    python -m pipelines.reproduce --output ledger --dataset FSS-1000 --model HSNet --collections.fss fss --train
+
+With ``--train`` the models that are not among the checkpoints are trained first, every fold with the published settings
+(``--training.steps`` and others change them, which the ledger tells); one model serves all claims on it.
 
 Writes ledger.json, ledger.csv and ledger.md into the output folder after every claim: claimed, ours, difference, and a
 state. *verified*: reached within the tolerance; *short*: below; *not run*: with all that is missing. Stop it any time:
-started again it goes on, and an evaluation that is finished is not done again.
+started again it goes on, and a training or evaluation that is finished is not done again.
 """
 
 from fss.collection import files
@@ -13,10 +17,11 @@ from fss.config import config_hash, to_dict
 from fss.evaluation.claims import Claim, parse_claims, read_claims, select_claims
 from fss.evaluation.ledger import Ledger, LedgerEntry, judge, to_markdown
 from fss.tracking import Run
-from pipelines import evaluate
+from pipelines import evaluate, train
 from pipelines.common.reproduce_config import ReproduceConfig
 from pipelines.common.reproduce_cost import CostMeter
-from pipelines.common.reproduce_needs import find_needs, fold_name
+from pipelines.common.reproduce_needs import Needs, find_needs, fold_name
+from pipelines.common.reproduce_training import describe, is_trained
 from pipelines.common.runs import job_run
 from pipelines.common.summary import Summary, cli_main, dry_run_summary
 
@@ -67,16 +72,18 @@ def _select(claims: tuple[Claim, ...], config: ReproduceConfig) -> tuple[Claim, 
 
 
 def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
-    """Run one claim's evaluations; what the user's data or files do not allow is what is missing."""
+    """Run one claim's trainings and evaluations; what the user's data or files do not allow is what is missing."""
     needs = find_needs(claim, config)
     if needs.missing:
         return LedgerEntry(claim=claim, missing=needs.missing, commands=needs.commands)
+    try:
+        for training in needs.trainings:
+            train.run(training, parent=record)
+        results = [evaluate.run(evaluation, parent=record) for evaluation in needs.evaluations]
+    except ValueError as error:
+        return LedgerEntry(claim=claim, missing=(str(error),), commands=needs.commands)
     folds, plans, protocol, episodes = {}, {}, "", 0
-    for evaluation in needs.evaluations:
-        try:
-            result = evaluate.run(evaluation, parent=record)
-        except ValueError as error:
-            return LedgerEntry(claim=claim, missing=(str(error),), commands=needs.commands)
+    for evaluation, result in zip(needs.evaluations, results, strict=True):
         name = fold_name(evaluation.fold)
         folds[name] = 100 * float(result.figures[f"{claim.shots}-shot/model/{needs.metric}"])
         plans[name] = result.inputs[f"{claim.shots}-shot plan"]
@@ -89,6 +96,7 @@ def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
         figure=figure,
         folds=folds,
         protocol=protocol,
+        training=describe(needs.trainings[0]) if needs.trainings else "",
         episodes=episodes,
         plans=plans,
         commands=needs.commands,
@@ -97,17 +105,31 @@ def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
 
 
 def _estimate(claims: tuple[Claim, ...], config: ReproduceConfig) -> Summary:
-    meter, total, plan = CostMeter(), 0.0, {}
+    """Say what every claim needs and takes; a training that several claims share counts once."""
+    meter, total, plan, counted = CostMeter(), 0.0, {}, set[str]()
     for claim in claims:
         needs = find_needs(claim, config)
-        hours = meter.hours(claim, config.episodes) if claim.backbone != "unknown" else 0.0
-        state = "ready" if not needs.missing else f"missing: {'; '.join(needs.missing)}"
+        evaluation = (
+            meter.hours(claim, config.episodes, config.training.image_size if needs.trainings else None)
+            if claim.backbone != "unknown"
+            else 0.0
+        )
+        new = {str(one.name): one for one in needs.trainings if one.name not in counted and not is_trained(one)}
+        training = sum(meter.training_hours(one) for one in new.values())
         if not needs.missing:
-            total += hours
-            state += "; ".join(["", *needs.commands])
-        plan[claim.key] = f"about {hours:.2f} h; {state}"
-    ready = f"{total:.2f} h in one process on this machine, from one episode timed with random weights"
+            total += evaluation + training
+            counted |= new.keys()
+        plan[claim.key] = _in_words(needs, evaluation, training)
+    ready = f"{total:.2f} h in one process on this machine, from single steps timed with random weights"
     return dry_run_summary(JOB, config, {**plan, "all that is ready": ready})
+
+
+def _in_words(needs: Needs, evaluation: float, training: float) -> str:
+    hours = f"about {evaluation:.2f} h"
+    if needs.trainings:
+        hours += f" and {training:.2f} h of training that is not done or counted above"
+    state = f"missing: {'; '.join(needs.missing)}" if needs.missing else "; ".join(["ready", *needs.commands])
+    return f"{hours}; {state}"
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ class LedgerEntry:
     """What is needed and not there, where it has not been run."""
     protocol: str = ""
     """How the episodes were drawn; ``-derived`` lists are not the published ones."""
+    training: str = ""
+    """How much the model was trained here; empty where it was given."""
     episodes: int = 0
     """Episodes per fold; 0 where it has not been run."""
     plans: dict[str, str] = field(default_factory=dict)
@@ -127,14 +129,15 @@ def to_markdown(entries: Sequence[LedgerEntry]) -> str:
 def _state(entry: LedgerEntry) -> str:
     if entry.state == "not run":
         return f"not run: {'; '.join(entry.missing)}".replace("|", "/")
-    plans = ", ".join(entry.plans.values())
-    return f"{entry.state} ({entry.protocol}, {entry.episodes} episodes a fold, plan {plans})"
+    words = [entry.protocol, f"{entry.episodes} episodes a fold", f"plan {', '.join(entry.plans.values())}"]
+    return f"{entry.state} ({', '.join([*words, *([entry.training] if entry.training else [])])})"
 
 
 def _flat(entry: LedgerEntry) -> dict[str, Any]:
     row = dataclasses.asdict(entry.claim) | {"key": entry.claim.key, "state": entry.state}
     row |= {"ours": _number(entry.figure, ".2f"), "difference": _number(entry.difference, "+.2f")}
     row |= {"missing": "; ".join(entry.missing), "protocol": entry.protocol, "episodes": entry.episodes}
+    row |= {"training": entry.training}
     row |= {name: json.dumps(getattr(entry, name)) for name in ("folds", "plans")}
     return row | {"commands": " && ".join(entry.commands), "run_id": entry.run_id or ""}
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fss.episodes.benchmarks import ProtocolName
 from pipelines.common.runs import TrackingConfig
+from pipelines.common.trainer import ScaleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,30 @@ class Collections:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingChoice:
+    """How models that are not there are trained; what is left out is as published."""
+
+    collections: Collections = field(default_factory=Collections)
+    """Training images: VOC's (subset trainaug), COCO's (train2014); FSS-1000's are in the collection that is tested."""
+    steps: int | None = None
+    """Optimiser steps of each model."""
+    batch: int | None = None
+    """Episodes per step; the published number of episodes is kept."""
+    image_size: int | None = None
+    """Pixels a side."""
+    val_episodes: int | None = None
+    """Episodes that each checkpoint is judged by."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    """On what they are trained."""
+
+    def __post_init__(self) -> None:
+        if any(value is not None and value < 1 for value in (self.steps, self.batch, self.val_episodes)):
+            raise ValueError(
+                f"steps, batch and val_episodes are 1 or more, got {self.steps}, {self.batch} and {self.val_episodes}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReproduceConfig:
     """Settings of the verification."""
 
@@ -30,7 +55,12 @@ class ReproduceConfig:
     """Folder of the models: <model>-<masking>-<backbone>-<pascal, coco or fss>/fold<0 to 3> (FSS-1000: /model), each a
     checkpoint's folder or a published file (.pt, .pth, .safetensors); names as in hsnet-hybrid-resnet50-pascal."""
     weights: str | None = None
-    """Folder of backbone weights <backbone>.pth, for published files that hold no backbone."""
+    """Folder of backbone weights <backbone>.pth, to train with and for published files that hold no backbone; None:
+    trainings download the library's."""
+    train: bool = False
+    """Train the models that are not among the checkpoints; a training that is finished is not done again."""
+    training: TrainingChoice = field(default_factory=TrainingChoice)
+    """How they are trained."""
     split_folder: str | None = None
     """Folder data/splits of HSNet's code; None derives the lists from the masks, which the ledger tells."""
     claims: str | None = None

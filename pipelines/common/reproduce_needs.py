@@ -1,18 +1,26 @@
 """What a claim needs to be verified: a collection, a model for every fold, and the settings of the evaluation."""
 
-import dataclasses
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from fss.collection import files
-from fss.collection.store import exists
 from fss.episodes.benchmarks import ProtocolName
 from fss.episodes.folds import FOLDS, Benchmark
 from fss.evaluation.claims import Claim
 from fss.models.fusion import Fusion
+from pipelines.common.commands import command
 from pipelines.common.evaluate_config import EvaluateConfig
 from pipelines.common.reproduce_config import ReproduceConfig
+from pipelines.common.reproduce_training import (
+    SUFFIXES,
+    absent,
+    backbone_weights,
+    missing_for_training,
+    trained_model,
+    training,
+    training_command,
+)
+from pipelines.common.train_config import TrainJobConfig
 
 BENCHMARKS: dict[str, Benchmark] = {
     "PASCAL-5i": "pascal",
@@ -23,7 +31,6 @@ BENCHMARKS: dict[str, Benchmark] = {
 METRICS = {"mIoU": "mIoU", "FB-IoU": "FB-IoU"}
 _LEARNERS = ("hsnet", "asnet", "vat", "masksplit")
 _PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet": "ifsl", "masksplit": "masksplit"}
-_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,8 @@ class Needs:
 
     missing: tuple[str, ...] = ()
     """What is not there; nothing can be run unless this is empty."""
+    trainings: tuple[TrainJobConfig, ...] = ()
+    """Of the folds whose model is not there, to be run first."""
     evaluations: tuple[EvaluateConfig, ...] = ()
     """One evaluation per fold."""
     metric: str = "mIoU"
@@ -39,8 +48,9 @@ class Needs:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The same evaluations as commands."""
-        return tuple(command(evaluation) for evaluation in self.evaluations)
+        """The same trainings and evaluations as commands."""
+        trainings = tuple(training_command(config) for config in self.trainings)
+        return trainings + tuple(command("evaluate", evaluation) for evaluation in self.evaluations)
 
 
 def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
@@ -53,45 +63,37 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
         return Needs(missing=("the backbone, which the source does not tell",))
     data = "pascal" if benchmark == "coco-to-pascal" else benchmark
     collection = getattr(config.collections, data)
-    missing = []
-    if collection is None:
-        missing.append(f"a collection of {data}")
-    elif not exists(collection):
-        missing.append(f"the collection {collection}")
+    missing = [*absent(f"a collection of {data}", collection)]
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
     folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
-    found = {fold: _find_checkpoint(config.checkpoints, name, fold) for fold in folds}
-    if absent := [_place(name, fold) for fold, uri in found.items() if uri is None]:
-        missing.append(f"checkpoint{'s' * (len(absent) > 1)} {', '.join(absent)}")
+    models = {fold: _find_checkpoint(config.checkpoints, name, fold) for fold in folds}
+    untrained = [fold for fold, uri in models.items() if uri is None]
+    trainings = []
+    if untrained and not config.train:
+        places = ", ".join(_place(name, fold) for fold in untrained)
+        missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {places}")
+    elif untrained and (lacking := missing_for_training(config, learner, trained)):
+        missing += [what for what in lacking if what not in missing]
+    else:
+        for fold in untrained:
+            one = name if fold is None else f"{name}-{fold_name(fold)}"
+            trainings.append(training(config, learner, claim.masking, backbone, trained, fold, name=one))
+            models[fold] = trained_model(trainings[-1])
     evaluations = tuple(
         _evaluation(claim, config, benchmark, fold, str(collection), uri, learner, backbone)
-        for fold, uri in found.items()
+        for fold, uri in models.items()
         if uri is not None
     )
     # MaskSplit's figures are means of the episodes' own IoU (see fss.evaluation.metrics).
     metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
-    return Needs(missing=tuple(missing), evaluations=evaluations, metric=metric)
+    return Needs(missing=tuple(missing), trainings=tuple(trainings), evaluations=evaluations, metric=metric)
 
 
 def backbone_name(claim: Claim) -> str:
     """Return the backbone of a claim as fss calls it: ResNet-50 is resnet50."""
     name = claim.backbone
     return name if name.startswith("timm:") else name.replace("-", "").lower()
-
-
-def command(config: EvaluateConfig) -> str:
-    """Return the command line of an evaluation: every setting that is not the default."""
-    words = ["python", "-m", "pipelines.evaluate"]
-    for field in dataclasses.fields(config):
-        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
-        if dataclasses.is_dataclass(value) or value == field.default:
-            continue
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{field.name.replace('_', '-')}")
-        else:
-            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
 
 
 def fold_name(fold: int | None) -> str:
@@ -110,9 +112,9 @@ def _evaluation(
     backbone: str,
 ) -> EvaluateConfig:
     published: dict[str, Any] = {}
-    if uri.endswith(_SUFFIXES):
+    if uri.endswith(SUFFIXES):
         published = {"learner": learner, "masking": claim.masking, "backbone": backbone}
-        published["backbone_weights"] = _weights(config, backbone)
+        published["backbone_weights"] = backbone_weights(config, backbone)
     return EvaluateConfig(
         checkpoint=uri,
         collection=collection,
@@ -149,15 +151,7 @@ def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | N
         return None
     filesystem, path = files.resolve(files.join(folder, name))
     there = set(files.list_names(filesystem, path))
-    for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in _SUFFIXES)):
+    for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in SUFFIXES)):
         if candidate in there:
             return files.join(files.normalise(folder), name, candidate)
     return None
-
-
-def _weights(config: ReproduceConfig, backbone: str) -> str | None:
-    if config.weights is None:
-        return None
-    filesystem, path = files.resolve(config.weights)
-    names = set(files.list_names(filesystem, path))
-    return next((files.join(config.weights, backbone + end) for end in _SUFFIXES if backbone + end in names), None)

@@ -1,10 +1,12 @@
 """The ledger of claims, end to end on a stand-in for FSS-1000, with every state."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fss.collection.decode import decode_image
@@ -13,14 +15,17 @@ from fss.collection.sources import SourceConfig
 from fss.collection.sources.sample import SAMPLE_CLASSES, sample_unlabelled
 from fss.evaluation.claims import parse_claims
 from fss.models import create_segmenter, save_checkpoint
-from pipelines import evaluate
-from pipelines.common.reproduce_config import Collections, ReproduceConfig
+from pipelines import evaluate, train
+from pipelines.common.reproduce_config import Collections, ReproduceConfig, TrainingChoice
 from pipelines.common.reproduce_needs import find_needs
 from pipelines.common.runs import TrackingConfig
+from pipelines.common.summary import read_config
+from pipelines.common.train_config import TrainJobConfig
+from pipelines.common.train_presets import PRESETS
 from pipelines.reproduce import run
 
 TINY = "timm:test_resnet.r160_in1k"
-CLASSES, IMAGES = 3, 10
+CLASSES, TESTED, IMAGES = 4, 2, 10
 CLAIMS = f"""source,dataset,model,masking,backbone,shots,metric,claimed
 low,FSS-1000,HSNet,none,{TINY},1,mIoU,0.0
 high,FSS-1000,HSNet,none,{TINY},2,mIoU,100.0
@@ -32,7 +37,7 @@ silent,PASCAL-5i,MaskSplit,none,unknown,1,mIoU,53.8
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Painted pictures of one object as <class>/<1..10>.jpg with .png masks; all classes but one are tested."""
+    """Painted pictures of one object as <class>/<1..10>.jpg with .png masks; the last two classes are tested."""
     home = tmp_path_factory.mktemp("fss")
     shown: dict[str, int] = {}
     for picture in sample_unlabelled(200, seed=3):
@@ -45,8 +50,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
         Image.fromarray((picture.mask > 0).astype("uint8") * 255).save(home / "data" / name / f"{shown[name]}.png")
         assert decode_image(picture.jpeg).shape[:2] == picture.mask.shape
     assert list(shown.values()) == [IMAGES] * CLASSES
-    train, *test = sorted(shown)
-    (home / "data" / "splits.json").write_text(json.dumps({"train": [train], "test": test}))
+    train, val, *test = sorted(shown)
+    (home / "data" / "splits.json").write_text(json.dumps({"train": [train], "val": [val], "test": test}))
     ingest = start(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "data")))
     for part in ingest.parts:
         ingest_part(ingest.collection.uri, part)
@@ -82,7 +87,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
 
     done: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "run", watched(done))
+        patch.setattr(evaluate, "run", watched(done, evaluate.run))
         summary = run(config)
     assert done == ["finished before", "evaluated"]
     low, high, unheard, elsewhere, silent = json.loads((home / "ledger.json").read_text()).values()
@@ -98,7 +103,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
     assert elsewhere["missing"][0] == "a collection of pascal"
     assert "hsnet-feature-resnet50-pascal/fold3" in elsewhere["missing"][1]
     assert silent["missing"] == ["the backbone, which the source does not tell"]
-    assert (low["protocol"], low["episodes"]) == ("hsnet-derived", (CLASSES - 1) * IMAGES)
+    assert (low["protocol"], low["episodes"]) == ("hsnet-derived", TESTED * IMAGES)
     assert low["figure"] == low["folds"]["model"]
 
     folder = home / "evaluations" / parse_claims(CLAIMS)[1].key / "model"
@@ -154,6 +159,74 @@ def test_published_files_are_found_with_their_weights(config: ReproduceConfig, t
     assert last.backbone_weights == str(tmp_path / "resnet50.pth")
 
 
+@pytest.fixture(scope="module")
+def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) -> ReproduceConfig:
+    """The same claims without a checkpoint: the model is trained, for two steps."""
+    home = tmp_path_factory.mktemp("training")
+    backbone = create_segmenter(learner="hsnet", masking="none", backbone=TINY, image_size=80).backbone
+    torch.save(backbone.state_dict(), home / f"{TINY.replace(':', '-')}.pth")
+    return replace(
+        config,
+        output=str(home / "ledger"),
+        checkpoints=None,
+        weights=str(home),
+        train=True,
+        training=TrainingChoice(steps=2, batch=2, image_size=80, val_episodes=4),
+        model="HSNet",
+    )
+
+
+def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> None:
+    low, high, elsewhere = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
+    figures = run(replace(training, dry_run=True, backbone=TINY)).figures
+    assert "of training that is not done or counted above; ready; python -m pipelines.train" in figures[low.key]
+    assert "and 0.00 h of training" in figures[high.key]
+    longer = replace(training, dry_run=True, backbone=TINY, training=replace(training.training, steps=10**6))
+    hours = float(run(longer).figures[low.key].split(" and ")[1].split(" h")[0])
+    assert hours > 1, "a million steps take a while"
+    needs = find_needs(elsewhere, training)
+    assert needs.missing == ("a collection of pascal", "a collection of pascal's training images")
+    assert not Path(training.output).exists()
+
+
+def test_the_commands_of_a_training_give_its_settings(training: ReproduceConfig) -> None:
+    needs = find_needs(parse_claims(CLAIMS)[0], training)
+    words = shlex.split(needs.commands[0])
+    assert words[:5] == ["python", "-m", "pipelines.train", "--preset", "hsnet-fss"]
+    assert read_config(TrainJobConfig, words[3:], job="train", presets=PRESETS) == needs.trainings[0]
+    words = shlex.split(needs.commands[1])
+    assert read_config(evaluate.EvaluateConfig, words[3:], job="evaluate") == needs.evaluations[0]
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+    monkeypatch.setattr(train, "run", watched(trained, train.run, "trained"))
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(evaluate, "run", stop_after(0))
+        run(training)
+    summary = run(training)
+    assert trained == ["trained", "finished before", "finished before"]
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
+    low, high, *_ = json.loads((Path(training.output) / "ledger.json").read_text()).values()
+    assert low["training"] == high["training"] == "trained here with 4 episodes, published at most 10,400,000"
+    assert "published at most 10,400,000) |" in (Path(training.output) / "ledger.md").read_text()
+    figures = run(replace(training, dry_run=True, backbone=TINY)).figures
+    assert "and 0.00 h of training" in figures[parse_claims(CLAIMS)[0].key], "it is done"
+
+
+def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
+    claims = "source,dataset,model,masking,backbone,shots,metric,claimed\n"
+    claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,PASCAL-5i,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"
+    asnet, masksplit = parse_claims(claims)
+    assert find_needs(asnet, training).missing == ("published settings to train asnet on fss; give its checkpoints",)
+    assert find_needs(masksplit, training).missing[1:] == (
+        "published settings to train masksplit on pascal; give its checkpoints",
+    )
+    with pytest.raises(ValueError, match="steps, batch and val_episodes are 1 or more"):
+        TrainingChoice(steps=0)
+
+
 def stop_after(count: int):
     """An evaluation that is interrupted when it is called once more."""
     left = [count]
@@ -168,13 +241,12 @@ def stop_after(count: int):
     return interrupted
 
 
-def watched(done: list[str]):
-    """An evaluation that writes down whether it had anything to do."""
-    real = evaluate.run
+def watched(done: list[str], real, word: str = "evaluated"):
+    """A job that writes down whether it had anything to do."""
 
     def watching(*args, **kwargs):
         summary = real(*args, **kwargs)
-        done.append("evaluated" if summary.worked else "finished before")
+        done.append(word if summary.worked else "finished before")
         return summary
 
     return watching
