@@ -27,6 +27,17 @@ def write_voc(root: Path, *, count: int, val: Sequence[int] = (), augmented: boo
     return names
 
 
+def write_sbd(root: Path, names: Sequence[str], *, seed: int = 0) -> None:
+    """Write SBD's masks of pictures of ``write_voc``, by their numbers, as its download has them: no void rings."""
+    from scipy.io import savemat
+
+    for name in names:
+        mask = sample_picture(int(name.split("_")[1]), seed, "labelled").mask
+        path = root / "benchmark_RELEASE" / "dataset" / "cls" / f"{name}.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        savemat(path, {"GTcls": {"Segmentation": mask, "CategoriesPresent": np.unique(mask[mask > 0])}})
+
+
 def write_coco(root: Path, subset: str, *, count: int, rendered: bool, seed: int = 0) -> list[str]:
     """Write COCO 2014's tree and return the names; sample class c is category ``CATEGORY_IDS[c - 1]``."""
     from pycocotools import mask as coco_mask

@@ -4,12 +4,15 @@ Everingham et al., "The PASCAL Visual Object Classes Challenge 2012"; Hariharan 
 Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/`` or ``VOCdevkit/VOC2012/``:
 
     JPEGImages/<name>.jpg
-    SegmentationClassAug/<name>.png           VOC's and SBD's masks together; without it SegmentationClass/<name>.png
+    SegmentationClassAug/<name>.png           VOC's and SBD's masks together; without it:
+    SegmentationClass/<name>.png              VOC's own masks
+    benchmark_RELEASE/dataset/cls/<name>.mat  SBD's download, in the folder or beside it, for what VOC has no mask of
     ImageSets/Segmentation/{train,val}.txt    names; needed for a subset only
 
 Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ignored.
 """
 
+import io
 from collections import Counter
 
 import numpy as np
@@ -26,6 +29,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 SUBSETS = ("all", "train", "val", "trainaug")
+SBD = "benchmark_RELEASE/dataset/cls"
 IMAGES, AUGMENTED, PLAIN, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationClass", "ImageSets/Segmentation"
 EXPECTED = {
     (AUGMENTED, "all"): 12_031,
@@ -36,7 +40,10 @@ EXPECTED = {
 }
 """Masks of the standard download, by folder and subset."""
 _VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
-_AUG_HINT = "SegmentationClassAug comes with the published few-shot code (the HSNet authors' page links to it)"
+_AUG_HINT = (
+    "SegmentationClassAug comes with the published few-shot code (the HSNet authors' page links to it); SBD's own "
+    f"download, unpacked to {SBD}, does as well: http://home.bharathh.info/pubs/codes/SBD/download.html"
+)
 
 
 def list_items(config: SourceConfig) -> Listing:
@@ -49,10 +56,10 @@ def list_items(config: SourceConfig) -> Listing:
     if subset not in SUBSETS:
         raise ValueError(f"VOC has the subsets {', '.join(SUBSETS)}; got {subset!r}")
     tree, prefix = _find_root(walk(config.path), config.path)
-    folder = AUGMENTED if tree.has_folder(prefix + AUGMENTED) else PLAIN
+    folder, masks = _masks(tree, prefix)
     if subset == "trainaug" and folder != AUGMENTED:
         raise ValueError(f"subset trainaug needs the folder {AUGMENTED} in {config.path}; {_AUG_HINT}")
-    photographs, masks = (_by_name(tree, prefix + name) for name in (IMAGES, folder))
+    photographs = _by_name(tree, prefix + IMAGES)
     names = _names(tree, prefix, subset, masks)
     missing = [name for name in names if name not in photographs]
     items = [
@@ -79,17 +86,40 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
 
 def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
     assert item.mask_uri is not None
-    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
+    data = read_bytes(item.mask_uri, limits)
+    values = _decode_sbd(data) if item.mask_uri.endswith(".mat") else decode_labels(data, limits)
     unknown = sorted(set(np.unique(values).tolist()) - {*range(len(VOC_CLASSES) + 1), 255})
     if unknown:
         raise DecodeError("unknown-class", f"a VOC mask holds 0 to {len(VOC_CLASSES)} and 255, this one {unknown[:5]}")
     return from_class_map(values)
 
 
+def _decode_sbd(data: bytes) -> Mask:
+    """Return the class ids in a .mat file of SBD, uint8 [H, W]."""
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
+        return np.asarray(found, np.uint8).reshape(found.shape[0], found.shape[1])
+    except Exception as error:  # the reader raises many kinds; each says that this file is no mask
+        raise DecodeError("bad-annotation", f"no GTcls.Segmentation of SBD in it: {error}") from error
+
+
+def _masks(tree: Tree, prefix: str) -> tuple[str, dict[str, str]]:
+    """Return the kind of masks (VOC's alone, or with SBD's) and the mask of every name."""
+    if tree.has_folder(prefix + AUGMENTED):
+        return AUGMENTED, _by_name(tree, prefix + AUGMENTED)
+    plain = _by_name(tree, prefix + PLAIN)
+    for folder in (prefix + SBD, SBD):
+        if tree.has_folder(folder):
+            return AUGMENTED, _by_name(tree, folder) | plain
+    return PLAIN, plain
+
+
 def _find_root(tree: Tree, path: str) -> tuple[Tree, str]:
     for prefix in ("", "VOC2012/", "VOCdevkit/VOC2012/"):
         if tree.has_folder(prefix + IMAGES):
-            if tree.has_folder(prefix + AUGMENTED) or tree.has_folder(prefix + PLAIN):
+            if any(tree.has_folder(prefix + folder) for folder in (AUGMENTED, PLAIN)):
                 return tree, prefix
             raise ValueError(f"{path} has {IMAGES} but neither {AUGMENTED} nor {PLAIN}: get {_VOC_PAGE}; {_AUG_HINT}")
     raise ValueError(f"{path} has no folder {IMAGES} (nor VOC2012/{IMAGES}): get VOC 2012 from {_VOC_PAGE}")

@@ -1,10 +1,11 @@
 """VOC's layout, its lists, its void pixels, and what is said when something is missing."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmark_trees import ringed, write_grey, write_voc
+from benchmark_trees import ringed, write_grey, write_sbd, write_voc
 
 from fss.collection.decode import DecodeLimits
 from fss.collection.sources import SourceConfig, list_items, read_item
@@ -39,6 +40,26 @@ def test_subsets_follow_the_lists(tmp_path):
     for subset, members in wanted.items():
         listing = list_items(_config(tmp_path, subset))
         assert [item.relative_path for item in listing.items] == [f"JPEGImages/{names[i]}.jpg" for i in members]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_sbd_fills_in_for_pictures_without_a_mask_of_voc(tmp_path, beside):
+    voc = tmp_path / "VOCdevkit" / "VOC2012"
+    names = write_voc(voc, count=6, val=[0, 4], augmented=False)
+    for name in names[2:4]:
+        (voc / "SegmentationClass" / f"{name}.png").unlink()
+    write_sbd(tmp_path if beside else voc, names[1:])
+    listing = list_items(_config(tmp_path, "trainaug"))
+    assert [item.relative_path.rsplit("/", 1)[1][:-4] for item in listing.items] == [names[i] for i in (1, 2, 3, 5)]
+    assert [item.mask_uri.endswith(".mat") for item in listing.items] == [False, True, True, False]
+    assert "the standard download has 10582 (SegmentationClassAug, trainaug)" in listing.notes[0]
+    raw = read_item(listing.items[1], _config(tmp_path), LIMITS)
+    back = np.array([0, *raw.class_ids])
+    np.testing.assert_array_equal(back[raw.mask], sample_picture(2, 0, "labelled").mask)
+    mat = tmp_path / "broken.mat"
+    mat.write_bytes(b"MATLAB 5.0 MAT-file, broken")
+    broken = read_item(replace(listing.items[1], mask_uri=str(mat)), _config(tmp_path), LIMITS)
+    assert broken.mask_error.startswith("bad-annotation: no GTcls.Segmentation of SBD")
 
 
 def test_counts_that_differ_from_the_download_are_noted(tmp_path):
