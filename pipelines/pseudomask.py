@@ -3,13 +3,13 @@
     python -m pipelines.pseudomask --collection my-collection
     python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
     python -m pipelines.pseudomask --collection my-collection --name refined --estimator student --student students/s
+    python -m pipelines.pseudomask --collection my-collection --plan --fleet.images 1e9 --fleet.cores 4096
 
 Writes the mask set, which of its masks a trainer may use, a report with contact sheets, and summary.json beside them.
 Stop it any time: started again with the same settings it makes the missing parts only. ``pipelines.accept`` chooses
 other masks later, without making any again.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -20,10 +20,12 @@ from fss.saliency import SaliencyConfig
 from fss.saliency.acceptance import AcceptanceRule
 from fss.saliency.backends import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
 from fss.saliency.job import pseudomask_part
+from fss.saliency.plan import Fleet, measure, plan
+from fss.saliency.stage import pseudomask_parts
 from fss.tracking import Run
 from pipelines.common.mask_report import accept_and_report
-from pipelines.common.parts import run_parts
-from pipelines.common.ray_session import ray_session
+from pipelines.common.parts import OnActors, PartFunction, PartsResult, run_parts
+from pipelines.common.ray_session import count_gpus, ray_session
 from pipelines.common.runs import TrackingConfig, job_run
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 
@@ -46,8 +48,10 @@ class PseudomaskConfig:
     """The student's file, as ``pipelines.student`` writes it."""
     vit: ViTSettings = field(default_factory=ViTSettings)
     """The transformer."""
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     """Where a student or transformer runs."""
+    actors_per_gpu: int = 1
+    """Processes that share a GPU; more than one where following the edges, which the CPU does, keeps it waiting."""
     accept_quantile: float = 0.65
     """Share of the masks to accept, best first, among those that pass every gate."""
     acceptance: str = "default"
@@ -60,6 +64,10 @@ class PseudomaskConfig:
     """Chooses the random tiles of the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
+    plan: bool = False
+    """Measure a sample, say what the masks of ``fleet.images`` images would cost on the fleet, and stop."""
+    fleet: Fleet = field(default_factory=Fleet)
+    """What ``plan`` plans."""
     dry_run: bool = False
     """Say what would be done, and stop."""
     overwrite: bool = False
@@ -83,6 +91,14 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     )
     if config.dry_run:
         return dry_run_summary(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
+    if config.plan:
+        config.fleet.check()
+        sample = measure(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)
+        return Summary(
+            job=f"{JOB} (plan)",
+            inputs={"collection": collection.uri, "estimator": config.estimator},
+            figures=plan(sample, config.fleet),
+        )
     masks = collection.create_mask_set(
         config.name,
         config_hash=config_hash(made_by),
@@ -93,16 +109,12 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     if not config.overwrite and set(names) <= finished and (done := finished_before(masks.uri, key)):
         return done
     summary = Summary(job=JOB, inputs={"collection": collection.uri, "saliency": masks.config_hash, "key": key})
-    with (
-        job_run(
-            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
-        ) as record,
-        nullcontext() if set(names) <= finished else ray_session(),
-    ):
+    with job_run(
+        JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
+    ) as record:
         summary.run_id = record.run_id
         with summary.timed("masks"):
-            task = partial(pseudomask_part, collection.uri, config.name, cfg=settings, device=config.device)
-            result = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
+            result = _make(config, collection.uri, settings, names, finished)
         with summary.timed("acceptance and report"):
             chosen = accept_and_report(
                 collection, masks, names, rule, name=config.acceptance, seed=config.seed, record=record
@@ -126,12 +138,34 @@ def _settings(config: PseudomaskConfig) -> EstimatorSettings:
             "with its file belong together"
         )
     if config.estimator == "classical":
+        if config.device != "cpu":
+            raise ValueError(f"the classical estimator runs on the CPU, got device {config.device!r}; leave it out")
         return config.saliency
     if config.estimator == "vit":
         weights = config.vit.weights
         local = weights not in (None, PRETRAINED)
         return replace(config.vit, weights=files.normalise(str(weights))) if local else config.vit
     return StudentSettings(path=files.normalise(str(config.student)))
+
+
+def _make(
+    config: PseudomaskConfig, uri: str, settings: EstimatorSettings, names: list[str], finished: set[str]
+) -> PartsResult:
+    if set(names) <= finished:
+        return PartsResult(statistics=[], skipped=len(names), seconds=0.0)
+    with ray_session():
+        task = _task(config, uri, settings)
+        return run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
+
+
+def _task(config: PseudomaskConfig, uri: str, settings: EstimatorSettings) -> PartFunction | OnActors:
+    """One task per part on CPUs; on GPUs processes that stay."""
+    if config.device == "cpu":
+        return partial(pseudomask_part, uri, config.name, cfg=settings)
+    if not (gpus := count_gpus()):
+        raise ValueError("device is cuda but Ray sees no GPU; start it where there is one, or leave the device out")
+    stage = partial(pseudomask_parts, collection_uri=uri, set_name=config.name, cfg=settings, device=config.device)
+    return OnActors(function=stage, actors=gpus * config.actors_per_gpu, gpus=1 / config.actors_per_gpu)
 
 
 def _limited(collection: Collection, limit: int | None) -> list[str]:

@@ -62,7 +62,7 @@ def pseudomask_parts(
                 rows = []
                 yield part, batch
             elif batch:
-                results = _results(estimator, batch)
+                results = estimate_all(estimator, batch)
                 rows += [encoders.submit(row_of, *pair) for pair in zip(batch, results, strict=True)]
             else:
                 writing.append((part, writer.submit(_write, masks, part, rows)))
@@ -95,14 +95,16 @@ def _batches(collection: Collection, parts: Sequence[str]) -> Iterator[tuple[str
             yield part, failure
 
 
-def _results(estimator: Estimator, pictures: list[Picture]) -> list[SaliencyResult | str]:
-    """Results of the pictures, or why there is none."""
+def estimate_all(estimator: Estimator, pictures: Sequence[Picture]) -> list[SaliencyResult | str]:
+    """Results of the pictures, or why there is none, in passes of :data:`BATCH` where the estimator can."""
     good = [picture for picture in pictures if picture.rgb is not None]
-    found = dict(zip((id(picture) for picture in good), _estimate(estimator, good), strict=True))
+    batches = [good[start : start + BATCH] for start in range(0, len(good), BATCH)]
+    results = [result for batch in batches for result in _estimate(estimator, batch)]
+    found = dict(zip((id(picture) for picture in good), results, strict=True))
     return [found.get(id(picture), str(picture.error)) for picture in pictures]
 
 
-def _estimate(estimator: Estimator, pictures: list[Picture]) -> list[SaliencyResult | str]:
+def _estimate(estimator: Estimator, pictures: Sequence[Picture]) -> list[SaliencyResult | str]:
     if isinstance(estimator, BatchEstimator) and len(pictures) > 1:
         try:
             return list(estimator.estimate_batch([_rgb(picture) for picture in pictures]))

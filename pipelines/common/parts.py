@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 import ray
-from ray.data import TaskPoolStrategy
+from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
+from pipelines.common.part_progress import PartProgress
 from pipelines.common.ray_session import available_cores, is_local
 
 Statistics = dict[str, Any]
 PartFunction = Callable[[str], Mapping[str, Any]]
+ManyPartsFunction = Callable[[Sequence[str]], Iterator[tuple[str, Mapping[str, Any] | Exception]]]
 
 BATCH = 10_000  # names per Ray Data execution, so that a collection of 1e7 parts never becomes one list of blocks
 MAX_FAILED = 5  # a part may be damaged; more than a few failing parts mean that the rest would fail too
@@ -26,6 +28,20 @@ MAX_FAILED = 5  # a part may be damaged; more than a few failing parts mean that
 
 class PartError(RuntimeError):
     """One or more parts could not be made; everything finished before stays finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnActors:
+    """Parts made by processes that stay, such as one per GPU: each takes several names at a time and works ahead."""
+
+    function: ManyPartsFunction
+    """Makes the parts of some names and yields each with its statistics or its error. Must be picklable."""
+    actors: int
+    """Processes."""
+    gpus: float
+    """GPUs of each; a fraction lets several processes share one."""
+    names: int = 8
+    """Part names at a time: at least two, or nothing can be done ahead; a killed process has them made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +62,7 @@ class PartsResult:
 
 def run_parts(
     names: Sequence[str],
-    function: PartFunction,
+    function: PartFunction | OnActors,
     *,
     stage: str,
     finished: Collection[str] = frozenset(),
@@ -58,8 +74,9 @@ def run_parts(
 
     Args:
         names: the parts of the collection.
-        function: makes one part and returns its row of statistics (JSON values). The counts ``images``, ``accepted``
-            and ``rejected``, where present, are shown in the progress lines. Must be picklable.
+        function: makes one part and returns its row of statistics (JSON values). The counts ``images``, ``accepted``,
+            ``rejected`` and ``errors``, where present, are shown in the progress lines. Must be picklable. Or a
+            function of several names, with the processes that stay for it.
         stage: the word in front of every progress line.
         finished: names to skip.
         workers: tasks at a time; by default the machine's cores, or whatever a cluster of several nodes offers.
@@ -70,7 +87,7 @@ def run_parts(
         PartError: naming the parts that failed and the first error. Parts that worked are finished and stay.
     """
     todo = [name for name in names if name not in finished]
-    progress = _Progress(stage, parts=len(todo), skipped=len(names) - len(todo), out=out or sys.stderr)
+    progress = PartProgress(stage, parts=len(todo), skipped=len(names) - len(todo), out=out or sys.stderr)
     rows: list[Statistics] = []
     failed: dict[str, str] = {}
     for start in range(0, len(todo), BATCH):
@@ -92,13 +109,24 @@ def run_parts(
     return PartsResult(statistics=rows, skipped=len(names) - len(todo), seconds=progress.seconds())
 
 
-def _execute(names: list[str], function: PartFunction, workers: int | None) -> Iterator[dict[str, Any]]:
+def _execute(names: list[str], function: PartFunction | OnActors, workers: int | None) -> Iterator[dict[str, Any]]:
+    if isinstance(function, OnActors):
+        blocks = -(-len(names) // function.names)
+        dataset = ray.data.from_items(names, override_num_blocks=blocks).map_batches(
+            _Actor,
+            fn_constructor_args=(function.function,),
+            batch_size=None,  # a block as it is
+            num_cpus=1,
+            num_gpus=function.gpus or None,
+            compute=ActorPoolStrategy(size=min(function.actors, blocks)),
+        )
+        yield from dataset.iter_rows()
+        return
     if workers is None and is_local():
         workers = available_cores()
-    task = _Task(function)
     # One block per name: read_parquet would join small parts into one block and split large ones (Ray 2.60).
     dataset = ray.data.from_items(names, override_num_blocks=len(names)).map(
-        task, num_cpus=1, compute=TaskPoolStrategy(size=workers and min(workers, len(names)))
+        _Task(function), num_cpus=1, compute=TaskPoolStrategy(size=workers and min(workers, len(names)))
     )
     yield from dataset.iter_rows()
 
@@ -112,17 +140,35 @@ class _Task:
     def __call__(self, row: dict[str, str]) -> dict[str, Any]:
         _single_thread()
         start = time.perf_counter()
-        statistics, failure = "{}", ""
         try:
-            statistics = json.dumps(dict(self.function(row["item"])))
-        except Exception:  # crosses a process border as text: the driver names the part
-            failure = traceback.format_exc()
-        return {
-            "part": row["item"],
-            "statistics": statistics,
-            "failure": failure,
-            "seconds": time.perf_counter() - start,
-        }
+            outcome: Mapping[str, Any] | Exception = self.function(row["item"])
+        except Exception as failure:
+            outcome = failure
+        return _row(row["item"], outcome, start)
+
+
+class _Actor:
+    """The function of several names in a process that stays."""
+
+    def __init__(self, function: ManyPartsFunction) -> None:
+        self.function = function
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
+        _single_thread()
+        start = time.perf_counter()
+        for part, outcome in self.function([str(name) for name in batch["item"]]):
+            yield {name: [value] for name, value in _row(part, outcome, start).items()}
+            start = time.perf_counter()
+
+
+def _row(part: str, outcome: Mapping[str, Any] | Exception, start: float) -> dict[str, Any]:
+    """What crosses the process border: text, also for an error, so that the driver can name its part."""
+    return {
+        "part": part,
+        "statistics": "{}" if isinstance(outcome, Exception) else json.dumps(dict(outcome)),
+        "failure": "".join(traceback.format_exception(outcome)) if isinstance(outcome, Exception) else "",
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def _single_thread() -> None:
@@ -138,52 +184,3 @@ def _part_error(stage: str, failed: dict[str, str]) -> PartError:
     reason = trace.strip().splitlines()[-1]
     others = f" (and {len(failed) - 1} more: {', '.join(list(failed)[1:])})" if len(failed) > 1 else ""
     return PartError(f"{stage} failed on part {name}{others}: {reason}\n{trace}")
-
-
-class _Progress:
-    """Lines a person can read: parts and images done, images per second, time left, accepted and rejected so far."""
-
-    EVERY_S = 10.0
-
-    def __init__(self, stage: str, *, parts: int, skipped: int, out: TextIO) -> None:
-        self.stage, self.parts, self.out = stage, parts, out
-        self.done = self.images = self.accepted = self.rejected = 0
-        self.start = self.last = time.monotonic()
-        note = f", {skipped} already finished" if skipped else ""
-        self._print(f"{parts} parts to do{note}")
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def add(self, row: Statistics) -> None:
-        self.done += 1
-        self.images += int(row.get("images", 0))
-        self.accepted += int(row.get("accepted", 0))
-        self.rejected += int(row.get("rejected", 0))
-        if time.monotonic() - self.last >= self.EVERY_S:
-            self.last = time.monotonic()
-            self._print(self._line())
-
-    def close(self) -> None:
-        if self.parts:
-            self._print(self._line())
-
-    def _line(self) -> str:
-        seconds = max(self.seconds(), 1e-6)
-        words = [f"{self.done}/{self.parts} parts"]
-        if self.images:
-            words.append(f"{self.images:,} images, {self.images / seconds:.1f} images/s")
-        if self.accepted or self.rejected:
-            words.append(f"{self.accepted:,} accepted, {self.rejected:,} rejected")
-        left = (self.parts - self.done) * seconds / max(self.done, 1)
-        words.append(f"{_clock(left)} left" if self.done < self.parts else f"took {_clock(seconds)}")
-        return ", ".join(words)
-
-    def _print(self, text: str) -> None:
-        print(f"[{self.stage}] {text}", file=self.out, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -3,11 +3,12 @@
 import io
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from pipelines.common.parts import PartError, run_parts
+from pipelines.common.parts import OnActors, PartError, run_parts
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -78,3 +79,31 @@ def test_a_killed_worker_is_replaced_and_its_part_made_again(tmp_path: Path) -> 
     result = run_parts(NAMES, make, stage="masks", workers=2, out=io.StringIO())
     assert result.total("images") == len(NAMES)
     assert (tmp_path / "part-00003").exists()
+
+
+def test_processes_that_stay_take_several_parts_at_a_time(tmp_path: Path) -> None:
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, int | str]]]:
+        for name in names:
+            with (tmp_path / name).open("x"):  # a part made twice would fail here
+                yield name, {"images": len(names), "pid": os.getpid()}
+
+    stage = OnActors(function=make, actors=2, gpus=0, names=3)
+    result = run_parts(NAMES, stage, stage="masks", finished={NAMES[0]}, out=io.StringIO())
+    assert [row["part"] for row in result.statistics] == NAMES[1:]
+    assert {row["images"] for row in result.statistics} <= {2, 3}
+    assert 1 <= len({row["pid"] for row in result.statistics}) <= 2
+
+
+def test_a_failing_part_of_an_actor_is_named_and_the_others_finish(tmp_path: Path) -> None:
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, int] | Exception]]:
+        for name in names:
+            if name == "part-00004":
+                yield name, OSError("disk full")
+            else:
+                (tmp_path / name).touch()
+                yield name, {}
+
+    stage = OnActors(function=make, actors=1, gpus=0)
+    with pytest.raises(PartError, match="masks failed on part part-00004: OSError: disk full"):
+        run_parts(NAMES, stage, stage="masks", out=io.StringIO())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name for name in NAMES if name != "part-00004"]

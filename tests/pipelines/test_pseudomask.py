@@ -15,6 +15,9 @@ import pytest
 from fss.collection import Collection
 from fss.collection.schema import MASK_SCHEMA
 from fss.saliency import SaliencyConfig
+from fss.saliency.backends import ViTSettings
+from fss.saliency.plan import Fleet
+from pipelines.common.ray_session import count_gpus
 from pipelines.common.runs import TrackingConfig
 from pipelines.pseudomask import PseudomaskConfig, run
 
@@ -84,6 +87,26 @@ def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: Tra
     assert parts_of(undisturbed) == before
     strict = Collection.open(str(undisturbed)).mask_set("saliency").read_acceptance("strict")
     assert 0 < len(strict.accepted) <= 0.25 * PICTURES
+
+
+def test_a_plan_is_printed_and_nothing_is_made(paint: Paint, tmp_path: Path) -> None:
+    uri = paint(tmp_path / "collection", count=8)
+    summary = run(PseudomaskConfig(collection=uri, plan=True, fleet=Fleet(images=1e9, cores=4096, sample=4)))
+    assert summary.figures["images"] == "1,000,000,000 in 976,563 parts of 1,024"
+    assert summary.figures["measured"].startswith("4 images, ")
+    assert not Path(uri, "masks").exists()
+
+
+def test_a_gpu_that_is_not_there_is_told(
+    ray_local: None, paint: Paint, tmp_path: Path, tracking: TrackingConfig
+) -> None:
+    uri = paint(tmp_path / "collection", count=4)
+    config = PseudomaskConfig(collection=uri, tracking=tracking, device="cuda")
+    with pytest.raises(ValueError, match="classical estimator runs on the CPU"):
+        run(config)
+    if count_gpus() == 0:
+        with pytest.raises(ValueError, match="Ray sees no GPU"):
+            run(replace(config, estimator="vit", vit=ViTSettings(weights=None)))
 
 
 @pytest.mark.parametrize("mistake", [{"accept_quantile": 0.0}, {"limit": 0}, {"collection": "/nowhere"}])
