@@ -38,8 +38,13 @@ def write_sbd(root: Path, names: Sequence[str], *, seed: int = 0) -> None:
         savemat(path, {"GTcls": {"Segmentation": mask, "CategoriesPresent": np.unique(mask[mask > 0])}})
 
 
-def write_coco(root: Path, subset: str, *, count: int, rendered: bool, seed: int = 0) -> list[str]:
-    """Write COCO 2014's tree and return the names; sample class c is category ``CATEGORY_IDS[c - 1]``."""
+def write_coco(
+    root: Path, subset: str, *, count: int, rendered: bool, seed: int = 0, spread: bool = False
+) -> list[str]:
+    """Write COCO 2014's tree and return the names; sample class c is COCO's class c (category ``CATEGORY_IDS[c - 1]``).
+
+    With ``spread`` it is one of five classes, by the picture's number, so that all 80 occur.
+    """
     from pycocotools import mask as coco_mask
 
     content: dict = {"images": [], "annotations": [], "categories": [{"id": one, "name": ""} for one in CATEGORY_IDS]}
@@ -47,8 +52,10 @@ def write_coco(root: Path, subset: str, *, count: int, rendered: bool, seed: int
     for number, name in enumerate(names):
         picture = sample_picture(number, seed, "labelled")
         write_bytes(root / subset / f"{name}.jpg", picture.jpeg)
+        class_of = {c: 5 * (c - 1) + number % 5 + 1 if spread else c for c in picture.classes}
         if rendered:
-            write_grey(root / "annotations" / subset / f"{name}.png", picture.mask)
+            values = sum((picture.mask == c) * class_id for c, class_id in class_of.items())
+            write_grey(root / "annotations" / subset / f"{name}.png", values)
             continue
         height, width = picture.mask.shape
         content["images"].append({"id": number, "file_name": f"{name}.jpg", "height": height, "width": width})
@@ -56,7 +63,12 @@ def write_coco(root: Path, subset: str, *, count: int, rendered: bool, seed: int
             code = coco_mask.encode(np.asfortranarray(picture.mask == class_id))
             code["counts"] = code["counts"].decode()
             content["annotations"].append(
-                {"image_id": number, "category_id": CATEGORY_IDS[class_id - 1], "iscrowd": 0, "segmentation": code}
+                {
+                    "image_id": number,
+                    "category_id": CATEGORY_IDS[class_of[class_id] - 1],
+                    "iscrowd": 0,
+                    "segmentation": code,
+                }
             )
     if not rendered:
         write_bytes(root / "annotations" / f"instances_{subset}.json", json.dumps(content).encode())
