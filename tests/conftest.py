@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -25,22 +26,27 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """URI of an empty bucket, with credentials and endpoint in the environment."""
     import boto3
 
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    set_s3_environment(monkeypatch, s3_server)
     bucket = f"bucket-{next(_BUCKETS)}"
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=bucket)
     return f"s3://{bucket}"
 
 
 @pytest.fixture(scope="session")
-def ray_local() -> Iterator[None]:
-    """One small local Ray for the suite; it starts with the first test that needs it."""
+def ray_local(s3_server: str) -> Iterator[None]:
+    """One small local Ray for the suite, whose workers reach the object store; it starts with the first need."""
     from pipelines.common.ray_session import ray_session
 
-    with ray_session(num_cpus=4):
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # workers keep the environment that Ray was started in
+            set_s3_environment(patch, s3_server)
+            stack.enter_context(ray_session(num_cpus=4))
         yield
+
+
+def set_s3_environment(patch: pytest.MonkeyPatch, server: str) -> None:
+    """Put endpoint and credentials into the environment."""
+    patch.setenv("AWS_ENDPOINT_URL", server)
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -131,7 +131,7 @@ def plan(sample: Sample, fleet: Fleet) -> dict[str, Any]:
     lost = fleet.interruptions * part_s / 3600 / 2
     wall *= 1 + lost
     image_part, mask_part = (fleet.part_size * size for size in (sample.image_bytes, sample.mask_bytes))
-    writes = {"masks": _writes(mask_part) * parts, "ingest": _writes(image_part) * parts}
+    writes = {"masks": requests_to_write(mask_part) * parts, "ingest": requests_to_write(image_part) * parts}
     reads = {
         "masks": READS_PER_PART * parts,
         "ingest": INGEST_READS_PER_PART * parts + INGEST_READS_PER_IMAGE * int(fleet.images),
@@ -173,8 +173,8 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def _writes(part: float) -> int:
-    """Requests that write a part of so many bytes."""
+def requests_to_write(part: float) -> int:
+    """Requests that write a part of so many bytes to an object store."""
     return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
 
 
