@@ -78,13 +78,18 @@ def identity(settings: EstimatorSettings) -> dict[str, Any]:
     """
     values = to_dict(settings)
     if isinstance(settings, StudentSettings):
-        return {"student": _digest(values.pop("path"), "student"), **values}
+        return {"student": file_hash(values.pop("path"), "student"), **values}
     if isinstance(settings, ViTSettings) and settings.weights not in (None, PRETRAINED):
-        values["weights"] = _digest(str(settings.weights), "weights")
+        values["weights"] = file_hash(str(settings.weights), "weights")
     return values
 
 
-def _digest(path: str, what: str) -> str:
+def file_hash(path: str, what: str) -> str:
+    """Return 16 hex digits over the contents of a file (local or s3://); ``what`` it is stands in the error.
+
+    Raises:
+        ValueError: no such file.
+    """
     try:
         return hashlib.sha256(files.read_bytes(path)).hexdigest()[:16]
     except OSError as error:

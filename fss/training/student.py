@@ -2,11 +2,11 @@
 
 As in DeepUSPS (Nguyen et al., NeurIPS 2019, section 3): the student learns noisy masks, a moving average over epochs of
 its predictions becomes the next round's target, and each round starts afresh. Ours: one student for all cues, images
-weighted by the quality of their mask, averages that start after a warm-up, the bilateral solver in place of a CRF, and
-a stop when the agreement of students and targets on pictures held out of training no longer grows.
+weighted by the quality of their mask, averages that start after a warm-up, colour model and bilateral solver in place
+of a CRF, and a stop, of epochs as of rounds, when student and targets agree no better on pictures kept out of training.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.draws import generator
-from fss.models.features import Features
-from fss.saliency.refine import refine
 from fss.saliency.student import SaliencyStudent
-from fss.saliency.superpixels import to_lab
-from fss.saliency.views import normalise_images
+from fss.training.student_data import Floats, StudentData
+from fss.training.student_maps import MapSource, batches
+from fss.training.student_targets import next_targets
 
 Report = Callable[[dict[str, float]], None]
 
@@ -29,14 +28,16 @@ Report = Callable[[dict[str, float]], None]
 class StudentTrainingConfig:
     """Settings of the student's training."""
 
-    rounds: int = 2
-    """Passes of: train on the targets, predict, make the predictions the targets."""
+    rounds: int = 4
+    """At most this many passes of: train on the targets, predict, make the predictions the targets."""
     epochs: int = 8
     """At most this many epochs a round."""
     warm_up: int = 2
     """Epochs of a round before its predictions count towards the moving average."""
     patience: int = 2
     """Stop a round after this many epochs without better agreement on the held-out pictures."""
+    least_gain: float = 0.02
+    """No further round once a round's best agreement is not this much better than that of the round before."""
     batch_size: int = 16
     """Pictures per step."""
     learning_rate: float = 2e-3
@@ -53,32 +54,17 @@ class StudentTrainingConfig:
     """beta squared of the F-measure loss."""
     held_out: float = 0.1
     """Share of the pictures that only tell when to stop."""
-    solver: bool = True
-    """Follow the pictures' edges when predictions become targets."""
+    share: float = 0.8
+    """Share of the predicted masks, best first, that the next round learns from."""
     seed: int = 0
     """Of order, mirror images and first weights."""
 
-
-@dataclass(kw_only=True)
-class StudentData:
-    """Pictures and pseudo-masks in memory; N pictures of side S. 10,000 at 224 are 2 GB and plenty for a student."""
-
-    images: npt.NDArray[np.uint8]
-    """[N,S,S,3] RGB."""
-    targets: npt.NDArray[np.float32]
-    """[N,S/4,S/4] share of object, 0..1."""
-    weights: npt.NDArray[np.float32]
-    """[N] trust in each mask, 0..1."""
-
     def __post_init__(self) -> None:
-        count, size = self.images.shape[:2]
-        if self.targets.shape != (count, size // 4, size // 4) or self.weights.shape != (count,):
+        if not 0 < self.held_out < 0.5 or self.rounds < 1 or self.epochs <= self.warm_up or not 0 < self.share <= 1:
             raise ValueError(
-                f"images {self.images.shape} want targets {(count, size // 4, size // 4)} and weights {(count,)}, got "
-                f"{self.targets.shape} and {self.weights.shape}"
+                "held_out lies in (0, 0.5), share in (0, 1], rounds is 1 or more, and epochs exceeds warm_up; got "
+                f"{self.held_out}, {self.share}, {self.rounds}, and {self.epochs} against {self.warm_up}"
             )
-        if count < 10:
-            raise ValueError(f"a student needs pictures to learn from, got {count}; give it hundreds at least")
 
 
 @dataclass(kw_only=True)
@@ -89,7 +75,7 @@ class StudentTraining:
     """Per epoch over all rounds: mean IoU of student and target on the held-out pictures."""
     rounds: list[int] = field(default_factory=list)
     """Epochs of each round."""
-    targets: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    predictions: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     """[N,S/4,S/4] the last round's moving average."""
 
 
@@ -103,24 +89,33 @@ def train_student(
         data: pictures at the student's size with their pseudo-masks.
         config: the settings.
         report: called after each epoch with round, epoch, loss and agreement.
+
+    Raises:
+        ValueError: pictures of another size, or no trusted mask among those held out.
     """
     if data.images.shape[1] != student.config.image_size:
         raise ValueError(f"pictures have the side {data.images.shape[1]}, the student {student.config.image_size}")
-    if not 0 < config.held_out < 0.5 or config.rounds < 1 or config.epochs <= config.warm_up:
-        raise ValueError("held_out lies in (0, 0.5), rounds is 1 or more, and epochs exceeds warm_up")
     count = len(data.images)
     order = generator(config.seed, purpose="student.held_out").permutation(count)
-    held = np.sort(order[: max(1, round(config.held_out * count))])
-    taught = np.setdiff1d(order, held)
-    source = _Source(student, data)
-    result = StudentTraining(targets=data.targets)
-    weights = data.weights
+    held = np.zeros(count, bool)
+    held[order[: max(1, round(config.held_out * count))]] = True
+    source = MapSource(student, data.images)
+    result = StudentTraining()
+    targets, weights, reached = data.targets, data.weights, -1.0
     for turn in range(config.rounds):
         if turn:
             student.restart(config.seed + turn)
-        average = _train_round(student, source, result, weights, taught, held, config, turn, report)
-        weights = data.weights * _agreement(average, result.targets)
-        result.targets = _sharpen(data.images, average) if config.solver and turn + 1 < config.rounds else average
+        round_ = _Round(student, source, targets, weights, held, config, turn)
+        views = round_.train(report)
+        result.agreement += round_.agreement
+        result.rounds.append(len(round_.agreement))
+        result.predictions = views.mean(1)
+        if round_.best < reached + config.least_gain or turn + 1 == config.rounds:
+            break
+        reached = round_.best
+        targets, weights = next_targets(data.images, views, share=config.share)
+        if not (weights[held] > 0).any() or not (weights[~held] > 0).any():
+            break  # masks that pass no gate are no lesson
     return result
 
 
@@ -132,85 +127,75 @@ def f_loss(probability: Tensor, target: Tensor, *, beta2: float) -> Tensor:
     return 1 - (1 + beta2) * precision * recall / (beta2 * precision + recall)
 
 
-class _Source:
-    """Batches of backbone maps: computed once for a frozen backbone, from the pictures otherwise."""
+class _Round:
+    """One pass from targets to predictions."""
 
-    def __init__(self, student: SaliencyStudent, data: StudentData, *, batch: int = 32):
-        self.student, self.images = student, data.images
-        self.device = next(student.parameters()).device
-        self.cache: list[Tensor] | None = None
-        if student.config.frozen:
-            student.eval()
-            pieces = [self._encode(data.images[i : i + batch]) for i in range(0, len(data.images), batch)]
-            stages = [[piece[stage][0].half().cpu() for piece in pieces] for stage in range(4)]
-            self.cache = [torch.cat(stage) for stage in stages]
+    def __init__(
+        self,
+        student: SaliencyStudent,
+        source: MapSource,
+        targets: Floats,
+        weights: Floats,
+        held: npt.NDArray[np.bool_],
+        config: StudentTrainingConfig,
+        turn: int,
+    ):
+        self.student, self.source, self.weights, self.config, self.turn = student, source, weights, config, turn
+        self.taught, self.held = np.flatnonzero((weights > 0) & ~held), np.flatnonzero((weights > 0) & held)
+        if not len(self.held):
+            raise ValueError("no held-out picture has a trusted mask; give more pictures or a larger held_out")
+        self.targets = targets > 0.5
+        self.agreement: list[float] = []
+        self.best = -1.0
 
-    def maps(self, index: npt.NDArray[np.int64], mirror: bool) -> Features:
-        """Backbone maps of the pictures ``index``, or of their mirror images."""
-        if self.cache is None:
-            images = self.images[index]
-            return self._encode(images[:, :, ::-1].copy() if mirror else images)
-        chosen = torch.from_numpy(index)
-        maps = [stage[chosen].to(self.device).float() for stage in self.cache]
-        # Mirrored maps stand in for the maps of mirrored pictures.
-        return [[m.flip(3) if mirror else m] for m in maps]
+    def train(self, report: Report | None) -> Floats:
+        """Train until the end or until agreement stands still; returns the average predictions, [N,2,S/4,S/4]."""
+        config = self.config
+        optimiser = torch.optim.AdamW(_groups(self.student, config), weight_decay=config.weight_decay)
+        steps = config.epochs * -(-len(self.taught) // config.batch_size)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        average, mass, since = np.zeros((len(self.targets), 2, *self.targets.shape[1:]), np.float32), 0.0, 0
+        for epoch in range(config.epochs):
+            loss = self._epoch(epoch, optimiser, schedule)
+            counts = epoch >= config.warm_up
+            views = self.source.predict(np.arange(len(average)) if counts else self.held)
+            found = (views[self.held] if counts else views).mean(1) > 0.5
+            agreement = float(_iou(found, self.targets[self.held]).mean())
+            self.agreement.append(agreement)
+            if report:
+                report({"round": self.turn, "epoch": epoch, "loss": loss, "agreement": agreement})
+            if not counts:
+                continue
+            average = config.average * average + (1 - config.average) * views
+            mass = config.average * mass + 1 - config.average
+            since = 0 if agreement > self.best + 1e-3 else since + 1
+            self.best = max(self.best, agreement)
+            if since >= config.patience:
+                break
+        unbiased: Floats = (average / mass).astype(np.float32)
+        return unbiased
 
-    def _encode(self, images: npt.NDArray[np.uint8]) -> Features:
-        features: Features = self.student.backbone(normalise_images(torch.from_numpy(images).to(self.device)))
-        return features
-
-
-def _train_round(
-    student: SaliencyStudent,
-    source: _Source,
-    result: StudentTraining,
-    weights: npt.NDArray[np.float32],
-    taught: npt.NDArray[np.int64],
-    held: npt.NDArray[np.int64],
-    config: StudentTrainingConfig,
-    turn: int,
-    report: Report | None,
-) -> npt.NDArray[np.float32]:
-    """Train one round; returns the moving average of its predictions, [N,S/4,S/4]."""
-    optimiser = torch.optim.AdamW(_groups(student, config), weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(taught) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    hard = torch.from_numpy((result.targets > 0.5).astype(np.float32))
-    average, mass, best, since = np.zeros_like(result.targets), 0.0, -1.0, 0
-    for epoch in range(config.epochs):
-        draw = generator(config.seed, epoch=turn * 1000 + epoch, purpose="student.order")
-        student.train()
+    def _epoch(
+        self, epoch: int, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+    ) -> float:
+        """See every taught picture once; returns the mean loss."""
+        draw = generator(self.config.seed, epoch=self.turn * 1000 + epoch, purpose="student.order")
+        self.student.train()
         losses = []
-        for index in _batches(draw.permutation(taught), config.batch_size):
+        for index in batches(draw.permutation(self.taught), self.config.batch_size):
             mirror = bool(draw.random() < 0.5)
-            target = hard[torch.from_numpy(index)].to(source.device)
-            logits = student.decode(source.maps(index, mirror))
-            loss = _loss(logits, target.flip(2) if mirror else target, weights[index], config)
+            target = torch.from_numpy(self.targets[index].astype(np.float32)).to(self.source.device)
+            logits = self.student.decode(self.source.maps(index, mirror))
+            loss = _loss(logits, target.flip(2) if mirror else target, self.weights[index], self.config)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
-        counts = epoch >= config.warm_up
-        predicted = _predict(student, source, np.arange(len(average)) if counts else held)
-        agreement = float(_agreement(predicted[held] if counts else predicted, result.targets[held]).mean())
-        result.agreement.append(agreement)
-        if report:
-            report({"round": turn, "epoch": epoch, "loss": float(np.mean(losses)), "agreement": agreement})
-        if not counts:
-            continue
-        average = config.average * average + (1 - config.average) * predicted
-        mass = config.average * mass + 1 - config.average
-        since = 0 if agreement > best + 1e-3 else since + 1
-        best = max(best, agreement)
-        if since >= config.patience:
-            break
-    result.rounds.append(epoch + 1)
-    unbiased: npt.NDArray[np.float32] = (average / mass).astype(np.float32)
-    return unbiased
+        return float(np.mean(losses))
 
 
-def _loss(logits: Tensor, target: Tensor, weights: npt.NDArray[np.float32], config: StudentTrainingConfig) -> Tensor:
+def _loss(logits: Tensor, target: Tensor, weights: Floats, config: StudentTrainingConfig) -> Tensor:
     trust = torch.from_numpy(weights).to(logits.device)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
     each = entropy + config.f_weight * f_loss(logits.sigmoid(), target, beta2=config.beta2)
@@ -224,33 +209,8 @@ def _groups(student: SaliencyStudent, config: StudentTrainingConfig) -> list[dic
     return groups
 
 
-@torch.no_grad()
-def _predict(
-    student: SaliencyStudent, source: _Source, chosen: npt.NDArray[np.int64], batch: int = 64
-) -> npt.NDArray[np.float32]:
-    student.eval()
-    found = [student.decode(source.maps(index, False)).sigmoid().cpu().numpy() for index in _batches(chosen, batch)]
-    return np.concatenate(found)
-
-
-def _batches(order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _agreement(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """IoU per image of two stacks of maps cut at one half; 1 where both are empty."""
-    first, second = a > 0.5, b > 0.5
+def _iou(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """IoU per image of two stacks of masks [N,h,w]; 1 where both are empty."""
     union = (first | second).sum((1, 2))
     both = (first & second).sum((1, 2))
-    return np.where(union > 0, both / np.maximum(union, 1), 1.0).astype(np.float32)
-
-
-def _sharpen(images: npt.NDArray[np.uint8], maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Follow the pictures' edges with the colour model and the bilateral solver, at the maps' size."""
-    size = maps.shape[1]
-    sharp = np.empty_like(maps)
-    for k, image in enumerate(images):
-        small = image.reshape(size, 4, size, 4, 3).mean((1, 3)).astype(np.uint8)
-        sharp[k] = refine(to_lab(small), maps[k], 0.5, rounds=1, colour_weight=0.3, spatial=6.0)
-    return sharp
+    return np.asarray(np.where(union > 0, both / np.maximum(union, 1), 1.0))
