@@ -101,7 +101,8 @@ def weights_hash(config: TrainJobConfig) -> dict[str, str]:
 
 def _absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Return the settings with absolute places: workers run in other directories."""
-    weights, cache, val = config.segmenter.weights, config.stream.cache_folder, config.classes.val_collection
+    weights, cache, classes = config.segmenter.weights, config.stream.cache_folder, config.classes
+    places = {"val_collection": classes.val_collection, "split_folder": classes.split_folder}
     if weights is not None and weights != "pretrained":
         weights = Path(weights).absolute()
     return dataclasses.replace(
@@ -110,7 +111,7 @@ def _absolute(config: TrainJobConfig) -> TrainJobConfig:
         output=files.normalise(config.output),
         segmenter=dataclasses.replace(config.segmenter, weights=weights),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
-        classes=dataclasses.replace(config.classes, val_collection=val and files.normalise(val)),
+        classes=dataclasses.replace(classes, **{name: uri and files.normalise(uri) for name, uri in places.items()}),
     )
 
 

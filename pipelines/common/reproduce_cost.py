@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,14 +83,10 @@ class CostMeter:
             size = network.image_size
             model = build_segmenter(network).to(self._device).eval()
             image, mask = torch.zeros(1, 3, size, size, device=self._device), torch.ones(1, size, size).to(self._device)
-            query = model.encode_query(image)  # also warms up
-            began = self._now()
-            model.backbone(image)
-            encoded = self._now()
-            support = model.encode_support(image, mask)
-            ready = self._now()
-            model.decide(query, support, mask[:, None], (size, size))
-            self._known[network] = EpisodeCost(encode=encoded - began, decide=self._now() - ready)
+            query, support = model.encode_query(image), model.encode_support(image, mask)
+            encode = self._seconds(lambda: model.backbone(image))
+            decide = self._seconds(lambda: model.decide(query, support, mask[:, None], (size, size)))
+            self._known[network] = EpisodeCost(encode=encode, decide=decide)
         return self._known[network]
 
     def _training_step(self, network: SegmenterConfig) -> float:
@@ -99,14 +96,21 @@ class CostMeter:
             model = build_segmenter(network).to(self._device).train()
             images = torch.zeros(_TIMED, 3, size, size, device=self._device)
             masks = torch.ones(_TIMED, size, size, device=self._device)
-            for _ in range(2):  # the first warms up
-                began = self._now()
+
+            def step() -> None:
                 logits = model(images, images[:, None], masks[:, None])
                 episode_loss(logits, masks.long()).local.backward()  # type: ignore[no-untyped-call]
-                self._steps[network] = (self._now() - began) / _TIMED
+
+            self._steps[network] = self._seconds(step) / _TIMED
         return self._steps[network]
 
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+    def _seconds(self, work: Callable[[], object]) -> float:
+        """Return how long some work takes: the shorter of two times, because the first warms up."""
+        found = []
+        for _ in range(2):
+            began = time.perf_counter()
+            work()
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+            found.append(time.perf_counter() - began)
+        return min(found)

@@ -73,7 +73,7 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     if untrained and not config.train:
         places = ", ".join(_place(name, fold) for fold in untrained)
         missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {places}")
-    elif untrained and (lacking := missing_for_training(config, learner, trained)):
+    elif untrained and (lacking := missing_for_training(config, learner, backbone, trained)):
         missing += [what for what in lacking if what not in missing]
     else:
         for fold in untrained:

@@ -13,14 +13,17 @@ from pipelines.common.train_presets import EPOCH, LANES, PRESETS
 from pipelines.common.train_worker import MODEL
 
 
-def missing_for_training(config: ReproduceConfig, learner: str, data: str) -> tuple[str, ...]:
-    """Return what is not there to train a learner on a benchmark's data (pascal, coco or fss)."""
+def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, data: str) -> tuple[str, ...]:
+    """Return what is not there to train a learner on a backbone and a benchmark's data (pascal, coco or fss)."""
     if f"{learner}-{data}" not in PRESETS:
         return (f"published settings to train {learner} on {data}; give its checkpoints",)
     images = "" if data == "fss" else "'s training images"
     wanted = {f"a collection of {data}{images}": _train_collection(config, data)}
     wanted.setdefault(f"a collection of {data}", getattr(config.collections, data))
-    return tuple(missing for what, uri in wanted.items() for missing in absent(what, uri))
+    missing = [words for what, uri in wanted.items() for words in absent(what, uri)]
+    if config.weights is not None and backbone_weights(config, backbone) is None:
+        missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights}")
+    return tuple(missing)
 
 
 def absent(what: str, collection: str | None) -> tuple[str, ...]:
@@ -111,13 +114,16 @@ def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
     if config.weights is None:
         return None
     filesystem, path = files.resolve(config.weights)
-    stem = backbone.replace(":", "-")
-    names = {stem + suffix for suffix in SUFFIXES} & set(files.list_names(filesystem, path))
+    names = {_stem(backbone) + suffix for suffix in SUFFIXES} & set(files.list_names(filesystem, path))
     return files.join(config.weights, min(names)) if names else None
 
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 """Of files that hold weights."""
+
+
+def _stem(backbone: str) -> str:
+    return backbone.replace(":", "-")
 
 
 def _train_collection(config: ReproduceConfig, data: str) -> str | None:

@@ -134,8 +134,9 @@ def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> No
 def test_a_dry_run_says_what_it_would_cost(config: ReproduceConfig, tmp_path: Path) -> None:
     summary = run(replace(config, backbone=TINY, dry_run=True, output=str(tmp_path / "nothing")))
     first = summary.figures[parse_claims(CLAIMS)[0].key]
-    assert first.startswith("about 0.")
-    assert "ready; python -m pipelines.evaluate" in first
+    hours = float(first.removeprefix("about ").split(" h; ready; python -m pipelines.evaluate")[0])
+    few = run(replace(config, backbone=TINY, dry_run=True, episodes=2)).figures[parse_claims(CLAIMS)[0].key]
+    assert hours > float(few.removeprefix("about ").split(" h")[0])
     assert "in one process" in summary.figures["all that is ready"]
     assert not (tmp_path / "nothing").exists()
 
@@ -185,7 +186,11 @@ def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> N
     hours = float(run(longer).figures[low.key].split(" and ")[1].split(" h")[0])
     assert hours > 1, "a million steps take a while"
     needs = find_needs(elsewhere, training)
-    assert needs.missing == ("a collection of pascal", "a collection of pascal's training images")
+    assert needs.missing == (
+        "a collection of pascal",
+        "a collection of pascal's training images",
+        f"backbone weights resnet50.pth in {training.weights}",
+    )
     assert not Path(training.output).exists()
 
 
@@ -219,6 +224,7 @@ def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
     claims = "source,dataset,model,masking,backbone,shots,metric,claimed\n"
     claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,PASCAL-5i,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"
     asnet, masksplit = parse_claims(claims)
+    assert find_needs(asnet, replace(training, collections=Collections())).missing[0] == "a collection of fss"
     assert find_needs(asnet, training).missing == ("published settings to train asnet on fss; give its checkpoints",)
     assert find_needs(masksplit, training).missing[1:] == (
         "published settings to train masksplit on pascal; give its checkpoints",

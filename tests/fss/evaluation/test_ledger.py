@@ -75,3 +75,13 @@ def test_the_tables_by_hand() -> None:
         "-1.60",
         '{"fold0": "abc", "fold1": "def"}',
     )
+
+
+def test_a_model_that_was_trained_here_says_how_much() -> None:
+    (line,) = [
+        line
+        for line in to_markdown([replace(MEASURED, training="trained here with 8 episodes")]).splitlines()
+        if "VAT" in line
+    ]
+    assert line.endswith("(hsnet, 1000 episodes a fold, plan abc, def, trained here with 8 episodes) |")
+    assert "trained" not in to_markdown([MEASURED])
