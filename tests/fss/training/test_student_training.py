@@ -102,6 +102,9 @@ def test_next_targets_trust_the_masks_that_pass_the_gates_and_rank_best() -> Non
     views = np.repeat(truth[:, None].astype(np.float32), 2, axis=1)
     views[0] = 0  # nothing found
     views[1] = 1  # everything found
+    views[2:12, 1] = np.roll(views[2:12, 1], 3, axis=1)  # the mirror image tells another story
     targets, weights = next_targets(data.images, views, share=0.5)
-    assert iou(targets[2:], truth[2:]) > 0.8
-    assert (weights[:2] == 0).all() and 8 <= (weights > 0).sum() <= 12
+    assert iou(targets[12:], truth[12:]) > 0.8
+    assert (weights[:2] == 0).all()
+    assert (weights[12:] > 0).mean() > (weights[2:12] > 0).mean()
+    assert (next_targets(data.images, views, share=1.0)[1][2:] > 0).sum() > (weights > 0).sum()
