@@ -24,7 +24,7 @@ INGEST_READS_PER_IMAGE = 2  # its size, its bytes
 WRITE_BLOCK = 10 * 2**20  # a larger part is written in pieces of this size, opened and closed by one request each
 KEYS_PER_LISTING = 1000
 READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # per second, as AWS documents for S3
-SCORE_ROW_BYTES = 400  # of the driver's memory per image while it accepts (measured: bench_pseudomask.py)
+SCORE_ROW_BYTES = 300  # of the driver's memory per image while it accepts (measured: bench_pseudomask.py)
 DRIVER_BYTES = 8 * 2**30  # what one driver may take for it
 
 T = TypeVar("T")

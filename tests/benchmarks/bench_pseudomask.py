@@ -1,0 +1,187 @@
+"""Measure the pseudo-mask job: Ray against a plain process pool, memory against size, and the acceptance alone.
+
+    python tests/benchmarks/bench_pseudomask.py throughput --data FOLDER
+    python tests/benchmarks/bench_pseudomask.py memory --data FOLDER --sizes 1000 10000
+    python tests/benchmarks/bench_pseudomask.py accept --rows 1000000
+
+``FOLDER`` (or FSS_SHARED_DATA/unlabelled) holds photographs. ``throughput`` interleaves warm passes of the pool and of
+the job's driver over the same parts in one run and reports the ratio of each pair. ``memory`` runs the whole job in a
+process of its own on collections of photographs repeated under other names, and samples the resident memory of the
+driver, of the workers that make masks and of everything that the job started. ``accept`` filters made-up scores.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from fss.collection import Collection
+from fss.collection.schema import GATES, SCORES, image_id, image_table, part_name
+from fss.saliency import SaliencyConfig
+from fss.saliency.acceptance import AcceptanceRule, write_acceptance
+from fss.saliency.job import pseudomask_part
+from pipelines.common.parts import run_parts
+from pipelines.common.ray_session import SINGLE_THREAD, ray_session
+
+
+def photographs(data: Path, count: int, side: int | None) -> list[bytes]:
+    """Encoded photographs, shrunk to ``side`` pixels where one is given."""
+    found = sorted(data.glob("*.jpg"))[:count]
+    if not found:
+        raise SystemExit(f"no *.jpg in {data}; give --data, or set FSS_SHARED_DATA to the folder above unlabelled")
+    if side is None:
+        return [path.read_bytes() for path in found]
+    pictures = []
+    for path in found:
+        picture = cv2.imread(str(path))
+        scale = side / max(picture.shape[:2])
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        pictures.append(cv2.imencode(".jpg", small)[1].tobytes())
+    return pictures
+
+
+def collect(uri: Path, pictures: list[bytes], count: int, part_size: int) -> Collection:
+    """A collection of ``count`` images: the pictures again and again under other names."""
+    collection = Collection.create(str(uri), name="benchmark", source="benchmark", part_size=part_size)
+    for number, start in enumerate(range(0, count, part_size)):
+        rows = []
+        for place in range(start, min(start + part_size, count)):
+            data = pictures[place % len(pictures)]
+            rows.append({"image_id": image_id(data, str(place)), "uri": str(place), "image": data})
+        collection.write_part(part_name(number), image_table(rows))
+    return collection
+
+
+def throughput(options: argparse.Namespace, folder: Path) -> None:
+    """Interleave warm passes of a process pool and of the driver."""
+    os.environ.update(SINGLE_THREAD)
+    collection = collect(
+        folder / "c", photographs(options.data, options.images, None), options.images, options.part_size
+    )
+    names, passes = collection.part_names(), iter(range(1000))
+
+    def task() -> Callable[[str], dict[str, object]]:
+        name = f"pass-{next(passes)}"
+        collection.create_mask_set(name, config_hash="0" * 16, provenance={})
+        return partial(pseudomask_part, collection.uri, name, cfg=SaliencyConfig())
+
+    with (
+        get_context("spawn").Pool(options.workers) as pool,
+        ray_session(),
+        Path(os.devnull).open("w") as quiet,
+    ):
+
+        def plain() -> float:
+            work = task()
+            start = time.perf_counter()
+            for _ in pool.imap_unordered(work, names):
+                pass
+            return time.perf_counter() - start
+
+        def on_ray(workers: int = options.workers) -> float:
+            return run_parts(names, task(), stage="bench", workers=workers, out=quiet).seconds
+
+        plain(), on_ray(workers=4)  # every process compiles once, also those of Ray that wait in reserve
+        print(f"{len(names)} parts of {options.part_size} images, {options.workers} processes each", flush=True)
+        ratios = []
+        for number in range(options.pairs):
+            first, second = (plain, on_ray) if number % 2 == 0 else (on_ray, plain)
+            times = {first: first(), second: second()}
+            ratios.append(times[plain] / times[on_ray])
+            speeds = [options.images / times[way] for way in (plain, on_ray)]
+            print(f"  pool {speeds[0]:.1f} images/s, Ray {speeds[1]:.1f} images/s: {ratios[-1]:.3f}", flush=True)
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        print(f"Ray / pool: median {middle:.3f} (quartiles {low:.3f}, {high:.3f}), mean {statistics.mean(ratios):.3f}")
+
+
+def memory(options: argparse.Namespace, folder: Path) -> None:
+    """Peak memory of the whole job at several sizes."""
+    pictures = photographs(options.data, 200, options.side)
+    for size in options.sizes:
+        collection = collect(folder / f"c{size}", pictures, size, options.part_size)
+        command = [sys.executable, "-m", "pipelines.pseudomask", "--collection", collection.uri]
+        tracking = ["--tracking.uri", f"sqlite:///{folder}/mlflow.db", "--workers", str(options.workers)]
+        start = time.perf_counter()
+        job = subprocess.Popen([*command, *tracking], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        peaks = dict.fromkeys(("driver", "largest worker", "mask-making workers", "all processes"), 0)
+        while job.poll() is None:
+            for name, value in resident(job.pid).items():
+                peaks[name] = max(peaks[name], value)
+            time.sleep(0.25)
+        if job.returncode:
+            raise SystemExit(f"the job failed with {job.returncode}")
+        text = ", ".join(f"{name} {value / 2**20:,.0f} MiB" for name, value in peaks.items())
+        print(f"{size:,} images in {time.perf_counter() - start:.0f} s: {text}", flush=True)
+
+
+def resident(pid: int) -> dict[str, int]:
+    """Resident bytes of a job's processes now."""
+    driver = psutil.Process(pid)
+    try:
+        sizes = {process: process.memory_info().rss for process in driver.children(recursive=True)}
+        names = {process: " ".join(process.cmdline()[:1]) for process in sizes}
+        own = driver.memory_info().rss
+    except psutil.NoSuchProcess:
+        return {}
+    busy = [size for process, size in sizes.items() if names[process].startswith("ray::") and "Map" in names[process]]
+    return {
+        "driver": own,
+        "largest worker": max(busy, default=0),
+        "mask-making workers": sum(busy),
+        "all processes": own + sum(sizes.values()),
+    }
+
+
+def accept(options: argparse.Namespace, folder: Path) -> None:
+    """Time and memory of choosing among made-up scores."""
+    collection = Collection.create(str(folder / "c"), name="benchmark", source="benchmark")
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    rows, random = options.rows, np.random.default_rng(0)
+    columns = {"image_id": [f"{n:016x}-{n % 2**32:08x}" for n in range(rows)], "error": pa.nulls(rows, pa.string())}
+    columns |= {name: random.random(rows, np.float32) for name in SCORES}
+    columns |= {name: pa.array(random.random(rows) < 0.98) for name in GATES}
+    columns |= {name: np.zeros(rows, np.int32) for name in ("part", "row")}
+    table = pa.table(columns)
+    del columns
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    chosen = write_acceptance(masks, "best", table, AcceptanceRule(quantile=0.5))
+    seconds = time.perf_counter() - start
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    size = Path(masks.uri, "acceptance-best.json").stat().st_size
+    print(f"{len(chosen):,} of {rows:,} accepted in {seconds:.1f} s, a file of {size / 1e6:.1f} MB")
+    print(f"memory per image: score table {table.nbytes / rows:.0f} B, peak above it {more / rows:.0f} B")
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["throughput", "memory", "accept"])
+    shared = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=shared / "unlabelled")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=200, help="of a pass")
+    parser.add_argument("--part-size", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--side", type=int, default=128, help="longer side of the pictures of the memory test")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        {"throughput": throughput, "memory": memory, "accept": accept}[options.what](options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
