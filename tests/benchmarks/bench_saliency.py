@@ -2,10 +2,13 @@
 
     python tests/benchmarks/bench_saliency.py --data ../shared/data/ecssd
     python tests/benchmarks/bench_saliency.py --data ... --profile --limit 100
+    python tests/benchmarks/bench_saliency.py --data ... --student students/<name>/student.safetensors
+    python tests/benchmarks/bench_saliency.py --data ... --vit weights.pth --model vit_small_patch16_224.dino
 
 ``--data`` (or FSS_SHARED_DATA/ecssd) holds images/*.jpg and masks/*.png. At the photograph's own size: IoU of the mask,
 averaged over images; max F (beta^2 = 0.3) of the soft map, precision and recall averaged over images at each of 256
-thresholds; MAE of the soft map. The speed is CPU time from JPEG bytes to PNG mask bytes.
+thresholds; MAE of the soft map. The same for the even and the odd photographs alone: what was chosen on one half can be
+judged on the other. The speed is CPU time from JPEG bytes to PNG mask bytes.
 """
 
 import argparse
@@ -21,7 +24,8 @@ from scipy.stats import rankdata, spearmanr
 
 from fss.collection.decode import decode_image
 from fss.collection.mask_codec import encode_mask, encode_soft
-from fss.saliency import SaliencyEstimator
+from fss.saliency import SaliencyConfig
+from fss.saliency.backends import Estimator, EstimatorSettings, StudentSettings, ViTSettings, create_estimator
 from fss.saliency.quality import HARD_GATES, QUALITY_SCORES
 
 
@@ -70,14 +74,17 @@ def main() -> None:
     shared = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=shared / "ecssd")
     parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--student", help="score this student in place of the classical estimator")
+    parser.add_argument("--vit", help="score a vision transformer with these weights: a file or 'pretrained'")
+    parser.add_argument("--model", default=ViTSettings().model, help="timm's name of the transformer")
     parser.add_argument("--profile", action="store_true", help="time per function, by cProfile")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    estimator = SaliencyEstimator()
+    estimator = create_estimator(settings_of(options))
     found = pairs(options.data)[: options.limit]
     estimator.estimate(decode_image(found[0][0].read_bytes()))  # compile before the clock starts
-    collected, scores, seconds = Quality(), [], 0.0
-    for photo, truth_path in found:
+    collected, halves, scores, seconds = Quality(), (Quality(), Quality()), [], 0.0
+    for number, (photo, truth_path) in enumerate(found):
         data = photo.read_bytes()
         start = time.process_time()
         result = estimator.estimate(decode_image(data), image_id=photo.stem)
@@ -85,15 +92,25 @@ def main() -> None:
         encode_soft(result.soft)
         seconds += time.process_time() - start
         truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 127
-        collected.add(result.mask > 0, result.soft, truth)
+        for part in (collected, halves[number % 2]):
+            part.add(result.mask > 0, result.soft, truth)
         scores.append(result.scores)
-    figures = collected.figures()
-    print(f"{len(found)} images: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    for name, part in (("all", collected), ("even", halves[0]), ("odd", halves[1])):
+        if part.iou:
+            figures = ", ".join(f"{figure} {value:.3f}" for figure, value in part.figures().items())
+            print(f"{name} {len(part.iou)} images: {figures}")
     each = seconds / len(found)
     print(f"{1 / each:.1f} images/s of CPU time, JPEG to mask and soft map ({1e3 * each:.1f} ms)")
     report_scores(np.array(collected.iou), scores)
     if options.profile:
         profile(estimator, [photo.read_bytes() for photo, _ in found[:60]])
+
+
+def settings_of(options: argparse.Namespace) -> EstimatorSettings:
+    """The estimator that the command line asks for."""
+    if options.student:
+        return StudentSettings(path=options.student)
+    return ViTSettings(model=options.model, weights=options.vit) if options.vit else SaliencyConfig()
 
 
 def report_scores(iou: npt.NDArray[np.float64], scores: list[dict[str, float | bool]]) -> None:
@@ -109,7 +126,7 @@ def report_scores(iou: npt.NDArray[np.float64], scores: list[dict[str, float | b
         print(f"gates: {passed.mean():.1%} pass with IoU {iou[passed].mean():.3f}, others {iou[~passed].mean():.3f}")
 
 
-def profile(estimator: SaliencyEstimator, images: list[bytes]) -> None:
+def profile(estimator: Estimator, images: list[bytes]) -> None:
     """Print the time per function."""
     import cProfile
     import pstats
