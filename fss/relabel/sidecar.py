@@ -1,0 +1,71 @@
+"""Small tables beside the parts of a mask set, such as features: ``<kind>-part-00000.parquet``.
+
+They belong to the set: overwriting or deleting it takes them along.
+"""
+
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fss.collection import MaskSet, files
+from fss.collection.schema import check_table
+
+FEATURES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("feature", pa.list_(pa.float16())),  # of length 1; null: the picture is unusable
+        pa.field("masked", pa.bool_(), nullable=False),  # whether it has a mask, and so may be a support
+    ]
+)
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32()),  # null: the picture is unusable
+        pa.field("supports", pa.list_(pa.string()), nullable=False),  # nearest first
+        pa.field("similarity", pa.list_(pa.float32()), nullable=False),  # cosine
+    ]
+)
+SCHEMAS = {"features": FEATURES, "neighbours": NEIGHBOURS}
+
+
+def finished(masks: MaskSet, kind: str) -> set[str]:
+    """Return the names of the parts that have a table of a kind (one listing)."""
+    fs, path = files.resolve(masks.uri)
+    prefix = f"{kind}-"
+    names = [name for name in files.list_names(fs, path) if name.startswith(prefix) and name.endswith(".parquet")]
+    return {name.removeprefix(prefix).removesuffix(".parquet") for name in names}
+
+
+def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
+    """Read a table; ValueError where it is missing or damaged."""
+    uri = _uri(masks, kind, part)
+    fs, path = files.resolve(uri)
+    try:
+        with fs.open_input_file(path) as stream:
+            table = pq.read_table(stream, use_threads=False)
+    except FileNotFoundError:
+        raise ValueError(f"there are no {kind} of {part} in {masks.uri}; run the relabel job that makes them") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the relabel job again.") from error
+    check_table(table, SCHEMAS[kind], uri)
+    return table
+
+
+def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -> None:
+    """Write a table whole or not at all."""
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
+    pq.write_table(table, sink, compression="NONE", use_dictionary=False, write_statistics=False)
+    fs, path = files.resolve(_uri(masks, kind, part))
+    files.write_atomically(fs, path, sink.getvalue())
+
+
+def clusters(masks: MaskSet, parts: list[str]) -> list[int | None]:
+    """Return the cluster of every image of some parts, in their order."""
+    tables = [read(masks, "neighbours", part).column("cluster").to_pylist() for part in parts]
+    return cast("list[int | None]", [cluster for table in tables for cluster in table])
+
+
+def _uri(masks: MaskSet, kind: str, part: str) -> str:
+    return files.join(masks.uri, f"{kind}-{part}.parquet")

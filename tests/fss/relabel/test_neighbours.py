@@ -1,0 +1,143 @@
+"""Features, neighbours and clusters, and their tables beside a mask set."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from disc_collection import build
+
+from fss.collection import MaskSet
+from fss.models import FewShotSegmenter
+from fss.relabel import RelabelConfig, sidecar
+from fss.relabel.features import pooled_features, project
+from fss.relabel.neighbours import Clusters, Neighbours, find_neighbours
+
+
+def unit(count: int, dims: int, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((count, dims)).astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def test_features_see_the_mask_alone(segmenter: FewShotSegmenter) -> None:
+    images = torch.rand(1, 3, 96, 96).expand(3, -1, -1, -1)
+    masks = torch.zeros(3, 96, 96)
+    masks[1, :, :48], masks[2] = 1, 1
+    empty, half, full = pooled_features(segmenter, images, masks)
+    assert torch.allclose(empty, full) and not torch.allclose(half, full)
+    deepest = next(stage[-1] for stage in reversed(segmenter.backbone(images[:1])) if stage)
+    left = deepest[0, :, :, : deepest.shape[3] // 2]
+    if deepest.shape[3] % 2 == 0:
+        assert torch.allclose(half, torch.nn.functional.normalize(left.mean((1, 2)), dim=0), atol=1e-5)
+    assert torch.allclose(full.norm(), torch.tensor(1.0))
+
+
+def test_projection_about_keeps_cosines_and_short_features() -> None:
+    features = torch.from_numpy(unit(20, 2000))
+    features[1] = torch.nn.functional.normalize(features[0] + 0.5 * features[1], dim=0)
+    short = project(features, 256, seed=0)
+    assert short.shape == (20, 256)
+    assert float((short @ short.T - features @ features.T).abs().max()) < 0.25
+    assert torch.equal(short, project(features, 256, seed=0)) and not torch.equal(short, project(features, 256, seed=1))
+    assert torch.equal(project(features, 2000, seed=0), features)
+
+
+def test_neighbours_are_those_of_the_whole_table() -> None:
+    features = unit(50, 16)
+    names = [f"{row:016x}-0" for row in range(50)]
+    found = Neighbours(names, features).search(names[:5], features[:5], 4)
+    cosines = features @ features.T
+    np.fill_diagonal(cosines, -1)
+    for row, near in enumerate(found):
+        assert [other.image_id for other in near] == [names[place] for place in np.argsort(-cosines[row])[:4]]
+        assert near[0].similarity == pytest.approx(cosines[row].max(), abs=1e-5)
+
+
+def test_a_copy_of_the_picture_is_no_neighbour() -> None:
+    features = np.repeat(unit(1, 8), 3, axis=0)
+    bank = Neighbours(["a" * 16 + "-1", "a" * 16 + "-2", "b" * 16 + "-1"], features)
+    ((only,),) = bank.search(["a" * 16 + "-1"], features[:1], 3)
+    assert only.image_id == "b" * 16 + "-1"
+
+
+def test_inverted_lists_find_most_of_the_exact_neighbours() -> None:
+    centres = unit(20, 32)
+    features = np.repeat(centres, 100, axis=0) + 0.1 * unit(2000, 32, seed=1)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    names = [f"{row:016x}-0" for row in range(2000)]
+    exact = Neighbours(names, features).search(names[:40], features[:40], 5)
+    lists = Neighbours(names, features, flat_limit=1000).search(names[:40], features[:40], 5)
+    shared = [
+        len({a.image_id for a in left} & {b.image_id for b in right}) for left, right in zip(exact, lists, strict=True)
+    ]
+    assert np.mean(shared) > 4
+
+
+def test_clusters_are_found_again_and_never_too_small() -> None:
+    centres = unit(3, 16)
+    features = np.repeat(centres, 40, axis=0) + 0.05 * unit(120, 16, seed=1)
+    groups = Clusters(features, 3, seed=0).assign(features)
+    assert [len(set(groups[start : start + 40])) for start in (0, 40, 80)] == [1, 1, 1] and len(set(groups)) == 3
+    assert (Clusters(features, 3, seed=0).assign(features) == groups).all()
+    assert set(Clusters(features[:30], 32, seed=0).assign(features)) == {0}
+
+
+def stored(masks: MaskSet, parts: list[str]) -> list[str]:
+    """Write features: pictures of a third of the collection are alike; the second picture of each part is unusable."""
+    ids = []
+    for part in parts:
+        names = masks.collection.read_part(part, ["image_id"]).column("image_id").to_pylist()
+        values = [unit(1, 8, seed=len(ids) + row % 3)[0].tolist() for row in range(len(names))]
+        rows = [
+            {"image_id": name, "feature": None if row == 1 else values[row], "masked": row not in (1, 2)}
+            for row, name in enumerate(names)
+        ]
+        sidecar.write(masks, "features", part, rows)
+        ids += names
+    return ids
+
+
+def test_tables_have_every_row_and_go_on_where_they_were(tmp_path: Path) -> None:
+    collection = build(tmp_path / "c")
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    parts = collection.part_names()
+    ids = stored(masks, parts)
+    config = RelabelConfig(shots=2, sets=2)
+    counts = find_neighbours(masks, parts, config)
+    assert counts == {"pictures with a feature": 9, "pictures in the bank": 6}
+    rows = [row for part in parts for row in sidecar.read(masks, "neighbours", part).to_pylist()]
+    assert [row["image_id"] for row in rows] == ids
+    for place, row in enumerate(rows):
+        broken = place % 4 == 1
+        assert (row["cluster"] is None) == broken and (not row["supports"]) == broken
+        assert row["image_id"] not in row["supports"] and not {ids[k] for k in (1, 2, 5, 6)} & set(row["supports"])
+        assert row["similarity"] == sorted(row["similarity"], reverse=True)
+    files = {path.name: path.read_bytes() for path in Path(masks.uri).glob("neighbours-*")}
+    Path(masks.uri, "neighbours-part-00001.parquet").unlink()
+    find_neighbours(masks, parts, config)
+    assert {path.name: path.read_bytes() for path in Path(masks.uri).glob("neighbours-*")} == files
+    assert masks.finished_parts() == set()  # the tables are no mask parts
+
+
+def test_only_accepted_pictures_and_no_more_than_the_bank(tmp_path: Path) -> None:
+    collection = build(tmp_path / "c")
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    parts = collection.part_names()
+    ids = stored(masks, parts)
+    find_neighbours(masks, parts, RelabelConfig(bank=2), accepted=frozenset(ids[:8]))
+    rows = [row for part in parts for row in sidecar.read(masks, "neighbours", part).to_pylist()]
+    bank = {name for row in rows for name in row["supports"]}
+    assert len(bank) == 2 and bank <= set(ids[:8])
+    with pytest.raises(ValueError, match="no picture has an accepted mask"):
+        find_neighbours(masks, parts, RelabelConfig(), accepted=frozenset())
+
+
+def test_overwriting_the_set_takes_its_tables_along(tmp_path: Path) -> None:
+    collection = build(tmp_path / "c")
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    stored(masks, collection.part_names())
+    assert len(sidecar.finished(masks, "features")) == 3
+    again = collection.create_mask_set("round-1", config_hash="c" * 16, provenance={}, overwrite=True)
+    assert sidecar.finished(again, "features") == set()
+    with pytest.raises(ValueError, match="no features of part-00000"):
+        sidecar.read(again, "features", "part-00000")
