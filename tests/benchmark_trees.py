@@ -12,13 +12,24 @@ from fss.collection.sources.coco import CATEGORY_IDS
 from fss.collection.sources.sample import SamplePicture, sample_picture
 
 
-def write_voc(root: Path, *, count: int, val: Sequence[int] = (), augmented: bool = True, seed: int = 0) -> list[str]:
-    """Write VOC 2012's tree and return the names; sample classes 1 to 16 stand for VOC's, 255 rings every object."""
+def write_voc(
+    root: Path,
+    *,
+    count: int,
+    val: Sequence[int] = (),
+    augmented: bool = True,
+    seed: int = 0,
+    spread: bool = False,
+) -> list[str]:
+    """Write VOC 2012's tree and return the names; sample classes 1 to 16 stand for VOC's, 255 rings every object.
+
+    With ``spread`` every other picture's classes stand for VOC's 5 to 20, so that all 20 occur.
+    """
     names = [f"2007_{number:06d}" for number in range(count)]
     for number, name in enumerate(names):
         picture = sample_picture(number, seed, "labelled")
         write_bytes(root / "JPEGImages" / f"{name}.jpg", picture.jpeg)
-        mask = ringed(picture.mask)
+        mask = ringed(np.where(picture.mask > 0, picture.mask + 4 * (spread and number % 2), 0))
         for folder in ("SegmentationClass", *(["SegmentationClassAug"] * augmented)):
             write_palette(root / folder / f"{name}.png", mask)
     lists = {"val": [names[i] for i in val], "train": [name for i, name in enumerate(names) if i not in val]}

@@ -21,6 +21,7 @@ from fss.saliency.acceptance import AcceptanceRule, Rows, gate_values, passes
 
 AREA_EDGES = np.linspace(0, 1, 21)
 CELLS = 9  # positions are counted on a grid of 9 x 9
+SHOWN = 20  # images without a mask that are named
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Counts = npt.NDArray[np.int64]
@@ -32,6 +33,8 @@ class MaskReport:
 
     counts: dict[str, int]
     """images, without a mask (by reason), rejected by a gate, rejected by rank, accepted."""
+    failures: list[tuple[str, str]]
+    """The first images without a mask and why; the mask set has them all."""
     gates: dict[str, tuple[int, int]]
     """For each gate of the rule: masks that it rejects, and masks that it alone rejects."""
     scores: dict[str, tuple[list[float], list[float]]]
@@ -49,6 +52,7 @@ class MaskReport:
         """Return plain JSON values."""
         return {
             "counts": self.counts,
+            "failures": [{"image_id": image_id, "error": error} for image_id, error in self.failures],
             "gates": {name: {"rejected": n, "alone": alone} for name, (n, alone) in self.gates.items()},
             "scores": {
                 name: {"quantiles": list(QUANTILES), "all": every, "accepted": kept}
@@ -72,6 +76,9 @@ class MaskReport:
         lines += [f"| {name} | {n:,} ({n / images:.1%}) | {alone:,} |" for name, (n, alone) in self.gates.items()]
         lines += ["", "| score (5, 25, 50, 75, 95 %) | all | accepted |", "|---|---|---|"]
         lines += [f"| {name} | {_text(every)} | {_text(kept)} |" for name, (every, kept) in self.scores.items()]
+        if self.failures:
+            lines += ["", "| first without a mask | why |", "|---|---|"]
+            lines += [f"| {image_id} | {_cell(error)} |" for image_id, error in self.failures]
         shift = self.shifts()
         lines += ["", f"Distance of the accepted from all (0 alike, 1 disjoint): area {shift['area']:.3f}, "]
         lines[-1] += f"position {shift['position']:.3f} (on {self.position[0].sum():,} masks)."
@@ -101,6 +108,10 @@ def report(
     """
     errors = table.column("error").to_pylist()
     masked = np.flatnonzero([error is None for error in errors])
+    ids = table.column("image_id")
+    failures = [
+        (ids[int(row)].as_py(), str(errors[row])) for row in np.setdiff1d(np.arange(len(errors)), masked)[:SHOWN]
+    ]
     reasons = Counter(slug(error) for error in errors if error)
     counts = {"images": table.num_rows, **{f"no mask: {name}": n for name, n in reasons.most_common()}}
     by_gate = int((~passes(table, rule.gates)[masked]).sum())
@@ -114,6 +125,7 @@ def report(
     centres = _centres(masks, parts, table, drawn)
     return MaskReport(
         counts=counts | {"accepted": len(accepted)},
+        failures=failures,
         gates=gates,
         scores={name: (_quantiles(table, name, masked), _quantiles(table, name, accepted)) for name in rule.scores},
         area=(_area_histogram(areas[masked]), _area_histogram(areas[accepted])),
@@ -169,6 +181,10 @@ def _shift(every: Counts, kept: Counts) -> float:
     if not every.sum() or not kept.sum():
         return 0.0
     return round(float(np.abs(every / every.sum() - kept / kept.sum()).sum() / 2), 4)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")
 
 
 def _text(values: list[float]) -> str:

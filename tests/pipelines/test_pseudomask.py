@@ -1,5 +1,6 @@
 """The pseudo-mask job: killed and resumed, with one worker or two, run twice, with other settings."""
 
+import io
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from fss.collection.schema import MASK_SCHEMA
 from fss.saliency import SaliencyConfig
 from fss.saliency.backends import ViTSettings
 from fss.saliency.plan import Fleet
+from fss.saliency.stage import pseudomask_parts
+from pipelines.common.parts import OnActors, run_parts
 from pipelines.common.ray_session import count_gpus
 from pipelines.common.runs import TrackingConfig
 from pipelines.pseudomask import PseudomaskConfig, run
@@ -63,6 +67,19 @@ def test_two_workers_give_the_bytes_of_one(
     run(PseudomaskConfig(collection=uri, workers=2, tracking=tracking))
     assert parts_of(Path(uri)) == parts_of(undisturbed)
     assert acceptance_of(Path(uri)) == acceptance_of(undisturbed)
+
+
+def test_processes_that_stay_make_the_bytes_of_tasks(undisturbed: Path, paint: Paint, tmp_path: Path) -> None:
+    """The way of GPUs, two processes without one."""
+    collection = Collection.open(paint(tmp_path / "collection", count=PICTURES, part_size=PART_SIZE))
+    collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    make = partial(
+        pseudomask_parts, collection_uri=collection.uri, set_name="saliency", cfg=SaliencyConfig(), device="cpu"
+    )
+    stage = OnActors(function=make, actors=2, gpus=0, names=3)
+    result = run_parts(collection.part_names(), stage, stage="masks", out=io.StringIO())
+    assert result.total("images") == PICTURES
+    assert parts_of(Path(collection.uri)) == parts_of(undisturbed)
 
 
 def test_a_second_run_does_no_work(undisturbed: Path, tracking: TrackingConfig) -> None:

@@ -7,7 +7,10 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from benchmark_trees import write_voc
 
+from fss.collection.ingest import ingest_part, start
+from fss.collection.sources import SourceConfig
 from fss.models import SegmenterConfig, build_segmenter
 from fss.training.class_choice import ClassesConfig
 from fss.training.judges import HELD_OUT_IOU, VAL_MIOU
@@ -15,6 +18,7 @@ from fss.training.loop import TrainConfig, TrainLoop
 from fss.training.stream import StreamConfig
 from pipelines.common.train_config import TrainJobConfig
 from pipelines.common.train_episodes import data_hashes, open_judge, open_stream
+from pipelines.common.train_presets import PRESETS
 
 Paint = Callable[..., str]
 LEARNERS = get_args(SegmenterConfig.__annotations__["learner"])
@@ -64,6 +68,29 @@ def test_only_what_is_used_is_hashed(collection: str) -> None:
     assert set(classes) == {"collection", "mask_set", "train_classes", "val_plan", "val_mask_set"}
     fewer = replace(split, episodes="classes", classes=replace(split.classes, min_pixels=1500))
     assert data_hashes(fewer)["train_classes"] != classes["train_classes"]
+
+
+def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
+    write_voc(tmp_path / "data", count=120, val=range(60), spread=True)
+    places = {}
+    for subset in ("trainaug", "val"):
+        source = SourceConfig(kind="voc", path=str(tmp_path / "data"), subset=subset)
+        ingest = start(str(tmp_path / subset), source, part_size=64)
+        for part in ingest.parts:
+            ingest_part(ingest.collection.uri, part)
+        places[subset] = ingest.collection.uri
+    preset: TrainJobConfig = PRESETS["hsnet-pascal"](collection=places["trainaug"], output="nowhere")
+    settings = replace(
+        preset,
+        classes=replace(preset.classes, fold=2, val_collection=places["val"], val_episodes=10),
+        segmenter=replace(preset.segmenter, image_size=64),
+    )
+    stream = open_stream(settings)
+    assert (stream.counts["train classes"], settings.stream.batch) == (15, 20)
+    batch = next(iter(stream.batches(0)))
+    assert batch.query.shape == (20, 3, 64, 64)
+    assert len(open_judge(settings, stream).examples()) == 8
+    assert data_hashes(settings) != data_hashes(replace(settings, classes=replace(settings.classes, fold=1)))
 
 
 def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp_path: Path) -> None:

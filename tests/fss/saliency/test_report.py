@@ -70,6 +70,7 @@ def test_people_and_machines_can_read_it(made: tuple[MaskReport, dict[str, str]]
     text = found.markdown("masks of c")
     assert "| rejected by a gate | 2 | 28.6% |" in text
     assert "| gate_area | 2 (28.6%) | 1 |" in text
+    assert "| d | truncated: no pixels |" in text
     assert found.as_dict()["gates"]["gate_area"] == {"rejected": 2, "alone": 1}
 
 
