@@ -1,0 +1,17 @@
+mock_provider "aws" {
+  source          = "../../mocks"
+  override_during = plan
+}
+
+variables {
+  alarm_email = "someone@example.org"
+}
+
+run "the_whole_example_plans" {
+  command = plan
+
+  assert {
+    condition     = output.repository_url == "123456789012.dkr.ecr.eu-central-1.amazonaws.com/mock" && output.ray_token_secret == "fss-large/ray-token"
+    error_message = "The commands in README.md need these outputs."
+  }
+}

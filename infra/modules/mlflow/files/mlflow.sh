@@ -1,0 +1,50 @@
+#!/bin/bash
+# Runs the tracking server in the project's image; systemd restarts it, mlflow-check restarts it for a new password.
+set -euo pipefail
+source /etc/fss/mlflow.env
+export AWS_DEFAULT_REGION="$REGION"
+
+secret() { aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text; }
+
+# Give a secret its value unless it has one; any other failure than "no value yet" must not replace a value in use.
+first_value() {
+    local answer
+    if ! answer=$(secret "$1" 2>&1); then
+        [[ $answer == *ResourceNotFoundException* ]] || { echo "cannot read $1: $answer" >&2; exit 1; }
+        aws secretsmanager put-secret-value --secret-id "$1" --secret-string "$2" >/dev/null
+    fi
+}
+
+first_value "$SERVER_SECRET" "$(jq -nc --arg p "$(openssl rand -hex 24)" --arg k "$(openssl rand -hex 32)" '{password: $p, key: $k}')"
+first_value "$JOBS_SECRET" "$(openssl rand -hex 24)"
+
+# Secrets live in memory (/run) only, readable by root and by the image's user.
+install -d -m 0700 -o 1000 /run/fss
+umask 077
+secret "$DATABASE_SECRET" >/run/fss/database.json
+secret "$SERVER_SECRET" >/run/fss/server.json
+user=$(jq -r '.username | @uri' /run/fss/database.json)
+password=$(jq -r '.password | @uri' /run/fss/database.json)
+database="postgresql://$user:$password@$DATABASE_HOST:5432/mlflow?sslmode=verify-full&sslrootcert=/etc/ssl/rds.pem"
+cat >/run/fss/auth.ini <<INI
+[mlflow]
+default_permission = READ
+database_uri = ${database//%/%%}
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+INI
+cat >/run/fss/container.env <<ENV
+MLFLOW_BACKEND_STORE_URI=$database
+MLFLOW_ARTIFACTS_DESTINATION=$ARTIFACTS
+MLFLOW_AUTH_CONFIG_PATH=/run/fss/auth.ini
+MLFLOW_AUTH_ADMIN_PASSWORD=$(jq -r .password /run/fss/server.json)
+MLFLOW_FLASK_SERVER_SECRET_KEY=$(jq -r .key /run/fss/server.json)
+AWS_DEFAULT_REGION=$REGION
+ENV
+chown 1000 /run/fss/auth.ini
+
+aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE%%/*}" >/dev/null
+docker pull --quiet "$IMAGE"
+docker rm --force mlflow >/dev/null 2>&1 || true
+exec docker run --rm --name mlflow --network host --env-file /run/fss/container.env \
+    --volume /run/fss/auth.ini:/run/fss/auth.ini:ro "$IMAGE"
