@@ -8,12 +8,14 @@ from typing import Literal
 class RelabelConfig:
     """Where supports come from, how often a picture is looked at, and what becomes of the votes."""
 
-    supports: Literal["neighbours", "self"] = "neighbours"
-    """The most similar other pictures with their current masks, or the picture's own current mask."""
+    supports: Literal["neighbours", "self", "bank"] = "neighbours"
+    """The most similar other pictures with their current masks, the picture's own current mask, or labelled shots of
+    classes, each asked for only where it seems to be in the picture."""
     shots: int = 3
-    """Neighbours in a support set."""
+    """Pictures in a support set of neighbours or of labelled shots."""
     sets: int = 2
-    """Support sets of neighbours that a picture is segmented with, one after the other; their agreement is a score."""
+    """Support sets that a picture is segmented with, one after the other; their agreement is a score. A picture's own
+    supports are always two sets."""
     own: Literal["half", "view"] = "half"
     """The two sets of a picture's own supports: the halves of its mask, or its mirror image and a view of its
     object."""
@@ -33,6 +35,8 @@ class RelabelConfig:
     """Least mean probability of the object's pixels."""
     background: float = 0.3
     """Mean probability below which a pixel is background; what lies between is ignored."""
+    margin: float = 0.1
+    """Of several classes: where the mean probabilities of the two likeliest are closer, the pixel is ignored."""
     seed: int = 0
     """Of the bank, the projection, the clusters and the cuts."""
 
@@ -48,6 +52,8 @@ class RelabelConfig:
                 "background and foreground are probabilities in (0, 1), background not above foreground; got "
                 f"{self.background} and {self.foreground}"
             )
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin is a difference of probabilities in [0, 1), got {self.margin}")
         if 1.0 not in self.scales or min(self.scales) <= 0:
             raise ValueError(f"scales are shares above 0 of the network's image size, 1 among them; got {self.scales}")
         if not self.flip and len(self.scales) == 1:

@@ -6,7 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.draws import generator
+from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
+
+
+def deepest_map(segmenter: FewShotSegmenter, images: Tensor) -> Tensor:
+    """Return the deepest map that the backbone gives for normalised images [N,3,S,S]: [N,C,h,w]."""
+    features: Features = segmenter.backbone(images)
+    return next(stage[-1] for stage in reversed(features) if stage)
 
 
 @torch.no_grad()
@@ -21,8 +28,8 @@ def pooled_features(segmenter: FewShotSegmenter, images: Tensor, masks: Tensor) 
     Returns:
         [N,C].
     """
-    deepest = next(stage[-1] for stage in reversed(segmenter.backbone(images)) if stage)
-    weights = F.adaptive_avg_pool2d(masks[:, None].float(), deepest.shape[-2:])
+    deepest = deepest_map(segmenter, images)
+    weights = F.adaptive_avg_pool2d(masks[:, None].float(), (deepest.shape[-2], deepest.shape[-1]))
     weights = torch.where(weights.sum((2, 3), keepdim=True) > 0, weights, torch.ones_like(weights))
     return F.normalize((deepest * weights).sum((2, 3)) / weights.sum((2, 3)), dim=1)
 

@@ -4,12 +4,13 @@ Neighbours can outvote a mask that shows the wrong object; a picture's own mask 
 and holes, so it is the way out for a picture that nothing else resembles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from fss.collection import ImageReader, MaskSet
 from fss.collection.mask_codec import IGNORE
 from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.episodes.split import SplitConfig, draw_split
@@ -37,6 +38,18 @@ SupportSets = list[list[Support]]
 def foreground(mask: Pixels) -> Pixels:
     """Return what an index mask shows of any class, uint8 in {0,1}; ignored pixels are 0."""
     return ((mask > 0) & (mask < IGNORE)).astype(np.uint8)
+
+
+def shot_reader(masks: MaskSet, size: int) -> Callable[[str], Shot]:
+    """Return what reads a picture with its mask by image id, ``size`` pixels a side; the mask shows any class."""
+    reader = ImageReader(masks.collection, masks)
+
+    def read(image_id: str) -> Shot:
+        sample = reader.read(image_id)
+        assert sample.mask is not None, "only pictures with a mask are supports"
+        return Shot(image_canvas(sample.rgb, size), foreground(mask_canvas(sample.mask, size)))
+
+    return read
 
 
 def support_sets(

@@ -5,8 +5,9 @@ works on one, and other threads encode and write the ones before, so that the GP
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cv2
@@ -24,6 +25,9 @@ AHEAD = 2  # batches decoded in advance
 ENCODERS = 4  # threads that encode masks
 
 T = TypeVar("T")
+P = TypeVar("P")
+R = TypeVar("R")
+Row = dict[str, Any]
 Statistics = dict[str, object]
 
 
@@ -54,23 +58,61 @@ def pseudomask_parts(
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
     estimator = kept_estimator(cfg, device, masks.config_hash)
-    rows: list[Future[dict[str, Any]]] = []
+    return staged_parts(
+        parts,
+        read=partial(_batches, collection),
+        work=partial(estimate_all, estimator),
+        encode=row_of,
+        write=partial(write_masks, masks),
+    )
+
+
+def staged_parts(
+    parts: Sequence[str],
+    *,
+    read: Callable[[str], Iterator[list[P]]],
+    work: Callable[[list[P]], Sequence[R]],
+    encode: Callable[[P, R], Row],
+    write: Callable[[str, list[Row]], Statistics],
+) -> Iterator[tuple[str, Statistics | Exception]]:
+    """Make parts with reading, work and writing side by side.
+
+    Args:
+        parts: names of parts.
+        read: yields a part's items, batch by batch; called in a thread ahead of the work.
+        work: one result for each item of a batch; called in this thread, where the network is.
+        encode: the row of an item; called in several threads.
+        write: writes a part's rows and returns its statistics; called in a thread behind the work.
+
+    Yields:
+        Each part with its statistics once it is written, or with what went wrong; the other parts go on.
+    """
+    rows: list[Future[Row]] = []
     writing: deque[tuple[str, Future[Statistics]]] = deque()
+    failed = ""
     with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as writer:
-        for part, batch in ahead(_batches(collection, parts)):
-            if isinstance(batch, Exception):
-                rows = []
-                yield part, batch
-            elif batch:
-                results = estimate_all(estimator, batch)
-                rows += [encoders.submit(row_of, *pair) for pair in zip(batch, results, strict=True)]
+        for part, batch in ahead(_guarded(parts, read)):
+            if part == failed:
+                continue
+            pairs = _pairs(work, batch)
+            if isinstance(pairs, Exception):
+                rows, failed = [], part
+                yield part, pairs
+            elif pairs:
+                rows += [encoders.submit(encode, *pair) for pair in pairs]
             else:
-                writing.append((part, writer.submit(_write, masks, part, rows)))
+                writing.append((part, writer.submit(_write, write, part, rows)))
                 rows = []
                 if len(writing) > 1:  # at most one finished part waits for the store
                     yield _outcome(*writing.popleft())
         while writing:
             yield _outcome(*writing.popleft())
+
+
+def write_masks(masks: MaskSet, part: str, rows: list[Row]) -> Statistics:
+    """Write a mask part and return its statistics."""
+    masks.write_part(part, mask_table(rows))
+    return statistics(part, rows)
 
 
 def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
@@ -83,16 +125,34 @@ def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
             yield item  # type: ignore[misc]  # the end is the only object that is no T
 
 
-def _batches(collection: Collection, parts: Sequence[str]) -> Iterator[tuple[str, list[Picture] | Exception]]:
-    """The decoded pictures of the parts, batch by batch; an empty batch ends a part, an exception gives it up."""
+def _batches(collection: Collection, part: str) -> Iterator[list[Picture]]:
+    """The decoded pictures of a part, batch by batch."""
+    records = collection.read_part(part, COLUMNS).to_pylist()
+    for start in range(0, len(records), BATCH):
+        yield [decode(record, collection.limits) for record in records[start : start + BATCH]]
+
+
+def _guarded(
+    parts: Sequence[str], read: Callable[[str], Iterator[list[P]]]
+) -> Iterator[tuple[str, list[P] | Exception]]:
+    """The batches of the parts; an empty batch ends a part, an exception gives it up."""
     for part in parts:
         try:
-            records = collection.read_part(part, COLUMNS).to_pylist()
-            for start in range(0, len(records), BATCH):
-                yield part, [decode(record, collection.limits) for record in records[start : start + BATCH]]
+            for batch in read(part):
+                yield part, batch
             yield part, []
         except Exception as failure:  # one damaged part must not cost the others
             yield part, failure
+
+
+def _pairs(work: Callable[[list[P]], Sequence[R]], batch: list[P] | Exception) -> list[tuple[P, R]] | Exception:
+    """The items of a batch with their results, or what went wrong."""
+    if isinstance(batch, Exception):
+        return batch
+    try:
+        return list(zip(batch, work(batch), strict=True)) if batch else []
+    except Exception as failure:
+        return failure
 
 
 def estimate_all(estimator: Estimator, pictures: Sequence[Picture]) -> list[SaliencyResult | str]:
@@ -124,10 +184,8 @@ def _rgb(picture: Picture) -> npt.NDArray[np.uint8]:
     return picture.rgb
 
 
-def _write(masks: MaskSet, part: str, rows: list[Future[dict[str, Any]]]) -> Statistics:
-    done = [row.result() for row in rows]
-    masks.write_part(part, mask_table(done))
-    return statistics(part, done)
+def _write(write: Callable[[str, list[Row]], Statistics], part: str, rows: list[Future[Row]]) -> Statistics:
+    return write(part, [row.result() for row in rows])
 
 
 def _outcome(part: str, written: Future[Statistics]) -> tuple[str, Statistics | Exception]:

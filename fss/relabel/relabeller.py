@@ -1,0 +1,121 @@
+"""Segmenters that label pictures: they choose the supports, ask, and hand over all answers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fss.relabel.bank import ClassBank
+from fss.relabel.config import RelabelConfig
+from fss.relabel.labels import Ballot
+from fss.relabel.supports import Pixels, SupportSets, foreground, support_sets
+from fss.relabel.views import View, make_views
+from fss.relabel.votes import Question, Voter, Votes
+from fss.saliency.job import OBJECT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A picture and what is known of it before it is labelled."""
+
+    image_id: str
+    """Its identity."""
+    error: str | None = None
+    """Why it cannot be used."""
+    shape: tuple[int, int] = (0, 0)
+    """Height and width."""
+    rgb: Pixels | None = None
+    """Its canvas, uint8 [S,S,3]."""
+    mask: Pixels | None = None
+    """Its current mask, uint8 [S,S] in {0,1,255}; None where it has none."""
+    neighbours: Sequence[str] = ()
+    """Ids of similar pictures, nearest first."""
+    similarity: Sequence[float] = ()
+    """Theirs."""
+
+    @property
+    def canvas(self) -> Pixels:
+        """The canvas of a picture that can be used."""
+        assert self.rgb is not None, "a picture with an error has no canvas"
+        return self.rgb
+
+
+class Relabeller:
+    """Labels pictures with a segmenter, and asks earlier checkpoints of it whether they would have said the same."""
+
+    def __init__(
+        self,
+        config: RelabelConfig,
+        voter: Voter,
+        *,
+        earlier: Sequence[Voter] = (),
+        bank: ClassBank | None = None,
+    ):
+        """Put a relabeller together.
+
+        Args:
+            config: supports and views.
+            voter: the segmenter.
+            earlier: earlier checkpoints, of the same image size.
+            bank: labelled shots; given where ``config.supports`` is bank.
+
+        Raises:
+            ValueError: views that are too small for the network.
+        """
+        self.config, self.seconds = config, 0.0
+        self.size = voter.size
+        self._voter, self._earlier, self._bank = voter, earlier, bank
+        self._views = make_views(flip=config.flip, scales=config.scales)
+        smallest, least = min(view.side(self.size) for view in self._views), voter.segmenter.learner.minimum_side
+        if smallest < least:
+            raise ValueError(f"a view of {smallest} pixels is too small, the network needs {least}; raise the scales")
+
+    def ballots(self, batch: Sequence[Known]) -> list[Ballot | str]:
+        """Label pictures; for each what was said, or why nothing can be asked."""
+        start = time.perf_counter()
+        outcomes: list[Ballot | str] = [known.error or "" for known in batch]
+        usable = [place for place, known in enumerate(batch) if known.rgb is not None]
+        if usable:
+            canvases = np.stack([batch[place].canvas for place in usable])
+            for place, outcome in zip(usable, self._label([batch[p] for p in usable], canvases), strict=True):
+                outcomes[place] = outcome
+        self.seconds += time.perf_counter() - start
+        return outcomes
+
+    def _label(self, batch: Sequence[Known], canvases: Pixels) -> list[Ballot | str]:
+        asked, refused = self._ask(batch, canvases)
+        questions = [question for _, question in asked]
+        votes = self._voter.votes(canvases, questions, self._views)
+        earlier = [voter.votes(canvases, questions, (View(),)) for voter in self._earlier]
+        return [
+            refused.get(place)
+            or Ballot(
+                votes=_of(place, asked, votes),
+                earlier=[_of(place, asked, found) for found in earlier],
+                current=known.mask,
+            )
+            for place, known in enumerate(batch)
+        ]
+
+    def _ask(self, batch: Sequence[Known], canvases: Pixels) -> tuple[list[tuple[int, Question]], dict[int, str]]:
+        """Questions with the class that each is about, and the pictures that nothing can be asked of."""
+        if self._bank is not None:
+            present = self._bank.present(self._voter.segmenter, canvases)
+            return [(c, Question(place, self._bank.sets[c])) for place, ids in enumerate(present) for c in ids], {}
+        asked, refused = [], {}
+        for place, known in enumerate(batch):
+            try:
+                asked.append((OBJECT, Question(place, self._sets(known, canvases[place]))))
+            except ValueError as error:
+                refused[place] = f"relabel: {error}"
+        return asked, refused
+
+    def _sets(self, known: Known, canvas: Pixels) -> SupportSets:
+        mask = np.zeros((self.size, self.size), np.uint8) if known.mask is None else foreground(known.mask)
+        return support_sets(self.config, known.image_id, canvas, mask, known.neighbours, known.similarity)
+
+
+def _of(place: int, asked: Sequence[tuple[int, Question]], votes: Sequence[Votes]) -> dict[int, Votes]:
+    """The votes on one picture, by class."""
+    return {c: found for (c, question), found in zip(asked, votes, strict=True) if question.picture == place}

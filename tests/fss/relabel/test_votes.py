@@ -1,0 +1,93 @@
+"""The segmenter's answers, kept apart by view and support set."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from disc_collection import disc
+
+from fss.episodes.canvas import image_canvas, mask_canvas
+from fss.models import FewShotSegmenter
+from fss.relabel.supports import Shot
+from fss.relabel.views import View, make_views, squares
+from fss.relabel.votes import Question, Voter
+
+SIZE = 96
+
+
+def shot(number: int) -> Shot:
+    rgb, mask = disc(number)
+    return Shot(image_canvas(rgb, SIZE), mask_canvas(mask, SIZE))
+
+
+@pytest.fixture
+def voter(segmenter: FewShotSegmenter) -> Voter:
+    return Voter(segmenter, lambda name: shot(int(name)))
+
+
+CANVASES = np.stack([shot(number).rgb for number in (0, 1)])
+
+
+def probability(segmenter: FewShotSegmenter, canvas: np.ndarray, supports: list[Shot]) -> np.ndarray:
+    """What the network says in one plain call, all supports seen jointly."""
+    images = squares(torch.from_numpy(np.stack([canvas, *(s.rgb for s in supports)])), View())
+    masks = torch.from_numpy(np.stack([s.mask for s in supports])).float()
+    with torch.no_grad():
+        query, support = segmenter.encode_episode(images[:1], images[None, 1:], masks[None])
+        logits = segmenter.learner(query, support, masks, len(supports))
+        logits = torch.nn.functional.interpolate(logits, (SIZE, SIZE), mode="bilinear", align_corners=True)
+    return np.asarray(logits.softmax(1)[0, 1])
+
+
+def test_votes_are_the_networks_answers(voter: Voter, segmenter: FewShotSegmenter) -> None:
+    questions = [
+        Question(1, [["2", "3"], ["4", "5"]]),
+        Question(0, [[shot(6)], [shot(7)]]),
+        Question(1, [["3"], ["2"], ["6"]]),
+    ]
+    votes = voter.votes(CANVASES, questions, make_views(flip=True, scales=(1.0,)))
+    assert [found.shape for found in votes] == [(2, 2, SIZE, SIZE), (2, 2, SIZE, SIZE), (2, 3, SIZE, SIZE)]
+    for question, found in zip(questions, votes, strict=True):
+        for r, supports in enumerate(question.sets):
+            shots = [shot(int(s)) if isinstance(s, str) else s for s in supports]
+            canvas = CANVASES[question.picture]
+            assert np.allclose(found[0, r], probability(segmenter, canvas, shots), atol=1e-4)
+            mirrored = probability(segmenter, np.ascontiguousarray(canvas[:, ::-1]), shots)[:, ::-1]
+            assert np.allclose(found[1, r], mirrored, atol=1e-4)
+
+
+def test_each_support_is_encoded_once_and_the_past_changes_no_bit(voter: Voter, segmenter: FewShotSegmenter) -> None:
+    questions = [Question(0, [["2", "3"], ["4", "2"]]), Question(1, [["3", "4"], ["2", "4"]])]
+    first = voter.votes(CANVASES, questions, (View(),))
+    assert voter.encoded == 2 + 3
+    again = voter.votes(CANVASES, questions, (View(),))
+    assert voter.encoded == 2 + 3 + 2
+    other = Voter(segmenter, lambda name: shot(int(name)))
+    other.votes(CANVASES, [Question(0, [["4"], ["9"]])], (View(),))
+    warm = other.votes(CANVASES, questions, (View(),))
+    for votes in (again, warm):
+        assert all((a == b).all() for a, b in zip(first, votes, strict=True))
+
+
+def test_a_smaller_view_comes_back_at_the_pictures_size(voter: Voter) -> None:
+    (found,) = voter.votes(CANVASES, [Question(0, [["2"], ["3"]])], (View(), View(scale=0.75)))
+    assert found.shape == (2, 2, SIZE, SIZE) and not np.allclose(found[0], found[1])
+    assert voter.encoded == 2 * (2 + 2)
+
+
+def test_pictures_of_the_bank_are_read_once(segmenter: FewShotSegmenter) -> None:
+    reads: Counter[str] = Counter()
+
+    def read(name: str) -> Shot:
+        reads[name] += 1
+        return shot(int(name))
+
+    voter = Voter(segmenter, read, cache_gb=0)  # the features do not stay, the pixels do
+    for _ in range(2):
+        voter.votes(CANVASES, [Question(0, [["2", "3"], ["3", "2"]])], (View(), View(flip=True)))
+    assert reads == {"2": 1, "3": 1}
+
+
+def test_nothing_asked_nothing_computed(voter: Voter) -> None:
+    assert voter.votes(CANVASES, [], (View(),)) == [] and voter.encoded == 0
