@@ -3,13 +3,12 @@
 Liu et al., "Swin Transformer", ICCV 2021; Hong et al., "Cost Aggregation with 4D Convolutional Swin Transformer for
 Few-Shot Segmentation", ECCV 2022, for four dimensions.
 
-A shifted block masks the windows that wrap around an end of the grid, so that the two parts do not see each other.
-Those windows are cut into their parts instead: in each dimension the grid splits into whole windows and, at the end,
-two half windows. Each combination over the dimensions is one attention call without any mask.
+A shifted block rolls the grid and masks the windows that wrap around its ends, so that their two parts do not see each
+other. Nothing is rolled or masked here: in each dimension a shifted grid splits into whole windows and, at either end,
+a half one. Each combination over the dimensions is a view of the grid and one attention call.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,21 +60,14 @@ class SwinBlock(nn.Module):
 
     def attend(self, u: Tensor) -> Tensor:
         """Attend within the (shifted) windows of a grid."""
-        window, dims = self.attn.window, tuple(range(1, u.ndim - 1))
-        shifts = [window // 2 if self.shifted and u.shape[d] > window else 0 for d in dims]
-        rolled = u.roll([-s for s in shifts], dims) if any(shifts) else u
-        out = torch.empty_like(rolled, memory_format=torch.contiguous_format)
-        parts = []
-        for place, sides in window_parts(u.shape[1:-1], shifts, window):
-            windows = cut_windows(rolled[(slice(None), *place)], sides)
-            parts.append((place, sides, self.attn(windows, sides)))
-        if len(parts) == 1:
-            out = join_windows(parts[0][2], u.shape, parts[0][1])
-        else:
-            for place, sides, windows in parts:
-                target = out[(slice(None), *place)]
-                target.copy_(join_windows(windows, target.shape, sides))
-        return out.roll(shifts, dims) if any(shifts) else out
+        out = torch.empty_like(u, memory_format=torch.contiguous_format)
+        parts = zip(*(window_parts(grid, self.attn.window, shifted=self.shifted) for grid in (u, out)), strict=True)
+        for part, target in parts:
+            windows = part.permute(window_order(part.ndim))
+            counts, sides = windows.shape[: part.ndim // 2], windows.shape[part.ndim // 2 : -1]
+            y = self.attn(windows.reshape(counts.numel(), sides.numel(), -1), sides)
+            target.permute(window_order(part.ndim)).copy_(y.view(windows.shape))
+        return out
 
 
 class SwinStack(nn.Module):
@@ -93,39 +85,29 @@ class SwinStack(nn.Module):
         return x
 
 
-def window_parts(
-    sizes: Sequence[int], shifts: Sequence[int], window: int
-) -> Iterator[tuple[tuple[slice, ...], tuple[int, ...]]]:
-    """Yield the places of a (rolled) grid that are cut alike, each with the sides of its windows there."""
-    choices = []
-    for size, shift in zip(sizes, shifts, strict=True):
+def window_parts(grid: Tensor, window: int, *, shifted: bool) -> list[Tensor]:
+    """Return the parts of a grid ``[B,n1,..,nD,C]`` that are cut alike, as views ``[B,m1,s1,..,mD,sD,C]``.
+
+    A part holds m1 x .. x mD windows of s1 x .. x sD cells. A dimension is shifted by half a window if it has several.
+    """
+    parts, half = [grid], window // 2
+    for d in range(1, grid.ndim - 1):
+        size, at = grid.shape[d], 2 * d - 1
         if size % window:
-            raise ValueError(f"a grid of {tuple(sizes)} cells cannot be cut into windows of {window}: use multiples")
-        if shift:
-            choices.append([(slice(0, size - window), window), (slice(size - window, size), shift)])
+            sizes = tuple(grid.shape[1:-1])
+            raise ValueError(f"a grid of {sizes} cells cannot be cut into windows of {window}: use multiples")
+        if shifted and size > window:
+            halves = [torch.unflatten(part, at, (size // half, half)) for part in parts]
+            ends = [part[(slice(None),) * at + (slice(None, None, size // half - 1),)] for part in halves]
+            parts = [torch.unflatten(part.narrow(at, half, size - window), at, (-1, window)) for part in parts] + ends
         else:
-            choices.append([(slice(0, size), window)])
-    for combination in itertools.product(*choices):
-        yield tuple(place for place, _ in combination), tuple(side for _, side in combination)
+            parts = [torch.unflatten(part, at, (-1, window)) for part in parts]
+    return parts
 
 
-def cut_windows(grid: Tensor, sides: Sequence[int]) -> Tensor:
-    """Cut ``[B,m1,..,mD,C]`` into windows ``[B * windows,N,C]``, batch slowest, cells of a window row-major."""
-    d, c = len(sides), grid.shape[-1]
-    pairs = [n for m, side in zip(grid.shape[1:-1], sides, strict=True) for n in (m // side, side)]
-    order = [0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1]
-    cells = 1
-    for side in sides:
-        cells *= side
-    return grid.reshape(len(grid), *pairs, c).permute(order).reshape(-1, cells, c)
-
-
-def join_windows(windows: Tensor, shape: Sequence[int], sides: Sequence[int]) -> Tensor:
-    """Undo :func:`cut_windows` for a grid of ``shape`` ``[B,m1,..,mD,C]``."""
-    d, c = len(sides), shape[-1]
-    counts = [m // side for m, side in zip(shape[1:-1], sides, strict=True)]
-    order = [0, *(axis for i in range(d) for axis in (1 + i, 1 + d + i)), 2 * d + 1]
-    return windows.reshape(shape[0], *counts, *sides, c).permute(order).reshape(*shape)
+def window_order(ndim: int) -> list[int]:
+    """Return the order of dimensions that turns ``[B,m1,s1,..,mD,sD,C]`` into ``[B,m1,..,mD,s1,..,sD,C]``."""
+    return [0, *range(1, ndim - 1, 2), *range(2, ndim, 2), ndim - 1]
 
 
 def relative_index(sides: Sequence[int], window: int, device: torch.device) -> Tensor:
