@@ -85,7 +85,7 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     settings = _settings(config)
     made_by = identity(settings)
     collection = Collection.open(config.collection)
-    names = _limited(collection, config.limit)
+    names = limited_parts(collection, config.limit)
     key = config_hash(
         [JOB, collection.uri, config.name, names], made_by, [config.accept_quantile, config.acceptance, config.seed]
     )
@@ -168,7 +168,8 @@ def _task(config: PseudomaskConfig, uri: str, settings: EstimatorSettings) -> Pa
     return OnActors(function=stage, actors=gpus * config.actors_per_gpu, gpus=1 / config.actors_per_gpu)
 
 
-def _limited(collection: Collection, limit: int | None) -> list[str]:
+def limited_parts(collection: Collection, limit: int | None) -> list[str]:
+    """Return the first parts of a collection that hold ``limit`` images, or all; ValueError where there are none."""
     names = collection.part_names()
     if not names:
         raise ValueError(f"the collection {collection.uri} holds no images yet; ingest photographs into it first")

@@ -3,6 +3,7 @@
 They belong to the set: overwriting or deleting it takes them along.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import pyarrow as pa
@@ -61,7 +62,7 @@ def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -
     files.write_atomically(fs, path, sink.getvalue())
 
 
-def clusters(masks: MaskSet, parts: list[str]) -> list[int | None]:
+def clusters(masks: MaskSet, parts: Sequence[str]) -> list[int | None]:
     """Return the cluster of every image of some parts, in their order."""
     tables = [read(masks, "neighbours", part).column("cluster").to_pylist() for part in parts]
     return cast("list[int | None]", [cluster for table in tables for cluster in table])

@@ -14,12 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fss.collection import MaskSet
-from fss.collection.schema import GATES, SCORES
+from fss.collection.schema import GATES, RELABEL_SCORES, SCORES
 from fss.config import to_dict
 from fss.saliency.quality import HARD_GATES, QUALITY_SCORES
 
 READERS = 8  # parts read at a time: an object store answers late
 
+KNOWN = SCORES + RELABEL_SCORES
+CLUSTER = "cluster"
+"""Column of a picture's cluster, which those add to the table who have clusters."""
 Rows = npt.NDArray[np.int64]
 
 
@@ -33,6 +36,9 @@ class AcceptanceRule:
     """Stored scores whose ranks make the quality."""
     gates: tuple[str, ...] = HARD_GATES
     """Stored gates that a mask has to pass."""
+    within_clusters: bool = False
+    """Rank and keep within each cluster of alike pictures, for sets that have clusters (relabels): the best of all
+    pictures would be those of a few easy kinds."""
 
     def check(self) -> None:
         """Refuse what cannot be applied; ValueError saying what is allowed."""
@@ -40,12 +46,12 @@ class AcceptanceRule:
             raise ValueError(
                 f"quantile is a share in (0, 1], got {self.quantile}; 0.65 keeps the best 65 % of the valid masks"
             )
-        for kind, given, known in (("scores", self.scores, SCORES), ("gates", self.gates, GATES)):
+        for kind, given, known in (("scores", self.scores, KNOWN), ("gates", self.gates, GATES)):
             unknown = sorted(set(given) - set(known))
             if unknown:
                 raise ValueError(f"there are no {kind} {', '.join(unknown)}; the {kind} are {', '.join(known)}")
         if not self.scores:
-            raise ValueError(f"scores is empty: name at least one of {', '.join(SCORES)}")
+            raise ValueError(f"scores is empty: name at least one of {', '.join(KNOWN)}")
 
 
 def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
@@ -95,8 +101,12 @@ def gate_values(table: pa.Table, gate: str) -> npt.NDArray[np.bool_]:
 def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
     """Choose the rows of :func:`read_scores`' table that a trainer may use, best first; ties go by image id.
 
+    Args:
+        table: the scores; with a column ``cluster`` where the rule ranks within clusters.
+        rule: which to keep.
+
     Raises:
-        ValueError: a rule that cannot be applied, or a set without the scores it asks for.
+        ValueError: a rule that cannot be applied, or a set without the scores or the clusters it asks for.
     """
     rule.check()
     unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
@@ -105,8 +115,15 @@ def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
     rows = np.flatnonzero(passes(table, rule.gates) & ~unscored)
     valid = table.take(rows)
     ids = np.asarray(valid.column("image_id").to_pylist(), str)
-    best = np.lexsort((ids, -quality(valid, rule.scores)))
-    chosen: Rows = rows[best[: round(rule.quantile * len(best))]]
+    groups = _clusters(valid) if rule.within_clusters else np.zeros(len(rows), np.int64)
+    worth, kept = np.zeros(len(rows)), np.zeros(len(rows), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        worth[members] = quality(valid.take(members), rule.scores)
+        best = members[np.lexsort((ids[members], -worth[members]))]
+        kept[best[: round(rule.quantile * len(best))]] = True
+    order = np.lexsort((ids, -worth))
+    chosen: Rows = rows[order[kept[order]]]
     return chosen
 
 
@@ -117,6 +134,12 @@ def write_acceptance(masks: MaskSet, name: str, table: pa.Table, rule: Acceptanc
     return rows
 
 
+def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:
+    if CLUSTER not in table.column_names:
+        raise ValueError("this mask set has no clusters to rank within; only relabelled sets have them")
+    return np.asarray(table.column(CLUSTER).to_numpy(), np.int64)
+
+
 def _flat(table: pa.Table, place: int) -> pa.Table:
     scores = table.column("scores").combine_chunks()
     columns = {
@@ -125,7 +148,7 @@ def _flat(table: pa.Table, place: int) -> pa.Table:
         "part": pa.array(np.full(table.num_rows, place, np.int32)),
         "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
     }
-    columns |= {name: pc.struct_field(scores, name) for name in SCORES + GATES}
+    columns |= {name: pc.struct_field(scores, name) for name in KNOWN + GATES}
     return pa.table(columns)
 
 

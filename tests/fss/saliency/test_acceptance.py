@@ -73,12 +73,25 @@ def test_the_file_holds_rule_and_ids_and_the_masks_stay(tmp_path: Path) -> None:
     write_acceptance(masks, "best", table, AcceptanceRule(quantile=0.5))
     found = masks.read_acceptance("best")
     assert found.accepted == {"b"}
-    assert found.rule == {"quantile": 0.5, "scores": list(QUALITY_SCORES), "gates": list(HARD_GATES)}
+    rule = {"quantile": 0.5, "scores": list(QUALITY_SCORES), "gates": list(HARD_GATES), "within_clusters": False}
+    assert found.rule == rule
     assert (tmp_path / "c/masks/saliency/part-00000.parquet").stat().st_mtime_ns == before
 
 
 def test_nothing_valid_accepts_nothing(tmp_path: Path) -> None:
     assert accept(table_of(tmp_path, [broken("a")]), ALL).tolist() == []
+
+
+def test_the_best_of_every_cluster(tmp_path: Path) -> None:
+    easy = [scored(f"easy-{n}", 0.9 + n / 100) for n in range(4)]
+    rare = [scored(f"rare-{n}", 0.1 + n / 100) for n in range(2)] + [broken("rare-2")]
+    table = table_of(tmp_path, easy, rare)
+    rule = AcceptanceRule(quantile=0.5, within_clusters=True)
+    with pytest.raises(ValueError, match="no clusters"):
+        accept(table, rule)
+    grouped = table.append_column("cluster", pa.array([0] * 4 + [1, 1, None], pa.int32()))
+    assert sorted(ids(grouped, accept(grouped, rule))) == ["easy-2", "easy-3", "rare-1"]
+    assert sorted(ids(table, accept(table, AcceptanceRule(quantile=0.5)))) == ["easy-1", "easy-2", "easy-3"]
 
 
 @pytest.mark.parametrize(
