@@ -8,80 +8,34 @@
 Every picture is segmented with the most similar other pictures and their current masks as supports, several times:
 mirrored, and with different supports. The new mask is what the answers share; how far they agree is kept as scores.
 Writes the mask set with features and neighbours beside it, which of its masks a trainer may use (the best within every
-cluster of alike pictures), a report with contact sheets, and summary.json. Stop it any time: started again with the
-same settings it makes the missing parts only. ``pipelines.accept`` chooses other masks later, without making any again.
+cluster of alike pictures), a report with contact sheets, a report of the drift from the masks of before, a verdict
+(is the new set worth training on?), and summary.json. Stop it any time: started again with the same settings it makes
+the missing parts only. ``pipelines.accept`` chooses other masks later, without making any again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from fss.collection import Collection, MaskSet
 from fss.config import config_hash, to_dict
-from fss.relabel import RelabelConfig, sidecar
+from fss.relabel import sidecar
 from fss.relabel.neighbours import find_neighbours
-from fss.saliency.acceptance import AcceptanceRule
 from fss.tracking import Run
 from pipelines.common.mask_report import accept_and_report
 from pipelines.common.model_source import ModelSource, inspect_model, model_source
 from pipelines.common.parts import OnActors, PartsResult, run_parts
 from pipelines.common.ray_session import count_gpus, ray_session
-from pipelines.common.relabel_task import LabelledShots, Outcomes, RelabelTask, make_features, make_masks, one_part
-from pipelines.common.runs import TrackingConfig, job_run
+from pipelines.common.relabel_config import RelabelJobConfig
+from pipelines.common.relabel_report import judge_and_report
+from pipelines.common.relabel_task import Outcomes, RelabelTask, make_features, make_masks, one_part
+from pipelines.common.runs import job_run
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.pseudomask import limited_parts
 
+__all__ = ["RelabelJobConfig", "main", "run"]
+
 JOB = "relabel"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelabelJobConfig:
-    """Settings of the relabelling job."""
-
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    checkpoint: str
-    """The segmenter: folder of a checkpoint (local or s3:// URI), or an MLflow model (models:/..., runs:/...)."""
-    earlier: tuple[str, ...] = ()
-    """Earlier checkpoints of the same training; how far they agree with the last becomes the score ``checkpoint``."""
-    source: str = "saliency"
-    """Mask set of before: supports show its masks."""
-    source_acceptance: str | None = "default"
-    """Which of its masks may be supports; None: all."""
-    name: str = "round-1"
-    """Name of the mask set to write."""
-    relabel: RelabelConfig = field(default_factory=RelabelConfig)
-    """Supports, views, and what becomes of the votes."""
-    bank: LabelledShots = field(default_factory=LabelledShots)
-    """Labelled shots, where ``relabel.supports`` is bank."""
-    accept_quantile: float = 0.5
-    """Share of the masks to accept, best first within every cluster, among those that pass every gate."""
-    acceptance: str = "default"
-    """Name of the acceptance file; a cheap later filter over the stored scores."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where the networks run."""
-    actors_per_gpu: int = 1
-    """Processes that share a GPU."""
-    cache_gb: float = 2.0
-    """Features of supports that each process keeps, in gigabytes; one that does not fit is encoded again."""
-    workers: int | None = None
-    """Parts at a time; None: one per core, or what the cluster offers."""
-    limit: int | None = None
-    """Only the first parts that hold this many images."""
-    seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-    overwrite: bool = False
-    """Make every part again, also when the mask set was made with other settings."""
-
-    def rule(self) -> AcceptanceRule:
-        """Return which masks are accepted."""
-        scores = ("view", "support", *(("checkpoint",) if self.earlier else ()))
-        return AcceptanceRule(quantile=self.accept_quantile, scores=scores, within_clusters=True)
 
 
 def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
@@ -100,7 +54,8 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
     models = [model_source(uri, tracking=config.tracking.uri) for uri in (config.checkpoint, *config.earlier)]
     made_by = _identity(config, current, models)
     identity = config_hash(made_by)
-    how = [rule, config.acceptance, config.seed]
+    truth = collection.mask_set(config.audit) if config.audit else None
+    how = [rule, config.acceptance, config.seed, config.go, truth and truth.config_hash]
     key = config_hash([JOB, collection.uri, config.name, names], made_by, how)
     if config.dry_run:
         counts = {"parts": len(names), "images at most": len(names) * collection.part_size}
@@ -135,9 +90,19 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
             chosen = accept_and_report(
                 collection, masks, names, rule, name=config.acceptance, seed=config.seed, record=record
             )
+        with summary.timed("drift and verdict"):
+            judged = judge_and_report(
+                (current, config.source_acceptance),
+                (masks, config.acceptance),
+                names,
+                config.go,
+                truth=truth,
+                seed=config.seed,
+                record=record,
+            )
         summary.counts |= chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
-        summary.figures |= _speed(result) | chosen.figures
-        summary.outputs = {"mask set": masks.uri, **chosen.outputs}
+        summary.figures |= _speed(result) | chosen.figures | judged.figures
+        summary.outputs = {"mask set": masks.uri, **chosen.outputs, **judged.outputs, "verdict": str(judged.verdict)}
         record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.figures})
         record.set_tags({"fss.mask_set": identity, "fss.collection": collection.fingerprint()})
         summary.write(masks.uri)

@@ -46,7 +46,7 @@ class MaskReport:
 
     def shifts(self) -> dict[str, float]:
         """How far the accepted differ from all, 0 (alike) to 1 (no overlap): half the L1 distance of histograms."""
-        return {name: _shift(*getattr(self, name)) for name in ("area", "position")}
+        return {name: histogram_shift(*getattr(self, name)) for name in ("area", "position")}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -177,7 +177,8 @@ def _quantiles(table: pa.Table, name: str, rows: Rows) -> list[float]:
     return [round(float(value), 4) for value in np.quantile(values, QUANTILES)] if len(values) else []
 
 
-def _shift(every: Counts, kept: Counts) -> float:
+def histogram_shift(every: Counts, kept: Counts) -> float:
+    """Return how far two histograms differ, 0 (alike) to 1 (no overlap): half the L1 distance of their shares."""
     if not every.sum() or not kept.sum():
         return 0.0
     return round(float(np.abs(every / every.sum() - kept / kept.sum()).sum() / 2), 4)
