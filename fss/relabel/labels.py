@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from fss.collection.mask_codec import IGNORE, Mask
 from fss.relabel.config import RelabelConfig
+from fss.relabel.edges import Probability, follow_edges
 from fss.relabel.reliability import agreement_with, foreground_iou, pairwise_agreement
+from fss.relabel.supports import Pixels
 from fss.relabel.votes import Votes
 from fss.saliency.quality import border_touch, gates
 
-Probability = npt.NDArray[np.float32]
 SURE = 0.5
 """Mean probability above which a pixel counts as object where masks are compared."""
 
@@ -45,7 +46,7 @@ class Label:
     """Raw values and gates; what cannot be told (agreement on nothing, no earlier mask) is left out."""
 
 
-def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig) -> Label:
+def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, guide: Pixels | None = None) -> Label:
     """Count the votes.
 
     A pixel is object where the mean probability of a class is at least ``config.foreground``, background where that of
@@ -56,10 +57,13 @@ def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig) ->
         ballot: what was said.
         shape: height and width of the picture.
         config: thresholds.
+        guide: the picture, uint8 [h,w,3], whose edges the mask shall follow; None: none.
     """
     ids = sorted(ballot.votes)
     height, width = shape
-    means = [np.asarray(cv2.resize(ballot.votes[c].mean((0, 1)), (width, height))) for c in ids]
+    means = [ballot.votes[c].mean((0, 1)) for c in ids]
+    sharp = means if guide is None else [follow_edges(mean, guide) for mean in means]
+    means = [np.asarray(cv2.resize(mean, (width, height))) for mean in sharp]
     stack = np.stack(means) if means else np.zeros((1, height, width), np.float32)
     soft = stack.max(0)
     mask = (stack.argmax(0) + 1).astype(np.uint8)

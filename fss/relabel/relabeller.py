@@ -27,6 +27,8 @@ class Known:
     """Height and width."""
     rgb: Pixels | None = None
     """Its canvas, uint8 [S,S,3]."""
+    guide: Pixels | None = None
+    """The picture in its own proportions, where masks shall follow its edges, uint8 [h,w,3]."""
     mask: Pixels | None = None
     """Its current mask, uint8 [S,S] in {0,1,255}; None where it has none."""
     neighbours: Sequence[str] = ()

@@ -18,6 +18,7 @@ from fss.collection.mask_codec import IGNORE, decode_mask, mask_row
 from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel import sidecar
+from fss.relabel.edges import working_picture
 from fss.relabel.features import pooled_features, project
 from fss.relabel.labels import Ballot, make_label
 from fss.relabel.relabeller import Known, Relabeller
@@ -101,7 +102,7 @@ def relabel_parts(
     def encode(known: Known, ballot: Ballot | str) -> Row:
         if isinstance(ballot, str):
             return mask_row(known.image_id, None, error=ballot)
-        label = make_label(ballot, known.shape, relabeller.config)
+        label = make_label(ballot, known.shape, relabeller.config, known.guide)
         return mask_row(known.image_id, label.mask, label.classes, soft=label.soft, scores=label.scores)
 
     def write(part: str, rows: list[Row]) -> Statistics:
@@ -110,11 +111,13 @@ def relabel_parts(
         return write_masks(masks, part, rows) | {"network": round(told - before, 3)}
 
     cv2.setNumThreads(1)
-    read = partial(_read, current, relabeller.size, masks)
+    read = partial(_read, current, relabeller.size, masks, guided=relabeller.config.edges)
     return staged_parts(parts, read=read, work=relabeller.ballots, encode=encode, write=write)
 
 
-def _read(current: MaskSet, size: int, neighbours: MaskSet | None, part: str) -> Iterator[list[Known]]:
+def _read(
+    current: MaskSet, size: int, neighbours: MaskSet | None, part: str, guided: bool = False
+) -> Iterator[list[Known]]:
     """The pictures of a part on canvases of ``size`` pixels, with what is known of them, batch by batch."""
     collection = current.collection
     images = collection.read_part(part, COLUMNS).to_pylist()
@@ -123,11 +126,16 @@ def _read(current: MaskSet, size: int, neighbours: MaskSet | None, part: str) ->
     limits = collection.limits
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        yield [_known(size, limits, *row) for row in zip(images[rows], before[rows], near[rows], strict=True)]
+        yield [_known(size, limits, guided, *row) for row in zip(images[rows], before[rows], near[rows], strict=True)]
 
 
 def _known(
-    size: int, limits: DecodeLimits, image: Row, mask: bytes | None, near: Mapping[str, list[Any]] | None
+    size: int,
+    limits: DecodeLimits,
+    guided: bool,
+    image: Row,
+    mask: bytes | None,
+    near: Mapping[str, list[Any]] | None,
 ) -> Known:
     picture = decode(image, limits)
     if picture.rgb is None:
@@ -136,6 +144,7 @@ def _known(
         image_id=picture.image_id,
         shape=picture.rgb.shape[:2],
         rgb=image_canvas(picture.rgb, size),
+        guide=working_picture(picture.rgb) if guided else None,
         mask=None if mask is None else _binary(mask_canvas(decode_mask(mask), size)),
         neighbours=near["supports"] if near else (),
         similarity=near["similarity"] if near else (),

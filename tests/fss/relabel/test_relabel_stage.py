@@ -1,6 +1,7 @@
 """Whole parts: features, neighbours, new masks; what is broken, what is empty, what is never opened."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,16 @@ def test_features_are_of_every_usable_picture(tmp_path: Path, segmenter: FewShot
     assert [row["feature"] is None for row in rows] == [number == 5 for number in range(12)]
     assert [row["masked"] for row in rows] == [number not in (3, 5) for number in range(12)]
     assert all(len(row["feature"]) == 32 for row in rows if row["feature"])
+
+
+def test_masks_that_follow_edges_have_the_pictures_size(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+    collection = build(tmp_path / "c", count=4, broken=(1,))
+    masks, _ = relabel(collection, segmenter, config=replace(CONFIG, edges=True))
+    plain, _ = relabel(collection, segmenter, name="plain")
+    rows = rows_of(masks)
+    assert [row["mask"] is None for row in rows] == [False, True, False, False]
+    assert all(decode_mask(row["mask"]).shape == (60, 72) for row in rows if row["mask"])
+    assert any(row["soft"] != other["soft"] for row, other in zip(rows, rows_of(plain), strict=True))
 
 
 def test_views_too_small_for_the_network_are_refused(segmenter: FewShotSegmenter) -> None:
