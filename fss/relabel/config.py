@@ -22,7 +22,8 @@ class RelabelConfig:
     min_similarity: float = 0.5
     """Least cosine of the nearest neighbour; below it a picture is its own support."""
     bank: int = 20_000
-    """Pictures that may be supports, drawn from all that can be: each process encodes each of them once."""
+    """Pictures that may be supports, drawn from all that can be: each process encodes each of them once, as
+    long as their features fit into its cache."""
     clusters: int = 32
     """Clusters of the features, within which masks are ranked; fewer where there are fewer than 20 pictures for one."""
     dims: int = 256

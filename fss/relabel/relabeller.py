@@ -1,6 +1,5 @@
 """Segmenters that label pictures: they choose the supports, ask, and hand over all answers."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,7 +64,7 @@ class Relabeller:
         Raises:
             ValueError: views that are too small for the network.
         """
-        self.config, self.seconds = config, 0.0
+        self.config = config
         self.size = voter.size
         self._voter, self._earlier, self._bank = voter, earlier, bank
         self._views = make_views(flip=config.flip, scales=config.scales)
@@ -73,16 +72,19 @@ class Relabeller:
         if smallest < least:
             raise ValueError(f"a view of {smallest} pixels is too small, the network needs {least}; raise the scales")
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that the networks took so far."""
+        return sum(voter.seconds for voter in (self._voter, *self._earlier))
+
     def ballots(self, batch: Sequence[Known]) -> list[Ballot | str]:
         """Label pictures; for each what was said, or why nothing can be asked."""
-        start = time.perf_counter()
         outcomes: list[Ballot | str] = [known.error or "" for known in batch]
         usable = [place for place, known in enumerate(batch) if known.rgb is not None]
         if usable:
             canvases = np.stack([batch[place].canvas for place in usable])
             for place, outcome in zip(usable, self._label([batch[p] for p in usable], canvases), strict=True):
                 outcomes[place] = outcome
-        self.seconds += time.perf_counter() - start
         return outcomes
 
     def _label(self, batch: Sequence[Known], canvases: Pixels) -> list[Ballot | str]:

@@ -3,6 +3,7 @@
 The answers are kept apart by view and by support set, because how far they agree says how far they can be trusted.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,10 @@ class Question:
 
 
 class Voter:
-    """A segmenter that encodes each support once, as long as there is room, and each picture once per view."""
+    """A segmenter that encodes each support once, as long as there is room, and each picture once per view.
+
+    ``encoded`` counts the images that it encoded, ``seconds`` is the time that it took, without reading supports.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Voter:
         self.size = segmenter.config.image_size
         self.device = torch.device(device)
         self.encoded = 0
+        self.seconds = 0.0
         self._read, self._limit = read, cache_gb * 1e9
         self._shots: Lru[str, Shot] = Lru(1e9)
         self._features: dict[int, FeatureCache[str]] = {}
@@ -72,6 +77,7 @@ class Voter:
         Returns:
             For each question the probability of the object, turned back to the picture, float32 [V,R,S,S].
         """
+        start = time.perf_counter()
         groups: dict[tuple[int, int, bool], list[int]] = {}
         for number, question in enumerate(questions):
             first = question.sets[0]
@@ -90,6 +96,7 @@ class Voter:
                         answers = self._answer(chosen, [q.sets[r] for q in asked], view).cpu().numpy()
                         for number, answer in zip(numbers, answers, strict=True):
                             found[number][place, r] = answer
+        self.seconds += time.perf_counter() - start
         return found
 
     def _precision(self) -> torch.autocast:
@@ -130,6 +137,8 @@ class Voter:
     def _shot(self, name: str) -> Shot:
         shot = self._shots.get(name)
         if shot is None:
+            start = time.perf_counter()
             shot = self._read(name)
+            self.seconds -= time.perf_counter() - start  # not spent in the network
             self._shots.put(name, shot, shot.rgb.nbytes + shot.mask.nbytes)
         return shot
