@@ -35,9 +35,7 @@ class Predictor:
         """Load a checkpoint folder (see ``fss.models.checkpoint``)."""
         return cls(load_checkpoint(checkpoint), device=device)
 
-    def predict(
-        self, query: Pixels, supports: Sequence[tuple[Pixels, Pixels]], *, fusion: Fusion = "mean_logit"
-    ) -> Pixels:
+    def predict(self, query: Pixels, supports: Sequence[tuple[Pixels, Pixels]], *, fusion: Fusion = "joint") -> Pixels:
         """Return the mask of what the supports show, uint8 {0,1} of the query's size.
 
         Args:

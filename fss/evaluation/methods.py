@@ -72,7 +72,7 @@ class SegmenterMethod:
         segmenter: FewShotSegmenter,
         *,
         name: str = "model",
-        fusion: Fusion = "mean_logit",
+        fusion: Fusion = "joint",
         device: str | torch.device = "cpu",
         batch: int = 8,
         cache_gb: float = 2.0,

@@ -50,9 +50,7 @@ class FewShotSegmenter(nn.Module):
         return self.decode(query_features, support_features, support_masks, query.shape[-2:])
 
     @torch.no_grad()
-    def predict(
-        self, query: Tensor, support_images: Tensor, support_masks: Tensor, fusion: Fusion = "mean_logit"
-    ) -> Tensor:
+    def predict(self, query: Tensor, support_images: Tensor, support_masks: Tensor, fusion: Fusion = "joint") -> Tensor:
         """Return masks ``[B,H,W]`` (long, 0 and 1); ``fusion`` says how K shots become one (see fss.models.fusion)."""
         query_features, support_features = self.encode_episode(query, support_images, support_masks)
         return self.decide(query_features, support_features, support_masks, query.shape[-2:], fusion)
@@ -130,7 +128,7 @@ class FewShotSegmenter(nn.Module):
         support_features: Features,
         support_masks: Tensor,
         size: Sequence[int],
-        fusion: Fusion = "mean_logit",
+        fusion: Fusion = "joint",
     ) -> Tensor:
         """Return masks ``[B,height,width]`` from encoded images; arguments as in :meth:`decode`."""
         check_fusion(fusion)

@@ -62,7 +62,7 @@ class EvaluateConfig:
     """Pixels a side at which pictures are seen and scored; None: the model's."""
     original_size: bool = False
     """Score at each query's own size: logits are resized to it before the decision."""
-    fusion: Fusion = "mean_logit"
+    fusion: Fusion = "joint"
     """How several shots become one answer."""
     baselines: bool = True
     """Evaluate all foreground, the query's saliency and the untrained prototype too."""

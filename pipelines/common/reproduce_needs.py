@@ -126,7 +126,7 @@ def _evaluation(
         truth=config.truth,
         episodes=config.episodes,
         shots=(claim.shots,),
-        fusion=_fusion(learner, claim.shots),
+        fusion=_fusion(learner),
         baselines=False,
         figures=config.figures,
         workers=config.workers,
@@ -135,9 +135,7 @@ def _evaluation(
     )
 
 
-def _fusion(learner: str, shots: int) -> Fusion:
-    if shots == 1:
-        return "mean_logit"
+def _fusion(learner: str) -> Fusion:
     return "mean_probability" if learner == "masksplit" else "vote_published"
 
 

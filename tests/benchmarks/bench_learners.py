@@ -118,10 +118,10 @@ def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, s
     for shots in (1, 5):
         plan = make_plan(index, classes=classes, episodes=options.episodes, shots=shots, seed=0)
         source = Fusions(segmenter, cache_gb=1)
-        methods = [OneFusion(source, name) for name in (get_args(Fusion) if shots > 1 else ("mean_logit",))]
+        methods = [OneFusion(source, name) for name in (get_args(Fusion) if shots > 1 else ("joint",))]
         others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
         results.append(evaluate([*methods, *others], plan, reader, size=options.size))
-    table = rows(results, "mean_logit")
+    table = rows(results, "joint")
     (options.output / f"{segmenter.config.learner}-{segmenter.config.masking}.json").write_text(json.dumps(table))
     return to_text(table)
 

@@ -69,7 +69,7 @@ def test_caching_changes_no_answer_and_spares_passes(
     segmenters: Callable[[str], FewShotSegmenter], masking: str
 ) -> None:
     reader, episodes = FakeReader(), plan(shots=2)
-    method = SegmenterMethod(segmenters(masking), fusion="vote")
+    method = SegmenterMethod(segmenters(masking), fusion="mean_probability")
     result = evaluate([method], episodes, reader, size=SIZE, batch=5, keep=range(8))
     assert len(reader.reads) == len(set(reader.reads)) == len(episodes.image_ids())
     assert method.passes <= len(episodes.image_ids()) * (1 if masking in ("none", "feature") else 2)
@@ -79,7 +79,7 @@ def test_caching_changes_no_answer_and_spares_passes(
             torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
         )
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
-        expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "vote")
+        expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "mean_probability")
         agree = (expected[0].numpy() == result.kept["model"][episode.number]).mean()
         assert agree > 0.999  # batches of another size round differently
 
@@ -101,7 +101,7 @@ def test_the_order_of_visit_does_not_show(segmenters: Callable[[str], FewShotSeg
 
 
 def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegmenter]) -> None:
-    method = SegmenterMethod(segmenters("hybrid"), fusion="vote")
+    method = SegmenterMethod(segmenters("hybrid"), fusion="mean_probability")
     episodes, reader = plan(shots=2, episodes=3), FakeReader()
     others = [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)]
     result = evaluate([method, *others], episodes, reader, size=SIZE, original=True, keep=range(3))
@@ -118,7 +118,7 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
         model = method.segmenter
         query, support = model.encode_episode(images[:1], images[None, 1:], masks[None].float())
-        expected = model.decide(query, support, masks[None].float(), (100, 120), "vote")
+        expected = model.decide(query, support, masks[None].float(), (100, 120), "mean_probability")
         found = result.kept["model"][episode.number]
         assert found.shape == (100, 120)
         assert (expected[0].numpy() == found).mean() > 0.999

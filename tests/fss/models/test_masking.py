@@ -42,18 +42,16 @@ def shot_logits(*decisions):
 def test_the_published_vote_divides_by_the_largest_count_in_the_image():
     votes = shot_logits([1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0])
     assert fuse(votes, "vote_published").flatten().tolist() == [1, 0, 0, 0]  # largest 3: two votes are needed
-    assert fuse(votes, "vote").flatten().tolist() == [1, 0, 0, 0]
     few = shot_logits([1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0])
     assert fuse(few, "vote_published").flatten().tolist() == [1, 1, 0, 0]  # largest 2: one vote is enough
-    assert fuse(few, "vote").flatten().tolist() == [0, 0, 0, 0]
     none = shot_logits([0, 0, 0, 0], [0, 0, 0, 0])
     assert fuse(none, "vote_published").sum() == 0
 
 
-def test_means_of_logits_and_probabilities_differ_where_one_shot_is_sure():
-    margins = torch.tensor([[9.0], [-2.0], [-2.0]])
+def test_two_doubting_shots_outweigh_a_sure_one():
+    margins = torch.tensor([[9.0], [-2.0], [-2.0]])  # of the logits; their mean is positive
     logits = torch.stack([-margins / 2, margins / 2], 1)[None, :, :, None]
-    assert fuse(logits, "mean_logit").item() == 1
     assert fuse(logits, "mean_probability").item() == 0
+    assert fuse(logits[:, :2], "mean_probability").item() == 1
     with pytest.raises(ValueError, match="mean_probability"):
         check_fusion("max")
