@@ -15,6 +15,7 @@ locals {
 }
 
 resource "aws_instance" "server" {
+  #checkov:skip=CKV_AWS_126:The alarm uses status checks, which come every minute without detailed monitoring
   ami                         = var.ami_id
   instance_type               = var.instance_type
   subnet_id                   = var.subnets[0].id
@@ -23,7 +24,6 @@ resource "aws_instance" "server" {
   vpc_security_group_ids      = [aws_security_group.server.id]
   iam_instance_profile        = aws_iam_instance_profile.server.name
   ebs_optimized               = true
-  monitoring                  = true
   user_data_replace_on_change = true
 
   user_data = join("\n", ["#cloud-config", yamlencode({

@@ -42,7 +42,7 @@ resource "aws_flow_log" "this" {
   vpc_id               = aws_vpc.this.id
   traffic_type         = "ALL"
   log_destination_type = "s3"
-  log_destination      = "${var.flow_log_bucket_arn}/flow-logs/"
+  log_destination      = var.flow_log_bucket_arn
 
   tags = { Name = var.name }
 }

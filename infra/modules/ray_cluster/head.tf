@@ -5,6 +5,7 @@ locals {
 }
 
 resource "aws_instance" "head" {
+  #checkov:skip=CKV_AWS_126:The alarms use Ray's own metrics every minute; detailed ones would only be paid for
   ami                                  = var.ami_ids.cpu
   instance_type                        = var.head_instance_type
   subnet_id                            = var.subnets[0].id
@@ -14,7 +15,6 @@ resource "aws_instance" "head" {
   iam_instance_profile                 = aws_iam_instance_profile.this["head"].name
   instance_initiated_shutdown_behavior = "stop" # the idle timer powers it off: stopped, not lost
   ebs_optimized                        = true
-  monitoring                           = true
   user_data                            = local.head_cloud_init
   user_data_replace_on_change          = true
 

@@ -69,10 +69,6 @@ resource "aws_launch_template" "worker" {
     instance_metadata_tags      = "enabled"
   }
 
-  monitoring {
-    enabled = true
-  }
-
   block_device_mappings {
     device_name = "/dev/xvda"
 

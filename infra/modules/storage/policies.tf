@@ -3,7 +3,7 @@ locals {
     for kind in local.kinds : kind => {
       Sid       = "TlsOnly"
       Effect    = "Deny"
-      Principal = "*"
+      Principal = { AWS = "*" }
       Action    = "s3:*"
       Resource  = [aws_s3_bucket.this[kind].arn, "${aws_s3_bucket.this[kind].arn}/*"]
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
@@ -25,7 +25,7 @@ locals {
       Effect    = "Allow"
       Principal = { Service = "delivery.logs.amazonaws.com" }
       Action    = "s3:PutObject"
-      Resource  = "${aws_s3_bucket.this["logs"].arn}/flow-logs/*"
+      Resource  = "${aws_s3_bucket.this["logs"].arn}/AWSLogs/${local.account}/*"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account, "s3:x-amz-acl" = "bucket-owner-full-control" }
       }

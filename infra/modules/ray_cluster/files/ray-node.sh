@@ -27,6 +27,7 @@ RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN_PATH=/run/fss/token
 RAY_USAGE_STATS_ENABLED=0
 RAY_enable_autoscaler_v2=1
+RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=1800
 RAY_CLOUD_INSTANCE_ID=$(metadata instance-id)
 RAY_NODE_TYPE_NAME=$(metadata tags/instance/ray-user-node-type)
 HEAD_ADDRESS=$HEAD_IP:6379

@@ -32,7 +32,7 @@ run "closed_encrypted_and_kept" {
       for policy in aws_s3_bucket_policy.this : contains(jsondecode(policy.policy).Statement, {
         Sid       = "TlsOnly"
         Effect    = "Deny"
-        Principal = "*"
+        Principal = { AWS = "*" }
         Action    = "s3:*"
         Resource  = ["arn:aws:s3:::mock-bucket", "arn:aws:s3:::mock-bucket/*"]
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
