@@ -15,9 +15,6 @@ from fss.relabel.supports import Pixels
 from fss.relabel.votes import Votes
 from fss.saliency.quality import border_touch, gates
 
-SURE = 0.5
-"""Mean probability above which a pixel counts as object where masks are compared."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ballot:
@@ -77,19 +74,26 @@ def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, gu
     table[IGNORE] = IGNORE
     table[shown] = np.arange(1, len(shown) + 1)
     mask = np.asarray(cv2.LUT(mask, table), np.uint8)
-    scores = reliability(ballot) | _shape_scores((mask > 0) & (mask < IGNORE))
+    scores = reliability(ballot, (config.foreground + config.background) / 2) | _shape_scores(
+        (mask > 0) & (mask < IGNORE)
+    )
     return Label(mask=mask, classes=[ids[value - 1] for value in shown], soft=soft, scores=scores)
 
 
-def reliability(ballot: Ballot) -> dict[str, float | bool]:
-    """How far the votes agree: by view, by support set, with earlier checkpoints and with the mask of before."""
+def reliability(ballot: Ballot, threshold: float) -> dict[str, float | bool]:
+    """How far the votes agree: by view, by support set, with earlier checkpoints and with the mask of before.
+
+    Args:
+        ballot: what was said.
+        threshold: mean probability above which a pixel counts as object where masks are compared.
+    """
     found: dict[str, float | None] = {"view": None, "support": None, "checkpoint": None, "previous": None}
     if ballot.votes:
         votes = _any_class(ballot.votes)
-        mask, plain = votes.mean((0, 1)) > SURE, votes[0].mean(0) > SURE
-        found["view"] = agreement_with(mask, list(votes.mean(1) > SURE))
-        found["support"] = pairwise_agreement(list(votes.mean(0) > SURE))
-        others = [_any_class(earlier)[0].mean(0) > SURE for earlier in ballot.earlier]
+        mask, plain = votes.mean((0, 1)) > threshold, votes[0].mean(0) > threshold
+        found["view"] = agreement_with(mask, list(votes.mean(1) > threshold))
+        found["support"] = pairwise_agreement(list(votes.mean(0) > threshold))
+        others = [_any_class(earlier)[0].mean(0) > threshold for earlier in ballot.earlier]
         found["checkpoint"] = agreement_with(plain, others)
         if ballot.current is not None:
             found["previous"] = foreground_iou(mask, ballot.current == 1, ballot.current != IGNORE)

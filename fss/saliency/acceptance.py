@@ -110,16 +110,19 @@ def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
     """
     rule.check()
     unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
-    if passes(table, ()).any() and unscored.all():
+    valid = passes(table, rule.gates)
+    # Where nothing was found in any picture, gates are known and all shut, and scores may be undefined.
+    judged = any(table.column(gate).null_count < table.num_rows for gate in rule.gates) and not valid.any()
+    if passes(table, ()).any() and unscored.all() and not judged:
         raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; ask for scores that the set has")
-    rows = np.flatnonzero(passes(table, rule.gates) & ~unscored)
-    valid = table.take(rows)
-    ids = np.asarray(valid.column("image_id").to_pylist(), str)
-    groups = _clusters(valid) if rule.within_clusters else np.zeros(len(rows), np.int64)
+    rows = np.flatnonzero(valid & ~unscored)
+    ranked = table.take(rows)
+    ids = np.asarray(ranked.column("image_id").to_pylist(), str)
+    groups = _clusters(ranked) if rule.within_clusters else np.zeros(len(rows), np.int64)
     worth, kept = np.zeros(len(rows)), np.zeros(len(rows), bool)
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        worth[members] = quality(valid.take(members), rule.scores)
+        worth[members] = quality(ranked.take(members), rule.scores)
         best = members[np.lexsort((ids[members], -worth[members]))]
         kept[best[: round(rule.quantile * len(best))]] = True
     order = np.lexsort((ids, -worth))

@@ -39,18 +39,27 @@ def test_the_mask_has_the_pictures_size() -> None:
 
 def test_scores_are_those_counted_by_hand() -> None:
     seen = np.stack([np.stack([LEFT, LEFT]), np.stack([TOP, TOP])])  # the views disagree, the sets agree
-    scores = reliability(ballot({1: 0.6 * seen + 0.21}))
+    scores = reliability(ballot({1: 0.6 * seen + 0.21}), 0.5)
     assert scores == {"view": pytest.approx((32 / 48 + 32 / 48) / 2), "support": pytest.approx(1.0)}
-    scores = reliability(ballot({1: votes(LEFT, TOP)}, current=TOP.astype(np.uint8), earlier=[{1: votes(TOP, TOP)}]))
+    scores = reliability(
+        ballot({1: votes(LEFT, TOP)}, current=TOP.astype(np.uint8), earlier=[{1: votes(TOP, TOP)}]), 0.5
+    )
     assert scores["support"] == pytest.approx(16 / 48) and scores["view"] == 1.0
     # Means of exactly one half are no object: what both sets show is a quarter, all of it in the earlier mask.
     assert scores["previous"] == scores["checkpoint"] == pytest.approx(16 / 32)
 
 
+def test_masks_are_compared_in_the_middle_between_the_thresholds() -> None:
+    faint = ballot({1: votes(0.4 * LEFT, 0.4 * LEFT)})
+    low = make_label(faint, (8, 8), RelabelConfig(foreground=0.3, background=0.1))
+    assert low.scores["support"] == 1.0 and (low.mask == LEFT).all()
+    assert "support" not in make_label(faint, (8, 8), CONFIG).scores
+
+
 def test_ignored_pixels_of_the_earlier_mask_do_not_count() -> None:
     current = np.full((8, 8), 255, np.uint8)
     current[:4, :4] = 1
-    assert reliability(ballot({1: votes(LEFT, LEFT)}, current=current))["previous"] == 1.0
+    assert reliability(ballot({1: votes(LEFT, LEFT)}, current=current), 0.5)["previous"] == 1.0
 
 
 def test_nothing_found_is_an_empty_mask_without_agreement() -> None:
@@ -63,8 +72,8 @@ def test_nothing_found_is_an_empty_mask_without_agreement() -> None:
 
 
 def test_one_set_that_finds_nothing_counts_as_disagreement() -> None:
-    assert reliability(ballot({1: votes(LEFT, NONE)}))["support"] == 0.0
-    assert reliability(ballot({1: votes(LEFT, LEFT)}, current=NONE.astype(np.uint8)))["previous"] == 0.0
+    assert reliability(ballot({1: votes(LEFT, NONE)}), 0.5)["support"] == 0.0
+    assert reliability(ballot({1: votes(LEFT, LEFT)}, current=NONE.astype(np.uint8)), 0.5)["previous"] == 0.0
 
 
 def test_classes_share_the_picture_and_close_calls_are_ignored() -> None:

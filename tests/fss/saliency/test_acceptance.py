@@ -82,6 +82,12 @@ def test_nothing_valid_accepts_nothing(tmp_path: Path) -> None:
     assert accept(table_of(tmp_path, [broken("a")]), ALL).tolist() == []
 
 
+def test_where_nothing_was_found_nothing_is_accepted(tmp_path: Path) -> None:
+    rows = [mask_row(name, np.zeros((4, 4), np.uint8), scores=dict.fromkeys(HARD_GATES, False)) for name in "ab"]
+    table = table_of(tmp_path, rows)
+    assert ids(table, accept(table, ALL)) == []
+
+
 def test_the_best_of_every_cluster(tmp_path: Path) -> None:
     easy = [scored(f"easy-{n}", 0.9 + n / 100) for n in range(4)]
     rare = [scored(f"rare-{n}", 0.1 + n / 100) for n in range(2)] + [broken("rare-2")]
