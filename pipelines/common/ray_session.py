@@ -65,8 +65,12 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
 
 
 def is_local() -> bool:
-    """Say whether the session's Ray has this machine alone (its CPUs are then logical: more than the cores)."""
-    return sum(node["Alive"] for node in ray.nodes()) == 1  # type: ignore[no-untyped-call]
+    """Say whether the session's Ray has this machine alone (its CPUs are then logical: more than the cores).
+
+    A head without CPUs is not: its cluster starts machines for the tasks that ask for them.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return len(nodes) == 1 and "CPU" in nodes[0]["Resources"]
 
 
 def count_gpus() -> int:
@@ -75,8 +79,8 @@ def count_gpus() -> int:
 
 
 def count_cpus() -> int:
-    """Return the logical CPUs of the cluster."""
-    return int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
+    """Return the logical CPUs of the cluster; 1 where the first task has yet to make it start a machine."""
+    return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
 
 
 def worker_environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, Scalin
 from ray.train.torch import TorchTrainer
 
 from fss.collection import files
-from pipelines.common.ray_session import count_gpus
+from pipelines.common.ray_session import count_gpus, is_local
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class ScaleConfig:
     workers: int = 1
     """Data-parallel processes; must divide the number of lanes of the stream."""
     gpu: bool | None = None
-    """One GPU per worker; None: when the cluster has one for each."""
+    """One GPU per worker; None: when the cluster has one for each right now, so say it where machines start on
+    demand."""
     cpus: float = 1.0
     """Logical CPUs that each worker reserves; a local session has at least 4."""
     max_failures: int = 2
@@ -48,7 +49,7 @@ def fit(
         score: reported metric, higher is better, that chooses the checkpoints to keep.
 
     Raises:
-        ValueError: more GPUs asked for than the cluster has.
+        ValueError: more GPUs asked for than this machine has; a cluster may still start machines that have them.
         ray.train.TrainingFailedError: the workers failed more often than allowed.
     """
     # 2 s by default, and every report waits for one poll: with small models that is most of the time.
@@ -79,8 +80,8 @@ def fit(
 
 def _use_gpu(scale: ScaleConfig) -> bool:
     found = count_gpus()
-    if scale.gpu and found < scale.workers:
-        raise ValueError(f"{scale.workers} workers with a GPU each were asked for, the cluster has {found} GPUs")
+    if scale.gpu and found < scale.workers and is_local():
+        raise ValueError(f"{scale.workers} workers with a GPU each were asked for, this machine has {found} GPUs")
     return found >= scale.workers if scale.gpu is None else scale.gpu
 
 
