@@ -3,85 +3,28 @@
     python -m pipelines.masksplit
     python -m pipelines.masksplit --photographs ~/photos --evaluation ~/FSS-1000 --weights pretrained
     python -m pipelines.masksplit --photographs s3://bucket/photos --workdir s3://bucket/work --limit 10000
+    python -m pipelines.masksplit --rounds 2
 
 Without arguments it paints a sample collection and trains a small model on it in a few minutes. Everything goes into
 the working directory; a job that was stopped goes on where it was, and a finished one does nothing.
 """
 
-from dataclasses import dataclass, field, replace
-
-from fss.collection import files
+from fss.collection import Collection, files
 from fss.config import config_hash, to_dict
-from fss.episodes.augment import AugmentConfig
-from fss.episodes.split import SplitConfig
-from fss.models import SegmenterConfig
-from fss.saliency import SaliencyConfig
 from fss.tracking import Run
-from fss.training.loop import TrainConfig
-from fss.training.stream import StreamConfig
 from pipelines import evaluate, ingest, pseudomask, train
 from pipelines.common.inputs import Input, evaluation_input, photographs_input
+from pipelines.common.masksplit_config import MaskSplitJobConfig, train_config, work
 from pipelines.common.presets import preset_for
 from pipelines.common.ray_session import ray_session
-from pipelines.common.runs import TrackingConfig, job_run
+from pipelines.common.rounds import run_rounds
+from pipelines.common.runs import job_run
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.common.train_config import TrainJobConfig
-from pipelines.common.trainer import ScaleConfig
+
+__all__ = ["MaskSplitJobConfig", "main", "run", "train_config"]
 
 JOB = "masksplit"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskSplitJobConfig:
-    """Settings of the main job. What is left out depends on the input: small for the sample, as published otherwise."""
-
-    photographs: str | None = None
-    """Photographs to learn from: a folder, an s3:// URI, or a collection that exists; None: the painted sample."""
-    evaluation: str | None = None
-    """Labelled pictures to evaluate on: <class>/<n>.jpg with .png masks (FSS-1000), images/ beside masks/, or a
-    collection that exists; None: the painted sample's, or no evaluation of your own photographs."""
-    evaluation_classes: str | None = None
-    """Class split to evaluate on; None: novel or test where there is one, else all classes."""
-    workdir: str = "runs/masksplit"
-    """Where everything goes: local folder or s3:// URI."""
-    backbone: str | None = None
-    """Backbone: resnet18, resnet50, resnet101, resnet101_deepstem, mobilenet_v2, vgg16, or a timm name."""
-    weights: str | None = None
-    """Backbone weights: a state dict's path, or "pretrained" to download the library's; None: random."""
-    image_size: int | None = None
-    """Side of the square that the network sees, in pixels."""
-    steps: int | None = None
-    """Training steps."""
-    batch: int | None = None
-    """Episodes per step."""
-    learning_rate: float | None = None
-    """Learning rate of Adam."""
-    episodes: int | None = None
-    """Evaluation episodes per plan."""
-    shots: tuple[int, ...] = (1, 5)
-    """Supports per evaluation episode, one plan for each."""
-    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """How pseudo-masks are found."""
-    accept_quantile: float = 0.65
-    """Share of the pseudo-masks to train on, best first."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are cut in two; the sample has settings of its own, where these are left as they are."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How views are drawn; the sample has settings of its own, where these are left as they are."""
-    seed: int = 0
-    """Seed of everything."""
-    limit: int | None = None
-    """Use only the first so many photographs."""
-    workers: int | None = None
-    """Parts at a time in the data stages; None: one per core, or what the cluster offers."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """On what the training runs."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where runs are recorded."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-    overwrite: bool = False
-    """Do everything again."""
 
 
 def run(config: MaskSplitJobConfig) -> Summary:
@@ -92,11 +35,14 @@ def run(config: MaskSplitJobConfig) -> Summary:
     """
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
+    if config.rounds < 0:
+        raise ValueError(f"rounds is 0 or more, got {config.rounds}")
     workdir = files.normalise(config.workdir)
     photographs = photographs_input(config.photographs, workdir, config.limit, config.seed)
+    _check_audit(config, photographs)
     labelled = evaluation_input(config.evaluation, config.photographs, workdir, config.seed)
     trained = train_config(config, photographs)
-    key = config_hash([JOB, photographs.identity, labelled and labelled.identity], _work(config))
+    key = config_hash([JOB, photographs.identity, labelled and labelled.identity], work(config))
     if config.dry_run:
         plan: dict[str, object] = {"photographs": photographs.describe()}
         plan |= {"evaluation": labelled.describe() if labelled else "none"}
@@ -113,39 +59,22 @@ def run(config: MaskSplitJobConfig) -> Summary:
         summary.run_id = record.run_id
         _run_stages(config, photographs, labelled, trained, summary, record)
         numbers = {name: float(value) for name, value in summary.figures.items()}
-        record.log_metrics({name.replace(" ", "_"): value for name, value in numbers.items()})
+        record.log_metrics({name.replace(" ", "_").replace(":", ""): value for name, value in numbers.items()})
         summary.write(workdir)
         record.log_json("summary.json", to_dict(summary))
     return summary
 
 
-def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConfig:
-    """Return the settings of the training: the preset for the input, with what the user has chosen."""
-    preset = preset_for(sample=config.photographs is None)
-    names = ("backbone", "image_size", "steps", "batch", "learning_rate", "split", "augment")
-    untouched = (None, SplitConfig(), AugmentConfig())
-    chosen = {name: getattr(config, name) for name in names if getattr(config, name) not in untouched}
-    preset = replace(preset, **chosen)
-    return TrainJobConfig(
-        collection=photographs.collection,
-        output=files.join(files.normalise(config.workdir), "models"),
-        segmenter=SegmenterConfig(
-            backbone=preset.backbone,
-            weights=config.weights,
-            image_size=preset.image_size,
-            width=preset.width,
-            similarity=preset.similarity,
-            seed=config.seed,
-        ),
-        stream=StreamConfig(batch=preset.batch, lanes=preset.lanes, held_out=preset.held_out, seed=config.seed),
-        split=preset.split,
-        augment=preset.augment,
-        training=TrainConfig(steps=preset.steps, learning_rate=preset.learning_rate, ema=preset.ema),
-        checkpoint_every=max(1, min(preset.checkpoint_every, preset.steps)),
-        scale=config.scale,
-        tracking=config.tracking,
-        overwrite=config.overwrite,
-    )
+def _check_audit(config: MaskSplitJobConfig, photographs: Input) -> None:
+    audit = config.self_training.audit
+    if audit is None:
+        return
+    known = [] if photographs.source else Collection.open(photographs.collection).mask_set_names()
+    if audit not in known:
+        raise ValueError(
+            f"audit names a mask set of the photographs' collection; {photographs.describe()} has no {audit!r}. Give a "
+            "collection that has the truth of some of its pictures, or leave the audit out"
+        )
 
 
 def _run_stages(
@@ -173,15 +102,47 @@ def _run_stages(
     summary.figures |= training.figures
     summary.outputs |= training.outputs
     # Stage 4: evaluation.
-    if labelled is None:
-        return
-    with summary.timed("evaluation"):
+    if labelled is not None:
+        _evaluate(config, labelled, training, trained, summary, record)
+    # Stage 5: rounds of self-training, each evaluated like the first training.
+    done = 0
+    for name, again in run_rounds(
+        config.rounds,
+        config.self_training,
+        trained,
+        training,
+        workers=config.workers,
+        seed=config.seed,
+        summary=summary,
+        record=record,
+    ):
+        done += 1
+        if labelled is not None:
+            _evaluate(config, labelled, again, trained, summary, record, name)
+    summary.counts |= {"rounds": done} if config.rounds else {}
+
+
+def _evaluate(
+    config: MaskSplitJobConfig,
+    labelled: Input,
+    training: Summary,
+    trained: TrainJobConfig,
+    summary: Summary,
+    record: Run,
+    name: str = "",
+) -> None:
+    """Evaluate a training; what the rounds find stands under their names."""
+    prefix = f"{name}: " if name else ""
+    with summary.timed(f"{prefix}evaluation"):
         result = evaluate.run(_evaluate_config(config, labelled, training, trained), parent=record)
-    summary.counts |= {"evaluation episodes": result.counts["episodes"]}
-    summary.figures |= result.figures
-    summary.inputs |= {name: value for name, value in result.inputs.items() if name.endswith("plan")}
-    summary.outputs |= result.outputs
-    summary.report = result.report
+    summary.figures |= {f"{prefix}{figure}": value for figure, value in result.figures.items()}
+    summary.outputs |= {f"{prefix}{what}": uri for what, uri in result.outputs.items()}
+    summary.report = "\n".join(
+        [*([summary.report] if summary.report else []), *([name] if name else []), result.report]
+    )
+    if not name:
+        summary.counts |= {"evaluation episodes": result.counts["episodes"]}
+        summary.inputs |= {what: value for what, value in result.inputs.items() if what.endswith("plan")}
 
 
 def _ingest(config: MaskSplitJobConfig, source: Input, record: Run, summary: Summary) -> Summary:
@@ -227,11 +188,6 @@ def _evaluate_config(
         tracking=config.tracking,
         overwrite=config.overwrite,
     )
-
-
-def _work(config: MaskSplitJobConfig) -> dict[str, object]:
-    without = {"workers", "scale", "tracking", "dry_run", "overwrite"}
-    return {name: value for name, value in to_dict(config).items() if name not in without}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fss.collection import Collection
 from fss.collection.ingest import ingest_part, start
 from fss.collection.sources import SourceConfig
 from fss.config import save
@@ -35,6 +36,21 @@ def paint() -> Paint:
         for part in ingest.parts:
             ingest_part(ingest.collection.uri, part)
         return ingest.collection.uri
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def paint_masked(paint: Paint) -> Paint:
+    """Make a painted collection whose truth is also its accepted mask set "saliency"."""
+
+    def make(uri: Path, *, count: int, part_size: int = 4) -> str:
+        collection = Collection.open(paint(uri, count=count, labelled=True, part_size=part_size))
+        masks = collection.create_mask_set("saliency", config_hash="a" * 16, provenance={"method": "test"})
+        for name in collection.part_names():
+            masks.write_part(name, collection.mask_set("truth").read_part(name))
+        masks.write_acceptance("default", {}, [name for ids in collection.image_ids().values() for name in ids])
+        return collection.uri
 
     return make
 

@@ -30,15 +30,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_checkpoint(build_segmenter(config), tmp_path_factory.mktemp("checkpoint")))
 
 
-def masked(paint: Paint, folder: Path) -> str:
-    """A collection whose truth is also its current mask set."""
-    collection = Collection.open(paint(folder, count=PICTURES, labelled=True, part_size=PART_SIZE))
-    truth = collection.mask_set("truth")
-    masks = collection.create_mask_set("saliency", config_hash="a" * 16, provenance={"method": "test"})
-    for name in collection.part_names():
-        masks.write_part(name, truth.read_part(name))
-    masks.write_acceptance("default", {}, [name for ids in collection.image_ids().values() for name in ids])
-    return collection.uri
+def painted(paint_masked: Paint, folder: Path) -> str:
+    return paint_masked(folder, count=PICTURES, part_size=PART_SIZE)
 
 
 def config_of(uri: str, checkpoint: str, tracking: TrackingConfig) -> RelabelJobConfig:
@@ -51,10 +44,14 @@ def config_of(uri: str, checkpoint: str, tracking: TrackingConfig) -> RelabelJob
 
 @pytest.fixture(scope="module")
 def done(
-    ray_local: None, paint: Paint, checkpoint: str, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig
+    ray_local: None,
+    paint_masked: Paint,
+    checkpoint: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    tracking: TrackingConfig,
 ) -> RelabelJobConfig:
     """A relabelling that was never disturbed."""
-    config = config_of(masked(paint, tmp_path_factory.mktemp("done") / "c"), checkpoint, tracking)
+    config = config_of(painted(paint_masked, tmp_path_factory.mktemp("done") / "c"), checkpoint, tracking)
     run(config)
     return config
 
@@ -77,6 +74,9 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     assert summary["figures"]["images per second"] > 0 and 0 < summary["figures"]["share outside the network"] < 1
     assert masks.provenance["source"] == "saliency" and len(masks.provenance["config"]["model"]) == 16
     assert Path(masks.uri, "report-default-random.png").is_file()
+    assert 0 < summary["figures"]["changed pixels"] < 1 and "audit IoU" not in summary["figures"]
+    assert Path(masks.uri, "report-drift.md").read_text().endswith(f"Verdict: {summary['outputs']['verdict']}\n")
+    assert Path(masks.uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_second_run_does_nothing_and_another_model_needs_another_name(done: RelabelJobConfig, tmp_path: Path) -> None:
@@ -93,6 +93,13 @@ def test_another_acceptance_makes_no_mask_again(done: RelabelJobConfig) -> None:
     assert summary.counts["parts made"] == 0
     masks = Collection.open(done.collection).mask_set("round-1")
     assert masks.read_acceptance("all").accepted >= masks.read_acceptance("default").accepted
+
+
+def test_an_audit_measures_both_sets_and_makes_no_mask_again(done: RelabelJobConfig) -> None:
+    summary = run(replace(done, audit="truth"))
+    assert summary.counts["parts made"] == 0 and summary.figures["audited pictures"] == PICTURES
+    assert summary.figures["audit IoU before"] == 1.0  # the masks of before are the truth
+    assert summary.figures["audit gain high"] < 0 and "no sure gain" in summary.outputs["verdict"]
 
 
 def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_path: Path) -> None:
@@ -127,9 +134,9 @@ def test_mistakes_are_told_before_any_work(done: RelabelJobConfig, change: dict[
 
 
 def test_killed_half_way_and_resumed_the_bytes_are_the_same(
-    done: RelabelJobConfig, paint: Paint, checkpoint: str, tmp_path: Path, tracking: TrackingConfig
+    done: RelabelJobConfig, paint_masked: Paint, checkpoint: str, tmp_path: Path, tracking: TrackingConfig
 ) -> None:
-    config = config_of(masked(paint, tmp_path / "c"), checkpoint, tracking)
+    config = config_of(painted(paint_masked, tmp_path / "c"), checkpoint, tracking)
     words = (
         "--relabel.foreground 0.5 --relabel.background 0.5 --relabel.shots 1 --relabel.min-similarity -1.0 --workers 1"
     )

@@ -1,0 +1,301 @@
+"""Do rounds of self-training help on real photographs? And how fast is relabelling?
+
+    python tests/benchmarks/bench_rounds.py rounds --output runs/bench-rounds
+    python tests/benchmarks/bench_rounds.py rounds --images 60 --audit 40 --seeds 1 --steps 20 --episodes 20   # a trial
+    python tests/benchmarks/bench_rounds.py throughput --images 256
+
+FSS_SHARED_DATA (or ``--data``) holds unlabelled/*.jpg, fewshot/<class>/<n>.jpg and .png with splits.json, and weights/.
+``rounds`` puts the unlabelled photographs and labelled ones of the train and val classes into one collection, whose
+truth nothing but the audit reads, runs the main job with rounds for every seed, and tells the IoU of every mask set
+against the truth and the few-shot mIoU on the test classes after every training, with intervals and paired
+differences. A photograph of the test classes is never trained on, not even without its label. ``throughput`` relabels
+photographs with an untrained head: images per second of the job, and the share of the processes' time that is not spent
+in the network. A stopped benchmark goes on where it was.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import tyro
+
+from fss.collection import Collection
+from fss.collection.ingest import ingest_part, start
+from fss.collection.mask_codec import mask_row
+from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.sources import SourceConfig
+from fss.collection.store import exists
+from fss.evaluation.metrics import Counts, Interval, differences, figures
+from fss.models import create_segmenter, save_checkpoint
+from fss.relabel import RelabelConfig
+from fss.relabel.audit import audit, gain, mean_iou
+from fss.relabel.verdict import GoConfig
+from pipelines.common.rounds import RoundsConfig
+from pipelines.common.runs import TrackingConfig
+from pipelines.masksplit import MaskSplitJobConfig
+from pipelines.masksplit import run as masksplit
+from pipelines.pseudomask import PseudomaskConfig
+from pipelines.pseudomask import run as pseudomask
+from pipelines.relabel import RelabelJobConfig
+from pipelines.relabel import run as relabel
+
+ANYTHING = GoConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
+"""Every round is trained on: the question is what comes of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What both measurements share."""
+
+    data: Path = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
+    """Folder of the photographs."""
+    output: Path = Path("runs/bench-rounds")
+    """Where everything goes."""
+    images: int = 1200
+    """Unlabelled photographs."""
+    backbone: str = "mobilenet_v2"
+    """Backbone, with ImageNet weights of weights/<backbone>_imagenet.pth, frozen."""
+    size: int = 192
+    """Pixels a side."""
+    relabel: RelabelConfig = field(default_factory=RelabelConfig)
+    """How masks are made again."""
+    workers: int = 2
+    """Processes."""
+
+    def weights(self) -> str:
+        """Return the file of the weights."""
+        return str((self.data / f"weights/{self.backbone}_imagenet.pth").absolute())
+
+    def tracking(self) -> TrackingConfig:
+        """Return where runs are recorded."""
+        return TrackingConfig(uri=f"sqlite:///{self.output.absolute()}/mlflow.db")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Options):
+    """What the rounds need on top."""
+
+    audit: int = 640
+    """Photographs of the train and val classes, whose truth only the audit reads."""
+    rounds: int = 2
+    """Rounds."""
+    seeds: int = 3
+    """Trainings from different seeds."""
+    steps: int = 320
+    """Training steps of 16 episodes."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    episodes: int = 400
+    """Evaluation episodes per plan."""
+    quantile: float = 0.65
+    """Share of the masks that is trained on, in every round."""
+
+
+def main() -> None:
+    """Run from the command line."""
+    tyro.extras.subcommand_cli_from_dict({"rounds": measure_rounds, "throughput": measure_throughput})
+
+
+def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
+    """Masks and models of every round against the truth."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    base, labelled = collect(options, options.audit), test_classes(options)
+    pseudomask(PseudomaskConfig(collection=base.uri, accept_quantile=options.quantile, tracking=options.tracking()))
+    names = ["saliency", *(f"round-{number + 1}" for number in range(options.rounds))]
+    lines: list[str] = []
+    models: dict[int, Results] = {}
+    for seed in range(options.seeds):
+        collection = copy(base, options.output / f"photographs-{seed}")
+        summary = masksplit(job(options, collection, labelled, seed))
+        truth, parts = collection.mask_set("truth"), collection.part_names()
+        made = [name for name in names if name in collection.mask_set_names()]
+        counts = [audit(collection.mask_set(name), truth, parts) for name in made]
+        for number, name in enumerate(made):
+            lines.append(f"seed {seed}: {name}: IoU {text(mean_iou(counts[number]))} of {len(counts[number])} pictures")
+            if number:
+                lines.append(f"    on the one before {text(gain(counts[number], counts[number - 1]), sign=True)}")
+        models[seed] = results(summary.outputs, names)
+        lines += [f"seed {seed}: {name}: {told}" for name in names if (told := summary.outputs.get(f"{name}: verdict"))]
+        lines += [line for name in names for line in compare(models[seed], name, names[0], f"seed {seed}")]
+        (options.output / "figures.md").write_text("\n".join(lines) + "\n")
+    lines += [across(models, name, names[0], shots) for name in names for shots in (1, 5)]
+    (options.output / "figures.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
+    """Images per second of the relabelling job."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    collection = collect(options, 0)
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={"method": "discs"})
+    for part in collection.part_names():
+        rows = collection.read_part(part, ["image_id", "height", "width"]).to_pylist()
+        masks.write_part(part, mask_table([disc(**row) for row in rows]))
+    network = create_segmenter(backbone=options.backbone, weights=options.weights(), image_size=options.size)
+    checkpoint = save_checkpoint(network, options.output / "untrained")
+    summary = relabel(
+        RelabelJobConfig(
+            collection=collection.uri,
+            checkpoint=str(checkpoint),
+            source_acceptance=None,
+            relabel=options.relabel,
+            workers=options.workers,
+            tracking=options.tracking(),
+            overwrite=True,
+        )
+    )
+    told = {name: summary.figures[name] for name in ("images per second", "share outside the network")}
+    print(json.dumps({"images": options.images, "processes": options.workers, **told, **summary.durations}, indent=1))
+
+
+def collect(options: Options, audited: int) -> Collection:
+    """The collection of photographs; ``audited`` of them have a truth."""
+    place = options.output / f"photographs-{options.images}-{audited}"
+    if exists(str(place)):
+        return Collection.open(str(place))
+    files = sorted((options.data / "unlabelled").glob("*.jpg"))[: options.images]
+    splits = json.loads((options.data / "fewshot/splits.json").read_text())
+    classes = sorted([*splits["train"], *splits["val"]])
+    files += [options.data / f"fewshot/{name}/{number}.jpg" for number in range(1, 11) for name in classes][:audited]
+    forbidden = {
+        path.read_bytes() for name in splits["test"] for path in (options.data / f"fewshot/{name}").glob("*.jpg")
+    }
+    files = [path for path in files if path.is_file() and path.read_bytes() not in forbidden]
+    if not files:
+        raise SystemExit(f"no photographs in {options.data}; give --data, or set FSS_SHARED_DATA")
+    half = place.with_name(place.name + ".part")
+    shutil.rmtree(half, ignore_errors=True)
+    collection = Collection.create(str(half), name="rounds", source="benchmark", part_size=32)
+    truth = collection.create_mask_set("truth", config_hash="0" * 16, provenance={"method": "truth"})
+    for number, first in enumerate(range(0, len(files), 32)):
+        images, masks = [], []
+        for path in files[first : first + 32]:
+            data, name = path.read_bytes(), str(path.relative_to(options.data))
+            height, width = cv2.imread(str(path)).shape[:2]
+            images.append(
+                {"image_id": image_id(data, name), "uri": name, "image": data, "height": height, "width": width}
+            )
+            masks.append(true_row(images[-1]["image_id"], path.with_suffix(".png")))
+        collection.write_part(part_name(number), image_table(images))
+        truth.write_part(part_name(number), mask_table(masks))
+    half.rename(place)
+    return Collection.open(str(place))
+
+
+def true_row(identity: str, path: Path) -> dict[str, object]:
+    """The row of a truth that is known, or not."""
+    if not path.is_file():
+        return mask_row(identity, None, error="no truth: an unlabelled photograph")
+    mask = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8)
+    return mask_row(identity, mask, [1] if mask.any() else [])
+
+
+def disc(image_id: str, height: int, width: int) -> dict[str, object]:
+    """A mask without any meaning: a disc in the middle."""
+    mask = np.zeros((height, width), np.uint8)
+    cv2.circle(mask, (width // 2, height // 2), min(height, width) // 4, 1, -1)
+    return mask_row(image_id, mask, [1])
+
+
+def test_classes(options: Rounds) -> Collection:
+    """The labelled collection that models are evaluated on."""
+    source = SourceConfig(kind="fss1000", path=str((options.data / "fewshot").absolute()))
+    ingest = start(str(options.output / "fewshot"), source)
+    for part in sorted(set(ingest.parts) - ingest.finished()):
+        ingest_part(ingest.collection.uri, part)
+    return ingest.collection
+
+
+def copy(base: Collection, place: Path) -> Collection:
+    """A collection of its own for a seed, with the same pseudo-masks."""
+    if not exists(str(place)):
+        half = place.with_name(place.name + ".part")
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(base.uri, half)
+        half.rename(place)
+    return Collection.open(str(place))
+
+
+def job(options: Rounds, collection: Collection, labelled: Collection, seed: int) -> MaskSplitJobConfig:
+    """The main job of one seed."""
+    return MaskSplitJobConfig(
+        photographs=collection.uri,
+        evaluation=labelled.uri,
+        workdir=str(options.output / f"work-{seed}"),
+        backbone=options.backbone,
+        weights=options.weights(),
+        image_size=options.size,
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        episodes=options.episodes,
+        accept_quantile=options.quantile,
+        rounds=options.rounds,
+        self_training=RoundsConfig(relabel=options.relabel, go=ANYTHING, accept_quantile=options.quantile),
+        seed=seed,
+        workers=options.workers,
+        tracking=options.tracking(),
+    )
+
+
+Results = dict[tuple[str, int], tuple[list[int], Counts]]
+"""By mask set and shots: the class and the pixel counts of every episode."""
+
+
+def results(outputs: dict[str, str], names: list[str]) -> Results:
+    """Read what every model of a seed did on every episode."""
+    found = {}
+    for name in names:
+        place = outputs.get("results" if name == "saliency" else f"{name}: results")
+        if place is None:  # no mask of the round passed a gate: nothing to train on
+            continue
+        table = pq.read_table(f"{place}/episodes.parquet").to_pylist()
+        for shots in (1, 5):
+            rows = [row for row in table if row["method"] == "model" and row["shots"] == shots]
+            kinds = [[row[f"{kind}_{of}"] for of in ("background", "foreground")] for row in rows for kind in KINDS]
+            found[name, shots] = [row["class_id"] for row in rows], np.array(kinds, np.int64).reshape(-1, 2, 2)
+    return found
+
+
+KINDS = ("intersection", "union")
+
+
+def compare(found: Results, name: str, first: str, what: str) -> list[str]:
+    """Lines about the model trained on one mask set."""
+    lines = []
+    for shots in (shots for shots in (1, 5) if (name, shots) in found):
+        classes, counts = found[name, shots]
+        line = f"{what}: trained on {name}, {shots}-shot mIoU {text(figures(classes, counts).miou)}"
+        if name != first:
+            ahead = differences(classes, counts, found[first, shots][1])["miou"]
+            line += f", on {first} {text(ahead, sign=True)}"
+        lines.append(line)
+    return lines
+
+
+def across(models: dict[int, Results], name: str, first: str, shots: int) -> str:
+    """Mean and spread over the seeds that came so far."""
+    models = {seed: found for seed, found in models.items() if (name, shots) in found}
+    if not models:
+        return f"no seed was trained on {name}"
+    values = {
+        key: np.array([figures(*found[key, shots]).miou.value for found in models.values()]) for key in (name, first)
+    }
+    change = values[name] - values[first]
+    spread = [values[name].std(ddof=1), change.std(ddof=1)] if len(models) > 1 else [np.nan, np.nan]
+    line = f"{len(models)} seeds: trained on {name}, {shots}-shot mIoU {values[name].mean():.3f} (sd {spread[0]:.3f})"
+    return line if name == first else f"{line}, on {first} {change.mean():+.3f} (sd {spread[1]:.3f})"
+
+
+def text(interval: Interval, *, sign: bool = False) -> str:
+    """A figure with its interval."""
+    form = "+.3f" if sign else ".3f"
+    return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+if __name__ == "__main__":
+    main()
