@@ -19,7 +19,7 @@ def provider_folder() -> Path | None:
     """Return the folder that holds the AWS provider, named by TF_PLUGIN_DIR or one of Terraform's own."""
     folders = (os.environ.get("TF_PLUGIN_DIR"), *PROVIDER_FOLDERS)
     for folder in (Path(name).expanduser() for name in folders if name):
-        if list(folder.glob("registry.terraform.io/hashicorp/aws/5.1*")):
+        if list(folder.glob("registry.terraform.io/hashicorp/aws/5.1[0-9][0-9].*")):
             return folder
     return None
 

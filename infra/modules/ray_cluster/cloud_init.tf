@@ -14,8 +14,9 @@ locals {
     METRIC_NAMESPACE = "fss"
   }
 
-  # A worker that cannot (re)join its head for a quarter of an hour powers itself off, which ends it.
-  give_up = "StartLimitIntervalSec=900\nStartLimitBurst=20\nStartLimitAction=poweroff"
+  # A worker that cannot (re)join its head powers itself off, which ends it: without a head nobody else would. A failing
+  # start takes from half a minute (refused) to a minute and a half (no answer), so eight come to four to twelve minutes.
+  give_up = "StartLimitIntervalSec=900\nStartLimitBurst=8\nStartLimitAction=poweroff"
 
   node_kinds = {
     head       = { role = "head", docker_options = "", limits = "StartLimitIntervalSec=0" }
