@@ -1,0 +1,208 @@
+"""Least privilege: each role's policy allows what its programs were seen to call, and nothing beyond."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from iam_policy import Policy, as_list
+from moto import mock_aws
+from s3_requests import S3, action
+from terraform_copy import INFRA
+from werkzeug.serving import WSGIRequestHandler
+
+from fss.saliency import SaliencyConfig
+from pipelines.common.runs import TrackingConfig
+from pipelines.masksplit import MaskSplitJobConfig, run
+
+REGION, ACCOUNT, CLUSTER = "eu-central-1", "123456789012", "fss-test"
+HERE = f"{REGION}:{ACCOUNT}"
+TEMPLATE = f"arn:aws:ec2:{HERE}:launch-template/lt-cpu"
+VALUES = {
+    "account": ACCOUNT,
+    "cluster": CLUSTER,
+    "region": REGION,
+    "data_bucket_arn": f"{S3}data",
+    "artifacts_bucket_arn": f"{S3}artifacts",
+    "kms_key_arn": f"arn:aws:kms:{HERE}:key/ours",
+    "repository_arn": f"arn:aws:ecr:{HERE}:repository/fss",
+    "token_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:token",
+    "mlflow_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:jobs",
+    "server_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:server",
+    "jobs_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:jobs",
+    "database_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:database",
+    "worker_role_arn": f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-worker",
+    "log_group_arns": json.dumps([f"arn:aws:logs:{HERE}:log-group:ray:*"]),
+    "template_arns": json.dumps([TEMPLATE]),
+}
+NODE, HEAD = (INFRA / f"modules/ray_cluster/policies/{name}.json" for name in ("node", "head"))
+SERVER = INFRA / "modules/mlflow/policies/server.json"
+ROLES = {"worker": (NODE,), "head": (NODE, HEAD), "mlflow": (SERVER,)}
+
+# What the main job was seen to do from end to end (test_the_main_job_does_what_is_written_here).
+JOB_CALLS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
+# Never seen, as nothing failed: the parts of a broken upload would be paid for until the lifecycle rule finds them.
+AFTER_A_FAILURE = {"s3:AbortMultipartUpload"}
+
+
+def policy(role: str) -> Policy:
+    return Policy.read(ROLES[role], VALUES)
+
+
+@pytest.fixture
+def seen(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """The calls that the object store gets: action and ARN, the bucket's name replaced by "data"."""
+    calls: list[tuple[str, str]] = []
+    bucket = s3.removeprefix("s3://")
+
+    def note(self: WSGIRequestHandler, *_: object) -> None:
+        name, arn = action(self.command, self.path)
+        calls.append((name, arn.replace(f"{S3}{bucket}", f"{S3}data", 1)))
+
+    monkeypatch.setattr(WSGIRequestHandler, "log_request", note)
+    yield calls
+
+
+@pytest.mark.slow
+def test_the_main_job_does_what_is_written_here(
+    s3: str, seen: list[tuple[str, str]], ray_local: None, tmp_path: Path
+) -> None:
+    config = MaskSplitJobConfig(
+        workdir=f"{s3}/work",
+        limit=64,
+        batch=8,
+        steps=8,
+        episodes=8,
+        shots=(1,),
+        saliency=SaliencyConfig(working_pixels=8_000),
+        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+    )
+    assert run(config).worked
+    assert {name for name, _ in seen} == JOB_CALLS
+    for role in ("worker", "head"):
+        refused = {call for call in seen if not policy(role).allows(*call)}
+        assert not refused, f"the {role} may not do what the job did"
+
+
+def test_jobs_get_what_they_use_of_s3_and_no_more() -> None:
+    for role in ("worker", "head"):
+        assert policy(role).actions("s3") == JOB_CALLS | AFTER_A_FAILURE
+
+
+def test_the_tracking_server_gets_what_it_uses_of_s3(s3: str, seen: list[tuple[str, str]], tmp_path: Path) -> None:
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+    (tmp_path / "small.txt").write_text("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_S3_ENDPOINT_URL", boto3.client("s3").meta.endpoint_url)
+        artifacts = S3ArtifactRepository(f"{s3}/mlflow/1/run/artifacts")
+        artifacts.log_artifact(str(tmp_path / "small.txt"))
+        assert [one.path for one in artifacts.list_artifacts()] == ["small.txt"]
+        artifacts.download_artifacts("small.txt", str(tmp_path))
+        artifacts.delete_artifacts()
+    calls = {(name, arn.replace(f"{S3}data", f"{S3}artifacts")) for name, arn in seen}
+    # Deleting several objects is one request on the bucket; IAM checks each object.
+    calls = {(name, f"{S3}artifacts/mlflow/1/run/artifacts/small.txt" if "*" in arn else arn) for name, arn in calls}
+    server = policy("mlflow")
+    assert not {call for call in calls if not server.allows(*call)}
+    assert server.actions("s3") == {name for name, _ in calls} | AFTER_A_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("role", "call", "arn"),
+    [
+        ("worker", "s3:GetObject", f"{S3}artifacts/mlflow/model"),
+        ("worker", "s3:GetObject", f"{S3}another-bucket/secret"),
+        ("worker", "s3:DeleteObjectVersion", f"{S3}data/x"),
+        ("worker", "s3:DeleteBucket", f"{S3}data"),
+        ("worker", "s3:PutBucketPolicy", f"{S3}data"),
+        ("worker", "ec2:RunInstances", "*"),
+        ("worker", "iam:PassRole", VALUES["worker_role_arn"]),
+        ("worker", "secretsmanager:PutSecretValue", VALUES["token_secret_arn"]),
+        ("worker", "secretsmanager:GetSecretValue", VALUES["database_secret_arn"]),
+        ("worker", "kms:Decrypt", VALUES["kms_key_arn"]),  # only through S3 and Secrets Manager
+        ("head", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-head"),
+        ("head", "ec2:CreateTags", f"arn:aws:ec2:{HERE}:instance/i-somebodys"),
+        ("head", "ecr:PutImage", VALUES["repository_arn"]),
+        ("mlflow", "s3:GetObject", f"{S3}data/photographs/1.jpg"),
+        ("mlflow", "s3:PutObject", f"{S3}artifacts/elsewhere"),
+        ("mlflow", "secretsmanager:PutSecretValue", VALUES["database_secret_arn"]),
+        ("mlflow", "ec2:RunInstances", "*"),
+    ],
+)
+def test_refused(role: str, call: str, arn: str) -> None:
+    assert not policy(role).allows(call, arn)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_action_is_a_pattern_and_few_are_for_everything(role: str) -> None:
+    statements = policy(role).statements
+    assert not [action for one in statements for action in as_list(one["Action"]) if "*" in action]
+    everywhere = {one["Sid"] for one in statements if "*" in as_list(one["Resource"]) and "Condition" not in one}
+    # These calls know no resource.
+    assert everywhere <= {"LogInToImages", "SessionsInsteadOfSsh", "SeeInstances"}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The calls of Ray's autoscaler: operation and parameters."""
+    made: list[tuple[str, dict[str, Any]]] = []
+    call = BaseClient._make_api_call
+
+    def note(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        made.append((operation, parameters))
+        return call(self, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", note)
+    return made
+
+
+@mock_aws
+def test_the_head_may_do_what_rays_autoscaler_does(
+    calls: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.autoscaler._private.aws import utils
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    utils.resource_cache.cache_clear()
+    ec2 = boto3.client("ec2", REGION)
+    network = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=network, CidrBlock="10.0.0.0/20")["Subnet"]["SubnetId"]
+    ec2.create_launch_template(LaunchTemplateName="cpu", LaunchTemplateData={"ImageId": "ami-12c6146b"})
+    tags = [{"Key": "ray-cluster-name", "Value": CLUSTER}]
+    config = {  # as in workers.tf; the slow test has the real one
+        "InstanceType": "c6i.2xlarge",
+        "SubnetIds": [subnet],
+        "LaunchTemplate": {"LaunchTemplateName": "cpu"},
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+    }
+    calls.clear()
+    provider = AWSNodeProvider({"region": REGION, "cache_stopped_nodes": False}, CLUSTER)
+    provider.create_node(config, {"ray-node-kind": "worker", "ray-user-node-type": "cpu-spot"}, 1)
+    (worker,) = provider.non_terminated_nodes({"ray-node-kind": "worker"})
+    provider.terminate_nodes([worker])
+    utils.resource_cache.cache_clear()
+
+    head = policy("head")
+    asked = dict(calls)
+    assert set(asked) == {"RunInstances", "DescribeInstances", "TerminateInstances"}
+    assert head.allows("ec2:DescribeInstances", "*")
+    assert head.allows("ec2:RunInstances", "*", {"ec2:LaunchTemplate": TEMPLATE})
+    assert not head.allows("ec2:RunInstances", "*", {"ec2:LaunchTemplate": f"{TEMPLATE}-of-others"})
+    worker_is = {}
+    for specification in asked["RunInstances"]["TagSpecifications"]:
+        given = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
+        context = {f"aws:RequestTag/{key}": value for key, value in given.items()}
+        arn = f"arn:aws:ec2:{HERE}:{specification['ResourceType']}/new"
+        assert head.allows("ec2:CreateTags", arn, context | {"ec2:CreateAction": "RunInstances"})
+        if specification["ResourceType"] == "instance":
+            worker_is = {f"aws:ResourceTag/{key}": value for key, value in given.items()}
+    instance = f"arn:aws:ec2:{HERE}:instance/{worker}"
+    assert head.allows("ec2:TerminateInstances", instance, worker_is)
+    assert not head.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-node-kind": "head"})
+    assert not head.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-cluster-name": "b"})
+    assert head.allows("iam:PassRole", VALUES["worker_role_arn"], {"iam:PassedToService": "ec2.amazonaws.com"})
