@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
+from bad_files import encoded
 from botocore.client import BaseClient
 from iam_policy import Policy, as_list
 from moto import mock_aws
+from PIL import Image
 from s3_requests import S3, action
 from terraform_copy import INFRA
 from werkzeug.serving import WSGIRequestHandler
 
-from fss.saliency import SaliencyConfig
+from fss.collection import files
 from pipelines.common.runs import TrackingConfig
 from pipelines.masksplit import MaskSplitJobConfig, run
 
@@ -42,9 +45,9 @@ NODE, HEAD = (INFRA / f"modules/ray_cluster/policies/{name}.json" for name in ("
 SERVER = INFRA / "modules/mlflow/policies/server.json"
 ROLES = {"worker": (NODE,), "head": (NODE, HEAD), "mlflow": (SERVER,)}
 
-# What the main job was seen to do from end to end (test_the_main_job_does_what_is_written_here).
+# What the main job does from end to end; test_the_main_job_does_what_is_written_here records it.
 JOB_CALLS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
-# Never seen, as nothing failed: the parts of a broken upload would be paid for until the lifecycle rule finds them.
+# Nothing fails there. The parts of a broken upload would be paid for until the lifecycle rule finds them.
 AFTER_A_FAILURE = {"s3:AbortMultipartUpload"}
 
 
@@ -66,18 +69,39 @@ def seen(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, s
     yield calls
 
 
+def put_pictures(uri: str) -> None:
+    """Put 24 photographs of a disc or a square into an object store, and 8 more with masks in FSS-1000's layout."""
+    rng = np.random.default_rng(0)
+    away = np.abs(np.mgrid[-45:45, -50:50])
+    shapes = {"disc": np.hypot(*away) < 22, "square": away.max(0) < 20}
+    for number in range(32):
+        name, inside = list(shapes.items())[number % 2]
+        inside = np.roll(inside, rng.integers(-10, 10, 2), axis=(0, 1))
+        colours = np.where(inside[..., None], (200, 60, 40), (50, 90, 120)) + rng.integers(-20, 20, (90, 100, 3))
+        photograph = encoded("JPEG", Image.fromarray(colours.astype(np.uint8)))
+        place = f"{uri}/labelled/{name}/{number}" if number < 8 else f"{uri}/raw/{number}"
+        files.write_atomically(*files.resolve(f"{place}.jpg"), photograph)
+        if number < 8:
+            mask = encoded("PNG", Image.fromarray(inside.astype(np.uint8) * 255))
+            files.write_atomically(*files.resolve(f"{place}.png"), mask)
+
+
 @pytest.mark.slow
 def test_the_main_job_does_what_is_written_here(
     s3: str, seen: list[tuple[str, str]], ray_local: None, tmp_path: Path
 ) -> None:
+    put_pictures(s3)
+    seen.clear()
     config = MaskSplitJobConfig(
+        photographs=f"{s3}/raw",
+        evaluation=f"{s3}/labelled",
         workdir=f"{s3}/work",
-        limit=64,
+        backbone="timm:test_resnet.r160_in1k",
+        image_size=80,
+        steps=2,
         batch=8,
-        steps=8,
-        episodes=8,
+        episodes=6,
         shots=(1,),
-        saliency=SaliencyConfig(working_pixels=8_000),
         tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     assert run(config).worked
