@@ -53,18 +53,19 @@ def result_of_views(rgb: RGB, views: FloatArray, *, working_pixels: int, refined
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     cue = np.asarray(cv2.resize(views.mean(0), size, interpolation=cv2.INTER_LINEAR), np.float32)
     lab = to_lab(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
-    coarse = clean(cue > 0.5)
+    threshold = quality.otsu(cue)  # the moving average of noisy targets leaves whole objects below one half
+    coarse = clean(cue > threshold)
     soft, mask, overlap = cue, coarse, 1.0
     if refined and min(size) >= 8 and coarse.any():
-        soft = refine(lab, cue, 0.5, rounds=1, colour_weight=0.3)
+        soft = refine(lab, cue, threshold, rounds=1, colour_weight=0.3)
         mask = clean(soft > 0.5)
         overlap = quality.weighted_iou(coarse, mask)
     kept = overlap >= 0.5
     mask = mask if kept else coarse
     scores: quality.Scores = {
-        "agreement": quality.weighted_iou(views[0] > 0.5, views[1] > 0.5),
+        "agreement": quality.weighted_iou(views[0] > threshold, views[1] > threshold),
         "contrast": quality.contrast(lab, mask),
-        "stability": quality.weighted_iou(cue > 0.4, cue > 0.625),
+        "stability": quality.weighted_iou(cue > 0.8 * threshold, cue > 1.25 * threshold),
         "separation": quality.separation(cue, mask),
         "refinement": overlap,
         "gate_refined": kept,

@@ -71,7 +71,7 @@ def test_only_what_is_used_is_hashed(collection: str) -> None:
 
 
 def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
-    write_voc(tmp_path / "data", count=120, val=range(60), spread=True)
+    write_voc(tmp_path / "data", count=200, val=range(80), spread=True)
     places = {}
     for subset in ("trainaug", "val"):
         source = SourceConfig(kind="voc", path=str(tmp_path / "data"), subset=subset)
