@@ -144,10 +144,10 @@ def test_a_failing_job_says_why(head: Head) -> None:
 
 def test_a_stopped_job_leaves_whole_parts_and_goes_on(head: Head, tmp_path: Path) -> None:
     uri = str(tmp_path / "collection")
-    words = ["--collection", uri, "--source.kind", "sample", "--source.count", "48", "--part-size", "2"]
+    words = ["--collection", uri, "--source.kind", "sample", "--source.count", "400", "--part-size", "2"]
     made = head.submit("python", "-m", "pipelines.ingest", *words)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert "48" in made.stdout, "the summary comes back"
+    assert "400" in made.stdout, "the summary comes back"
 
     job = ("python", "-m", "pipelines.pseudomask", "--collection", uri, "--workers", "1")
     started = head.submit(*job, options=("--no-wait", "--submission-id=stopped"))
@@ -160,7 +160,7 @@ def test_a_stopped_job_leaves_whole_parts_and_goes_on(head: Head, tmp_path: Path
     assert keeps_the_head_up(head), "the idle timer must see a job that runs"
     stopped = head.ray("stop", "stopped")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    assert "STOPPED" in head.ray("status", "stopped").stdout
+    assert "Job 'stopped' was stopped" in head.ray("status", "stopped").stdout
     assert not keeps_the_head_up(head)
 
     collection = Collection.open(uri)
