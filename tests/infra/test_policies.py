@@ -45,7 +45,7 @@ NODE, HEAD = (INFRA / f"modules/ray_cluster/policies/{name}.json" for name in ("
 SERVER = INFRA / "modules/mlflow/policies/server.json"
 ROLES = {"worker": (NODE,), "head": (NODE, HEAD), "mlflow": (SERVER,)}
 
-# What the main job does from end to end; test_the_main_job_does_what_is_written_here records it.
+# What the main job does; test_the_main_job_does_what_is_written_here records all but the deleting of old checkpoints.
 JOB_CALLS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
 # Nothing fails there. The parts of a broken upload would be paid for until the lifecycle rule finds them.
 AFTER_A_FAILURE = {"s3:AbortMultipartUpload"}
@@ -105,9 +105,12 @@ def test_the_main_job_does_what_is_written_here(
         tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     assert run(config).worked
-    assert {name for name, _ in seen} == JOB_CALLS
+    # Old checkpoints are deleted, which so short a training has none of.
+    assert {name for name, _ in seen} == JOB_CALLS - {"s3:DeleteObject"}
+    # A library also lists "$extremelyunlikelytoexist$": a bucket that is not ours stays shut.
+    ours = {call for call in seen if call[1].startswith(f"{S3}data")}
     for role in ("worker", "head"):
-        refused = {call for call in seen if not policy(role).allows(*call)}
+        refused = {call for call in ours if not policy(role).allows(*call)}
         assert not refused, f"the {role} may not do what the job did"
 
 
