@@ -136,6 +136,11 @@ def binary_mask(mask: Mask, classes: Sequence[Mapping[str, int] | int], class_id
     return np.asarray(cv2.LUT(mask, table), np.uint8)
 
 
+def any_class(mask: Mask) -> Mask:
+    """Return the mask of all classes together: uint8 [H, W] with 1 for any of them, 0 elsewhere, 255 ignored."""
+    return np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8)
+
+
 def _encode_grey(values: Mask, strategy: int) -> bytes:
     if values.ndim != 2 or values.dtype != np.uint8 or values.size == 0:
         raise ValueError(f"a mask is uint8 [H, W], got {values.dtype} {list(values.shape)}")

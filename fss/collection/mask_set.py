@@ -1,6 +1,6 @@
 """A mask set: masks of a collection under a name, aligned with its parts row for row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 TRUTH = "truth"  # the mask set of a collection's ground truth
 DERIVED = ("acceptance-", "report-")  # files that are made from the masks and go with them
+
+
+def parts_and_derived(names: Iterable[str]) -> list[str]:
+    """Of the files in a folder of parts, the parts and what is made from them."""
+    return [name for name in names if name.endswith(".parquet") or name.startswith(DERIVED)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +131,5 @@ class MaskSet:
     def _clear(self) -> None:
         """Delete parts, acceptances and reports; the record stays, so that a kill leaves a set of the old hash."""
         fs, path = files.resolve(self.uri)
-        doomed = [name for name in files.list_names(fs, path) if name.endswith(".parquet") or name.startswith(DERIVED)]
-        for name in doomed:
+        for name in parts_and_derived(files.list_names(fs, path)):
             parts.delete(files.join(self.uri, name))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from fss.collection import files, parts
 from fss.collection.decode import DecodeLimits
-from fss.collection.mask_set import DERIVED, MaskSet
+from fss.collection.mask_set import MaskSet, parts_and_derived
 from fss.collection.schema import IMAGE_SCHEMA
 
 FORMAT = 1
@@ -224,7 +224,6 @@ def delete(uri: str) -> None:
     for folder in folders:
         fs, path = files.resolve(files.join(collection.uri, folder))
         names = files.list_names(fs, path)
-        doomed = [name for name in names if name.endswith(".parquet") or name.startswith(DERIVED)]
-        for name in [*doomed, *(name for name in names if name == "_set.json")]:
+        for name in [*parts_and_derived(names), *(name for name in names if name == "_set.json")]:
             parts.delete(files.join(collection.uri, folder, name))
     parts.delete(files.join(collection.uri, "collection.json"))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fss.collection import MaskSet
-from fss.collection.mask_codec import IGNORE, Mask, decode_mask, decode_soft
+from fss.collection.mask_codec import IGNORE, Mask, any_class, decode_mask, decode_soft
 from fss.evaluation.metrics import Counts, Interval, count_pixels, differences, figures
 
 SURE = 0.5
@@ -36,7 +36,7 @@ def audit(masks: MaskSet, truth: MaskSet, parts: Sequence[str]) -> Counts:
             continue
         found = masks.read_part(part, ["mask", "soft"]).to_pylist()
         for data, row in zip(true, found, strict=True):
-            target = _binary(decode_mask(data)) if data else None
+            target = any_class(decode_mask(data)) if data else None
             if target is not None and (target == 1).any():
                 mask = decided(row["mask"], row["soft"]) if row["mask"] else np.zeros_like(target)
                 counts.append(count_pixels(torch.from_numpy(mask)[None], torch.from_numpy(target)[None]))
@@ -62,7 +62,3 @@ def mean_iou(counts: Counts) -> Interval:
 def gain(now: Counts, before: Counts) -> Interval:
     """Mean IoU now minus before, on the same pictures, with its paired 95 % interval."""
     return differences([0] * len(now), now, before)["episode_miou"]
-
-
-def _binary(mask: Mask) -> Mask:
-    return np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8)

@@ -41,6 +41,11 @@ class Known:
         assert self.rgb is not None, "a picture with an error has no canvas"
         return self.rgb
 
+    @property
+    def object(self) -> Pixels:
+        """What the mask of a picture that can be used shows, uint8 [S,S] in {0,1}; empty where there is none."""
+        return np.zeros(self.canvas.shape[:2], np.uint8) if self.mask is None else foreground(self.mask)
+
 
 class Relabeller:
     """Labels pictures with a segmenter, and asks earlier checkpoints of it whether they would have said the same."""
@@ -82,12 +87,12 @@ class Relabeller:
         outcomes: list[Ballot | str] = [known.error or "" for known in batch]
         usable = [place for place, known in enumerate(batch) if known.rgb is not None]
         if usable:
-            canvases = np.stack([batch[place].canvas for place in usable])
-            for place, outcome in zip(usable, self._label([batch[p] for p in usable], canvases), strict=True):
+            for place, outcome in zip(usable, self._label([batch[place] for place in usable]), strict=True):
                 outcomes[place] = outcome
         return outcomes
 
-    def _label(self, batch: Sequence[Known], canvases: Pixels) -> list[Ballot | str]:
+    def _label(self, batch: Sequence[Known]) -> list[Ballot | str]:
+        canvases = np.stack([known.canvas for known in batch])
         asked, refused = self._ask(batch, canvases)
         questions = [question for _, question in asked]
         votes = self._voter.votes(canvases, questions, self._views)
@@ -110,14 +115,13 @@ class Relabeller:
         asked, refused = [], {}
         for place, known in enumerate(batch):
             try:
-                asked.append((OBJECT, Question(place, self._sets(known, canvases[place]))))
+                asked.append((OBJECT, Question(place, self._sets(known))))
             except ValueError as error:
                 refused[place] = f"relabel: {error}"
         return asked, refused
 
-    def _sets(self, known: Known, canvas: Pixels) -> SupportSets:
-        mask = np.zeros((self.size, self.size), np.uint8) if known.mask is None else foreground(known.mask)
-        return support_sets(self.config, known.image_id, canvas, mask, known.neighbours, known.similarity)
+    def _sets(self, known: Known) -> SupportSets:
+        return support_sets(self.config, known.image_id, known.canvas, known.object, known.neighbours, known.similarity)
 
 
 def _of(place: int, asked: Sequence[tuple[int, Question]], votes: Sequence[Votes]) -> dict[int, Votes]:

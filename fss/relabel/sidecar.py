@@ -4,13 +4,13 @@ They belong to the set: overwriting or deleting it takes them along.
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fss.collection import MaskSet, files
 from fss.collection.schema import check_table
+from fss.saliency.acceptance import CLUSTER
 
 FEATURES = pa.schema(
     [
@@ -62,10 +62,12 @@ def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -
     files.write_atomically(fs, path, sink.getvalue())
 
 
-def clusters(masks: MaskSet, parts: Sequence[str]) -> list[int | None]:
-    """Return the cluster of every image of some parts, in their order."""
-    tables = [read(masks, "neighbours", part).column("cluster").to_pylist() for part in parts]
-    return cast("list[int | None]", [cluster for table in tables for cluster in table])
+def with_clusters(scores: pa.Table, masks: MaskSet, parts: Sequence[str]) -> pa.Table:
+    """Return the scores of some parts with the cluster of every image as a column."""
+    found = [read(masks, "neighbours", part).column("cluster") for part in parts]
+    return scores.append_column(
+        CLUSTER, pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.int32())
+    )
 
 
 def _uri(masks: MaskSet, kind: str, part: str) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from fss.collection import MaskSet
 from fss.collection.decode import DecodeLimits
-from fss.collection.mask_codec import IGNORE, decode_mask, mask_row
+from fss.collection.mask_codec import any_class, decode_mask, mask_row
 from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel import sidecar
@@ -22,7 +22,6 @@ from fss.relabel.edges import working_picture
 from fss.relabel.features import pooled_features, project
 from fss.relabel.labels import Ballot, make_label
 from fss.relabel.relabeller import Known, Relabeller
-from fss.relabel.supports import Pixels, foreground
 from fss.relabel.views import View, squares
 from fss.saliency.job import COLUMNS, decode
 from fss.saliency.stage import Row, Statistics, staged_parts, write_masks
@@ -62,14 +61,14 @@ def feature_parts(
         found: dict[str, list[float]] = {}
         if seen:
             canvases = torch.from_numpy(np.stack([known.canvas for known in seen])).to(device)
-            shown = np.stack([_object(known, size) for known in seen])
+            shown = np.stack([known.object for known in seen])
             pooled = pooled_features(segmenter, squares(canvases, View()), torch.from_numpy(shown).to(device))
             short = project(pooled, dims, seed=seed).float().cpu().tolist()
             found = dict(zip((known.image_id for known in seen), short, strict=True))
         return [found.get(known.image_id) for known in batch]
 
     def encode(known: Known, feature: list[float] | None) -> Row:
-        masked = feature is not None and bool(_object(known, size).any())
+        masked = feature is not None and bool(known.object.any())
         return {"image_id": known.image_id, "feature": feature, "masked": masked}
 
     def write(part: str, rows: list[Row]) -> Statistics:
@@ -145,17 +144,7 @@ def _known(
         shape=picture.rgb.shape[:2],
         rgb=image_canvas(picture.rgb, size),
         guide=working_picture(picture.rgb) if guided else None,
-        mask=None if mask is None else _binary(mask_canvas(decode_mask(mask), size)),
+        mask=None if mask is None else any_class(mask_canvas(decode_mask(mask), size)),
         neighbours=near["supports"] if near else (),
         similarity=near["similarity"] if near else (),
     )
-
-
-def _binary(mask: Pixels) -> Pixels:
-    """Any class as 1; ignored pixels stay 255."""
-    return np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8)
-
-
-def _object(known: Known, size: int) -> Pixels:
-    """What the current mask shows, uint8 [S,S] in {0,1}; empty where there is none."""
-    return np.zeros((size, size), np.uint8) if known.mask is None else foreground(known.mask)

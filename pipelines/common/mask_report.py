@@ -17,8 +17,8 @@ from fss.collection.mask_codec import decode_mask
 from fss.config import to_dict
 from fss.draws import generator
 from fss.figures import contact_sheet, png_bytes
-from fss.relabel.sidecar import clusters
-from fss.saliency.acceptance import CLUSTER, AcceptanceRule, Rows, passes, quality, read_scores, write_acceptance
+from fss.relabel.sidecar import with_clusters
+from fss.saliency.acceptance import AcceptanceRule, Rows, passes, quality, read_scores, write_acceptance
 from fss.saliency.report import AREA_EDGES, MaskReport, rejection, report, rows_by_part
 from fss.tracking import Run
 
@@ -55,7 +55,7 @@ def accept_and_report(
     """
     table = read_scores(masks, parts)
     if rule.within_clusters:
-        table = table.append_column(CLUSTER, pa.array(clusters(masks, parts), pa.int32()))
+        table = with_clusters(table, masks, parts)
     accepted = write_acceptance(masks, name, table, rule)
     found = report(masks, parts, table, accepted, rule, seed=seed)
     title = f"{masks.name} of {collection.name}, acceptance {name}"

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from fss.collection import ImageReader, MaskSet, files
+from fss.collection.mask_codec import any_class
 from fss.evaluation.metrics import Interval
 from fss.figures import EpisodeView, episode_sheet, png_bytes
 from fss.relabel.audit import audit, gain, mean_iou
 from fss.relabel.drift import Drift, mask_pairs, measure_drift
-from fss.relabel.sidecar import clusters
+from fss.relabel.sidecar import with_clusters
 from fss.relabel.verdict import GoConfig, Verdict, judge, median_agreement
-from fss.saliency.acceptance import CLUSTER, Rows, passes, read_scores
+from fss.saliency.acceptance import Rows, passes, read_scores
 from fss.tracking import Run
 
 SHOWN = 12  # of the masks that changed most
@@ -59,7 +60,7 @@ def judge_and_report(
     """
     (old_set, _), (new_set, _) = before, now
     old, new = read_scores(old_set, parts), read_scores(new_set, parts)
-    new = new.append_column(CLUSTER, pa.array(clusters(new_set, parts), pa.int32()))
+    new = with_clusters(new, new_set, parts)
     drift = measure_drift(
         old_set, new_set, parts, (old, new), (_accepted(*before, old), _accepted(*now, new)), seed=seed
     )
@@ -123,14 +124,10 @@ def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table)
         views.append(
             EpisodeView(
                 query=reader.read(image_id).rgb,
-                truth=_binary(old),
-                prediction=_binary(new),
+                truth=any_class(old),
+                prediction=any_class(new),
                 supports=(),
                 caption=f"{image_id}  IoU with the mask of before {agreement[row]:.2f}",
             )
         )
     return views
-
-
-def _binary(mask: np.ndarray) -> np.ndarray:
-    return np.where(mask == 255, 255, np.minimum(mask, 1)).astype(np.uint8)
