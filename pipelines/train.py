@@ -16,11 +16,12 @@ checkpoint when it is started again with the same settings; one that is finished
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
-from ray.train import Checkpoint, Result, TrainingFailedError
+from ray.train import Checkpoint, Result, TrainingFailedError, UserCallback
 
 from fss.collection import files
 from fss.config import to_dict
@@ -42,8 +43,20 @@ from pipelines.common.trainer import fit
 JOB = "train"
 
 
-def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
+def run(
+    config: TrainJobConfig,
+    *,
+    parent: Run | None = None,
+    record: Run | None = None,
+    callbacks: Sequence[UserCallback] = (),
+) -> Summary:
     """Train, and keep the selected checkpoint as the model.
+
+    Args:
+        config: the settings.
+        parent: run of the job that this training is a stage of.
+        record: run to record in, which its owner ends; None: one of the training's own.
+        callbacks: told of every checkpoint and its figures.
 
     Raises:
         ValueError: no such collection, mask set, acceptance or weights file, settings that don't fit each other, or a
@@ -65,13 +78,19 @@ def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
     summary = Summary(job=JOB, inputs={"name": name, "key": key, **data})
     with (
         job_run(
-            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=_tags(data)
+            JOB,
+            key=key,
+            tracking=config.tracking,
+            parent=parent,
+            record=record,
+            params=to_dict(config),
+            tags=_tags(data),
         ) as record,
         ray_session(),
     ):
         summary.run_id = record.run_id
         with summary.timed("training"), watch(record, JOB, total=config.training.steps):
-            result = _fit(config, record, name)
+            result = _fit(config, record, name, callbacks)
         with summary.timed("keeping the model"):
             chosen, figures = _select(result, config)
             model = _publish(chosen, home)
@@ -82,7 +101,7 @@ def run(config: TrainJobConfig, *, parent: Run | None = None) -> Summary:
         summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
         summary.counts |= counts(config)
         summary.figures = {config.score: figures[config.score]}
-        record.log_metrics({f"kept.{config.score}": figures[config.score], "kept.step": figures["step"]})
+        record.log_metrics({f"kept.{figure}": value for figure, value in figures.items()})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))
     return summary
@@ -115,7 +134,7 @@ def _absolute(config: TrainJobConfig) -> TrainJobConfig:
     )
 
 
-def _fit(config: TrainJobConfig, record: Run, name: str) -> Result:
+def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[UserCallback]) -> Result:
     settings = {"config": to_dict(config), "run": dataclasses.asdict(record)}
     try:
         return fit(
@@ -125,6 +144,7 @@ def _fit(config: TrainJobConfig, record: Run, name: str) -> Result:
             storage=files.join(config.output, "ray"),
             scale=config.scale,
             score=config.score,
+            callbacks=callbacks,
         )
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():

@@ -9,6 +9,7 @@ from fss.collection import ImageReader
 from fss.episodes.episode import EpisodeBatch
 from fss.episodes.plan import EpisodePlan
 from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.metrics import NAMES
 from fss.evaluation.pictures import Chunk, Pictures
 from fss.evaluation.run import evaluate
 from fss.models import FewShotSegmenter
@@ -18,6 +19,7 @@ from fss.training.stream import MaskSplitStream
 EXAMPLES = 8
 """Tasks that are drawn at every checkpoint."""
 HELD_OUT_IOU = "held_out_iou"
+HELD_OUT_LOSS = "held_out_loss"
 VAL_MIOU = "val_miou"
 
 
@@ -25,12 +27,12 @@ class Judge(Protocol):
     """Scores a segmenter, on the same tasks every time."""
 
     score: str
-    """Name of the score; higher is better."""
+    """Name of the figure that chooses a checkpoint; higher is better."""
     title: str
     """What the tasks are, for people."""
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> float:
-        """Return the score of a segmenter in evaluation mode."""
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures of a segmenter in evaluation mode by name, ``score`` among them."""
 
     def examples(self) -> EpisodeBatch:
         """Return the first tasks, to be drawn."""
@@ -45,10 +47,16 @@ class TaskJudge:
     def __init__(self, stream: MaskSplitStream, tasks: int):
         self._stream, self._tasks = stream, tasks
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> float:
-        """Return the foreground IoU over all tasks."""
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures over all tasks; of the loss, lower is better."""
         held_out = self._stream.held_out(self._tasks)
-        return score_held_out(segmenter, held_out, self._stream.image_size, device=device).iou
+        found = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
+        return {
+            HELD_OUT_IOU: found.iou,
+            "held_out_episode_iou": found.episode_iou,
+            "held_out_fb_iou": found.fb_iou,
+            HELD_OUT_LOSS: found.loss,
+        }
 
     def examples(self) -> EpisodeBatch:
         """Return the first tasks."""
@@ -65,14 +73,15 @@ class ClassJudge:
         self._plan = plan
         self._pictures = Pictures(reader, image_size)
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> float:
-        """Return the mean over the classes of the IoU pooled over each class's episodes."""
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures of the plan's episodes, first the mean over the classes of their pooled IoU."""
         assert isinstance(segmenter, FewShotSegmenter)
         training = segmenter.training
         method = SegmenterMethod(segmenter, device=device)
         result = evaluate([method], self._plan, self._pictures, size=self._pictures.size)
         segmenter.train(training)
-        return result.figures(method.name).miou.value
+        figures = result.figures(method.name)
+        return {f"val_{name}": getattr(figures, name).value for name in NAMES}
 
     def examples(self) -> EpisodeBatch:
         """Return the first episodes."""

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from fss.episodes.episode import RawEpisodes
+from fss.evaluation.gallery import episode_ious
+from fss.evaluation.metrics import count_pixels
 from fss.training.losses import IGNORE
 
 
@@ -17,6 +20,10 @@ class HeldOutScore:
 
     iou: float
     """Foreground intersection over union, summed over all tasks."""
+    episode_iou: float
+    """Mean over the tasks of each one's foreground IoU; tasks whose union is empty are skipped."""
+    fb_iou: float
+    """Mean of the foreground's and the background's IoU, each summed over all tasks."""
     loss: float
     """Mean cross-entropy over the valid pixels."""
     tasks: int
@@ -36,17 +43,25 @@ def score_held_out(
     """
     training = segmenter.training
     segmenter.eval()
-    intersection, union, pixels, loss, tasks = 0, 0, 0, 0.0, 0
+    found, pixels, loss = [], 0, 0.0
     for raw in batches:
         batch = raw.to(device).render(size)
         logits = segmenter(batch.query, batch.support_images, batch.support_masks)
-        predicted, valid = logits.argmax(1) == 1, batch.target != IGNORE
-        intersection += int((predicted & (batch.target == 1)).sum())
-        union += int(((predicted | (batch.target == 1)) & valid).sum())
+        found.append(count_pixels(logits.argmax(1), batch.target))
         loss += float(F.cross_entropy(logits.float(), batch.target, ignore_index=IGNORE, reduction="sum"))
-        pixels += int(valid.sum())
-        tasks += len(batch)
+        pixels += int((batch.target != IGNORE).sum())
     segmenter.train(training)
-    if not tasks:
+    if not found:
         raise ValueError("there are no held-out tasks to choose a checkpoint by; raise held_out or keep the last one")
-    return HeldOutScore(iou=intersection / max(union, 1), loss=loss / max(pixels, 1), tasks=tasks)
+    counts = np.concatenate(found)
+    intersection, union = counts.sum(0)
+    background, foreground = (float(value) for value in intersection / np.maximum(union, 1))
+    ious = episode_ious(counts)
+    known = ious[~np.isnan(ious)]
+    return HeldOutScore(
+        iou=foreground,
+        episode_iou=float(known.mean()) if len(known) else 0.0,
+        fb_iou=(background + foreground) / 2,
+        loss=loss / max(pixels, 1),
+        tasks=len(counts),
+    )

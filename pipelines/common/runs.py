@@ -25,6 +25,7 @@ def job_run(
     key: str,
     tracking: TrackingConfig,
     parent: Run | None = None,
+    record: Run | None = None,
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
@@ -39,15 +40,21 @@ def job_run(
         key: hash of what the job does and where; the same key means the same job.
         tracking: the store, unless there is a parent, whose store is used.
         parent: the run of the job that this one is a stage of.
+        record: a run that somebody else opened for this job, and ends.
         params: logged as parameters.
         tags: lineage: collection fingerprint, mask set hash, plan hash.
         fresh: never continue an earlier run.
     """
+    all_tags = {"fss.key": key, "fss.job": job} | dict(tags or {})
+    if record is not None:
+        record.log_params(params or {})
+        record.set_tags(all_tags)
+        yield record
+        return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     experiment = None if parent else tracking.experiment
     run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent)
     if run is None:
-        all_tags = {"fss.key": key, "fss.job": job} | dict(tags or {})
         run = Run.start(job, uri=uri, experiment=tracking.experiment, parent=parent, params=params, tags=all_tags)
     with ending(run):
         yield run

@@ -50,6 +50,9 @@ class TrainJobConfig:
     """Steps between checkpoints, each judged on held-out pseudo-tasks, or on episodes of the validation classes."""
     held_out_tasks: int = 128
     """Most held-out pseudo-tasks to judge a checkpoint by; for split episodes."""
+    held_out_acceptance: str | None = None
+    """Acceptance whose held-out pictures judge the checkpoints; None: the one that is trained on. Name one to compare
+    trainings on different acceptances by the same tasks."""
     select: Literal["best", "last"] = "best"
     """The training's result: the checkpoint that is judged best, or the last."""
     weights: Weights = "better"

@@ -1,10 +1,13 @@
 """What a training learns from and what its checkpoints are judged by, for both kinds of episodes."""
 
+from dataclasses import replace
+from typing import cast
+
 from fss.collection import Collection, ImageReader, MaskSet
 from fss.training.class_choice import ClassChoice, choose_classes, validation_plan
 from fss.training.class_stream import ClassStream
 from fss.training.judges import ClassJudge, Judge, TaskJudge
-from fss.training.stream import MaskSplitStream
+from fss.training.stream import HELD_OUT_SPLIT, MaskSplitStream
 from pipelines.common.train_config import TrainJobConfig
 
 READ_PARTS = 32
@@ -49,6 +52,9 @@ def open_stream(config: TrainJobConfig, *, rank: int = 0, world: int = 1) -> Str
 def open_judge(config: TrainJobConfig, stream: Stream) -> Judge:
     """Open what judges the checkpoints; one worker needs it."""
     if isinstance(stream, MaskSplitStream):
+        if config.held_out_acceptance:
+            judged = replace(config, acceptance=config.held_out_acceptance, split=HELD_OUT_SPLIT)
+            stream = cast(MaskSplitStream, open_stream(judged))
         return TaskJudge(stream, config.held_out_tasks)
     masks = _val_masks(config)
     plan = validation_plan(config.classes, masks, _choice(config, _masks(config)).val)
@@ -62,6 +68,8 @@ def data_hashes(config: TrainJobConfig) -> dict[str, str]:
     data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
     if config.acceptance:
         data["acceptance"] = masks.read_acceptance(config.acceptance).hash
+    if config.held_out_acceptance and config.episodes == "split":
+        data["held_out_acceptance"] = masks.read_acceptance(config.held_out_acceptance).hash
     if config.episodes == "classes":
         choice, val_masks = _choice(config, masks), _val_masks(config)
         data["train_classes"] = choice.hash

@@ -39,7 +39,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     # Ray gives a worker one thread per logical CPU it reserved; training wants its share of the real cores.
-    torch.set_num_threads(max(1, available_cores() // context.get_local_world_size()))
+    share = max(1, available_cores() // context.get_local_world_size())
+    torch.set_num_threads(config.scale.threads or share)
     device = ray.train.torch.get_device()
     stream = open_stream(config, rank=rank, world=world)
     segmenter = build_segmenter(config.segmenter).to(device)
@@ -75,10 +76,11 @@ class Keeper:
     def save(self) -> None:
         """Judge the present weights and report a checkpoint."""
         score, step = self.judge.score, self.loop.step
-        scores = self.scores()
+        figures = self.figures()
+        scores = {name: found[score] for name, found in figures.items()}
         keep = max(scores, key=lambda name: scores[name]) if self.config.weights == "better" else self.config.weights
         progress = {"step": step, "run_id": self.journal.run.run_id, "weights": keep, score: scores}
-        self.journal.log({f"{score}.{name}": value for name, value in scores.items()}, step)
+        self.journal.log({f"{key}.{name}": value for name, of in figures.items() for key, value in of.items()}, step)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             torch.save(self.loop.state_dict(), folder / STATE)
@@ -87,16 +89,16 @@ class Keeper:
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
                 save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress})
                 self.draw()
-            ray.train.report({score: scores[keep], "step": step}, checkpoint=Checkpoint.from_directory(name))
+            ray.train.report({**figures[keep], "step": step}, checkpoint=Checkpoint.from_directory(name))
 
-    def scores(self) -> dict[str, float]:
-        """Return the score of the averaged and of the raw weights, of those that may be kept."""
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the figures of the averaged and of the raw weights, of those that may be kept."""
         names = ("averaged", "raw") if self.config.weights == "better" else (self.config.weights,)
-        scores = {}
+        figures = {}
         for name in names:
             with self.weights(name):
-                scores[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
-        return scores
+                figures[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
+        return figures
 
     def weights(self, name: str) -> AbstractContextManager[None]:
         """Give the segmenter its ``averaged`` or its ``raw`` weights for the length of a block."""

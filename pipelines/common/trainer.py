@@ -1,11 +1,11 @@
 """Build and run a Ray Train job: workers, faults, checkpoints, resume by name."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
 from fss.collection import files
@@ -23,6 +23,8 @@ class ScaleConfig:
     demand."""
     cpus: float = 1.0
     """Logical CPUs that each worker reserves; a local session has at least 4."""
+    threads: int | None = None
+    """Threads that each worker computes with; None: its share of the machine's cores, as if nothing else ran there."""
     max_failures: int = 2
     """Restarts from the last checkpoint after a worker or node dies."""
     keep: int = 2
@@ -37,6 +39,7 @@ def fit(
     storage: str,
     scale: ScaleConfig,
     score: str,
+    callbacks: Sequence[UserCallback] = (),
 ) -> Result:
     """Run ``worker(settings)`` on every rank until it returns; the same name and storage resume the last checkpoint.
 
@@ -47,6 +50,7 @@ def fit(
         storage: absolute local folder or object-store URI that every node reaches.
         scale: the workers.
         score: reported metric, higher is better, that chooses the checkpoints to keep.
+        callbacks: told of every report.
 
     Raises:
         ValueError: more GPUs asked for than this machine has; a cluster may still start machines that have them.
@@ -73,6 +77,7 @@ def fit(
             checkpoint_config=CheckpointConfig(
                 num_to_keep=scale.keep, checkpoint_score_attribute=score, checkpoint_score_order="max"
             ),
+            callbacks=list(callbacks),
         ),
     )
     return trainer.fit()

@@ -74,7 +74,8 @@ def test_the_kept_figure_is_the_models(uninterrupted: Summary, config: TrainJobC
 
     judge = open_judge(config, open_stream(config))
     segmenter = load_checkpoint(uninterrupted.outputs["model"]).train()
-    assert judge.judge(segmenter, torch.device("cpu")) == pytest.approx(uninterrupted.figures["val_miou"], abs=1e-4)
+    figures = judge.judge(segmenter, torch.device("cpu"))
+    assert figures["val_miou"] == pytest.approx(uninterrupted.figures["val_miou"], abs=1e-4)
     assert segmenter.training, "its mode is given back"
     examples = judge.examples()
     assert examples.support_images.shape == (8, 1, 3, 80, 80)
