@@ -34,6 +34,9 @@ class SplitConfig:
     """Largest displacement of the line's ends, as a fraction of the object's extent across the line."""
     ratio: tuple[float, float] = (0.5, 0.5)
     """Range of the share of the object that lies before the line's middle; (0.5, 0.5) is the median cut."""
+    margin: float = 0.0
+    """Width of the band along the line that belongs to neither half and is ignored, as a fraction of the object's
+    extent across the line."""
     alternate: bool = True
     """Let a fair coin decide which half is the support; otherwise always the first."""
     ignore_support: bool = True
@@ -59,6 +62,8 @@ class SplitConfig:
             raise ValueError(f"distractor is a probability, got {self.distractor}")
         if not 0 < self.ratio[0] <= self.ratio[1] < 1:
             raise ValueError(f"ratio is a range within (0, 1), lower end first, got {self.ratio}")
+        if not 0 <= self.margin < 1 or (self.margin and self.as_released):
+            raise ValueError(f"margin is a fraction within [0, 1), and the released code has none; got {self.margin}")
         if self.tilt < 0 or self.attempts < 1 or not 0 < self.min_half < 0.5:
             raise ValueError(
                 f"tilt is >= 0, attempts >= 1 and min_half within (0, 0.5); "
@@ -121,10 +126,11 @@ def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Spl
     median = _quantile(across, rng.uniform(*config.ratio))
     if config.as_released:
         tilt = float(rng.integers(-RELEASED_TILT_PIXELS, RELEASED_TILT_PIXELS))
+        first, second = _released_sides(median, tilt, mask.shape[0], mask.shape[1], vertical)
     else:
-        tilt = rng.uniform(-config.tilt, config.tilt) * _extent(across)
-    sides = _released_sides if config.as_released else _sides
-    first, second = sides(median, tilt, mask.shape[0], mask.shape[1], vertical)
+        tilt, margin = rng.uniform(-config.tilt, config.tilt) * _extent(across), config.margin * _extent(across)
+        first, second = _sides(median, tilt, mask.shape[0], mask.shape[1], vertical, margin)
+        mask = np.where((mask == 1) & ~first & ~second, IGNORE, mask).astype(np.uint8) if margin else mask
     swap = config.alternate and rng.random() < 0.5
     split = _halves(mask, second, first, config) if swap else _halves(mask, first, second, config)
     return split if _large_enough(split, config) else None
@@ -153,15 +159,18 @@ def _quantile(profile: NDArray[np.int64], share: float) -> int:
     return int(np.abs(cumulated - cumulated[-1] * share).argmin())
 
 
-def _sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
-    """Return where the first and the second half lie, [H, W] each.
+def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: float = 0.0) -> Sides:
+    """Return where the first and the second half lie, [H, W] each, ``margin`` pixels apart.
 
     The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t). Pixels exactly on it
     count as left of or above it, as the median column itself does.
     """
     x, y = np.arange(width)[None], np.arange(height)[:, None]
-    first = (x - h - t) * (height - 1) <= -2 * t * y if vertical else 2 * t * x < (y - h + t) * (width - 1)
-    return first, ~first
+    if vertical:
+        left, band = (x - h - t) * (height - 1) + 2 * t * y, margin / 2 * (height - 1)
+        return left <= -band, left > band
+    above, band = 2 * t * x - (y - h + t) * (width - 1), margin / 2 * (width - 1)
+    return above < -band, above >= band
 
 
 def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:

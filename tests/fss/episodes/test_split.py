@@ -1,6 +1,7 @@
 """The cut: hand-worked masks, the released defects, and what every cut must keep."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,24 @@ def test_a_straight_cut_by_hand() -> None:
     split = cut(mask, STRAIGHT)
     assert split.support.tolist() == [[0, 1, 1, 0, 0, 0]] * 2
     assert split.query.tolist() == [[0, 255, 255, 1, 1, 0]] * 2
+
+
+def test_the_margin_belongs_to_neither_half() -> None:
+    mask = np.array([[0, 1, 1, 1, 1, 1, 1, 0]] * 2, np.uint8)
+    split = cut(mask, replace(STRAIGHT, margin=0.4))  # of 6 columns: 1.2 to either side of column 3
+    assert split.support.tolist() == [[0, 1, 0, 0, 0, 0, 0, 0]] * 2
+    assert split.query.tolist() == [[0, 255, 255, 255, 255, 1, 1, 0]] * 2
+    turned = cut(mask.T.copy(), replace(STRAIGHT, vertical=0.0, horizontal=1.0, margin=0.4))
+    assert turned.query.tolist() == np.array([[0, 1, 255, 255, 255, 255, 255, 0]] * 2).T.tolist()
+
+
+def test_a_margin_that_leaves_no_half_is_refused_or_drawn_again() -> None:
+    mask = np.ones((6, 6), np.uint8)
+    assert split_mask(mask, replace(STRAIGHT, margin=0.99), FixedDraws(0.0)) is None  # type: ignore[arg-type]
+    straight = draw_split(mask, replace(STRAIGHT, margin=0.99), seed=0, epoch=0, item="a")
+    assert (straight.query == 1).sum() == 18
+    with pytest.raises(ValueError, match="the released code has none"):
+        SplitConfig(margin=0.1, as_released=True)
 
 
 def test_a_slanted_cut_by_hand() -> None:
