@@ -1,6 +1,17 @@
-"""Segment a photograph by example: pictures and masks of any size in, a mask of the query's size out."""
+"""Segment photographs by example.
+
+segmenter = fss.load_segmenter("runs/masksplit")
+found = segmenter.predict(["cup.jpg"], ["cup-mask.png"], "table.jpg")
+found.mask, found.probability  # [H,W] of the query's own size
+
+Many queries share one encoding of the examples:
+
+cups = segmenter.examples(["cup.jpg", "mug.jpg"], ["cup-mask.png", (40, 60, 180, 220)])
+masks = [cups.predict(path).mask for path in photographs]
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,67 +21,125 @@ from torch import Tensor
 
 from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.episodes.render import normalise
+from fss.inputs import MaskLike, PictureLike, Pixels, read_mask, read_picture
+from fss.model_files import local_checkpoint
 from fss.models.checkpoint import load_checkpoint
-from fss.models.fusion import Fusion
+from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 
-Pixels = NDArray[np.uint8]
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the examples show, in one query, at the query's own size."""
+
+    mask: Pixels
+    """uint8 [H,W] in {0,1}: where the object is more likely than not."""
+    probability: NDArray[np.float32]
+    """float32 [H,W] in 0..1, of the object."""
 
 
 class Predictor:
-    """A segmenter with the picture handling around it.
-
-    Example:
-        >>> predictor = Predictor.load("runs/masksplit/model")
-        >>> mask = predictor.predict(query_rgb, [(support_rgb, support_mask)])
-    """
+    """A segmenter with the picture handling around it; get one from :func:`load_segmenter`."""
 
     def __init__(self, segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu") -> None:
         self.segmenter = segmenter.to(device).eval()
         self.device = torch.device(device)
         self.size = segmenter.config.image_size
 
-    @classmethod
-    def load(cls, checkpoint: str | Path, *, device: str | torch.device = "cpu") -> "Predictor":
-        """Load a checkpoint folder (see ``fss.models.checkpoint``)."""
-        return cls(load_checkpoint(checkpoint), device=device)
-
-    def predict(self, query: Pixels, supports: Sequence[tuple[Pixels, Pixels]], *, fusion: Fusion = "joint") -> Pixels:
-        """Return the mask of what the supports show, uint8 {0,1} of the query's size.
+    def predict(
+        self,
+        support_images: PictureLike | Sequence[PictureLike],
+        support_masks: MaskLike | Sequence[MaskLike],
+        query: PictureLike,
+    ) -> Prediction:
+        """Segment in ``query`` what the supports' masks show.
 
         Args:
-            query: uint8 [H,W,3] RGB.
-            supports: (picture uint8 [H,W,3], mask [H,W]) pairs, any sizes. A mask marks the object with 1 or, where it
-                holds no 1, with 255; everything else is background.
-            fusion: how several supports become one answer.
+            support_images: one picture or K of them, of any kind and size (see ``fss.inputs.PictureLike``).
+            support_masks: as many masks, each of its picture's size, or boxes (left, top, right, bottom).
+            query: a picture.
 
         Raises:
-            ValueError: no support, a mask of another size than its picture, or a mask that marks nothing.
+            ValueError: no support, pictures and masks that do not pair up, or what is no picture or mask.
         """
-        if not supports:
-            raise ValueError("few-shot segmentation needs at least one support picture with its mask, got none")
-        pictures = torch.stack([self._image(query), *[self._image(rgb) for rgb, _ in supports]])
-        masks = torch.stack([self._mask(*pair) for pair in supports]).to(self.device)
-        pictures = normalise(pictures.to(self.device).float() / 255)
-        mask = self.segmenter.predict(pictures[:1], pictures[None, 1:], masks[None], fusion)
-        square = mask[0].to(torch.uint8).cpu().numpy()
-        return _unsquash(square, query.shape[0], query.shape[1])
+        return self.examples(support_images, support_masks).predict(query)
 
-    def _image(self, rgb: Pixels) -> Tensor:
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-            raise ValueError(f"a picture is uint8 [H,W,3] RGB, got {rgb.dtype} {list(rgb.shape)}")
-        return torch.from_numpy(image_canvas(rgb, self.size).copy()).permute(2, 0, 1)
+    def examples(
+        self, support_images: PictureLike | Sequence[PictureLike], support_masks: MaskLike | Sequence[MaskLike]
+    ) -> "Examples":
+        """Encode supports once, for many queries; arguments as in :meth:`predict`."""
+        images, masks = _listed(support_images, support_masks)
+        pictures = [read_picture(image) for image in images]
+        pairs = [(rgb, read_mask(mask, rgb.shape)) for rgb, mask in zip(pictures, masks, strict=True)]
+        marks = torch.stack([self._mask(mask) for _, mask in pairs]).to(self.device)
+        with torch.no_grad():
+            return Examples(self, self.segmenter.encode_support(self.canvases(pictures), marks), marks[None], pairs)
 
-    def _mask(self, rgb: Pixels, mask: Pixels) -> Tensor:
-        if mask.shape != rgb.shape[:2]:
-            raise ValueError(f"a support's mask has its picture's size {list(rgb.shape[:2])}, got {list(mask.shape)}")
-        marked = mask == 1 if (mask == 1).any() else mask == 255
-        if not marked.any():
-            raise ValueError("a support's mask marks nothing: set the object's pixels to 1 (or 255)")
-        return torch.from_numpy(mask_canvas(marked.astype(np.uint8), self.size).copy()).float()
+    def canvases(self, pictures: Sequence[Pixels]) -> Tensor:
+        """Return normalised pictures as the network sees them, float32 [N,3,size,size]."""
+        squares = np.stack([image_canvas(rgb, self.size) for rgb in pictures])
+        return normalise(torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255)
+
+    def _mask(self, mask: Pixels) -> Tensor:
+        small = mask_canvas(mask, self.size)
+        if not small.any():
+            raise ValueError(
+                f"the marked object vanishes at the network's {self.size} pixels a side; crop the picture around it"
+            )
+        return torch.from_numpy(small.astype(np.float32))
 
 
-def _unsquash(mask: Pixels, height: int, width: int) -> Pixels:
-    import cv2
+class Examples:
+    """Encoded supports of a :class:`Predictor`."""
 
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    def __init__(
+        self, predictor: Predictor, features: Features, masks: Tensor, supports: Sequence[tuple[Pixels, Pixels]]
+    ) -> None:
+        self.predictor = predictor
+        self.supports = supports
+        """(picture uint8 [H,W,3], mask uint8 [H,W]) as they were understood."""
+        self._features, self._masks = features, masks
+
+    @torch.no_grad()
+    def predict(self, query: PictureLike) -> Prediction:
+        """Segment what the supports show in a picture of any kind and size.
+
+        Raises:
+            ValueError: what is no picture.
+        """
+        rgb = read_picture(query)
+        segmenter = self.predictor.segmenter
+        encoded = segmenter.encode_query(self.predictor.canvases([rgb]))
+        logits = segmenter.joint_logits(encoded, self._features, self._masks, rgb.shape[:2])
+        probability = logits.float().softmax(1)[0, 1].cpu().numpy()
+        return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
+
+
+def load_segmenter(place: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
+    """Load a trained segmenter, ready for pictures of any kind.
+
+    Args:
+        place: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
+            ``fss.model_files.local_checkpoint``).
+        device: where it runs; None: a GPU where there is one.
+        tracking: MLflow's store, for its models.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with local_checkpoint(place, tracking=tracking) as folder:
+        return Predictor(load_checkpoint(folder), device=device)
+
+
+def _listed(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:
+    """Return K pictures and K masks, where one of each, lists or stacked tensors were given."""
+    if not isinstance(images, list | tuple) and getattr(images, "ndim", 3) != 4:
+        images, masks = [images], [masks]
+    pictures, marks = list(images), list(masks)  # type: ignore[call-overload]
+    if not pictures or len(pictures) != len(marks):
+        raise ValueError(
+            f"got {len(pictures)} support pictures and {len(marks)} masks; give at least one picture, and a mask or "
+            "a box for each"
+        )
+    return pictures, marks

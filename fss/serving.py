@@ -7,17 +7,18 @@ list of their masks (PNG, JPEG, ...; base64 in JSON). The answer is a PNG of the
 
 import base64
 import importlib.metadata
+import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fss.collection.decode import decode_image
 from fss.collection.mask_codec import encode_mask
 from fss.figures import png_bytes
-from fss.predict import Predictor
+from fss.predict import Predictor, load_segmenter
 from fss.tracking import Run
 
 CHECKPOINT = "checkpoint"  # the artifact's name
@@ -45,7 +46,7 @@ def python_model() -> Any:
 
         def load_context(self, context: Any) -> None:
             """Load the checkpoint once."""
-            self.predictor = Predictor.load(context.artifacts[CHECKPOINT])
+            self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu")
 
         # Unannotated, because MLflow would take type hints for the signature, in a form of its own.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
@@ -67,12 +68,8 @@ def answer(predictor: Predictor, row: dict[str, Any]) -> bytes:
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
-    supports = [
-        (decode_image(_bytes(picture)), (decode_image(_bytes(mask))[..., 0] > 0).astype(np.uint8))
-        for picture, mask in zip(pictures, masks, strict=True)
-    ]
-    mask = predictor.predict(decode_image(_bytes(row["query"])), supports)
-    return encode_mask(mask * np.uint8(255))
+    found = predictor.predict([*map(_bytes, pictures)], [*map(_bytes, masks)], _bytes(row["query"]))
+    return encode_mask(found.mask * np.uint8(255))
 
 
 def example_request() -> dict[str, list[Any]]:
@@ -98,6 +95,8 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     with tempfile.TemporaryDirectory() as folder:
         entry = Path(folder) / "model.py"
         entry.write_text(_ENTRY)
+        if run.private:  # MLflow writes down where an artifact came from
+            checkpoint = _without_places(checkpoint, Path(folder) / CHECKPOINT)
         with mlflow.start_run(run_id=run.run_id):
             logged = mlflow.pyfunc.log_model(
                 name=name,
@@ -110,6 +109,16 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
             )
         run.keep_running()
     return str(logged.model_uri)
+
+
+def _without_places(checkpoint: str | Path, copy: Path) -> Path:
+    """Copy a checkpoint without saying where its backbone's weights were."""
+    shutil.copytree(checkpoint, copy)
+    description = copy / "segmenter.json"
+    values = json.loads(description.read_text())
+    values["segmenter"]["weights"] = None
+    description.write_text(json.dumps(values, indent=2) + "\n")
+    return copy
 
 
 def _signature() -> Any:

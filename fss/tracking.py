@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fss.figures import save_png
+from fss.privacy import hide, without_passwords
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
@@ -59,6 +60,8 @@ class Run:
     """The experiment the run belongs to."""
     run_id: str
     """The run."""
+    private: bool = False
+    """Keep pictures, texts and places out of the store: numbers and plain settings only."""
 
     @classmethod
     def start(
@@ -70,20 +73,23 @@ class Run:
         parent: "Run | None" = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        private: bool = False,
     ) -> "Run":
-        """Create a run, below ``parent`` where one is given (in the parent's store and experiment)."""
+        """Create a run, below ``parent`` where one is given (in its store and experiment, and as private)."""
+        private = parent.private if parent else private
         uri = parent.uri if parent else tracking_uri(uri)
         experiment_id = parent.experiment_id if parent else prepare(uri, experiment)
         all_tags = environment_tags() | dict(tags or {})
         if parent:
             all_tags[PARENT_TAG] = parent.run_id
-        created = _client(uri).create_run(experiment_id, run_name=name, tags=all_tags)
-        run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id)
+        tags = {key: without_passwords(value) for key, value in all_tags.items()}
+        created = _client(uri).create_run(experiment_id, run_name=name, tags=hide(tags) if private else tags)
+        run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
         run.log_params(params or {})
         return run
 
     @classmethod
-    def resume(cls, run_id: str, *, uri: str | None = None) -> "Run | None":
+    def resume(cls, run_id: str, *, uri: str | None = None, private: bool = False) -> "Run | None":
         """Go on with an earlier run (set to running again); None where the store no longer has it."""
         from mlflow.exceptions import MlflowException
 
@@ -96,7 +102,7 @@ class Run:
         if info.lifecycle_stage != "active":
             return None
         client.update_run(run_id, status="RUNNING")
-        return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id)
+        return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log nested parameters with dotted names; a name that the run already has keeps its value."""
@@ -104,8 +110,8 @@ class Run:
 
         client = _client(self.uri)
         known = client.get_run(self.run_id).data.params if params else {}
-        flat = flatten(params)
-        entries = [Param(name, str(value)[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
+        flat = {name: without_passwords(str(self._shown(value, name))) for name, value in flatten(params).items()}
+        entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
         for start in range(0, len(entries), _BATCH):
             client.log_batch(self.run_id, params=entries[start : start + _BATCH])
 
@@ -131,10 +137,12 @@ class Run:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in tags.items():
-            _client(self.uri).set_tag(self.run_id, name, value)
+            _client(self.uri).set_tag(self.run_id, name, without_passwords(str(self._shown(value, name))))
 
     def log_figure(self, name: str, picture: np.ndarray) -> None:
-        """Log a uint8 [H,W,3] picture as the PNG artifact ``name``."""
+        """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
+        if self.private:
+            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             save_png(picture, path)
@@ -142,11 +150,12 @@ class Run:
 
     def log_json(self, name: str, value: Any) -> None:
         """Log a plain value as the JSON artifact ``name``."""
-        _client(self.uri).log_dict(self.run_id, value, name)
+        _client(self.uri).log_dict(self.run_id, self._shown(value), name)
 
     def log_text(self, name: str, text: str) -> None:
-        """Log a text artifact."""
-        _client(self.uri).log_text(self.run_id, text, name)
+        """Log a text artifact; a private run keeps none."""
+        if not self.private:
+            _client(self.uri).log_text(self.run_id, without_passwords(text), name)
 
     def keep_running(self) -> None:
         """Mark the run as running again, after a library function that ended it."""
@@ -156,8 +165,13 @@ class Run:
         """End the run: FINISHED, FAILED or KILLED."""
         _client(self.uri).set_terminated(self.run_id, status)
 
+    def _shown(self, value: Any, name: str = "") -> Any:
+        return hide(value, name) if self.private else value
 
-def find(key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None) -> Run | None:
+
+def find(
+    key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
+) -> Run | None:
     """Return the latest run tagged ``fss.key = key`` that never finished, set to running again, or None.
 
     Args:
@@ -165,13 +179,14 @@ def find(key: str, *, uri: str, experiment: str | None = None, parent: Run | Non
         uri: the tracking store.
         experiment: where to look when there is no parent.
         parent: look among this run's children.
+        private: what the run keeps from now on; a child does as its parent.
     """
     assert parent or experiment
     experiment_id = parent.experiment_id if parent else prepare(uri, str(experiment))
     wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
     for found in _client(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         if found.info.status != "FINISHED":
-            return Run.resume(found.info.run_id, uri=uri)
+            return Run.resume(found.info.run_id, uri=uri, private=parent.private if parent else private)
     return None
 
 

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 # A room may import rooms of the floors below it and of its own floor, never above.
 FLOORS = [
-    {"draws", "config"},
+    {"draws", "config", "privacy"},
     {"collection"},
     {"models", "episodes"},
     {"saliency"},
     {"training", "relabel", "evaluation"},
-    {"predict", "export", "tracking", "figures", "serving", "cli"},
+    {"inputs", "model_files", "predict", "export", "tracking", "figures", "serving", "cli", "commands", "exits"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

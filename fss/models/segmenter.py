@@ -121,6 +121,13 @@ class FewShotSegmenter(nn.Module):
         ]
         return torch.stack([_upsample(each, size) for each in logits], 1)
 
+    def joint_logits(
+        self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
+    ) -> Tensor:
+        """Return logits ``[B,2,height,width]`` of a learner that sees all supports at once; as :meth:`decode`."""
+        shots = support_masks.shape[1]
+        return _upsample(self.learner(query_features, support_features, support_masks.flatten(0, 1), shots), size)
+
     @torch.no_grad()
     def decide(
         self,
@@ -133,9 +140,7 @@ class FewShotSegmenter(nn.Module):
         """Return masks ``[B,height,width]`` from encoded images; arguments as in :meth:`decode`."""
         check_fusion(fusion)
         if fusion == "joint":
-            shots = support_masks.shape[1]
-            logits = self.learner(query_features, support_features, support_masks.flatten(0, 1), shots)
-            return _upsample(logits, size).argmax(1)
+            return self.joint_logits(query_features, support_features, support_masks, size).argmax(1)
         return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
 
     @property

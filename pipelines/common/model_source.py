@@ -13,15 +13,14 @@ from pyarrow import fs as pafs
 
 from fss.collection import files
 from fss.config import config_hash
+from fss.model_files import MLFLOW, download, local_copy
 from fss.models import FewShotSegmenter, load_checkpoint, load_published
 from fss.models.checkpoint import read_description
 from fss.models.published import published_image_size
 from fss.tracking import tracking_uri
-from pipelines.common.checkpoints import checkpoint_hash, local_copy
+from pipelines.common.checkpoints import checkpoint_hash
 
 Kind = Literal["checkpoint", "published", "mlflow"]
-_MLFLOW = ("models:/", "runs:/")
-_DESCRIPTION = "segmenter.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ def model_source(
             for a model that does.
     """
     given = {"learner": learner, "masking": masking, "backbone": backbone}
-    kind: Kind = "mlflow" if uri.startswith(_MLFLOW) else "published" if _is_file(uri) else "checkpoint"
+    kind: Kind = "mlflow" if uri.startswith(MLFLOW) else "published" if _is_file(uri) else "checkpoint"
     if kind == "published":
         if missing := [name for name, value in given.items() if value is None]:
             raise ValueError(
@@ -135,26 +134,11 @@ def _opened(source: ModelSource) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as name:
         if filesystem is None:
-            yield _download(source, name)
+            yield download(source.uri, name, tracking=source.tracking)
             return
         copy = Path(name) / Path(path).name
         pafs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
         yield copy
-
-
-def _download(source: ModelSource, folder: str) -> Path:
-    """Copy a logged model and return the checkpoint in it."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        mlflow.artifacts.download_artifacts(artifact_uri=source.uri, dst_path=folder, tracking_uri=source.tracking)
-    except (MlflowException, OSError) as error:
-        raise ValueError(f"there is no model {source.uri} in {source.tracking}: {error}") from error
-    found = next(Path(folder).rglob(_DESCRIPTION), None)
-    if found is None:
-        raise ValueError(f"{source.uri} is no model of fss: it holds no {_DESCRIPTION}")
-    return found.parent
 
 
 def _is_file(uri: str) -> bool:

@@ -16,6 +16,8 @@ class TrackingConfig:
     """MLflow tracking URI; None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
     experiment: str = "fss"
     """MLflow experiment."""
+    private: bool = False
+    """Keep URIs, file names, pictures and reports out of MLflow: numbers and plain settings only."""
 
 
 @contextmanager
@@ -53,8 +55,17 @@ def job_run(
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     experiment = None if parent else tracking.experiment
-    run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent)
+    private = tracking.private
+    run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent, private=private)
     if run is None:
-        run = Run.start(job, uri=uri, experiment=tracking.experiment, parent=parent, params=params, tags=all_tags)
+        run = Run.start(
+            job,
+            uri=uri,
+            experiment=tracking.experiment,
+            parent=parent,
+            params=params,
+            tags=all_tags,
+            private=private,
+        )
     with ending(run):
         yield run

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
-from fss.predict import Predictor
+from fss.predict import load_segmenter
 from fss.serving import answer, example_request, log_model
 from fss.tracking import Run
 
@@ -39,7 +39,7 @@ def test_load_model_answers_bytes_with_a_mask(model_uri: str, checkpoint: Path) 
     mask = png(served["mask"][0])
     assert mask.shape == (64, 64)
     request = {column: values[0] for column, values in example_request().items()}
-    assert served["mask"][0] == answer(Predictor.load(checkpoint), request)
+    assert served["mask"][0] == answer(load_segmenter(checkpoint), request)
 
 
 def test_scoring_server_answers_json_with_a_mask(model_uri: str) -> None:
@@ -71,7 +71,7 @@ def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> Non
 
 
 def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
-    predictor = Predictor.load(checkpoint)
+    predictor = load_segmenter(checkpoint)
     request = {column: values[0] for column, values in example_request().items()}
     with pytest.raises(ValueError, match="one mask per picture"):
         answer(predictor, request | {"support_masks": []})

@@ -75,14 +75,14 @@ def test_the_logged_model_is_the_one_kept(uninterrupted: Summary, tracking: Trac
     import mlflow
     import pandas as pd
 
-    from fss.predict import Predictor
+    from fss.predict import load_segmenter
     from fss.serving import answer, example_request
 
     mlflow.set_tracking_uri(tracking.uri)
     model = mlflow.pyfunc.load_model(uninterrupted.outputs["served model"])
     served = model.predict(pd.DataFrame(example_request()))
     request = {column: values[0] for column, values in example_request().items()}
-    assert served["mask"][0] == answer(Predictor.load(uninterrupted.outputs["model"]), request)
+    assert served["mask"][0] == answer(load_segmenter(uninterrupted.outputs["model"]), request)
 
 
 def test_a_second_run_does_no_work(uninterrupted: Summary, config: TrainJobConfig) -> None:
