@@ -37,6 +37,15 @@ class EpisodeBatch:
         """Move the tensors."""
         return _move(self, device)
 
+    def chunks(self, count: int) -> list["EpisodeBatch"]:
+        """Cut the batch into at most ``count`` batches of nearly the same size, in order."""
+        size = -(-len(self) // count)
+        starts = range(0, len(self), size)
+        return [
+            EpisodeBatch(**{field.name: getattr(self, field.name)[start : start + size] for field in fields(self)})
+            for start in starts
+        ]
+
 
 @dataclass(frozen=True)
 class RawEpisodes:

@@ -4,7 +4,8 @@ An epoch's parts are permuted by (seed, epoch) and dealt to V lanes in equal sha
 part, two lanes read this part, each its own rows; so lanes never run out unevenly, and there may be fewer parts than
 lanes. A step takes B / V rows of every lane, an epoch is a fixed number of steps, and what is left over at a lane's end
 (fewer than B + V rows in all, other ones every epoch) waits for the next epoch. Rank r of W reads the lanes v with
-v mod W = r. The position is the step number alone: resuming at any step, with any W that divides V, repeats nothing.
+v mod W = r: equally many where W divides V; otherwise some ranks have one more, and the others wait for them. The
+position is the step number alone: resuming at any step, with any W up to V, repeats nothing.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,12 @@ def check_lanes(lanes: int, batch: int, world: int = 1) -> None:
     """Check that lanes, batch and workers fit.
 
     Raises:
-        ValueError: the lanes do not divide the batch, or the workers do not divide the lanes.
+        ValueError: the lanes do not divide the batch, or there are more workers than lanes.
     """
     if lanes < 1 or batch < 1 or batch % lanes:
         raise ValueError(f"the batch is a multiple of the lanes, got batch {batch} and {lanes} lanes; change either")
-    if world < 1 or lanes % world:
-        divisors = ", ".join(str(n) for n in range(1, lanes + 1) if lanes % n == 0)
-        raise ValueError(f"{world} workers cannot share {lanes} lanes evenly; use {divisors} workers or other lanes")
+    if not 1 <= world <= lanes:
+        raise ValueError(f"{world} workers cannot share {lanes} lanes; use 1 to {lanes} workers or more lanes")
 
 
 def steps_per_epoch(rows: int, lanes: int, batch: int) -> int:

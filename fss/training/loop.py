@@ -11,6 +11,7 @@ The caller decides what happens between steps; the loop only knows how to train 
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,38 +19,11 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.episodes.episode import RawEpisodes
+from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.training.ema import Ema
-from fss.training.losses import episode_loss
+from fss.training.losses import episode_loss, over_workers, valid_pixels, world_size
+from fss.training.optimisation import TrainConfig, learning_rate
 from fss.training.stream import EpisodeStream
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How a segmenter is trained; the defaults are MaskSplit's published ones, but for length and averaging."""
-
-    steps: int = 1000
-    """Optimiser steps in all."""
-    learning_rate: float = 1e-4
-    """Of Adam, constant."""
-    weight_decay: float = 1e-5
-    """Of Adam, added to the gradient."""
-    clip: float | None = None
-    """Largest norm of the gradient; none leaves it."""
-    ema: float = 0.999
-    """Decay of the moving average of the weights; 0 follows the weights."""
-
-    def __post_init__(self) -> None:
-        if (
-            self.steps < 1
-            or self.learning_rate <= 0
-            or self.weight_decay < 0
-            or (self.clip is not None and self.clip <= 0)
-        ):
-            raise ValueError(
-                "steps, learning_rate and clip are above 0 and weight_decay at least 0; got "
-                f"{self.steps}, {self.learning_rate}, {self.clip} and {self.weight_decay}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +107,13 @@ class TrainLoop:
     def _train(self, raw: RawEpisodes) -> tuple[float, float]:
         if not self.segmenter.training:
             self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
         batch = raw.to(self.device).render(self.stream.image_size)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = episode_loss(self.model(batch.query, batch.support_images, batch.support_masks), batch.target)
-        loss.local.backward()  # type: ignore[no-untyped-call]
+        value = self._backward(batch)
         limit = math.inf if self.config.clip is None else self.config.clip
         gradient = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
-        value = float(loss.mean)
         if not math.isfinite(value) or not math.isfinite(gradient):
             raise TrainingDivergedError(
                 f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient}. Images: "
@@ -148,6 +122,29 @@ class TrainLoop:
         self.optimizer.step()
         self.ema.update(self.segmenter)
         return value, gradient
+
+    def _backward(self, batch: EpisodeBatch) -> float:
+        """Leave the gradients of the mean loss over all workers' valid pixels, and return that mean."""
+        pixels = valid_pixels(batch.target)
+        total = torch.zeros((), device=self.device)
+        passes = batch.chunks(self.config.accumulate)
+        for number, part in enumerate(passes, start=1):
+            with self._gathering(last=number == len(passes)):
+                with self._precision():
+                    logits = self.model(part.query, part.support_images, part.support_masks)
+                loss = episode_loss(logits, part.target)
+                (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return float(over_workers(total) / pixels)
+
+    def _gathering(self, *, last: bool) -> AbstractContextManager[None]:
+        """Only the last pass of a step has workers exchange their gradients."""
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a training needs to go on: weights, optimiser, average, and the position."""

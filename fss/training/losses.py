@@ -1,8 +1,5 @@
-"""The loss of a batch of episodes, the same whatever the number of workers it is spread over."""
+"""The loss of a batch of episodes, the same whatever the number of workers and passes it is spread over."""
 
-from typing import NamedTuple
-
-import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,27 +7,36 @@ from torch.nn import functional as F
 IGNORE = 255
 
 
-class EpisodeLoss(NamedTuple):
-    """A loss to differentiate, and its value for people."""
-
-    local: Tensor
-    """Scalar; its gradients, averaged over the workers as DistributedDataParallel does, are those of ``mean``."""
-    mean: Tensor
-    """Scalar without gradient: the mean cross-entropy over the valid pixels of all workers."""
-
-
-def episode_loss(logits: Tensor, target: Tensor) -> EpisodeLoss:
-    """Two-class cross-entropy: the sum over valid pixels, divided by their number over all workers.
+def episode_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Two-class cross-entropy, summed over the valid pixels.
 
     Args:
         logits: float [B, 2, H, W], background and foreground.
         target: long [B, H, W] in {0, 1, 255}; 255 is ignored.
     """
-    total = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
-    sums = torch.stack([total.detach(), (target != IGNORE).sum().to(total.dtype)])
-    world = 1
-    if dist.is_available() and dist.is_initialized():
-        world = dist.get_world_size()
-        dist.all_reduce(sums)
-    count = sums[1].clamp(min=1)
-    return EpisodeLoss(total * world / count, sums[0] / count)
+    return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
+
+
+def valid_pixels(target: Tensor) -> Tensor:
+    """Return the number of valid pixels of all workers, at least 1.
+
+    A worker differentiates its sum times ``world_size() / valid_pixels``: gradients that DistributedDataParallel
+    averages over the workers are then those of the mean over all valid pixels.
+
+    Args:
+        target: long [B, H, W], all that this worker sees in a step.
+    """
+    return over_workers((target != IGNORE).sum()).clamp(min=1)
+
+
+def over_workers(value: Tensor) -> Tensor:
+    """Return the sum of a value over all workers."""
+    if world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def world_size() -> int:
+    """Return the number of workers that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

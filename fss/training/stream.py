@@ -19,7 +19,8 @@ from fss.training.canvas_cache import CanvasCache
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 from fss.training.rows import scan
-from fss.training.tasks import Place, Task, TaskMaker, collate
+from fss.training.task_maker import Place, TaskMaker
+from fss.training.tasks import TaskSettings, collate
 
 GIGABYTE = 1e9
 HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
@@ -108,11 +109,11 @@ class MaskSplitStream:
                 "distractors come from the same lane, so a lane needs two rows of each step: "
                 f"raise the batch ({stream.batch}) or lower the lanes ({stream.lanes})"
             )
-        self.image_size = image_size
+        self.image_size, self.mask_set = image_size, mask_set
         self.config, self.split, self.augment = stream, split, augment
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch)
-        self._lanes = range(rank, stream.lanes, world)
+        self._world, self._lanes = world, range(rank, stream.lanes, world)
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
         # Each lane is within one part, or passes from one to the next within a step.
@@ -133,35 +134,34 @@ class MaskSplitStream:
         They are always cut and augmented by the same settings, so that runs compare; at most ``limit``.
         """
         places = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
+        settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
         with ThreadPoolExecutor(self.config.threads) as pool:
             for first in range(0, len(places), self.config.batch):
                 chosen = places[first : first + self.config.batch]
-                yield self._make(pool, chosen, HELD_OUT_SPLIT, HELD_OUT_AUGMENT, seed=0, epoch=0, group=len(chosen))
+                yield self._make(pool, chosen, settings, group=len(chosen))
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        counts = [len(rows) for rows in self.rows.train]
-        order = EpochOrder(counts, seed=self.config.seed, epoch=epoch, lanes=self.config.lanes)
-        take = self.config.batch // self.config.lanes
+        order, settings, take = self._order(epoch), self._settings(epoch), self._take
         with ThreadPoolExecutor(self.config.threads) as pool:
             for step in range(start, self.steps_per_epoch):
                 drawn = [place for lane in self._lanes for place in order.rows(lane, step * take, take)]
                 places = [(part, int(self.rows.train[part][number])) for part, number in drawn]
-                yield self._make(pool, places, self.split, self.augment, seed=self.config.seed, epoch=epoch, group=take)
+                yield self._make(pool, places, settings, group=take)
 
-    def _make(
-        self,
-        pool: Executor,
-        places: list[Place],
-        split: SplitConfig,
-        augment: AugmentConfig,
-        *,
-        seed: int,
-        epoch: int,
-        group: int,
-    ) -> RawEpisodes:
+    @property
+    def _take(self) -> int:
+        """Rows of every lane in a step."""
+        return self.config.batch // self.config.lanes
+
+    def _order(self, epoch: int) -> EpochOrder:
+        counts = [len(rows) for rows in self.rows.train]
+        return EpochOrder(counts, seed=self.config.seed, epoch=epoch, lanes=self.config.lanes)
+
+    def _settings(self, epoch: int) -> TaskSettings:
+        return TaskSettings(
+            size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed, epoch=epoch
+        )
+
+    def _make(self, pool: Executor, places: list[Place], settings: TaskSettings, *, group: int) -> RawEpisodes:
         self._maker.load(places)
-
-        def make(place: Place) -> Task:
-            return self._maker.make(place, size=self.image_size, split=split, augment=augment, seed=seed, epoch=epoch)
-
-        return collate(list(pool.map(make, places)), group)
+        return collate(list(pool.map(lambda place: self._maker.make(place, settings), places)), group)

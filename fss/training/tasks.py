@@ -1,7 +1,7 @@
 """Make the task of one image: read, decode, cut, draw two views. Plain numpy, safe to call from several threads."""
 
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet, files
-from fss.collection.decode import decode_image
+from fss.collection.decode import DecodeLimits, decode_image
 from fss.collection.mask_codec import binary_mask, decode_mask
 from fss.draws import generator
 from fss.episodes.augment import AugmentConfig, View, draw_view
@@ -18,11 +18,22 @@ from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.episodes.distract import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.split import Mask, SplitConfig, draw_split, usable
-from fss.training.canvas_cache import CanvasCache
-from fss.training.rows import RowTable
 
-Place = tuple[int, int]
-"""Part number, row within the part."""
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What decides a task beside its image."""
+
+    size: int
+    """Pixels a side of the canvases."""
+    split: SplitConfig
+    """How masks are cut."""
+    augment: AugmentConfig
+    """How views are drawn."""
+    seed: int
+    """Of every draw."""
+    epoch: int
+    """Pass over the images, another key of every draw."""
 
 
 class Task(NamedTuple):
@@ -37,95 +48,78 @@ class Task(NamedTuple):
     distractor: Placement
 
 
-class TaskMaker:
-    """Turns rows of a collection into tasks; equal keys give equal tasks."""
+def make_task(record: Mapping[str, Any], canvas: NDArray[np.uint8], settings: TaskSettings) -> Task:
+    """Make the task of one image; equal keys give equal tasks.
 
-    def __init__(self, collection: Collection, mask_set: MaskSet, rows: RowTable, cache: CanvasCache, parts: int):
-        """Open a maker.
+    Args:
+        record: the mask row: ``image_id``, ``mask``, ``classes``.
+        canvas: the picture, uint8 [C, C, 3].
+        settings: C and the rest.
+    """
+    image_id, size = record["image_id"], settings.size
+    keys: dict[str, Any] = {"seed": settings.seed, "epoch": settings.epoch, "item": image_id}
+    mask = _drawn_class(record, settings)
+    halves = draw_split(mask, settings.split, **keys)
+    small = {"support": mask_canvas(halves.support, size), "query": mask_canvas(halves.query, size)}
+    height, width = mask.shape
+    views = {
+        role: draw_view(settings.augment, half, height=height, width=width, size=size, role=role, **keys)
+        for role, half in small.items()
+    }
+    return Task(
+        image_id=image_id,
+        canvas=canvas,
+        support=small["support"],
+        query=small["query"],
+        support_view=views["support"],
+        query_view=views["query"],
+        distractor=draw_placement(settings.split.distractor, **keys),
+    )
 
-        Args:
-            collection: the photographs.
-            mask_set: their masks.
-            rows: the scan of both.
-            cache: where decoded canvases are kept; a row's slot counts all rows of all parts.
-            parts: part tables to keep in memory.
-        """
-        self._collection, self._mask_set, self._rows, self._cache = collection, mask_set, rows, cache
-        self._limits = collection.limits
-        self._masks = functools.lru_cache(parts)(self._read_masks)
-        self._images = functools.lru_cache(parts)(self._read_images)
 
-    def load(self, places: Iterable[Place]) -> None:
-        """Read the part tables that the tasks of ``places`` need, pictures only where a canvas is missing."""
-        for part, row in places:
-            self._masks(part)
-            if not self._cache.has(self._rows.first_slot[part] + row):
-                self._images(part)
+def read_canvas(record: Mapping[str, Any], image_id: str, size: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Decode the picture of an image row (``image``, ``uri``) to a canvas, uint8 [size, size, 3].
 
-    def make(
-        self, place: Place, *, size: int, split: SplitConfig, augment: AugmentConfig, seed: int, epoch: int
-    ) -> Task:
-        """Make the task of one row with canvases of ``size`` pixels a side."""
-        image_id, mask = self._mask(place, split, seed, epoch)
-        halves = draw_split(mask, split, seed=seed, epoch=epoch, item=image_id)
-        small = {"support": mask_canvas(halves.support, size), "query": mask_canvas(halves.query, size)}
-        views = {
-            role: draw_view(
-                augment,
-                half,
-                height=mask.shape[0],
-                width=mask.shape[1],
-                size=size,
-                seed=seed,
-                epoch=epoch,
-                item=image_id,
-                role=role,
-            )
-            for role, half in small.items()
-        }
-        return Task(
-            image_id=image_id,
-            canvas=self._canvas(place, image_id, size),
-            support=small["support"],
-            query=small["query"],
-            support_view=views["support"],
-            query_view=views["query"],
-            distractor=draw_placement(split.distractor, seed=seed, epoch=epoch, item=image_id),
-        )
+    Raises:
+        ValueError: the picture could be decoded when it was ingested and cannot be any more.
+    """
+    try:
+        data = record["image"] or files.read_bytes(record["uri"])
+        return image_canvas(decode_image(data, limits), size)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"image {image_id} ({record['uri']}) was usable and is not any more: {error}") from error
 
-    def _mask(self, place: Place, split: SplitConfig, seed: int, epoch: int) -> tuple[str, Mask]:
-        """Return the image id and the mask of its class; of several classes that can be cut one is drawn."""
-        part, row = place
-        record = _record(self._masks(part), row)
-        mask = decode_mask(record["mask"])
-        height, width = mask.shape
-        large = [entry["id"] for entry in record["classes"] if usable(entry["pixels"], height, width, split)]
-        if not large:
-            large = [max(record["classes"], key=lambda entry: entry["pixels"])["id"]]
-        draw = generator(seed, epoch=epoch, item=record["image_id"], purpose="split.class").integers(len(large))
-        return record["image_id"], binary_mask(mask, record["classes"], large[int(draw)])
 
-    def _canvas(self, place: Place, image_id: str, size: int) -> NDArray[np.uint8]:
-        part, row = place
-        slot = self._rows.first_slot[part] + row
-        canvas = self._cache.get(slot)
-        if canvas is None:
-            record = _record(self._images(part), row)
-            try:
-                data = record["image"] or files.read_bytes(record["uri"])
-                canvas = image_canvas(decode_image(data, self._limits), size)
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"image {image_id} ({record['uri']}) was usable and is not any more: {error}"
-                ) from error
-            self._cache.put(slot, canvas)
-        return canvas
+def read_part_tasks(
+    collection: Collection, mask_set: MaskSet, part: str, rows: Sequence[int], settings: TaskSettings
+) -> Iterator[Task]:
+    """Yield the tasks of some rows of a part, in their order."""
+    images, masks = read_images(collection, part), read_masks(mask_set, part)
+    for row in rows:
+        record = record_of(masks, row)
+        canvas = read_canvas(record_of(images, row), record["image_id"], settings.size, collection.limits)
+        yield make_task(record, canvas, settings)
 
-    def _read_masks(self, part: int) -> pa.Table:
-        return self._mask_set.read_part(self._rows.parts[part], ["image_id", "mask", "classes"])
 
-    def _read_images(self, part: int) -> pa.Table:
-        return self._collection.read_part(self._rows.parts[part], ["uri", "image"])
+def _drawn_class(record: Mapping[str, Any], settings: TaskSettings) -> Mask:
+    """Return the mask of the row's class; of several classes that can be cut one is drawn."""
+    mask = decode_mask(record["mask"])
+    height, width = mask.shape
+    large = [entry["id"] for entry in record["classes"] if usable(entry["pixels"], height, width, settings.split)]
+    if not large:
+        large = [max(record["classes"], key=lambda entry: entry["pixels"])["id"]]
+    draws = generator(settings.seed, epoch=settings.epoch, item=record["image_id"], purpose="split.class")
+    return binary_mask(mask, record["classes"], large[int(draws.integers(len(large)))])
+
+
+def read_masks(mask_set: MaskSet, part: str) -> pa.Table:
+    """Read what of a part's masks tasks need."""
+    return mask_set.read_part(part, ["image_id", "mask", "classes"])
+
+
+def read_images(collection: Collection, part: str) -> pa.Table:
+    """Read what of a part's pictures tasks need."""
+    return collection.read_part(part, ["uri", "image"])
 
 
 def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
@@ -146,5 +140,6 @@ def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
     )
 
 
-def _record(table: pa.Table, row: int) -> dict[str, Any]:
+def record_of(table: pa.Table, row: int) -> dict[str, Any]:
+    """Return one row of a table as plain values."""
     return {name: table.column(name)[row].as_py() for name in table.column_names}

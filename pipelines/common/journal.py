@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from fss.tracking import Run
 from fss.training.loop import StepReport
 
@@ -18,6 +20,8 @@ class Journal:
     """Steps between points."""
     episodes: int
     """Episodes per step, over all workers."""
+    images: int
+    """Images that the network sees in an episode."""
     last: int
     """The last step of the training, which is logged too."""
     _reports: list[StepReport] = field(default_factory=list)
@@ -39,7 +43,10 @@ class Journal:
             "data_wait_share": waited / max(busy, 1e-9),
             "steps_per_second": count / elapsed,
             "episodes_per_second": count * self.episodes / elapsed,
+            "images_per_second": count * self.episodes * self.images / elapsed,
         }
+        if torch.cuda.is_available():
+            metrics["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self._reports = []
         self.log(metrics, report.step)
 

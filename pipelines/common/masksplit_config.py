@@ -8,7 +8,7 @@ from fss.episodes.augment import AugmentConfig
 from fss.episodes.split import SplitConfig
 from fss.models import SegmenterConfig
 from fss.saliency import SaliencyConfig
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.inputs import Input
 from pipelines.common.presets import preset_for

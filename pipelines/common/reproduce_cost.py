@@ -99,7 +99,7 @@ class CostMeter:
 
             def step() -> None:
                 logits = model(images, images[:, None], masks[:, None])
-                episode_loss(logits, masks.long()).local.backward()  # type: ignore[no-untyped-call]
+                episode_loss(logits, masks.long()).backward()  # type: ignore[no-untyped-call]
 
             self._steps[network] = self._seconds(step) / _TIMED
         return self._steps[network]

@@ -10,12 +10,13 @@ from fss.episodes.split import SplitConfig
 from fss.models import SegmenterConfig
 from fss.training.class_choice import ClassesConfig
 from fss.training.judges import HELD_OUT_IOU, VAL_MIOU
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.runs import TrackingConfig
 from pipelines.common.trainer import ScaleConfig
 
 Weights = Literal["better", "averaged", "raw"]
+Loader = Literal["auto", "worker", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class TrainJobConfig:
     """The network."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     """How episodes are read."""
+    loader: Loader = "auto"
+    """Who decodes photographs for split episodes: the training workers, which keep them as canvases (worker), or Ray
+    Data tasks on any CPU of the cluster, for collections of any size (ray); auto: ray on several machines."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """How masks are cut in two; for split episodes."""
     classes: ClassesConfig = field(default_factory=ClassesConfig)
@@ -78,12 +82,21 @@ class TrainJobConfig:
             )
 
     @property
+    def shots(self) -> int:
+        """Supports of an episode."""
+        return 1 if self.episodes == "split" else self.classes.shots
+
+    @property
     def score(self) -> str:
         """Name of the score that checkpoints are judged by."""
         return HELD_OUT_IOU if self.episodes == "split" else VAL_MIOU
 
 
-_WITHOUT_EFFECT = {"threads", "ahead", "cache_gb", "cache_folder"}  # of the stream: how fast, not what
+# How fast, not what.
+_WITHOUT_EFFECT = {
+    "stream": {"threads", "ahead", "cache_gb", "cache_folder"},
+    "training": {"accumulate", "compile"},
+}
 
 
 def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
@@ -94,6 +107,7 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     work = {name: values[name] for name in kept}
     if config.episodes == "classes":  # which classes and pictures they are, the data's hashes say
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
-    work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
+    for part, names in _WITHOUT_EFFECT.items():
+        work[part] = {name: value for name, value in work[part].items() if name not in names}
     work["segmenter"] = {**work["segmenter"], "weights": data.get("weights")}
     return config_hash(work, dict(data))

@@ -3,11 +3,15 @@
 from dataclasses import replace
 from typing import cast
 
+import ray
+
 from fss.collection import Collection, ImageReader, MaskSet
 from fss.training.class_choice import ClassChoice, choose_classes, validation_plan
 from fss.training.class_stream import ClassStream
 from fss.training.judges import ClassJudge, Judge, TaskJudge
 from fss.training.stream import HELD_OUT_SPLIT, MaskSplitStream
+from pipelines.common.ray_session import is_local
+from pipelines.common.ray_stream import RayMaskSplitStream
 from pipelines.common.train_config import TrainJobConfig
 
 READ_PARTS = 32
@@ -36,7 +40,8 @@ def open_stream(config: TrainJobConfig, *, rank: int = 0, world: int = 1) -> Str
             rank=rank,
             world=world,
         )
-    return MaskSplitStream(
+    kind = RayMaskSplitStream if _by_ray(config) else MaskSplitStream
+    stream = kind(
         masks.collection,
         masks,
         image_size=config.segmenter.image_size,
@@ -47,6 +52,13 @@ def open_stream(config: TrainJobConfig, *, rank: int = 0, world: int = 1) -> Str
         rank=rank,
         world=world,
     )
+    if isinstance(stream, RayMaskSplitStream):
+        stream.leave_cpus(config.scale.cpus * world)
+    return stream
+
+
+def _by_ray(config: TrainJobConfig) -> bool:
+    return config.loader == "ray" or (config.loader == "auto" and ray.is_initialized() and not is_local())
 
 
 def open_judge(config: TrainJobConfig, stream: Stream) -> Judge:

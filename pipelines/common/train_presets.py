@@ -14,7 +14,7 @@ from fss.episodes.augment import OFF
 from fss.models import SegmenterConfig
 from fss.models.published import published_image_size
 from fss.training.class_choice import ClassesConfig
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.train_config import TrainJobConfig
 

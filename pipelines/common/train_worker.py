@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fss.config import from_dict
 from fss.figures import episode_sheet
 from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
+from fss.models.fast import speed_up
 from fss.tracking import Run
 from fss.training.judges import Judge
 from fss.training.loop import TrainLoop
@@ -44,6 +45,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     stream = open_stream(config, rank=rank, world=world)
     segmenter = build_segmenter(config.segmenter).to(device)
+    speed_up(segmenter, fold_batchnorm=False, compile=config.training.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.training, device=device)
     resume(loop)
@@ -71,7 +73,9 @@ class Keeper:
     def __init__(self, loop: TrainLoop, judge: Judge, config: TrainJobConfig, run: Run):
         self.loop, self.judge, self.config = loop, judge, config
         steps = config.training.steps
-        self.journal = Journal(run=run, every=config.log_every, episodes=config.stream.batch, last=steps)
+        self.journal = Journal(
+            run=run, every=config.log_every, episodes=config.stream.batch, images=1 + config.shots, last=steps
+        )
 
     def save(self) -> None:
         """Judge the present weights and report a checkpoint."""

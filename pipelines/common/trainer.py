@@ -17,7 +17,9 @@ class ScaleConfig:
     """On what a training job runs."""
 
     workers: int = 1
-    """Data-parallel processes; must divide the number of lanes of the stream."""
+    """Data-parallel processes, at most the stream's lanes; they share the work evenly where they divide these."""
+    min_workers: int | None = None
+    """Fewest to go on with when machines are missing or die; more join again as they come. None: always all."""
     gpu: bool | None = None
     """One GPU per worker; None: when the cluster has one for each right now, so say it where machines start on
     demand."""
@@ -29,6 +31,10 @@ class ScaleConfig:
     """Restarts from the last checkpoint after a worker or node dies."""
     keep: int = 2
     """Checkpoints to keep besides the best; the latest is always kept."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= (self.min_workers or 1) <= self.workers:
+            raise ValueError(f"min_workers lies within 1 and the workers ({self.workers}), got {self.min_workers}")
 
 
 def fit(
@@ -63,7 +69,9 @@ def fit(
         worker,
         train_loop_config=dict(settings),
         scaling_config=ScalingConfig(
-            num_workers=scale.workers, use_gpu=_use_gpu(scale), resources_per_worker=_resources(scale)
+            num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,
+            use_gpu=_use_gpu(scale),
+            resources_per_worker=_resources(scale),
         ),
         run_config=RunConfig(
             name=name,

@@ -26,7 +26,8 @@ from fss.evaluation.run import evaluate
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
 from fss.models.fusion import Fusion, fuse
 from fss.training.class_stream import ClassStream
-from fss.training.loop import TrainConfig, TrainLoop
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 
 LEARNING_RATES = {"masksplit": 1e-3, "hsnet": 1e-3, "asnet": 1e-3, "vat": 5e-4}

@@ -10,7 +10,7 @@ from fss.collection import Collection
 from fss.models import SegmenterConfig, build_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.verdict import GoConfig
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.rounds import RoundsConfig, run_rounds
 from pipelines.common.runs import TrackingConfig, job_run

@@ -12,7 +12,7 @@ import pytest
 
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines import evaluate, train
 from pipelines.common.runs import TrackingConfig
@@ -46,7 +46,8 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 
 @pytest.fixture(scope="module")
 def uninterrupted(ray_local: None, config: TrainJobConfig) -> Summary:
-    return train.run(replace(config, name="uninterrupted", scale=ScaleConfig(workers=2)))
+    cut = replace(config.training, accumulate=2)  # each worker's two episodes in two passes
+    return train.run(replace(config, name="uninterrupted", training=cut, scale=ScaleConfig(workers=2)))
 
 
 def losses(summary: Summary, tracking: TrackingConfig) -> list[tuple[int, float]]:
@@ -98,7 +99,7 @@ def test_other_settings_under_the_same_name_are_refused(uninterrupted: Summary, 
 
 
 def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
-    with pytest.raises(ValueError, match="3 workers cannot share 2 lanes"):
+    with pytest.raises(ValueError, match="3 workers cannot share 2 lanes; use 1 to 2 workers"):
         train.run(replace(config, scale=ScaleConfig(workers=3)))
     with pytest.raises(ValueError, match="no mask set 'saliency'"):
         train.run(replace(config, mask_set="saliency"))
@@ -113,7 +114,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     kill_after_a_checkpoint: Kill,
     tmp_path: Path,
 ) -> None:
-    resumed = replace(config, name="resumed")
+    resumed = replace(config, name="resumed", loader="ray")  # not even who decodes changes anything
     snapshots = kill_after_a_checkpoint(resumed, tmp_path)
     summary = train.run(resumed)
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]

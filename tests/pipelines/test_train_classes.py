@@ -11,7 +11,7 @@ from fss.collection import Collection
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
 from fss.training.class_choice import ClassesConfig
-from fss.training.loop import TrainConfig
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines import train
 from pipelines.common.runs import TrackingConfig

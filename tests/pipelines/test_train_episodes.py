@@ -14,7 +14,8 @@ from fss.collection.sources import SourceConfig
 from fss.models import SegmenterConfig, build_segmenter
 from fss.training.class_choice import ClassesConfig
 from fss.training.judges import HELD_OUT_IOU, VAL_MIOU
-from fss.training.loop import TrainConfig, TrainLoop
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 from pipelines.common.train_config import TrainJobConfig
 from pipelines.common.train_episodes import data_hashes, open_judge, open_stream

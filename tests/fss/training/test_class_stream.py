@@ -15,7 +15,8 @@ from fss.collection.schema import image_id, image_table, mask_table, part_name
 from fss.episodes.augment import OFF, AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.class_stream import ClassStream
-from fss.training.loop import TrainConfig, TrainLoop
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import TrainConfig
 from fss.training.stream import StreamConfig
 
 CLASSES = (2, 4, 9)

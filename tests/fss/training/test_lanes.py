@@ -61,7 +61,7 @@ def test_steps_of_an_epoch() -> None:
         steps_per_epoch(7, lanes=8, batch=8)
 
 
-@pytest.mark.parametrize(("lanes", "batch", "world"), [(8, 12, 1), (8, 16, 3), (0, 4, 1)])
+@pytest.mark.parametrize(("lanes", "batch", "world"), [(8, 12, 1), (8, 16, 9), (0, 4, 1), (8, 8, 0)])
 def test_lanes_that_do_not_fit_are_refused(lanes: int, batch: int, world: int) -> None:
     with pytest.raises(ValueError, match="lanes"):
         check_lanes(lanes, batch, world)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from fss.episodes.augment import AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.split import SplitConfig
 from fss.training.ema import Ema
-from fss.training.loop import StepReport, TrainConfig, TrainingDivergedError, TrainLoop
+from fss.training.loop import StepReport, TrainingDivergedError, TrainLoop
+from fss.training.optimisation import TrainConfig, learning_rate
 from fss.training.selection import score_held_out
 from fss.training.stream import MaskSplitStream, StreamConfig
 
@@ -79,6 +81,49 @@ def test_the_gradient_is_clipped(stream: MaskSplitStream) -> None:
     assert report.gradient > 1e-3
     norm = torch.sqrt(sum((p.grad**2).sum() for p in loop.parameters if p.grad is not None))  # type: ignore[arg-type]
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("passes", [2, 3, 8])
+def test_accumulated_passes_are_one_step(stream: MaskSplitStream, passes: int) -> None:
+    whole = TrainLoop(TinySegmenter(), stream, CONFIG)
+    cut = TrainLoop(TinySegmenter(), stream, replace(CONFIG, accumulate=passes))
+    for one, other in zip(train(whole, 3), train(cut, 3), strict=True):
+        assert (other.loss, other.gradient) == pytest.approx((one.loss, one.gradient), rel=1e-5)
+
+
+def test_half_precision_learns_too_and_keeps_its_weights_whole(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30, learning_rate=0.02, precision="bf16"))
+    reports = train(loop, 30)
+    assert reports[-1].loss < 0.6 * reports[0].loss
+    assert {p.dtype for p in loop.parameters} == {torch.float32}
+    full = next(TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30)).run())
+    assert reports[0].loss != full.loss, "nothing was rounded: autocast did not run"
+    assert reports[0].loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_schedules() -> None:
+    rates = {
+        name: [learning_rate(TrainConfig(steps=10, learning_rate=1.0, schedule=name), step) for step in (0, 5, 9)]
+        for name in ("constant", "poly", "cosine")
+    }
+    assert rates["constant"] == [1, 1, 1]
+    assert rates["poly"] == pytest.approx([1, 0.5**0.9, 0.1**0.9])
+    assert rates["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
+    warm = TrainConfig(steps=10, learning_rate=1.0, warmup=4)
+    assert [learning_rate(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    with pytest.raises(ValueError, match="warmup lies within 0 and the steps \\(10\\)"):
+        TrainConfig(steps=10, warmup=11)
+
+
+def test_the_schedule_goes_on_after_a_resume(stream: MaskSplitStream) -> None:
+    config = replace(CONFIG, schedule="cosine", warmup=3)
+    whole = TrainLoop(TinySegmenter(), stream, config)
+    losses = [report.loss for report in train(whole, 12)]
+    first, second = (TrainLoop(TinySegmenter(), stream, config) for _ in range(2))
+    train(first, 5)
+    second.load_state_dict(first.state_dict())
+    assert [report.loss for report in train(second, 12)] == losses[5:]
+    assert second.optimizer.param_groups[0]["lr"] == learning_rate(config, 11)
 
 
 def test_a_frozen_model_is_refused(stream: MaskSplitStream) -> None:

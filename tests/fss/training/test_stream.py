@@ -54,12 +54,15 @@ def test_an_epoch_shows_each_image_at_most_once_and_never_a_held_out_one(discs: 
     assert not held & {name for epoch in range(4) for batch in tasks.batches(epoch) for name in batch.ids}
 
 
-def test_two_workers_read_together_what_one_reads(discs: Discs) -> None:
+@pytest.mark.parametrize(("world", "sizes"), [(2, (4, 4)), (3, (4, 2, 2))])
+def test_workers_read_together_what_one_reads(discs: Discs, world: int, sizes: tuple[int, ...]) -> None:
     one = list(stream(discs).batches(1))
-    halves = [list(stream(discs, rank=rank, world=2).batches(1)) for rank in range(2)]
+    shares = [list(stream(discs, rank=rank, world=world).batches(1)) for rank in range(world)]
     for step, whole in enumerate(one):
-        joined = {**by_id(halves[0][step]), **by_id(halves[1][step])}
-        assert len(halves[0][step]) == 4
+        joined: dict[str, list[torch.Tensor]] = {}
+        for share in shares:
+            joined |= by_id(share[step])
+        assert tuple(len(share[step]) for share in shares) == sizes
         assert joined.keys() == by_id(whole).keys()
         assert all(torch.equal(x, y) for n, row in by_id(whole).items() for x, y in zip(row, joined[n], strict=True))
 
