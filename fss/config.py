@@ -30,16 +30,23 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises:
         ValueError: a key that ``cls`` does not have, naming it and the allowed ones.
     """
-    assert dataclasses.is_dataclass(cls)
-    hints = typing.get_type_hints(cls)
-    allowed = [field.name for field in dataclasses.fields(cls) if field.init]
-    unknown = sorted(set(values) - set(allowed))
-    if unknown:
-        raise ValueError(
-            f"{cls.__name__} has no setting {', '.join(unknown)}; its settings are {', '.join(allowed)}. "
-            "Remove or rename it."
-        )
+    hints = _hints(cls, values)
     return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def override(config: T, values: Mapping[str, Any]) -> T:
+    """Return a configuration with some of its settings replaced by plain values, nested as in :func:`to_dict`.
+
+    Raises:
+        ValueError: a key that the configuration does not have, naming it and the allowed ones.
+    """
+    hints = _hints(type(config), values)
+    changed = {}
+    for name, value in values.items():
+        present = getattr(config, name)
+        nested = dataclasses.is_dataclass(present) and isinstance(value, Mapping)
+        changed[name] = override(present, value) if nested else _typed(hints[name], value)
+    return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 
 def config_hash(*configs: Any) -> str:
@@ -56,6 +63,19 @@ def save(config: Any, path: str | Path) -> None:
 def load(cls: type[T], path: str | Path) -> T:
     """Read a configuration that :func:`save` wrote."""
     return from_dict(cls, json.loads(Path(path).read_text()))
+
+
+def _hints(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the types of a configuration's settings, having checked that it has all of ``values``."""
+    assert dataclasses.is_dataclass(cls)
+    allowed = [field.name for field in dataclasses.fields(cls) if field.init]
+    unknown = sorted(set(values) - set(allowed))
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__} has no setting {', '.join(unknown)}; its settings are {', '.join(allowed)}. "
+            "Remove or rename it."
+        )
+    return typing.get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fss.collection import files, parts
-from fss.config import to_dict
+from fss.config import override, to_dict
 
 SUMMARY_NAME = "summary.json"
 
@@ -91,10 +91,10 @@ def cli_main(
 
     Exit 2 with one line is the user's mistake (``ValueError``), exit 1 anything else, exit 130 an interruption.
     ``FSS_TRACEBACK=1`` adds the traceback to a user's mistake too. With ``presets``, ``--preset NAME`` chooses the
-    defaults of all other settings.
+    defaults of all other settings; ``--config FILE`` then replaces those that a file has.
     """
-    config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
     try:
+        config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
         summary = run(config)
     except ValueError as error:
         if os.environ.get("FSS_TRACEBACK"):
@@ -125,16 +125,34 @@ def read_config(
         job: the program.
         description: for ``--help``.
         presets: each makes the settings to start from, given the values of those that have no default.
+
+    Raises:
+        ValueError: ``--config`` names no file that has settings of this job.
     """
-    left, default = list(words), None
+    first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
+    first.add_argument("--config", metavar="FILE")
+    first.add_argument("--preset", choices=sorted(presets))
+    known, left = first.parse_known_args(words)
+    description += "\nSettings from a file, such as a sweep's best.json: --config FILE."
     if presets:
-        first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
-        first.add_argument("--preset", choices=sorted(presets))
-        known, left = first.parse_known_args(words)
-        description += f"\nPresets (--preset NAME): {', '.join(presets)}."
-        if known.preset:
-            default = presets[known.preset](**dict.fromkeys(_required(config_type), tyro.MISSING))
+        description += f" Presets: --preset {', '.join(presets)}."
+    default = None
+    if known.preset or known.config:
+        start = presets[known.preset] if known.preset else config_type
+        default = start(**dict.fromkeys(_required(config_type), tyro.MISSING))
+    if known.config:
+        default = override(default, _settings_of(job, known.config))
     return tyro.cli(config_type, args=left, default=default, prog=f"python -m pipelines.{job}", description=description)
+
+
+def _settings_of(job: str, file: str) -> dict[str, Any]:
+    """Return a job's section of a file of settings: JSON, ``{job: {setting: value}}``, nested like the settings."""
+    if not parts.exists(file):
+        raise ValueError(f"there is no file of settings {file}; give the best.json of a sweep, or leave --config out")
+    sections: dict[str, dict[str, Any]] = parts.read_json(file)
+    if job not in sections:
+        raise ValueError(f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}")
+    return sections[job]
 
 
 def _required(config_type: type[Any]) -> list[str]:

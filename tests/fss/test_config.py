@@ -41,3 +41,10 @@ def test_an_unknown_setting_is_answered_with_the_known_ones() -> None:
 def test_only_plain_values_are_hashed() -> None:
     with pytest.raises(ValueError, match="plain values only"):
         config.config_hash({"a": object()})
+
+
+def test_some_settings_are_replaced_by_plain_values() -> None:
+    found = config.override(Outer(name="a", inner=Inner(ratio=0.7)), {"path": "x", "inner": {"span": [0, 1]}})
+    assert found == Outer(name="a", path=Path("x"), inner=Inner(ratio=0.7, span=(0, 1)))
+    with pytest.raises(ValueError, match="Inner has no setting ration"):
+        config.override(Outer(name="a"), {"inner": {"ration": 1.0}})

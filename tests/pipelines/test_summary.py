@@ -2,13 +2,14 @@
 
 import dataclasses
 import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipelines.common.summary import Summary, cli_main, read_summary
+from pipelines.common.summary import Summary, cli_main, read_config, read_summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,3 +72,16 @@ def test_help_shows_a_field_with_its_docstring(
         cli_main(Config, lambda config: made(), job="ingest", description="Test.")
     assert stopped.value.code == 0
     assert "Where." in capsys.readouterr().out
+
+
+def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text(json.dumps({"ingest": {"folder": "there"}, "train": {"steps": 3}}))
+    assert read_config(Config, ["--config", str(file)], job="ingest") == Config(folder="there")
+    assert read_config(Config, ["--config", str(file), "--folder", "x"], job="ingest") == Config(folder="x")
+    with pytest.raises(ValueError, match="no settings of 'evaluate'; it has those of ingest, train"):
+        read_config(Config, ["--config", str(file)], job="evaluate")
+    with pytest.raises(ValueError, match="Config has no setting steps"):
+        read_config(Config, ["--config", str(file)], job="train")
+    with pytest.raises(ValueError, match="there is no file of settings"):
+        read_config(Config, ["--config", str(tmp_path / "no.json")], job="ingest")
