@@ -107,6 +107,13 @@ def png_bytes(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_bytes(picture: np.ndarray) -> bytes:
+    """Encode a uint8 [H,W,3] picture as JPEG, for looking at."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()
+
+
 def _judge(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     out = query.astype(np.float32)
     valid = truth != 255

@@ -128,6 +128,16 @@ class MaskSet:
         record = parts.read_json(uri)
         return Acceptance(name=name, rule=record["rule"], accepted=frozenset(record["accepted"]), hash=record["hash"])
 
+    def acceptance_names(self) -> list[str]:
+        """Return the names of the acceptances, sorted."""
+        fs, path = files.resolve(self.uri)
+        found = [
+            name.removeprefix("acceptance-").removesuffix(".json")
+            for name in files.list_names(fs, path)
+            if name.startswith("acceptance-") and name.endswith(".json")
+        ]
+        return [name for name in found if parts.is_name(name)]
+
     def _clear(self) -> None:
         """Delete parts, acceptances and reports; the record stays, so that a kill leaves a set of the old hash."""
         fs, path = files.resolve(self.uri)

@@ -188,6 +188,11 @@ class Collection:
             tables = pool.map(lambda part: self.read_part(part, ["image_id"]), names)
             return {part: table.column("image_id").to_pylist() for part, table in zip(names, tables, strict=True)}
 
+    def image_bytes(self) -> int:
+        """Return the bytes that the image parts take."""
+        fs, path = files.resolve(files.join(self.uri, "images"))
+        return sum(info.size or 0 for info in fs.get_file_info([f"{path}/{p}.parquet" for p in self.part_names()]))
+
     def fingerprint(self) -> str:
         """Return 16 hex digits over part names and image ids: equal for equal contents, wherever they are kept."""
         digest = hashlib.sha256()

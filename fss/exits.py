@@ -1,0 +1,50 @@
+"""How a command ends, the same for ``fss`` and for every job.
+
+====  =======================================================================
+0     done
+1     the program or the machine failed; the last line says what, the lines above where
+2     a mistake in what was asked: one line says what came, what is allowed and what to do
+3     done, but some pictures or checks failed; they are listed
+130   interrupted (Ctrl-C): what was written is whole, and the same command goes on
+====  =======================================================================
+
+``FSS_TRACEBACK=1`` shows where a mistake was found, too.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fss.privacy import without_passwords
+
+DONE, FAILED, MISTAKE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@contextmanager
+def honest_exit(program: str) -> Iterator[None]:
+    """Turn what goes wrong in a block into one last line and an exit code."""
+    try:
+        yield
+    except ValueError as error:
+        if os.environ.get("FSS_TRACEBACK"):
+            traceback.print_exc()
+        _leave(program, str(error), MISTAKE)
+    except KeyboardInterrupt:
+        _leave(program, "interrupted; start it again with the same settings to go on from here", INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            where = f" ({error.filename})" if error.filename else ""
+            _leave(
+                program, f"no space left to write{where}; make room and start it again, what is written stays", FAILED
+            )
+        traceback.print_exc()
+        said = str(error).strip().splitlines()
+        _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILED)
+
+
+def _leave(program: str, message: str, code: int) -> None:
+    print(f"{program}: error: {without_passwords(message)}", file=sys.stderr, flush=True)
+    raise SystemExit(code)

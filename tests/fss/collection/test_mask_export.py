@@ -1,0 +1,82 @@
+"""Masks to PNGs and COCO, and names that lead nowhere else."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fss.collection import Collection
+from fss.collection.mask_codec import decode_mask
+from fss.collection.mask_export import coco, masks_of, png, run_lengths, safe_name
+
+ID = "0123456789abcdef-89abcdef"
+
+
+def test_pngs_of_the_object_and_of_classes(collection: Collection) -> None:
+    exported = list(masks_of(collection.mask_set("truth")))
+    assert len(exported) == 6
+    assert len({each.name for each in exported}) == 6
+    mask = decode_mask(png(exported[0], "object"))
+    assert [mask[0, 0], mask[12, 0], mask[15, 0], mask[39, 0]] == [255, 255, 128, 0]
+    with pytest.raises(ValueError, match="class 300 does not fit into 8 bits"):
+        png(exported[0], "class")
+
+
+def test_only_accepted_masks(collection: Collection) -> None:
+    one = collection.image_ids()["part-00001"][2]
+    assert [each.image_id for each in masks_of(collection.mask_set("truth"), {one})] == [one]
+
+
+def test_coco_holds_the_very_masks(collection: Collection) -> None:
+    pycocotools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+    out = io.BytesIO()
+    masks = list(masks_of(collection.mask_set("truth")))
+    assert coco(iter(masks), collection.classes, out.write) == (6, 12)
+    found = json.loads(out.getvalue())
+    assert found["categories"] == [{"id": 7, "name": "cat"}, {"id": 300, "name": "dog"}]
+    assert {image["image_id"] for image in found["images"]} == {each.image_id for each in masks}
+    for annotation in found["annotations"]:
+        rle = pycocotools.frPyObjects(annotation["segmentation"], 40, 48)
+        expected = masks[annotation["image_id"] - 1].mask == (1 if annotation["category_id"] == 7 else 2)
+        np.testing.assert_array_equal(pycocotools.decode(rle), expected)
+        assert annotation["area"] == pycocotools.area(rle)
+        assert annotation["bbox"] == pycocotools.toBbox(rle).tolist()
+
+
+@given(st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.bool_, shape)))
+def test_run_lengths_describe_any_mask(mask: np.ndarray) -> None:
+    lengths = run_lengths(mask)
+    values = np.arange(len(lengths)) % 2 == 1
+    np.testing.assert_array_equal(np.repeat(values, lengths).reshape(mask.shape, order="F"), mask)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("/photos/my cat.jpg", "my_cat-89abcdef"),
+        ("s3://b/../../etc/passwd", "passwd-89abcdef"),
+        ("..", "89abcdef"),
+        ("/a/.hidden", "hidden-89abcdef"),
+        ("C:\\x\\..\\y.png", "C_x_y-89abcdef"),
+        ("a\n\0b/" + "x" * 300, "x" * 80 + "-89abcdef"),
+    ],
+)
+def test_names_of_files_lead_nowhere_else(uri: str, name: str) -> None:
+    assert safe_name(uri, ID) == name
+
+
+@given(st.text(max_size=60))
+def test_no_uri_makes_a_path(uri: str) -> None:
+    name = safe_name(uri, ID)
+    assert name.replace("-", "").replace("_", "").isalnum()
+    assert name.isascii()
+
+
+@pytest.mark.parametrize("identity", ["../../../etc/passwd", "", "0123456789abcdef-89abcde/"])
+def test_an_identity_that_is_none_is_refused(identity: str) -> None:
+    with pytest.raises(ValueError, match="is no image id"):
+        safe_name("a.jpg", identity)
