@@ -9,17 +9,22 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """A moving average beside a model; the decay warms up, so that the first random weights are soon forgotten."""
+    """A moving average beside a model; the decay may warm up, so that first random weights are soon forgotten."""
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float, *, warm_up: bool = True):
         """Start at the model's present values.
+
+        Args:
+            model: what is averaged.
+            decay: of the average; ``decay`` may be set to another one between updates.
+            warm_up: begin with smaller decays.
 
         Raises:
             ValueError: a decay outside [0, 1).
         """
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of the moving average lies within [0, 1), got {decay}")
-        self.decay = decay
+        self.decay, self.warm_up = decay, warm_up
         self.updates = 0
         self.average = {name: value.detach().clone() for name, value in _changing(model)}
 
@@ -27,7 +32,7 @@ class Ema:
     def update(self, model: nn.Module) -> None:
         """Move the average towards the model's values; whole numbers are copied."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
         for name, value in _changing(model):
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)

@@ -1,0 +1,214 @@
+"""The three-stage framework on a labelled folder (CamVid), against training on the same few labels alone.
+
+    python tests/benchmarks/bench_three_stage.py --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
+
+Plain torch in one process, with the library's pieces: everything the pipeline does, but for Ray Train. For every seed:
+supervised-only for as many steps as the longest stage, then stages 1, 2 and 3; every score is of the last weights and,
+told apart, of the best of the checkpoints by the validation pictures, which choose nothing else. The seed draws the
+labelled pictures, their order and views, and the initial weights. One JSON line per training goes to --output.
+"""
+
+import argparse
+import json
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fss.collection import Collection
+from fss.collection.class_table import ClassTable
+from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.sources import SourceConfig
+from fss.evaluation.semantic import over_seeds
+from fss.models.semantic import SemanticConfig, build_semantic
+from fss.training.semantic_masks import SemanticMasker, compare_sets, measure, semantic_parts
+from fss.training.semantic_reader import SemanticReader
+from fss.training.semantic_rows import LabelledConfig, scan_rows
+from fss.training.semantic_stream import SemanticStream, SemanticStreamConfig
+from fss.training.strong import StrongConfig
+from fss.training.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
+from fss.training.weak import WeakConfig
+
+ABLATIONS = ("none", "no-auxiliary", "no-consistency")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", required=True, help="folder with images/ and class-index masks/")
+    parser.add_argument("--val", required=True, help="the same, to validate on")
+    parser.add_argument("--void", type=int, default=11, help="value of a mask to ignore")
+    parser.add_argument("--weights", default=None, help="backbone weights")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--network", default="lraspp")
+    parser.add_argument("--labelled", type=int, default=37)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=700, help="of stages 2 and 3, and of supervised-only")
+    parser.add_argument("--first-steps", type=int, default=400, help="of stage 1")
+    parser.add_argument("--batch", type=int, nargs=2, default=[2, 2], help="labelled and pool pictures in a step")
+    parser.add_argument("--crop", type=int, nargs=2, default=[176, 240])
+    parser.add_argument("--scales", type=float, nargs=2, default=[0.7, 1.3])
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--backbone-rate", type=float, default=2e-4)
+    parser.add_argument("--decay", default="poly")
+    parser.add_argument("--ema", type=float, default=0.99)
+    parser.add_argument("--supervised-weight", type=float, default=1.0)
+    parser.add_argument("--consistency-weight", type=float, default=0.5)
+    parser.add_argument("--evaluate-every", type=int, default=100)
+    parser.add_argument("--trainings", nargs="+", default=["supervised", "1", "2", "3"])
+    parser.add_argument("--ablation", choices=ABLATIONS, default="none", help="what stages 2 and 3 do without")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench-three-stage"))
+    return parser.parse_args()
+
+
+def collect(place: Path, folder: str, void: int) -> Collection:
+    """Bring a labelled folder into a collection."""
+    source = SourceConfig(path=folder, masks="index", background=None, void=(void,))
+    ingest = start(str(place), source)
+    for part in ingest.parts:
+        if part not in ingest.finished():
+            ingest_part(ingest.collection.uri, part)
+    complete_classes(ingest.collection)
+    return ingest.collection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one training came to."""
+
+    name: str
+    seed: int
+    last: float
+    """mIoU of the last weights (stages 2 and 3: the teacher's)."""
+    best: float
+    """Greatest mIoU of the checkpoints."""
+    best_step: int
+    masks: float | None
+    """mIoU of its masks with the truth of all training pictures, which no training saw."""
+    seconds: float
+
+
+class Bench:
+    """The trainings of one seed."""
+
+    def __init__(self, options: argparse.Namespace, train: Collection, val: Collection, seed: int):
+        self.options, self.seed, self.train_set = options, seed, train
+        self.table = ClassTable(train.classes)
+        self.val_truth, self.truth = val.mask_set("truth"), train.mask_set("truth")
+        self.val_rows = scan_rows(val, LabelledConfig())
+        self.val_reader = SemanticReader(val, self.table, cache_gb=1)
+        self.rows = scan_rows(train, LabelledConfig(count=options.labelled, seed=seed))
+        labelled, pool = options.batch
+        many = StageConfig(steps=options.steps, labelled=labelled, pool=pool)
+        self.config = ThreeStageConfig(
+            first=StageConfig(steps=options.first_steps, labelled=labelled + pool, pool=0),
+            second=many,
+            third=many,
+            learning_rate=options.rate,
+            backbone_learning_rate=options.backbone_rate,
+            decay=options.decay,
+            ema=((0, options.ema),),
+            supervised_weight=options.supervised_weight,
+            consistency_weight=options.consistency_weight,
+        )
+
+    def run(self, name: str) -> Score:
+        """Train ``supervised`` or a stage, measure it, and make a stage's masks."""
+        began = time.monotonic()
+        stage: Stage = 1 if name == "supervised" else int(name)  # type: ignore[assignment]
+        config = self.config
+        if name == "supervised":
+            config = replace(config, first=replace(config.first, steps=self.options.steps))
+        loop = self._loop(config, stage)
+        scores = {}
+        for report in loop.run():
+            if report.step % self.options.evaluate_every == 0 or report.step == loop.steps:
+                with loop.ema.applied(loop.network) if loop.ema else nullcontext():
+                    scores[report.step] = measure(loop.network, self.val_reader, self.val_rows, self.val_truth).miou()
+                print(
+                    f"seed {self.seed} {name} step {report.step} {report.parts} mIoU {scores[report.step]:.4f}",
+                    flush=True,
+                )
+        masks = None
+        if name != "supervised":
+            with loop.ema.applied(loop.network) if loop.ema else nullcontext():
+                masks = self._masks(loop, stage)
+        best = max(scores, key=lambda step: scores[step])
+        return Score(
+            name=name,
+            seed=self.seed,
+            last=scores[loop.steps],
+            best=scores[best],
+            best_step=best,
+            masks=masks,
+            seconds=round(time.monotonic() - began, 1),
+        )
+
+    def _loop(self, config: ThreeStageConfig, stage: Stage) -> SemanticLoop:
+        network = build_semantic(
+            SemanticConfig(
+                network=self.options.network,
+                backbone=self.options.backbone,
+                weights=self.options.weights,
+                stride=16,
+                seed=self.seed,
+            ),
+            classes=len(self.table),
+            auxiliary=AUXILIARY[stage],
+        )
+        weak = WeakConfig(crop=tuple(self.options.crop), scales=tuple(self.options.scales))
+        stream = SemanticStream(
+            SemanticReader(self.train_set, self.table, cache_gb=2),
+            self.rows,
+            SemanticStreamConfig(weak=weak, strong=StrongConfig(), seed=self.seed, threads=1, ahead=2),
+            truth=self.truth,
+            pseudo=self.train_set.mask_set(self._set(stage - 1)) if stage > 1 else None,
+            labelled=config.stage(stage).labelled,
+            pool=config.stage(stage).pool,
+        )
+        loop = SemanticLoop(network, stream, config, stage=stage)
+        if self.options.ablation != "none":
+            loop.weights["pseudo" if self.options.ablation == "no-auxiliary" else "consistency"] = 0.0
+        return loop
+
+    def _set(self, stage: int) -> str:
+        ablation = "" if self.options.ablation == "none" or stage == 1 else f"{self.options.ablation}-"
+        return f"seed-{self.seed}-{ablation}stage-{stage}"
+
+    def _masks(self, loop: SemanticLoop, stage: int) -> float:
+        masks = self.train_set.create_mask_set(
+            self._set(stage), config_hash="0" * 16, provenance={"method": "bench"}, overwrite=True
+        )
+        masker = SemanticMasker(network=loop.network.eval(), table=self.table)
+        for _, outcome in semantic_parts(self.train_set.part_names(), masks=masks, masker=masker):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return compare_sets(masks, self.truth, self.table, self.train_set.part_names()).miou()
+
+
+def main() -> None:
+    """Run all seeds and print what they come to."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    train, val = (collect(options.output / name, getattr(options, name), options.void) for name in ("train", "val"))
+    scores: list[Score] = []
+    for seed in options.seeds:
+        bench = Bench(options, train, val, seed)
+        for name in options.trainings:
+            scores.append(bench.run(name))
+            line = json.dumps(asdict(scores[-1]) | {"ablation": options.ablation})
+            print(line, flush=True)
+            with (options.output / "scores.jsonl").open("a") as file:
+                file.write(line + "\n")
+    for name in options.trainings if len(options.seeds) > 1 else ():
+        for which in ("last", "best"):
+            found = over_seeds([getattr(score, which) for score in scores if score.name == name])
+            print(f"{name:>10} {which}: {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]", flush=True)
+
+
+if __name__ == "__main__":
+    main()
