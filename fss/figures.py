@@ -15,6 +15,7 @@ IGNORED = (255, 210, 0)
 _GAP = 4
 _CAPTION = 14
 _PAPER = 255
+_ONE_COLUMN = 4  # episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def contact_sheet(
 def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: str = "") -> np.ndarray:
     """Draw one row per episode: supports with their masks, the query with its truth, the query with the prediction.
 
-    In the last picture correct foreground is green and wrong or missed foreground is red and yellow.
+    In the last picture correct foreground is green and wrong or missed foreground is red and yellow. More than four
+    episodes stand in two columns, the first half on the left, so that a screen holds them.
     """
     rows = []
     for episode in episodes:
@@ -78,7 +80,13 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: st
         return _with_title(_strip(side, side), title or "empty")
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER) for row in rows]
-    return _with_title(np.vstack(padded), title)
+    if len(padded) <= _ONE_COLUMN:
+        return _with_title(np.vstack(padded), title)
+    half = -(-len(padded) // 2)
+    left, right = np.vstack(padded[:half]), np.vstack(padded[half:])
+    height = max(left.shape[0], right.shape[0])
+    sides = [np.vstack([side, _strip(height - side.shape[0], width)]) for side in (left, right)]
+    return _with_title(np.hstack([sides[0], _strip(height, 4 * _GAP), sides[1]]), title)
 
 
 def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Files that no photograph library would want, made on the spot: one function per kind.
 
 Each kind says what must become of it: the reason in the quarantine, or ``OK`` where the picture inside is still good.
-Add a kind by writing one more function under ``@kind``.
+Add a kind by writing one more function under ``@kind``; ``worse_files`` holds the rest of the hundred.
 """
 
 import io
@@ -36,6 +36,8 @@ def kind(name: str, expected: str) -> Callable[[Callable[[], bytes]], Callable[[
 
 
 def bad_files() -> list[BadFile]:
+    import worse_files  # noqa: F401  # registers its kinds
+
     return [BadFile(name, make(), expected) for name, expected, make in _KINDS]
 
 

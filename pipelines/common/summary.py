@@ -3,10 +3,8 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -18,6 +16,7 @@ from rich.table import Table
 
 from fss.collection import files, parts
 from fss.config import override, to_dict
+from fss.exits import honest_exit
 
 SUMMARY_NAME = "summary.json"
 
@@ -87,26 +86,15 @@ def cli_main(
     description: str,
     presets: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
 ) -> None:
-    """Be the ``main`` of a pipeline: read the command line, run, show the table, exit with 0, 1 or 2.
+    """Be the ``main`` of a pipeline: read the command line, run, show the table, exit as ``fss.exits`` says.
 
-    Exit 2 with one line is the user's mistake (``ValueError``), exit 1 anything else, exit 130 an interruption.
-    ``FSS_TRACEBACK=1`` adds the traceback to a user's mistake too. With ``presets``, ``--preset NAME`` chooses the
-    defaults of all other settings; ``--config FILE`` then replaces those that a file has.
+    With ``presets``, ``--preset NAME`` chooses the defaults of all other settings; ``--config FILE`` then replaces those
+    that a file has.
     """
-    try:
+    with honest_exit(job):
         config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
         summary = run(config)
-    except ValueError as error:
-        if os.environ.get("FSS_TRACEBACK"):
-            traceback.print_exc()
-        _fail(job, str(error), 2)
-    except KeyboardInterrupt:
-        _fail(job, "interrupted; start it again with the same settings to go on from here", 130)
-    except Exception as error:  # the last line must say what failed, after the traceback that says where
-        traceback.print_exc()
-        _fail(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}", 1)
-    else:
-        summary.show()
+    summary.show()
 
 
 def read_config(
@@ -178,11 +166,6 @@ def finished_before(uri: str, key: str) -> Summary | None:
     if earlier is None or earlier["inputs"].get("key") != key:
         return None
     return Summary(**{**earlier, "worked": False})
-
-
-def _fail(job: str, message: str, code: int) -> None:
-    print(f"{job}: error: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(code)
 
 
 def _console() -> Console:

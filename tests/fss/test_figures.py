@@ -47,3 +47,12 @@ def test_episode_sheet_shows_a_right_prediction_in_green() -> None:
     green = np.asarray(CORRECT) * 0.5 + 50
     assert (np.abs(right - green).max(axis=1) <= 1).sum() == mask.sum()
     assert png_bytes(sheet).startswith(b"\x89PNG")
+
+
+def test_many_episodes_stand_in_two_columns() -> None:
+    rgb, mask = picture(32, 32)
+    view = EpisodeView(query=rgb, truth=mask, prediction=mask, supports=[(rgb, mask)])
+    one, two = episode_sheet([view] * 3, side=32), episode_sheet([view] * 5, side=32)
+    assert one.shape[0] == two.shape[0]
+    assert two.shape[1] == 2 * one.shape[1] + 16
+    assert (two[-30:, -50:] == 255).all(), "the fifth of six places is free"
