@@ -4,8 +4,10 @@ A name is either a local path, ``file://...`` or ``s3://bucket/key``. Writes are
 none of it, whenever the writer is killed.
 """
 
+import errno
 import functools
 import os
+import stat
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -80,10 +82,12 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     """Read a file, at most ``limit`` bytes of it.
 
     Raises:
-        OSError: the file is missing or cannot be read.
+        OSError: the file is missing, cannot be read, or is no regular file (a pipe or a device has no end).
     """
     fs, path = resolve(uri)
     if isinstance(fs, pafs.LocalFileSystem):  # plain open: also names that are no valid Unicode
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", path)
         with Path(path).open("rb") as file:
             return file.read(-1 if limit is None else limit)
     with fs.open_input_file(path) as stream:

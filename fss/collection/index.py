@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from fss.collection import files
 from fss.collection.decode import decode_image
 from fss.collection.mask_codec import Mask, binary_mask, decode_mask
 from fss.collection.mask_set import MaskSet
 from fss.collection.pixels import Rgb
+from fss.collection.references import picture_bytes
 from fss.collection.store import Collection
 
 
@@ -126,7 +126,7 @@ class ImageReader:
         record = _row(images, row)
         if record["error"]:
             raise ValueError(f"image {image_id} ({record['uri']}) is unusable: {record['error']}")
-        data = record["image"] or files.read_bytes(record["uri"])
+        data = picture_bytes(record["image"], record["uri"], self._limits)
         found: dict[str, Any] = _row(masks, row) if masks is not None else {}
         return Sample(
             image_id=image_id,

@@ -4,6 +4,7 @@ An index mask is uint8 [H, W]: 0 background, value v in 1..254 stands for ``clas
 ignored. A data set of a thousand classes fits, because a single picture never shows more than 254 of them.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 IGNORE = 255
 MAX_CLASSES = 254
 MAX_CLASS_ID = 65535  # of a class map
+MAX_PIXELS = 1 << 28  # of a mask: what unpacks to more is no mask of a photograph
 
 Mask = NDArray[np.uint8]
 
@@ -28,10 +30,11 @@ def decode_mask(data: bytes) -> Mask:
     """Decode what :func:`encode_mask` wrote.
 
     Raises:
-        ValueError: the bytes are no 8-bit grey image.
+        ValueError: the bytes are no 8-bit grey PNG, or one of more than ``MAX_PIXELS``.
     """
     try:
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        fits = _is_png_that_fits(data)
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if fits else None
     except cv2.error:
         mask = None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
@@ -139,6 +142,14 @@ def binary_mask(mask: Mask, classes: Sequence[Mapping[str, int] | int], class_id
 def any_class(mask: Mask) -> Mask:
     """Return the mask of all classes together: uint8 [H, W] with 1 for any of them, 0 elsewhere, 255 ignored."""
     return np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8)
+
+
+def _is_png_that_fits(data: bytes) -> bool:
+    """Tell by the header, before any pixel is unpacked; no other decoder is reached."""
+    if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    width, height = struct.unpack_from(">II", data, 16)
+    return bool(width * height <= MAX_PIXELS)
 
 
 def _encode_grey(values: Mask, strategy: int) -> bytes:

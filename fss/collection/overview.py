@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fss.collection.decode import decode_image
-from fss.collection.files import read_bytes
 from fss.collection.mask_codec import Mask, decode_mask
 from fss.collection.mask_set import MaskSet
 from fss.collection.pixels import Rgb
+from fss.collection.references import picture_bytes
 from fss.collection.store import Collection
 from fss.draws import generator
 
@@ -112,7 +112,9 @@ def _tiles(
     order = generator(seed, item=part, purpose="inspect").permutation(len(usable))[: max(0, count)]
     tiles: list[tuple[Rgb, Mask, str]] = []
     for row in [usable[int(place)] for place in order]:
-        rgb = decode_image(images[row]["image"] or read_bytes(images[row]["uri"]), collection.limits)
+        rgb = decode_image(
+            picture_bytes(images[row]["image"], images[row]["uri"], collection.limits), collection.limits
+        )
         data = found[row]
         mask = decode_mask(data) if data else np.zeros(rgb.shape[:2], np.uint8)
         shown = np.where(mask == 255, 255, np.minimum(mask, 1)).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 fss inspect photos
 fss inspect s3://bucket/photos --sheet sheet.png --mask-set saliency
+    fss inspect downloaded --verify
 """
 
 import json
@@ -13,8 +14,9 @@ from pathlib import Path
 import tyro
 
 from fss.collection import Collection, MaskSet, overview
+from fss.collection.verify import problems
 from fss.commands.pictures import lines
-from fss.exits import DONE
+from fss.exits import DONE, PARTLY
 from fss.figures import contact_sheet, save_png
 
 
@@ -32,6 +34,8 @@ class Config:
     """Photographs on the sheet."""
     seed: int = 0
     """Draws them."""
+    verify: bool = False
+    """Read everything and hold it against itself: hashes, sizes, order, classes."""
 
 
 def run(config: Config) -> int:
@@ -49,6 +53,10 @@ def run(config: Config) -> int:
         tiles = overview.draw(collection, chosen, count=config.count, seed=config.seed)
         save_png(contact_sheet(tiles, title=title), config.sheet)
         lines(iter([("contact sheet", config.sheet)]))
+    if config.verify:
+        found = list(problems(collection))
+        lines((("wrong", text) for text in found) if found else iter([("verified", "everything is what it says")]))
+        return PARTLY if found else DONE
     return DONE
 
 

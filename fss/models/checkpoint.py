@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fss import config as configurations
@@ -19,6 +20,7 @@ from fss.models.segmenter import FewShotSegmenter
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "segmenter.json"
+_MOST = {"width": 4096, "image_size": 8192, "grid": 1024}
 
 
 def save_checkpoint(
@@ -47,8 +49,15 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
         ValueError: a directory without a checkpoint, or weights that do not fit the configuration beside them.
     """
     config = configurations.from_dict(SegmenterConfig, read_description(directory)["segmenter"])
+    _check_size(config, directory)
+    try:
+        tensors = load_file(Path(directory) / _WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{Path(directory) / _WEIGHTS} holds no safetensors ({error}); nothing else is read"
+        ) from error
     segmenter = build_segmenter(dataclasses.replace(config, weights=None))
-    load_strictly(segmenter, load_file(Path(directory) / _WEIGHTS), what=f"the checkpoint {directory}")
+    load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     return segmenter.eval()
 
@@ -59,8 +68,17 @@ def read_description(directory: str | Path) -> dict[str, Any]:
     missing = [name for name in (_WEIGHTS, _DESCRIPTION) if not (directory / name).is_file()]
     if missing:
         raise ValueError(f"{directory} is no checkpoint: it has no {' and no '.join(missing)}")
-    description: dict[str, Any] = json.loads((directory / _DESCRIPTION).read_text())
+    description: Any = json.loads((directory / _DESCRIPTION).read_text())
+    if not isinstance(description, dict) or not isinstance(description.get("segmenter"), dict):
+        raise ValueError(f"{directory / _DESCRIPTION} describes no segmenter")
     return description
+
+
+def _check_size(config: SegmenterConfig, directory: str | Path) -> None:
+    """Refuse a description that would take all memory before its weights are even compared."""
+    wrong = {name: value for name, most in _MOST.items() if (value := getattr(config, name) or 0) > most}
+    if wrong:
+        raise ValueError(f"{directory} asks for {wrong}; at most {_MOST} are loaded")
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fss.collection import Collection, files
+from fss.collection import Collection
 from fss.collection.decode import DecodeError, DecodeLimits, decode_image
 from fss.collection.mask_codec import mask_row
+from fss.collection.references import picture_bytes
 from fss.collection.schema import mask_table
 from fss.saliency.backends import Estimator, EstimatorSettings, create_estimator
 from fss.saliency.estimator import SaliencyResult
@@ -68,7 +69,7 @@ def decode(record: Mapping[str, Any], limits: DecodeLimits) -> Picture:
     rgb, error = None, record["error"]
     if not error:
         try:
-            rgb = decode_image(record["image"] or files.read_bytes(record["uri"]), limits)
+            rgb = decode_image(picture_bytes(record["image"], record["uri"], limits), limits)
         except DecodeError as failure:
             error = str(failure)
         except Exception as failure:

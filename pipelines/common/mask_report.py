@@ -14,6 +14,7 @@ import pyarrow as pa
 from fss.collection import Collection, MaskSet, files
 from fss.collection.decode import decode_image
 from fss.collection.mask_codec import decode_mask
+from fss.collection.references import picture_bytes
 from fss.config import to_dict
 from fss.draws import generator
 from fss.figures import contact_sheet, png_bytes
@@ -108,11 +109,11 @@ def _tiles(
         images = collection.read_part(parts[part], ["image", "uri"])
         column = masks.read_part(parts[part], ["mask"]).column("mask")
         for number, row in places:
-            data = images.column("image")[row].as_py() or files.read_bytes(images.column("uri")[row].as_py())
+            image, uri = (images.column(name)[row].as_py() for name in ("image", "uri"))
             mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
             place = int(rows[number])
             rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection(table, place, rule)
-            tiles[number] = decode_image(data, collection.limits), mask, rank
+            tiles[number] = decode_image(picture_bytes(image, uri, collection.limits), collection.limits), mask, rank
     return [tiles[number] for number in sorted(tiles)]
 
 

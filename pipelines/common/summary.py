@@ -88,8 +88,8 @@ def cli_main(
 ) -> None:
     """Be the ``main`` of a pipeline: read the command line, run, show the table, exit as ``fss.exits`` says.
 
-    With ``presets``, ``--preset NAME`` chooses the defaults of all other settings; ``--config FILE`` then replaces those
-    that a file has.
+    With ``presets``, ``--preset NAME`` chooses the defaults of all other settings; ``--config FILE`` then replaces
+    those that a file has.
     """
     with honest_exit(job):
         config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)

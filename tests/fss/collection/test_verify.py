@@ -1,0 +1,125 @@
+"""Collections from strangers and from failing disks: what is not as it says is found, and leads nowhere."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bad_files import encoded, picture, png
+
+from fss.collection import Collection, ImageReader, files
+from fss.collection.mask_codec import MAX_PIXELS, decode_mask, mask_row
+from fss.collection.schema import image_id, image_table, mask_table
+from fss.collection.verify import problems
+
+
+def rewrite(collection: Collection, folder: str, **columns: list[object]) -> None:
+    """Write columns of the first part anew, past all checks."""
+    path = Path(collection.uri) / folder / "part-00000.parquet"
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, path)
+
+
+def test_a_good_collection_is_what_it_says(collection: Collection) -> None:
+    assert list(problems(collection)) == []
+
+
+def test_other_bytes_than_the_identity_names(collection: Collection) -> None:
+    rewrite(collection, "images", image=[encoded("PNG"), encoded("PNG", picture((48, 40)).rotate(180)), b"garbage"])
+    found = list(problems(collection))
+    assert [text.split(":")[0] for text in found] == ["part-00000 row 1", "part-00000 row 2"]
+    assert "is not the one that" in found[0]
+    assert "unknown-format" in found[1]
+
+
+def test_parts_that_were_exchanged(collection: Collection) -> None:
+    masks = Path(collection.uri) / "masks" / "truth"
+    (masks / "part-00000.parquet").rename(masks / "x")
+    (masks / "part-00001.parquet").rename(masks / "part-00000.parquet")
+    (masks / "x").rename(masks / "part-00001.parquet")
+    found = list(problems(collection))
+    assert len(found) == 2
+    assert all("not those of the image part" in text for text in found)
+
+
+def test_ids_that_are_none_or_twice(collection: Collection) -> None:
+    first = collection.image_ids()["part-00000"][0]
+    rewrite(collection, "images", image_id=[first, first, "../../etc/passwd"])
+    found = "\n".join(problems(collection))
+    assert "is there twice" in found
+    assert "'../../etc/passwd' is no image id" in found
+
+
+@pytest.mark.parametrize(
+    ("mask", "classes", "message"),
+    [
+        (np.zeros((10, 10), np.uint8), [7], "a mask [10, 10] of a picture [40, 48]"),
+        (np.full((40, 48), 1, np.uint8), [7, 300], None),
+        (None, [], "neither a mask nor a reason"),
+    ],
+)
+def test_masks_that_do_not_fit(
+    collection: Collection, mask: np.ndarray | None, classes: list[int], message: str | None
+) -> None:
+    ids = collection.image_ids()["part-00000"]
+    rows = [mask_row(name, mask, classes, error=None if mask is not None else "gone") for name in ids]
+    table = mask_table(rows if mask is not None else [{**row, "error": None} for row in rows])
+    pq.write_table(table, Path(collection.uri) / "masks" / "truth" / "part-00000.parquet")
+    found = list(problems(collection))
+    assert len(found) == (3 if message else 0)
+    assert all(str(message) in text for text in found)
+
+
+def test_classes_that_are_not_in_the_mask(collection: Collection) -> None:
+    rewrite(collection, "masks/truth", classes=[[{"id": 7, "pixels": 3}], [{"id": 7, "pixels": 480}], []])
+    assert len([text for text in problems(collection) if "not the classes that its row names" in text]) == 3
+
+
+def test_a_part_of_another_schema_or_no_parquet_is_told_and_the_rest_is_read(collection: Collection) -> None:
+    (Path(collection.uri) / "images" / "part-00000.parquet").write_bytes(b"PAR1 no PAR1")
+    pq.write_table(pa.table({"x": [1]}), Path(collection.uri) / "masks" / "truth" / "part-00001.parquet")
+    found = list(problems(collection))
+    assert len(found) == 2
+    assert "cannot be read" in found[0]
+    assert "has the columns" in found[1]
+
+
+def test_a_reference_to_a_device_a_pipe_or_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)  # a sparse terabyte
+    collection = Collection.create(str(tmp_path / "c"), name="c", source="test")
+    uris = ["/dev/zero", str(tmp_path / "pipe"), str(tmp_path / "huge.png"), "http://somewhere/a.jpg", str(tmp_path)]
+    rows = [{"image_id": image_id(None, uri), "uri": uri, "height": 9, "width": 9, "format": "PNG"} for uri in uris]
+    collection.write_part("part-00000", image_table(rows))
+    reader = ImageReader(collection)
+    for row in rows:
+        with pytest.raises((ValueError, OSError), match=r"regular file|too-many-bytes|cannot open"):
+            reader.read(str(row["image_id"]))
+    with pytest.raises(OSError, match="regular file"):
+        files.read_bytes("/dev/zero")
+
+
+def test_a_mask_that_unpacks_to_gigabytes_or_is_no_png_is_refused() -> None:
+    side = int(MAX_PIXELS**0.5) + 1
+    with pytest.raises(ValueError, match="8-bit grey PNG"):
+        decode_mask(png(side, side, bytes(1000)))
+    for form in ("JPEG", "TIFF", "WEBP", "BMP"):
+        with pytest.raises(ValueError, match="8-bit grey PNG"):
+            decode_mask(encoded(form, picture().convert("L")))
+
+
+def test_a_collection_by_a_stranger_names_no_place_outside(collection: Collection, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "evil").mkdir(parents=True)
+    (outside / "evil" / "_set.json").write_text("{}")
+    (Path(collection.uri) / "masks" / "..evil").mkdir()
+    for name in ("../../outside/evil", "/etc", "..evil", "a/../../outside/evil"):
+        with pytest.raises(ValueError, match="no good name"):
+            collection.mask_set(name)
+    assert collection.mask_set_names() == ["truth"]

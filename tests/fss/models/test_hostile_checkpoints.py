@@ -1,0 +1,99 @@
+"""Checkpoints from strangers: nothing in them is run, and what is no checkpoint is a plain mistake."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from fss.models import create_segmenter, load_checkpoint, load_published, save_checkpoint
+from fss.models.backbone import read_state
+
+MARK = Path("/tmp") / f"fss-was-run-{os.getpid()}"
+
+
+class Payload:
+    """Unpickled, it would leave a file behind."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {MARK}",)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_checkpoint(create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32), tmp_path / "model")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_run() -> object:
+    MARK.unlink(missing_ok=True)
+    yield
+    assert not MARK.exists(), "a payload was run"
+
+
+def describe(checkpoint: Path, **settings: object) -> None:
+    description = json.loads((checkpoint / "segmenter.json").read_text())
+    description["segmenter"] |= settings
+    (checkpoint / "segmenter.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_in_the_place_of_weights_is_refused(checkpoint: Path, protocol: int) -> None:
+    (checkpoint / "model.safetensors").write_bytes(pickle.dumps(Payload(), protocol=protocol))
+    with pytest.raises(ValueError, match="holds no safetensors"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_torch_file_with_a_payload_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save({"a": Payload()}, checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match="holds no safetensors"):
+        load_checkpoint(checkpoint)
+    torch.save({"a": Payload()}, tmp_path / "weights.pth")
+    with pytest.raises((ValueError, pickle.UnpicklingError)):
+        read_state(tmp_path / "weights.pth")
+    with pytest.raises(Exception, match=r"."):
+        load_published(tmp_path / "weights.pth", learner="hsnet", masking="none", backbone="resnet50")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\x00" * 100, (2**60).to_bytes(8, "little") + b"{}"])
+def test_damaged_weights_are_a_plain_mistake(checkpoint: Path, data: bytes) -> None:
+    (checkpoint / "model.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match="holds no safetensors"):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"segmenter": 7}', "not json", '{"segmenter": {"evil": 1}}'])
+def test_damaged_descriptions_are_a_plain_mistake(checkpoint: Path, text: str) -> None:
+    (checkpoint / "segmenter.json").write_text(text)
+    with pytest.raises(ValueError, match=r"."):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("settings", [{"width": 10**9}, {"image_size": 10**6}, {"grid": 10**5}])
+def test_a_network_that_would_take_all_memory_is_refused(checkpoint: Path, settings: dict[str, int]) -> None:
+    describe(checkpoint, **settings)
+    with pytest.raises(ValueError, match="asks for"):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["timm:hf-hub:evil/model", "timm:local-dir:/etc", "hf-hub:evil/model", "../../evil", "timm:https://x/y"]
+)
+def test_a_backbone_from_elsewhere_is_refused(checkpoint: Path, backbone: str) -> None:
+    describe(checkpoint, backbone=backbone)
+    with pytest.raises(ValueError, match=r"."):
+        load_checkpoint(checkpoint)
+
+
+def test_weights_that_the_description_points_at_are_not_opened(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save({"a": Payload()}, tmp_path / "weights.pth")
+    describe(checkpoint, weights=str(tmp_path / "weights.pth"))
+    assert load_checkpoint(checkpoint).config.width == 32
+
+
+def test_weights_of_another_network_are_refused(checkpoint: Path) -> None:
+    describe(checkpoint, width=64)
+    with pytest.raises(ValueError, match="the checkpoint"):
+        load_checkpoint(checkpoint)
