@@ -4,9 +4,8 @@ MLflow is imported when a run is opened, not with this module. Without a trackin
 file and a folder of artifacts beside it; the path is made absolute, because Ray's workers run in other directories.
 """
 
+import logging
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fss.environment import environment_tags
 from fss.figures import save_png
 from fss.privacy import hide, without_passwords
 
@@ -41,7 +41,7 @@ def prepare(uri: str, experiment: str) -> str:
 
     Call it once before several processes write: creating the schema is the one step that SQLite cannot share.
     """
-    client = _client(uri)
+    client = connect(uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         return str(found.experiment_id)
@@ -83,7 +83,7 @@ class Run:
         if parent:
             all_tags[PARENT_TAG] = parent.run_id
         tags = {key: without_passwords(value) for key, value in all_tags.items()}
-        created = _client(uri).create_run(experiment_id, run_name=name, tags=hide(tags) if private else tags)
+        created = connect(uri).create_run(experiment_id, run_name=name, tags=hide(tags) if private else tags)
         run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
         run.log_params(params or {})
         return run
@@ -94,7 +94,7 @@ class Run:
         from mlflow.exceptions import MlflowException
 
         uri = tracking_uri(uri)
-        client = _client(uri)
+        client = connect(uri)
         try:
             info = client.get_run(run_id).info
         except MlflowException:
@@ -108,9 +108,9 @@ class Run:
         """Log nested parameters with dotted names; a name that the run already has keeps its value."""
         from mlflow.entities import Param
 
-        client = _client(self.uri)
+        client = connect(self.uri)
         known = client.get_run(self.run_id).data.params if params else {}
-        flat = {name: without_passwords(str(self._shown(value, name))) for name, value in flatten(params).items()}
+        flat = {name: without_passwords(str(self.shown(value, name))) for name, value in flatten(params).items()}
         entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
         for start in range(0, len(entries), _BATCH):
             client.log_batch(self.run_id, params=entries[start : start + _BATCH])
@@ -120,24 +120,24 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        _client(self.uri).log_batch(
+        connect(self.uri).log_batch(
             self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
         )
 
     def last_step(self, metric: str) -> int:
         """Return the last step logged of a metric, -1 where there is none."""
-        history = _client(self.uri).get_metric_history(self.run_id, metric)
+        history = connect(self.uri).get_metric_history(self.run_id, metric)
         return max((entry.step for entry in history), default=-1)
 
     def latest(self, metric: str) -> tuple[int, dict[str, float]]:
         """Return the last step of one metric (-1 where there is none) and the last values of all metrics."""
-        metrics = dict(_client(self.uri).get_run(self.run_id).data.metrics)
+        metrics = dict(connect(self.uri).get_run(self.run_id).data.metrics)
         return (self.last_step(metric) if metric in metrics else -1), metrics
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in tags.items():
-            _client(self.uri).set_tag(self.run_id, name, without_passwords(str(self._shown(value, name))))
+            connect(self.uri).set_tag(self.run_id, name, without_passwords(str(self.shown(value, name))))
 
     def log_figure(self, name: str, picture: np.ndarray) -> None:
         """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
@@ -146,26 +146,27 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             save_png(picture, path)
-            _client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
+            connect(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
 
     def log_json(self, name: str, value: Any) -> None:
         """Log a plain value as the JSON artifact ``name``."""
-        _client(self.uri).log_dict(self.run_id, self._shown(value), name)
+        connect(self.uri).log_dict(self.run_id, self.shown(value), name)
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text artifact; a private run keeps none."""
         if not self.private:
-            _client(self.uri).log_text(self.run_id, without_passwords(text), name)
+            connect(self.uri).log_text(self.run_id, without_passwords(text), name)
 
     def keep_running(self) -> None:
         """Mark the run as running again, after a library function that ended it."""
-        _client(self.uri).update_run(self.run_id, status="RUNNING")
+        connect(self.uri).update_run(self.run_id, status="RUNNING")
 
     def end(self, status: str = "FINISHED") -> None:
         """End the run: FINISHED, FAILED or KILLED."""
-        _client(self.uri).set_terminated(self.run_id, status)
+        connect(self.uri).set_terminated(self.run_id, status)
 
-    def _shown(self, value: Any, name: str = "") -> Any:
+    def shown(self, value: Any, name: str = "") -> Any:
+        """Return a plain value as this run may keep it; ``name`` is the setting that it belongs to."""
         return hide(value, name) if self.private else value
 
 
@@ -184,7 +185,7 @@ def find(
     assert parent or experiment
     experiment_id = parent.experiment_id if parent else prepare(uri, str(experiment))
     wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
-    for found in _client(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+    for found in connect(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         if found.info.status != "FINISHED":
             return Run.resume(found.info.run_id, uri=uri, private=parent.private if parent else private)
     return None
@@ -216,40 +217,8 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def environment_tags() -> dict[str, str]:
-    """Return where and with what a run is made: git commit, Python, library versions, machine, GPU."""
-    import torch
-
-    tags = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "cpus": str(os.cpu_count()),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
-    }
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit
-    return {(name if name.startswith("mlflow.") else f"fss.{name}"): value for name, value in tags.items()}
-
-
-def git_commit() -> str | None:
-    """Return the commit of the source tree this package runs from, with ``-dirty`` where files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None  # installed from a wheel, or no git on this machine
-    return done.stdout.strip() or None
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    prefix = "sqlite:///"
-    return Path(uri[len(prefix) :]) if uri.startswith(prefix) else None
-
-
-def _client(uri: str) -> Any:
-    import logging
-
+def connect(uri: str) -> Any:
+    """Return MLflow's client of a tracking store."""
     from mlflow import MlflowClient
 
     # The store's migrations are announced table by table otherwise.
@@ -257,3 +226,8 @@ def _client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
 
     return MlflowClient(tracking_uri=uri)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(uri[len(prefix) :]) if uri.startswith(prefix) else None

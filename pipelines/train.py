@@ -63,7 +63,7 @@ def run(
             training of this name with other settings.
     """
     check_lanes(config.stream.lanes, config.stream.batch, config.scale.workers)
-    config = _absolute(config)
+    config = absolute(config)
     data = data_hashes(config) | weights_hash(config)
     key = work_hash(config, data)
     name = config.name or f"{config.segmenter.learner}-{key}"
@@ -118,7 +118,7 @@ def weights_hash(config: TrainJobConfig) -> dict[str, str]:
         return {"weights": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
 
 
-def _absolute(config: TrainJobConfig) -> TrainJobConfig:
+def absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Return the settings with absolute places: workers run in other directories."""
     weights, cache, classes = config.segmenter.weights, config.stream.cache_folder, config.classes
     places = {"val_collection": classes.val_collection, "split_folder": classes.split_folder}

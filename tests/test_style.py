@@ -16,7 +16,19 @@ FLOORS = [
     {"models", "episodes"},
     {"saliency"},
     {"training", "relabel", "evaluation"},
-    {"inputs", "model_files", "predict", "export", "tracking", "figures", "serving", "cli", "commands", "exits"},
+    {
+        "inputs",
+        "model_files",
+        "predict",
+        "export",
+        "environment",
+        "tracking",
+        "figures",
+        "serving",
+        "cli",
+        "commands",
+        "exits",
+    },
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,6 +1,7 @@
 """The settings of the main job, and those of the training that follow from them."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from fss.collection import files
 from fss.config import to_dict
@@ -31,18 +32,30 @@ class MaskSplitJobConfig:
     """Class split to evaluate on; None: novel or test where there is one, else all classes."""
     workdir: str = "runs/masksplit"
     """Where everything goes: local folder or s3:// URI."""
+    learner: Literal["masksplit", "hsnet", "asnet", "vat"] | None = None
+    """The network that compares query and support."""
+    masking: Literal["none", "feature", "input", "hybrid"] | None = None
+    """How the support mask enters the support features."""
     backbone: str | None = None
     """Backbone: resnet18, resnet50, resnet101, resnet101_deepstem, mobilenet_v2, vgg16, or a timm name."""
     weights: str | None = None
     """Backbone weights: a state dict's path, or "pretrained" to download the library's; None: random."""
     image_size: int | None = None
     """Side of the square that the network sees, in pixels."""
+    width: int | None = None
+    """Channels of MaskSplit's head."""
+    similarity: bool | None = None
+    """Show MaskSplit's network the similarities of query and support."""
     steps: int | None = None
     """Training steps."""
     batch: int | None = None
     """Episodes per step."""
     learning_rate: float | None = None
     """Learning rate of Adam."""
+    weight_decay: float | None = None
+    """Weight decay of Adam."""
+    ema: float | None = None
+    """Decay of the moving average of the weights."""
     episodes: int | None = None
     """Evaluation episodes per plan."""
     shots: tuple[int, ...] = (1, 5)
@@ -65,7 +78,7 @@ class MaskSplitJobConfig:
     limit: int | None = None
     """Use only the first so many photographs."""
     workers: int | None = None
-    """Parts at a time in the data stages; None: one per core, or what the cluster offers."""
+    """Parts at a time in the data stages; None: one more than there are cores, or what the cluster offers."""
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     """On what the training runs."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -76,17 +89,25 @@ class MaskSplitJobConfig:
     """Do everything again."""
 
 
+_CHOICES = (
+    *("learner", "masking", "backbone", "image_size", "width", "similarity"),
+    *("steps", "batch", "learning_rate", "weight_decay", "ema", "split", "augment"),
+)
+"""Settings that replace the preset's where they are given."""
+
+
 def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConfig:
     """Return the settings of the training: the preset for the input, with what the user has chosen."""
     preset = preset_for(sample=config.photographs is None)
-    names = ("backbone", "image_size", "steps", "batch", "learning_rate", "split", "augment")
     untouched = (None, SplitConfig(), AugmentConfig())
-    chosen = {name: getattr(config, name) for name in names if getattr(config, name) not in untouched}
+    chosen = {name: getattr(config, name) for name in _CHOICES if getattr(config, name) not in untouched}
     preset = replace(preset, **chosen)
     return TrainJobConfig(
         collection=photographs.collection,
         output=files.join(files.normalise(config.workdir), "models"),
         segmenter=SegmenterConfig(
+            learner=preset.learner,
+            masking=preset.masking,
             backbone=preset.backbone,
             weights=config.weights,
             image_size=preset.image_size,
@@ -97,7 +118,12 @@ def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConf
         stream=StreamConfig(batch=preset.batch, lanes=preset.lanes, held_out=preset.held_out, seed=config.seed),
         split=preset.split,
         augment=preset.augment,
-        training=TrainConfig(steps=preset.steps, learning_rate=preset.learning_rate, ema=preset.ema),
+        training=TrainConfig(
+            steps=preset.steps,
+            learning_rate=preset.learning_rate,
+            weight_decay=preset.weight_decay,
+            ema=preset.ema,
+        ),
         checkpoint_every=max(1, min(preset.checkpoint_every, preset.steps)),
         scale=config.scale,
         tracking=config.tracking,

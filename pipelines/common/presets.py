@@ -1,6 +1,7 @@
 """Settings that fit an input: small for the painted sample, as published for photographs."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fss.episodes.augment import AugmentConfig
 from fss.episodes.split import SplitConfig
@@ -10,6 +11,10 @@ from fss.episodes.split import SplitConfig
 class Preset:
     """What the main job takes where the user leaves a setting out."""
 
+    learner: Literal["masksplit", "hsnet", "asnet", "vat"] = "masksplit"
+    """The network that compares query and support."""
+    masking: Literal["none", "feature", "input", "hybrid"] = "none"
+    """How the support mask enters the support features."""
     backbone: str = "resnet50"
     """The network's backbone."""
     image_size: int = 400
@@ -22,6 +27,8 @@ class Preset:
     """Logical lanes of the stream."""
     learning_rate: float = 1e-4
     """Learning rate of Adam."""
+    weight_decay: float = 1e-5
+    """Weight decay of Adam."""
     ema: float = 0.999
     """Decay of the moving average of the weights."""
     checkpoint_every: int = 1000

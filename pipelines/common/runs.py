@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fss.environment import installed_packages, monitored
 from fss.tracking import Run, ending, find, tracking_uri
 
 
@@ -51,7 +52,8 @@ def job_run(
     if record is not None:
         record.log_params(params or {})
         record.set_tags(all_tags)
-        yield record
+        with monitored(record.run_id, uri=record.uri):
+            yield record
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     experiment = None if parent else tracking.experiment
@@ -67,5 +69,7 @@ def job_run(
             tags=all_tags,
             private=private,
         )
-    with ending(run):
+        if parent is None:
+            run.log_text("packages.txt", installed_packages())
+    with ending(run), monitored(run.run_id, uri=run.uri):
         yield run

@@ -1,0 +1,100 @@
+"""Where and with what a job runs: git commit, library versions, the machine and how busy it is.
+
+MLflow is imported when a machine is watched, not with this module.
+"""
+
+import importlib.metadata
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LIBRARIES = ("torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "timm", "optuna")
+
+
+def environment_tags() -> dict[str, str]:
+    """Return git commit, Python, library versions and the machine, as tags of a run."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    tags = {
+        "python": platform.python_version(),
+        **{name: version for name in LIBRARIES if (version := _version(name))},
+        "torch": torch.__version__,  # says which CUDA it was built for
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cpus": str(os.cpu_count()),
+        "memory_gb": f"{_memory_bytes() / 1e9:.1f}",
+        "gpu": torch.cuda.get_device_name(0) if cuda else "none",
+        "gpus": str(torch.cuda.device_count()),
+        "cuda": str(torch.version.cuda) if cuda else "none",
+    }
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    return {(name if name.startswith("mlflow.") else f"fss.{name}"): value for name, value in tags.items()}
+
+
+def installed_packages() -> str:
+    """Return every installed distribution with its version, a line each, as pip freezes them."""
+    found = {f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions()}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree this package runs from, with ``-dirty`` where files differ from it.
+
+    ``FSS_GIT_COMMIT`` says it where there is no repository: in an image, or on the machines of a submitted job.
+    """
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("FSS_GIT_COMMIT")
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def monitored(run_id: str, *, uri: str, node: str | None = None) -> Iterator[None]:
+    """Log the machine's metrics (system/cpu_utilization_percentage, ...) every ten seconds for the length of a block.
+
+    GPUs are among them where the package nvidia-ml-py is installed.
+
+    Args:
+        run_id: MLflow run to log to.
+        uri: its tracking store.
+        node: name of the machine, where several log to one run.
+    """
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+    monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+        run_id, resume_logging=True, node_id=node, tracking_uri=uri
+    )
+    monitor.start()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        monitor.finish()  # type: ignore[no-untyped-call]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Return the processor's name, which Linux keeps in a file of its own."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
