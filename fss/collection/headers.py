@@ -41,6 +41,23 @@ def check_png(data: bytes) -> None:
         raise HeaderError("truncated", f"{found} of {max(needed, 0)} bytes of pixels are there")
 
 
+def whole_png_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a PNG whose chunks all lie within the file, None for anything else.
+
+    OpenCV's decoder reserves what a chunk claims to hold, up to four gigabytes, before it finds the file too short.
+    """
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 33:
+        return None
+    place = 8
+    while place < len(data):
+        if place + 12 > len(data):
+            return None
+        (size,) = struct.unpack_from(">I", data, place)
+        place += size + 12
+    width, height = struct.unpack_from(">II", data, 16)
+    return (width, height) if place == len(data) else None
+
+
 def webp_size(data: bytes) -> tuple[int, int]:
     """Return width and height that a WebP header tells.
 

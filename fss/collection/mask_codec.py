@@ -4,13 +4,14 @@ An index mask is uint8 [H, W]: 0 background, value v in 1..254 stands for ``clas
 ignored. A data set of a thousand classes fits, because a single picture never shows more than 254 of them.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from fss.collection.headers import whole_png_size
 
 IGNORE = 255
 MAX_CLASSES = 254
@@ -146,10 +147,8 @@ def any_class(mask: Mask) -> Mask:
 
 def _is_png_that_fits(data: bytes) -> bool:
     """Tell by the header, before any pixel is unpacked; no other decoder is reached."""
-    if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return False
-    width, height = struct.unpack_from(">II", data, 16)
-    return bool(width * height <= MAX_PIXELS)
+    size = whole_png_size(data)
+    return size is not None and size[0] * size[1] <= MAX_PIXELS
 
 
 def _encode_grey(values: Mask, strategy: int) -> bytes:

@@ -1,0 +1,70 @@
+"""Damage pictures and masks for a while and count what becomes of them.
+
+    python tests/benchmarks/fuzz_decode.py --seconds 60 --seed 0
+
+Whatever is neither a picture nor a reason stops it, with the seed that found it; so does a file that takes longer than
+two seconds, or a process that grows by more than a gigabyte.
+"""
+
+import resource
+import sys
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+from fuzzing import check_mask, check_picture, damage, mask_seeds, seeds
+
+SLOWEST_S = 2.0
+MOST_GROWTH_KB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuzzConfig:
+    """How long, and from where."""
+
+    seconds: float = 60.0
+    """Wall-clock time."""
+    seed: int = 0
+    """Where the damages start."""
+
+
+def main(config: FuzzConfig) -> None:
+    """Run and print the counts."""
+    warnings.simplefilter("ignore")
+    pictures, masks = seeds(), mask_seeds()
+    counts: Counter[str] = Counter()
+    slowest, before = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, seed = time.monotonic(), config.seed
+    while time.monotonic() - start < config.seconds:
+        rng = np.random.default_rng(seed)
+        is_mask = seed % 5 == 0
+        kinds, check = (masks, check_mask) if is_mask else (pictures, check_picture)
+        data = damage(kinds[int(rng.integers(0, len(kinds)))], rng)
+        began = time.perf_counter()
+        try:
+            found = check(data)
+        except BaseException as error:
+            raise SystemExit(f"seed {seed}: {type(error).__name__}: {error}") from error
+        taken = time.perf_counter() - began
+        if taken > SLOWEST_S:
+            raise SystemExit(f"seed {seed}: {len(data)} bytes took {taken:.1f} s")
+        slowest = max(slowest, taken)
+        counts[f"{'mask' if is_mask else 'picture'}: {found}"] += 1
+        seed += 1
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    if grown > MOST_GROWTH_KB:
+        raise SystemExit(f"the process grew by {grown / 1024:.0f} MiB")
+    print(f"{seed - config.seed:,} damaged files of {len(pictures)} pictures and {len(masks)} masks, all told apart;")
+    print(f"the slowest took {slowest * 1000:.0f} ms, the process grew by {grown / 1024:.0f} MiB")
+    for name, count in sorted(counts.items()):
+        print(f"  {name:<26}{count:>10,}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(FuzzConfig, description=__doc__))
