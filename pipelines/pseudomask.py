@@ -57,7 +57,7 @@ class PseudomaskConfig:
     acceptance: str = "default"
     """Name of the acceptance file; a cheap later filter over the stored scores."""
     workers: int | None = None
-    """Parts at a time; None: one per core, or what the cluster offers."""
+    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
     limit: int | None = None
     """Only the first parts that hold this many images."""
     seed: int = 0

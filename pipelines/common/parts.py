@@ -79,7 +79,7 @@ def run_parts(
             function of several names, with the processes that stay for it.
         stage: the word in front of every progress line.
         finished: names to skip.
-        workers: tasks at a time; by default the machine's cores, or whatever a cluster of several nodes offers.
+        workers: tasks at a time; by default one more than the machine's cores, or whatever a cluster of several nodes offers.
         on_part: called in the driver with each row as it arrives, in no particular order.
         out: where progress lines go; standard error by default.
 
@@ -123,7 +123,8 @@ def _execute(names: list[str], function: PartFunction | OnActors, workers: int |
         yield from dataset.iter_rows()
         return
     if workers is None and is_local():
-        workers = available_cores()
+        # Ray Data looks for finished tasks ten times a second (2.60): one more task than cores fills the pauses.
+        workers = available_cores() + 1
     # One block per name: read_parquet would join small parts into one block and split large ones (Ray 2.60).
     dataset = ray.data.from_items(names, override_num_blocks=len(names)).map(
         _Task(function), num_cpus=1, compute=TaskPoolStrategy(size=workers and min(workers, len(names)))

@@ -5,9 +5,10 @@
     python tests/benchmarks/bench_pseudomask.py accept --rows 1000000
 
 ``FOLDER`` (or FSS_SHARED_DATA/unlabelled) holds photographs. ``throughput`` interleaves warm passes of the pool and of
-the job's driver over the same parts in one run and reports the ratio of each pair. ``memory`` runs the whole job in a
-process of its own on collections of photographs repeated under other names, and samples the resident memory of the
-driver, of the workers that make masks and of everything that the job started. ``accept`` filters made-up scores.
+the job's driver, as it chooses by itself, over the same parts in one run and reports the ratio of each pair. ``memory``
+runs the whole job in a process of its own on collections of photographs repeated under other names, and samples the
+resident memory of the driver, of the workers that make masks and of everything that the job started. ``accept`` filters
+made-up scores.
 """
 
 import argparse
@@ -91,11 +92,11 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
                 pass
             return time.perf_counter() - start
 
-        def on_ray(workers: int = options.workers) -> float:
-            return run_parts(names, task(), stage="bench", workers=workers, out=quiet).seconds
+        def on_ray() -> float:
+            return run_parts(names, task(), stage="bench", out=quiet).seconds
 
-        plain(), on_ray(workers=4)  # every process compiles once, also those of Ray that wait in reserve
-        print(f"{len(names)} parts of {options.part_size} images, {options.workers} processes each", flush=True)
+        plain(), on_ray()  # every process compiles once
+        print(f"{len(names)} parts of {options.part_size} images, a pool of {options.workers} processes", flush=True)
         ratios = []
         for number in range(options.pairs):
             first, second = (plain, on_ray) if number % 2 == 0 else (on_ray, plain)

@@ -1,0 +1,261 @@
+"""Measure training: the loaders alone, the steps and their wait for data, and one worker against two.
+
+    python tests/benchmarks/bench_train.py loader --collection C            # Ray Data and threads against a DataLoader
+    python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
+    python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
+    python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
+
+``C`` is a collection with a mask set (``--mask-set saliency``). ``loader`` interleaves warm passes and gives each
+way's images per second; nothing is cached. ``steps`` trains with the loop itself and gives the time of a step, the
+share of it spent waiting for data, episodes per second and peak GPU memory. ``workers`` trains by the job with one
+worker, with two, and with one killed on the way, and gives the largest difference between their losses.
+"""
+
+import functools
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+import tyro
+from torch.utils.data import DataLoader, Dataset
+
+from fss.collection import Collection
+from fss.collection.decode import DecodeLimits
+from fss.episodes.augment import AugmentConfig
+from fss.episodes.split import SplitConfig
+from fss.models import create_segmenter
+from fss.models.fast import speed_up
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import Precision, TrainConfig
+from fss.training.stream import MaskSplitStream, StreamConfig
+from fss.training.tasks import (
+    Task,
+    TaskSettings,
+    make_task,
+    read_canvas,
+    read_images,
+    read_masks,
+    record_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is trained on."""
+
+    collection: str
+    """A collection."""
+    mask_set: str = "saliency"
+    """One of its mask sets."""
+    batch: int = 16
+    """Episodes of a step."""
+    threads: int = 2
+    """Decoding threads or processes."""
+
+    def open(self, kind: type[MaskSplitStream], size: int, *, cache_gb: float) -> MaskSplitStream:
+        """Open a stream of MaskSplit's episodes."""
+        collection = Collection.open(self.collection)
+        return kind(
+            collection,
+            collection.mask_set(self.mask_set),
+            image_size=size,
+            stream=StreamConfig(batch=self.batch, threads=self.threads, cache_gb=cache_gb),
+            split=SplitConfig(),
+            augment=AugmentConfig(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader(Data):
+    """The loaders alone."""
+
+    size: int = 400
+    """Pixels a side of the canvases."""
+    passes: int = 5
+    """Passes of each way; the first is warm-up."""
+    images: int = 960
+    """Images of a pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Data):
+    """The steps."""
+
+    learner: str = "masksplit"
+    masking: str = "feature"
+    backbone: str = "resnet50"
+    size: int = 400
+    """Pixels a side."""
+    steps: int = 10
+    """Steps to measure, after two."""
+    precision: Precision = "fp32"
+    compile: bool = False
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers(Data):
+    """One worker against two, and against a killed one."""
+
+    output: Path
+    """Folder of the trainings."""
+    backbone: str = "mobilenet_v2"
+    weights: str | None = None
+    size: int = 128
+    steps: int = 40
+
+
+class PlainTasks(Dataset[Task]):
+    """Tasks one by one, part after part, as a plain DataLoader reads them."""
+
+    def __init__(self, stream: MaskSplitStream, count: int):
+        rows = stream.rows
+        self.places = [(rows.parts[part], int(row)) for part, found in enumerate(rows.train) for row in found][:count]
+        self.settings = TaskSettings(
+            size=stream.image_size, split=stream.split, augment=stream.augment, seed=0, epoch=0
+        )
+        self.uri, self.mask_set = stream.mask_set.collection.uri, stream.mask_set.name
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Task:
+        part, row = self.places[number]
+        limits, images, masks = tables(self.uri, self.mask_set, part)
+        record = record_of(masks, row)
+        canvas = read_canvas(record_of(images, row), record["image_id"], self.settings.size, limits)
+        return make_task(record, canvas, self.settings)
+
+
+@functools.lru_cache(4)
+def tables(uri: str, mask_set: str, part: str) -> tuple[DecodeLimits, pa.Table, pa.Table]:
+    """Read a part once for all its rows."""
+    collection = Collection.open(uri)
+    return collection.limits, read_images(collection, part), read_masks(collection.mask_set(mask_set), part)
+
+
+def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
+    """Images per second of a DataLoader, of the workers' own stream and of Ray Data."""
+    from pipelines.common.ray_session import SINGLE_THREAD, ray_session
+    from pipelines.common.ray_stream import RayMaskSplitStream
+
+    os.environ.update(SINGLE_THREAD)
+    own = options.open(MaskSplitStream, options.size, cache_gb=0)
+    streamed = options.open(RayMaskSplitStream, options.size, cache_gb=0)
+    plain = DataLoader(
+        PlainTasks(own, options.images),
+        options.batch,
+        num_workers=options.threads,
+        persistent_workers=True,
+        multiprocessing_context="spawn",
+    )
+    steps = options.images // options.batch
+
+    def first(batches: Iterator[object]) -> None:
+        for _ in range(steps):
+            next(batches)
+
+    ways: dict[str, Callable[[], None]] = {
+        "DataLoader": lambda: first(iter(plain)),
+        "threads of the worker": lambda: first(iter(own.batches(0))),
+        "Ray Data": lambda: first(iter(streamed.batches(0))),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with ray_session():
+        for number in range(options.passes):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way()
+                if number:
+                    seconds[name].append(time.perf_counter() - began)
+    base = statistics.median(seconds["DataLoader"])
+    for name, found in seconds.items():
+        middle = statistics.median(found)
+        print(f"{name}: {steps * options.batch / middle:.0f} images/s, {base / middle:.2f} of the DataLoader's")
+
+
+def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
+    """Time, wait and memory of training steps."""
+    stream = options.open(MaskSplitStream, options.size, cache_gb=4)
+    segmenter = create_segmenter(
+        learner=options.learner, masking=options.masking, backbone=options.backbone, image_size=options.size
+    )
+    segmenter.backbone.requires_grad_(False)
+    segmenter.to(options.device)
+    speed_up(segmenter, fold_batchnorm=False, compile=options.compile)
+    config = TrainConfig(steps=options.steps + 2, precision=options.precision)
+    reports = list(TrainLoop(segmenter, stream, config, device=options.device).run())[2:]
+    step = statistics.median(report.wait_s + report.compute_s for report in reports)
+    waited = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)
+    text = f"{options.learner} {options.masking} {options.backbone} {options.size} px, batch {options.batch}, "
+    text += f"{options.precision}{', compiled' if options.compile else ''} on {options.device}: {step:.3f} s a step, "
+    text += f"{options.batch / step:.1f} episodes/s, waiting for data {100 * waited:.1f} %"
+    if options.device == "cuda":
+        text += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+    print(text, flush=True)
+
+
+def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
+    """The same training by one worker, by two, and by one that is killed and goes on."""
+    curves = {}
+    for name, workers in (("one", 1), ("two", 2), ("killed", 1)):
+        command = [sys.executable, "-m", "pipelines.train", "--collection", options.collection]
+        settings = {
+            "mask-set": options.mask_set,
+            "output": options.output,
+            "name": name,
+            "segmenter.backbone": options.backbone,
+            "segmenter.image-size": options.size,
+            "training.steps": options.steps,
+            "training.learning-rate": 1e-3,
+            "stream.batch": options.batch,
+            "checkpoint-every": options.steps // 4,
+            "log-every": 1,
+            "scale.workers": workers,
+            "tracking.uri": f"sqlite:///{options.output.absolute()}/mlflow.db",
+        }
+        if options.weights:
+            settings["segmenter.weights"] = options.weights
+        command += [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+        began = time.perf_counter()
+        if name == "killed":
+            kill(command, options.output / "ray" / name)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        curves[name] = curve(options.output, name)
+        print(f"{name}: {time.perf_counter() - began:.0f} s, loss {curves[name][0]:.4f} -> {curves[name][-1]:.4f}")
+    for name in ("two", "killed"):
+        assert len(curves[name]) == len(curves["one"]) == options.steps, "a step is missing or was logged twice"
+        gap = max(abs(a - b) for a, b in zip(curves["one"], curves[name], strict=True))
+        print(f"one against {name}: largest difference of the loss over {options.steps} steps {gap:.1e}", flush=True)
+
+
+def kill(command: list[str], snapshots: Path) -> None:
+    """Start a training and kill it at its second checkpoint."""
+    job = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(snapshots.glob("checkpoint_*/progress.json"))) < 2:
+        assert job.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.1)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+
+def curve(output: Path, name: str) -> list[float]:
+    """Return the losses of a training, step after step."""
+    from mlflow import MlflowClient
+
+    run_id = json.loads((output / name / "summary.json").read_text())["run_id"]
+    points = MlflowClient(f"sqlite:///{output.absolute()}/mlflow.db").get_metric_history(run_id, "loss")
+    return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"loader": measure_loader, "steps": measure_steps, "workers": measure_workers})
