@@ -1,0 +1,137 @@
+"""What in MaskSplit's training matters: the cut, its ratio, the augmentation; without labels, judged by few shots.
+
+    python -m pipelines.ingest --collection C ... && python -m pipelines.pseudomask --collection C
+    python tests/benchmarks/bench_ablation.py --collection C --labelled L --weights mobilenet_v2.pth
+
+``C`` has photographs with pseudo-masks and an acceptance, ``L`` labelled pictures with a class split "test". The main
+row is trained from several seeds, every other row from one. Each training is kept as soon as it is judged; a stopped
+benchmark goes on where it was.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from fss.collection import ClassIndex, Collection, ImageReader
+from fss.episodes.augment import OFF, AugmentConfig
+from fss.episodes.plan import make_plan
+from fss.episodes.split import SplitConfig
+from fss.evaluation.baselines import AllForeground, UntrainedPrototype
+from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.report import rows
+from fss.evaluation.run import evaluate
+from fss.models import FewShotSegmenter, create_segmenter
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import TrainConfig
+from fss.training.stream import MaskSplitStream, StreamConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is trained, and how long."""
+
+    collection: str
+    """Photographs with pseudo-masks."""
+    labelled: str
+    """Labelled pictures with the class split "test"."""
+    output: Path = Path("runs/ablation")
+    """Where figures are kept."""
+    mask_set: str = "saliency"
+    acceptance: str = "default"
+    backbone: str = "mobilenet_v2"
+    weights: str | None = None
+    size: int = 192
+    """Pixels a side."""
+    width: int = 128
+    """Channels of the network's head."""
+    steps: int = 320
+    """Of 16 episodes."""
+    learning_rate: float = 1e-3
+    seeds: int = 3
+    """Trainings of the main row."""
+    episodes: int = 400
+    """Test episodes of a plan."""
+    threads: int = 1
+
+
+MAIN = SplitConfig(), AugmentConfig()
+VARIANTS: dict[str, tuple[SplitConfig, AugmentConfig]] = {
+    "main (corrected cut, at the median)": MAIN,
+    "cut as released": (SplitConfig(as_released=True), AugmentConfig()),
+    "cut anywhere within (.3, .7)": (SplitConfig(ratio=(0.3, 0.7)), AugmentConfig()),
+    "no augmentation": (SplitConfig(), OFF),
+}
+
+
+def main(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
+    """Train and judge every row."""
+    torch.set_num_threads(options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.seeds):
+        for number, (name, settings) in enumerate(VARIANTS.items()):
+            if number and seed:
+                continue
+            place = options.output / f"{number}-{seed}.json"
+            if not place.exists():
+                place.write_text(json.dumps(measure(options, *settings, seed=seed)))
+            told = json.loads(place.read_text())
+            text = "; ".join(f"{key} {value}" for key, value in told["text"].items())
+            print(f"{name}, seed {seed}: {told['seconds']:.0f} s, loss {told['loss']:.3f}; {text}", flush=True)
+    found = [json.loads((options.output / f"0-{seed}.json").read_text())["miou"] for seed in range(options.seeds)]
+    for shots in found[0]:
+        values = [100 * seed[shots] for seed in found]
+        print(f"main, {shots} shots: {np.mean(values):.1f}, from {min(values):.1f} to {max(values):.1f}")
+
+
+def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, seed: int) -> dict[str, object]:
+    """Train once and judge on the test classes."""
+    collection = Collection.open(options.collection)
+    masks = collection.mask_set(options.mask_set)
+    stream = MaskSplitStream(
+        collection,
+        masks,
+        image_size=options.size,
+        stream=StreamConfig(seed=seed, threads=1),
+        split=split,
+        augment=augment,
+        accepted=masks.read_acceptance(options.acceptance).accepted,
+    )
+    segmenter = create_segmenter(backbone=options.backbone, weights=options.weights, image_size=options.size, seed=seed)
+    config = TrainConfig(steps=options.steps, learning_rate=options.learning_rate, ema=0.99)
+    loop, began = TrainLoop(segmenter, stream, config), time.perf_counter()
+    losses = [report.loss for report in loop.run()]
+    seconds = time.perf_counter() - began
+    with loop.ema.applied(segmenter):
+        table = judge(options, segmenter, baselines=seed == 0 and (split, augment) == MAIN)
+    text = {f"{row['shots']} shot(s) {row['method']}": interval(row) for row in table}
+    miou = {str(row["shots"]): row["miou"] for row in table if row["method"] == "model"}
+    return {"seconds": seconds, "loss": float(np.mean(losses[-20:])), "text": text, "miou": miou, "table": table}
+
+
+def judge(options: Options, segmenter: FewShotSegmenter, *, baselines: bool) -> list[dict[str, object]]:
+    """Return rows of 1 and 5 shots on the test classes."""
+    collection = Collection.open(options.labelled)
+    truth = collection.mask_set("truth")
+    index, reader = ClassIndex.build(truth), ImageReader(collection, truth)
+    results = []
+    for shots in (1, 5):
+        plan = make_plan(index, classes=collection.class_splits["test"], episodes=options.episodes, shots=shots, seed=0)
+        methods = [SegmenterMethod(segmenter, cache_gb=1)]
+        others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)] if baselines else []
+        results.append(evaluate([*methods, *others], plan, reader, size=options.size))
+    return rows(results, methods[0].name)
+
+
+def interval(row: dict[str, object]) -> str:
+    """Return the figure and its interval in percent."""
+    low, middle, high = (100 * float(row[key]) for key in ("miou_low", "miou", "miou_high"))  # type: ignore[arg-type]
+    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
