@@ -48,7 +48,8 @@ class SemanticConfig:
     all_dilations: bool = True
     """DeepLabV2: sum the dilations 6, 12, 18 and 24; off, only 6 and 12, as the released code did."""
     pixels: Literal["imagenet", "coco"] = "imagenet"
-    """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO)."""
+    """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO); both
+    with red first: turn the first convolution of Caffe's weights around."""
     frozen_norm: bool = True
     """Leave the BatchNorm layers of the backbone (DeepLabV2: of all layers) as they are."""
     seed: int = 0

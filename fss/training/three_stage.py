@@ -68,6 +68,9 @@ class ThreeStageConfig:
     """Decay of the teacher from an epoch on."""
     epoch_steps: int = 1000
     """Steps of such an epoch."""
+    ramp_up: int = 0
+    """Steps over which the weight of the teacher's answers grows, by exp(-5 (1 - r)^2); 0: at once, as released. In a
+    short training the first answers are worth little."""
     confidence: float | None = None
     """Teacher's answers below this probability are ignored, and left out of the masks; none: all count."""
 
@@ -77,9 +80,10 @@ class ThreeStageConfig:
             raise ValueError("steps, labelled pictures in a step, and epoch_steps are 1 or more in every stage")
         if self.first.pool or min(self.second.pool, self.third.pool) < 1:
             raise ValueError("stage 1 has no pool, stages 2 and 3 have one of 1 or more pictures in a step")
-        if min(self.learning_rate, self.backbone_learning_rate) < 0:
+        if min(self.learning_rate, self.backbone_learning_rate, self.ramp_up) < 0:
             raise ValueError(
-                f"learning rates are 0 or more, got {self.learning_rate} and {self.backbone_learning_rate}"
+                "learning rates and ramp_up are 0 or more, got "
+                f"{self.learning_rate}, {self.backbone_learning_rate} and {self.ramp_up}"
             )
         if not self.ema or self.ema[0][0] != 0 or any(not 0 <= decay < 1 for _, decay in self.ema):
             raise ValueError(f"ema lists (epoch, decay) from epoch 0 on, decays within [0, 1); got {self.ema}")
@@ -90,10 +94,11 @@ class ThreeStageConfig:
         """Return the settings of a stage."""
         return {1: self.first, 2: self.second, 3: self.third}[number]
 
-    def loss_weights(self) -> dict[str, float]:
-        """Return the weights of the parts of the loss in stages 2 and 3."""
+    def loss_weights(self, step: int) -> dict[str, float]:
+        """Return the weights of the parts of the loss in a step of stages 2 and 3, counted from 0."""
         half = self.consistency_weight / 2
-        return {"supervised": self.supervised_weight, "consistency": half, "pseudo": half}
+        grown = math.exp(-5 * (1 - step / self.ramp_up) ** 2) if step < self.ramp_up else 1.0
+        return {"supervised": self.supervised_weight, "consistency": half * grown, "pseudo": half}
 
     def teacher_decay(self, step: int) -> float:
         """Return the teacher's decay in a step, counted from 0."""
@@ -143,7 +148,6 @@ class SemanticLoop:
         self.optimizer = torch.optim.Adam(groups)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ema = None if stage == 1 else Ema(network, config.teacher_decay(0), warm_up=False)
-        self.weights = config.loss_weights()
         self.step = 0
 
     def run(self) -> Iterator[SemanticReport]:
@@ -197,7 +201,8 @@ class SemanticLoop:
         else:
             main, auxiliary = self.model(torch.cat([labelled.pixels, pool.strong]))
             pseudo = torch.cat([labelled.pseudo, warp_labels(pool.pseudo, pool.source)])
-            loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), self.weights)
+            weights = self.config.loss_weights(self.step)
+            loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), weights)
         torch.autograd.backward(loss.local)
         gradient = self._gradient()
         value = float(loss.mean)

@@ -13,6 +13,7 @@ import json
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from fss.collection.class_table import ClassTable
 from fss.collection.ingest import complete_classes, ingest_part, start
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import over_seeds
+from fss.models.backbone_chain import ChainBackbone
 from fss.models.semantic import SemanticConfig, build_semantic
 from fss.training.semantic_masks import SemanticMasker, compare_sets, measure, semantic_parts
 from fss.training.semantic_reader import SemanticReader
@@ -31,7 +33,7 @@ from fss.training.strong import StrongConfig
 from fss.training.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
 from fss.training.weak import WeakConfig
 
-ABLATIONS = ("none", "no-auxiliary", "no-consistency")
+PARTS = ("consistency", "pseudo")
 
 
 def parse() -> argparse.Namespace:
@@ -45,20 +47,23 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--network", default="lraspp")
     parser.add_argument("--labelled", type=int, default=37)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=700, help="of stages 2 and 3, and of supervised-only")
+    parser.add_argument("--steps", type=int, default=800, help="of stages 2 and 3, and of supervised-only")
     parser.add_argument("--first-steps", type=int, default=400, help="of stage 1")
-    parser.add_argument("--batch", type=int, nargs=2, default=[2, 2], help="labelled and pool pictures in a step")
-    parser.add_argument("--crop", type=int, nargs=2, default=[176, 240])
+    parser.add_argument("--batch", type=int, nargs=2, default=[4, 4], help="labelled and pool pictures in a step")
+    parser.add_argument("--crop", type=int, nargs=2, default=[144, 192])
     parser.add_argument("--scales", type=float, nargs=2, default=[0.7, 1.3])
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--backbone-rate", type=float, default=2e-4)
     parser.add_argument("--decay", default="poly")
-    parser.add_argument("--ema", type=float, default=0.99)
-    parser.add_argument("--supervised-weight", type=float, default=1.0)
+    parser.add_argument("--ema", type=float, default=0.98)
+    parser.add_argument("--supervised-weight", type=float, default=0.5)
     parser.add_argument("--consistency-weight", type=float, default=0.5)
-    parser.add_argument("--evaluate-every", type=int, default=100)
+    parser.add_argument("--ramp-up", type=int, default=200)
+    parser.add_argument("--frozen", type=int, default=4, help="first blocks of MobileNetV2 that do not learn")
+    parser.add_argument("--confidence", type=float, default=None)
+    parser.add_argument("--evaluate-every", type=int, default=200)
     parser.add_argument("--trainings", nargs="+", default=["supervised", "1", "2", "3"])
-    parser.add_argument("--ablation", choices=ABLATIONS, default="none", help="what stages 2 and 3 do without")
+    parser.add_argument("--without", choices=PARTS, default=None, help="a part of the loss of stages 2 and 3 to drop")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/bench-three-stage"))
     return parser.parse_args()
@@ -76,19 +81,35 @@ def collect(place: Path, folder: str, void: int) -> Collection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Without(ThreeStageConfig):
+    """Stages 2 and 3 without one part of the loss."""
+
+    part: str
+    """consistency or pseudo."""
+
+    def loss_weights(self, step: int) -> dict[str, float]:
+        """Return the weights, that of the part 0."""
+        return super().loss_weights(step) | {self.part: 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """What one training came to."""
 
     name: str
+    """supervised, or the stage."""
     seed: int
+    """Of everything that is drawn."""
     last: float
     """mIoU of the last weights (stages 2 and 3: the teacher's)."""
     best: float
     """Greatest mIoU of the checkpoints."""
     best_step: int
+    """When that was."""
     masks: float | None
     """mIoU of its masks with the truth of all training pictures, which no training saw."""
     seconds: float
+    """Training, measuring and masks."""
 
 
 class Bench:
@@ -103,8 +124,9 @@ class Bench:
         self.rows = scan_rows(train, LabelledConfig(count=options.labelled, seed=seed))
         labelled, pool = options.batch
         many = StageConfig(steps=options.steps, labelled=labelled, pool=pool)
-        self.config = ThreeStageConfig(
-            first=StageConfig(steps=options.first_steps, labelled=labelled + pool, pool=0),
+        settings = ThreeStageConfig if options.without is None else partial(Without, part=options.without)
+        self.config = settings(
+            first=StageConfig(steps=options.first_steps, labelled=labelled, pool=0),
             second=many,
             third=many,
             learning_rate=options.rate,
@@ -113,6 +135,8 @@ class Bench:
             ema=((0, options.ema),),
             supervised_weight=options.supervised_weight,
             consistency_weight=options.consistency_weight,
+            ramp_up=options.ramp_up,
+            confidence=options.confidence,
         )
 
     def run(self, name: str) -> Score:
@@ -159,6 +183,8 @@ class Bench:
             classes=len(self.table),
             auxiliary=AUXILIARY[stage],
         )
+        if isinstance(network.backbone, ChainBackbone):
+            network.backbone.features[: self.options.frozen].requires_grad_(False)
         weak = WeakConfig(crop=tuple(self.options.crop), scales=tuple(self.options.scales))
         stream = SemanticStream(
             SemanticReader(self.train_set, self.table, cache_gb=2),
@@ -169,14 +195,11 @@ class Bench:
             labelled=config.stage(stage).labelled,
             pool=config.stage(stage).pool,
         )
-        loop = SemanticLoop(network, stream, config, stage=stage)
-        if self.options.ablation != "none":
-            loop.weights["pseudo" if self.options.ablation == "no-auxiliary" else "consistency"] = 0.0
-        return loop
+        return SemanticLoop(network, stream, config, stage=stage)
 
     def _set(self, stage: int) -> str:
-        ablation = "" if self.options.ablation == "none" or stage == 1 else f"{self.options.ablation}-"
-        return f"seed-{self.seed}-{ablation}stage-{stage}"
+        changed = f"without-{self.options.without}-" if self.options.without and stage > 1 else ""
+        return f"seed-{self.seed}-{changed}stage-{stage}"
 
     def _masks(self, loop: SemanticLoop, stage: int) -> float:
         masks = self.train_set.create_mask_set(
@@ -200,7 +223,7 @@ def main() -> None:
         bench = Bench(options, train, val, seed)
         for name in options.trainings:
             scores.append(bench.run(name))
-            line = json.dumps(asdict(scores[-1]) | {"ablation": options.ablation})
+            line = json.dumps(asdict(scores[-1]) | {"without": options.without})
             print(line, flush=True)
             with (options.output / "scores.jsonl").open("a") as file:
                 file.write(line + "\n")

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import scenes
 import torch
+from PIL import Image
 
 from fss.collection import Collection
 from fss.collection.class_table import ClassTable
+from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.sources import SourceConfig
 from fss.draws import generator
 from fss.training.semantic_reader import SemanticReader
 from fss.training.semantic_rows import LabelledConfig, scan_rows
@@ -140,6 +143,26 @@ def test_a_truth_without_the_parts_of_unlabelled_pictures_will_do(collection: Co
     for part in ("part-00001", "part-00002"):
         (tmp_path / "lean/masks/truth" / f"{part}.parquet").unlink()
     assert flat(stream(lean).batches(0, 6)) == flat(stream(collection).batches(0, 6))
+
+
+def test_a_folder_with_masks_for_a_few_will_do(tmp_path: Path) -> None:
+    for number in range(5):
+        for kind in ("images", "masks"):
+            (tmp_path / "folder" / kind).mkdir(parents=True, exist_ok=True)
+        data, labels = scenes.scene(number)
+        (tmp_path / f"folder/images/{number}.png").write_bytes(data)
+        if number in (1, 4):
+            Image.fromarray(labels).save(tmp_path / f"folder/masks/{number}.png")
+    ingest = start(str(tmp_path / "c"), SourceConfig(path=str(tmp_path / "folder"), masks="index", background=None))
+    for part in ingest.parts:
+        ingest_part(ingest.collection.uri, part)
+    complete_classes(ingest.collection)
+    made = Collection.open(ingest.collection.uri)
+    assert list(made.classes) == [0, 1, 2]
+    rows = scan_rows(made, LabelledConfig())
+    assert rows.counts == {"labelled": 2, "pool": 5, "unusable": 0} and rows.labelled[0].tolist() == [1, 4]
+    labels = SemanticReader(made, ClassTable(made.classes)).labels(made.mask_set("truth"), 0, 4)
+    assert np.array_equal(labels, scenes.scene(4)[1])
 
 
 def test_an_incomplete_stage_is_told(collection: Collection) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import scenes
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
 
 from fss.collection import Collection
 from fss.collection.class_table import ClassTable
-from fss.models.semantic import build_semantic
+from fss.models.semantic import SemanticConfig, build_semantic
 from fss.training.ema import Ema
 from fss.training.semantic_losses import StageTargets, stage_loss
 from fss.training.semantic_reader import SemanticReader
@@ -35,14 +37,19 @@ SHORT = ThreeStageConfig(
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     made = scenes.build(tmp_path_factory.mktemp("three-stage") / "c", 8, 4)
     scenes.write_masks(made, "stage-1")
-    scenes.write_masks(made, "wrong", shift=1)
     return made
 
 
 def loop(
-    collection: Collection, stage: Stage, config: ThreeStageConfig = SHORT, pseudo: str = "stage-1"
+    collection: Collection,
+    stage: Stage,
+    config: ThreeStageConfig = SHORT,
+    *,
+    kind: SemanticConfig = scenes.NETWORK,
+    rank: int = 0,
+    world: int = 1,
 ) -> SemanticLoop:
-    network = build_semantic(scenes.NETWORK, classes=3, auxiliary=AUXILIARY[stage])
+    network = build_semantic(kind, classes=3, auxiliary=AUXILIARY[stage])
     stream = SemanticStream(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
         scan_rows(collection, LabelledConfig()),
@@ -50,11 +57,14 @@ def loop(
             weak=WeakConfig(crop=(32, 48), scales=(1, 1)), strong=StrongConfig(cutouts=0), lanes=2, threads=1, ahead=0
         ),
         truth=collection.mask_set("truth"),
-        pseudo=collection.mask_set(pseudo) if stage > 1 else None,
+        pseudo=collection.mask_set("stage-1") if stage > 1 else None,
         labelled=config.stage(stage).labelled,
         pool=config.stage(stage).pool,
+        rank=rank,
+        world=world,
     )
-    return SemanticLoop(network, stream, config, stage=stage)
+    model = DistributedDataParallel(network) if world > 1 else network
+    return SemanticLoop(model, stream, config, stage=stage)
 
 
 def batch_of(running: SemanticLoop) -> SemanticBatch:
@@ -76,7 +86,7 @@ def test_loss_weights_on_hand_made_logits(config: ThreeStageConfig, weight: floa
     truth = torch.zeros(1, 1, 1, dtype=torch.uint8)
     teacher = torch.tensor([0, 1, 255, 0], dtype=torch.uint8).view(4, 1, 1)
     pseudo = torch.tensor([1, 0, 1, 255], dtype=torch.uint8).view(4, 1, 1)
-    loss, parts = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), config.loss_weights())
+    loss, parts = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), config.loss_weights(0))
     right, wrong = -math.log(3 / 4), -math.log(1 / 4)
     wanted = {
         "supervised": right,
@@ -100,7 +110,7 @@ def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Co
     def gradients(truth: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
         network.zero_grad()
         main, auxiliary = network(torch.cat([batch.labelled.pixels, batch.pool.strong]))
-        loss, _ = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), running.weights)
+        loss, _ = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), running.config.loss_weights(0))
         torch.autograd.backward(loss.local)
         return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
@@ -116,6 +126,14 @@ def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Co
     assert same(reference, other_truth, "auxiliary_head.") and not same(reference, other_truth, "head.")
     assert same(reference, other_masks, "head.") and not same(reference, other_masks, "auxiliary_head.")
     assert not same(reference, other_masks, "backbone."), "shared layers learn from both"
+
+
+def test_a_ramp_up_holds_back_the_teachers_answers_alone() -> None:
+    config = replace(PASCAL, ramp_up=100)
+    weights = [config.loss_weights(step) for step in (0, 50, 100, 5000)]
+    grown = [weight["consistency"] / 0.25 for weight in weights]
+    assert grown == pytest.approx([math.exp(-5), math.exp(-1.25), 1.0, 1.0])
+    assert all((weight["supervised"], weight["pseudo"]) == (1.0, 0.25) for weight in weights)
 
 
 def test_the_teachers_decay_changes_at_the_epochs_edges() -> None:
@@ -202,6 +220,28 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(collection: Colle
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert [report.loss for report in second.run()] == pytest.approx(whole[2:], rel=1e-6)
     assert [config.rate_factor(step, 4) for step in (0, 4)] == [1.0, 0.0]
+
+
+def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16)  # no batch statistics, no dropout
+    running = loop(collection, 2, kind=frozen, rank=rank, world=world)
+    torch.save([(report.loss, report.parts) for report in running.run()], Path(folder) / f"{world}-{rank}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
+    _train(0, 1, collection, str(tmp_path))
+    arguments = (2, collection, str(tmp_path))
+    multiprocessing.start_processes(_train, arguments, nprocs=2, start_method="fork")
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert first == second and len(one) == SHORT.second.steps
+    assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
+    for (_, found), (_, wanted) in zip(first, one, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

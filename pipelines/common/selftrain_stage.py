@@ -1,0 +1,155 @@
+"""One stage of the three-stage framework: its training on Ray Train, then the masks of all pictures by parts."""
+
+import dataclasses
+from functools import partial
+
+from pyarrow import fs as pafs
+from ray.train import Checkpoint, Result, TrainingFailedError
+
+from fss.collection import MaskSet, files
+from fss.config import config_hash, to_dict
+from fss.saliency.acceptance import AcceptanceRule, read_scores, write_acceptance
+from fss.tracking import Run
+from fss.training.three_stage import Stage
+from pipelines.common.parts import OnActors, PartsResult, run_parts
+from pipelines.common.progress import watch
+from pipelines.common.ray_session import count_gpus
+from pipelines.common.runs import job_run
+from pipelines.common.selftrain_config import STABLE, STEP, VAL_MIOU, SelfTrainConfig
+from pipelines.common.selftrain_data import SelfTrainData
+from pipelines.common.selftrain_task import StageMaskTask, stage_mask_part, stage_masks, weights_hash
+from pipelines.common.selftrain_worker import MODEL, SNAPSHOT, selftrain_worker
+from pipelines.common.summary import Summary, finished_before
+from pipelines.common.trainer import fit
+
+BEST = "best"
+"""Folder of the checkpoint that the validation pictures like best; nothing is made with it."""
+
+
+def run_stage(
+    config: SelfTrainConfig, data: SelfTrainData, stage: Stage, *, key: str, name: str, home: str, parent: Run
+) -> Summary:
+    """Train a stage and make its masks; a stage that is finished does nothing.
+
+    Args:
+        config: settings of the job.
+        data: its collection.
+        stage: 1, 2 or 3; the masks of the stage before are complete.
+        key: of the job.
+        name: of the job.
+        home: folder of the job.
+        parent: run of the job.
+    """
+    title, folder = f"stage-{stage}", files.join(home, f"stage-{stage}")
+    key = config_hash([key, stage])
+    names = data.collection.part_names()
+    if (done := finished_before(folder, key)) and set(names) <= _finished(config, data, stage):
+        return done
+    summary = Summary(job=title, inputs={"name": name, "key": key})
+    with job_run(
+        title, key=key, tracking=config.tracking, parent=parent, params=to_dict(config.training.stage(stage))
+    ) as record:
+        summary.run_id = record.run_id
+        steps = config.training.stage(stage).steps
+        with summary.timed("training"), watch(record, title, total=steps):
+            result = _fit(config, record, stage, name, folder)
+        with summary.timed("keeping the models"):
+            best, figures = _best(result, config)
+            assert result.checkpoint is not None
+            last = _publish(result.checkpoint, files.join(folder, MODEL))
+            summary.outputs = {"model": last, "best model": _publish(best, files.join(folder, BEST))}
+            summary.figures = figures
+        with summary.timed("masks"):
+            masks, made = _masks(config, data, stage, key, folder, last)
+        summary.outputs |= {"mask set": masks.uri}
+        summary.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
+        if stage == 1 and config.stable_share is not None:
+            summary.counts["stable pictures"] = _accept_stable(masks, names, config.stable_share)
+        record.log_metrics({f"kept.{figure}": value for figure, value in figures.items()})
+        record.set_tags({"fss.mask_set": masks.config_hash})
+        summary.write(folder)
+        record.log_json("summary.json", to_dict(summary))
+    return summary
+
+
+def _finished(config: SelfTrainConfig, data: SelfTrainData, stage: Stage) -> set[str]:
+    name = config.mask_set(stage)
+    return data.collection.mask_set(name).finished_parts() if name in data.collection.mask_set_names() else set()
+
+
+def _fit(config: SelfTrainConfig, record: Run, stage: Stage, name: str, folder: str) -> Result:
+    settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "stage": stage, "home": folder}
+    try:
+        return fit(
+            selftrain_worker,
+            settings,
+            name=f"{name}-stage-{stage}",
+            storage=files.join(config.output, "ray"),
+            scale=config.scale,
+            score=config.score,
+        )
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            cause = getattr(failure, "_base_exc", failure)
+            if isinstance(cause, ValueError):
+                raise cause from error
+        raise
+
+
+def _best(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str, float]]:
+    """Return the best checkpoint, and the figures of the last and of the best."""
+    kept = result.best_checkpoints or []
+    assert kept and result.checkpoint is not None, "a finished stage has reported at least one checkpoint"
+    last = next(metrics for checkpoint, metrics in kept if checkpoint == result.checkpoint)
+    checkpoint, best = max(kept, key=lambda pair: (pair[1][config.score], pair[1][STEP]))
+    if not config.val_collection:
+        return checkpoint, {}
+    figures = {f"last {VAL_MIOU}": last[VAL_MIOU], f"best {VAL_MIOU}": best[VAL_MIOU], "best step": best[STEP]}
+    return checkpoint, figures
+
+
+def _publish(checkpoint: Checkpoint, target: str) -> str:
+    """Copy the network out of a checkpoint to where the job's results are kept."""
+    filesystem, path = files.resolve(target)
+    filesystem.create_dir(path, recursive=True)
+    pafs.copy_files(
+        f"{checkpoint.path}/{MODEL}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
+    )
+    return target
+
+
+def _masks(
+    config: SelfTrainConfig, data: SelfTrainData, stage: Stage, key: str, folder: str, model: str
+) -> tuple[MaskSet, PartsResult]:
+    """Make the stage's masks of all pictures with its last weights; finished parts are kept."""
+    weights = weights_hash(model)
+    identity = config_hash([key, weights])
+    masks = data.collection.create_mask_set(
+        config.mask_set(stage),
+        config_hash=identity,
+        provenance={"method": f"three-stage, stage {stage}", "model": model, "weights": weights},
+    )
+    task = StageMaskTask(
+        collection=data.collection.uri,
+        name=masks.name,
+        identity=identity,
+        model=model,
+        earlier=tuple(files.join(folder, f"{SNAPSHOT}-{n}") for n in range(len(config.snapshots()))) * (stage == 1),
+        shrink=config.stream.shrink,
+        confidence=config.training.confidence,
+        device=config.device,
+    )
+    names, title = data.collection.part_names(), f"{masks.name} masks"
+    if config.device == "cpu":
+        work = partial(stage_mask_part, task=task)
+        return masks, run_parts(names, work, stage=title, finished=masks.finished_parts(), workers=config.mask_workers)
+    if not (gpus := count_gpus()):
+        raise ValueError("device is cuda but Ray sees no GPU; start it where there is one, or leave the device out")
+    actors = OnActors(function=partial(stage_masks, task=task), actors=gpus, gpus=1)
+    return masks, run_parts(names, actors, stage=title, finished=masks.finished_parts())
+
+
+def _accept_stable(masks: MaskSet, names: list[str], share: float) -> int:
+    """Write which pictures' masks changed least while stage 1 learned, and return how many they are."""
+    rule = AcceptanceRule(quantile=share, scores=("checkpoint",), gates=())
+    return len(write_acceptance(masks, STABLE, read_scores(masks, names), rule))

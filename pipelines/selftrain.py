@@ -1,0 +1,132 @@
+"""Semi-supervised semantic segmentation from few labels: the three-stage self-training of Ke et al. (IEEE TIP 2022).
+
+    python -m pipelines.ingest --collection roads --source.path ~/roads --source.masks index   # masks of a few of them
+    python -m pipelines.selftrain --preset folder --collection roads --output runs
+    python -m pipelines.selftrain --preset folder --collection s3://bucket/roads --output s3://bucket/runs --device cuda
+    python -m pipelines.selftrain --preset cityscapes --collection cityscapes-train --val-collection cityscapes-val ...
+    python -m pipelines.selftrain --preset pascal --collection voc-trainaug --network.weights deeplab-coco.pth ...
+
+Stage 1 learns from the labelled pictures and masks all pictures; stages 2 and 3 start afresh, learn from labels, from a
+teacher that is their own moving average and, with a second head, from the masks of the stage before, and mask all
+pictures again. Pictures without labels need no mask file. Every stage is a training on Ray Train and a child run.
+
+Writes the mask sets stage-1, stage-2 and stage-3 into the collection; <output>/<name>/stage-<n>/model (the last
+weights, of the teacher where there is one), best (the checkpoint that the validation pictures like best; nothing is
+made with it) and summary.json. The result is stage-3/model. Stop it any time: started again with the same settings, the
+present stage goes on from its last checkpoint, or makes the missing parts of its masks.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from fss.collection import files
+from fss.config import to_dict
+from fss.models.semantic import build_semantic
+from fss.tracking import Run
+from pipelines.common.ray_session import ray_session
+from pipelines.common.runs import job_run
+from pipelines.common.selftrain_config import PRESETS, STAGES, SelfTrainConfig, work_hash
+from pipelines.common.selftrain_data import SelfTrainData, data_hashes, open_data, stage_rows
+from pipelines.common.selftrain_stage import run_stage
+from pipelines.common.state import claim, clear
+from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+
+JOB = "selftrain"
+
+
+def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
+    """Train all stages; finished ones are kept, and a finished job does nothing.
+
+    Raises:
+        ValueError: no such collection, mask set, list or weights file, settings that don't fit each other, or a
+            training or masks of this name with other settings.
+    """
+    config = _absolute(config)
+    data = open_data(config)
+    known = data_hashes(data, config) | _weights(config)
+    key = work_hash(config, known)
+    name = config.name or f"{config.network.network}-{key}"
+    home = files.join(config.output, name)
+    counts = stage_rows(data, config, 1).counts | {"classes": len(data.table)}
+    _check(config, data, counts)
+    if config.dry_run:
+        steps = sum(config.training.stage(stage).steps for stage in STAGES)
+        return dry_run_summary(JOB, config, {"name": name, "output": home, "steps of all stages": steps, **counts})
+    if not config.overwrite and (done := finished_before(home, key)):
+        return done
+    if config.overwrite:
+        clear(home, *(files.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES))
+        clear(*(files.join(data.collection.uri, "masks", config.mask_set(stage)) for stage in STAGES))
+    claim(home, key, to_dict(config), what=f"a self-training {name!r} in {config.output}")
+    summary = Summary(job=JOB, inputs={"name": name, "key": key, **known}, counts=counts)
+    with (
+        job_run(JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config)) as record,
+        ray_session(),
+    ):
+        summary.run_id = record.run_id
+        for stage in STAGES:
+            with summary.timed(f"stage {stage}"):
+                finished = run_stage(config, data, stage, key=key, name=name, home=home, parent=record)
+            summary.figures |= {f"stage {stage}: {figure}": value for figure, value in finished.figures.items()}
+            summary.outputs |= {f"stage {stage}: {what}": uri for what, uri in finished.outputs.items()}
+        summary.outputs |= {what: summary.outputs[f"stage 3: {what}"] for what in ("model", "mask set")}
+        record.log_metrics({what.replace(" ", "_").replace(":", ""): value for what, value in summary.figures.items()})
+        record.set_tags({"fss.collection": known["collection"]})
+        summary.write(home)
+        record.log_json("summary.json", to_dict(summary))
+    return summary
+
+
+def _check(config: SelfTrainConfig, data: SelfTrainData, counts: dict[str, int]) -> None:
+    """Find out in seconds what would stop a stage hours later."""
+    for stage in STAGES:
+        batch = config.training.stage(stage)
+        for kind in ("labelled", "pool"):
+            if getattr(batch, kind) > counts[kind]:
+                raise ValueError(
+                    f"a step of stage {stage} wants {getattr(batch, kind)} {kind} pictures, there are {counts[kind]}; "
+                    f"lower training's {kind} pictures or add pictures"
+                )
+        if config.scale.workers > batch.labelled:
+            raise ValueError(
+                f"{config.scale.workers} workers cannot share {batch.labelled} labelled pictures in a step of stage "
+                f"{stage}; raise them, or use fewer workers"
+            )
+    if config.network.weights != "pretrained":
+        build_semantic(config.network, classes=len(data.table))
+
+
+def _weights(config: SelfTrainConfig) -> dict[str, str]:
+    """Return the hash of the initial weights, where there are any."""
+    weights = config.network.weights
+    if weights is None or weights == "pretrained":
+        return {"weights": weights} if weights else {}
+    if not Path(weights).is_file():
+        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
+    with Path(weights).open("rb") as file:
+        return {"weights": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
+
+
+def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
+    """Return the settings with absolute places: workers run in other directories."""
+    weights, listed = config.network.weights, config.labelled.list_file
+    if weights is not None and weights != "pretrained":
+        weights = Path(weights).absolute()
+    return dataclasses.replace(
+        config,
+        collection=files.normalise(config.collection),
+        output=files.normalise(config.output),
+        val_collection=config.val_collection and files.normalise(config.val_collection),
+        network=dataclasses.replace(config.network, weights=weights),
+        labelled=dataclasses.replace(config.labelled, list_file=listed and listed.absolute()),
+    )
+
+
+def main() -> None:
+    """Run from the command line."""
+    cli_main(SelfTrainConfig, run, job=JOB, description=str(__doc__), presets=PRESETS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The three-stage job on the sample collection with real Ray: what it leaves, twice, killed and resumed, mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fss.collection import Collection
+from fss.collection.class_table import ClassTable
+from fss.collection.mask_codec import decode_mask
+from fss.collection.mask_set import MaskSet
+from fss.config import save
+from fss.models.semantic import SemanticConfig, build_semantic
+from fss.models.semantic_checkpoint import load_semantic
+from fss.training.semantic_reader import SemanticReader
+from fss.training.semantic_rows import LabelledConfig
+from fss.training.semantic_stream import SemanticStreamConfig
+from fss.training.three_stage import StageConfig, ThreeStageConfig
+from fss.training.weak import WeakConfig
+from pipelines.common.runs import TrackingConfig
+from pipelines.common.selftrain_config import PRESETS, SelfTrainConfig
+from pipelines.common.summary import Summary, read_config
+from pipelines.selftrain import run
+
+PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
+Paint = Callable[..., str]
+
+
+def settings(collection: str, output: Path, tracking: TrackingConfig) -> SelfTrainConfig:
+    stage = StageConfig(steps=STEPS, labelled=2, pool=2)
+    return SelfTrainConfig(
+        collection=collection,
+        output=str(output),
+        name="toy",
+        labelled=LabelledConfig(count=LABELLED),
+        network=SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16),
+        stream=SemanticStreamConfig(weak=WeakConfig(crop=(64, 64), scales=(0.5, 0.7)), shrink=2, threads=1),
+        training=ThreeStageConfig(
+            first=StageConfig(steps=3, labelled=2, pool=0),
+            second=stage,
+            third=stage,
+            learning_rate=1e-3,
+            backbone_learning_rate=1e-4,
+            ema=((0, 0.5),),
+        ),
+        checkpoint_every=2,
+        log_every=1,
+        tracking=tracking,
+    )
+
+
+@pytest.fixture(scope="module")
+def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> SelfTrainConfig:
+    home = tmp_path_factory.mktemp("selftrain")
+    collection = paint(home / "c", count=PICTURES, labelled=True, part_size=PART_SIZE)
+    val = paint(home / "val", count=4, labelled=True)
+    made = settings(collection, home / "runs", tracking)
+    return replace(made, val_collection=val, stable_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def done(ray_local: None, config: SelfTrainConfig) -> Summary:
+    return run(config)
+
+
+def mask_bytes(masks: MaskSet) -> list[bytes]:
+    return [
+        mask for part in sorted(masks.finished_parts()) for mask in masks.read_part(part).column("mask").to_pylist()
+    ]
+
+
+def test_leaves_masks_and_models_of_every_stage(done: Summary, config: SelfTrainConfig) -> None:
+    collection = Collection.open(config.collection)
+    assert done.counts == {"labelled": LABELLED, "pool": PICTURES, "unusable": 0, "classes": 17}
+    for stage in (1, 2, 3):
+        masks = collection.mask_set(f"stage-{stage}")
+        assert len(mask_bytes(masks)) == PICTURES
+        assert masks.provenance["model"] == done.outputs[f"stage {stage}: model"]
+        figures = [done.figures[f"stage {stage}: {kind} val_miou"] for kind in ("last", "best")]
+        assert 0 <= figures[0] <= figures[1] < 1
+    assert done.outputs["model"].endswith("stage-3/model") and done.outputs["mask set"].endswith("masks/stage-3")
+    stable = collection.mask_set("stage-1").read_acceptance("stable")
+    assert len(stable.accepted) == PICTURES // 2 and stable.rule["scores"] == ["checkpoint"]
+
+
+def test_masks_come_from_the_last_teachers_main_head(done: Summary, config: SelfTrainConfig) -> None:
+    collection = Collection.open(config.collection)
+    table = ClassTable(collection.classes)
+    reader = SemanticReader(collection, table, shrink=2)
+    for stage, auxiliary in ((1, "none"), (2, "deep"), (3, "shallow")):
+        network, described = load_semantic(done.outputs[f"stage {stage}: model"])
+        assert network.auxiliary == auxiliary
+        assert described["training"]["step"] == config.training.stage(stage).steps, "the last weights, not the best"
+        checkpoints = Path(config.output, "ray", f"toy-stage-{stage}").glob("checkpoint_*/loop.pt")
+        state = torch.load(max(checkpoints), weights_only=True)
+        kept = state["ema"]["average"] if state["ema"] else state["model"]
+        own = network.state_dict()
+        assert all(torch.equal(own[name], value) for name, value in kept.items() if name in own)
+        row = collection.mask_set(f"stage-{stage}").read_part("part-00000").to_pylist()[0]
+        pixels = torch.from_numpy(reader.picture(0, 0).transpose(2, 0, 1).copy())[None]
+        labels = table.to_labels(decode_mask(row["mask"]), row["classes"])
+        said = network.predict(pixels)[0].numpy()
+        assert (labels[1::2, 1::2][: said.shape[0], : said.shape[1]] == said[: labels.shape[0] // 2]).mean() > 0.98
+
+
+def test_every_stage_starts_from_the_initial_weights(done: Summary, config: SelfTrainConfig) -> None:
+    initial = build_semantic(config.network, classes=17).state_dict()
+    for stage in (1, 2, 3):
+        state = load_semantic(done.outputs[f"stage {stage}: model"])[0].state_dict()
+        steps = config.training.stage(stage).steps
+        moved = max(float((state[name] - value).abs().max()) for name, value in initial.items() if "conv" in name)
+        assert 0 < moved <= 1.05e-4 * steps, "Adam moves a weight of the backbone by its rate at most in a step"
+
+
+def test_each_stage_is_a_child_run_with_its_curves(done: Summary, tracking: TrackingConfig) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.uri)
+    parent = client.get_run(str(done.run_id))
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{done.run_id}'", order_by=["attributes.start_time"]
+    )
+    assert [child.info.run_name for child in children] == ["stage-1", "stage-2", "stage-3"]
+    for child, parts in zip(children, ({"supervised"}, *2 * ({"supervised", "consistency", "pseudo"},)), strict=True):
+        assert {name.removeprefix("loss.") for name in child.data.metrics if name.startswith("loss.")} == parts
+        steps = [point.step for point in client.get_metric_history(child.info.run_id, "loss")]
+        assert sorted(steps) == list(range(1, len(steps) + 1)) and child.info.status == "FINISHED"
+
+
+def test_a_second_run_does_no_work_and_other_settings_are_refused(done: Summary, config: SelfTrainConfig) -> None:
+    again = run(config)
+    assert not again.worked and again.figures == done.figures
+    with pytest.raises(ValueError, match=r"network.seed was 0, is 1.*--overwrite"):
+        run(replace(config, network=replace(config.network, seed=1)))
+
+
+def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
+    small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
+    for change, words in (
+        ({"training": small}, "stage 3 wants 5 labelled pictures, there are 4"),
+        ({"network": SemanticConfig(weights="/nowhere.pth")}, "no weights file"),
+        ({"network": SemanticConfig(backbone="vgg16")}, "ResNets or mobilenet_v2"),
+        ({"scale": replace(config.scale, workers=3)}, "3 workers cannot share 2 labelled"),
+        ({"val_collection": "/nowhere"}, "no collection at /nowhere"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run(replace(config, name="mistake", **change))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="choose another name for masks"):
+        replace(config, labelled=LabelledConfig(mask_set="stage-1"))
+    assert not Path(config.output, "mistake").exists()
+
+
+def test_presets_are_the_released_ones() -> None:
+    read = {
+        name: read_config(
+            SelfTrainConfig, ["--preset", name, "--collection", "c", "--output", "o"], job="selftrain", presets=PRESETS
+        )
+        for name in PRESETS
+    }
+    city, pascal = read["cityscapes"], read["pascal"]
+    assert [city.training.stage(n).steps for n in (1, 2, 3)] == [20_000, 60_000, 60_000]
+    assert [pascal.training.stage(n).steps for n in (1, 2, 3)] == [10_000, 60_000, 60_000]
+    assert (city.training.first.labelled, pascal.training.first.labelled) == (4, 10)
+    assert (city.training.second.pool, pascal.training.third.pool, pascal.training.third.labelled) == (4, 9, 1)
+    assert city.training.loss_weights(0) == {"supervised": 0.5, "consistency": 0.25, "pseudo": 0.25}
+    assert pascal.training.loss_weights(0) == {"supervised": 1.0, "consistency": 0.25, "pseudo": 0.25}
+    assert (city.stream.weak.crop, city.stream.shrink, city.labelled.count) == ((256, 512), 2, 100)
+    assert (pascal.stream.weak.crop, pascal.stream.weak.scales, pascal.labelled.count) == ((321, 321), (0.5, 1.5), 212)
+    for preset in (city, pascal):
+        assert (preset.training.learning_rate, preset.training.backbone_learning_rate) == (3e-5, 3e-6)
+        assert preset.training.confidence is None and preset.stable_share is None
+        assert not preset.network.all_dilations and preset.training.decay == "constant"
+
+
+@pytest.mark.slow
+def test_killed_at_any_point_and_resumed_the_masks_are_the_same(
+    ray_local: None, paint: Paint, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    whole, stopped = (
+        settings(
+            paint(tmp_path / name, count=PICTURES, labelled=True, part_size=1), tmp_path / f"{name}-runs", tracking
+        )
+        for name in ("whole", "stopped")
+    )
+    run(whole)
+    save(stopped, tmp_path / "config.json")
+    code = (
+        "import sys; from fss.config import load; from pipelines.common.selftrain_config import SelfTrainConfig; "
+        "from pipelines.selftrain import run; run(load(SelfTrainConfig, sys.argv[1]))"
+    )
+    masks, checkpoints = Path(stopped.collection, "masks"), Path(stopped.output, "ray", "toy-stage-2")
+    for reached in (
+        lambda: len(list((masks / "stage-1").glob("part-*.parquet"))) >= 3,  # in the midst of masks
+        lambda: bool(list(checkpoints.glob("checkpoint_*/progress.json"))),  # in the midst of a training
+    ):
+        job = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "config.json")],
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 300
+        while not reached():
+            assert job.poll() is None, "the job ended before it could be killed"
+            assert time.monotonic() < deadline, "it did not get so far in five minutes"
+            time.sleep(0.02)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    assert not list((masks / "stage-2").glob("part-*.parquet")), "it was killed too late"
+    run(stopped)
+    for stage in (1, 2, 3):
+        sets = [Collection.open(each.collection).mask_set(f"stage-{stage}") for each in (whole, stopped)]
+        assert mask_bytes(sets[0]) == mask_bytes(sets[1])
+    summary = json.loads(Path(stopped.output, "toy", "stage-1", "summary.json").read_text())
+    assert summary["counts"]["parts kept"] >= 3
