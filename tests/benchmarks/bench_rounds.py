@@ -90,6 +90,8 @@ class Rounds(Options):
     """Training steps of 16 episodes."""
     learning_rate: float = 1e-3
     """Of Adam."""
+    width: int = 128
+    """Channels of the network's head."""
     episodes: int = 400
     """Evaluation episodes per plan."""
     quantile: float = 0.65
@@ -230,6 +232,7 @@ def job(options: Rounds, collection: Collection, labelled: Collection, seed: int
         backbone=options.backbone,
         weights=options.weights(),
         image_size=options.size,
+        width=options.width,
         steps=options.steps,
         learning_rate=options.learning_rate,
         episodes=options.episodes,
