@@ -36,10 +36,8 @@ def honest_exit(program: str) -> Iterator[None]:
         _leave(program, "interrupted; start it again with the same settings to go on from here", INTERRUPTED)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = f" ({error.filename})" if error.filename else ""
-            _leave(
-                program, f"no space left to write{where}; make room and start it again, what is written stays", FAILED
-            )
+            where = f" for {error.filename}" if error.filename else ""
+            _leave(program, f"no space left{where}; make room and start it again, what is written stays", FAILED)
         traceback.print_exc()
         said = str(error).strip().splitlines()
         _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILED)

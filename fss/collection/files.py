@@ -14,6 +14,8 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from fss.collection.patience import patient
+
 MAX_ATTEMPTS = 6  # throttling of an object store passes with patience
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 60.0
@@ -66,9 +68,9 @@ def check_access(uri: str | Path) -> None:
     fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), _region(), attempts=2)  # a person waits for the answer
     bucket = path.split("/")[0]
     try:
-        found = fs.get_file_info(path).type
+        found = _type_of(fs, path)
         if found == pafs.FileType.NotFound:
-            found = fs.get_file_info(bucket).type
+            found = _type_of(fs, bucket)
     except OSError as error:
         raise ValueError(
             f"cannot reach {uri}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
@@ -78,6 +80,7 @@ def check_access(uri: str | Path) -> None:
         raise ValueError(f"cannot reach {uri}: there is no bucket {bucket!r}. Create it or correct the name.")
 
 
+@patient
 def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     """Read a file, at most ``limit`` bytes of it.
 
@@ -95,6 +98,7 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
         return bytes(stream.read(size if limit is None else min(size, limit)))
 
 
+@patient
 def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
     """Write ``data`` (bytes or a buffer) to ``path`` so that half a file never shows under that name.
 
@@ -123,10 +127,16 @@ def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
         os.close(folder)
 
 
+@patient
 def list_names(fs: pafs.FileSystem, directory: str) -> list[str]:
     """Return the sorted names of the files and folders in ``directory``; none where it does not exist."""
     selector = pafs.FileSelector(directory, recursive=False, allow_not_found=True)
     return sorted(PurePosixPath(info.path).name for info in fs.get_file_info(selector))
+
+
+@patient
+def _type_of(fs: pafs.FileSystem, path: str) -> pafs.FileType:
+    return fs.get_file_info(path).type
 
 
 def _region() -> str:

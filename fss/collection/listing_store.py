@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs as pafs
 
 from fss.collection import files
+from fss.collection.patience import patient
 from fss.collection.sources import SourceItem
 
 PARTS_PER_FILE = 1000
@@ -37,6 +39,7 @@ def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_si
         files.write_atomically(fs, path, sink.getvalue())
 
 
+@patient
 def read(collection_uri: str, source: int, number: int) -> list[SourceItem]:
     """Return the items of the source's part ``number``, counted from the source's first part."""
     batch, group = divmod(number, PARTS_PER_FILE)
@@ -52,9 +55,15 @@ def read_all(collection_uri: str, source: int) -> Iterator[SourceItem]:
     fs, folder = files.resolve(files.join(collection_uri, "listings"))
     for name in files.list_names(fs, folder):
         if name.startswith(f"{source:05d}-") and name.endswith(".parquet"):
-            with fs.open_input_file(f"{folder}/{name}") as stream:
-                for row in pq.read_table(stream).to_pylist():
-                    yield _decode(row)
+            for row in _rows(fs, f"{folder}/{name}"):
+                yield _decode(row)
+
+
+@patient
+def _rows(fs: pafs.FileSystem, path: str) -> list[dict[str, bytes | str | int | None]]:
+    with fs.open_input_file(path) as stream:
+        rows: list[dict[str, bytes | str | int | None]] = pq.read_table(stream).to_pylist()
+        return rows
 
 
 def _uri(collection_uri: str, source: int, batch: int) -> str:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from fss.collection import files
+from fss.collection.patience import is_transient, patient
 from fss.collection.schema import check_table
 
 _PART = re.compile(r"part-[0-9]{5,9}")
@@ -54,12 +55,12 @@ def read(folder: str, part: str, schema: pa.Schema, columns: Sequence[str] | Non
     uri = files.join(folder, f"{part}.parquet")
     fs, path = files.resolve(uri)
     try:
-        with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False) as file:
-            found = set(file.schema_arrow.names)
-            table = file.read(columns=[name for name in wanted.names if name in found], use_threads=False)
+        table = _read_table(fs, path, wanted.names)
     except FileNotFoundError:
         raise ValueError(f"there is no part {part} in {folder}") from None
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and is_transient(error):
+            raise
         raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the job that writes it again.") from error
     check_table(table, wanted, uri)
     return table
@@ -82,12 +83,14 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     files.write_atomically(fs, path, sink.getvalue())
 
 
+@patient
 def exists(uri: str) -> bool:
     """Tell whether there is a file at ``uri``."""
     fs, path = files.resolve(uri)
     return bool(fs.get_file_info(path).type == pafs.FileType.File)
 
 
+@patient
 def delete(uri: str) -> None:
     """Delete a file."""
     fs, path = files.resolve(uri)
@@ -113,6 +116,13 @@ def write_json(uri: str, value: Mapping[str, Any]) -> None:
     """Write a JSON record atomically."""
     fs, path = files.resolve(uri)
     files.write_atomically(fs, path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@patient
+def _read_table(fs: pafs.FileSystem, path: str, names: Sequence[str]) -> pa.Table:
+    with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False) as file:
+        found = set(file.schema_arrow.names)
+        return file.read(columns=[name for name in names if name in found], use_threads=False)
 
 
 def _checked(columns: Sequence[str] | None, schema: pa.Schema) -> list[str]:

@@ -1,9 +1,12 @@
 """Nothing that a job starts can be reached from another machine."""
 
-import json
 import os
+import socket
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,59 +14,64 @@ import pytest
 pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are read from Linux's /proc")
 
 LISTENING = "0A"
+LOCAL = ("0100007F", f"{0:024X}01000000", "0000000000000000FFFF00000100007F")
 JOB = """
-import json, os, sys
-sys.path.insert(0, {tests!r})
-from test_public_addresses import listening
-os.environ.pop("RAY_ADDRESS", None)
+import sys, time
+from pipelines.common.ray_session import ray_session
 with ray_session(num_cpus=2):
     import ray
-    ray.get(ray.remote(lambda: 1).remote())
-    print(json.dumps(listening(os.getsid(0))))
+    ray.get(ray.remote(time.time).remote())
+    print("started", flush=True)
+    sys.stdin.readline()
 """
 
 
-def listening(session: int) -> list[str]:
-    """The addresses that processes of a login session listen on, as /proc writes them: hexadecimal, port after it."""
+def listening(mark: str) -> list[str]:
+    """The addresses that processes with a mark in their environment listen on, as /proc writes them, in hexadecimal."""
     sockets = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == LISTENING:
                 sockets[f"socket:[{fields[9]}]"] = fields[1]
-    found = set()
+    return sorted({sockets[link] for link in _open_files(mark.encode()) if link in sockets})
+
+
+def _open_files(mark: bytes) -> Iterator[str]:
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(process.name)) != session:
-                continue
-            found |= {sockets[link] for file in (process / "fd").iterdir() if (link := str(file.readlink())) in sockets}
-        except OSError:
-            continue  # it has ended meanwhile
-    return sorted(found)
+        with suppress(OSError):  # it has ended meanwhile, or is not ours
+            if mark in (process / "environ").read_bytes():
+                for file in (process / "fd").iterdir():
+                    with suppress(OSError):
+                        yield str(file.readlink())
 
 
-def is_local(address: str) -> bool:
-    host = address.split(":")[0]
-    return host in ("0100007F", "0" * 24 + "01000000", "0000000000000000FFFF00000100007F")
+def start(code: str, mark: str) -> "subprocess.Popen[str]":
+    """Start a program with the mark, and wait for its first line."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "FSS_TEST_MARK": mark}
+    pipe = subprocess.PIPE
+    job = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment, text=True)
+    assert job.stdout is not None
+    assert job.stdout.readline().strip() == "started"
+    return job
 
 
-def test_the_check_sees_a_public_socket() -> None:
-    import socket
-
-    with socket.create_server(("0.0.0.0", 0)) as public, socket.create_server(("127.0.0.1", 0)) as local:
-        found = {address.split(":")[1]: is_local(address) for address in listening(os.getsid(0))}
-        assert found[f"{public.getsockname()[1]:04X}"] is False
-        assert found[f"{local.getsockname()[1]:04X}"] is True
+def test_the_check_sees_public_and_local_sockets() -> None:
+    mark, code = uuid.uuid4().hex, "import socket, sys\n"
+    code += "s = [socket.create_server((host, 0)) for host in ('0.0.0.0', '127.0.0.1')]\n"
+    with start(f"{code}print('started', flush=True); sys.stdin.readline()", mark) as job:
+        found = [address.split(":")[0] for address in listening(mark)]
+        job.communicate("\n")
+    assert sorted(host in LOCAL for host in found) == [False, True]
+    assert socket.inet_aton("127.0.0.1")[::-1].hex().upper() in LOCAL
 
 
 def test_a_local_ray_listens_on_this_machine_alone() -> None:
-    code = JOB.format(tests=str(Path(__file__).parent))
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, start_new_session=True
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    mark = uuid.uuid4().hex
+    with start(JOB, mark) as job:
+        found = listening(mark)
+        job.communicate("\n")
+    assert job.returncode == 0
     assert found, "Ray listens on nothing at all?"
-    assert [address for address in found if not is_local(address)] == []
+    assert [address for address in found if address.split(":")[0] not in LOCAL] == []

@@ -1,0 +1,106 @@
+"""Object stores that fail now and then, disks that are full: work left whole, told plainly, finished later."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bad_files import encoded, picture
+from faulty_store import faulty_store
+
+from fss.collection import Collection, files
+from fss.collection.ingest import ingest_part, start
+from fss.collection.sources import SourceConfig
+from fss.saliency import SaliencyConfig
+from fss.saliency.job import pseudomask_part
+
+PHOTOGRAPHS, PART_SIZE = 12, 2
+
+
+def put_photographs(folder: str, count: int = PHOTOGRAPHS) -> None:
+    for number in range(count):
+        data = encoded("JPEG", picture((48 + number, 40)))
+        files.write_atomically(*files.resolve(f"{folder}/{number:03d}.jpg"), data)
+
+
+def make(uri: str, source: str) -> Collection:
+    """Photographs to masks, one part after the other, as every driver does."""
+    ingest = start(uri, SourceConfig(path=source), part_size=PART_SIZE)
+    for part in sorted(set(ingest.parts) - ingest.finished()):
+        ingest_part(ingest.collection.uri, part)
+    masks = ingest.collection.create_mask_set("saliency", config_hash="1" * 16, provenance={})
+    for part in sorted(set(ingest.parts) - masks.finished_parts()):
+        pseudomask_part(ingest.collection.uri, "saliency", part, SaliencyConfig())
+    return ingest.collection
+
+
+def contents(collection: Collection) -> list[object]:
+    masks = collection.mask_set("saliency")
+    images = [collection.read_part(part, ["image_id", "image"]).to_pylist() for part in collection.part_names()]
+    return [images, [masks.read_part(part).to_pylist() for part in collection.part_names()]]
+
+
+@pytest.mark.parametrize(
+    ("photographs", "errors", "slow"),
+    [pytest.param(60, 0.01, 0.05, marks=pytest.mark.slow), (PHOTOGRAPHS, 0.1, 0.05)],
+    ids=["a bad day", "a very bad day"],
+)
+def test_a_store_that_fails_and_dawdles_costs_time_and_nothing_else(
+    s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, photographs: int, errors: float, slow: float
+) -> None:
+    put_photographs(f"{s3}/raw", photographs)
+    expected = contents(make(f"{s3}/undisturbed", f"{s3}/raw"))
+    with faulty_store(s3_server, errors=errors, slow=slow, delay_s=0.2, seed=2) as (address, done):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        made = make(f"{s3}/disturbed", f"{s3}/raw")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    assert min(done[what] for what in ("passed", "busy", "hung up", "slow")) > 0, done
+    assert contents(Collection.open(made.uri)) == expected
+
+
+def test_a_store_that_is_gone_is_told(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"cannot reach .* Check AWS_ACCESS_KEY_ID"):
+        Collection.open(f"{s3}/c")
+
+
+def test_a_full_disk_leaves_whole_parts_and_the_rest_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_photographs(str(tmp_path / "raw"))
+    expected = contents(make(str(tmp_path / "undisturbed"), str(tmp_path / "raw")))
+    written: list[int] = []
+    sync = os.fsync
+
+    def full(file: int) -> None:
+        written.append(file)
+        if len(written) > 14:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(3):  # again and again, while there is no room
+        with pytest.raises(OSError, match="No space left on device"):
+            make(str(tmp_path / "c"), str(tmp_path / "raw"))
+    collection = Collection.open(str(tmp_path / "c"))
+    assert 0 < len(collection.part_names()) < PHOTOGRAPHS // PART_SIZE
+    assert not [path for path in (tmp_path / "c").rglob("*") if path.name.endswith(".tmp")]
+    for part in collection.part_names():
+        assert collection.read_part(part).num_rows == PART_SIZE
+    monkeypatch.setattr(os, "fsync", sync)
+    assert contents(make(str(tmp_path / "c"), str(tmp_path / "raw"))) == expected
+
+
+def test_a_command_that_may_not_write_more_says_so_in_one_line(collection: Collection, tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); from fss import cli; cli.main(sys.argv[1:])"
+    )
+    words = ["masks", "export", collection.uri, "truth", "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "fss masks: error: no space left; make room and start it again, what is written stays"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
