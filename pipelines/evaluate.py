@@ -13,10 +13,11 @@ not evaluated twice.
 import ray
 import torch
 
-from fss.collection import files
+from fss.collection import Collection, files
 from fss.config import config_hash, to_dict
 from fss.episodes.plan import EpisodePlan
 from fss.evaluation.run import EvaluationResult
+from fss.lineage import log_data
 from fss.tracking import Run
 from pipelines.common.evaluate_config import EvaluateConfig, make_plans
 from pipelines.common.evaluate_report import figures, write_report
@@ -65,6 +66,8 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
         fresh=config.overwrite,
     ) as record:
         summary.run_id = record.run_id
+        truth = Collection.open(config.collection).mask_set(config.truth)
+        log_data(record, truth, context="evaluation", fingerprint=plans[0].fingerprint, facts={"plans": hashes})
         with summary.timed("evaluation"):
             results = _evaluate(config, plans, size)
         write_report(config, results, summary, record, home)

@@ -23,6 +23,7 @@ from fss.collection.decode import DecodeLimits
 from fss.collection.ingest import Ingest, complete_classes, ingest_part, slug, start
 from fss.collection.sources import SourceConfig, list_items
 from fss.config import config_hash, to_dict
+from fss.lineage import log_data
 from fss.tracking import Run
 from pipelines.common.parts import PartsResult, run_parts
 from pipelines.common.ray_session import ray_session
@@ -111,7 +112,9 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
             complete_classes(collection)
             _fill(summary, ingest, result)
         record.log_metrics({**summary.counts, **{k: v for k, v in summary.figures.items() if isinstance(v, float)}})
-        record.set_tags({"fss.collection": collection.fingerprint()})
+        fingerprint = collection.fingerprint()
+        record.set_tags({"fss.collection": fingerprint})
+        log_data(record, collection, context="made", fingerprint=fingerprint, facts=summary.counts)
         summary.write(collection.uri)
         record.log_json("summary.json", to_dict(summary))
     return summary

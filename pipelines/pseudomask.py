@@ -16,6 +16,7 @@ from typing import Literal
 
 from fss.collection import Collection, files
 from fss.config import config_hash, to_dict
+from fss.lineage import log_data
 from fss.saliency import SaliencyConfig
 from fss.saliency.acceptance import AcceptanceRule
 from fss.saliency.backends import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
@@ -113,6 +114,7 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
+        log_data(record, collection, context="pseudo-masks")
         with summary.timed("masks"):
             result = _make(config, collection.uri, settings, names, finished)
         with summary.timed("acceptance and report"):

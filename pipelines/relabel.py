@@ -19,6 +19,7 @@ from typing import Any
 
 from fss.collection import Collection, MaskSet
 from fss.config import config_hash, to_dict
+from fss.lineage import log_data
 from fss.relabel import sidecar
 from fss.relabel.neighbours import find_neighbours
 from fss.tracking import Run
@@ -73,6 +74,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
+        log_data(record, current, context="relabelling", facts={"acceptance": config.source_acceptance})
         task = RelabelTask(
             collection=collection.uri,
             name=config.name,

@@ -15,6 +15,7 @@ import torch
 
 from fss.collection import Collection, files
 from fss.config import config_hash, to_dict
+from fss.lineage import log_data
 from fss.saliency.backends import PRETRAINED, file_hash
 from fss.saliency.student import SaliencyStudent, StudentConfig, save_student
 from fss.tracking import Run
@@ -92,6 +93,9 @@ def run(config: StudentJobConfig, *, parent: Run | None = None) -> Summary:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=tags, fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
+        log_data(
+            record, masks, context="student", fingerprint=data["collection"], facts={"acceptance": config.acceptance}
+        )
         with summary.timed("pictures and masks"):
             lesson = load_student_data(
                 masks,

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from pyarrow import fs as pafs
 from ray.train import Checkpoint, Result, TrainingFailedError, UserCallback
 
@@ -35,10 +36,11 @@ from pipelines.common.runs import job_run
 from pipelines.common.state import claim, clear
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.common.train_config import TrainJobConfig, work_hash
-from pipelines.common.train_episodes import counts, data_hashes
+from pipelines.common.train_episodes import counts, data_hashes, log_sources
 from pipelines.common.train_presets import PRESETS
-from pipelines.common.train_worker import MODEL, train_worker
+from pipelines.common.train_worker import MODEL
 from pipelines.common.trainer import fit
+from pipelines.common.watched_worker import watched_worker
 
 JOB = "train"
 
@@ -89,6 +91,7 @@ def run(
         ray_session(),
     ):
         summary.run_id = record.run_id
+        log_sources(record, config, data)
         with summary.timed("training"), watch(record, JOB, total=config.training.steps):
             result = _fit(config, record, name, callbacks)
         with summary.timed("keeping the model"):
@@ -135,10 +138,11 @@ def absolute(config: TrainJobConfig) -> TrainJobConfig:
 
 
 def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[UserCallback]) -> Result:
-    settings = {"config": to_dict(config), "run": dataclasses.asdict(record)}
+    node = ray.get_runtime_context().get_node_id()
+    settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "driver_node": node}
     try:
         return fit(
-            train_worker,
+            watched_worker,
             settings,
             name=name,
             storage=files.join(config.output, "ray"),

@@ -22,6 +22,7 @@ FLOORS = [
         "predict",
         "export",
         "environment",
+        "lineage",
         "tracking",
         "figures",
         "serving",

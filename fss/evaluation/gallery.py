@@ -16,6 +16,8 @@ from fss.evaluation.metrics import Counts
 Pixels = NDArray[np.uint8]
 
 GROUPS = ("best", "worst", "random")
+FIXED = 8
+"""Episodes of a plan that every evaluation draws, so that models can be compared by eye."""
 
 
 class Gallery:

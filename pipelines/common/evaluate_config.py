@@ -69,7 +69,8 @@ class EvaluateConfig:
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     """Of the saliency baseline."""
     figures: int = 4
-    """Episodes to draw of each kind: best, worst and at random, by the model's IoU."""
+    """Episodes to draw of each kind: best, worst and at random, by the model's IoU, besides the same eight of the plan
+    for every model; 0: none."""
     workers: int | None = None
     """Tasks at a time; None: one per GPU, or per core where there is none; 0: in this process, without Ray."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -6,7 +6,7 @@ from fss.collection import Collection, ImageReader, files
 from fss.config import to_dict
 from fss.episodes.canvas import image_canvas, mask_canvas
 from fss.evaluation.episode_table import write_episode_table
-from fss.evaluation.gallery import choose_episodes, episode_ious
+from fss.evaluation.gallery import FIXED, choose_episodes, episode_ious, random_numbers
 from fss.evaluation.report import Row, rows, to_json, to_markdown, to_text
 from fss.evaluation.run import EvaluationResult
 from fss.figures import EpisodeView, episode_sheet, png_bytes
@@ -31,9 +31,9 @@ def write_report(
     for result in results:
         result.plan.save(files.join(home, f"plan-{result.plan.shots}shot.parquet"))
         if config.figures:
-            sheet = _sheet(config, result)
-            _write(home, f"episodes-{result.plan.shots}shot.png", png_bytes(sheet))
-            record.log_figure(f"episodes-{result.plan.shots}shot.png", sheet)
+            for name, sheet in _sheets(config, result).items():
+                _write(home, name, png_bytes(sheet))
+                record.log_figure(name, sheet)
     write_episode_table(files.join(home, EPISODES), results)
     _write(home, "table.md", to_markdown(table).encode())
     _write(home, "table.json", to_json(table).encode())
@@ -57,26 +57,44 @@ def figures(table: list[Row]) -> dict[str, float]:
     return found
 
 
-def _sheet(config: EvaluateConfig, result: EvaluationResult) -> np.ndarray:
-    """Draw the model's best and worst episodes and some at random."""
-    collection = Collection.open(config.collection)
-    reader = ImageReader(collection, collection.mask_set(config.truth))
-    ious = episode_ious(result.counts[MODEL])
-    place = {episode.number: row for row, episode in enumerate(result.plan)}
-    views = []
-    for group, numbers in choose_episodes(result.plan, result.counts[MODEL], config.figures).items():
-        for number in numbers:
-            episode = result.plan.episodes[place[number]]
-            pairs = [reader.read_binary(name, episode.class_id) for name in (episode.query_id, *episode.support_ids)]
-            square = [(image_canvas(rgb, result.size), mask_canvas(mask, result.size)) for rgb, mask in pairs]
-            (query, truth), supports = square[0], square[1:]
-            prediction = mask_canvas(result.kept[MODEL][number], result.size)
-            name = collection.classes.get(episode.class_id, str(episode.class_id))
-            caption = f"{group}: {name}  IoU {ious[place[number]]:.2f}"
-            views.append(
-                EpisodeView(query=query, truth=truth, prediction=prediction, supports=supports, caption=caption)
-            )
-    return episode_sheet(views, title=f"{result.plan.shots}-shot, plan {result.plan.hash}: support, truth, prediction")
+def _sheets(config: EvaluateConfig, result: EvaluationResult) -> dict[str, np.ndarray]:
+    """Draw the model's best and worst episodes and some at random, and those that are the same for every model."""
+    groups = choose_episodes(result.plan, result.counts[MODEL], config.figures)
+    ends = f"{result.plan.shots}-shot, plan {result.plan.hash}: support, truth, prediction"
+    chosen = [(group, number) for group, numbers in groups.items() for number in numbers]
+    fixed = [("", number) for number in random_numbers(result.plan, FIXED)]
+    drawing = _Drawing(config, result)
+    return {
+        f"episodes-{result.plan.shots}shot.png": episode_sheet([drawing.view(*each) for each in chosen], title=ends),
+        f"fixed-{result.plan.shots}shot.png": episode_sheet([drawing.view(*each) for each in fixed], title=ends),
+    }
+
+
+class _Drawing:
+    """Reads the pictures of episodes that are drawn."""
+
+    def __init__(self, config: EvaluateConfig, result: EvaluationResult):
+        self.result, self.collection = result, Collection.open(config.collection)
+        self.reader = ImageReader(self.collection, self.collection.mask_set(config.truth))
+        self.ious = episode_ious(result.counts[MODEL])
+        self.place = {episode.number: row for row, episode in enumerate(result.plan)}
+
+    def view(self, group: str, number: int) -> EpisodeView:
+        """Return an episode ready to draw."""
+        size, row = self.result.size, self.place[number]
+        episode = self.result.plan.episodes[row]
+        names = (episode.query_id, *episode.support_ids)
+        pairs = [self.reader.read_binary(name, episode.class_id) for name in names]
+        square = [(image_canvas(rgb, size), mask_canvas(mask, size)) for rgb, mask in pairs]
+        (query, truth), supports = square[0], square[1:]
+        name = self.collection.classes.get(episode.class_id, str(episode.class_id))
+        return EpisodeView(
+            query=query,
+            truth=truth,
+            prediction=mask_canvas(self.result.kept[MODEL][number], size),
+            supports=supports,
+            caption=f"{group}: {name}  IoU {self.ious[row]:.2f}" if group else f"{name}  IoU {self.ious[row]:.2f}",
+        )
 
 
 def _write(home: str, name: str, data: bytes) -> None:

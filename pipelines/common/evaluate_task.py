@@ -8,7 +8,7 @@ import numpy as np
 from fss.collection import Collection, ImageReader
 from fss.episodes.plan import EpisodePlan
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
-from fss.evaluation.gallery import random_numbers
+from fss.evaluation.gallery import FIXED, random_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
 from fss.evaluation.pictures import Pictures
 from fss.evaluation.run import EvaluationResult, evaluate
@@ -43,7 +43,7 @@ class EvaluationJob:
     saliency: SaliencyConfig
     """Of the baseline that segments the salient object."""
     figures: int
-    """Predictions to return of each plan: so many of the best, of the worst and at random."""
+    """Predictions to return of each plan: so many of the best, of the worst and at random, besides the fixed ones."""
 
 
 def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, threads: int) -> list[EvaluationResult]:
@@ -65,7 +65,7 @@ def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, thr
             pictures,
             size=job.size,
             original=job.original,
-            keep=random_numbers(plan, job.figures),
+            keep=random_numbers(plan, max(FIXED, job.figures)) if job.figures else (),
             extremes=job.figures,
         )
         for plan in job.plans

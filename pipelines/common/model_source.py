@@ -87,7 +87,7 @@ def inspect_model(source: ModelSource) -> tuple[str, int]:
     Raises:
         ValueError: there is no such model.
     """
-    with _opened(source) as place:
+    with opened(source) as place:
         if source.kind != "published":
             return checkpoint_hash(place), int(read_description(place)["segmenter"]["image_size"])
         kept = [source.learner, source.masking, source.backbone, source.benchmark]
@@ -102,7 +102,7 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
     Raises:
         ValueError: there is no such model, or weights that don't fit what it is said to be.
     """
-    with _opened(source) as place:
+    with opened(source) as place:
         if source.kind != "published":
             return load_checkpoint(place)
         with warnings.catch_warnings():
@@ -122,7 +122,7 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
 
 
 @contextmanager
-def _opened(source: ModelSource) -> Iterator[Path]:
+def opened(source: ModelSource) -> Iterator[Path]:
     """Give the model's folder or file as a local one for the length of a block."""
     if source.kind == "checkpoint":
         with local_copy(source.uri) as folder:

@@ -1,11 +1,14 @@
 """What a training learns from and what its checkpoints are judged by, for both kinds of episodes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
 import ray
 
 from fss.collection import Collection, ImageReader, MaskSet
+from fss.lineage import log_data
+from fss.tracking import Run
 from fss.training.class_choice import ClassChoice, choose_classes, validation_plan
 from fss.training.class_stream import ClassStream
 from fss.training.judges import ClassJudge, Judge, TaskJudge
@@ -88,6 +91,15 @@ def data_hashes(config: TrainJobConfig) -> dict[str, str]:
         data["val_plan"] = validation_plan(config.classes, val_masks, choice.val).hash
         data["val_mask_set"] = val_masks.config_hash
     return data
+
+
+def log_sources(run: Run, config: TrainJobConfig, data: Mapping[str, str]) -> None:
+    """Log what a training reads as datasets of its run; ``data`` are its hashes."""
+    facts = {"acceptance": config.acceptance, "acceptance_hash": data.get("acceptance")}
+    log_data(run, _masks(config), context="training", fingerprint=data["collection"], facts=facts)
+    if config.episodes == "classes":
+        facts = {"plan": data["val_plan"], "train_classes": data["train_classes"]}
+        log_data(run, _val_masks(config), context="validation", facts=facts)
 
 
 def counts(config: TrainJobConfig) -> dict[str, int]:

@@ -41,6 +41,7 @@ def importance(space: Mapping[str, Dimension], trials: Sequence[TrialRecord]) ->
     if max(values) == min(values):
         return None
     distributions = {name: _distribution(space[name]) for name in searched}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for trial, value in zip(judged, values, strict=True):
         drawn = {name: trial.values[name] for name in searched}

@@ -1,5 +1,6 @@
 """The evaluation job: models of every origin, benchmarks' folds, and what it leaves behind."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from PIL import Image
 from fss.collection.ingest import complete_classes, ingest_part, start
 from fss.collection.sources import SourceConfig
 from fss.collection.store import Collection
+from fss.figures import EpisodeView
+from fss.lineage import data_uses
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
 from fss.serving import log_model
 from fss.tracking import Run
+from pipelines.common import evaluate_report
 from pipelines.common.model_source import inspect_model, load_model, model_source
 from pipelines.common.runs import TrackingConfig
 from pipelines.evaluate import EvaluateConfig, run
@@ -80,9 +84,33 @@ def test_results_of_a_benchmark(config: EvaluateConfig) -> None:
     assert {summary.inputs["1-shot plan"], summary.inputs["2-shot plan"]} == set(table.column("plan").to_pylist())
     assert summary.counts["1-shot backbone passes"] <= 8  # eight test pictures, sixteen shown
     assert summary.counts["1-shot backbone passes"] + summary.counts["2-shot backbone passes"] <= 8
-    assert {f"episodes-{shots}shot.png" for shots in (1, 2)} < {path.name for path in home.iterdir()}
+    assert {f"{kind}-{n}shot.png" for kind in ("episodes", "fixed") for n in (1, 2)} < {
+        path.name for path in home.iterdir()
+    }
+    (used,) = data_uses(str(config.tracking.uri), str(summary.run_id))
+    assert (used.context, used.uri) == ("evaluation", config.collection)
+    assert used.profile["plans"]["1-shot plan"] == summary.inputs["1-shot plan"]
     assert "by object: small" in (home / "table.md").read_text()
     assert not run(config).worked
+
+
+def test_every_model_is_drawn_on_the_same_eight_episodes(
+    config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Sequence[EpisodeView]] = []
+
+    def sheet(views: Sequence[EpisodeView], **_: object) -> np.ndarray:
+        drawn.append(views)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(evaluate_report, "episode_sheet", sheet)
+    for seed in (1, 2):
+        save_checkpoint(create_segmenter(backbone=TINY, image_size=64, width=32, seed=seed), tmp_path / f"m{seed}")
+        place = {"checkpoint": str(tmp_path / f"m{seed}"), "output": str(tmp_path / f"r{seed}")}
+        run(replace(config, **place, shots=(1,), episodes=20, baselines=False))
+    first, second = drawn[1], drawn[3]
+    assert len(first) == len(second) == 8
+    assert all((a.query == b.query).all() and (a.truth == b.truth).all() for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -143,7 +143,8 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
     methods = ["model", "all foreground", "saliency of the query", "untrained prototype"]
     assert [(row["shots"], row["method"]) for row in table] == [(shots, name) for shots in (1, 2) for name in methods]
     assert all(row["miou_low"] <= row["miou"] <= row["miou_high"] for row in table)
-    assert {path.name for path in (tmp_path / "results").glob("*.png")} == {"episodes-1shot.png", "episodes-2shot.png"}
+    sheets = {f"{kind}-{shots}shot.png" for kind in ("episodes", "fixed") for shots in (1, 2)}
+    assert {path.name for path in (tmp_path / "results").glob("*.png")} == sheets
     assert summary.inputs["1-shot plan"] == table[0]["plan"]
     assert not evaluate.run(settings).worked
 
