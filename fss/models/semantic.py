@@ -51,7 +51,8 @@ class SemanticConfig:
     """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO); both
     with red first: turn the first convolution of Caffe's weights around."""
     frozen_norm: bool = True
-    """Leave the BatchNorm layers of the backbone (DeepLabV2: of all layers) as they are."""
+    """Leave all BatchNorm layers as they are, as published: the backbone's with its weights' statistics, those of new
+    layers without effect. Otherwise they would learn the statistics of strongly augmented pictures too."""
     seed: int = 0
     """Seed of the random initial weights."""
 
@@ -87,8 +88,8 @@ class SemanticNetwork(nn.Module):
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in PIXELS[config.pixels])
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        frozen = (self if published else self.backbone) if config.frozen_norm else nn.Identity()
-        self._frozen = [module for module in frozen.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._frozen = norms if config.frozen_norm else []
         for module in self._frozen:
             module.requires_grad_(False)
 

@@ -52,6 +52,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs=2, default=[4, 4], help="labelled and pool pictures in a step")
     parser.add_argument("--crop", type=int, nargs=2, default=[144, 192])
     parser.add_argument("--scales", type=float, nargs=2, default=[0.7, 1.3])
+    parser.add_argument("--operations", type=int, default=2, help="of the strong augmentation")
+    parser.add_argument("--cutouts", type=int, nargs=2, default=[1, 24], help="squares and their side")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--backbone-rate", type=float, default=2e-4)
     parser.add_argument("--decay", default="poly")
@@ -186,10 +188,12 @@ class Bench:
         if isinstance(network.backbone, ChainBackbone):
             network.backbone.features[: self.options.frozen].requires_grad_(False)
         weak = WeakConfig(crop=tuple(self.options.crop), scales=tuple(self.options.scales))
+        cutouts, side = self.options.cutouts
+        strong = StrongConfig(operations=self.options.operations, cutouts=cutouts, cutout_size=side)
         stream = SemanticStream(
             SemanticReader(self.train_set, self.table, cache_gb=2),
             self.rows,
-            SemanticStreamConfig(weak=weak, strong=StrongConfig(), seed=self.seed, threads=1, ahead=2),
+            SemanticStreamConfig(weak=weak, strong=strong, seed=self.seed, threads=1, ahead=2),
             truth=self.truth,
             pseudo=self.train_set.mask_set(self._set(stage - 1)) if stage > 1 else None,
             labelled=config.stage(stage).labelled,

@@ -144,7 +144,7 @@ def test_the_teachers_decay_changes_at_the_epochs_edges() -> None:
 
 def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collection: Collection) -> None:
     config = replace(SHORT, ema=((0, 0.9), (2, 0.5)), epoch_steps=1)
-    running = loop(collection, 2, config)
+    running = loop(collection, 2, config, kind=replace(scenes.NETWORK, frozen_norm=False))
     assert running.ema is not None
     start = {name: value.clone() for name, value in running.ema.average.items()}
     own = dict(running.network.named_parameters()) | dict(running.network.named_buffers())
@@ -162,7 +162,7 @@ def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collect
     for name, value in running.ema.average.items():
         assert torch.allclose(value, wanted[name], atol=1e-6), name
         buffers += name.endswith("running_mean") and not torch.equal(value, start[name])
-    assert buffers, "statistics of the heads' normalisation are averaged too"
+    assert buffers, "statistics of normalisation that learns are averaged too"
 
 
 def test_an_average_without_warm_up_takes_its_decay_at_once() -> None:
