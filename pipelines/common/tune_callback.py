@@ -59,14 +59,14 @@ class TrialRuns(tune.Callback):
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End the runs of trials that an interruption left in the middle."""
         for trial in trials:
-            run = None if trial.is_finished() else find_trial(self.sweep, trial.trial_id)
+            run = None if _ended(trial) else find_trial(self.sweep, trial.trial_id)
             if run is not None:
                 close_trial(run, "stopped")
 
     def _tell(self, trials: list[Trial], trial: Trial, words: str) -> None:
         best = max if self.mode == "max" else min
         known = [each.last_result[self.objective] for each in trials if self.objective in (each.last_result or {})]
-        ended = sum(each.is_finished() or each is trial for each in trials)
+        ended = sum(_ended(each) or each is trial for each in trials)
         if known and ended > self.sweep.last_step(BEST):
             self.sweep.log_metrics({BEST: best(known)}, step=ended)
         score = trial.last_result.get(self.objective)
@@ -77,6 +77,10 @@ class TrialRuns(tune.Callback):
             file=sys.stderr,
             flush=True,
         )
+
+
+def _ended(trial: Trial) -> bool:
+    return bool(trial.is_finished())  # type: ignore[no-untyped-call]
 
 
 def why(error: BaseException | None) -> str:

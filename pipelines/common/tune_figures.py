@@ -1,6 +1,6 @@
 """A sweep as pictures: every trial as a line through its settings, and which settings mattered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def _ticks(dimension: Dimension) -> list[tuple[float, str]]:
     return [(0.0, f"{dimension.low:g}"), (1.0, f"{dimension.high:g}")]
 
 
-def _canvas(inches: tuple[float, float]) -> tuple[Any, Any]:
+def _canvas(inches: tuple[float, float]) -> tuple[Any, Callable[[], np.ndarray]]:
     """Return an axis to draw on, and a function that returns the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -45,7 +45,7 @@ def searcher(config: TuneJobConfig) -> Searcher | SearchAlgorithm:
 def scheduler(config: TuneJobConfig) -> TrialScheduler:
     """Return what stops bad trials early."""
     if not config.prune:
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     grace = config.grace or config.checkpoint_every
     if grace >= config.training.steps:
         raise ValueError(

@@ -27,7 +27,7 @@ class ReportRungs(TuneReportCallback):
     """Tells Tune of every checkpoint but the last: a trial that is stopped at its end would not write its model."""
 
     def __init__(self, last: int):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._last = last
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
