@@ -5,11 +5,12 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 import fss
 import pipelines
@@ -44,24 +45,24 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     # 2.60 announces in every run that a later release will stop hiding GPUs from tasks without one: choose that now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _join(address)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or max(4, available_cores()),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_environment()},
-        )
-    _tighten_token()
-    _quiet_data()
-    try:
+    with ExitStack() as stack:
+        if address:
+            _join(address)
+        else:
+            stack.enter_context(_this_machine_alone())
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or max(4, available_cores()),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": worker_environment()},
+            )
+        stack.callback(ray.shutdown)
+        _tighten_token()
+        _quiet_data()
         yield
-    finally:
-        ray.shutdown()
 
 
 def is_local() -> bool:
@@ -87,6 +88,25 @@ def worker_environment() -> dict[str, str]:
     """Return the environment variables of every worker: one thread each, and the object store's address."""
     passed = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL")
     return SINGLE_THREAD | {name: os.environ[name] for name in passed if name in os.environ}
+
+
+@contextmanager
+def _this_machine_alone() -> Iterator[None]:
+    """Let a local Ray listen on the loopback address, as it does on macOS and Windows; on Linux it takes all.
+
+    Found in 2.60's source: without clusters a node's address is 127.0.0.1, and its servers then bind to nothing else.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, variable_before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if variable_before is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = variable_before
 
 
 def _join(address: str) -> None:

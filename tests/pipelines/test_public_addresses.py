@@ -20,7 +20,8 @@ import sys, time
 from pipelines.common.ray_session import ray_session
 with ray_session(num_cpus=2):
     import ray
-    ray.get(ray.remote(time.time).remote())
+    work = ray.remote(lambda: time.sleep(1))
+    ray.get(work.remote())
     print("started", flush=True)
     sys.stdin.readline()
 """
