@@ -119,7 +119,7 @@ def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
         output=files.normalise(config.output),
         val_collection=config.val_collection and files.normalise(config.val_collection),
         network=dataclasses.replace(config.network, weights=weights),
-        labelled=dataclasses.replace(config.labelled, list_file=listed and listed.absolute()),
+        labelled=dataclasses.replace(config.labelled, list_file=listed and files.normalise(listed)),
     )
 
 

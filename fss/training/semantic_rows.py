@@ -3,12 +3,12 @@
 from collections.abc import Collection as Ids
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fss.collection import Collection
+from fss.collection import Collection, files
+from fss.collection.parts import exists
 from fss.config import config_hash
 from fss.draws import generator
 
@@ -23,9 +23,9 @@ class LabelledConfig:
     """Mask set with the labels; pictures without a mask in it are unlabelled."""
     count: int | None = None
     """Use only so many labelled pictures, drawn by the seed; none: all."""
-    list_file: Path | None = None
-    """Text file that names the labelled pictures, one a line: an image id, or the end of a path; more words on a line
-    are left alone. None: all that have a mask."""
+    list_file: str | None = None
+    """Text file, local or s3://, that names the labelled pictures, one a line: an image id, or the end of a path; more
+    words on a line are left alone. None: all that have a mask."""
     seed: int = 0
     """Of the draw of ``count``."""
 
@@ -105,15 +105,16 @@ def _draw(names: list[str], config: LabelledConfig) -> set[str]:
     return set(sorted(names, key=lambda name: (draws[name], name))[: config.count])
 
 
-def _listed(path: Path | None) -> dict[str, bool] | None:
+def _listed(uri: str | None) -> dict[str, bool] | None:
     """The names of a list, none of them seen yet."""
-    if path is None:
+    if uri is None:
         return None
-    if not path.is_file():
-        raise ValueError(f"there is no list of labelled pictures at {path}")
-    names = {line.split()[0]: False for line in path.read_text().splitlines() if line.strip()}
+    if not exists(uri):
+        raise ValueError(f"there is no list of labelled pictures at {uri}")
+    lines = files.read_bytes(uri).decode().splitlines()
+    names = {line.split()[0]: False for line in lines if line.strip()}
     if not names:
-        raise ValueError(f"{path} names no picture; write one image id or path a line")
+        raise ValueError(f"{uri} names no picture; write one image id or path a line")
     return names
 
 

@@ -71,11 +71,11 @@ def test_labelled_rows_have_a_mask_and_the_pool_is_everything(collection: Collec
 def test_a_list_names_labelled_pictures_by_path_or_id(collection: Collection, tmp_path: Path) -> None:
     name = collection.read_part("part-00000", ["image_id"]).column("image_id")[1].as_py()
     (tmp_path / "list.txt").write_text(f"right/0.png masks/right/0.png\n\n{name}\n")
-    rows = scan_rows(collection, LabelledConfig(list_file=tmp_path / "list.txt"))
+    rows = scan_rows(collection, LabelledConfig(list_file=str(tmp_path / "list.txt")))
     assert [part.tolist() for part in rows.labelled] == [[0, 1], [], []]
     (tmp_path / "list.txt").write_text("left/4.png\n")  # there, without a mask
     with pytest.raises(ValueError, match=r"does not have with a mask in 'truth': left/4.png"):
-        scan_rows(collection, LabelledConfig(list_file=tmp_path / "list.txt"))
+        scan_rows(collection, LabelledConfig(list_file=str(tmp_path / "list.txt")))
     with pytest.raises(ValueError, match="there are 3; lower the count"):
         scan_rows(collection, LabelledConfig(count=4))
 
