@@ -81,9 +81,7 @@ class Loader(Data):
     size: int = 400
     """Pixels a side of the canvases."""
     passes: int = 5
-    """Passes of each way; the first is warm-up."""
-    images: int = 960
-    """Images of a pass."""
+    """Epochs of each way; the first is warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +150,13 @@ def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
     own = options.open(MaskSplitStream, options.size, cache_gb=0)
     streamed = options.open(RayMaskSplitStream, options.size, cache_gb=0)
     plain = DataLoader(
-        PlainTasks(own, options.images),
+        PlainTasks(own, own.steps_per_epoch * options.batch),
         options.batch,
         num_workers=options.threads,
         persistent_workers=True,
         multiprocessing_context="spawn",
     )
-    steps = options.images // options.batch
+    steps = own.steps_per_epoch
 
     def first(batches: Iterator[object]) -> None:
         for _ in range(steps):

@@ -1,0 +1,99 @@
+"""A training on a cluster of several nodes, one of which dies on the way: it goes on and leaves no gap.
+
+The nodes are Ray nodes of this machine; neither has the CPUs for everything, so workers and decoding share them.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+from ray.util.state import list_actors
+
+from fss.config import load, save
+from fss.models import SegmenterConfig, build_segmenter
+from fss.training.loop import TrainLoop
+from fss.training.optimisation import TrainConfig
+from fss.training.stream import StreamConfig
+from pipelines.common.runs import TrackingConfig
+from pipelines.common.summary import Summary
+from pipelines.common.train_config import TrainJobConfig
+from pipelines.common.train_episodes import open_stream
+from pipelines.common.trainer import ScaleConfig
+
+pytestmark = pytest.mark.slow
+STEPS = 24
+Paint = Callable[..., str]
+JOB = (
+    "import sys; from fss.config import load; from pipelines.common.train_config import TrainJobConfig; "
+    "from pipelines.train import run; run(load(TrainJobConfig, sys.argv[1]))"
+)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that runs no tasks and two nodes that do."""
+    assert not ray.is_initialized(), "run this file alone or among the slow tests: it needs a Ray of its own"
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 2**27})
+    for _ in range(2):
+        nodes.add_node(num_cpus=3, object_store_memory=2**27)
+    nodes.connect()
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: Paint, tmp_path: Path) -> None:
+    config = TrainJobConfig(
+        collection=paint(tmp_path / "collection", count=24, labelled=True),
+        output=str(tmp_path / "models"),
+        name="survivor",
+        mask_set="truth",
+        acceptance=None,
+        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
+        stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
+        training=TrainConfig(steps=STEPS, learning_rate=1e-3),
+        checkpoint_every=2,
+        log_every=1,
+        scale=ScaleConfig(workers=2, min_workers=1),
+        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+    )
+    expected = alone(config)
+    save(config, tmp_path / "config.json")
+    environment = os.environ | {"RAY_ADDRESS": cluster.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"}
+    job = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path / "config.json")], env=environment)
+    try:
+        wait_for(job, lambda: list((tmp_path / "models/ray/survivor").glob("checkpoint_*/progress.json")))
+        busy = {actor.node_id for actor in list_actors() if actor.state == "ALIVE" and "Worker" in actor.class_name}
+        dying = next(node for node in cluster.worker_nodes if node.node_id in busy)
+        cluster.remove_node(dying, allow_graceful=False)
+        assert job.wait(timeout=400) == 0
+    finally:
+        job.kill()
+    summary = load(Summary, tmp_path / "models/survivor/summary.json")
+    history = MlflowClient(config.tracking.uri).get_metric_history(str(summary.run_id), "loss")
+    losses = sorted((point.step, point.value) for point in history)
+    assert [step for step, _ in losses] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
+    assert [loss for _, loss in losses] == pytest.approx(expected, rel=1e-3)
+
+
+def alone(config: TrainJobConfig) -> list[float]:
+    """Return the losses of the same training in this process."""
+    stream = open_stream(replace(config, loader="worker"))
+    return [report.loss for report in TrainLoop(build_segmenter(config.segmenter), stream, config.training).run()]
+
+
+def wait_for(job: subprocess.Popen[bytes], there: Callable[[], object]) -> None:
+    """Wait until something is there, as long as the job runs."""
+    deadline = time.monotonic() + 300
+    while not there():
+        assert job.poll() is None, "the training ended too early"
+        assert time.monotonic() < deadline, "nothing happened in five minutes"
+        time.sleep(0.1)
