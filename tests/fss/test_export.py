@@ -35,7 +35,11 @@ def test_every_learner_can_be_exported(learner, masking, tmp_path):
 
 @pytest.mark.parametrize(
     ("learner", "masking"),
-    [("masksplit", "none"), ("hsnet", "hybrid"), pytest.param("asnet", "hybrid", marks=pytest.mark.slow)],
+    [
+        ("masksplit", "none"),
+        pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
+        pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
+    ],
 )
 def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
