@@ -11,7 +11,8 @@ starting point. A trial is a training; as many run at a time as fit. ASHA stops 
 registered under its alias.
 
 Writes <output>/<name>/best.json, trials.json, figures and summary.json. A sweep that was stopped goes on where it was
-when it is started again with the same settings.
+when it is started again with the same settings. Tune keeps its state as pickles in that folder: never go on with
+somebody else's sweep.
 """
 
 import os
@@ -37,7 +38,7 @@ from pipelines.common.tune_best import best_settings, best_trial, table
 from pipelines.common.tune_callback import TrialRuns
 from pipelines.common.tune_config import PRESETS, TuneJobConfig
 from pipelines.common.tune_figures import importance_bars, parallel_coordinates
-from pipelines.common.tune_gate import judge, register
+from pipelines.common.tune_gate import FIGURE, check_gate, judge, register
 from pipelines.common.tune_importance import importance
 from pipelines.common.tune_runs import TrialRecord, close_leftovers, find_trial, read_trials
 from pipelines.common.tune_search import DRIVER_CPUS, concurrent_trials, scheduler, searcher, tune_space, worker_threads
@@ -62,7 +63,8 @@ def run(config: TuneJobConfig) -> Summary:
     key = _key(config, base, data)
     name = config.name or f"{JOB}-{key}"
     home = files.join(base.output, name)
-    scheduler(config)  # refuses what does not fit before anything is written
+    scheduler(config)  # refuses what does not fit before anything is written, as does the gate
+    check_gate(config.gate)
     if config.dry_run:
         plan = {"name": name, "output": home, "trials": config.trials, "steps": config.training.steps, **counts(base)}
         return dry_run_summary(JOB, config, plan | {f"search {each}": str(what) for each, what in space.items()})
@@ -192,8 +194,7 @@ def _gate(config: TuneJobConfig, best: TrialRecord, summary: Summary, record: Ru
     output = files.join(home, "gate")
     model = _model(home, best)
     verdict = judge(model, config.gate, output=output, tracking=config.tracking, record=record)
-    summary.figures |= {f"gate: {reason}": "" for reason in verdict.reasons}
-    summary.figures |= {"best model: 1-shot mIoU": verdict.figures["1-shot/model/mIoU"]}
+    summary.figures |= {"best model: 1-shot mIoU": verdict.figures[FIGURE], "gate": list(verdict.reasons)}
     summary.inputs |= {"1-shot plan of the gate": verdict.plan}
     record.set_tags({"fss.gate": "passed" if verdict.passed else "failed"})
     record.log_json("gate.json", to_dict(verdict))

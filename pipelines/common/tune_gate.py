@@ -31,6 +31,12 @@ class Verdict:
     """Hash of the episode plan."""
 
 
+def check_gate(config: GateConfig) -> None:
+    """Refuse a gate that could not be applied after the search; ValueError saying why."""
+    if config.evaluation:
+        evaluate.make_plans(_evaluation("", config, "", TrackingConfig()))
+
+
 def judge(model: str, config: GateConfig, *, output: str, tracking: TrackingConfig, record: Run) -> Verdict:
     """Evaluate a model and compare it with baselines and with what the alias names at present.
 
