@@ -1,8 +1,9 @@
-"""The model as MLflow serves it: encoded pictures in, an encoded mask out, no pickle anywhere.
+"""The model as MLflow serves it: pictures in, an encoded mask out, no pickle anywhere.
 
 The logged model is *code plus a checkpoint folder*: a three-line file that calls :func:`python_model`, this package
-beside it, and weights as safetensors. One row is one request: the query's bytes, a list of support pictures and a
-list of their masks (PNG, JPEG, ...; base64 in JSON). The answer is a PNG of the query's size, 255 on the object.
+beside it, and weights as safetensors. One row is one request: the query, a list of support pictures and a list of their
+masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an array of 8 bits, [H,W,3] and [H,W] (nested lists
+in JSON). The answer is a PNG of the query's size, 255 on the object.
 """
 
 import base64
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fss.collection.mask_codec import encode_mask
 from fss.figures import png_bytes
+from fss.inputs import Encoded
 from fss.predict import Predictor, load_segmenter
 from fss.tracking import Run
 
@@ -63,12 +66,12 @@ def answer(predictor: Predictor, row: dict[str, Any]) -> bytes:
     """Answer one request with a PNG of the query's size, 255 where the object is.
 
     Raises:
-        ValueError: as many masks as pictures are needed; pictures that cannot be decoded.
+        ValueError: as many masks as pictures are needed; pictures that cannot be decoded, arrays that are none.
     """
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
-    found = predictor.predict([*map(_bytes, pictures)], [*map(_bytes, masks)], _bytes(row["query"]))
+    found = predictor.predict([*map(_pixels, pictures)], [*map(_pixels, masks)], _pixels(row["query"]))
     return encode_mask(found.mask * np.uint8(255))
 
 
@@ -123,15 +126,30 @@ def _without_places(checkpoint: str | Path, copy: Path) -> Path:
 
 def _signature() -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-    one, several = DataType.binary, Array(DataType.binary)
-    inputs = Schema([ColSpec(one, "query"), ColSpec(several, "support_images"), ColSpec(several, "support_masks")])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(one, "mask")]))
+    # MLflow has no type for "bytes or an array"; what is in a column is checked when it is read.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs = Schema([ColSpec(anything, name) for name in COLUMNS])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]))
+
+
+def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:
+    """Return a request's picture or mask: bytes, or an array; text is base64 and never a path."""
+    if isinstance(value, (str, bytes)):
+        return _bytes(value)
+    try:
+        pixels = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"a picture's rows are of one length: {error}") from None
+    numbers = pixels.dtype.kind in "bui" and pixels.ndim in (2, 3) and pixels.size > 0
+    if not numbers or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"a picture is [H,W,3] and a mask [H,W], of 0 to 255; got {pixels.dtype} {list(pixels.shape)}")
+    return pixels.astype(np.uint8)
 
 
 def _bytes(value: str | bytes) -> bytes:
-    """Undo the base64 of JSON, which MLflow undoes for a binary column but not inside a list of them.
+    """Undo the base64 of JSON.
 
     No encoded picture is valid base64: each format's header has bytes outside its alphabet.
     """

@@ -62,6 +62,32 @@ def test_scoring_server_answers_json_with_a_mask(model_uri: str) -> None:
     assert mask.shape == (64, 64)
 
 
+def test_arrays_are_answered_like_the_bytes_of_the_same_pictures(model_uri: str) -> None:
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    encoded = example_request()
+    picture, mask = png(encoded["query"][0]), png(encoded["support_masks"][0][0])
+    arrays = {"query": [picture], "support_images": [[picture]], "support_masks": [[mask]]}
+    model = mlflow.pyfunc.load_model(model_uri)
+    answered = model.predict(pd.DataFrame(arrays))["mask"][0]
+    assert answered == model.predict(pd.DataFrame(encoded))["mask"][0]
+    row = {"query": picture.tolist(), "support_images": [picture.tolist()], "support_masks": [mask.tolist()]}
+    with TestClient(scoring_server.init(model)) as http:
+        response = http.post("/invocations", json={"dataframe_records": [row]})
+    assert base64.b64decode(response.json()["predictions"][0]["mask"]) == answered
+
+
+def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
+    import mlflow
+
+    info = mlflow.models.get_model_info(model_uri)
+    assert info.signature.inputs.input_names() == ["query", "support_images", "support_masks"]
+    assert info.signature.outputs.input_names() == ["mask"]
+    assert info.saved_input_example_info
+
+
 def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
     import mlflow
 
@@ -77,3 +103,8 @@ def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
         answer(predictor, request | {"support_masks": []})
     with pytest.raises(ValueError, match="base64"):
         answer(predictor, request | {"query": "no picture"})
+    with pytest.raises(ValueError, match="base64"):
+        answer(predictor, request | {"query": "/etc/passwd"})
+    for wrong in ([[1, 2], [3]], [[300, 0]], [1, 2], [[]], [[0.5, 0.1]]):
+        with pytest.raises(ValueError, match="a picture"):
+            answer(predictor, request | {"query": wrong})
