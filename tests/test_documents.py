@@ -66,6 +66,7 @@ def test_the_learner_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch
     exec(check, known)
 
 
+@pytest.mark.slow
 def test_the_masking_strategy_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contract import check_contract
 
