@@ -10,6 +10,8 @@ examples.jpg, which shows how the examples were understood.
 import re
 from dataclasses import dataclass
 
+import tyro
+
 from fss.commands.pictures import Answer, Found, find_pictures, make_masks, write
 from fss.episodes.canvas import Pixels
 from fss.exits import DONE, PARTLY
@@ -24,12 +26,12 @@ class Config:
 
     model: str
     """A trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""
-    support: tuple[str, ...]
-    """Examples, PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels)."""
-    query: tuple[str, ...]
-    """What to segment: folders (at any depth), pictures, s3:// URIs."""
     out: str
     """Folder or s3:// URI for the masks."""
+    support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """Examples, PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels)."""
+    query: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """What to segment: folders (at any depth), pictures, s3:// URIs."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
@@ -49,8 +51,11 @@ def run(config: Config) -> int:
     from fss.figures import contact_sheet, jpeg_bytes
     from fss.predict import load_segmenter
 
-    pairs = [parse_support(text) for text in config.support]
-    found = find_pictures(config.query, config.out)
+    pairs = [parse_support(text) for texts in config.support for text in texts]
+    places = [place for places in config.query for place in places]
+    if not pairs or not places:
+        raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
+    found = find_pictures(places, config.out)
     predictor = load_segmenter(config.model, device=config.device, tracking=config.tracking)
     examples = predictor.examples([picture for picture, _ in pairs], [mask for _, mask in pairs])
     tiles = [(rgb, mask, "") for rgb, mask in examples.supports]

@@ -48,8 +48,12 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_predict_writes_a_mask_of_each_pictures_size(model: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["predict", "--model", model, "--query", photos, "--out", out, "--probabilities", "--support"]
-    assert ends(*words, f"{photos}/a.jpg:{tmp_path}/mask.png", f"{photos}/a.png:10,10,50,40") == 0
+    words = ["predict", "--model", model, "--query", photos, "--out", out, "--probabilities"]
+    first, second = f"{photos}/a.jpg:{tmp_path}/mask.png", f"{photos}/a.png:10,10,50,40"
+    assert ends(*words, "--support", first, second) == 0
+    together = (out / "a.jpg.png").read_bytes()
+    assert ends(*words, "--support", first, "--support", second) == 0
+    assert (out / "a.jpg.png").read_bytes() == together, "examples may be given one by one, too"
     sizes = {"a.jpg": (80, 60), "a.png": (70, 60), "deeper/größe": (64, 90)}
     for name, size in sizes.items():
         mask = Image.open(out / f"{name}.png")
@@ -78,6 +82,7 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--query", "{photos}"], "give at least one example"),
         (["--support", "a.jpg", "--query", "{photos}"], "an example is PICTURE:MASK"),
         (["--support", "{photos}/a.jpg:{photos}/a.png", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
