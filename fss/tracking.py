@@ -221,7 +221,8 @@ def connect(uri: str) -> Any:
     """Return MLflow's client of a tracking store."""
     from mlflow import MlflowClient
 
-    # The store's migrations are announced table by table otherwise.
+    # The store's migrations are announced table by table otherwise, and a server's runs by their addresses.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

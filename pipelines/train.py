@@ -74,6 +74,7 @@ def run(
         return dry_run_summary(JOB, config, {"name": name, "output": home, **counts(config)})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
+    found = counts(config)  # refuses what does not fit here, not in every worker
     if config.overwrite:
         clear(home, files.join(config.output, "ray", name))
     claim(home, key, to_dict(config), what=f"a training {name!r} in {config.output}")
@@ -102,7 +103,7 @@ def run(
                 with local_copy(model) as folder:
                     summary.outputs["served model"] = log_model(record, folder)
         summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
-        summary.counts |= counts(config)
+        summary.counts |= found
         summary.figures = {config.score: figures[config.score]}
         record.log_metrics({f"kept.{figure}": value for figure, value in figures.items()})
         summary.write(home)

@@ -1,0 +1,170 @@
+"""A sweep on real Ray Tune: trials that end and one that fails, a killed driver, and what is left of both."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.config import save, to_dict
+from fss.models import SegmenterConfig, load_checkpoint
+from fss.tracking import PARENT_TAG, Run, connect
+from fss.training.optimisation import TrainConfig
+from fss.training.stream import StreamConfig
+from pipelines import lineage, tune
+from pipelines.common.runs import TrackingConfig
+from pipelines.common.summary import Summary, read_config
+from pipelines.common.train_config import TrainJobConfig
+from pipelines.common.tune_config import TuneJobConfig
+from pipelines.common.tune_runs import TrialRecord, read_trials
+
+Paint = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> TuneJobConfig:
+    home = tmp_path_factory.mktemp("tune")
+    return TuneJobConfig(
+        collection=paint_masked(home / "collection", count=24),
+        output=str(home / "sweeps"),
+        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=64, frozen=True, width=32),
+        stream=StreamConfig(batch=4, lanes=2, held_out=0.2),
+        training=TrainConfig(steps=4, learning_rate=1e-3, ema=0.0),
+        checkpoint_every=2,
+        log_every=1,
+        weights="raw",
+        space=(),
+        # A batch of 4 has no second row for a distractor in 4 lanes: such a trial fails and says so.
+        dimensions=("stream.lanes=2|4", "split.distractor=0.5", "split.tilt=0..0.5"),
+        searcher="random",
+        search_seed=2,
+        trials=2,
+        tracking=tracking,
+    )
+
+
+def trials_of(summary: Summary, tracking: TrackingConfig) -> list[TrialRecord]:
+    run = Run.resume(str(summary.run_id), uri=tracking.uri)
+    assert run is not None
+    run.end()
+    return read_trials(run)
+
+
+@pytest.fixture(scope="module")
+def finished(ray_local: None, config: TuneJobConfig) -> Summary:
+    return tune.run(replace(config, name="small"))
+
+
+def test_every_trial_ends_and_the_failed_one_says_why(finished: Summary, tracking: TrackingConfig) -> None:
+    whole, failed = trials_of(finished, tracking)
+    assert (whole.state, whole.values["stream.lanes"]) == ("completed", 2)
+    assert set(whole.curve) == {2, 4}
+    assert (failed.state, failed.values["stream.lanes"]) == ("failed", 4)
+    assert "a lane needs two rows" in str(failed.error)
+    assert "a lane needs two rows" in finished.report
+    assert finished.counts == {"trials": 2, "completed": 1, "failed": 1}
+    client = connect(str(tracking.uri))
+    children = client.search_runs(
+        [client.get_run(str(finished.run_id)).info.experiment_id], f"tags.`{PARENT_TAG}` = '{finished.run_id}'"
+    )
+    assert sorted(child.info.status for child in children) == ["FAILED", "FINISHED"]
+
+
+def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, config: TuneJobConfig) -> None:
+    words = ["--config", finished.outputs["settings"], "--collection", config.collection, "--output", "elsewhere"]
+    again: TrainJobConfig = read_config(TrainJobConfig, words, job="train")
+    assert (again.split.distractor, again.stream.lanes, again.training) == (0.5, 2, config.training)
+    assert load_checkpoint(finished.outputs["model"]).config == config.segmenter
+    home = Path(finished.outputs["settings"]).parent
+    assert {"best.json", "trials.json", "parallel-coordinates.png", "summary.json"} <= {p.name for p in home.iterdir()}
+
+
+def test_the_best_model_leads_back_to_its_photographs(
+    finished: Summary, config: TuneJobConfig, tracking: TrackingConfig
+) -> None:
+    found = lineage.run(lineage.LineageConfig(model=finished.outputs["model"], tracking=tracking))
+    assert found.counts == {"photographs": 24}
+    assert f"part of run: {finished.run_id}" in found.report
+
+
+def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
+    finished: Summary, config: TuneJobConfig
+) -> None:
+    again = tune.run(replace(config, name="small"))
+    assert not again.worked
+    assert again.figures == finished.figures
+    with pytest.raises(ValueError, match=r"trials was 2, is 3.*--overwrite"):
+        tune.run(replace(config, name="small", trials=3))
+
+
+def test_mistakes_are_told_before_any_work(config: TuneJobConfig) -> None:
+    with pytest.raises(ValueError, match="labels of test classes choose nothing here"):
+        replace(config, episodes="classes")
+    with pytest.raises(ValueError, match="no search space 'cuts'"):
+        tune.run(replace(config, space=("cuts",)))
+    with pytest.raises(ValueError, match="cannot be stopped early when its first 4 are free"):
+        tune.run(replace(config, grace=4))
+    with pytest.raises(ValueError, match="name an acceptance to take them from"):
+        replace(config, space=("masks",), acceptance=None)
+    with pytest.raises(ValueError, match="trials, grace and concurrent are 1 or more"):
+        replace(config, trials=0)
+    plan = tune.run(replace(config, dry_run=True))
+    assert plan.figures["trials"] == 2
+
+
+@pytest.mark.slow
+def test_killed_and_restored_it_has_every_trial_once(
+    config: TuneJobConfig, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    """Four trials of three rungs, two quantiles, one at a time; the driver and all of Ray die during the second."""
+    longer = replace(
+        config,
+        name="killed",
+        output=str(tmp_path / "sweeps"),
+        space=("masks",),
+        dimensions=("accept.quantile=0.5|1", "split.tilt=0..0.5", "training.learning_rate=1e-6..1e-2 log"),
+        searcher="optuna",
+        trials=4,
+        concurrent=1,
+        training=replace(config.training, steps=8),
+        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+    )
+    save(longer, tmp_path / "config.json")
+    code = (
+        "import sys; from fss.config import load; from pipelines.common.tune_config import TuneJobConfig; "
+        "from pipelines.tune import run; run(load(TuneJobConfig, sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "config.json")]
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(command, start_new_session=True, stderr=log)
+    trials = Path(longer.output) / "killed" / "trials"
+    deadline = time.monotonic() + 900
+    while len(list(trials.glob("ray/*/checkpoint_*"))) < 1 or len(list(trials.glob("ray/*"))) < 2:
+        assert job.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    before = {each["trial_id"] for each in json.loads(_state(trials.parent))}
+
+    summary = tune.run(longer)
+    found = trials_of(summary, longer.tracking)
+    assert len(found) == 4
+    assert before <= {trial.trial_id for trial in found}, "trials from before the kill are the same runs"
+    assert {trial.state for trial in found} <= {"completed", "pruned"}
+    assert all(len(trial.curve) == len(set(trial.curve)) for trial in found)
+    assert json.loads((trials.parent / "best.json").read_text())["masksplit"]["accept_quantile"] in (0.5, 1)
+    assert to_dict(found[0])["values"]["accept.quantile"] in (0.5, 1)
+
+
+def _state(home: Path) -> str:
+    """The trials that Tune had written down, as JSON."""
+    newest = max((home / "tuner").glob("experiment_state-*.json"), key=lambda path: path.stat().st_mtime)
+    kept = json.loads(newest.read_text())["trial_data"]
+    return json.dumps([json.loads(state) for state, _ in kept])
