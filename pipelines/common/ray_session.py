@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,10 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     # 2.60 announces in every run that a later release will stop hiding GPUs from tasks without one: choose that now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    with ExitStack() as stack:
-        if address:
-            _join(address)
-        else:
-            stack.enter_context(_this_machine_alone())
+    if address:
+        _join(address)
+    else:
+        with _this_machine_alone():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or max(4, available_cores()),
@@ -59,10 +58,12 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": worker_environment()},
             )
-        stack.callback(ray.shutdown)
-        _tighten_token()
-        _quiet_data()
+    _tighten_token()
+    _quiet_data()
+    try:
         yield
+    finally:
+        ray.shutdown()
 
 
 def is_local() -> bool:
@@ -92,7 +93,7 @@ def worker_environment() -> dict[str, str]:
 
 @contextmanager
 def _this_machine_alone() -> Iterator[None]:
-    """Let a local Ray listen on the loopback address, as it does on macOS and Windows; on Linux it takes all.
+    """Let a Ray that is started in this block listen on the loopback address, as it does on macOS; Linux takes all.
 
     Found in 2.60's source: without clusters a node's address is 127.0.0.1, and its servers then bind to nothing else.
     """
