@@ -53,6 +53,7 @@ def settings(collection: str, output: Path, tracking: TrackingConfig) -> SelfTra
         ),
         checkpoint_every=2,
         log_every=1,
+        mask_workers=1,
         tracking=tracking,
     )
 
