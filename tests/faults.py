@@ -119,6 +119,9 @@ def start(job: Job, place: Path, tracking: str, address: str | None = None) -> "
     return running
 
 
+# A fault takes the running job, draws and the cluster, and returns what went wrong with it already, or nothing.
+
+
 def kill_worker(running: Any, draws: random.Random, nodes: Any) -> str:
     """Kill one of the job's Ray workers, at random; waits for the first where there is none yet."""
     deadline = time.monotonic() + 60
@@ -127,30 +130,33 @@ def kill_worker(running: Any, draws: random.Random, nodes: Any) -> str:
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(draws.choice(workers), signal.SIGKILL)
-                return "a worker"
+                return ""
         time.sleep(0.05)
-    return "no worker (it had ended)"
+    return "" if running.poll() is not None else "there was no worker for a minute"
 
 
 def kill_driver(running: Any, draws: random.Random, nodes: Any) -> str:
     """Kill the job's own process, and then everything that it started."""
     running.kill()
     clean(running)
-    return "the driver"
+    return ""
 
 
 def interrupt(running: Any, draws: random.Random, nodes: Any) -> str:
     """Press Ctrl-C, which reaches all processes of the terminal; the job must end by itself, and say so."""
     with suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGINT)
-    assert running.wait(timeout=60) in (0, 130), f"Ctrl-C ended with {running.returncode}"
-    return "Ctrl-C"
+    try:
+        code = running.wait(timeout=120)
+    except subprocess.TimeoutExpired:
+        return "Ctrl-C was not heeded for two minutes"
+    return "" if code in (0, 130) else f"Ctrl-C ended with {code}"
 
 
 def kill_node(running: Any, draws: random.Random, nodes: Any) -> str:
     """Take one of the cluster's machines away without warning, and bring another."""
     nodes.lose(draws)
-    return "a node"
+    return ""
 
 
 def clean(running: Any) -> None:

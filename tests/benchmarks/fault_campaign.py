@@ -111,13 +111,19 @@ def disturb(
 ) -> Disturbance:
     """Start a job, kill something at a random time, and see it to its end."""
     base, place = places
-    job.prepare(base, place)
     address = nodes.address if nodes and fault == "node" else None
-    at = draws.uniform(0.3, 1.0)  # before, nothing but imports goes on
-    began = time.monotonic()
-    running = start(job, place, tracking, address)
-    time.sleep(at * usual)
-    FAULTS[fault](running, draws, nodes)
+    delay = usual * draws.uniform(0.3, 1.0)  # before, nothing but imports goes on
+    while True:
+        job.prepare(base, place)
+        began = time.monotonic()
+        running = start(job, place, tracking, address)
+        try:
+            running.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            break
+        shutil.rmtree(place)  # it had ended before the fault: once more, and sooner
+        delay *= 0.7
+    problem = FAULTS[fault](running, draws, nodes)
     starts = 1
     while not ends_well(running) and starts < STARTS:
         clean(running)
@@ -128,11 +134,11 @@ def disturb(
     return Disturbance(
         job=job.name,
         fault=fault,
-        at=at,
+        at=delay / usual,
         starts=starts,
         seconds=seconds,
         undisturbed=usual,
-        wrong=compare(job, base, place),
+        wrong=problem or compare(job, base, place),
     )
 
 
