@@ -126,7 +126,9 @@ def kill_worker(running: Any, draws: random.Random, nodes: Any) -> str:
     """Kill one of the job's Ray workers, at random; waits for the first where there is none yet."""
     deadline = time.monotonic() + 60
     while running.poll() is None and time.monotonic() < deadline:
-        workers = sorted(pid for pid, command in _processes(running.mark) if command.startswith(b"ray::"))
+        found = [(pid, name.split(b"\0")[0].strip()) for pid, name in _processes(running.mark)]
+        # Agents call themselves so too, but belong to the node: it dies with them.
+        workers = sorted(pid for pid, name in found if name.startswith(b"ray::") and not name.endswith(b"Agent"))
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(draws.choice(workers), signal.SIGKILL)
