@@ -33,7 +33,7 @@ from pipelines.common.runs import job_run
 from pipelines.common.state import claim, clear
 from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.common.train_config import TrainJobConfig, work_hash
-from pipelines.common.train_episodes import counts, data_hashes
+from pipelines.common.train_episodes import counts, data_hashes, log_sources
 from pipelines.common.tune_best import best_settings, best_trial, table
 from pipelines.common.tune_callback import TrialRuns
 from pipelines.common.tune_config import PRESETS, TuneJobConfig
@@ -82,6 +82,7 @@ def run(config: TuneJobConfig) -> Summary:
         ray_session(),
     ):
         summary.run_id = record.run_id
+        log_sources(record, base, data)
         with summary.timed("trials"):
             _search(config, base, record, home)
         trials = read_trials(record)

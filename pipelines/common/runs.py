@@ -48,7 +48,8 @@ def job_run(
         tags: lineage: collection fingerprint, mask set hash, plan hash.
         fresh: never continue an earlier run.
     """
-    all_tags = {"fss.key": key, "fss.job": job} | dict(tags or {})
+    source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
+    all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})
     if record is not None:
         record.log_params(params or {})
         record.set_tags(all_tags)

@@ -35,10 +35,10 @@ def parallel_coordinates(
     for place, name in enumerate(names):
         axis.axvline(place, color="0.6", linewidth=0.8)
         for height, label in _ticks(space[name]):
-            axis.annotate(label, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            _label(axis, label, place, height)
     axis.axvline(len(names), color="0.2", linewidth=1.2)
     for height, label in ((0.0, f"{low:.4f}"), (1.0, f"{high:.4f}")):
-        axis.annotate(label, (len(names), height), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        _label(axis, label, len(names), height)
     axis.set_xticks(range(len(names) + 1), [*names, objective], fontsize=9)
     axis.set(yticks=[], xlim=(-0.1, len(names) + 0.5), ylim=(-_EDGE, 1 + _EDGE))
     axis.set_title(f"{len(judged)} trials by {objective} (dashed: stopped early)", loc="left", fontsize=10)
@@ -64,6 +64,13 @@ def _height(dimension: Dimension, value: Any) -> float:
     if dimension.log:
         low, high, value = np.log(low), np.log(high), np.log(value)
     return float((value - low) / (high - low))
+
+
+def _label(axis: Any, text: str, place: int, height: float) -> None:
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    axis.annotate(
+        text, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=paper, zorder=9
+    )
 
 
 def _ticks(dimension: Dimension) -> list[tuple[float, str]]:

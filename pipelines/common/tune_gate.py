@@ -87,10 +87,10 @@ def register(record: Run, model: str, config: GateConfig, verdict: Verdict, *, t
     """
     assert verdict.passed, "only what passed the gate is registered"
     client = connect(record.uri)
-    status = client.get_run(record.run_id).info.status
+    before = client.get_run(record.run_id).info
     with local_copy(model) as folder:
         logged = log_model(record, folder)
-    record.end(status)
+    client.set_terminated(record.run_id, before.status, before.end_time)
     try:
         client.create_registered_model(config.model)
     except MlflowException:

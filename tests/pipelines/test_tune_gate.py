@@ -45,6 +45,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     sweep = Run.start("tune", uri=tracking.uri)
     trial = open_trial(sweep, "a", {})
     close_trial(trial, "completed")
+    ended = connect(sweep.uri).get_run(trial.run_id).info
 
     answers(monkeypatch, {"model": 0.4}, (0.1, 0.05, 0.15))
     verdict = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
@@ -55,7 +56,8 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     client = connect(sweep.uri)
     version = client.get_model_version_by_alias("gated", "champion")
     assert (version.run_id, version.tags["fss.plan"]) == (trial.run_id, "p" * 16)
-    assert client.get_run(trial.run_id).info.status == "FINISHED", "logging a model does not leave its run running"
+    now = client.get_run(trial.run_id).info
+    assert (now.status, now.end_time) == (ended.status, ended.end_time), "logging its model does not lengthen the trial"
 
     answers(monkeypatch, {"models:/": 0.45, "model": 0.4}, (0.1, 0.05, 0.15))
     worse = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
