@@ -1,5 +1,6 @@
 """A segmenter's checkpoint, wherever it is: a folder, an object store, or a model in MLflow."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def download(uri: str, folder: str, *, tracking: str | None = None) -> Path:
     Raises:
         ValueError: there is no such model, or it is none of this library.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
 

@@ -61,6 +61,7 @@ def finished(ray_local: None, config: TuneJobConfig) -> Summary:
     return tune.run(replace(config, name="small"))
 
 
+@pytest.mark.slow
 def test_every_trial_ends_and_the_failed_one_says_why(finished: Summary, tracking: TrackingConfig) -> None:
     whole, failed = trials_of(finished, tracking)
     assert (whole.state, whole.values["stream.lanes"]) == ("completed", 2)
@@ -76,6 +77,7 @@ def test_every_trial_ends_and_the_failed_one_says_why(finished: Summary, trackin
     assert sorted(child.info.status for child in children) == ["FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, config: TuneJobConfig) -> None:
     words = ["--config", finished.outputs["settings"], "--collection", config.collection, "--output", "elsewhere"]
     again: TrainJobConfig = read_config(TrainJobConfig, words, job="train")
@@ -85,6 +87,7 @@ def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, 
     assert {"best.json", "trials.json", "parallel-coordinates.png", "summary.json"} <= {p.name for p in home.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_best_model_leads_back_to_its_photographs(
     finished: Summary, config: TuneJobConfig, tracking: TrackingConfig
 ) -> None:
@@ -93,6 +96,7 @@ def test_the_best_model_leads_back_to_its_photographs(
     assert f"part of run: {finished.run_id}" in found.report
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
     finished: Summary, config: TuneJobConfig
 ) -> None:
