@@ -79,7 +79,8 @@ def run_parts(
             function of several names, with the processes that stay for it.
         stage: the word in front of every progress line.
         finished: names to skip.
-        workers: tasks at a time; by default one more than the machine's cores, or whatever a cluster of several nodes offers.
+        workers: tasks at a time; by default one more than the machine's cores, or whatever a cluster of several nodes
+            offers.
         on_part: called in the driver with each row as it arrives, in no particular order.
         out: where progress lines go; standard error by default.
 
