@@ -17,13 +17,12 @@ present stage goes on from its last checkpoint, or makes the missing parts of it
 """
 
 import dataclasses
-import hashlib
-from pathlib import Path
 
 from fss.collection import files
 from fss.config import to_dict
 from fss.models.semantic import build_semantic
 from fss.tracking import Run
+from pipelines.common.checkpoints import absolute_weights, weights_hash
 from pipelines.common.ray_session import ray_session
 from pipelines.common.runs import job_run
 from pipelines.common.selftrain_config import PRESETS, STAGES, SelfTrainConfig, work_hash
@@ -44,7 +43,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
     """
     config = _absolute(config)
     data = open_data(config)
-    known = data_hashes(data, config) | _weights(config)
+    known = data_hashes(data, config) | weights_hash(config.network.weights)
     key = work_hash(config, known)
     name = config.name or f"{config.network.network}-{key}"
     home = files.join(config.output, name)
@@ -97,28 +96,15 @@ def _check(config: SelfTrainConfig, data: SelfTrainData, counts: dict[str, int])
         build_semantic(config.network, classes=len(data.table))
 
 
-def _weights(config: SelfTrainConfig) -> dict[str, str]:
-    """Return the hash of the initial weights, where there are any."""
-    weights = config.network.weights
-    if weights is None or weights == "pretrained":
-        return {"weights": weights} if weights else {}
-    if not Path(weights).is_file():
-        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
-    with Path(weights).open("rb") as file:
-        return {"weights": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
-
-
 def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
     """Return the settings with absolute places: workers run in other directories."""
-    weights, listed = config.network.weights, config.labelled.list_file
-    if weights is not None and weights != "pretrained":
-        weights = Path(weights).absolute()
+    listed = config.labelled.list_file
     return dataclasses.replace(
         config,
         collection=files.normalise(config.collection),
         output=files.normalise(config.output),
         val_collection=config.val_collection and files.normalise(config.val_collection),
-        network=dataclasses.replace(config.network, weights=weights),
+        network=dataclasses.replace(config.network, weights=absolute_weights(config.network.weights)),
         labelled=dataclasses.replace(config.labelled, list_file=listed and files.normalise(listed)),
     )
 

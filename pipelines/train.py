@@ -15,21 +15,18 @@ checkpoint when it is started again with the same settings; one that is finished
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
-from pyarrow import fs as pafs
-from ray.train import Checkpoint, Result, TrainingFailedError, UserCallback
+from ray.train import Checkpoint, Result, UserCallback
 
 from fss.collection import files
 from fss.config import to_dict
 from fss.serving import log_model
 from fss.tracking import Run
 from fss.training.lanes import check_lanes
-from pipelines.common.checkpoints import local_copy
+from pipelines.common.checkpoints import absolute_weights, local_copy, publish, weights_hash
 from pipelines.common.progress import watch
 from pipelines.common.ray_session import ray_session
 from pipelines.common.runs import job_run
@@ -66,7 +63,7 @@ def run(
     """
     check_lanes(config.stream.lanes, config.stream.batch, config.scale.workers)
     config = absolute(config)
-    data = data_hashes(config) | weights_hash(config)
+    data = data_hashes(config) | weights_hash(config.segmenter.weights)
     key = work_hash(config, data)
     name = config.name or f"{config.segmenter.learner}-{key}"
     home = files.join(config.output, name)
@@ -97,7 +94,7 @@ def run(
             result = _fit(config, record, name, callbacks)
         with summary.timed("keeping the model"):
             chosen, figures = _select(result, config)
-            model = _publish(chosen, home)
+            model = publish(chosen, MODEL, files.join(home, MODEL))
             summary.outputs = {"model": model}
             if config.log_model:
                 with local_copy(model) as folder:
@@ -111,28 +108,15 @@ def run(
     return summary
 
 
-def weights_hash(config: TrainJobConfig) -> dict[str, str]:
-    """Return the hash of the backbone's weights, where there are any."""
-    weights = config.segmenter.weights
-    if weights is None or weights == "pretrained":
-        return {"weights": weights} if weights else {}
-    if not Path(weights).is_file():
-        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
-    with Path(weights).open("rb") as file:
-        return {"weights": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
-
-
 def absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Return the settings with absolute places: workers run in other directories."""
-    weights, cache, classes = config.segmenter.weights, config.stream.cache_folder, config.classes
+    cache, classes = config.stream.cache_folder, config.classes
     places = {"val_collection": classes.val_collection, "split_folder": classes.split_folder}
-    if weights is not None and weights != "pretrained":
-        weights = Path(weights).absolute()
     return dataclasses.replace(
         config,
         collection=files.normalise(config.collection),
         output=files.normalise(config.output),
-        segmenter=dataclasses.replace(config.segmenter, weights=weights),
+        segmenter=dataclasses.replace(config.segmenter, weights=absolute_weights(config.segmenter.weights)),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
         classes=dataclasses.replace(classes, **{name: uri and files.normalise(uri) for name, uri in places.items()}),
     )
@@ -141,22 +125,15 @@ def absolute(config: TrainJobConfig) -> TrainJobConfig:
 def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[UserCallback]) -> Result:
     node = ray.get_runtime_context().get_node_id()
     settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "driver_node": node}
-    try:
-        return fit(
-            watched_worker,
-            settings,
-            name=name,
-            storage=files.join(config.output, "ray"),
-            scale=config.scale,
-            score=config.score,
-            callbacks=callbacks,
-        )
-    except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            cause = getattr(failure, "_base_exc", failure)
-            if isinstance(cause, ValueError):
-                raise cause from error
-        raise
+    return fit(
+        watched_worker,
+        settings,
+        name=name,
+        storage=files.join(config.output, "ray"),
+        scale=config.scale,
+        score=config.score,
+        callbacks=callbacks,
+    )
 
 
 def _select(result: Result, config: TrainJobConfig) -> tuple[Checkpoint, dict[str, Any]]:
@@ -165,17 +142,6 @@ def _select(result: Result, config: TrainJobConfig) -> tuple[Checkpoint, dict[st
     if config.select == "last":
         return result.checkpoint, next(metrics for checkpoint, metrics in kept if checkpoint == result.checkpoint)
     return max(kept, key=lambda pair: (pair[1][config.score], pair[1]["step"]))
-
-
-def _publish(checkpoint: Checkpoint, home: str) -> str:
-    """Copy the segmenter out of a checkpoint to where the training's result is kept."""
-    target = files.join(home, MODEL)
-    filesystem, path = files.resolve(target)
-    filesystem.create_dir(path, recursive=True)
-    pafs.copy_files(
-        f"{checkpoint.path}/{MODEL}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
-    )
-    return target
 
 
 def _tags(data: dict[str, str]) -> dict[str, str]:

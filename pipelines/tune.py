@@ -28,6 +28,7 @@ from fss.collection.parts import write_json
 from fss.config import config_hash, to_dict
 from fss.figures import png_bytes
 from fss.tracking import Run
+from pipelines.common.checkpoints import weights_hash
 from pipelines.common.ray_session import ray_session
 from pipelines.common.runs import job_run
 from pipelines.common.state import claim, clear
@@ -43,7 +44,7 @@ from pipelines.common.tune_importance import importance
 from pipelines.common.tune_runs import TrialRecord, close_leftovers, find_trial, read_trials
 from pipelines.common.tune_search import DRIVER_CPUS, concurrent_trials, scheduler, searcher, tune_space, worker_threads
 from pipelines.common.tune_trial import run_trial, trial_config, trials_folder
-from pipelines.train import absolute, weights_hash
+from pipelines.train import absolute
 
 JOB = "tune"
 _STATE = "tuner"  # folder of Tune's own files below the sweep's
@@ -59,7 +60,7 @@ def run(config: TuneJobConfig) -> Summary:
     """
     base = absolute(config.training_config())
     space = config.dimensions_by_name
-    data = data_hashes(base) | weights_hash(base)
+    data = data_hashes(base) | weights_hash(base.segmenter.weights)
     key = _key(config, base, data)
     name = config.name or f"{JOB}-{key}"
     home = files.join(base.output, name)

@@ -3,14 +3,14 @@
 import dataclasses
 from functools import partial
 
-from pyarrow import fs as pafs
-from ray.train import Checkpoint, Result, TrainingFailedError
+from ray.train import Checkpoint, Result
 
 from fss.collection import MaskSet, files
 from fss.config import config_hash, to_dict
 from fss.saliency.acceptance import AcceptanceRule, read_scores, write_acceptance
 from fss.tracking import Run
 from fss.training.three_stage import Stage
+from pipelines.common.checkpoints import publish
 from pipelines.common.parts import OnActors, PartsResult, run_parts
 from pipelines.common.progress import watch
 from pipelines.common.ray_session import count_gpus
@@ -56,8 +56,8 @@ def run_stage(
         with summary.timed("keeping the models"):
             best, figures = _best(result, config)
             assert result.checkpoint is not None
-            last = _publish(result.checkpoint, files.join(folder, MODEL))
-            summary.outputs = {"model": last, "best model": _publish(best, files.join(folder, BEST))}
+            last = publish(result.checkpoint, MODEL, files.join(folder, MODEL))
+            summary.outputs = {"model": last, "best model": publish(best, MODEL, files.join(folder, BEST))}
             summary.figures = figures
         with summary.timed("masks"):
             masks, made = _masks(config, data, stage, key, folder, last)
@@ -79,21 +79,14 @@ def _finished(config: SelfTrainConfig, data: SelfTrainData, stage: Stage) -> set
 
 def _fit(config: SelfTrainConfig, record: Run, stage: Stage, name: str, folder: str) -> Result:
     settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "stage": stage, "home": folder}
-    try:
-        return fit(
-            selftrain_worker,
-            settings,
-            name=f"{name}-stage-{stage}",
-            storage=files.join(config.output, "ray"),
-            scale=config.scale,
-            score=config.score,
-        )
-    except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            cause = getattr(failure, "_base_exc", failure)
-            if isinstance(cause, ValueError):
-                raise cause from error
-        raise
+    return fit(
+        selftrain_worker,
+        settings,
+        name=f"{name}-stage-{stage}",
+        storage=files.join(config.output, "ray"),
+        scale=config.scale,
+        score=config.score,
+    )
 
 
 def _best(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str, float]]:
@@ -106,16 +99,6 @@ def _best(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str
         return checkpoint, {}
     figures = {f"last {VAL_MIOU}": last[VAL_MIOU], f"best {VAL_MIOU}": best[VAL_MIOU], "best step": best[STEP]}
     return checkpoint, figures
-
-
-def _publish(checkpoint: Checkpoint, target: str) -> str:
-    """Copy the network out of a checkpoint to where the job's results are kept."""
-    filesystem, path = files.resolve(target)
-    filesystem.create_dir(path, recursive=True)
-    pafs.copy_files(
-        f"{checkpoint.path}/{MODEL}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
-    )
-    return target
 
 
 def _masks(
