@@ -2,10 +2,11 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 from ray.train import Checkpoint, Result
 
-from fss.collection import MaskSet, files
+from fss.collection import MaskSet, files, parts
 from fss.config import config_hash, to_dict
 from fss.saliency.acceptance import AcceptanceRule, read_scores, write_acceptance
 from fss.tracking import Run
@@ -24,6 +25,8 @@ from pipelines.common.trainer import fit
 
 BEST = "best"
 """Folder of the checkpoint that the validation pictures like best; nothing is made with it."""
+TRAINED = "trained.json"
+"""What a stage's training came to; written once its models are kept."""
 
 
 def run_stage(
@@ -50,26 +53,40 @@ def run_stage(
         title, key=key, tracking=config.tracking, parent=parent, params=to_dict(config.training.stage(stage))
     ) as record:
         summary.run_id = record.run_id
-        steps = config.training.stage(stage).steps
-        with summary.timed("training"), watch(record, title, total=steps):
-            result = _fit(config, record, stage, name, folder)
-        with summary.timed("keeping the models"):
-            best, figures = _best(result, config)
-            assert result.checkpoint is not None
-            last = publish(result.checkpoint, MODEL, files.join(folder, MODEL))
-            summary.outputs = {"model": last, "best model": publish(best, MODEL, files.join(folder, BEST))}
-            summary.figures = figures
+        trained = _trained(config, record, stage, key, name, folder, summary)
+        summary.outputs, summary.figures = trained["outputs"], trained["figures"]
         with summary.timed("masks"):
-            masks, made = _masks(config, data, stage, key, folder, last)
+            masks, made = _masks(config, data, stage, key, folder, summary.outputs["model"])
         summary.outputs |= {"mask set": masks.uri}
+        steps = config.training.stage(stage).steps
         summary.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
         if stage == 1 and config.stable_share is not None:
             summary.counts["stable pictures"] = _accept_stable(masks, names, config.stable_share)
-        record.log_metrics({f"kept.{figure}": value for figure, value in figures.items()})
+        record.log_metrics({f"kept.{figure}": value for figure, value in summary.figures.items()})
         record.set_tags({"fss.mask_set": masks.config_hash})
         summary.write(folder)
         record.log_json("summary.json", to_dict(summary))
     return summary
+
+
+def _trained(
+    config: SelfTrainConfig, record: Run, stage: Stage, key: str, name: str, folder: str, summary: Summary
+) -> dict[str, Any]:
+    """Train the stage and keep its models, or return what is written down of a training that came so far before."""
+    note = files.join(folder, TRAINED)
+    if parts.exists(note) and (trained := parts.read_json(note))["key"] == key:
+        return trained
+    title = f"stage-{stage}"
+    with summary.timed("training"), watch(record, title, total=config.training.stage(stage).steps):
+        result = _fit(config, record, stage, name, folder)
+    with summary.timed("keeping the models"):
+        best, figures = _best(result, config)
+        assert result.checkpoint is not None
+        outputs = {"model": publish(result.checkpoint, MODEL, files.join(folder, MODEL))}
+        outputs |= {"best model": publish(best, MODEL, files.join(folder, BEST))}
+    trained = {"key": key, "outputs": outputs, "figures": figures}
+    parts.write_json(note, trained)
+    return trained
 
 
 def _finished(config: SelfTrainConfig, data: SelfTrainData, stage: Stage) -> set[str]:
