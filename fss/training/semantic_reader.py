@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fss.collection import Collection, MaskSet, files
+from fss.collection import Collection, MaskSet
 from fss.collection.class_table import ClassTable, Labels, shrink_labels, shrink_picture
 from fss.collection.decode import decode_image
 from fss.collection.mask_codec import decode_mask
+from fss.collection.references import picture_bytes
 
 GIGABYTE = 1e9
 PARTS = 16
@@ -44,7 +45,7 @@ class SemanticReader:
         key = ("", part, row)
         if (found := self._kept.get(key)) is None:
             columns = self._images(part)
-            data = columns["image"][row] or files.read_bytes(columns["uri"][row])
+            data = picture_bytes(columns["image"][row], columns["uri"][row], self._limits)
             found = self._keep(key, shrink_picture(decode_image(data, self._limits), self.shrink))
         return found
 

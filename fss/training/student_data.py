@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fss.collection import MaskSet, files
+from fss.collection import MaskSet
 from fss.collection.decode import DecodeError, DecodeLimits, decode_image
 from fss.collection.mask_codec import decode_mask
+from fss.collection.references import picture_bytes
 from fss.draws import generator
 from fss.saliency.acceptance import AcceptanceRule, accept, quality, read_scores
 
@@ -110,6 +111,6 @@ def _picture(record: dict[str, Any], limits: DecodeLimits) -> npt.NDArray[np.uin
     if record["error"]:
         return None
     try:
-        return decode_image(record["image"] or files.read_bytes(record["uri"]), limits)
+        return decode_image(picture_bytes(record["image"], record["uri"], limits), limits)
     except DecodeError:
         return None  # the pseudo-mask job has put the reason into the mask set

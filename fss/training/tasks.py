@@ -9,9 +9,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from fss.collection import Collection, MaskSet, files
+from fss.collection import Collection, MaskSet
 from fss.collection.decode import DecodeLimits, decode_image
 from fss.collection.mask_codec import binary_mask, decode_mask
+from fss.collection.references import picture_bytes
 from fss.draws import generator
 from fss.episodes.augment import AugmentConfig, View, draw_view
 from fss.episodes.canvas import image_canvas, mask_canvas
@@ -84,7 +85,7 @@ def read_canvas(record: Mapping[str, Any], image_id: str, size: int, limits: Dec
         ValueError: the picture could be decoded when it was ingested and cannot be any more.
     """
     try:
-        data = record["image"] or files.read_bytes(record["uri"])
+        data = picture_bytes(record["image"], record["uri"], limits)
         return image_canvas(decode_image(data, limits), size)
     except (OSError, ValueError) as error:
         raise ValueError(f"image {image_id} ({record['uri']}) was usable and is not any more: {error}") from error
