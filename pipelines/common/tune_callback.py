@@ -6,8 +6,8 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from fss.tracking import Run
-from pipelines.common.tune_runs import OBJECTIVE, close_trial, find_trial, open_trial
+from fss.tracking import Run, connect
+from pipelines.common.tune_runs import ERROR_TAG, OBJECTIVE, close_trial, find_trial, open_trial
 
 BEST = "best_objective"
 """Metric of the sweep: the best objective, at the number of trials that ended."""
@@ -52,8 +52,10 @@ class TrialRuns(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the run of a trial that failed, with its reason."""
-        reason = why(trial.get_pickled_error() or trial.get_error())
-        close_trial(open_trial(self.sweep, trial.trial_id, trial.config), "failed", reason)
+        run = open_trial(self.sweep, trial.trial_id, trial.config)
+        said = connect(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
+        reason = said or why(trial.get_pickled_error() or trial.get_error())
+        close_trial(run, "failed", reason)
         self._tell(trials, trial, f", failed: {reason}")
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:

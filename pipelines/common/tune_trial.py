@@ -15,8 +15,8 @@ from fss.saliency.acceptance import AcceptanceRule, read_scores, write_acceptanc
 from fss.tracking import Run
 from pipelines import train
 from pipelines.common.train_config import TrainJobConfig
-from pipelines.common.tune_callback import STEP
-from pipelines.common.tune_runs import open_trial
+from pipelines.common.tune_callback import STEP, why
+from pipelines.common.tune_runs import ERROR_TAG, open_trial
 from pipelines.common.tune_space import QUANTILE, acceptance_name, apply
 
 KEPT = "kept."
@@ -50,7 +50,11 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
     config = trial_config(base, values, name=trial_id, output=settings["output"])
     if QUANTILE in values:
         write_quantile(base, values[QUANTILE])
-    train.run(config, record=record, callbacks=[ReportRungs(config.training.steps)])
+    try:
+        train.run(config, record=record, callbacks=[ReportRungs(config.training.steps)])
+    except Exception as error:  # said here: Tune's callbacks hear of a failure before its reason is written
+        record.set_tags({ERROR_TAG: why(error)})
+        raise
     _, metrics = record.latest(STEP)
     figures = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
     tune.report({**figures, STEP: config.training.steps})
