@@ -47,10 +47,10 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
     trial_id = str(tune.get_context().get_trial_id())
     record = open_trial(Run(**settings["run"]), trial_id, values)
     base = from_dict(TrainJobConfig, settings["config"])
-    config = trial_config(base, values, name=trial_id, output=settings["output"])
-    if QUANTILE in values:
-        write_quantile(base, values[QUANTILE])
     try:
+        config = trial_config(base, values, name=trial_id, output=settings["output"])
+        if QUANTILE in values:
+            write_quantile(base, values[QUANTILE])
         train.run(config, record=record, callbacks=[ReportRungs(config.training.steps)])
     except Exception as error:  # said here: Tune's callbacks hear of a failure before its reason is written
         record.set_tags({ERROR_TAG: why(error)})
