@@ -82,7 +82,8 @@ def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, 
     words = ["--config", finished.outputs["settings"], "--collection", config.collection, "--output", "elsewhere"]
     again: TrainJobConfig = read_config(TrainJobConfig, words, job="train")
     assert (again.split.distractor, again.stream.lanes, again.training) == (0.5, 2, config.training)
-    assert load_checkpoint(finished.outputs["model"]).config == config.segmenter
+    trained, asked = load_checkpoint(finished.outputs["model"]).config, config.segmenter
+    assert (trained.backbone, trained.image_size, trained.width) == (asked.backbone, asked.image_size, asked.width)
     home = Path(finished.outputs["settings"]).parent
     assert {"best.json", "trials.json", "parallel-coordinates.png", "summary.json"} <= {p.name for p in home.iterdir()}
 

@@ -63,8 +63,8 @@ def _train(rank: int, world: int, folder: str) -> None:
 
 def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
     _train(0, 1, str(tmp_path))
-    # Forked: importing everything again in fresh processes would take most of the suite's time.
-    multiprocessing.start_processes(_train, (2, str(tmp_path)), nprocs=2, start_method="fork")
+    # Fresh processes: forked ones may wait for ever for a lock that a thread of the suite held.
+    multiprocessing.start_processes(_train, (2, str(tmp_path)), nprocs=2, start_method="spawn")
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second
     assert first == pytest.approx(one, rel=1e-5)
