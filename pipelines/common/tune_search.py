@@ -33,13 +33,16 @@ def _domain(dimension: Dimension) -> Any:
 
 
 def searcher(config: TuneJobConfig) -> Searcher | SearchAlgorithm:
-    """Return what draws the trials; the first is where the search starts, as far as it lies in the space."""
-    space = config.dimensions_by_name
-    start = {name: value for name, value in present(config, space).items() if len(space[name].choices) != 1}
+    """Return what draws the trials; the first is where the search starts, as far as it lies in the space.
+
+    Ray's Optuna (2.60) takes whole points only: there, a start that lies outside in one dimension is left out.
+    """
+    space = {name: dimension for name, dimension in config.dimensions_by_name.items() if len(dimension.choices) != 1}
+    start = present(config, space)
     points = [start] if start else None
     if config.searcher == "random":
         return BasicVariantGenerator(points_to_evaluate=points, random_state=config.search_seed)
-    return OptunaSearch(points_to_evaluate=points, seed=config.search_seed)
+    return OptunaSearch(points_to_evaluate=points if len(start) == len(space) else None, seed=config.search_seed)
 
 
 def scheduler(config: TuneJobConfig) -> TrialScheduler:

@@ -85,3 +85,11 @@ def test_presets_can_be_searched_as_they_are(name: str) -> None:
     assert scheduler(config) is not None
     assert config.training_config().collection == "c"
     assert config.checkpoint_every * 2 <= config.training.steps
+
+
+def test_a_start_outside_in_one_dimension_is_no_point_for_optuna() -> None:
+    space = ("split.tilt=0.3..0.5", "training.learning_rate=1e-6..1e-2 log")  # the preset's tilt is below 0.3
+    found = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space))
+    assert getattr(found, "_points_to_evaluate", None) is None
+    whole = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space[1:]))
+    assert [list(point) for point in whole._points_to_evaluate] == [["training.learning_rate"]]
