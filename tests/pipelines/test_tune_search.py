@@ -90,6 +90,6 @@ def test_presets_can_be_searched_as_they_are(name: str) -> None:
 def test_a_start_outside_in_one_dimension_is_no_point_for_optuna() -> None:
     space = ("split.tilt=0.3..0.5", "training.learning_rate=1e-6..1e-2 log")  # the preset's tilt is below 0.3
     found = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space))
-    assert getattr(found, "_points_to_evaluate", None) is None
+    assert not found._points_to_evaluate  # type: ignore[union-attr]
     whole = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space[1:]))
-    assert [list(point) for point in whole._points_to_evaluate] == [["training.learning_rate"]]
+    assert [list(point) for point in whole._points_to_evaluate or ()] == [["training.learning_rate"]]
