@@ -67,7 +67,10 @@ def test_photographs_to_masks_killed_half_way_and_resumed(s3: str, ray_local: No
         listed = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/part-")["Contents"]
         return {entry["Key"]: (entry["ETag"], entry["LastModified"]) for entry in listed}
 
-    before = written()
+    before: dict[str, object] = {}
+    while written() != before:  # Ray's workers notice the death of their driver a moment later
+        before = written()
+        time.sleep(3)
     assert 2 <= len(before) < len(parts), "the job was killed too late to be half done"
 
     resumed = pseudomask.run(pseudomask.PseudomaskConfig(collection=uri, tracking=tracking))
