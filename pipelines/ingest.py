@@ -57,7 +57,7 @@ class IngestConfig:
     overwrite: bool = False
     """Delete the collection that is there, its mask sets included, and start again."""
     workers: int | None = None
-    """Parts at a time; None: one per core, or what the cluster offers."""
+    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False

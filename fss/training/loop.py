@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.training.ema import Ema
-from fss.training.losses import episode_loss, over_workers, valid_pixels, world_size
+from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
 from fss.training.optimisation import TrainConfig, learning_rate
 from fss.training.stream import EpisodeStream
 
@@ -132,7 +132,7 @@ class TrainLoop:
             with self._gathering(last=number == len(passes)):
                 with self._precision():
                     logits = self.model(part.query, part.support_images, part.support_masks)
-                loss = episode_loss(logits, part.target)
+                loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return float(over_workers(total) / pixels)

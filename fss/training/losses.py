@@ -1,18 +1,18 @@
-"""The loss of a batch of episodes, the same whatever the number of workers and passes it is spread over."""
+"""Losses over pixels, the same whatever the number of workers and passes they are spread over."""
 
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+from fss.collection.mask_codec import IGNORE
 
 
-def episode_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Two-class cross-entropy, summed over the valid pixels.
+def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy, summed over the valid pixels.
 
     Args:
-        logits: float [B, 2, H, W], background and foreground.
-        target: long [B, H, W] in {0, 1, 255}; 255 is ignored.
+        logits: float [B, C, H, W]; of an episode background and foreground.
+        target: long [B, H, W] in 0 .. C - 1, or 255 where a pixel is ignored.
     """
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fss.collection.mask_codec import IGNORE
 from fss.episodes.episode import RawEpisodes
 from fss.evaluation.gallery import episode_ious
 from fss.evaluation.metrics import count_pixels
-from fss.training.losses import IGNORE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 
-from fss.collection.mask_codec import IGNORE
+from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
 
 
 class PixelLoss(NamedTuple):
@@ -27,14 +25,8 @@ def pixel_loss(logits: Tensor, target: Tensor) -> PixelLoss:
         logits: float [B,C,H,W].
         target: integers [B,H,W], 0 .. C - 1 and 255 for ignored pixels.
     """
-    total = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction="sum")
-    sums = torch.stack([total.detach(), (target != IGNORE).sum().to(total.dtype)])
-    world = 1
-    if dist.is_available() and dist.is_initialized():
-        world = dist.get_world_size()
-        dist.all_reduce(sums)
-    count = sums[1].clamp(min=1)
-    return PixelLoss(total * world / count, sums[0] / count)
+    total, count = cross_entropy_sum(logits, target.long()), valid_pixels(target)
+    return PixelLoss(total * world_size() / count, over_workers(total.detach()) / count)
 
 
 class StageTargets(NamedTuple):

@@ -45,7 +45,7 @@ class RelabelJobConfig:
     cache_gb: float = 2.0
     """Features of supports that each process keeps, in gigabytes; one that does not fit is encoded again."""
     workers: int | None = None
-    """Parts at a time; None: one per core, or what the cluster offers."""
+    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
     limit: int | None = None
     """Only the first parts that hold this many images."""
     seed: int = 0

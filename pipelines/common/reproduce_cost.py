@@ -11,7 +11,7 @@ from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
 from fss.models import SegmenterConfig, build_segmenter
 from fss.models.published import published_image_size
-from fss.training.losses import episode_loss
+from fss.training.losses import cross_entropy_sum
 from pipelines.common.reproduce_needs import BENCHMARKS, backbone_name
 from pipelines.common.train_config import TrainJobConfig
 
@@ -99,7 +99,7 @@ class CostMeter:
 
             def step() -> None:
                 logits = model(images, images[:, None], masks[:, None])
-                episode_loss(logits, masks.long()).backward()  # type: ignore[no-untyped-call]
+                cross_entropy_sum(logits, masks.long()).backward()  # type: ignore[no-untyped-call]
 
             self._steps[network] = self._seconds(step) / _TIMED
         return self._steps[network]

@@ -56,7 +56,7 @@ class SelfTrainConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the masks are made."""
     mask_workers: int | None = None
-    """Parts at a time when masks are made on CPUs; None: one per core, or what the cluster offers."""
+    """Parts at a time when masks are made on CPUs; None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the runs are recorded."""
     dry_run: bool = False

@@ -20,12 +20,12 @@ from fss.models.semantic_checkpoint import save_semantic
 from fss.tracking import Run
 from fss.training.three_stage import AUXILIARY, SemanticLoop, SemanticReport
 from pipelines.common.journal import Journal
-from pipelines.common.ray_session import available_cores
+from pipelines.common.on_worker import STATE, resume, share_cores
 from pipelines.common.selftrain_config import STEP, VAL_MIOU, SelfTrainConfig
 from pipelines.common.selftrain_data import SelfTrainData, Validator, open_data, open_stream
 
 MODEL, SNAPSHOT = "model", "snapshot"
-STATE, PROGRESS = "loop.pt", "progress.json"
+PROGRESS = "progress.json"
 
 
 def selftrain_worker(settings: dict[str, Any]) -> None:
@@ -37,8 +37,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     config, stage = from_dict(SelfTrainConfig, settings["config"]), settings["stage"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    share = max(1, available_cores() // context.get_local_world_size())
-    torch.set_num_threads(config.scale.threads or share)
+    share_cores(config.scale.threads)
     device = ray.train.torch.get_device()
     data = open_data(config)
     stream = open_stream(data, config, stage, rank=rank, world=world)
@@ -54,15 +53,6 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
         if report.step % config.checkpoint_every == 0 or report.step == loop.steps:
             # A barrier: every rank reports, rank 0 with the checkpoint.
             keeper.save() if keeper else ray.train.report({})
-
-
-def resume(loop: SemanticLoop) -> None:
-    """Go on from the stage's last checkpoint, where there is one."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return
-    with checkpoint.as_directory() as folder:
-        loop.load_state_dict(torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True))
 
 
 class StageKeeper:

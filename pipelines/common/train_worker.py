@@ -20,13 +20,12 @@ from fss.tracking import Run
 from fss.training.judges import Judge
 from fss.training.loop import TrainLoop
 from pipelines.common.journal import Journal
+from pipelines.common.on_worker import STATE, resume, share_cores
 from pipelines.common.overlays import predicted_views
-from pipelines.common.ray_session import available_cores
 from pipelines.common.train_config import TrainJobConfig
 from pipelines.common.train_episodes import open_judge, open_stream
 
 MODEL = "model"  # folder of the segmenter within a checkpoint
-STATE = "loop.pt"
 PROGRESS = "progress.json"
 
 
@@ -39,9 +38,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     config = from_dict(TrainJobConfig, settings["config"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    # Ray gives a worker one thread per logical CPU it reserved; training wants its share of the real cores.
-    share = max(1, available_cores() // context.get_local_world_size())
-    torch.set_num_threads(config.scale.threads or share)
+    share_cores(config.scale.threads)
     device = ray.train.torch.get_device()
     stream = open_stream(config, rank=rank, world=world)
     segmenter = build_segmenter(config.segmenter).to(device)
@@ -56,15 +53,6 @@ def train_worker(settings: dict[str, Any]) -> None:
         if report.step % config.checkpoint_every == 0 or report.step == config.training.steps:
             # A barrier: every rank reports, rank 0 with the checkpoint.
             keeper.save() if keeper else ray.train.report({})
-
-
-def resume(loop: TrainLoop) -> None:
-    """Go on from the training's last checkpoint, where there is one."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return
-    with checkpoint.as_directory() as folder:
-        loop.load_state_dict(torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True))
 
 
 class Keeper:

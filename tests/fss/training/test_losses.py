@@ -10,7 +10,7 @@ from tiny import TinySegmenter
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.training.losses import episode_loss, over_workers, valid_pixels, world_size
+from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
 
 SIZE = 8
 
@@ -28,14 +28,14 @@ def test_the_loss_by_hand() -> None:
     logits = torch.zeros(1, 2, 1, 4)
     logits[0, 1, 0, 1] = math.log(3)
     target = torch.tensor([[[0, 1, 255, 255]]])
-    loss = episode_loss(logits, target)
+    loss = cross_entropy_sum(logits, target)
     assert float(loss / valid_pixels(target)) == pytest.approx((math.log(2) - math.log(0.75)) / 2)
 
 
 def test_a_batch_without_a_valid_pixel_has_no_loss_and_no_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     target = torch.full((1, 2, 2), 255)
-    loss = episode_loss(logits, target) / valid_pixels(target)
+    loss = cross_entropy_sum(logits, target) / valid_pixels(target)
     loss.backward()
     assert float(loss) == 0
     assert logits.grad is not None and float(logits.grad.abs().sum()) == 0
@@ -52,7 +52,7 @@ def _train(rank: int, world: int, folder: str) -> None:
     means = []
     for _ in range(3):
         optimizer.zero_grad()
-        loss, pixels = episode_loss(model(query, support, masks), target), valid_pixels(target)
+        loss, pixels = cross_entropy_sum(model(query, support, masks), target), valid_pixels(target)
         (loss * world_size() / pixels).backward()
         optimizer.step()
         means.append(float(over_workers(loss.detach()) / pixels))
