@@ -101,7 +101,13 @@ def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, see
         augment=augment,
         accepted=masks.read_acceptance(options.acceptance).accepted,
     )
-    segmenter = create_segmenter(backbone=options.backbone, weights=options.weights, image_size=options.size, seed=seed)
+    segmenter = create_segmenter(
+        backbone=options.backbone,
+        weights=options.weights,
+        image_size=options.size,
+        width=options.width,
+        seed=seed,
+    )
     config = TrainConfig(steps=options.steps, learning_rate=options.learning_rate, ema=0.99)
     loop, began = TrainLoop(segmenter, stream, config), time.perf_counter()
     losses = [report.loss for report in loop.run()]
