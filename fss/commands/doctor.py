@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from fss.collection import files
 from fss.commands.needs import TrainingPlan, estimate
+from fss.console import output_console
 from fss.exits import DONE, PARTLY
 from fss.privacy import without_passwords
 from fss.tracking import tracking_uri
@@ -67,7 +67,7 @@ def run(config: Config) -> int:
     table = Table(show_header=False)
     for check in checks:
         table.add_row("[green]ok[/]" if check.fine else "[red]not ok[/]", check.name, check.said)
-    Console(width=None if os.isatty(1) else 140).print(table)
+    output_console().print(table)
     return DONE if all(check.fine for check in checks) else PARTLY
 
 

@@ -18,6 +18,7 @@ from fss.collection import files
 from fss.collection.decode import resize_long_side
 from fss.collection.mask_codec import encode_mask
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
+from fss.console import output_console
 from fss.episodes.canvas import Pixels
 from fss.figures import jpeg_bytes, overlay
 from fss.inputs import read_picture
@@ -152,7 +153,7 @@ def _show(what: str, out: str, pictures: int, errors: dict[str, str], seconds: f
     if len(errors) > 20:
         table.add_row("", f"and {len(errors) - 20} more, in {RECORD}")
     table.add_row("written to", f"{out} (its {RECORD} lists them)")
-    (Console() if sys.stdout.isatty() else Console(width=140)).print(table)
+    output_console().print(table)
 
 
 def lines(pairs: Iterator[tuple[str, object]]) -> None:
@@ -162,4 +163,4 @@ def lines(pairs: Iterator[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, str(value))
-    (Console() if sys.stdout.isatty() else Console(width=140)).print(table)
+    output_console().print(table)

@@ -14,6 +14,7 @@ from ray._private import ray_constants
 
 import fss
 import pipelines
+from pipelines.common.loopback import loopback_environment
 
 # Ray's default object store takes a third of the memory. Ours only ever holds part names and rows of statistics.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -56,7 +57,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": worker_environment()},
+                runtime_env={"env_vars": worker_environment() | loopback_environment()},
             )
     _tighten_token()
     _quiet_data()

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from fss.collection import files, parts
 from fss.config import override, to_dict
+from fss.console import output_console
 from fss.exits import honest_exit
 
 SUMMARY_NAME = "summary.json"
@@ -72,7 +73,7 @@ class Summary:
                 table.add_section()
         if self.run_id:
             table.add_row("MLflow run", self.run_id)
-        console = console or _console()
+        console = console or output_console()
         if self.report:
             console.print(self.report, highlight=False)
         console.print(table)
@@ -166,11 +167,6 @@ def finished_before(uri: str, key: str) -> Summary | None:
     if earlier is None or earlier["inputs"].get("key") != key:
         return None
     return Summary(**{**earlier, "worked": False})
-
-
-def _console() -> Console:
-    # Without a terminal rich falls back to 80 columns and folds every path.
-    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,10 @@ from ray.train import (
     TrainingFailedError,
     UserCallback,
 )
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from fss.collection import files
+from pipelines.common.loopback import LoopbackTorchConfig
 from pipelines.common.ray_session import count_gpus, is_local
 
 
@@ -76,6 +77,7 @@ def fit(
     trainer = TorchTrainer(
         worker,
         train_loop_config=dict(settings),
+        torch_config=LoopbackTorchConfig() if is_local() else TorchConfig(),
         scaling_config=ScalingConfig(
             num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,
             use_gpu=_use_gpu(scale),

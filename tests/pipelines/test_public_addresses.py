@@ -26,6 +26,36 @@ with ray_session(num_cpus=2):
     sys.stdin.readline()
 """
 
+TRAINING = """
+import sys, threading, time
+from pipelines.common.ray_session import ray_session
+from pipelines.common.trainer import ScaleConfig, fit
+
+def worker(settings):
+    import ray.train, torch
+    from pathlib import Path
+    total = torch.tensor(float(ray.train.get_context().get_world_rank() + 1))
+    torch.distributed.all_reduce(total)
+    Path(settings["place"], f"there-{ray.train.get_context().get_world_rank()}").write_text(str(total.item()))
+    while not Path(settings["place"], "end").exists():
+        time.sleep(0.1)
+
+with ray_session(num_cpus=4):
+    from pathlib import Path
+    place = Path(sys.argv[1])
+    def train():
+        fit(worker, {"place": sys.argv[1]}, name="two", storage=sys.argv[1] + "/runs",
+                         scale=ScaleConfig(workers=2), score="score")
+    thread = threading.Thread(target=train)
+    thread.start()
+    while len(list(place.glob("there-*"))) < 2 and thread.is_alive():
+        time.sleep(0.1)
+    print("started", flush=True)
+    sys.stdin.readline()
+    (place / "end").touch()
+    thread.join()
+"""
+
 
 def listening(mark: str) -> list[str]:
     """The addresses that processes with a mark in their environment listen on, as /proc writes them, in hexadecimal."""
@@ -47,12 +77,14 @@ def _open_files(mark: bytes) -> Iterator[str]:
                         yield str(file.readlink())
 
 
-def start(code: str, mark: str) -> "subprocess.Popen[str]":
+def start(code: str, mark: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a program with the mark, and wait for its first line."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "FSS_TEST_MARK": mark}
     pipe = subprocess.PIPE
-    job = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment, text=True)
+    job = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=pipe, stdout=pipe, env=environment, text=True
+    )
     assert job.stdout is not None
     assert job.stdout.readline().strip() == "started"
     return job
@@ -75,4 +107,14 @@ def test_a_local_ray_listens_on_this_machine_alone() -> None:
         job.communicate("\n")
     assert job.returncode == 0
     assert found, "Ray listens on nothing at all?"
+    assert [address for address in found if address.split(":")[0] not in LOCAL] == []
+
+
+def test_training_workers_of_one_machine_listen_on_it_alone(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    with start(TRAINING, mark, str(tmp_path)) as job:
+        found = listening(mark)
+        job.communicate("\n")
+    assert job.returncode == 0
+    assert [place.read_text() for place in tmp_path.glob("there-*")] == ["3.0", "3.0"], "they add up 1 and 2"
     assert [address for address in found if address.split(":")[0] not in LOCAL] == []
