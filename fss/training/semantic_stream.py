@@ -43,7 +43,7 @@ class SemanticStreamConfig:
     shrink: int = 1
     """What the sides of all pictures are divided by before anything else: 2 for Cityscapes at half resolution."""
     lanes: int = 8
-    """Logical lanes at most; fewer where a batch is smaller. Workers must divide the lanes of both batches."""
+    """Logical lanes at most; fewer where a batch is smaller. There are at most as many workers."""
     seed: int = 0
     """Seed of the order and the augmentation."""
     threads: int = 2

@@ -36,7 +36,7 @@ class StreamConfig:
     batch: int = 16
     """Episodes per step, over all workers."""
     lanes: int = 8
-    """Logical lanes; a multiple of the workers that divides the batch."""
+    """Logical lanes; they divide the batch, and there are at most as many workers."""
     seed: int = 0
     """Seed of the order, the cuts and the augmentation."""
     held_out: float = 0.05
