@@ -1,6 +1,7 @@
 """What a verification would cost, from one episode and one training step timed on this machine with random weights."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class CostMeter:
     def _cost(self, network: SegmenterConfig) -> EpisodeCost:
         if network not in self._known:
             size = network.image_size
+            _say("an episode", network)
             model = build_segmenter(network).to(self._device).eval()
             image, mask = torch.zeros(1, 3, size, size, device=self._device), torch.ones(1, size, size).to(self._device)
             query, support = model.encode_query(image), model.encode_support(image, mask)
@@ -93,6 +95,7 @@ class CostMeter:
         """Return the seconds of one episode's share of a step: forward and backward."""
         if network not in self._steps:
             size = network.image_size
+            _say("a training step", network)
             model = build_segmenter(network).to(self._device).train()
             images = torch.zeros(_TIMED, 3, size, size, device=self._device)
             masks = torch.ones(_TIMED, size, size, device=self._device)
@@ -114,3 +117,8 @@ class CostMeter:
                 torch.cuda.synchronize()
             found.append(time.perf_counter() - began)
         return min(found)
+
+
+def _say(what: str, network: SegmenterConfig) -> None:
+    name = f"{network.learner} ({network.masking}) on {network.backbone} at {network.image_size} px"
+    print(f"[reproduce] timing {what} of {name}", file=sys.stderr, flush=True)
