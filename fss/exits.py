@@ -13,14 +13,17 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fss.privacy import without_passwords
 
 DONE, FAILED, MISTAKE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+INTERRUPTION = "interrupted; start it again with the same settings to go on from here"
 
 
 @contextmanager
@@ -33,14 +36,45 @@ def honest_exit(program: str) -> Iterator[None]:
             traceback.print_exc()
         _leave(program, str(error), MISTAKE)
     except KeyboardInterrupt:
-        _leave(program, "interrupted; start it again with the same settings to go on from here", INTERRUPTED)
+        _leave(program, INTERRUPTION, INTERRUPTED)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code has made another error of it
+            _leave(program, INTERRUPTION, INTERRUPTED)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" for {error.filename}" if error.filename else ""
             _leave(program, f"no space left{where}; make room and start it again, what is written stays", FAILED)
         traceback.print_exc()
         said = str(error).strip().splitlines()
         _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILED)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back in a block, until what it yields is called; a second Ctrl-C is not held back.
+
+    Python raises KeyboardInterrupt wherever it is, and compiled functions that call each other may lose it.
+    """
+    came = False
+
+    def hold(*_: object) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Python tells no other thread of signals
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield check
+        check()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _leave(program: str, message: str, code: int) -> None:

@@ -20,6 +20,7 @@ from fss.collection.mask_codec import encode_mask
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.console import output_console
 from fss.episodes.canvas import Pixels
+from fss.exits import interrupts_held
 from fss.figures import jpeg_bytes, overlay
 from fss.inputs import read_picture
 from fss.saliency.stage import ahead
@@ -96,21 +97,24 @@ def make_masks(
     errors: dict[str, str] = {}
     start = time.monotonic()
     pairs = ahead(_read(each) for each in found)
-    for each, picture in track(pairs, what, len(found), console=Console(stderr=True), disable=not sys.stderr.isatty()):
-        if isinstance(picture, str):
-            errors[each.uri] = picture
-            rows.append({"picture": each.uri, "error": picture})
-            continue
-        made = answer(picture, each)
-        write(out, f"{each.name}.png", encode_mask(made.mask * np.uint8(255)))
-        if overlays:
-            small = resize_long_side(picture, OVERLAY_SIDE)
-            mask = np.asarray(Image.fromarray(made.mask).resize(small.shape[1::-1], Image.Resampling.NEAREST))
-            write(out, f"overlays/{each.name}.jpg", jpeg_bytes(overlay(small, mask)))
-        if soft:
-            write(out, f"soft/{each.name}.png", encode_mask(np.rint(made.soft * 255).astype(np.uint8)))
-        share = round(float(made.mask.mean()), 4)
-        rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **made.said, "error": ""})
+    console = Console(stderr=True)
+    with interrupts_held() as check:
+        for each, picture in track(pairs, what, len(found), console=console, disable=not sys.stderr.isatty()):
+            check()
+            if isinstance(picture, str):
+                errors[each.uri] = picture
+                rows.append({"picture": each.uri, "error": picture})
+                continue
+            made = answer(picture, each)
+            write(out, f"{each.name}.png", encode_mask(made.mask * np.uint8(255)))
+            if overlays:
+                small = resize_long_side(picture, OVERLAY_SIDE)
+                mask = np.asarray(Image.fromarray(made.mask).resize(small.shape[1::-1], Image.Resampling.NEAREST))
+                write(out, f"overlays/{each.name}.jpg", jpeg_bytes(overlay(small, mask)))
+            if soft:
+                write(out, f"soft/{each.name}.png", encode_mask(np.rint(made.soft * 255).astype(np.uint8)))
+            share = round(float(made.mask.mean()), 4)
+            rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **made.said, "error": ""})
     write(out, RECORD, _csv(rows))
     _show(what, out, len(found), errors, time.monotonic() - start)
     return len(errors)
