@@ -1,10 +1,15 @@
-"""What every training worker does before its first step, whatever it trains."""
+"""What every training worker does before its first step and at a checkpoint, whatever it trains."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray.train
 import torch
+from ray.train import Checkpoint, CheckpointUploadMode
 
 from pipelines.common.ray_session import available_cores
 
@@ -26,6 +31,28 @@ def resume(loop: Resumable) -> None:
         return
     with checkpoint.as_directory() as folder:
         loop.load_state_dict(torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True))
+
+
+@contextmanager
+def reported_checkpoint(figures: Mapping[str, float]) -> Iterator[Path]:
+    """On rank 0: report what a block writes into a folder as the checkpoint; it travels while the training goes on.
+
+    Args:
+        figures: that choose which checkpoints are kept; may be filled within the block.
+    """
+    # On the block's end the folder is still on its way: Ray deletes it when it has arrived.
+    folder = Path(tempfile.mkdtemp(prefix="fss-checkpoint-"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    ray.train.report(
+        dict(figures),
+        checkpoint=Checkpoint.from_directory(str(folder)),
+        checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        delete_local_checkpoint_after_upload=True,
+    )
 
 
 def share_cores(threads: int | None) -> None:

@@ -1,16 +1,13 @@
 """What every worker of a stage runs: set up, train, and between steps log, measure and checkpoint."""
 
 import json
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.collection import files
@@ -20,7 +17,7 @@ from fss.models.semantic_checkpoint import save_semantic
 from fss.tracking import Run
 from fss.training.three_stage import AUXILIARY, SemanticLoop, SemanticReport
 from pipelines.common.journal import Journal
-from pipelines.common.on_worker import STATE, resume, share_cores
+from pipelines.common.on_worker import STATE, reported_checkpoint, resume, share_cores
 from pipelines.common.selftrain_config import STEP, VAL_MIOU, SelfTrainConfig
 from pipelines.common.selftrain_data import SelfTrainData, Validator, open_data, open_stream
 
@@ -79,8 +76,7 @@ class StageKeeper:
     def save(self) -> None:
         """Measure the weights that the stage would hand on now, and report a checkpoint."""
         figures = {STEP: float(self.loop.step)}
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with reported_checkpoint(figures) as folder:
             torch.save(self.loop.state_dict(), folder / STATE)
             with self.deployed():
                 figures |= self.measure()
@@ -88,7 +84,6 @@ class StageKeeper:
                 ids, extra = self.data.table.ids, {"training": progress}
                 save_semantic(self.loop.network, folder / MODEL, class_ids=ids, extra=extra)
             (folder / PROGRESS).write_text(json.dumps(progress))
-            ray.train.report(figures, checkpoint=Checkpoint.from_directory(name))
 
     def measure(self) -> dict[str, float]:
         """Return and log the validation figures; none without validation pictures."""

@@ -1,15 +1,12 @@
 """What every training worker runs: set up, train, and between steps log, judge and checkpoint."""
 
 import json
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.config import from_dict
@@ -20,7 +17,7 @@ from fss.tracking import Run
 from fss.training.judges import Judge
 from fss.training.loop import TrainLoop
 from pipelines.common.journal import Journal
-from pipelines.common.on_worker import STATE, resume, share_cores
+from pipelines.common.on_worker import STATE, reported_checkpoint, resume, share_cores
 from pipelines.common.overlays import predicted_views
 from pipelines.common.train_config import TrainJobConfig
 from pipelines.common.train_episodes import open_judge, open_stream
@@ -73,15 +70,13 @@ class Keeper:
         keep = max(scores, key=lambda name: scores[name]) if self.config.weights == "better" else self.config.weights
         progress = {"step": step, "run_id": self.journal.run.run_id, "weights": keep, score: scores}
         self.journal.log({f"{key}.{name}": value for name, of in figures.items() for key, value in of.items()}, step)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with reported_checkpoint({**figures[keep], "step": step}) as folder:
             torch.save(self.loop.state_dict(), folder / STATE)
             (folder / PROGRESS).write_text(json.dumps(progress))
             with self.weights(keep):
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
                 save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress})
                 self.draw()
-            ray.train.report({**figures[keep], "step": step}, checkpoint=Checkpoint.from_directory(name))
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the averaged and of the raw weights, of those that may be kept."""
