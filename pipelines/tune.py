@@ -41,6 +41,7 @@ from pipelines.common.tune_config import PRESETS, TuneJobConfig
 from pipelines.common.tune_figures import importance_bars, parallel_coordinates
 from pipelines.common.tune_gate import FIGURE, check_gate, judge, register
 from pipelines.common.tune_importance import importance
+from pipelines.common.tune_room import FreedRoom
 from pipelines.common.tune_runs import TrialRecord, close_leftovers, find_trial, read_trials
 from pipelines.common.tune_search import DRIVER_CPUS, concurrent_trials, scheduler, searcher, tune_space, worker_threads
 from pipelines.common.tune_trial import run_trial, trial_config, trials_folder
@@ -141,7 +142,11 @@ def _tuner(config: TuneJobConfig, trainable: Any, record: Run, filesystem: Any, 
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
-            name=_STATE, storage_path=path, storage_filesystem=filesystem, callbacks=[callback], verbose=0
+            name=_STATE,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            callbacks=[callback, FreedRoom()],
+            verbose=0,
         ),
     )
 
