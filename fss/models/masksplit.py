@@ -50,6 +50,22 @@ class MaskSplit(Learner):
             *(*_conv(half, quarter), *_conv(quarter, quarter), _up()),
             *(*_conv(quarter, eighth), nn.Conv2d(eighth, 2, 1, bias=False)),
         )
+        self._start_at_the_prior()
+
+    @torch.no_grad()
+    def _start_at_the_prior(self) -> None:
+        """Let every channel before the last layer speak for one class, those for the background louder.
+
+        The first guess is then about the share that half an object has of a picture. From a guess of one half the first
+        steps press every channel that speaks for the object below zero, where its ReLU has no gradient, and some
+        trainings never find an object (at a rate of 1e-3 one in three of width 128, all of width 64).
+        """
+        norm, last = self.decoder[-3], self.decoder[-1]
+        assert isinstance(norm, nn.GroupNorm) and isinstance(last, nn.Conv2d)
+        speaks = last.weight.new_ones(last.in_channels)
+        speaks[1::2] = -1
+        norm.bias.copy_((1 - speaks) / 2)
+        last.weight.copy_(last.in_channels**-0.5 * torch.stack([-speaks, speaks])[:, :, None, None])
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
