@@ -35,7 +35,7 @@ from fss.models import create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.audit import audit, gain, mean_iou
 from fss.relabel.verdict import GoConfig
-from pipelines.common.rounds import RoundsConfig
+from pipelines.common.rounds import RoundsConfig, own_masks
 from pipelines.common.runs import TrackingConfig
 from pipelines.masksplit import MaskSplitJobConfig
 from pipelines.masksplit import run as masksplit
@@ -62,7 +62,7 @@ class Options:
     """Backbone, with ImageNet weights of weights/<backbone>_imagenet.pth, frozen."""
     size: int = 192
     """Pixels a side."""
-    relabel: RelabelConfig = field(default_factory=RelabelConfig)
+    relabel: RelabelConfig = field(default_factory=own_masks)
     """How masks are made again."""
     workers: int = 2
     """Processes."""
