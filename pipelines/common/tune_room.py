@@ -27,8 +27,9 @@ def free_room() -> int:
     job, removed = ray.get_runtime_context().get_job_id(), 0
     for entry in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(entry)
-        taken = group.state != PlacementGroupTableData.REMOVED
-        if taken and group.creator_actor_dead and group.creator_actor_id and group.creator_job_id.hex() == job:
+        # Ray calls the creator dead, too, where there never was an actor: what the driver reserved for the trials.
+        dead = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
+        if dead and group.state != PlacementGroupTableData.REMOVED and group.creator_job_id.hex() == job:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
             removed += 1
     return removed

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.util.placement_group import placement_group
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipelines.common.tune_room import FreedRoom, free_room
 
@@ -38,8 +38,12 @@ def freed_within(seconds: float) -> int:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_the_room_of_a_dead_controller_is_free_again_and_a_living_one_keeps_its_own() -> None:
+def test_the_room_of_a_dead_controller_is_free_again_and_others_keep_their_own() -> None:
     whole = ray.available_resources()["CPU"]
+    drivers = placement_group([{"CPU": 0.01}])
+    ray.get(drivers.ready())
+    assert free_room() == 0, "what the driver reserved is not an actor's"
+    remove_placement_group(drivers)
     living, dead = Controller.remote(), Controller.remote()  # type: ignore[attr-defined]
     assert ray.get([living.reserve.remote(), dead.reserve.remote()]) == [True, True]
     assert free_cpus(whole - 2) == whole - 2
