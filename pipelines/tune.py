@@ -126,7 +126,7 @@ def _search(config: TuneJobConfig, base: TrainJobConfig, record: Run, home: str)
 
 
 def _tuner(config: TuneJobConfig, trainable: Any, record: Run, filesystem: Any, path: str) -> tune.Tuner:
-    steps = config.training.steps
+    steps, concurrent = config.training.steps, _concurrent(config)
     callback = TrialRuns(record, objective=config.objective, mode=config.mode, steps=steps, trials=config.trials)
     return tune.Tuner(
         trainable,
@@ -135,9 +135,9 @@ def _tuner(config: TuneJobConfig, trainable: Any, record: Run, filesystem: Any, 
             metric=config.objective,
             mode=config.mode,
             num_samples=config.trials,
-            search_alg=searcher(config),
+            search_alg=searcher(config, concurrent),
             scheduler=scheduler(config),
-            max_concurrent_trials=_concurrent(config),
+            max_concurrent_trials=concurrent,
             trial_name_creator=lambda trial: str(trial.trial_id),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

@@ -32,8 +32,10 @@ def _domain(dimension: Dimension) -> Any:
     return (tune.loguniform if dimension.log else tune.uniform)(dimension.low, dimension.high)
 
 
-def searcher(config: TuneJobConfig) -> Searcher | SearchAlgorithm:
+def searcher(config: TuneJobConfig, concurrent: int) -> Searcher | SearchAlgorithm:
     """Return what draws the trials; the first is where the search starts, as far as it lies in the space.
+
+    Random draws keep to ``concurrent`` trials at a time themselves, because Tune limits other searchers alone.
 
     Ray's Optuna (2.60) takes whole points only: there, a start that lies outside in one dimension is left out.
     """
@@ -41,7 +43,9 @@ def searcher(config: TuneJobConfig) -> Searcher | SearchAlgorithm:
     start = present(config, space)
     points = [start] if start else None
     if config.searcher == "random":
-        return BasicVariantGenerator(points_to_evaluate=points, random_state=config.search_seed)
+        return BasicVariantGenerator(
+            points_to_evaluate=points, max_concurrent=concurrent, random_state=config.search_seed
+        )
     return OptunaSearch(points_to_evaluate=points if len(start) == len(space) else None, seed=config.search_seed)
 
 

@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from ray import tune
+from ray.tune.experiment import Experiment
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from fss.training.optimisation import TrainConfig
 from pipelines.common import tune_search
@@ -30,10 +33,10 @@ def machine(
 
 def test_the_search_starts_at_the_settings() -> None:
     for name in ("optuna", "random"):
-        found = searcher(replace(CONFIG, searcher=name))
+        found = searcher(replace(CONFIG, searcher=name), 1)
         (start,) = found._points_to_evaluate  # type: ignore[union-attr]
         assert (start["split.tilt"], start["split.direction"], start["split.ratio"]) == (0.2, "vertical", 0.5)
-    fixed = searcher(replace(CONFIG, searcher="random", space=(), dimensions=("split.tilt=0.3..0.5",)))
+    fixed = searcher(replace(CONFIG, searcher="random", space=(), dimensions=("split.tilt=0.3..0.5",)), 1)
     assert not fixed._points_to_evaluate, "0.2 is not in the space"  # type: ignore[union-attr]
 
 
@@ -87,9 +90,19 @@ def test_presets_can_be_searched_as_they_are(name: str) -> None:
     assert config.checkpoint_every * 2 <= config.training.steps
 
 
+def test_random_draws_wait_for_room() -> None:
+    drawn = searcher(replace(CONFIG, searcher="random", space=(), dimensions=("split.tilt=0.1..0.5",)), 2)
+    assert isinstance(drawn, BasicVariantGenerator)
+    drawn.add_configurations(
+        Experiment("e", lambda _: None, config={"split.tilt": tune.uniform(0.1, 0.5)}, num_samples=5)
+    )
+    given = [drawn.next_trial() for _ in range(3)]
+    assert [trial is not None for trial in given] == [True, True, False], "Tune itself would start all five at once"
+
+
 def test_a_start_outside_in_one_dimension_is_no_point_for_optuna() -> None:
     space = ("split.tilt=0.3..0.5", "training.learning_rate=1e-6..1e-2 log")  # the preset's tilt is below 0.3
-    found = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space))
+    found = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space), 1)
     assert not found._points_to_evaluate  # type: ignore[union-attr]
-    whole = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space[1:]))
+    whole = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space[1:]), 1)
     assert [list(point) for point in whole._points_to_evaluate or ()] == [["training.learning_rate"]]
