@@ -14,7 +14,7 @@ def segmenter() -> FewShotSegmenter:
     assert isinstance(network.learner, MaskSplit)
     norm, last = network.learner.decoder[-3], network.learner.decoder[-1]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+        torch.manual_seed(4)
         norm.bias.zero_()
         last.reset_parameters()
     return network.eval()
