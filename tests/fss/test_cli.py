@@ -76,7 +76,7 @@ def test_how_commands_end(error: BaseException, code: int, last: str, capsys: py
 
 
 def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> None:
-    done = []
+    done, before = [], signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interrupts_held() as check:
         check()
         signal.raise_signal(signal.SIGINT)
@@ -91,7 +91,7 @@ def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> Non
         signal.raise_signal(signal.SIGINT)
         done.append("the last")
     assert done == ["the work in hand", "the last"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> None:
