@@ -28,6 +28,7 @@ FLOORS = [
         "serving",
         "cli",
         "commands",
+        "console",
         "exits",
     },
 ]
