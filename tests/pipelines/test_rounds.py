@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
+from chance import from_equal_chances
 
 from fss.collection import Collection
-from fss.models import FewShotSegmenter, SegmenterConfig, build_segmenter, save_checkpoint
-from fss.models.masksplit import MaskSplit
+from fss.models import SegmenterConfig, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.verdict import GoConfig
 from fss.training.optimisation import TrainConfig
@@ -31,22 +30,10 @@ ROUNDS = RoundsConfig(
 NETWORK = SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32)
 
 
-def undecided() -> FewShotSegmenter:
-    """A network of random weights that calls a quarter of every picture an object."""
-    network = build_segmenter(NETWORK)
-    assert isinstance(network.learner, MaskSplit)
-    norm, last = network.learner.decoder[-3], network.learner.decoder[-1]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        norm.bias.zero_()
-        last.reset_parameters()
-    return network
-
-
 def test_a_round_trains_on_its_masks_until_they_collapse(
     paint_masked: Paint, tmp_path: Path, tracking: TrackingConfig
 ) -> None:
-    checkpoint = str(save_checkpoint(undecided(), tmp_path / "untrained"))
+    checkpoint = str(save_checkpoint(from_equal_chances(NETWORK, seed=5), tmp_path / "untrained"))
     trained = TrainJobConfig(
         collection=paint_masked(tmp_path / "c", count=24, part_size=8),
         output=str(tmp_path / "models"),

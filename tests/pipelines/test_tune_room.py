@@ -1,7 +1,7 @@
 """What a stopped trial's training reserved is free for the next."""
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import ray
@@ -20,42 +20,39 @@ class Controller:
         return bool(ray.get(group.ready()) is not None)
 
 
-def free_cpus(expected: float) -> float:
-    """The CPUs that are free, once they are as many as expected or half a minute has passed."""
+def until(done: Callable[[], bool]) -> bool:
+    """Wait until something holds, half a minute at most; say whether it does."""
     deadline = time.monotonic() + 30
-    while (free := ray.available_resources().get("CPU", 0.0)) != expected and time.monotonic() < deadline:
+    while not (holds := done()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return free
+    return holds
 
 
-def freed_within(seconds: float) -> int:
-    """How many reservations are freed; Ray notices a while later that their actor is dead."""
-    deadline, freed = time.monotonic() + seconds, 0
-    while not freed and time.monotonic() < deadline:
-        freed = free_room()
-        time.sleep(0.1)
-    return freed
+def free_cpus() -> float:
+    """The CPUs that nobody has reserved."""
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
+def look() -> float:
+    """What a sweep's driver does between steps; returns the CPUs that are free then."""
+    FreedRoom().on_step_end(0, [])
+    return free_cpus()
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_the_room_of_a_dead_controller_is_free_again_and_others_keep_their_own() -> None:
-    whole = ray.available_resources()["CPU"]
+    whole = free_cpus()
     drivers = placement_group([{"CPU": 0.01}])
     ray.get(drivers.ready())
     assert free_room() == 0, "what the driver reserved is not an actor's"
     remove_placement_group(drivers)
     living, dead = Controller.remote(), Controller.remote()  # type: ignore[attr-defined]
     assert ray.get([living.reserve.remote(), dead.reserve.remote()]) == [True, True]
-    assert free_cpus(whole - 2) == whole - 2
+    assert until(lambda: free_cpus() == whole - 2)
     assert free_room() == 0
     ray.kill(dead)
-    assert freed_within(30) == 1
-    assert free_cpus(whole - 1) == whole - 1
+    assert until(lambda: free_room() == 1), "Ray notices a while later that it is dead"
+    assert until(lambda: free_cpus() == whole - 1)
     ray.kill(living)
-    nobody: list[Any] = []
-    deadline = time.monotonic() + 30
-    while ray.available_resources().get("CPU") != whole and time.monotonic() < deadline:
-        FreedRoom().on_step_end(0, nobody)
-        time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == whole
+    assert until(lambda: look() == whole)
     assert free_room() == 0
