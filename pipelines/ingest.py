@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from fss.collection import TRUTH, Collection
 from fss.collection.decode import DecodeLimits
-from fss.collection.ingest import Ingest, complete_classes, ingest_part, slug, start
+from fss.collection.ingest import Ingest, complete_classes, start
+from fss.collection.ingest_part import ingest_part, slug
 from fss.collection.sources import SourceConfig, list_items
 from fss.config import config_hash, to_dict
 from fss.lineage import log_data

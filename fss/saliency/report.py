@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
-from fss.collection.ingest import slug
+from fss.collection.ingest_part import slug
 from fss.collection.mask_codec import decode_mask
 from fss.draws import generator
 from fss.saliency.acceptance import AcceptanceRule, Rows, gate_values, passes

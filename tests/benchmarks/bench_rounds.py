@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 import tyro
 
 from fss.collection import Collection
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.mask_codec import mask_row
 from fss.collection.schema import image_id, image_table, mask_table, part_name
 from fss.collection.sources import SourceConfig

@@ -20,7 +20,8 @@ import torch
 
 from fss.collection import Collection
 from fss.collection.class_table import ClassTable
-from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import over_seeds
 from fss.models.backbone_chain import ChainBackbone

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.lineage import data_uses, log_data
 from fss.tracking import Run, connect

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.config import save
 from pipelines.common.runs import TrackingConfig

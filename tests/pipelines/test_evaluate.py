@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.collection.store import Collection
 from fss.figures import EpisodeView

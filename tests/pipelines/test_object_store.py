@@ -14,7 +14,8 @@ from bad_files import OK, bad_files, encoded, picture
 from werkzeug.serving import WSGIRequestHandler
 
 from fss.collection import Collection, files
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import MASK_SCHEMA, image_table
 from fss.collection.sources import SourceConfig
 from fss.saliency import SaliencyConfig, plan

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from fss.collection.decode import decode_image
-from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.collection.sources.sample import SAMPLE_CLASSES, sample_unlabelled
 from fss.evaluation.claims import parse_claims

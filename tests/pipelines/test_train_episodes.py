@@ -9,7 +9,8 @@ import pytest
 import torch
 from benchmark_trees import write_voc
 
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.models import SegmenterConfig, build_segmenter
 from fss.training.class_choice import ClassesConfig

@@ -11,7 +11,8 @@ from bad_files import encoded, picture
 from faulty_store import faulty_store
 
 from fss.collection import Collection, files
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.saliency import SaliencyConfig
 from fss.saliency.job import pseudomask_part

@@ -11,7 +11,8 @@ from PIL import Image
 from fss.collection import ClassIndex, Collection, ImageReader
 from fss.collection.decode import DecodeLimits
 from fss.collection.files import resolve, write_atomically
-from fss.collection.ingest import Ingest, complete_classes, ingest_part, slug, start
+from fss.collection.ingest import Ingest, complete_classes, start
+from fss.collection.ingest_part import ingest_part, slug
 from fss.collection.sources import SourceConfig
 
 SHARED = Path(os.environ.get("FSS_SHARED_DATA", Path(__file__).parents[3].parent / "shared" / "data"))

@@ -8,7 +8,8 @@ from bad_files import encoded, picture
 from PIL import Image
 
 from fss import cli
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.models import create_segmenter, save_checkpoint
 

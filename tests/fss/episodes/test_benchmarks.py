@@ -7,7 +7,8 @@ import pytest
 from benchmark_trees import ringed, write_bytes, write_coco, write_fss1000, write_voc
 
 from fss.collection import TRUTH, Collection
-from fss.collection.ingest import ingest_part, start
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.collection.sources.sample import SAMPLE_CLASSES, sample_picture
 from fss.episodes.benchmarks import benchmark_plan, choose_fold

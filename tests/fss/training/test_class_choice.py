@@ -7,7 +7,8 @@ import pytest
 from benchmark_trees import write_bytes, write_fss1000, write_voc
 
 from fss.collection import TRUTH, Collection, MaskSet
-from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import ids_by_name
 from fss.episodes.episode_lists import read_training_entries

@@ -11,7 +11,8 @@ from PIL import Image
 
 from fss.collection import Collection
 from fss.collection.class_table import ClassTable
-from fss.collection.ingest import complete_classes, ingest_part, start
+from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.draws import generator
 from fss.training.semantic_reader import SemanticReader
