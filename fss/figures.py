@@ -12,6 +12,7 @@ FOREGROUND = (255, 64, 64)
 SUPPORT = (64, 128, 255)
 CORRECT = (64, 200, 96)
 IGNORED = (255, 210, 0)
+EPISODE_LEGEND = "support, truth, prediction (red wrong, yellow missed)"
 _GAP = 4
 _CAPTION = 14
 _PAPER = 255

@@ -9,7 +9,7 @@ from fss.evaluation.episode_table import write_episode_table
 from fss.evaluation.gallery import FIXED, choose_episodes, episode_ious, random_numbers
 from fss.evaluation.report import Row, rows, to_json, to_markdown, to_text
 from fss.evaluation.run import EvaluationResult
-from fss.figures import EpisodeView, episode_sheet, png_bytes
+from fss.figures import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
 from fss.tracking import Run
 from pipelines.common.evaluate_config import EvaluateConfig
 from pipelines.common.evaluate_task import MODEL
@@ -60,7 +60,7 @@ def figures(table: list[Row]) -> dict[str, float]:
 def _sheets(config: EvaluateConfig, result: EvaluationResult) -> dict[str, np.ndarray]:
     """Draw the model's best and worst episodes and some at random, and those that are the same for every model."""
     groups = choose_episodes(result.plan, result.counts[MODEL], config.figures)
-    ends = f"{result.plan.shots}-shot, plan {result.plan.hash}: support, truth, prediction"
+    ends = f"{result.plan.shots}-shot, plan {result.plan.hash}: {EPISODE_LEGEND}"
     chosen = [(group, number) for group, numbers in groups.items() for number in numbers]
     fixed = [("", number) for number in random_numbers(result.plan, FIXED)]
     drawing = _Drawing(config, result)

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.config import from_dict
-from fss.figures import episode_sheet
+from fss.figures import EPISODE_LEGEND, episode_sheet
 from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
 from fss.models.fast import speed_up
 from fss.tracking import Run
@@ -94,5 +94,5 @@ class Keeper:
     def draw(self) -> None:
         """Log the same first tasks with the present weights' predictions."""
         views = predicted_views(self.loop.segmenter, self.judge.examples().to(self.loop.device))
-        title = f"{self.judge.title}, step {self.loop.step}: support, truth, prediction"
+        title = f"{self.judge.title}, step {self.loop.step}: {EPISODE_LEGEND}"
         self.journal.run.log_figure(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))
