@@ -100,7 +100,9 @@ def machine(workdir: Path) -> Iterator[Check]:
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Check("cores", f"{_cores()}, {memory:.0f} GiB of memory")
+    load, cores = os.getloadavg()[0], _cores()
+    busy = f"; busy (load {load:.1f}): times measured now come out too long" if load > cores / 2 else ""
+    yield Check("cores", f"{cores}, {memory:.0f} GiB of memory{busy}")
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         yield Check("GPU", f"{torch.cuda.device_count()} x {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")

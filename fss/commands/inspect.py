@@ -82,7 +82,8 @@ def _masks(mask_set: MaskSet, parts: int) -> Iterator[tuple[str, object]]:
     made = overview.masks(mask_set)
     state = "complete" if made.parts == parts else f"{made.parts} of {parts} parts"
     without = f"; without: {_counted(made.without)}" if made.without else ""
-    yield f"masks {made.name}", f"{state}, {made.masks:,} masks of {made.classes} classes{without}"
+    classes = f"{made.classes} class{'' if made.classes == 1 else 'es'}"
+    yield f"masks {made.name}", f"{state}, {made.masks:,} masks of {classes}{without}"
     yield "  made by", f"{_plain(made.provenance)} (configuration {made.config_hash})"
     for name, count in made.acceptances.items():
         yield f"  acceptance {name}", f"{count:,} masks"

@@ -73,6 +73,16 @@ def test_the_doctor_says_what_a_job_would_need(
     assert all(words in said for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16"))
 
 
+@pytest.mark.parametrize(("load", "busy"), [(0.0, False), (1000.0, True)])
+def test_the_doctor_says_when_a_busy_machine_makes_times_long(
+    load: float, busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    assert ends("doctor", "--workdir", tmp_path) == 0
+    assert ("come out too long" in capsys.readouterr().out) == busy
+
+
 def test_the_doctor_finds_what_is_wrong(
     s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
