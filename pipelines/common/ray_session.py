@@ -20,6 +20,7 @@ from pipelines.common.loopback import loopback_environment
 OBJECT_STORE_BYTES = 128 * 2**20
 # A task is one part on one core: numeric libraries that start a thread per core would fight over them.
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+STARTS = 3  # of a local Ray: its node gives its own agent 15 s, fixed in 2.60, which can be too short on a busy machine
 
 
 def available_cores() -> int:
@@ -37,6 +38,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
 
     Raises:
         ValueError: ``RAY_ADDRESS`` names a cluster that doesn't answer.
+        RuntimeError: a local Ray did not start.
     """
     if ray.is_initialized():
         _quiet_data()
@@ -50,15 +52,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
         _join(address)
     else:
         with _this_machine_alone():
-            ray.init(
-                address="local",
-                num_cpus=num_cpus or max(4, available_cores()),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": worker_environment() | loopback_environment()},
-            )
+            _start(num_cpus or max(4, available_cores()))
     _tighten_token()
     _quiet_data()
     try:
@@ -109,6 +103,31 @@ def _this_machine_alone() -> Iterator[None]:
             os.environ.pop(variable, None)
         else:
             os.environ[variable] = variable_before
+
+
+def _start(num_cpus: int) -> None:
+    """Start a Ray here, and again where it was too slow: the second time its code is read from memory."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": worker_environment() | loopback_environment()},
+            )
+            return
+        except Exception as error:  # Ray raises nothing more precise
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise RuntimeError(
+                    f"Ray did not start on this machine in {STARTS} tries. Is it very busy, or its disk full? Its logs "
+                    "are in /tmp/ray/session_latest/logs; the same command goes on where this one stopped."
+                ) from error
+            logging.getLogger(__name__).warning("Ray did not start in time; once more")
 
 
 def _join(address: str) -> None:
