@@ -1,18 +1,27 @@
 """A local Ray that is too slow to start is started again."""
 
 import os
+import random
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from faults import MARK, clean, kill_worker
 
 from pipelines.common import ray_session as room
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+CODE = """
+import ray
+from pipelines.common.ray_session import ray_session
+with ray_session():
+    print(ray.get(ray.remote(lambda: 42).remote()))
+"""
 
 
 @pytest.fixture
@@ -66,13 +75,9 @@ def test_a_real_ray_whose_agent_was_late_once_works_after_all(tmp_path: Path) ->
         "    late.touch()\n"
         "    time.sleep(40)\n"
     )
-    code = (
-        "import ray\nfrom pipelines.common.ray_session import ray_session\n"
-        "with ray_session():\n    print(ray.get(ray.remote(lambda: 42).remote()))\n"
-    )
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     ended = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", CODE],
         env=environment | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -82,3 +87,18 @@ def test_a_real_ray_whose_agent_was_late_once_works_after_all(tmp_path: Path) ->
     assert late.exists()
     assert ended.stdout.strip() == "42"
     assert "once more" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_ray_starts_does_not_hold_it_up_for_ever() -> None:
+    for _ in range(2):  # some hung, not all
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment[MARK] = uuid.uuid4().hex
+        running = subprocess.Popen([sys.executable, "-c", CODE], env=environment, start_new_session=True)
+        running.mark = environment[MARK]  # type: ignore[attr-defined]
+        try:
+            assert kill_worker(running, random.Random(0), None) == ""
+            assert running.wait(timeout=120) == 0
+        finally:
+            running.kill()
+            clean(running)
