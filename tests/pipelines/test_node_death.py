@@ -15,6 +15,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from ray._private.node import Node
+from ray._private.services import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster
 
 from fss.config import load, save
@@ -40,9 +41,11 @@ JOB = (
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head that runs no tasks and two nodes that do."""
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 2**27})
+    # Said aloud: beside the suite's own Ray, which keeps to the loopback, Ray would give the nodes that address.
+    shared = {"node_ip_address": node_ip_address_from_perspective(), "object_store_memory": 2**27}
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **shared})
     for _ in range(2):
-        nodes.add_node(num_cpus=3, object_store_memory=2**27)
+        nodes.add_node(num_cpus=3, **shared)
     yield nodes
     nodes.shutdown()
 
