@@ -79,7 +79,9 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
     history = MlflowClient(config.tracking.uri).get_metric_history(str(summary.run_id), "loss")
     losses = sorted((point.step, point.value) for point in history)
     assert [step for step, _ in losses] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
-    assert [loss for _, loss in losses] == pytest.approx(expected, rel=1e-3)
+    # One worker and two round differently, and Adam lets it grow with the steps (0.7 % at most in 80); the losses of
+    # neighbouring steps differ by ten times as much, so another step in its place would show.
+    assert [loss for _, loss in losses] == pytest.approx(expected, rel=2e-2)
 
 
 def trains(node: Node) -> bool:
