@@ -47,8 +47,6 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # 2.60 announces in every run that a later release will stop hiding GPUs from tasks without one: choose that now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Found in 2.60: a driver waits for its first workers, for ever if one of them is killed while it starts.
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _join(address)
@@ -119,6 +117,9 @@ def _start(num_cpus: int) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": worker_environment() | loopback_environment()},
+                # Found in 2.60: a driver waits for its first workers, for ever if one of them is killed meanwhile. Not
+                # as an environment variable: a head that inherits it takes no jobs.
+                _system_config={"prestart_worker_first_driver": False},
             )
             return
         except Exception as error:  # Ray raises nothing more precise
