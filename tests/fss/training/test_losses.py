@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from tiny import TinySegmenter
-from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
+from workers import train_on_two_workers
 
 from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
 
@@ -42,10 +41,8 @@ def test_a_batch_without_a_valid_pixel_has_no_loss_and_no_gradient() -> None:
 
 
 def _train(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
     model: torch.nn.Module = TinySegmenter()
     if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
         model = DistributedDataParallel(model)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5)
     query, support, masks, target = (tensor[rank::world] for tensor in episodes())
@@ -57,14 +54,11 @@ def _train(rank: int, world: int, folder: str) -> None:
         optimizer.step()
         means.append(float(over_workers(loss.detach()) / pixels))
     torch.save(means, Path(folder) / f"{world}-{rank}.pt")
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
     _train(0, 1, str(tmp_path))
-    # Fresh processes: forked ones may wait for ever for a lock that a thread of the suite held.
-    multiprocessing.start_processes(_train, (2, str(tmp_path)), nprocs=2, start_method="spawn")
+    train_on_two_workers(_train, str(tmp_path), folder=tmp_path)
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second
     assert first == pytest.approx(one, rel=1e-5)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import scenes
 import torch
-import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from workers import train_on_two_workers
 
 from fss.collection import Collection
 from fss.collection.class_table import ClassTable
@@ -223,20 +223,14 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(collection: Colle
 
 
 def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16)  # no batch statistics, no dropout
     running = loop(collection, 2, kind=frozen, rank=rank, world=world)
     torch.save([(report.loss, report.parts) for report in running.run()], Path(folder) / f"{world}-{rank}.pt")
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
     _train(0, 1, collection, str(tmp_path))
-    arguments = (2, collection, str(tmp_path))
-    multiprocessing.start_processes(_train, arguments, nprocs=2, start_method="spawn")
+    train_on_two_workers(_train, collection, str(tmp_path), folder=tmp_path)
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second and len(one) == SHORT.second.steps
     assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
