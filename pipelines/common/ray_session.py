@@ -117,8 +117,7 @@ def _start(num_cpus: int) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": worker_environment() | loopback_environment()},
-                # Found in 2.60: a driver waits for its first workers, for ever if one of them is killed meanwhile. Not
-                # as an environment variable: a head that inherits it takes no jobs.
+                # Found in 2.60: a driver waits for its first workers, for ever if one of them is killed meanwhile.
                 _system_config={"prestart_worker_first_driver": False},
             )
             return

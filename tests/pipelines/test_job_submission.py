@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -80,7 +79,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     }
     words = ["start", "--head", "--block", "--port=0", f"--dashboard-port={port}", "--num-cpus=4", "--num-gpus=0"]
     words += [f"--ray-client-server-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0"]
-    words += ["--object-store-memory=134217728", f"--temp-dir={logs}"]
+    # The agent, which starts jobs, has one port everywhere unless told otherwise: the suite's own Ray has it.
+    words += [f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=134217728", f"--temp-dir={logs}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *words],
         env=environment,
@@ -93,7 +93,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         wait_for_the_job_server(process, url, token.read_text())
         yield Head(url, environment, home)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()  # alone: a head whose processes are gone waits long to say good-bye to them
         process.wait(60)
         shutil.rmtree(logs, ignore_errors=True)
 

@@ -38,6 +38,7 @@ def put_photographs(uri: str) -> None:
         files.write_atomically(*files.resolve(f"{uri}/bad/{bad.name}"), bad.data)
 
 
+@pytest.mark.slow
 def test_photographs_to_masks_killed_half_way_and_resumed(s3: str, ray_local: None, tracking: TrackingConfig) -> None:
     put_photographs(f"{s3}/raw")
     uri = f"{s3}/collections/photos"

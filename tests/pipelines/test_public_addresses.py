@@ -110,6 +110,7 @@ def test_a_local_ray_listens_on_this_machine_alone() -> None:
     assert [address for address in found if address.split(":")[0] not in LOCAL] == []
 
 
+@pytest.mark.slow
 def test_training_workers_of_one_machine_listen_on_it_alone(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     with start(TRAINING, mark, str(tmp_path)) as job:

@@ -82,6 +82,7 @@ def test_the_kept_figure_is_the_models(uninterrupted: Summary, config: TrainJobC
     assert set(examples.target.unique().tolist()) <= {0, 1, 255}
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     uninterrupted: Summary,
     config: TrainJobConfig,
