@@ -11,6 +11,7 @@
 ``FSS_TRACEBACK=1`` shows where a mistake was found, too.
 """
 
+import atexit
 import errno
 import os
 import signal
@@ -19,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from fss.privacy import without_passwords
 
@@ -28,7 +30,7 @@ INTERRUPTION = "interrupted; start it again with the same settings to go on from
 
 @contextmanager
 def honest_exit(program: str) -> Iterator[None]:
-    """Turn what goes wrong in a block into one last line and an exit code."""
+    """Turn what goes wrong in a block into one last line and an exit code, which no later Ctrl-C changes."""
     try:
         yield
     except ValueError as error:
@@ -46,6 +48,20 @@ def honest_exit(program: str) -> Iterator[None]:
         traceback.print_exc()
         said = str(error).strip().splitlines()
         _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILED)
+    finally:
+        # All is done: only Python's own tearing down, which can take a second, is left to interrupt.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def interrupted_before_it_began(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line that Ctrl-C came while a program's modules were imported: a ``sys.excepthook``.
+
+    Python ends such a program by the signal itself, which a shell reports as 130, too.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {INTERRUPTION}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager

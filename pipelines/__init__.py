@@ -1,1 +1,8 @@
 """The jobs: each file is one pipeline on Ray, a thin ``main`` over a ``run(config)`` that other jobs and tests call."""
+
+import sys
+
+from fss.exits import interrupted_before_it_began
+
+if sys.argv[0] == "-m":  # Python is about to run one of them: it imports Ray and torch first, for seconds
+    sys.excepthook = interrupted_before_it_began

@@ -94,8 +94,7 @@ def cli_main(
     """
     with honest_exit(job):
         config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
-        summary = run(config)
-    summary.show()
+        run(config).show()
 
 
 def read_config(

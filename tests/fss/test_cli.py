@@ -75,6 +75,23 @@ def test_how_commands_end(error: BaseException, code: int, last: str, capsys: py
     assert capsys.readouterr().err.splitlines()[-1].startswith(last)
 
 
+def test_ctrl_c_after_the_end_changes_nothing() -> None:
+    late = "import os\nclass Late:\n    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, 2)\nlate = Late()\n"
+    code = f"{late}from fss.exits import honest_exit\nwith honest_exit('x'): raise SystemExit(3)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (3, "")
+
+
+def test_ctrl_c_while_a_job_is_imported_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    root = Path(cli.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    words = [sys.executable, "-m", "pipelines.ingest", "--help"]
+    ended = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGINT, "a shell says 130"
+    assert ended.stderr.startswith("error: interrupted") and len(ended.stderr.splitlines()) == 1
+
+
 def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> None:
     done, before = [], signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interrupts_held() as check:
