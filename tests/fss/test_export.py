@@ -18,7 +18,7 @@ def make(learner, masking):
     ("learner", "masking"),
     [
         ("masksplit", "none"),
-        ("hsnet", "hybrid"),
+        pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("vat", "feature", marks=pytest.mark.slow),
     ],

@@ -204,6 +204,7 @@ def test_the_commands_of_a_training_give_its_settings(training: ReproduceConfig)
     assert read_config(evaluate.EvaluateConfig, words[3:], job="evaluate") == needs.evaluations[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
 def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []

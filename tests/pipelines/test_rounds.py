@@ -77,6 +77,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
     )
 
 
+@pytest.mark.slow
 def test_an_audit_that_does_not_surely_rise_ends_the_rounds(config: MaskSplitJobConfig) -> None:
     summary = run(config)
     assert summary.counts["rounds"] == 0 and "no sure gain" in summary.outputs["round-1: verdict"]
