@@ -1,25 +1,26 @@
 """Two training workers without Ray: fresh processes that form one gloo group."""
 
 import os
+import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
 
-def train_on_two_workers(train: Callable[..., None], *arguments: object, folder: Path) -> None:
+def train_on_two_workers(train: Callable[..., None], *arguments: object) -> None:
     """Call ``train(rank, 2, *arguments)`` in each of two processes; what one raises is raised here.
 
     Fresh processes: forked ones may wait for ever for a lock that a thread of the suite held.
     """
-    multiprocessing.start_processes(_worker, (train, arguments, str(folder)), nprocs=2, start_method="spawn")
+    with tempfile.TemporaryDirectory() as meeting:
+        multiprocessing.start_processes(_worker, (train, arguments, meeting), nprocs=2, start_method="spawn")
 
 
-def _worker(rank: int, train: Callable[..., None], arguments: tuple[object, ...], folder: str) -> None:
+def _worker(rank: int, train: Callable[..., None], arguments: tuple[object, ...], meeting: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}/rendezvous", rank=rank, world_size=2)
     train(rank, 2, *arguments)
     dist.barrier()
     # Gloo's threads outlive the group, and one that still lets go of a tensor when Python tears itself down

@@ -58,7 +58,7 @@ def _train(rank: int, world: int, folder: str) -> None:
 
 def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
     _train(0, 1, str(tmp_path))
-    train_on_two_workers(_train, str(tmp_path), folder=tmp_path)
+    train_on_two_workers(_train, str(tmp_path))
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second
     assert first == pytest.approx(one, rel=1e-5)

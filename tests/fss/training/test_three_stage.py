@@ -230,7 +230,7 @@ def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
 
 def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
     _train(0, 1, collection, str(tmp_path))
-    train_on_two_workers(_train, collection, str(tmp_path), folder=tmp_path)
+    train_on_two_workers(_train, collection, str(tmp_path))
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second and len(one) == SHORT.second.steps
     assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
