@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import tyro
 
 from fss.collection import Collection
-from fss.config import config_hash, to_dict
-from fss.saliency.acceptance import AcceptanceRule
-from fss.tracking import Run
-from pipelines.common.mask_report import accept_and_report
-from pipelines.common.runs import TrackingConfig, job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary
+from fss.collection.acceptance import AcceptanceRule
+from fss.core.config import config_hash, to_dict
+from fss.tracking.run import Run
+from pipelines.masks.acceptance_report import accept_and_report
+from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary
 
 JOB = "accept"
 

@@ -13,20 +13,21 @@ not evaluated twice.
 import ray
 import torch
 
-from fss.collection import Collection, files
-from fss.config import config_hash, to_dict
-from fss.episodes.plan import EpisodePlan
-from fss.evaluation.run import EvaluationResult
-from fss.lineage import log_data
-from fss.tracking import Run
-from pipelines.common.evaluate_config import EvaluateConfig, make_plans
-from pipelines.common.evaluate_report import figures, write_report
-from pipelines.common.evaluate_task import EvaluationJob, evaluate_share, join
-from pipelines.common.model_source import inspect_model
-from pipelines.common.ray_session import available_cores, count_cpus, count_gpus, is_local, ray_session
-from pipelines.common.runs import job_run
-from pipelines.common.state import clear
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from fss.collection import Collection
+from fss.core import storage
+from fss.core.config import config_hash, to_dict
+from fss.episodes.episode_plan import EpisodePlan
+from fss.evaluation.evaluator import EvaluationResult
+from fss.tracking.lineage import log_data
+from fss.tracking.run import Run
+from pipelines.evaluation.config import EvaluateConfig, make_plans
+from pipelines.evaluation.report import figures, write_report
+from pipelines.evaluation.task import EvaluationJob, evaluate_share, join
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.model_source import inspect_model
+from pipelines.runtime.output_dir import clear
+from pipelines.runtime.ray_session import available_cores, count_cpus, count_gpus, is_local, ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
 
 __all__ = ["EvaluateConfig", "figures", "main", "make_plans", "run"]
 
@@ -44,7 +45,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
     plans = make_plans(config)
     how = [size, config.original_size, config.fusion, config.baselines]
     key = config_hash([JOB, model, [plan.hash for plan in plans], *how], config.saliency)
-    home = files.normalise(config.output)
+    home = storage.normalise(config.output)
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     if config.dry_run:
         return dry_run_summary(JOB, config, {"episodes": sum(map(len, plans)), **hashes})
@@ -53,7 +54,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
     if done := finished_before(home, key):
         return done
     inputs = {"checkpoint": config.source().uri, "model": model, "key": key, **hashes}
-    inputs |= {"protocol": plans[0].protocol, "collection": files.normalise(config.collection)}
+    inputs |= {"protocol": plans[0].protocol, "collection": storage.normalise(config.collection)}
     summary = Summary(job=JOB, inputs=inputs)
     tags = {"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}}
     with job_run(
@@ -77,7 +78,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
 def _evaluate(config: EvaluateConfig, plans: list[EpisodePlan], size: int) -> list[EvaluationResult]:
     job = EvaluationJob(
         model=config.source(),
-        collection=files.normalise(config.collection),
+        collection=storage.normalise(config.collection),
         truth=config.truth,
         plans=tuple(plans),
         size=size,

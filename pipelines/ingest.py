@@ -19,17 +19,17 @@ from typing import Any
 import pyarrow.compute as pc
 
 from fss.collection import TRUTH, Collection
-from fss.collection.decode import DecodeLimits
 from fss.collection.ingest import Ingest, complete_classes, start
 from fss.collection.ingest_part import ingest_part, slug
 from fss.collection.sources import SourceConfig, list_items
-from fss.config import config_hash, to_dict
-from fss.lineage import log_data
-from fss.tracking import Run
-from pipelines.common.parts import PartsResult, run_parts
-from pipelines.common.ray_session import ray_session
-from pipelines.common.runs import TrackingConfig, job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from fss.core.config import config_hash, to_dict
+from fss.images.decode import DecodeLimits
+from fss.tracking.lineage import log_data
+from fss.tracking.run import Run
+from pipelines.runtime.map_parts import PartsResult, run_parts
+from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.ray_session import ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
 
 JOB = "ingest"
 SHOWN = 20  # bad files named in the summary; all of them are in the collection

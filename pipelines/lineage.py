@@ -11,10 +11,10 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fss.tracking import tracking_uri
-from pipelines.common.lineage_trace import photographs, trace
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.summary import Summary, cli_main
+from fss.tracking.run import tracking_uri
+from pipelines.runtime.lineage_trace import photographs, trace
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.result import Summary, cli_main
 
 JOB = "lineage"
 

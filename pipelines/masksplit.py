@@ -9,18 +9,19 @@ Without arguments it paints a sample collection and trains a small model on it i
 the working directory; a job that was stopped goes on where it was, and a finished one does nothing.
 """
 
-from fss.collection import Collection, files
-from fss.config import config_hash, to_dict
-from fss.tracking import Run
+from fss.collection import Collection
+from fss.core import storage
+from fss.core.config import config_hash, to_dict
+from fss.tracking.run import Run
 from pipelines import evaluate, ingest, pseudomask, train
-from pipelines.common.inputs import Input, evaluation_input, photographs_input
-from pipelines.common.masksplit_config import MaskSplitJobConfig, train_config, work
-from pipelines.common.presets import preset_for
-from pipelines.common.ray_session import ray_session
-from pipelines.common.rounds import run_rounds
-from pipelines.common.runs import job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
-from pipelines.common.train_config import TrainJobConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig, train_config, work
+from pipelines.end_to_end.inputs import Input, evaluation_input, photographs_input
+from pipelines.end_to_end.presets import preset_for
+from pipelines.end_to_end.rounds import run_rounds
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.ray_session import ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.training.config import TrainJobConfig
 
 __all__ = ["MaskSplitJobConfig", "main", "run", "train_config"]
 
@@ -37,7 +38,7 @@ def run(config: MaskSplitJobConfig) -> Summary:
         raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
     if config.rounds < 0:
         raise ValueError(f"rounds is 0 or more, got {config.rounds}")
-    workdir = files.normalise(config.workdir)
+    workdir = storage.normalise(config.workdir)
     photographs = photographs_input(config.photographs, workdir, config.limit, config.seed)
     _check_audit(config, photographs)
     labelled = evaluation_input(config.evaluation, config.photographs, workdir, config.seed)
@@ -178,7 +179,7 @@ def _evaluate_config(
     return evaluate.EvaluateConfig(
         checkpoint=training.outputs["model"],
         collection=labelled.collection,
-        output=files.join(files.normalise(config.workdir), "results", training.inputs["name"]),
+        output=storage.join(storage.normalise(config.workdir), "results", training.inputs["name"]),
         classes=config.evaluation_classes or labelled.default_split(),
         episodes=config.episodes or preset_for(sample=config.photographs is None).episodes,
         shots=config.shots,

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from fss.collection import Collection, files
-from fss.config import config_hash, to_dict
-from fss.lineage import log_data
+from fss.collection import Collection
+from fss.collection.acceptance import AcceptanceRule
+from fss.core import storage
+from fss.core.config import config_hash, to_dict
 from fss.saliency import SaliencyConfig
-from fss.saliency.acceptance import AcceptanceRule
-from fss.saliency.backends import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
-from fss.saliency.job import pseudomask_part
-from fss.saliency.plan import Fleet, measure, plan
-from fss.saliency.stage import pseudomask_parts
-from fss.tracking import Run
-from pipelines.common.mask_report import accept_and_report
-from pipelines.common.parts import OnActors, PartFunction, PartsResult, run_parts
-from pipelines.common.ray_session import count_gpus, ray_session
-from pipelines.common.runs import TrackingConfig, job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from fss.saliency.cost_estimate import Fleet, measure, plan
+from fss.saliency.estimators import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
+from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
+from fss.tracking.lineage import log_data
+from fss.tracking.run import Run
+from pipelines.masks.acceptance_report import accept_and_report
+from pipelines.runtime.map_parts import OnActors, PartFunction, PartsResult, run_parts
+from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.ray_session import count_gpus, ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
 
 JOB = "pseudomask"
 
@@ -46,7 +46,7 @@ class PseudomaskConfig:
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     """The classical estimator."""
     student: str | None = None
-    """The student's file, as ``pipelines.student`` writes it."""
+    """The student's file, as ``pipelines.train_saliency`` writes it."""
     vit: ViTSettings = field(default_factory=ViTSettings)
     """The transformer."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -146,8 +146,8 @@ def _settings(config: PseudomaskConfig) -> EstimatorSettings:
     if config.estimator == "vit":
         weights = config.vit.weights
         local = weights not in (None, PRETRAINED)
-        return replace(config.vit, weights=files.normalise(str(weights))) if local else config.vit
-    return StudentSettings(path=files.normalise(str(config.student)))
+        return replace(config.vit, weights=storage.normalise(str(weights))) if local else config.vit
+    return StudentSettings(path=storage.normalise(str(config.student)))
 
 
 def _make(

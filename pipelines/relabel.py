@@ -18,21 +18,21 @@ from functools import partial
 from typing import Any
 
 from fss.collection import Collection, MaskSet
-from fss.config import config_hash, to_dict
-from fss.lineage import log_data
-from fss.relabel import sidecar
+from fss.core.config import config_hash, to_dict
+from fss.relabel import feature_tables
 from fss.relabel.neighbours import find_neighbours
-from fss.tracking import Run
-from pipelines.common.mask_report import accept_and_report
-from pipelines.common.model_source import ModelSource, inspect_model, model_source
-from pipelines.common.parts import OnActors, PartsResult, run_parts
-from pipelines.common.ray_session import count_gpus, ray_session
-from pipelines.common.relabel_config import RelabelJobConfig
-from pipelines.common.relabel_report import judge_and_report
-from pipelines.common.relabel_task import Outcomes, RelabelTask, make_features, make_masks, one_part
-from pipelines.common.runs import job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from fss.tracking.lineage import log_data
+from fss.tracking.run import Run
+from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.pseudomask import limited_parts
+from pipelines.relabeling.config import RelabelJobConfig
+from pipelines.relabeling.report import judge_and_report
+from pipelines.relabeling.task import Outcomes, RelabelTask, make_features, make_masks, one_part
+from pipelines.runtime.map_parts import OnActors, PartsResult, run_parts
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.model_source import ModelSource, inspect_model, model_source
+from pipelines.runtime.ray_session import count_gpus, ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
 
 __all__ = ["RelabelJobConfig", "main", "run"]
 
@@ -151,7 +151,7 @@ def _make(
     with ray_session():
         # Stage 1: what every picture's object looks like (1:1).
         with summary.timed("features"):
-            _parts("features", config, names, make_features, task, sidecar.finished(masks, "features"))
+            _parts("features", config, names, make_features, task, feature_tables.finished(masks, "features"))
         # Stage 2: neighbours and clusters of all, in this process.
         with summary.timed("neighbours"):
             summary.counts |= find_neighbours(masks, names, config.relabel, accepted=accepted)

@@ -12,18 +12,18 @@ state. *verified*: reached within the tolerance; *short*: below; *not run*: with
 started again it goes on, and a training or evaluation that is finished is not done again.
 """
 
-from fss.collection import files
-from fss.config import config_hash, to_dict
+from fss.core import storage
+from fss.core.config import config_hash, to_dict
 from fss.evaluation.claims import Claim, parse_claims, read_claims, select_claims
-from fss.evaluation.ledger import Ledger, LedgerEntry, judge, to_markdown
-from fss.tracking import Run
+from fss.evaluation.claims_ledger import Ledger, LedgerEntry, judge, to_markdown
+from fss.tracking.run import Run
 from pipelines import evaluate, train
-from pipelines.common.reproduce_config import ReproduceConfig
-from pipelines.common.reproduce_cost import CostMeter
-from pipelines.common.reproduce_needs import Needs, find_needs, fold_name
-from pipelines.common.reproduce_training import describe, is_trained
-from pipelines.common.runs import job_run
-from pipelines.common.summary import Summary, cli_main, dry_run_summary
+from pipelines.reproduction.config import ReproduceConfig
+from pipelines.reproduction.cost import CostMeter
+from pipelines.reproduction.requirements import Needs, find_needs, fold_name
+from pipelines.reproduction.training import describe, is_trained
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary
 
 JOB = "reproduce"
 
@@ -34,11 +34,11 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> Summary:
     Raises:
         ValueError: no claim is selected, or the output folder holds the ledger of other claims.
     """
-    claims = read_claims() if config.claims is None else parse_claims(files.read_bytes(config.claims).decode())
+    claims = read_claims() if config.claims is None else parse_claims(storage.read_bytes(config.claims).decode())
     chosen = _select(claims, config)
     if config.dry_run:
         return _estimate(chosen, config)
-    home = files.normalise(config.output)
+    home = storage.normalise(config.output)
     ledger = Ledger(home, claims)
     key = config_hash([JOB, home, [claim.key for claim in chosen]])
     summary = Summary(job=JOB, inputs={"claims": len(chosen), "key": key})
@@ -52,7 +52,7 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> Summary:
         summary.report = to_markdown(shown)
         summary.counts = ledger.counts()
         summary.figures = {entry.claim.key: round(entry.figure, 2) for entry in shown if entry.figure is not None}
-        summary.outputs = {"ledger": files.join(home, "ledger.md")}
+        summary.outputs = {"ledger": storage.join(home, "ledger.md")}
         summary.write(home)
         record.log_metrics({f"claims.{state.replace(' ', '_')}": count for state, count in ledger.counts().items()})
         record.log_text("ledger.md", to_markdown(ledger.entries))

@@ -18,18 +18,18 @@ present stage goes on from its last checkpoint, or makes the missing parts of it
 
 import dataclasses
 
-from fss.collection import files
-from fss.config import to_dict
-from fss.models.semantic import build_semantic
-from fss.tracking import Run
-from pipelines.common.checkpoints import absolute_weights, weights_hash
-from pipelines.common.ray_session import ray_session
-from pipelines.common.runs import job_run
-from pipelines.common.selftrain_config import PRESETS, STAGES, SelfTrainConfig, work_hash
-from pipelines.common.selftrain_data import SelfTrainData, data_hashes, open_data, stage_rows
-from pipelines.common.selftrain_stage import run_stage
-from pipelines.common.state import claim, clear
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
+from fss.core import storage
+from fss.core.config import to_dict
+from fss.models.semantic.network import build_semantic
+from fss.tracking.run import Run
+from pipelines.runtime.checkpoints import absolute_weights, weights_hash
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.ray_session import ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.self_training.config import PRESETS, STAGES, SelfTrainConfig, work_hash
+from pipelines.self_training.data import SelfTrainData, data_hashes, open_data, stage_rows
+from pipelines.self_training.stage import run_stage
 
 JOB = "selftrain"
 
@@ -46,7 +46,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
     known = data_hashes(data, config) | weights_hash(config.network.weights)
     key = work_hash(config, known)
     name = config.name or f"{config.network.network}-{key}"
-    home = files.join(config.output, name)
+    home = storage.join(config.output, name)
     counts = stage_rows(data, config, 1).counts | {"classes": len(data.table)}
     _check(config, data, counts)
     if config.dry_run:
@@ -55,8 +55,8 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     if config.overwrite:
-        clear(home, *(files.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES))
-        clear(*(files.join(data.collection.uri, "masks", config.mask_set(stage)) for stage in STAGES))
+        clear(home, *(storage.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES))
+        clear(*(storage.join(data.collection.uri, "masks", config.mask_set(stage)) for stage in STAGES))
     claim(home, key, to_dict(config), what=f"a self-training {name!r} in {config.output}")
     summary = Summary(job=JOB, inputs={"name": name, "key": key, **known}, counts=counts)
     with (
@@ -101,11 +101,11 @@ def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
     listed = config.labelled.list_file
     return dataclasses.replace(
         config,
-        collection=files.normalise(config.collection),
-        output=files.normalise(config.output),
-        val_collection=config.val_collection and files.normalise(config.val_collection),
+        collection=storage.normalise(config.collection),
+        output=storage.normalise(config.output),
+        val_collection=config.val_collection and storage.normalise(config.val_collection),
         network=dataclasses.replace(config.network, weights=absolute_weights(config.network.weights)),
-        labelled=dataclasses.replace(config.labelled, list_file=listed and files.normalise(listed)),
+        labelled=dataclasses.replace(config.labelled, list_file=listed and storage.normalise(listed)),
     )
 
 

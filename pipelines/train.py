@@ -21,23 +21,23 @@ from typing import Any
 import ray
 from ray.train import Checkpoint, Result, UserCallback
 
-from fss.collection import files
-from fss.config import to_dict
-from fss.serving import log_model
-from fss.tracking import Run
+from fss.core import storage
+from fss.core.config import to_dict
+from fss.inference.mlflow_model import log_model
+from fss.tracking.run import Run
 from fss.training.lanes import check_lanes
-from pipelines.common.checkpoints import absolute_weights, local_copy, publish, weights_hash
-from pipelines.common.progress import watch
-from pipelines.common.ray_session import ray_session
-from pipelines.common.runs import job_run
-from pipelines.common.state import claim, clear
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
-from pipelines.common.train_config import TrainJobConfig, work_hash
-from pipelines.common.train_episodes import counts, data_hashes, log_sources
-from pipelines.common.train_presets import PRESETS
-from pipelines.common.train_worker import MODEL
-from pipelines.common.trainer import fit
-from pipelines.common.watched_worker import watched_worker
+from pipelines.runtime.checkpoints import absolute_weights, local_copy, publish, weights_hash
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.ray_session import ray_session
+from pipelines.runtime.ray_train import fit
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.train_progress import watch
+from pipelines.training.config import TrainJobConfig, work_hash
+from pipelines.training.data import counts, data_hashes, log_sources
+from pipelines.training.monitored_worker import watched_worker
+from pipelines.training.presets import PRESETS
+from pipelines.training.worker import MODEL
 
 JOB = "train"
 
@@ -66,14 +66,14 @@ def run(
     data = data_hashes(config) | weights_hash(config.segmenter.weights)
     key = work_hash(config, data)
     name = config.name or f"{config.segmenter.learner}-{key}"
-    home = files.join(config.output, name)
+    home = storage.join(config.output, name)
     if config.dry_run:
         return dry_run_summary(JOB, config, {"name": name, "output": home, **counts(config)})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     found = counts(config)  # refuses what does not fit here, not in every worker
     if config.overwrite:
-        clear(home, files.join(config.output, "ray", name))
+        clear(home, storage.join(config.output, "ray", name))
     claim(home, key, to_dict(config), what=f"a training {name!r} in {config.output}")
     summary = Summary(job=JOB, inputs={"name": name, "key": key, **data})
     with (
@@ -94,7 +94,7 @@ def run(
             result = _fit(config, record, name, callbacks)
         with summary.timed("keeping the model"):
             chosen, figures = _select(result, config)
-            model = publish(chosen, MODEL, files.join(home, MODEL))
+            model = publish(chosen, MODEL, storage.join(home, MODEL))
             summary.outputs = {"model": model}
             if config.log_model:
                 with local_copy(model) as folder:
@@ -114,11 +114,11 @@ def absolute(config: TrainJobConfig) -> TrainJobConfig:
     places = {"val_collection": classes.val_collection, "split_folder": classes.split_folder}
     return dataclasses.replace(
         config,
-        collection=files.normalise(config.collection),
-        output=files.normalise(config.output),
+        collection=storage.normalise(config.collection),
+        output=storage.normalise(config.output),
         segmenter=dataclasses.replace(config.segmenter, weights=absolute_weights(config.segmenter.weights)),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
-        classes=dataclasses.replace(classes, **{name: uri and files.normalise(uri) for name, uri in places.items()}),
+        classes=dataclasses.replace(classes, **{name: uri and storage.normalise(uri) for name, uri in places.items()}),
     )
 
 
@@ -129,7 +129,7 @@ def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[Use
         watched_worker,
         settings,
         name=name,
-        storage=files.join(config.output, "ray"),
+        storage=storage.join(config.output, "ray"),
         scale=config.scale,
         score=config.score,
         callbacks=callbacks,

@@ -23,29 +23,29 @@ import optuna
 from ray import tune
 from ray.tune import ResultGrid
 
-from fss.collection import files
-from fss.collection.parts import write_json
-from fss.config import config_hash, to_dict
-from fss.figures import png_bytes
-from fss.tracking import Run
-from pipelines.common.checkpoints import weights_hash
-from pipelines.common.ray_session import ray_session
-from pipelines.common.runs import job_run
-from pipelines.common.state import claim, clear
-from pipelines.common.summary import Summary, cli_main, dry_run_summary, finished_before
-from pipelines.common.train_config import TrainJobConfig, work_hash
-from pipelines.common.train_episodes import counts, data_hashes, log_sources
-from pipelines.common.tune_best import best_settings, best_trial, table
-from pipelines.common.tune_callback import TrialRuns
-from pipelines.common.tune_config import PRESETS, TuneJobConfig
-from pipelines.common.tune_figures import importance_bars, parallel_coordinates
-from pipelines.common.tune_gate import FIGURE, check_gate, judge, register
-from pipelines.common.tune_importance import importance
-from pipelines.common.tune_room import FreedRoom
-from pipelines.common.tune_runs import TrialRecord, close_leftovers, find_trial, read_trials
-from pipelines.common.tune_search import DRIVER_CPUS, concurrent_trials, scheduler, searcher, tune_space, worker_threads
-from pipelines.common.tune_trial import run_trial, trial_config, trials_folder
+from fss.collection.part_io import write_json
+from fss.core import storage
+from fss.core.config import config_hash, to_dict
+from fss.tracking.run import Run
+from fss.visualize import png_bytes
+from pipelines.runtime.checkpoints import weights_hash
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.ray_internals import FreedRoom
+from pipelines.runtime.ray_session import ray_session
+from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
 from pipelines.train import absolute
+from pipelines.training.config import TrainJobConfig, work_hash
+from pipelines.training.data import counts, data_hashes, log_sources
+from pipelines.tuning.best import best_settings, best_trial, table
+from pipelines.tuning.callbacks import TrialRuns
+from pipelines.tuning.config import PRESETS, TuneJobConfig
+from pipelines.tuning.importance import importance
+from pipelines.tuning.plots import importance_bars, parallel_coordinates
+from pipelines.tuning.registration_gate import FIGURE, check_gate, judge, register
+from pipelines.tuning.search import DRIVER_CPUS, concurrent_trials, scheduler, searcher, tune_space, worker_threads
+from pipelines.tuning.trial import run_trial, trial_config, trials_folder
+from pipelines.tuning.trial_runs import TrialRecord, close_leftovers, find_trial, read_trials
 
 JOB = "tune"
 _STATE = "tuner"  # folder of Tune's own files below the sweep's
@@ -64,7 +64,7 @@ def run(config: TuneJobConfig) -> Summary:
     data = data_hashes(base) | weights_hash(base.segmenter.weights)
     key = _key(config, base, data)
     name = config.name or f"{JOB}-{key}"
-    home = files.join(base.output, name)
+    home = storage.join(base.output, name)
     scheduler(config)  # refuses what does not fit before anything is written, as does the gate
     check_gate(config.gate)
     if config.dry_run:
@@ -114,7 +114,7 @@ def _search(config: TuneJobConfig, base: TrainJobConfig, record: Run, home: str)
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, settings=_settings(config, base, record, home)), {"CPU": DRIVER_CPUS}
     )
-    filesystem, path = files.resolve(home)
+    filesystem, path = storage.resolve(home)
     state = f"{path}/{_STATE}"
     if tune.Tuner.can_restore(state, storage_filesystem=filesystem):
         tuner = tune.Tuner.restore(state, trainable, resume_errored=True, storage_filesystem=filesystem)
@@ -182,10 +182,10 @@ def _report(
         summary.figures = {f"importance of {name}": round(share, 3) for name, share in found.shares.items()}
         record.log_metrics({f"importance.{name}": share for name, share in found.shares.items()})
     for name, picture in shown.items():
-        files.write_atomically(*files.resolve(files.join(home, f"{name}.png")), png_bytes(picture))
+        storage.write_atomically(*storage.resolve(storage.join(home, f"{name}.png")), png_bytes(picture))
         record.log_figure(f"{name}.png", picture)
-    write_json(files.join(home, "best.json"), settings)
-    write_json(files.join(home, "trials.json"), {"trials": [to_dict(trial) for trial in trials]})
+    write_json(storage.join(home, "best.json"), settings)
+    write_json(storage.join(home, "trials.json"), {"trials": [to_dict(trial) for trial in trials]})
     record.log_json("best.json", settings)
     record.log_json("trials.json", [to_dict(trial) for trial in trials])
     record.set_tags({"fss.best_trial": best.trial_id, "fss.best_run": best.run_id})
@@ -194,11 +194,11 @@ def _report(
     states = [trial.state for trial in trials]
     summary.counts = {"trials": len(trials)} | {state: states.count(state) for state in sorted(set(states))}
     summary.inputs |= {"best trial": best.trial_id}
-    summary.outputs = {"settings": files.join(home, "best.json"), "model": _model(home, best)}
+    summary.outputs = {"settings": storage.join(home, "best.json"), "model": _model(home, best)}
 
 
 def _gate(config: TuneJobConfig, best: TrialRecord, summary: Summary, record: Run, home: str) -> None:
-    output = files.join(home, "gate")
+    output = storage.join(home, "gate")
     model = _model(home, best)
     verdict = judge(model, config.gate, output=output, tracking=config.tracking, record=record)
     summary.figures |= {"best model: 1-shot mIoU": verdict.figures[FIGURE], "gate": list(verdict.reasons)}
@@ -213,7 +213,7 @@ def _gate(config: TuneJobConfig, best: TrialRecord, summary: Summary, record: Ru
 
 
 def _model(home: str, trial: TrialRecord) -> str:
-    return files.join(trials_folder(home), trial.trial_id, "model")
+    return storage.join(trials_folder(home), trial.trial_id, "model")
 
 
 def main() -> None:

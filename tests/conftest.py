@@ -35,7 +35,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def ray_local(s3_server: str) -> Iterator[None]:
     """One small local Ray for the suite, whose workers reach the object store; it starts with the first need."""
-    from pipelines.common.ray_session import ray_session
+    from pipelines.runtime.ray_session import ray_session
 
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # workers keep the environment that Ray was started in

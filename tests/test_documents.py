@@ -2,14 +2,12 @@
 
 import dataclasses
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "fss" / "models"))  # the contract suite
 README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
 
 
@@ -55,9 +53,8 @@ def blocks() -> list[str]:
 
 
 def test_the_learner_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from contract import check_contract
-
     from fss.models import registry
+    from tests.helpers.segmenter_contract import check_contract
 
     learner, check, _ = blocks()
     known: dict[str, Any] = {"check_contract": check_contract, "tmp_path": tmp_path}
@@ -68,9 +65,8 @@ def test_the_learner_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch
 
 @pytest.mark.slow
 def test_the_masking_strategy_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from contract import check_contract
-
     from fss.models import masking
+    from tests.helpers.segmenter_contract import check_contract
 
     known: dict[str, Any] = {}
     exec(blocks()[2], known)
@@ -82,7 +78,7 @@ def test_names_of_the_guide_are_those_of_the_code() -> None:
     from fss.collection import sources
     from fss.collection.sources import SourceConfig
     from fss.models import SegmenterConfig
-    from fss.saliency.cues import WEIGHTS
+    from fss.saliency.classical.cues import WEIGHTS
 
     assert {"learner", "masking"} <= {field.name for field in dataclasses.fields(SegmenterConfig)}
     assert "kind" in {field.name for field in dataclasses.fields(SourceConfig)}

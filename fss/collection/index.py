@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from fss.collection.decode import decode_image
-from fss.collection.mask_codec import Mask, binary_mask, decode_mask
+from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.pixels import Rgb
-from fss.collection.references import picture_bytes
-from fss.collection.store import Collection
+from fss.collection.part_io import picture_bytes
+from fss.core.arrays import Mask, Rgb
+from fss.images.decode import decode_image
+from fss.images.mask_codec import binary_mask, decode_mask
 
 
 class Entry(NamedTuple):

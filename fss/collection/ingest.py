@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fss.collection import files, listing_store
-from fss.collection.decode import DecodeLimits
+from fss.collection import source_listing
+from fss.collection.collection import Collection, delete, exists
 from fss.collection.index import ClassIndex
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
 from fss.collection.sources import Listing, SourceConfig, list_items
-from fss.collection.store import Collection, delete, exists
-from fss.config import to_dict
+from fss.core import storage
+from fss.core.config import to_dict
+from fss.images.decode import DecodeLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def start(
     if exists(uri) and overwrite:
         delete(uri)
     if not exists(uri):
-        collection = _create(files.normalise(uri), found, record, name or _name(source), part_size, limits)
+        collection = _create(storage.normalise(uri), found, record, name or _name(source), part_size, limits)
         return _ingest(collection, record, found)
     collection = Collection.open(uri)
     same = [old for old in collection.info["sources"] if _kept(old) == _kept(record)]
@@ -116,7 +117,7 @@ def _create(
 ) -> Collection:
     if part_size < 1:
         raise ValueError(f"part_size is 1 or more, got {part_size}")
-    listing_store.write(uri, 0, found.items, part_size)
+    source_listing.write(uri, 0, found.items, part_size)
     collection = Collection.create(
         uri,
         name=name,
@@ -138,7 +139,7 @@ def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> d
     lost = {key: value for key, value in found.classes.items() if collection.classes.get(key, value) != value}
     if lost or found.labelled != old[0]["labelled"]:
         raise ValueError("the classes of the folder have changed; ingest it into a new collection")
-    known = {item.relative_path for place in range(len(old)) for item in listing_store.read_all(collection.uri, place)}
+    known = {item.relative_path for place in range(len(old)) for item in source_listing.read_all(collection.uri, place)}
     fresh = [item for item in found.items if item.relative_path not in known]
     unlike = [key for key in ("keep_bytes", "limits", "part_size") if old[-1][key] != record[key]]
     if unlike:
@@ -146,7 +147,7 @@ def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> d
     last = old[-1]
     first_part = last["first_part"] + _parts(last["items"], collection.part_size)
     record = {**record, "first_part": first_part, "items": len(fresh)}
-    listing_store.write(collection.uri, len(old), fresh, collection.part_size)
+    source_listing.write(collection.uri, len(old), fresh, collection.part_size)
     collection.add_source(record)
     return record
 
@@ -179,4 +180,4 @@ def _parts(items: int, part_size: int) -> int:
 
 
 def _name(source: SourceConfig) -> str:
-    return f"sample-{source.sample}" if source.kind == "sample" else files.normalise(source.path).rsplit("/", 1)[-1]
+    return f"sample-{source.sample}" if source.kind == "sample" else storage.normalise(source.path).rsplit("/", 1)[-1]

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from fss.collection import listing_store
-from fss.collection.decode import DecodeError, DecodeLimits, inspect_image
-from fss.collection.mask_codec import mask_row
+from fss.collection import source_listing
+from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import image_id, image_table, mask_table
 from fss.collection.sources import SourceConfig, SourceItem, read_item
-from fss.collection.store import Collection
-from fss.config import from_dict
+from fss.core.config import from_dict
+from fss.images.decode import DecodeError, DecodeLimits, inspect_image
+from fss.images.mask_codec import mask_row
 
 THREADS = 4  # reads of one part in flight: an object store answers late, and a decoded picture may be large
 
@@ -35,7 +35,7 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
         for place, record in reversed(list(enumerate(collection.info["sources"])))
         if record["first_part"] <= number
     )
-    items = listing_store.read(collection.uri, place, number - record["first_part"])
+    items = source_listing.read(collection.uri, place, number - record["first_part"])
     make = partial(
         _rows, config=from_dict(SourceConfig, record["source"]), limits=collection.limits, keep=record["keep_bytes"]
     )

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fss.collection.mask_codec import IGNORE, Mask, binary_mask, decode_mask, encode_mask
 from fss.collection.mask_set import MaskSet
+from fss.core.arrays import IGNORE, Mask
+from fss.images.mask_codec import binary_mask, decode_mask, encode_mask
 
 Values = Literal["object", "class"]
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")

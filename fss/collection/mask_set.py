@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fss.collection import files, parts
+from fss.collection import part_io
 from fss.collection.schema import MASK_SCHEMA
-from fss.config import config_hash as hash_of
+from fss.core import storage
+from fss.core.config import config_hash as hash_of
 
 if TYPE_CHECKING:
-    from fss.collection.store import Collection
+    from fss.collection.collection import Collection
 
 TRUTH = "truth"  # the mask set of a collection's ground truth
 DERIVED = ("acceptance-", "report-")  # files that are made from the masks and go with them
@@ -47,21 +48,21 @@ class MaskSet:
     @classmethod
     def open(cls, collection: "Collection", name: str) -> "MaskSet":
         """Open the set ``name``; ValueError where there is none."""
-        parts.check_name(name, "the mask set")
-        record = files.join(collection.uri, "masks", name, "_set.json")
-        if not parts.exists(record):
+        part_io.check_name(name, "the mask set")
+        record = storage.join(collection.uri, "masks", name, "_set.json")
+        if not part_io.exists(record):
             names = ", ".join(collection.mask_set_names()) or "none"
             raise ValueError(f"{collection.uri} has no mask set {name!r}; it has: {names}")
-        return cls(collection, name, parts.read_json(record))
+        return cls(collection, name, part_io.read_json(record))
 
     @classmethod
     def create(
         cls, collection: "Collection", name: str, *, config_hash: str, provenance: Mapping[str, Any], overwrite: bool
     ) -> "MaskSet":
         """Start or resume the set ``name``; see ``Collection.create_mask_set``."""
-        parts.check_name(name, "the mask set")
-        folder = files.join(collection.uri, "masks", name)
-        if parts.exists(files.join(folder, "_set.json")):
+        part_io.check_name(name, "the mask set")
+        folder = storage.join(collection.uri, "masks", name)
+        if part_io.exists(storage.join(folder, "_set.json")):
             found = cls.open(collection, name)
             if found.config_hash == config_hash and not overwrite:
                 return found
@@ -72,13 +73,13 @@ class MaskSet:
                 )
             found._clear()
         record = {"name": name, "config_hash": config_hash, "provenance": dict(provenance)}
-        parts.write_json(files.join(folder, "_set.json"), record)
+        part_io.write_json(storage.join(folder, "_set.json"), record)
         return cls(collection, name, record)
 
     @property
     def uri(self) -> str:
         """Folder of the set."""
-        return files.join(self.collection.uri, "masks", self.name)
+        return storage.join(self.collection.uri, "masks", self.name)
 
     @property
     def config_hash(self) -> str:
@@ -92,11 +93,11 @@ class MaskSet:
 
     def finished_parts(self) -> set[str]:
         """Return the names of the parts that are written (one listing)."""
-        return set(parts.list_parts(self.uri))
+        return set(part_io.list_parts(self.uri))
 
     def read_part(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a mask part, or some columns of it; ValueError where it is missing or damaged."""
-        return parts.read(self.uri, part, MASK_SCHEMA, columns)
+        return part_io.read(self.uri, part, MASK_SCHEMA, columns)
 
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write a mask part atomically (see ``schema.mask_table``).
@@ -110,36 +111,36 @@ class MaskSet:
                 f"{part} of mask set {self.name!r}: its {table.num_rows} rows are not the {images.num_rows} images of "
                 "the image part in their order; keep one row per image, also for those with an error"
             )
-        parts.write(self.uri, part, MASK_SCHEMA, table)
+        part_io.write(self.uri, part, MASK_SCHEMA, table)
 
     def write_acceptance(self, name: str, rule: Mapping[str, Any], accepted: Sequence[str] | frozenset[str]) -> None:
         """Write which images a trainer may use, and the rule that chose them."""
-        parts.check_name(name, "the acceptance")
+        part_io.check_name(name, "the acceptance")
         ids = sorted(accepted)
         record = {"name": name, "rule": dict(rule), "hash": hash_of(dict(rule), ids), "accepted": ids}
-        parts.write_json(files.join(self.uri, f"acceptance-{name}.json"), record)
+        part_io.write_json(storage.join(self.uri, f"acceptance-{name}.json"), record)
 
     def read_acceptance(self, name: str) -> Acceptance:
         """Read an acceptance; ValueError where there is none of that name."""
-        parts.check_name(name, "the acceptance")
-        uri = files.join(self.uri, f"acceptance-{name}.json")
-        if not parts.exists(uri):
+        part_io.check_name(name, "the acceptance")
+        uri = storage.join(self.uri, f"acceptance-{name}.json")
+        if not part_io.exists(uri):
             raise ValueError(f"mask set {self.name!r} has no acceptance {name!r}: there is no {uri}")
-        record = parts.read_json(uri)
+        record = part_io.read_json(uri)
         return Acceptance(name=name, rule=record["rule"], accepted=frozenset(record["accepted"]), hash=record["hash"])
 
     def acceptance_names(self) -> list[str]:
         """Return the names of the acceptances, sorted."""
-        fs, path = files.resolve(self.uri)
+        fs, path = storage.resolve(self.uri)
         found = [
             name.removeprefix("acceptance-").removesuffix(".json")
-            for name in files.list_names(fs, path)
+            for name in storage.list_names(fs, path)
             if name.startswith("acceptance-") and name.endswith(".json")
         ]
-        return [name for name in found if parts.is_name(name)]
+        return [name for name in found if part_io.is_name(name)]
 
     def _clear(self) -> None:
         """Delete parts, acceptances and reports; the record stays, so that a kill leaves a set of the old hash."""
-        fs, path = files.resolve(self.uri)
-        for name in parts_and_derived(files.list_names(fs, path)):
-            parts.delete(files.join(self.uri, name))
+        fs, path = storage.resolve(self.uri)
+        for name in parts_and_derived(storage.list_names(fs, path)):
+            part_io.delete(storage.join(self.uri, name))

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fss.collection.decode import decode_image
-from fss.collection.mask_codec import Mask, decode_mask
+from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.pixels import Rgb
-from fss.collection.references import picture_bytes
-from fss.collection.store import Collection
-from fss.draws import generator
+from fss.collection.part_io import picture_bytes
+from fss.core.arrays import Mask, Rgb
+from fss.core.rng import generator
+from fss.images.decode import decode_image
+from fss.images.mask_codec import decode_mask
 
 
 @dataclass(frozen=True, kw_only=True)

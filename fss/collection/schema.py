@@ -13,6 +13,11 @@ SCORES = ("agreement", "contrast", "stability", "separation", "refinement", "are
 RELABEL_SCORES = ("view", "support", "previous", "checkpoint")
 GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component", "gate_refined")
 
+QUALITY_SCORES = ("agreement", "contrast", "stability")
+"""The scores whose ranks make the quality; the others are stored for inspection."""
+HARD_GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component")
+"""Gates that an accepted mask passes; ``gate_refined`` only says whether the refined mask was kept."""
+
 IMAGE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),

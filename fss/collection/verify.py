@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fss.collection.decode import DecodeError, inspect_image
-from fss.collection.mask_codec import IGNORE, decode_mask
+from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.references import picture_bytes
-from fss.collection.store import Collection
+from fss.collection.part_io import picture_bytes
+from fss.core.arrays import IGNORE
+from fss.images.decode import DecodeError, inspect_image
+from fss.images.mask_codec import decode_mask
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fss.episodes.distract import paste
-from fss.episodes.render import render
+from fss.episodes.distractors import paste
+from fss.episodes.rendering import render
 
 Device = str | torch.device
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from fss.collection.sources.coco import COCO_CLASSES
 from fss.collection.sources.voc import VOC_CLASSES
-from fss.draws import generator
+from fss.core.rng import generator
 
 Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
 Order = Literal["interleaved", "consecutive"]

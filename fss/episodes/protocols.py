@@ -5,7 +5,7 @@
 - ``masksplit``: MaskSplit's evaluation (Amac et al., WACV 2022). The released code draws from unseeded workers, so its
   very episodes cannot be repeated; the way of drawing is followed.
 
-:mod:`fss.episodes.benchmarks` makes plans of them; protocol ``ours`` is :func:`fss.episodes.plan.make_plan`.
+:mod:`fss.episodes.benchmarks` makes plans of them; protocol ``ours`` is :func:`fss.episodes.episode_plan.make_plan`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from fss.draws import generator
-from fss.episodes.episode_lists import EpisodeList
+from fss.core.rng import generator
+from fss.episodes.published_lists import EpisodeList
 
 MASKSPLIT_PIXELS = 2048
 """An image stands for a class in the masksplit protocol when the class covers at least so many native pixels."""

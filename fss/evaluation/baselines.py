@@ -4,17 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.episodes.canvas import mask_canvas
+from fss.core.arrays import UInt8
+from fss.evaluation.episode_images import Chunk, Lru, Pictures
 from fss.evaluation.methods import FeatureCache
-from fss.evaluation.pictures import Chunk, Lru, Pictures
-from fss.models.backbone import Backbone
+from fss.images.resize import mask_canvas
+from fss.models.backbones.base import Backbone
 from fss.models.features import Features, split_features
-
-Pixels = NDArray[np.uint8]
 
 
 class AllForeground:
@@ -34,14 +32,14 @@ class SalientObject:
     name = "saliency of the query"
     passes = 0
 
-    def __init__(self, estimate: Callable[[str, Pixels], Pixels]):
+    def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
         """Take an estimator.
 
         Args:
             estimate: from image id and picture, uint8 [H, W, 3], to a mask, uint8 [H, W] with 1 on what is salient.
         """
         self._estimate = estimate
-        self._kept: Lru[str, Pixels] = Lru(1e9)
+        self._kept: Lru[str, UInt8] = Lru(1e9)
 
     def predict(self, chunk: Chunk) -> Tensor:
         """Return the salient pixels of the queries, [B, H, W]."""
@@ -49,7 +47,7 @@ class SalientObject:
         masks = [_squash(self._mask(name, chunk.pictures), height, width) for name in chunk.query_ids]
         return torch.from_numpy(np.stack(masks))
 
-    def _mask(self, image_id: str, pictures: Pictures) -> Pixels:
+    def _mask(self, image_id: str, pictures: Pictures) -> UInt8:
         """Return the mask at the picture's own size."""
         mask = self._kept.get(image_id)
         if mask is None:
@@ -98,7 +96,7 @@ class UntrainedPrototype:
         return features
 
 
-def _squash(mask: Pixels, height: int, width: int) -> Pixels:
+def _squash(mask: UInt8, height: int, width: int) -> UInt8:
     """Return a mask at the size at which it is scored: its own, or the network's square."""
     return mask if mask.shape == (height, width) else mask_canvas(mask, height)
 

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fss.collection import files
-from fss.evaluation.gallery import episode_ious
-from fss.evaluation.run import EvaluationResult
+from fss.core import storage
+from fss.evaluation.evaluator import EvaluationResult
+from fss.evaluation.example_gallery import episode_ious
 
 SCHEMA = pa.schema(
     [
@@ -26,8 +26,8 @@ SCHEMA = pa.schema(
         pa.field("iou", pa.float64()),
     ]
 )
-"""``object_share`` as in :mod:`fss.evaluation.sizes`; pixels are counted without void; ``iou`` is of the foreground,
-null where its union is empty."""
+"""``object_share`` is defined in :mod:`fss.evaluation.object_sizes`; pixels are counted without void; ``iou`` is of the
+foreground, null where its union is empty."""
 
 
 def episode_table(results: Sequence[EvaluationResult]) -> pa.Table:
@@ -40,7 +40,7 @@ def write_episode_table(uri: str, results: Sequence[EvaluationResult]) -> None:
     """Write the table as Parquet, atomically, to a local path or s3:// URI."""
     sink = pa.BufferOutputStream()
     pq.write_table(episode_table(results), sink)
-    files.write_atomically(*files.resolve(uri), sink.getvalue())
+    storage.write_atomically(*storage.resolve(uri), sink.getvalue())
 
 
 def _method_table(result: EvaluationResult, method: str) -> pa.Table:

@@ -6,10 +6,10 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from fss.evaluation.pictures import Chunk, Lru, Pictures
+from fss.evaluation.episode_images import Chunk, Lru, Pictures
 from fss.models.features import Features, concat_features, split_features
-from fss.models.fusion import Fusion
 from fss.models.segmenter import FewShotSegmenter
+from fss.models.shot_fusion import Fusion
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fss.draws import generator
+from fss.core.arrays import IGNORE
+from fss.core.rng import generator
 
-IGNORE = 255
 RESAMPLES = 1000
 LEVEL = 0.95
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from fss.evaluation.evaluator import EvaluationResult
 from fss.evaluation.metrics import NAMES, Interval
-from fss.evaluation.run import EvaluationResult
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from fss.collection.mask_codec import IGNORE
+from fss.core.arrays import IGNORE
 from fss.evaluation.metrics import LEVEL
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fss import config as configurations
-from fss.models.backbone import load_strictly
+from fss.core import config as configurations
+from fss.models.backbones.base import load_strictly
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
 from fss.models.registry import build_segmenter

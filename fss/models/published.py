@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fss.models.backbone import flat_state, load_strictly, read_state
+from fss.models.backbones.base import flat_state, load_strictly, read_state
 from fss.models.registry import create_segmenter
 from fss.models.segmenter import FewShotSegmenter
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import torch
 
-from fss.config import from_dict
-from fss.models.asnet import ASNet
-from fss.models.backbone import create_backbone
+from fss.core.config import from_dict
+from fss.models.backbones.factory import create_backbone
 from fss.models.config import SegmenterConfig
-from fss.models.hsnet import HSNet
-from fss.models.learner import Learner
+from fss.models.learners.asnet import ASNet
+from fss.models.learners.base import Learner
+from fss.models.learners.hsnet import HSNet
+from fss.models.learners.masksplit import MaskSplit
+from fss.models.learners.vat import VAT
 from fss.models.masking import get_masking
-from fss.models.masksplit import MaskSplit
 from fss.models.segmenter import FewShotSegmenter
-from fss.models.vat import VAT
 
 _LEARNERS: dict[str, type[Learner]] = {"masksplit": MaskSplit, "hsnet": HSNet, "asnet": ASNet, "vat": VAT}
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss.models.backbone import Backbone
+from fss.models.backbones.base import Backbone
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, split_features, take_shot
-from fss.models.fusion import Fusion, check_fusion, fuse
-from fss.models.learner import Learner
+from fss.models.learners.base import Learner
 from fss.models.masking import get_masking
+from fss.models.shot_fusion import Fusion, check_fusion, fuse
 
 
 class FewShotSegmenter(nn.Module):
@@ -51,7 +51,7 @@ class FewShotSegmenter(nn.Module):
 
     @torch.no_grad()
     def predict(self, query: Tensor, support_images: Tensor, support_masks: Tensor, fusion: Fusion = "joint") -> Tensor:
-        """Return masks ``[B,H,W]`` (long, 0 and 1); ``fusion`` says how K shots become one (see fss.models.fusion)."""
+        """Return masks ``[B,H,W]`` (long, 0 and 1); ``fusion``: see ``fss.models.shot_fusion``."""
         query_features, support_features = self.encode_episode(query, support_images, support_masks)
         return self.decide(query_features, support_features, support_masks, query.shape[-2:], fusion)
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from fss.collection import MaskSet
-from fss.collection.mask_codec import IGNORE, Mask, any_class, decode_mask, decode_soft
+from fss.core.arrays import IGNORE, Mask
 from fss.evaluation.metrics import Counts, Interval, count_pixels, differences, figures
+from fss.images.mask_codec import any_class, decode_mask, decode_soft
 
 SURE = 0.5
 

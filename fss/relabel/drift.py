@@ -9,14 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
-from fss.collection.mask_codec import IGNORE, Mask, decode_mask
-from fss.draws import generator
-from fss.saliency.acceptance import CLUSTER, passes
+from fss.collection.acceptance import CLUSTER, passes
+from fss.core.arrays import IGNORE, Int64, Mask
+from fss.core.rng import generator
+from fss.images.mask_codec import decode_mask
 from fss.saliency.report import AREA_EDGES, histogram_shift, rows_by_part
 
 SAMPLE = 1000  # pictures whose masks are decoded
-
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,9 @@ class Drift:
     """Pictures looked at for the shares above: a sample of those with a mask in both sets."""
     valid: tuple[float, float]
     """Share of all pictures whose mask passes every gate: before, now."""
-    area: tuple[Counts, Counts]
+    area: tuple[Int64, Int64]
     """Histograms over ``AREA_EDGES`` of the masks' shares of their pictures: before, now."""
-    clusters: tuple[Counts, Counts, Counts]
+    clusters: tuple[Int64, Int64, Int64]
     """Pictures in each cluster: all, those accepted before, those accepted now."""
 
     def shifts(self) -> dict[str, float]:
@@ -146,7 +145,7 @@ def _shares(old: Mask, new: Mask) -> tuple[float, float, float]:
     return changed, vanished, float((new == IGNORE).mean())
 
 
-def _areas(table: pa.Table) -> Counts:
+def _areas(table: pa.Table) -> Int64:
     areas = np.asarray(table.column("area").fill_null(np.nan).to_numpy(), np.float64)
     return np.histogram(areas[~np.isnan(areas) & passes(table, ())], AREA_EDGES)[0].astype(np.int64)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.draws import generator
+from fss.core.rng import generator
 from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 

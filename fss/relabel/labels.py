@@ -7,12 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fss.collection.mask_codec import IGNORE, Mask
+from fss.core.arrays import IGNORE, Float32, Mask, UInt8
 from fss.relabel.config import RelabelConfig
-from fss.relabel.edges import Probability, follow_edges
+from fss.relabel.edge_refinement import follow_edges
 from fss.relabel.reliability import agreement_with, foreground_iou, pairwise_agreement
-from fss.relabel.supports import Pixels
-from fss.relabel.votes import Votes
 from fss.saliency.quality import border_touch, gates
 
 
@@ -20,10 +18,10 @@ from fss.saliency.quality import border_touch, gates
 class Ballot:
     """All that was said of a picture, on its canvas of S pixels a side."""
 
-    votes: Mapping[int, Votes]
+    votes: Mapping[int, Float32]
     """By class id (one id where the object may be anything): [V,R,S,S] by view, the plain one first, and support
     set. Without a class nothing was found to be there."""
-    earlier: Sequence[Mapping[int, Votes]]
+    earlier: Sequence[Mapping[int, Float32]]
     """The same of each earlier checkpoint, for the plain view alone."""
     current: Mask | None
     """The mask it had, [S,S] in {0,1,255}."""
@@ -37,13 +35,13 @@ class Label:
     """uint8 [H,W]: 0 background, v is ``classes[v - 1]``, 255 ignored."""
     classes: list[int]
     """Class ids."""
-    soft: Probability
+    soft: Float32
     """float32 [H,W]: mean probability of the object over all votes."""
     scores: dict[str, float | bool]
     """Raw values and gates; what cannot be told (agreement on nothing, no earlier mask) is left out."""
 
 
-def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, guide: Pixels | None = None) -> Label:
+def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, guide: UInt8 | None = None) -> Label:
     """Count the votes.
 
     A pixel is object where the mean probability of a class is at least ``config.foreground``, background where that of
@@ -100,7 +98,7 @@ def reliability(ballot: Ballot, threshold: float) -> dict[str, float | bool]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _any_class(votes: Mapping[int, Votes]) -> Votes:
+def _any_class(votes: Mapping[int, Float32]) -> Float32:
     return np.max([votes[c] for c in sorted(votes)], axis=0)  # type: ignore[no-any-return]
 
 

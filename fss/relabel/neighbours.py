@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection import MaskSet
-from fss.draws import generator
-from fss.relabel import sidecar
+from fss.core.arrays import Float32
+from fss.core.rng import generator
+from fss.relabel import feature_tables
 from fss.relabel.config import RelabelConfig
 
 FLAT_LIMIT = 100_000  # up to so many an exact search costs less than building lists
 SLACK = 8  # further neighbours to fetch, for copies of the picture itself
 PER_CLUSTER = 20  # pictures that a cluster has on average at least
-
-Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Neighbour:
 class Neighbours:
     """A searchable bank of pictures."""
 
-    def __init__(self, image_ids: Sequence[str], features: Features, *, flat_limit: int = FLAT_LIMIT):
+    def __init__(self, image_ids: Sequence[str], features: Float32, *, flat_limit: int = FLAT_LIMIT):
         """Build the bank.
 
         Args:
@@ -52,7 +51,7 @@ class Neighbours:
             self._index.train(features)
         self._index.add(features)
 
-    def search(self, image_ids: Sequence[str], features: Features, count: int) -> list[list[Neighbour]]:
+    def search(self, image_ids: Sequence[str], features: Float32, count: int) -> list[list[Neighbour]]:
         """Return up to ``count`` neighbours of each picture, nearest first; never itself nor a copy of its bytes.
 
         Args:
@@ -75,7 +74,7 @@ class Neighbours:
 class Clusters:
     """k-means of features on the sphere."""
 
-    def __init__(self, features: Features, count: int, *, seed: int):
+    def __init__(self, features: Float32, count: int, *, seed: int):
         """Find at most ``count`` clusters of features [N,D], one for every 20 of them at most."""
         count = max(1, min(count, len(features) // PER_CLUSTER))
         self._kmeans = faiss.Kmeans(
@@ -83,7 +82,7 @@ class Clusters:
         )
         self._kmeans.train(features)
 
-    def assign(self, features: Features) -> npt.NDArray[np.int64]:
+    def assign(self, features: Float32) -> npt.NDArray[np.int64]:
         """Return the cluster of each row of [M,D]."""
         return np.asarray(self._kmeans.index.search(features, 1)[1][:, 0], np.int64)
 
@@ -113,7 +112,7 @@ def find_neighbours(
     drawn = generator(config.seed, item=len(candidates), purpose="relabel.bank").permutation(len(candidates))
     candidates = np.sort(candidates[drawn[: config.bank]])
     counts = {"pictures with a feature": len(ids), "pictures in the bank": len(candidates)}
-    todo = [part for part in parts if part not in sidecar.finished(masks, "neighbours")]
+    todo = [part for part in parts if part not in feature_tables.finished(masks, "neighbours")]
     if not todo:
         return counts
     bank = Neighbours([ids[row] for row in candidates], features[candidates])
@@ -125,19 +124,19 @@ def find_neighbours(
         near = bank.search(ids[rows], features[rows], config.shots * config.sets)
         groups = clusters.assign(features[rows]).tolist()
         found = dict(zip(ids[rows], zip(near, groups, strict=True), strict=True))
-        every = sidecar.read(masks, "features", part).column("image_id").to_pylist()
-        sidecar.write(masks, "neighbours", part, [_row(image_id, found.get(image_id)) for image_id in every])
+        every = feature_tables.read(masks, "features", part).column("image_id").to_pylist()
+        feature_tables.write(masks, "neighbours", part, [_row(image_id, found.get(image_id)) for image_id in every])
     return counts
 
 
-def _load(masks: MaskSet, parts: Sequence[str]) -> tuple[list[str], Features, list[bool], list[int]]:
+def _load(masks: MaskSet, parts: Sequence[str]) -> tuple[list[str], Float32, list[bool], list[int]]:
     """All features: ids, [N,D], whether there is a mask, and how many of N each part has."""
     ids: list[str] = []
     masked: list[bool] = []
-    blocks: list[Features] = []
+    blocks: list[Float32] = []
     sizes: list[int] = []
     for part in parts:
-        table = sidecar.read(masks, "features", part)
+        table = feature_tables.read(masks, "features", part)
         table = table.filter(table.column("feature").is_valid())
         ids += table.column("image_id").to_pylist()
         masked += table.column("masked").to_pylist()

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fss.relabel.bank import ClassBank
+from fss.core.arrays import Float32, UInt8
+from fss.relabel.class_bank import ClassBank
 from fss.relabel.config import RelabelConfig
 from fss.relabel.labels import Ballot
-from fss.relabel.supports import Pixels, SupportSets, foreground, support_sets
+from fss.relabel.supports import SupportSets, foreground, support_sets
 from fss.relabel.views import View, make_views
-from fss.relabel.votes import Question, Voter, Votes
-from fss.saliency.job import OBJECT
+from fss.relabel.votes import Question, Voter
+from fss.saliency.pseudomask import OBJECT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,11 @@ class Known:
     """Why it cannot be used."""
     shape: tuple[int, int] = (0, 0)
     """Height and width."""
-    rgb: Pixels | None = None
+    rgb: UInt8 | None = None
     """Its canvas, uint8 [S,S,3]."""
-    guide: Pixels | None = None
+    guide: UInt8 | None = None
     """The picture in its own proportions, where masks shall follow its edges, uint8 [h,w,3]."""
-    mask: Pixels | None = None
+    mask: UInt8 | None = None
     """Its current mask, uint8 [S,S] in {0,1,255}; None where it has none."""
     neighbours: Sequence[str] = ()
     """Ids of similar pictures, nearest first."""
@@ -36,13 +37,13 @@ class Known:
     """Theirs."""
 
     @property
-    def canvas(self) -> Pixels:
+    def canvas(self) -> UInt8:
         """The canvas of a picture that can be used."""
         assert self.rgb is not None, "a picture with an error has no canvas"
         return self.rgb
 
     @property
-    def object(self) -> Pixels:
+    def object(self) -> UInt8:
         """What the mask of a picture that can be used shows, uint8 [S,S] in {0,1}; empty where there is none."""
         return np.zeros(self.canvas.shape[:2], np.uint8) if self.mask is None else foreground(self.mask)
 
@@ -107,7 +108,7 @@ class Relabeller:
             for place, known in enumerate(batch)
         ]
 
-    def _ask(self, batch: Sequence[Known], canvases: Pixels) -> tuple[list[tuple[int, Question]], dict[int, str]]:
+    def _ask(self, batch: Sequence[Known], canvases: UInt8) -> tuple[list[tuple[int, Question]], dict[int, str]]:
         """Questions with the class that each is about, and the pictures that nothing can be asked of."""
         if self._bank is not None:
             present = self._bank.present(self._voter.segmenter, canvases)
@@ -124,6 +125,6 @@ class Relabeller:
         return support_sets(self.config, known.image_id, known.canvas, known.object, known.neighbours, known.similarity)
 
 
-def _of(place: int, asked: Sequence[tuple[int, Question]], votes: Sequence[Votes]) -> dict[int, Votes]:
+def _of(place: int, asked: Sequence[tuple[int, Question]], votes: Sequence[Float32]) -> dict[int, Float32]:
     """The votes on one picture, by class."""
     return {c: found for (c, question), found in zip(asked, votes, strict=True) if question.picture == place}

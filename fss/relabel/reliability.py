@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from fss.core.arrays import BoolArray
 
 
-def foreground_iou(a: Mask, b: Mask, valid: Mask | None = None) -> float | None:
+def foreground_iou(a: BoolArray, b: BoolArray, valid: BoolArray | None = None) -> float | None:
     """Intersection over union of two masks [H,W].
 
     Args:
@@ -30,7 +29,7 @@ def foreground_iou(a: Mask, b: Mask, valid: Mask | None = None) -> float | None:
     return int(np.count_nonzero(a & b)) / union if union else None
 
 
-def agreement_with(reference: Mask, others: Sequence[Mask]) -> float | None:
+def agreement_with(reference: BoolArray, others: Sequence[BoolArray]) -> float | None:
     """Mean foreground IoU of some masks with a reference.
 
     With the masks of earlier checkpoints and of the last this is the stability of ST++ (Yang et al., CVPR 2022, section
@@ -40,12 +39,12 @@ def agreement_with(reference: Mask, others: Sequence[Mask]) -> float | None:
     return _mean((reference, other) for other in others)
 
 
-def pairwise_agreement(masks: Sequence[Mask]) -> float | None:
+def pairwise_agreement(masks: Sequence[BoolArray]) -> float | None:
     """Mean foreground IoU of all pairs, such as of the masks that different support sets give; None as above."""
     return _mean(combinations(masks, 2))
 
 
-def _mean(pairs: Iterable[tuple[Mask, Mask]]) -> float | None:
+def _mean(pairs: Iterable[tuple[BoolArray, BoolArray]]) -> float | None:
     """Two empty masks beside others that show an object speak for no object: they count 0."""
     ious = [foreground_iou(a, b) for a, b in pairs]
     return float(np.mean([iou or 0.0 for iou in ious])) if any(iou is not None for iou in ious) else None

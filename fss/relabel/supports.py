@@ -8,25 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from fss.collection import ImageReader, MaskSet
-from fss.collection.mask_codec import IGNORE
-from fss.episodes.canvas import image_canvas, mask_canvas
-from fss.episodes.split import SplitConfig, draw_split
+from fss.core.arrays import IGNORE, UInt8
+from fss.episodes.mask_split import SplitConfig, draw_split
+from fss.images.resize import image_canvas, mask_canvas
 from fss.relabel.config import RelabelConfig
 
 MARGIN = 0.2  # of the object's extent, around it in a view of the object
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Shot:
     """A support as pixels: a canvas uint8 [S,S,3] and its mask uint8 [S,S] in {0,1}."""
 
-    rgb: Pixels
-    mask: Pixels
+    rgb: UInt8
+    mask: UInt8
 
 
 Support = str | Shot
@@ -35,7 +32,7 @@ SupportSets = list[list[Support]]
 """Support sets of one picture, each of the same number of supports."""
 
 
-def foreground(mask: Pixels) -> Pixels:
+def foreground(mask: UInt8) -> UInt8:
     """Return what an index mask shows of any class, uint8 in {0,1}; ignored pixels are 0."""
     return ((mask > 0) & (mask < IGNORE)).astype(np.uint8)
 
@@ -55,8 +52,8 @@ def shot_reader(masks: MaskSet, size: int) -> Callable[[str], Shot]:
 def support_sets(
     config: RelabelConfig,
     image_id: str,
-    rgb: Pixels,
-    mask: Pixels,
+    rgb: UInt8,
+    mask: UInt8,
     neighbours: Sequence[str],
     similarity: Sequence[float],
 ) -> SupportSets:
@@ -88,7 +85,7 @@ def deal(neighbours: Sequence[str], config: RelabelConfig) -> SupportSets:
     return [list(neighbours[first :: config.sets][:shots]) for first in range(config.sets)]
 
 
-def _views(rgb: Pixels, mask: Pixels) -> list[Shot]:
+def _views(rgb: UInt8, mask: UInt8) -> list[Shot]:
     """The mirror image, and the surroundings of the object at full size."""
     mirrored = Shot(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
     rows, columns = _reach(mask.max(1)), _reach(mask.max(0))
@@ -96,14 +93,14 @@ def _views(rgb: Pixels, mask: Pixels) -> list[Shot]:
     return [mirrored, Shot(image_canvas(rgb[rows, columns], size), mask_canvas(mask[rows, columns], size))]
 
 
-def _reach(hit: Pixels) -> slice:
+def _reach(hit: UInt8) -> slice:
     places = np.flatnonzero(hit)
     first, last = int(places[0]), int(places[-1]) + 1
     margin = max(8, round(MARGIN * (last - first)))
     return slice(max(0, first - margin), min(len(hit), last + margin))
 
 
-def _halves(config: RelabelConfig, image_id: str, rgb: Pixels, mask: Pixels) -> list[Shot]:
+def _halves(config: RelabelConfig, image_id: str, rgb: UInt8, mask: UInt8) -> list[Shot]:
     """The two halves of one cut of the mask."""
     half = draw_split(mask, SplitConfig(), seed=config.seed, epoch=0, item=image_id).support
     return [Shot(rgb, half), Shot(rgb, mask & (1 - half))]

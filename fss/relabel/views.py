@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.episodes.render import normalise
+from fss.episodes.rendering import normalise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fss.episodes.canvas import mask_canvas
+from fss.core.arrays import Float32, UInt8
+from fss.evaluation.episode_images import Lru
 from fss.evaluation.methods import FeatureCache
-from fss.evaluation.pictures import Lru
+from fss.images.resize import mask_canvas
 from fss.models.features import Features, concat_features, resize, take_features
 from fss.models.segmenter import FewShotSegmenter
-from fss.relabel.supports import Pixels, Shot, Support, SupportSets
+from fss.relabel.supports import Shot, Support, SupportSets
 from fss.relabel.views import View, squares
-
-Votes = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Voter:
         self._features: dict[int, FeatureCache[str]] = {}
 
     @torch.inference_mode()
-    def votes(self, canvases: Pixels, questions: Sequence[Question], views: Sequence[View]) -> list[Votes]:
+    def votes(self, canvases: UInt8, questions: Sequence[Question], views: Sequence[View]) -> list[Float32]:
         """Segment pictures once per view and support set.
 
         Args:

@@ -1,5 +1,5 @@
 """Pseudo-masks of the salient object, without labels."""
 
-from fss.saliency.estimator import SaliencyConfig, SaliencyEstimator, SaliencyResult
+from fss.saliency.classical.estimator import SaliencyConfig, SaliencyEstimator, SaliencyResult
 
 __all__ = ["SaliencyConfig", "SaliencyEstimator", "SaliencyResult"]

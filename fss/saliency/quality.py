@@ -10,17 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fss.saliency.superpixels import BoolArray, FloatArray
-
-QUALITY_SCORES = ("agreement", "contrast", "stability")
-"""The scores whose ranks make the quality; the others are stored for inspection."""
-HARD_GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component")
-"""Gates that an accepted mask passes; ``gate_refined`` only says whether the refined mask was kept."""
+from fss.collection.schema import HARD_GATES
+from fss.core.arrays import BoolArray, Float32
 
 Scores = dict[str, float | bool]
 
 
-def otsu(values: FloatArray, weights: npt.NDArray[np.float64] | None = None) -> float:
+def otsu(values: Float32, weights: npt.NDArray[np.float64] | None = None) -> float:
     """Otsu's threshold of values in 0..1, each counting ``weights`` times; values above it are object."""
     bins, edges = np.histogram(values, 256, (0.0, 1.0), weights=weights)
     below = np.cumsum(bins)
@@ -33,7 +29,7 @@ def otsu(values: FloatArray, weights: npt.NDArray[np.float64] | None = None) -> 
     return float(edges[int(between.argmax()) + 1])
 
 
-def agreement(cues: Sequence[FloatArray], area: npt.NDArray[np.float64]) -> float:
+def agreement(cues: Sequence[Float32], area: npt.NDArray[np.float64]) -> float:
     """Mean pairwise IoU of the cues after Otsu's threshold; cues are [n], ``area`` the pixels of each element."""
     masks = [cue > otsu(cue, area) for cue in cues]
     pairs = [weighted_iou(a, b, area) for a, b in combinations(masks, 2)]
@@ -46,13 +42,13 @@ def weighted_iou(a: BoolArray, b: BoolArray, area: npt.NDArray[np.float64] | flo
     return float(((a & b) * area).sum()) / union if union > 0 else 0.0
 
 
-def stability(cue: FloatArray, area: npt.NDArray[np.float64]) -> float:
+def stability(cue: Float32, area: npt.NDArray[np.float64]) -> float:
     """IoU of the masks at 0.8 and 1.25 times the threshold 2 * mean: steep maps are stable."""
     threshold = 2 * float((cue * area).sum() / area.sum())
     return weighted_iou(cue > 0.8 * threshold, cue > 1.25 * threshold, area)
 
 
-def contrast(lab: FloatArray, mask: BoolArray) -> float:
+def contrast(lab: Float32, mask: BoolArray) -> float:
     """Chi-squared distance (0..1) of the CIELAB histograms of the mask and of the ring around it."""
     reach = max(3, round(0.04 * max(mask.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * reach + 1, 2 * reach + 1))
@@ -68,7 +64,7 @@ def contrast(lab: FloatArray, mask: BoolArray) -> float:
     return float(((inside - around)[used] ** 2 / total[used]).sum() / 2)
 
 
-def separation(cue: FloatArray, mask: BoolArray) -> float:
+def separation(cue: Float32, mask: BoolArray) -> float:
     """Mean of the cue inside the mask minus mean outside."""
     if not mask.any() or mask.all():
         return 0.0

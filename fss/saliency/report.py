@@ -14,17 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
+from fss.collection.acceptance import AcceptanceRule, Rows, gate_values, passes
 from fss.collection.ingest_part import slug
-from fss.collection.mask_codec import decode_mask
-from fss.draws import generator
-from fss.saliency.acceptance import AcceptanceRule, Rows, gate_values, passes
+from fss.core.arrays import Int64
+from fss.core.rng import generator
+from fss.images.mask_codec import decode_mask
 
 AREA_EDGES = np.linspace(0, 1, 21)
 CELLS = 9  # positions are counted on a grid of 9 x 9
 SHOWN = 20  # images without a mask that are named
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +38,9 @@ class MaskReport:
     """For each gate of the rule: masks that it rejects, and masks that it alone rejects."""
     scores: dict[str, tuple[list[float], list[float]]]
     """For each score of the rule: its 5, 25, 50, 75 and 95 % quantiles over all masks and over the accepted."""
-    area: tuple[Counts, Counts]
+    area: tuple[Int64, Int64]
     """Histograms over :data:`AREA_EDGES` of the masks' shares of their pictures: all, and the accepted."""
-    position: tuple[Counts, Counts]
+    position: tuple[Int64, Int64]
     """Where the masks' centres of mass lie, [9,9] from top left, for a sample: all, and the accepted of it."""
 
     def shifts(self) -> dict[str, float]:
@@ -161,13 +160,13 @@ def _centres(masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows) 
     return found
 
 
-def _grid(centres: npt.NDArray[np.float64]) -> Counts:
+def _grid(centres: npt.NDArray[np.float64]) -> Int64:
     known = centres[~np.isnan(centres).any(1)]
     bins = np.linspace(0, 1, CELLS + 1)
     return np.histogram2d(known[:, 0], known[:, 1], [bins, bins])[0].astype(np.int64)
 
 
-def _area_histogram(areas: npt.NDArray[np.float64]) -> Counts:
+def _area_histogram(areas: npt.NDArray[np.float64]) -> Int64:
     return np.histogram(areas[~np.isnan(areas)], AREA_EDGES)[0].astype(np.int64)
 
 
@@ -177,7 +176,7 @@ def _quantiles(table: pa.Table, name: str, rows: Rows) -> list[float]:
     return [round(float(value), 4) for value in np.quantile(values, QUANTILES)] if len(values) else []
 
 
-def histogram_shift(every: Counts, kept: Counts) -> float:
+def histogram_shift(every: Int64, kept: Int64) -> float:
     """Return how far two histograms differ, 0 (alike) to 1 (no overlap): half the L1 distance of their shares."""
     if not every.sum() or not kept.sum():
         return 0.0

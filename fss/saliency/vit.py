@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.models.backbone import load_strictly, read_state
-from fss.saliency.estimator import SaliencyResult
-from fss.saliency.views import normalise_images, result_of_views, squares
+from fss.core.arrays import Rgb
+from fss.models.backbones.base import load_strictly, read_state
+from fss.saliency.classical.estimator import SaliencyResult
+from fss.saliency.two_view import normalise_images, result_of_views, squares
 
-RGB = npt.NDArray[np.uint8]
 SLOPE = 10.0  # how fast the soft map turns from background to object around the threshold
 
 
@@ -77,12 +75,12 @@ class ViTEstimator:
         self._seen: list[Tensor] = []
         self.network.blocks[-1].attn.qkv.register_forward_hook(lambda _, __, out: self._seen.append(out))
 
-    def estimate(self, rgb: RGB, *, image_id: str = "") -> SaliencyResult:
-        """Find the salient object of uint8 RGB [H,W,3]; see ``SaliencyEstimator.estimate``."""
+    def estimate(self, rgb: Rgb, *, image_id: str = "") -> SaliencyResult:
+        """Find the salient object of uint8 Rgb [H,W,3]; see ``SaliencyEstimator.estimate``."""
         return self.estimate_batch([rgb])[0]
 
     @torch.no_grad()
-    def estimate_batch(self, images: Sequence[RGB]) -> list[SaliencyResult]:
+    def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
         """Find the objects of several pictures in one pass (and one of their mirror images)."""
         device = next(self.network.parameters()).device
         norm = self.network.pretrained_cfg or {}

@@ -7,9 +7,8 @@ the same bytes, and a canvas counts as there only after its last byte is written
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from fss.core.arrays import UInt8
 
 
 class CanvasCache:
@@ -31,15 +30,15 @@ class CanvasCache:
         self.capacity = max(0, min(slots, int(limit_bytes // (size * size * channels))))
         shape = (self.capacity, size, size, channels)
         if folder is None or not self.capacity:
-            self._pixels: Pixels = np.zeros(shape, np.uint8)  # the system commits the pages as they are written
-            self._filled: Pixels = np.zeros(self.capacity, np.uint8)
+            self._pixels: UInt8 = np.zeros(shape, np.uint8)  # the system commits the pages as they are written
+            self._filled: UInt8 = np.zeros(self.capacity, np.uint8)
             return
         folder.mkdir(parents=True, exist_ok=True)
         name = f"canvases-{key}-{size}x{channels}-{self.capacity}"
         self._pixels = _map(folder / f"{name}.pixels", shape)
         self._filled = _map(folder / f"{name}.filled", (self.capacity,))
 
-    def get(self, slot: int) -> Pixels | None:
+    def get(self, slot: int) -> UInt8 | None:
         """Return the canvas of a slot, or None where there is none yet."""
         return self._pixels[slot] if self.has(slot) else None
 
@@ -47,14 +46,14 @@ class CanvasCache:
         """Tell whether the slot is filled."""
         return slot < self.capacity and bool(self._filled[slot])
 
-    def put(self, slot: int, canvas: Pixels) -> None:
+    def put(self, slot: int, canvas: UInt8) -> None:
         """Keep a canvas, where there is room."""
         if slot < self.capacity:
             self._pixels[slot] = canvas
             self._filled[slot] = 1
 
 
-def _map(path: Path, shape: tuple[int, ...]) -> Pixels:
+def _map(path: Path, shape: tuple[int, ...]) -> UInt8:
     size = int(np.prod(shape))
     with path.open("ab") as file:  # grows a new file with zeros and leaves an old one as it is
         file.truncate(size)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fss.draws import generator
+from fss.core.rng import generator
 
 
 def check_lanes(lanes: int, batch: int, world: int = 1) -> None:

@@ -4,7 +4,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.collection.mask_codec import IGNORE
+from fss.core.arrays import IGNORE
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:

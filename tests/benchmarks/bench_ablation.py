@@ -18,17 +18,17 @@ import torch
 import tyro
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.episodes.augment import OFF, AugmentConfig
-from fss.episodes.plan import make_plan
-from fss.episodes.split import SplitConfig
+from fss.episodes.augmentation import OFF, AugmentConfig
+from fss.episodes.episode_plan import make_plan
+from fss.episodes.mask_split import SplitConfig
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
+from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.report import rows
-from fss.evaluation.run import evaluate
 from fss.models import FewShotSegmenter, create_segmenter
-from fss.training.loop import TrainLoop
-from fss.training.optimisation import TrainConfig
-from fss.training.stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.loop import TrainLoop
+from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
 
 
 @dataclass(frozen=True, kw_only=True)

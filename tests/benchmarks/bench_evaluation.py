@@ -14,9 +14,9 @@ import time
 import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.episodes.plan import make_plan
+from fss.episodes.episode_plan import make_plan
+from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
-from fss.evaluation.run import evaluate
 from fss.models import create_segmenter
 
 SEGMENTERS = (("masksplit", "none"), ("hsnet", "hybrid"))

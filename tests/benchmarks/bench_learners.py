@@ -16,19 +16,19 @@ from typing import get_args
 import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.episodes.augment import AugmentConfig
-from fss.episodes.plan import make_plan
+from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
+from fss.evaluation.episode_images import Chunk
+from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
-from fss.evaluation.pictures import Chunk
 from fss.evaluation.report import rows, to_text
-from fss.evaluation.run import evaluate
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
-from fss.models.fusion import Fusion, fuse
-from fss.training.class_stream import ClassStream
-from fss.training.loop import TrainLoop
-from fss.training.optimisation import TrainConfig
-from fss.training.stream import StreamConfig
+from fss.models.shot_fusion import Fusion, fuse
+from fss.training.few_shot.class_stream import ClassStream
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.loop import TrainLoop
+from fss.training.few_shot.mask_split_stream import StreamConfig
 
 LEARNING_RATES = {"masksplit": 1e-3, "hsnet": 1e-3, "asnet": 1e-3, "vat": 5e-4}
 """Published rates of HSNet, ASNet and VAT; MaskSplit's 1e-4 is meant for a hundred times as many steps."""

@@ -22,7 +22,7 @@ import torchvision
 from torch.nn import functional as F
 
 from fss.models import FewShotSegmenter, create_segmenter
-from fss.models.fast import speed_up
+from fss.models.speed import speed_up
 
 # name: (settings, image side, training batch, published inference u, published training u)
 CASES = {

@@ -30,12 +30,12 @@ import psutil
 import pyarrow as pa
 
 from fss.collection import Collection
+from fss.collection.acceptance import AcceptanceRule, write_acceptance
 from fss.collection.schema import GATES, SCORES, image_id, image_table, part_name
 from fss.saliency import SaliencyConfig
-from fss.saliency.acceptance import AcceptanceRule, write_acceptance
-from fss.saliency.job import pseudomask_part
-from pipelines.common.parts import run_parts
-from pipelines.common.ray_session import SINGLE_THREAD, ray_session
+from fss.saliency.pseudomask import pseudomask_part
+from pipelines.runtime.map_parts import run_parts
+from pipelines.runtime.ray_session import SINGLE_THREAD, ray_session
 
 
 def photographs(data: Path, count: int, side: int | None) -> list[bytes]:

@@ -25,25 +25,25 @@ import pyarrow.parquet as pq
 import tyro
 
 from fss.collection import Collection
+from fss.collection.collection import exists
 from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
-from fss.collection.mask_codec import mask_row
 from fss.collection.schema import image_id, image_table, mask_table, part_name
 from fss.collection.sources import SourceConfig
-from fss.collection.store import exists
 from fss.evaluation.metrics import Counts, Interval, differences, figures
+from fss.images.mask_codec import mask_row
 from fss.models import create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.audit import audit, gain, mean_iou
-from fss.relabel.verdict import GoConfig
-from pipelines.common.rounds import RoundsConfig, own_masks
-from pipelines.common.runs import TrackingConfig
+from fss.relabel.round_gate import GoConfig
+from pipelines.end_to_end.rounds import RoundsConfig, own_masks
 from pipelines.masksplit import MaskSplitJobConfig
 from pipelines.masksplit import run as masksplit
 from pipelines.pseudomask import PseudomaskConfig
 from pipelines.pseudomask import run as pseudomask
 from pipelines.relabel import RelabelJobConfig
 from pipelines.relabel import run as relabel
+from pipelines.runtime.mlflow_run import TrackingConfig
 
 ANYTHING = GoConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
 """Every round is trained on: the question is what comes of it."""

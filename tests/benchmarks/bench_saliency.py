@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata, spearmanr
 
-from fss.collection.decode import decode_image
-from fss.collection.mask_codec import encode_mask, encode_soft
+from fss.collection.schema import HARD_GATES, QUALITY_SCORES
+from fss.images.decode import decode_image
+from fss.images.mask_codec import encode_mask, encode_soft
 from fss.saliency import SaliencyConfig
-from fss.saliency.backends import Estimator, EstimatorSettings, StudentSettings, ViTSettings, create_estimator
-from fss.saliency.quality import HARD_GATES, QUALITY_SCORES
+from fss.saliency.estimators import Estimator, EstimatorSettings, StudentSettings, ViTSettings, create_estimator
 
 
 @dataclass

@@ -22,19 +22,19 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import kruskal, spearmanr
 
-from fss.draws import generator
-from fss.figures import save_png
+from fss.core.rng import generator
 from fss.models import SegmenterConfig
-from fss.tracking import Run
-from fss.training.optimisation import TrainConfig
-from fss.training.stream import StreamConfig
+from fss.tracking.run import Run
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.visualize import save_png
 from pipelines import evaluate, tune
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.tune_config import TuneJobConfig
-from pipelines.common.tune_figures import importance_bars, parallel_coordinates
-from pipelines.common.tune_importance import importance
-from pipelines.common.tune_runs import TrialRecord, read_trials
-from pipelines.common.tune_space import Dimension
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.tuning.config import TuneJobConfig
+from pipelines.tuning.importance import importance
+from pipelines.tuning.plots import importance_bars, parallel_coordinates
+from pipelines.tuning.space import Dimension
+from pipelines.tuning.trial_runs import TrialRecord, read_trials
 
 PERMUTATIONS = 2000
 Values = NDArray[np.float64]

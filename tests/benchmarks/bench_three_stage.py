@@ -19,20 +19,20 @@ from pathlib import Path
 import torch
 
 from fss.collection import Collection
-from fss.collection.class_table import ClassTable
+from fss.collection.class_map import ClassTable
 from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import over_seeds
-from fss.models.backbone_chain import ChainBackbone
-from fss.models.semantic import SemanticConfig, build_semantic
-from fss.training.semantic_masks import SemanticMasker, compare_sets, measure, semantic_parts
-from fss.training.semantic_reader import SemanticReader
-from fss.training.semantic_rows import LabelledConfig, scan_rows
-from fss.training.semantic_stream import SemanticStream, SemanticStreamConfig
-from fss.training.strong import StrongConfig
-from fss.training.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
-from fss.training.weak import WeakConfig
+from fss.models.backbones.sequential import ChainBackbone
+from fss.models.semantic.network import SemanticConfig, build_semantic
+from fss.training.semi_supervised.batches import SemanticStream, SemanticStreamConfig
+from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts
+from fss.training.semi_supervised.reader import SemanticReader
+from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
+from fss.training.semi_supervised.strong_augmentation import StrongConfig
+from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
+from fss.training.semi_supervised.weak_augmentation import WeakConfig
 
 PARTS = ("consistency", "pseudo")
 

@@ -29,15 +29,15 @@ import tyro
 from torch.utils.data import DataLoader, Dataset
 
 from fss.collection import Collection
-from fss.collection.decode import DecodeLimits
-from fss.episodes.augment import AugmentConfig
-from fss.episodes.split import SplitConfig
+from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.mask_split import SplitConfig
+from fss.images.decode import DecodeLimits
 from fss.models import create_segmenter
-from fss.models.fast import speed_up
-from fss.training.loop import TrainLoop
-from fss.training.optimisation import Precision, TrainConfig
-from fss.training.stream import MaskSplitStream, StreamConfig
-from fss.training.tasks import (
+from fss.models.speed import speed_up
+from fss.training.few_shot.config import Precision, TrainConfig
+from fss.training.few_shot.loop import TrainLoop
+from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.tasks import (
     Task,
     TaskSettings,
     make_task,
@@ -143,8 +143,8 @@ def tables(uri: str, mask_set: str, part: str) -> tuple[DecodeLimits, pa.Table, 
 
 def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
     """Images per second of a DataLoader, of the workers' own stream and of Ray Data."""
-    from pipelines.common.ray_session import SINGLE_THREAD, ray_session
-    from pipelines.common.ray_stream import RayMaskSplitStream
+    from pipelines.runtime.ray_session import SINGLE_THREAD, ray_session
+    from pipelines.training.ray_stream import RayMaskSplitStream
 
     os.environ.update(SINGLE_THREAD)
     own = options.open(MaskSplitStream, options.size, cache_gb=0)

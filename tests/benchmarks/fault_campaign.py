@@ -21,9 +21,8 @@ from typing import Any
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from faults import Job, Nodes, clean, interrupt, jobs, kill_driver, kill_node, kill_worker, start
+from tests.helpers.fault_injection import Job, Nodes, clean, interrupt, jobs, kill_driver, kill_node, kill_worker, start
 
 FAULTS = {"worker": kill_worker, "driver": kill_driver, "node": kill_node, "Ctrl-C": interrupt}
 STARTS = 4  # of a job at most

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from fuzzing import check_mask, check_picture, damage, mask_seeds, seeds
+from tests.helpers.fuzzing import check_mask, check_picture, damage, mask_seeds, seeds
 
 SLOWEST_S = 2.0
 MOST_GROWTH_KB = 2**20

@@ -1,7 +1,8 @@
 """What the tests of the infrastructure share."""
 
 import pytest
-from terraform_copy import Terraform, make_terraform
+
+from tests.helpers.infra.terraform_copy import Terraform, make_terraform
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from terraform_copy import INFRA
+
+from tests.helpers.infra.terraform_copy import INFRA
 
 
 def test_checkov_finds_nothing() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from rayjob_schema import RAY_JOB
-from terraform_copy import INFRA
 
-from pipelines.common.summary import read_config
 from pipelines.masksplit import MaskSplitJobConfig
+from pipelines.runtime.result import read_config
+from tests.helpers.infra.rayjob_schema import RAY_JOB
+from tests.helpers.infra.terraform_copy import INFRA
 
 ROOT = INFRA.parent
 DOCKERFILE = INFRA / "images/Dockerfile"

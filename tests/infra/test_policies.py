@@ -8,18 +8,18 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from bad_files import encoded
 from botocore.client import BaseClient
-from iam_policy import Policy, as_list
 from moto import mock_aws
 from PIL import Image
-from s3_requests import S3, action
-from terraform_copy import INFRA
 from werkzeug.serving import WSGIRequestHandler
 
-from fss.collection import files
-from pipelines.common.runs import TrackingConfig
+from fss.core import storage
 from pipelines.masksplit import MaskSplitJobConfig, run
+from pipelines.runtime.mlflow_run import TrackingConfig
+from tests.helpers.bad_files.formats import encoded
+from tests.helpers.infra.iam_policy import Policy, as_list
+from tests.helpers.infra.s3_requests import S3, action
+from tests.helpers.infra.terraform_copy import INFRA
 
 REGION, ACCOUNT, CLUSTER = "eu-central-1", "123456789012", "fss-test"
 HERE = f"{REGION}:{ACCOUNT}"
@@ -80,10 +80,10 @@ def put_pictures(uri: str) -> None:
         colours = np.where(inside[..., None], (200, 60, 40), (50, 90, 120)) + rng.integers(-20, 20, (90, 100, 3))
         photograph = encoded("JPEG", Image.fromarray(colours.astype(np.uint8)))
         place = f"{uri}/labelled/{name}/{number}" if number < 8 else f"{uri}/raw/{number}"
-        files.write_atomically(*files.resolve(f"{place}.jpg"), photograph)
+        storage.write_atomically(*storage.resolve(f"{place}.jpg"), photograph)
         if number < 8:
             mask = encoded("PNG", Image.fromarray(inside.astype(np.uint8) * 255))
-            files.write_atomically(*files.resolve(f"{place}.png"), mask)
+            storage.write_atomically(*storage.resolve(f"{place}.png"), mask)
 
 
 @pytest.mark.slow

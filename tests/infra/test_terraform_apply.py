@@ -14,7 +14,8 @@ from moto.budgets.responses import BudgetsResponse
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.security_groups import SecurityGroupRule
-from terraform_copy import Terraform, make_terraform
+
+from tests.helpers.infra.terraform_copy import Terraform, make_terraform
 
 EXAMPLE = "envs/small"
 # What moto 5.2 cannot do and the example has: bucket names in host names, tags of launch templates, descriptions of

@@ -1,7 +1,8 @@
 """What Terraform itself can tell without a cloud: format, validity, and every module planned with a mocked provider."""
 
 import pytest
-from terraform_copy import INFRA, Terraform
+
+from tests.helpers.infra.terraform_copy import INFRA, Terraform
 
 PLANNED = sorted(str(folder.parent.relative_to(INFRA)) for folder in INFRA.glob("*/*/tests"))
 

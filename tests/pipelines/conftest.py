@@ -14,9 +14,9 @@ from fss.collection import Collection
 from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.config import save
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.train_config import TrainJobConfig
+from fss.core.config import save
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.training.config import TrainJobConfig
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def kill_after_a_checkpoint() -> Kill:
     def kill(config: TrainJobConfig, folder: Path) -> Path:
         save(config, folder / "config.json")
         code = (
-            "import sys; from fss.config import load; from pipelines.common.train_config import TrainJobConfig; "
+            "import sys; from fss.core.config import load; from pipelines.training.config import TrainJobConfig; "
             "from pipelines.train import run; run(load(TrainJobConfig, sys.argv[1]))"
         )
         job = subprocess.Popen(

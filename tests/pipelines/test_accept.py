@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
+from fss.collection.acceptance import AcceptanceRule
 from fss.saliency import SaliencyConfig
-from fss.saliency.acceptance import AcceptanceRule
-from fss.saliency.job import pseudomask_part
+from fss.saliency.pseudomask import pseudomask_part
 from pipelines.accept import AcceptConfig, run
-from pipelines.common import ray_session
-from pipelines.common.runs import TrackingConfig
+from pipelines.runtime import ray_session
+from pipelines.runtime.mlflow_run import TrackingConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
+from fss.collection.collection import Collection
 from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.collection.store import Collection
-from fss.figures import EpisodeView
-from fss.lineage import data_uses
+from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
-from fss.serving import log_model
-from fss.tracking import Run
-from pipelines.common import evaluate_report
-from pipelines.common.model_source import inspect_model, load_model, model_source
-from pipelines.common.runs import TrackingConfig
+from fss.tracking.lineage import data_uses
+from fss.tracking.run import Run
+from fss.visualize import EpisodeView
 from pipelines.evaluate import EvaluateConfig, run
+from pipelines.evaluation import report
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.model_source import inspect_model, load_model, model_source
 
 TINY = "timm:test_resnet.r160_in1k"
 METHODS = 4  # the model and three baselines
@@ -104,7 +104,7 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
         drawn.append(views)
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(evaluate_report, "episode_sheet", sheet)
+    monkeypatch.setattr(report, "episode_sheet", sheet)
     for seed in (1, 2):
         save_checkpoint(create_segmenter(backbone=TINY, image_size=64, width=32, seed=seed), tmp_path / f"m{seed}")
         place = {"checkpoint": str(tmp_path / f"m{seed}"), "output": str(tmp_path / f"r{seed}")}

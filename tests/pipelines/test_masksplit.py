@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from fss.collection import Collection
-from pipelines.common.runs import TrackingConfig
 from pipelines.masksplit import MaskSplitJobConfig, run
+from pipelines.runtime.mlflow_run import TrackingConfig
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 Paint = Callable[..., str]

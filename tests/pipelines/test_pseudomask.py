@@ -17,13 +17,13 @@ import pytest
 from fss.collection import Collection
 from fss.collection.schema import MASK_SCHEMA
 from fss.saliency import SaliencyConfig
-from fss.saliency.backends import ViTSettings
-from fss.saliency.plan import Fleet
-from fss.saliency.stage import pseudomask_parts
-from pipelines.common.parts import OnActors, run_parts
-from pipelines.common.ray_session import count_gpus
-from pipelines.common.runs import TrackingConfig
+from fss.saliency.cost_estimate import Fleet
+from fss.saliency.estimators import ViTSettings
+from fss.saliency.pseudomask import pseudomask_parts
 from pipelines.pseudomask import PseudomaskConfig, run
+from pipelines.runtime.map_parts import OnActors, run_parts
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.ray_session import count_gpus
 
 PICTURES, PART_SIZE = 40, 4
 Paint = Callable[..., str]

@@ -9,21 +9,21 @@ import pytest
 import torch
 from PIL import Image
 
-from fss.collection.decode import decode_image
 from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.collection.sources.sample import SAMPLE_CLASSES, sample_unlabelled
 from fss.evaluation.claims import parse_claims
+from fss.images.decode import decode_image
 from fss.models import create_segmenter, save_checkpoint
+from fss.synthetic.picture import SAMPLE_CLASSES, sample_unlabelled
 from pipelines import evaluate, train
-from pipelines.common.reproduce_config import Collections, ReproduceConfig, TrainingChoice
-from pipelines.common.reproduce_needs import find_needs
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.summary import read_config
-from pipelines.common.train_config import TrainJobConfig
-from pipelines.common.train_presets import PRESETS
 from pipelines.reproduce import run
+from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingChoice
+from pipelines.reproduction.requirements import find_needs
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.result import read_config
+from pipelines.training.config import TrainJobConfig
+from pipelines.training.presets import PRESETS
 
 TINY = "timm:test_resnet.r160_in1k"
 CLASSES, TESTED, IMAGES = 4, 2, 10

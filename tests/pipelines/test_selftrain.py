@@ -14,20 +14,20 @@ import pytest
 import torch
 
 from fss.collection import Collection
-from fss.collection.class_table import ClassTable
-from fss.collection.mask_codec import decode_mask
+from fss.collection.class_map import ClassTable
 from fss.collection.mask_set import MaskSet
-from fss.config import save
-from fss.models.semantic import SemanticConfig, build_semantic
-from fss.models.semantic_checkpoint import load_semantic
-from fss.training.semantic_reader import SemanticReader
-from fss.training.semantic_rows import LabelledConfig
-from fss.training.semantic_stream import SemanticStreamConfig
-from fss.training.three_stage import StageConfig, ThreeStageConfig
-from fss.training.weak import WeakConfig
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.selftrain_config import PRESETS, SelfTrainConfig
-from pipelines.common.summary import Summary, read_config
+from fss.core.config import save
+from fss.images.mask_codec import decode_mask
+from fss.models.semantic.checkpoint import load_semantic
+from fss.models.semantic.network import SemanticConfig, build_semantic
+from fss.training.semi_supervised.batches import SemanticStreamConfig
+from fss.training.semi_supervised.reader import SemanticReader
+from fss.training.semi_supervised.rows import LabelledConfig
+from fss.training.semi_supervised.three_stage import StageConfig, ThreeStageConfig
+from fss.training.semi_supervised.weak_augmentation import WeakConfig
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.result import Summary, read_config
+from pipelines.self_training.config import PRESETS, SelfTrainConfig
 from pipelines.selftrain import run
 
 PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
@@ -194,7 +194,7 @@ def test_killed_at_any_point_and_resumed_the_masks_are_the_same(
     run(whole)
     save(stopped, tmp_path / "config.json")
     code = (
-        "import sys; from fss.config import load; from pipelines.common.selftrain_config import SelfTrainConfig; "
+        "import sys; from fss.core.config import load; from pipelines.self_training.config import SelfTrainConfig; "
         "from pipelines.selftrain import run; run(load(SelfTrainConfig, sys.argv[1]))"
     )
     masks, checkpoints = Path(stopped.collection, "masks"), Path(stopped.output, "ray", "toy-stage-2")

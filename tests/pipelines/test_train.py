@@ -12,13 +12,13 @@ import pytest
 
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
-from fss.training.optimisation import TrainConfig
-from fss.training.stream import StreamConfig
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.mask_split_stream import StreamConfig
 from pipelines import evaluate, train
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.summary import Summary
-from pipelines.common.train_config import TrainJobConfig
-from pipelines.common.trainer import ScaleConfig
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.ray_train import ScaleConfig
+from pipelines.runtime.result import Summary
+from pipelines.training.config import TrainJobConfig
 
 STEPS, EVERY = 6, 2
 Paint = Callable[..., str]
@@ -76,8 +76,8 @@ def test_the_logged_model_is_the_one_kept(uninterrupted: Summary, tracking: Trac
     import mlflow
     import pandas as pd
 
-    from fss.predict import load_segmenter
-    from fss.serving import answer, example_request
+    from fss.inference.mlflow_model import answer, example_request
+    from fss.inference.predictor import load_segmenter
 
     mlflow.set_tracking_uri(tracking.uri)
     model = mlflow.pyfunc.load_model(uninterrupted.outputs["served model"])

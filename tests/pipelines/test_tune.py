@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from fss.config import save
+from fss.core.config import save
 from fss.models import SegmenterConfig, load_checkpoint
-from fss.tracking import PARENT_TAG, Run, connect
-from fss.training.optimisation import TrainConfig
-from fss.training.stream import StreamConfig
+from fss.tracking.run import PARENT_TAG, Run, connect
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.mask_split_stream import StreamConfig
 from pipelines import lineage, tune
-from pipelines.common.runs import TrackingConfig
-from pipelines.common.summary import Summary, read_config
-from pipelines.common.train_config import TrainJobConfig
-from pipelines.common.tune_config import TuneJobConfig
-from pipelines.common.tune_runs import TrialRecord, read_trials
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.result import Summary, read_config
+from pipelines.training.config import TrainJobConfig
+from pipelines.tuning.config import TuneJobConfig
+from pipelines.tuning.trial_runs import TrialRecord, read_trials
 
 Paint = Callable[..., str]
 
@@ -143,7 +143,7 @@ def test_killed_and_restored_it_has_every_trial_once(
     )
     save(longer, tmp_path / "config.json")
     code = (
-        "import sys; from fss.config import load; from pipelines.common.tune_config import TuneJobConfig; "
+        "import sys; from fss.core.config import load; from pipelines.tuning.config import TuneJobConfig; "
         "from pipelines.tune import run; run(load(TuneJobConfig, sys.argv[1]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "config.json")]

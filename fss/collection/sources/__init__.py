@@ -2,9 +2,9 @@
 
 from types import ModuleType
 
-from fss.collection.decode import DecodeLimits
-from fss.collection.sources import cityscapes, coco, folder, fss1000, painted, voc
+from fss.collection.sources import cityscapes, coco, folder, fss1000, synthetic, voc
 from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.images.decode import DecodeLimits
 
 __all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
 
@@ -14,7 +14,7 @@ _SOURCES: dict[str, ModuleType] = {
     "voc": voc,
     "coco": coco,
     "cityscapes": cityscapes,
-    "sample": painted,
+    "sample": synthetic,
 }
 
 

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fss.collection.mask_codec import Mask
-from fss.config import config_hash, to_dict
+from fss.core.arrays import Mask
+from fss.core.config import config_hash, to_dict
 
 BINARY_CLASS = 1  # class id of the foreground where a folder of binary masks names no classes
 

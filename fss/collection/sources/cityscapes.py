@@ -12,11 +12,12 @@ from collections import Counter
 
 import numpy as np
 
-from fss.collection.decode import DecodeLimits, decode_labels
-from fss.collection.mask_codec import Mask, from_class_map
 from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, walk
+from fss.core.arrays import Mask
+from fss.images.decode import DecodeLimits, decode_labels
+from fss.images.mask_codec import from_class_map
 
 CITYSCAPES_CLASSES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),

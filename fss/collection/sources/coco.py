@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from fss.collection import files
-from fss.collection.decode import DecodeError, DecodeLimits, decode_labels
-from fss.collection.mask_codec import IGNORE, Mask, from_class_map
 from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
+from fss.core import storage
+from fss.core.arrays import IGNORE, Mask
+from fss.images.decode import DecodeError, DecodeLimits, decode_labels
+from fss.images.mask_codec import from_class_map
 
 COCO_CLASSES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
@@ -148,7 +149,7 @@ def _annotations(uri: str) -> dict[str, str]:
     except ImportError as error:
         raise ValueError("reading COCO's JSON needs pycocotools: pip install pycocotools") from error
     try:
-        content = json.loads(files.read_bytes(uri))
+        content = json.loads(storage.read_bytes(uri))
         objects: dict[int, list[Any]] = {image["id"]: [] for image in content["images"]}
         for one in content["annotations"]:
             class_id = CATEGORY_IDS.index(one["category_id"]) + 1

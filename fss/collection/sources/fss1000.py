@@ -8,10 +8,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from fss.collection import files
 from fss.collection.sources.base import Listing, SourceConfig, SourceItem
 from fss.collection.sources.folder import read_item
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
+from fss.core import storage
 
 __all__ = ["list_items", "read_item"]
 
@@ -68,11 +68,11 @@ def _notes(names: Sequence[str], photographs: Iterable[str]) -> tuple[str, ...]:
 
 
 def _class_splits(config: SourceConfig, present: bool, ids: Mapping[str, int]) -> dict[str, list[int]]:
-    uri = config.splits or (files.join(config.path, SPLITS) if present else None)
+    uri = config.splits or (storage.join(config.path, SPLITS) if present else None)
     if uri is None:
         return {}
     try:
-        named = json.loads(files.read_bytes(uri))
+        named = json.loads(storage.read_bytes(uri))
     except (OSError, ValueError) as error:
         raise ValueError(f"the splits file {uri} cannot be read: {error}") from error
     if not isinstance(named, dict) or not all(isinstance(names, list) for names in named.values()):

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from fss.collection import files
-from fss.collection.decode import DecodeError, DecodeLimits
-from fss.collection.mask_codec import Mask
 from fss.collection.sources.base import RawItem, SourceItem
+from fss.core import storage
+from fss.core.arrays import Mask
+from fss.images.decode import DecodeError, DecodeLimits
 
 
 def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tuple[Mask, list[int]]]) -> RawItem:
@@ -37,8 +37,8 @@ def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
         OSError: the object store does not answer. That says nothing about the file: the part has to be made again.
     """
     try:
-        return files.read_bytes(uri, limit=limits.max_bytes + 1)
+        return storage.read_bytes(uri, limit=limits.max_bytes + 1)
     except OSError as error:
-        if files.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error):
+        if storage.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error):
             raise
         raise DecodeError("unreadable", error.strerror or type(error).__name__) from error

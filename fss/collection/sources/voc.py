@@ -17,12 +17,13 @@ from collections import Counter
 
 import numpy as np
 
-from fss.collection import files
-from fss.collection.decode import DecodeError, DecodeLimits, decode_labels
-from fss.collection.mask_codec import Mask, from_class_map
 from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
+from fss.core import storage
+from fss.core.arrays import Mask
+from fss.images.decode import DecodeError, DecodeLimits, decode_labels
+from fss.images.mask_codec import from_class_map
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -139,7 +140,7 @@ def _names(tree: Tree, prefix: str, subset: str, masks: dict[str, str]) -> set[s
     path = f"{prefix}{LISTS}/{list_name}.txt"
     if path not in tree.uris:
         raise ValueError(f"subset {subset} needs the list {LISTS}/{list_name}.txt: it is part of {_VOC_PAGE}")
-    listed = set(files.read_bytes(tree.uris[path]).decode().split())
+    listed = set(storage.read_bytes(tree.uris[path]).decode().split())
     return set(masks) - listed if subset == "trainaug" else listed
 
 

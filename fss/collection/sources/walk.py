@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs as pafs
 
-from fss.collection import files
+from fss.core import storage
 
 PHOTOGRAPHS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -47,8 +47,8 @@ def walk(uri: str) -> Tree:
     Raises:
         ValueError: there is no such folder.
     """
-    files.check_access(uri)
-    fs, path = files.resolve(uri)
+    storage.check_access(uri)
+    fs, path = storage.resolve(uri)
     if fs.get_file_info(path).type != pafs.FileType.Directory:
         raise ValueError(f"there is no folder {uri}; give a folder of photographs, or s3://bucket/folder")
     ignored: Counter[str] = Counter()

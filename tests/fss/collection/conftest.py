@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from small_collection import fill
 
 from fss.collection import Collection
+from tests.helpers.small_collection import fill
 
 
 @pytest.fixture

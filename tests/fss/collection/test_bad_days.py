@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from bad_files import encoded, picture
-from faulty_store import faulty_store
 
-from fss.collection import Collection, files
+from fss.collection import Collection
 from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
+from fss.core import storage
 from fss.saliency import SaliencyConfig
-from fss.saliency.job import pseudomask_part
+from fss.saliency.pseudomask import pseudomask_part
+from tests.helpers.bad_files.formats import encoded, picture
+from tests.helpers.flaky_store import faulty_store
 
 PHOTOGRAPHS, PART_SIZE = 12, 2
 
@@ -23,7 +24,7 @@ PHOTOGRAPHS, PART_SIZE = 12, 2
 def put_photographs(folder: str, count: int = PHOTOGRAPHS) -> None:
     for number in range(count):
         data = encoded("JPEG", picture((48 + number, 40)))
-        files.write_atomically(*files.resolve(f"{folder}/{number:03d}.jpg"), data)
+        storage.write_atomically(*storage.resolve(f"{folder}/{number:03d}.jpg"), data)
 
 
 def make(uri: str, source: str) -> Collection:
@@ -97,7 +98,7 @@ def test_a_full_disk_leaves_whole_parts_and_the_rest_is_made_later(
 def test_a_command_that_may_not_write_more_says_so_in_one_line(collection: Collection, tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); from fss import cli; cli.main(sys.argv[1:])"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); from fss.cli.main import main; main(sys.argv[1:])"
     )
     words = ["masks", "export", collection.uri, "truth", "--out", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import encoded, picture
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.mask_codec import mask_row
 from fss.collection.schema import image_id, image_table, mask_table
+from fss.images.mask_codec import mask_row
+from tests.helpers.bad_files.formats import encoded, picture
 
 
 def test_index_by_class(collection: Collection) -> None:

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_files import OK, bad_files, encoded, picture
 from PIL import Image
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.decode import DecodeLimits
-from fss.collection.files import resolve, write_atomically
 from fss.collection.ingest import Ingest, complete_classes, start
 from fss.collection.ingest_part import ingest_part, slug
 from fss.collection.sources import SourceConfig
+from fss.core.storage import resolve, write_atomically
+from fss.images.decode import DecodeLimits
+from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
 SHARED = Path(os.environ.get("FSS_SHARED_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 
@@ -238,7 +238,7 @@ def test_a_store_that_fails_is_no_reason_to_quarantine(s3: str, monkeypatch: pyt
         raise OSError("AWS Error NETWORK_CONNECTION during GetObject")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fss.collection.sources.reading.files.read_bytes", fail)
+        patched.setattr("fss.collection.sources.reading.storage.read_bytes", fail)
         with pytest.raises(OSError, match="NETWORK_CONNECTION"):
             ingest_part(started.collection.uri, "part-00000")
     assert started.finished() == set()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fss.collection import Collection
-from fss.collection.mask_codec import decode_mask
 from fss.collection.mask_export import coco, masks_of, png, run_lengths, safe_name
+from fss.images.mask_codec import decode_mask
 
 ID = "0123456789abcdef-89abcdef"
 

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_files import encoded, picture, png
 
-from fss.collection import Collection, ImageReader, files
-from fss.collection.mask_codec import MAX_PIXELS, decode_mask, mask_row
+from fss.collection import Collection, ImageReader
 from fss.collection.schema import image_id, image_table, mask_table
 from fss.collection.verify import problems
+from fss.core import storage
+from fss.images.mask_codec import MAX_PIXELS, decode_mask, mask_row
+from tests.helpers.bad_files.formats import encoded, picture, png
 
 
 def rewrite(collection: Collection, folder: str, **columns: list[object]) -> None:
@@ -102,7 +103,7 @@ def test_a_reference_to_a_device_a_pipe_or_a_huge_file_is_not_read(tmp_path: Pat
         with pytest.raises((ValueError, OSError), match=r"regular file|too-many-bytes|cannot open"):
             reader.read(str(row["image_id"]))
     with pytest.raises(OSError, match="regular file"):
-        files.read_bytes("/dev/zero")
+        storage.read_bytes("/dev/zero")
 
 
 def test_a_mask_that_unpacks_to_gigabytes_or_is_no_png_is_refused() -> None:

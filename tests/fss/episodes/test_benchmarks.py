@@ -4,17 +4,17 @@ import pickle
 from functools import cache
 
 import pytest
-from benchmark_trees import ringed, write_bytes, write_coco, write_fss1000, write_voc
 
 from fss.collection import TRUTH, Collection
 from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.collection.sources.sample import SAMPLE_CLASSES, sample_picture
 from fss.episodes.benchmarks import benchmark_plan, choose_fold
-from fss.episodes.episode_lists import image_name
+from fss.episodes.episode_plan import EpisodePlan
 from fss.episodes.folds import Fold, coco_fold, pascal_fold
-from fss.episodes.plan import EpisodePlan
+from fss.episodes.published_lists import image_name
+from fss.synthetic.picture import SAMPLE_CLASSES, sample_picture
+from tests.helpers.dataset_layouts import ringed, write_bytes, write_coco, write_fss1000, write_voc
 
 COUNT = 40
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from fss.episodes.augment import plain_view
+from fss.episodes.augmentation import plain_view
 from fss.episodes.episode import RawEpisodes
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fss.episodes.episode_lists import Entry, EpisodeList
 from fss.episodes.folds import Fold, coco_fold, pascal_fold
 from fss.episodes.protocols import draw_listed, draw_masksplit
+from fss.episodes.published_lists import Entry, EpisodeList
 
 FIRST_OF_FIFTY = (28, 2, 7, 36, 4)
 """RandomState(0): the first of each of five permutations of 50, worked by hand."""

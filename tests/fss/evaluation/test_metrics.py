@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from fss.draws import generator
+from fss.core.rng import generator
 from fss.evaluation.metrics import count_pixels, differences, figures
 
 

@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 from torchvision.models import vgg
 
-from fss.models.backbone import MapSelection, backbone_names, create_backbone
+from fss.models.backbones.base import MapSelection
+from fss.models.backbones.factory import backbone_names, create_backbone
 
 EVERY = MapSelection(keep=("last", "all", "all", "all"))
 ACTIVATED = MapSelection(keep=("none", "last", "last", "last"), activated=True)

@@ -1,7 +1,8 @@
 """The contract suite over learners, masking strategies and backbones."""
 
 import pytest
-from contract import check_contract, check_encoded_images_are_enough, check_shapes, make
+
+from tests.helpers.segmenter_contract import check_contract, check_encoded_images_are_enough, check_shapes, make
 
 MASKINGS = ("none", "feature", "input", "hybrid")
 

@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from published_rule import (
-    GOLDEN,
-    golden_files,
-    inputs_by_rule,
-    published_state,
-    read_golden,
-)
 
 from fss.models import load_published
+from tests.helpers.published_rule import GOLDEN, golden_files, inputs_by_rule, published_state, read_golden
 
 FILES = golden_files()
 

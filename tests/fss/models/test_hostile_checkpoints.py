@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fss.models import create_segmenter, load_checkpoint, load_published, save_checkpoint
-from fss.models.backbone import read_state
+from fss.models.backbones.base import read_state
 
 MARK = Path("/tmp") / f"fss-was-run-{os.getpid()}"
 

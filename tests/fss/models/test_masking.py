@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fss.models.fusion import check_fusion, fuse
 from fss.models.masking import get_masking, mask_features
+from fss.models.shot_fusion import check_fusion, fuse
 
 
 def maps():

@@ -5,9 +5,9 @@ import warnings
 
 import pytest
 import torch
-from published_rule import GOLDEN, backbone_shapes, golden_files, read_golden, weights_by_rule
 
 from fss.models import create_segmenter, load_published
+from tests.helpers.published_rule import GOLDEN, backbone_shapes, golden_files, read_golden, weights_by_rule
 
 HSNET = {"learner": "hsnet", "masking": "feature", "backbone": "vgg16"}
 

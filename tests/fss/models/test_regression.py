@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_rule import inputs_by_rule, weights_by_rule
 
 from fss.models import create_segmenter
+from tests.helpers.published_rule import inputs_by_rule, weights_by_rule
 
 REFERENCE = Path(__file__).with_name("regression.json")
 CASES = {

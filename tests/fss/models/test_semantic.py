@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from fss.models.semantic import SemanticConfig, SemanticNetwork, build_semantic
-from fss.models.semantic_checkpoint import load_semantic, save_semantic
-from fss.models.semantic_heads import DeepLabV2Head, own_stage
+from fss.models.semantic.checkpoint import load_semantic, save_semantic
+from fss.models.semantic.heads import DeepLabV2Head, own_stage
+from fss.models.semantic.network import SemanticConfig, SemanticNetwork, build_semantic
 
 LIGHT = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
 

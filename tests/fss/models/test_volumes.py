@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fss.models.asnet_layers import attend, convolve_few
-from fss.models.attention import biased_attention
-from fss.models.correlation import correlate, resize_query, unit
-from fss.models.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_form
-from fss.models.norm import GroupNormReLU, group_norm
-from fss.models.swin import SwinBlock, relative_index
-from fss.models.vat_embedding import PooledConv4d
+from fss.models.layers.attention import biased_attention
+from fss.models.layers.correlation import correlate, resize_query, unit
+from fss.models.layers.norm import GroupNormReLU, group_norm
+from fss.models.learners.asnet_layers import attend, convolve_few
+from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_form
+from fss.models.learners.swin import SwinBlock, relative_index
+from fss.models.learners.vat_embedding import PooledConv4d
 
 TIGHT = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -1,9 +1,9 @@
 """A network that the tests of relabelling share."""
 
 import pytest
-from chance import from_equal_chances
 
 from fss.models import FewShotSegmenter, SegmenterConfig
+from tests.helpers.networks import from_equal_chances
 
 
 @pytest.fixture(scope="session")

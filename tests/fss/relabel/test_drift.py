@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from disc_collection import build
 
 from fss.collection import Collection, MaskSet
-from fss.collection.mask_codec import mask_row
+from fss.collection.acceptance import read_scores
 from fss.collection.schema import mask_table
 from fss.evaluation.metrics import Interval
+from fss.images.mask_codec import mask_row
 from fss.relabel.audit import audit, decided, gain, mean_iou
 from fss.relabel.drift import Drift, measure_drift
-from fss.relabel.verdict import GoConfig, judge, median_agreement
-from fss.saliency.acceptance import read_scores
+from fss.relabel.round_gate import GoConfig, judge, median_agreement
+from tests.helpers.disc_collection import build
 
 LEFT = np.zeros((60, 72), np.uint8)
 LEFT[:, :36] = 1

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from disc_collection import build
 
 from fss.collection import MaskSet
 from fss.models import FewShotSegmenter
-from fss.relabel import RelabelConfig, sidecar
+from fss.relabel import RelabelConfig, feature_tables
 from fss.relabel.features import pooled_features, project
 from fss.relabel.neighbours import Clusters, Neighbours, find_neighbours
+from tests.helpers.disc_collection import build
 
 
 def unit(count: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -92,7 +92,7 @@ def stored(masks: MaskSet, parts: list[str]) -> list[str]:
             {"image_id": name, "feature": None if row == 1 else values[row], "masked": row not in (1, 2)}
             for row, name in enumerate(names)
         ]
-        sidecar.write(masks, "features", part, rows)
+        feature_tables.write(masks, "features", part, rows)
         ids += names
     return ids
 
@@ -105,7 +105,7 @@ def test_tables_have_every_row_and_go_on_where_they_were(tmp_path: Path) -> None
     config = RelabelConfig(shots=2, sets=2)
     counts = find_neighbours(masks, parts, config)
     assert counts == {"pictures with a feature": 9, "pictures in the bank": 6}
-    rows = [row for part in parts for row in sidecar.read(masks, "neighbours", part).to_pylist()]
+    rows = [row for part in parts for row in feature_tables.read(masks, "neighbours", part).to_pylist()]
     assert [row["image_id"] for row in rows] == ids
     for place, row in enumerate(rows):
         broken = place % 4 == 1
@@ -125,7 +125,7 @@ def test_only_accepted_pictures_and_no_more_than_the_bank(tmp_path: Path) -> Non
     parts = collection.part_names()
     ids = stored(masks, parts)
     find_neighbours(masks, parts, RelabelConfig(bank=2), accepted=frozenset(ids[:8]))
-    rows = [row for part in parts for row in sidecar.read(masks, "neighbours", part).to_pylist()]
+    rows = [row for part in parts for row in feature_tables.read(masks, "neighbours", part).to_pylist()]
     bank = {name for row in rows for name in row["supports"]}
     assert len(bank) == 2 and bank <= set(ids[:8])
     with pytest.raises(ValueError, match="no picture has an accepted mask"):
@@ -136,8 +136,8 @@ def test_overwriting_the_set_takes_its_tables_along(tmp_path: Path) -> None:
     collection = build(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     stored(masks, collection.part_names())
-    assert len(sidecar.finished(masks, "features")) == 3
+    assert len(feature_tables.finished(masks, "features")) == 3
     again = collection.create_mask_set("round-1", config_hash="c" * 16, provenance={}, overwrite=True)
-    assert sidecar.finished(again, "features") == set()
+    assert feature_tables.finished(again, "features") == set()
     with pytest.raises(ValueError, match="no features of part-00000"):
-        sidecar.read(again, "features", "part-00000")
+        feature_tables.read(again, "features", "part-00000")

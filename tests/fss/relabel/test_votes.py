@@ -5,13 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from disc_collection import disc
 
-from fss.episodes.canvas import image_canvas, mask_canvas
+from fss.images.resize import image_canvas, mask_canvas
 from fss.models import FewShotSegmenter
 from fss.relabel.supports import Shot
 from fss.relabel.views import View, make_views, squares
 from fss.relabel.votes import Question, Voter
+from tests.helpers.disc_collection import disc
 
 SIZE = 96
 

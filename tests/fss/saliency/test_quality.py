@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from disc_picture import disc
 
+from fss.collection.schema import HARD_GATES
 from fss.saliency import quality
+from tests.helpers.disc_picture import disc
 
 
 def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -17,7 +18,7 @@ def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
     ("mask", "failing"),
     [
         (box(30, 70, 30, 70), set()),
-        (box(0, 0, 0, 0), set(quality.HARD_GATES)),
+        (box(0, 0, 0, 0), set(HARD_GATES)),
         (box(0, 100, 0, 100), {"gate_area", "gate_border", "gate_corners", "gate_span"}),
         (box(40, 50, 40, 50), {"gate_area"}),
         (box(0, 100, 40, 60), set()),
@@ -27,7 +28,7 @@ def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
 )
 def test_gates(mask: np.ndarray, failing: set[str]) -> None:
     found = quality.gates(mask, refined=True)
-    assert {name for name in quality.HARD_GATES if not found[name]} == failing
+    assert {name for name in HARD_GATES if not found[name]} == failing
 
 
 def test_specks_are_no_component() -> None:
@@ -37,7 +38,7 @@ def test_specks_are_no_component() -> None:
 
 
 def test_contrast_tells_a_disc_from_a_patch_of_background() -> None:
-    from fss.saliency.superpixels import to_lab
+    from fss.saliency.classical.superpixels import to_lab
 
     rgb, truth = disc()
     lab = to_lab(rgb)

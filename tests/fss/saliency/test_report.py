@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_acceptance import broken, masks_of
 
-from fss.collection.mask_codec import mask_row
-from fss.saliency.acceptance import AcceptanceRule, accept, read_scores
-from fss.saliency.quality import HARD_GATES, QUALITY_SCORES
+from fss.collection.acceptance import AcceptanceRule, accept, read_scores
+from fss.collection.schema import HARD_GATES, QUALITY_SCORES
+from fss.images.mask_codec import mask_row
 from fss.saliency.report import MaskReport, rejection, report, rows_by_part
+from tests.fss.collection.test_acceptance import broken, masks_of
 
 PARTS = ["part-00000", "part-00001"]
 RULE = AcceptanceRule(quantile=0.5)

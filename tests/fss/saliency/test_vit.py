@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from disc_picture import disc
 
 from fss.collection.schema import GATES, SCORES
 from fss.saliency.vit import ViTEstimator, object_map
+from tests.helpers.disc_picture import disc
 
 TINY = "vit_tiny_patch16_224"
 

@@ -1,9 +1,9 @@
 """What the tests of training share."""
 
 import pytest
-from discs import build
 
 from fss.collection import Collection, MaskSet
+from tests.helpers.discs import build
 
 
 @pytest.fixture(scope="session")

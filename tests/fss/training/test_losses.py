@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TinySegmenter
 from torch.nn.parallel import DistributedDataParallel
-from workers import train_on_two_workers
 
 from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+from tests.helpers.processes import train_on_two_workers
+from tests.helpers.tiny_segmenter import TinySegmenter
 
 SIZE = 8
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from benchmark_trees import write_cityscapes, write_grey
 
-from fss.collection.decode import DecodeLimits
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
-from fss.collection.sources.sample import sample_picture
+from fss.images.decode import DecodeLimits
+from fss.synthetic.picture import sample_picture
+from tests.helpers.dataset_layouts import write_cityscapes, write_grey
 
 LIMITS = DecodeLimits()
 

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from benchmark_trees import write_bytes, write_coco, write_grey
 
-from fss.collection.decode import DecodeLimits
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.coco import CATEGORY_IDS, COCO_CLASSES, render
-from fss.collection.sources.sample import sample_picture
+from fss.images.decode import DecodeLimits
+from fss.synthetic.picture import sample_picture
+from tests.helpers.dataset_layouts import write_bytes, write_coco, write_grey
 
 LIMITS = DecodeLimits()
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import encoded
 from PIL import Image
 
-from fss.collection.decode import DecodeLimits
-from fss.collection.mask_codec import binary_mask
 from fss.collection.sources import SourceConfig, SourceItem, list_items, read_item
+from fss.images.decode import DecodeLimits
+from fss.images.mask_codec import binary_mask
+from tests.helpers.bad_files.formats import encoded
 
 LIMITS = DecodeLimits()
 PNG = encoded("PNG")

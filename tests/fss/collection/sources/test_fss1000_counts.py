@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from benchmark_trees import write_fss1000
-
 from fss.collection.sources import SourceConfig, list_items
+from tests.helpers.dataset_layouts import write_fss1000
 
 
 def test_a_smaller_set_is_noted(tmp_path):

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fss.collection.sources.sample import (
+from fss.core.rng import generator
+from fss.synthetic.classes import SPECIES, hsv
+from fss.synthetic.picture import (
     KINDS,
     SAMPLE_CLASSES,
     SAMPLE_SPLITS,
@@ -15,9 +17,7 @@ from fss.collection.sources.sample import (
     sample_picture,
     sample_unlabelled,
 )
-from fss.collection.sources.sample_classes import SPECIES, hsv
-from fss.collection.sources.sample_scene import paint_background, paint_object
-from fss.draws import generator
+from fss.synthetic.scene import paint_background, paint_object
 
 
 def _decoded(jpeg: bytes) -> np.ndarray:

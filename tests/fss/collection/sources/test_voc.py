@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmark_trees import ringed, write_grey, write_sbd, write_voc
 
-from fss.collection.decode import DecodeLimits
 from fss.collection.sources import SourceConfig, list_items, read_item
-from fss.collection.sources.sample import sample_picture
 from fss.collection.sources.voc import VOC_CLASSES
+from fss.images.decode import DecodeLimits
+from fss.synthetic.picture import sample_picture
+from tests.helpers.dataset_layouts import ringed, write_grey, write_sbd, write_voc
 
 LIMITS = DecodeLimits()
 

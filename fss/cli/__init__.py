@@ -1,0 +1,1 @@
+"""The command ``fss``: one module per verb."""

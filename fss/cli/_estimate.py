@@ -1,0 +1,125 @@
+"""What a job on some photographs would need, from a small sample measured here and now."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fss.collection.sources.walk import is_photograph, walk
+from fss.core import storage
+from fss.core.rng import generator
+from fss.images.mask_codec import encode_mask, encode_soft
+from fss.inference.inputs import read_picture
+from fss.saliency import SaliencyEstimator
+from fss.saliency.cost_estimate import duration
+
+SAMPLE = 12  # photographs
+EFFICIENCY = 0.9  # of a core's speed that it keeps with all others busy (tests/benchmarks/bench_pseudomask.py)
+EXTRAS = 1.05  # ids, scores, reports
+CHECKPOINTS = 4  # with the optimiser's state: the best, the last, the one being written, the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a job would need."""
+
+    photographs: int
+    """Files that look like photographs."""
+    disk_bytes: float
+    """Collection, masks and checkpoints."""
+    said: dict[str, str]
+    """Lines for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """The training to plan for."""
+
+    backbone: str = "resnet50"
+    """Its network's backbone."""
+    image_size: int = 400
+    """Side of the square that the network sees, in pixels."""
+    steps: int = 20_000
+    """Training steps."""
+    batch: int = 16
+    """Episodes per step."""
+
+
+def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: str) -> Needs:
+    """Measure a sample and say what ingest, pseudo-masks and training of all photographs would need.
+
+    Raises:
+        ValueError: no photograph there that can be used.
+    """
+    uris = [uri for path, uri in walk(photographs).uris.items() if is_photograph(path)]
+    if not uris:
+        raise ValueError(f"there is no photograph in {photographs}")
+    size, mask_size, decode_s, mask_s = _measure(uris)
+    step_s, weights = _training_step(training, device)
+    count = len(uris)
+    masks_s = count * (decode_s + mask_s) / cores / EFFICIENCY
+    stored = count * (size + mask_size) * EXTRAS
+    disk = stored + CHECKPOINTS * weights
+    workers = f"on {cores} core{'s' if cores > 1 else ''}"
+    return Needs(
+        photographs=count,
+        disk_bytes=disk,
+        said={
+            "photographs": f"{count:,}, {size / 1e3:,.0f} kB each in a sample of {min(count, SAMPLE)}",
+            "disk": f"{disk / 1e9:,.2f} GB: {stored / 1e9:,.2f} photographs and masks, {CHECKPOINTS} checkpoints of "
+            f"{weights / 1e9:,.2f}",
+            "ingest": f"{duration(count * decode_s / cores / EFFICIENCY)} {workers}, reading not counted",
+            "pseudo-masks": f"{duration(masks_s)} {workers} ({1 / (decode_s + mask_s):.1f} images/s each)",
+            "training": f"{duration(step_s * training.steps)} on one {device} ({training.steps:,} steps of "
+            f"{training.batch}, {training.backbone} at {training.image_size} px, {step_s:.2f} s a step)",
+        },
+    )
+
+
+def _measure(uris: list[str]) -> tuple[float, float, float, float]:
+    """Bytes of a photograph and of its mask, seconds to decode it and to find its mask, on one core."""
+    order = generator(0, item=len(uris), purpose="doctor").permutation(len(uris))[:SAMPLE]
+    estimator = SaliencyEstimator()
+    rows = list(_timings([uris[int(place)] for place in order], estimator))
+    if not rows:
+        raise ValueError("none of the photographs in a sample can be read; fss saliency says why")
+    kept = rows[1:] or rows  # the first one compiles
+    size, mask_size, decode_s, mask_s = (float(value) for value in np.mean(kept, axis=0))
+    return size, mask_size, decode_s, mask_s
+
+
+def _timings(uris: list[str], estimator: SaliencyEstimator) -> Iterator[tuple[float, float, float, float]]:
+    for uri in uris:
+        try:
+            data = storage.read_bytes(uri)
+            start = time.perf_counter()
+            rgb = read_picture(data)
+        except (OSError, ValueError):
+            continue
+        middle = time.perf_counter()
+        found = estimator.estimate(rgb)
+        written = len(encode_mask(found.mask)) + len(encode_soft(found.soft))
+        yield len(data), written, middle - start, time.perf_counter() - middle
+
+
+def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
+    """Seconds of a step (forward, backward), and the bytes of a checkpoint with the optimiser's state."""
+    import torch
+
+    from fss.models import create_segmenter
+
+    segmenter = create_segmenter(backbone=training.backbone, image_size=training.image_size).to(device).train()
+    side = training.image_size
+    query = torch.randn(1, 3, side, side, device=device)
+    masks = torch.zeros(1, 1, side, side, device=device)
+    masks[..., : side // 2] = 1
+    seconds = 0.0
+    for _ in range(2):  # the first one warms up
+        start = time.perf_counter()
+        segmenter(query, query[:, None], masks).mean().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    parameters = sum(p.numel() for p in segmenter.parameters())
+    return seconds * training.batch, 4.0 * 4 * parameters  # weights, their average, two moments of Adam

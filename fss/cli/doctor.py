@@ -1,0 +1,163 @@
+"""Check this machine, and say what disk and time a job would need.
+
+    fss doctor
+    fss doctor --s3 s3://bucket/photos --tracking http://mlflow:5000
+    fss doctor --photographs ~/photos --training.backbone mobilenet_v2 --training.image-size 256
+
+With photographs, a dozen of them are decoded and masked and one training step is made, to measure what all would take.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.table import Table
+
+from fss.cli._estimate import TrainingPlan, estimate
+from fss.core import storage
+from fss.core.console import output_console
+from fss.core.exit_codes import DONE, PARTLY
+from fss.core.redaction import without_passwords
+from fss.tracking.run import tracking_uri
+
+_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What ``fss doctor`` is asked."""
+
+    photographs: str | None = None
+    """Photographs that a job would learn from: a folder or s3:// URI."""
+    training: TrainingPlan = field(default_factory=TrainingPlan)
+    """The training that would follow."""
+    workdir: Path = Path()
+    """Where the job would write."""
+    s3: str | None = None
+    """An s3:// URI to reach."""
+    tracking: str | None = None
+    """MLflow's store; None: MLFLOW_TRACKING_URI, or the one in this directory."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's table."""
+
+    name: str
+    said: str
+    fine: bool = True
+
+
+def run(config: Config) -> int:
+    """Print every check; returns 3 where one is not fine.
+
+    Raises:
+        ValueError: no photograph where there should be some.
+    """
+    checks = [*packages(), *machine(config.workdir), *store(config.tracking)]
+    if config.s3 is not None:
+        checks.append(object_store(config.s3))
+    if config.photographs is not None:
+        checks += needs(config)
+    table = Table(show_header=False)
+    for check in checks:
+        table.add_row("[green]ok[/]" if check.fine else "[red]not ok[/]", check.name, check.said)
+    output_console().print(table)
+    return DONE if all(check.fine for check in checks) else PARTLY
+
+
+def packages() -> Iterator[Check]:
+    """The packages that this one needs, and their versions."""
+    from packaging.requirements import Requirement
+
+    yield Check("python", platform.python_version())
+    try:
+        listed = [Requirement(text) for text in importlib.metadata.requires("fss-masks") or ()]
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("fss", "is not installed: pip install -c constraints.txt -e .", False)
+        return
+    found = []
+    for needed in [needed for needed in listed if needed.marker is None]:
+        try:
+            version = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(needed.name, f"is missing: pip install '{needed}'", False)
+            continue
+        if needed.specifier.contains(version, prereleases=True):
+            found.append(f"{needed.name} {version}")
+        else:
+            yield Check(needed.name, f"is {version}, needed is {needed.specifier}: pip install '{needed}'", False)
+    yield Check("packages", ", ".join(found))
+
+
+def machine(workdir: Path) -> Iterator[Check]:
+    """Cores, memory, GPU, and room where a job would write."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load, cores = os.getloadavg()[0], _cores()
+    busy = f"; busy (load {load:.1f}): times measured now come out too long" if load > cores / 2 else ""
+    yield Check("cores", f"{cores}, {memory:.0f} GiB of memory{busy}")
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        yield Check("GPU", f"{torch.cuda.device_count()} x {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
+    else:
+        yield Check("GPU", "none that PyTorch can use; everything runs on the CPU, training slowly")
+    address = os.environ.get("RAY_ADDRESS")
+    yield Check("Ray", f"jobs join the cluster {address}" if address else "jobs start one on this machine")
+    yield Check("room", f"{_free(workdir) / 1e9:,.1f} GB free in {workdir.absolute()}", os.access(workdir, os.W_OK))
+
+
+def store(tracking: str | None) -> Iterator[Check]:
+    """MLflow's store."""
+    uri = tracking_uri(tracking)
+    shown = without_passwords(uri)
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        fine = folder.is_dir() and os.access(folder, os.W_OK)
+        yield Check("MLflow", shown if fine else f"{shown}: {folder} cannot be written", fine)
+    elif uri.startswith("http"):
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):
+                yield Check("MLflow", f"{shown} answers")
+        except OSError as error:
+            yield Check("MLflow", f"{shown} does not answer: {error}", False)
+    else:
+        yield Check("MLflow", f"{shown} (not checked)")
+
+
+def object_store(uri: str) -> Check:
+    """Whether an object store lets us in."""
+    try:
+        storage.check_access(uri)
+        count = len(storage.list_names(*storage.resolve(uri)))
+    except (ValueError, OSError) as error:
+        return Check("S3", str(error), False)
+    return Check("S3", f"{uri} answers, {count} names below it")
+
+
+def needs(config: Config) -> Iterator[Check]:
+    """What a job would need, and whether it is there."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = estimate(str(config.photographs), config.training, cores=_cores(), device=device)
+    free = _free(config.workdir)
+    for name, said in found.said.items():
+        yield Check(name, said, name != "disk" or found.disk_bytes < free)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free(workdir: Path) -> int:
+    place = workdir.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -1,0 +1,57 @@
+"""Write a segmenter as a program of its own, after a check that it answers the same.
+
+    fss export --model runs/masksplit --out segmenter.onnx --form onnx
+    fss export --model birds@best --out segmenter.pt2 --shots 5
+
+The program takes query [1,3,H,W], support_images [1,K,3,H,W] (ImageNet-normalised) and support_masks [1,K,H,W] of the
+size it was made for, and returns logits [1,2,H,W].
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fss.cli._make_masks import lines
+from fss.core.exit_codes import DONE
+from fss.inference.export import Form, export_segmenter
+from fss.inference.model_files import local_checkpoint
+from fss.models import load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What ``fss export`` is asked."""
+
+    model: str
+    """A trained segmenter: its folder, an s3:// or MLflow URI, or a registered model's name."""
+    out: Path
+    """File to write."""
+    form: Form = "pt2"
+    """onnx, for other runtimes, or pt2, for PyTorch."""
+    shots: int = 1
+    """Supports of an episode."""
+    batch: int = 1
+    """Episodes at a time."""
+    image_size: int | None = None
+    """Side of the square images, in pixels; None: the size that the network was made for."""
+    tracking: str | None = None
+    """MLflow's store, for its models; None: MLFLOW_TRACKING_URI, or the one in this directory."""
+
+
+def run(config: Config) -> int:
+    """Export.
+
+    Raises:
+        ValueError: no such model, or a program that would answer otherwise.
+    """
+    with local_checkpoint(config.model, tracking=config.tracking) as folder:
+        segmenter = load_checkpoint(folder)
+    side = config.image_size or segmenter.config.image_size
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    difference = export_segmenter(
+        segmenter, config.out, size=(side, side), shots=config.shots, batch=config.batch, form=config.form
+    )
+    said = (
+        f"{config.out}, {config.out.stat().st_size / 1e6:.1f} MB; its logits differ by {difference:.1e} of the largest"
+    )
+    lines(iter([("program", said)]))
+    return DONE

@@ -1,0 +1,124 @@
+"""Export a mask set as PNGs or COCO JSON, rename it, or delete it.
+
+fss masks export photos saliency --out masks --acceptance default
+fss masks export labelled truth --out truth --form coco
+fss masks rename photos saliency first-try
+fss masks delete photos first-try --yes
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from fss.cli._make_masks import lines, write
+from fss.collection import Collection, MaskSet, mask_admin
+from fss.collection.mask_export import ExportedMask, Values, coco, masks_of, png
+from fss.core.exit_codes import DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write the masks as files that other programs read."""
+
+    collection: tyro.conf.Positional[str]
+    """The collection: local folder or s3:// URI."""
+    mask_set: tyro.conf.Positional[str]
+    """Name of the mask set."""
+    out: str
+    """Folder or s3:// URI for the files."""
+    form: Literal["png", "coco"] = "png"
+    """png: a mask per photograph and masks.csv, which says whose it is; coco: one instances.json."""
+    values: Values = "object"
+    """Of PNGs: object has 255 on any class and 128 where ignored; class has the class id, and 255 where ignored."""
+    acceptance: str | None = None
+    """Only the masks that this acceptance takes; None: all."""
+
+    def run(self) -> int:
+        """Export; returns the exit code."""
+        masks = Collection.open(self.collection).mask_set(self.mask_set)
+        accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
+        found = masks_of(masks, accepted)
+        said = self._pngs(found) if self.form == "png" else self._coco(found, masks)
+        lines(iter([("exported", said), ("written to", self.out)]))
+        return DONE
+
+    def _pngs(self, found: Iterator[ExportedMask]) -> str:
+        text = io.StringIO()
+        table = csv.writer(text)
+        table.writerow(["mask", "image_id", "photograph", "classes"])
+        count = 0
+        for exported in found:
+            write(self.out, f"{exported.name}.png", png(exported, self.values))
+            table.writerow(
+                [f"{exported.name}.png", exported.image_id, exported.uri, " ".join(map(str, exported.classes))]
+            )
+            count += 1
+        write(self.out, "masks.csv", text.getvalue().encode())
+        return f"{count} masks as PNG, and masks.csv"
+
+    def _coco(self, found: Iterator[ExportedMask], masks: MaskSet) -> str:
+        pieces = io.BytesIO()
+        images, annotations = coco(found, masks.collection.classes, pieces.write)
+        write(self.out, "instances.json", pieces.getvalue())
+        return f"{annotations} annotations of {images} photographs in instances.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rename:
+    """Give a mask set another name."""
+
+    collection: tyro.conf.Positional[str]
+    """The collection: local folder or s3:// URI."""
+    mask_set: tyro.conf.Positional[str]
+    """Name of the mask set."""
+    name: tyro.conf.Positional[str]
+    """Its new name."""
+
+    def run(self) -> int:
+        """Rename; returns the exit code."""
+        renamed = mask_admin.rename(Collection.open(self.collection).mask_set(self.mask_set), self.name)
+        lines(iter([("renamed", f"{self.mask_set} is now {renamed.name}"), ("mask set", renamed.uri)]))
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete:
+    """Delete a mask set with its acceptances and reports."""
+
+    collection: tyro.conf.Positional[str]
+    """The collection: local folder or s3:// URI."""
+    mask_set: tyro.conf.Positional[str]
+    """Name of the mask set."""
+    yes: bool = False
+    """Really delete it."""
+
+    def run(self) -> int:
+        """Delete; returns the exit code."""
+        masks = Collection.open(self.collection).mask_set(self.mask_set)
+        if not self.yes:
+            raise ValueError(
+                f"this would delete {len(masks.finished_parts())} parts of masks in {masks.uri}, with acceptances and "
+                "reports; give --yes to do it"
+            )
+        lines(iter([("deleted", f"{mask_admin.delete(masks)} files of {masks.uri}")]))
+        return DONE
+
+
+Config = (
+    Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Rename, tyro.conf.subcommand("rename")]
+    | Annotated[Delete, tyro.conf.subcommand("delete")]
+)
+
+
+def run(config: Export | Rename | Delete) -> int:
+    """Do what was asked.
+
+    Raises:
+        ValueError: no such collection, mask set or acceptance, or a name that is taken.
+    """
+    return config.run()

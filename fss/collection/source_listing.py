@@ -1,0 +1,85 @@
+"""The listing of a source, kept in its collection: which photograph goes into which row of which part.
+
+``listings/<source>-<batch>.parquet`` holds a thousand parts, one row group each. A task reads the row group of its part
+and nothing else, and a resumed job finds the same rows even if the folder has changed meanwhile.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from fss.collection.sources import SourceItem
+from fss.core import storage
+from fss.core.retry import patient
+
+PARTS_PER_FILE = 1000
+
+_SCHEMA = pa.schema(
+    [  # binary: a file name need not be valid Unicode
+        pa.field("relative_path", pa.binary(), nullable=False),
+        pa.field("uri", pa.binary(), nullable=False),
+        pa.field("mask_uri", pa.binary()),
+        pa.field("class_id", pa.int32()),
+        pa.field("annotation", pa.large_string()),
+    ]
+)
+
+
+def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_size: int) -> None:
+    """Write the listing of source number ``source``."""
+    step = part_size * PARTS_PER_FILE
+    for batch, start in enumerate(range(0, len(items), step)):
+        rows = [_encode(item) for item in items[start : start + step]]
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink, row_group_size=part_size, compression="ZSTD")
+        fs, path = storage.resolve(_uri(collection_uri, source, batch))
+        storage.write_atomically(fs, path, sink.getvalue())
+
+
+@patient
+def read(collection_uri: str, source: int, number: int) -> list[SourceItem]:
+    """Return the items of the source's part ``number``, counted from the source's first part."""
+    batch, group = divmod(number, PARTS_PER_FILE)
+    fs, path = storage.resolve(_uri(collection_uri, source, batch))
+    with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+        if group >= file.num_row_groups:
+            raise ValueError(f"the listing of source {source} in {collection_uri} has no part {number}")
+        return [_decode(row) for row in file.read_row_group(group).to_pylist()]
+
+
+def read_all(collection_uri: str, source: int) -> Iterator[SourceItem]:
+    """Yield all items of a source, in order."""
+    fs, folder = storage.resolve(storage.join(collection_uri, "listings"))
+    for name in storage.list_names(fs, folder):
+        if name.startswith(f"{source:05d}-") and name.endswith(".parquet"):
+            for row in _rows(fs, f"{folder}/{name}"):
+                yield _decode(row)
+
+
+@patient
+def _rows(fs: pafs.FileSystem, path: str) -> list[dict[str, bytes | str | int | None]]:
+    with fs.open_input_file(path) as stream:
+        rows: list[dict[str, bytes | str | int | None]] = pq.read_table(stream).to_pylist()
+        return rows
+
+
+def _uri(collection_uri: str, source: int, batch: int) -> str:
+    return storage.join(collection_uri, "listings", f"{source:05d}-{batch:06d}.parquet")
+
+
+def _encode(item: SourceItem) -> dict[str, object]:
+    return {
+        "relative_path": os.fsencode(item.relative_path),
+        "uri": os.fsencode(item.uri),
+        "mask_uri": None if item.mask_uri is None else os.fsencode(item.mask_uri),
+        "class_id": item.class_id,
+        "annotation": item.annotation,
+    }
+
+
+def _decode(row: dict[str, bytes | str | int | None]) -> SourceItem:
+    values = {key: os.fsdecode(value) if isinstance(value, bytes) else value for key, value in row.items()}
+    return SourceItem(**values)  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+"""The embedded sample as a source: items are painted when they are read (see ``sample.py``)."""
+
+from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.images.decode import DecodeLimits
+from fss.images.mask_codec import from_class_map
+from fss.synthetic.picture import SAMPLE_CLASSES, SAMPLE_SPLITS, sample_picture
+
+_SCHEME = "sample://"
+
+
+def list_items(config: SourceConfig) -> Listing:
+    """List the first ``config.count`` pictures of the sample.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    if config.count < 1:
+        raise ValueError(f"count is 1 or more, got {config.count}")
+    items = [
+        SourceItem(
+            relative_path=f"{config.sample}/{index:06d}.jpg", uri=f"{_SCHEME}{config.sample}/{config.seed}/{index}"
+        )
+        for index in range(config.count)
+    ]
+    if config.sample == "unlabelled":
+        return Listing(items=items)
+    return Listing(items=items, labelled=True, classes=dict(SAMPLE_CLASSES), class_splits=dict(SAMPLE_SPLITS))
+
+
+def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
+    """Paint a picture and its ground truth."""
+    index = int(item.uri.rsplit("/", 1)[1])
+    picture = sample_picture(index, config.seed, config.sample)
+    mask, class_ids = from_class_map(picture.mask)
+    return RawItem(data=picture.jpeg, mask=mask, class_ids=tuple(class_ids))

@@ -1,0 +1,1 @@
+"""What every package builds on: configuration, storage, retries, random draws, exit codes. No torch."""

@@ -1,0 +1,186 @@
+"""The random numbers of one augmented view: drawn on the CPU, one keyed draw per image and role.
+
+A view is a short row of numbers; `fss.episodes.rendering` turns a batch of pictures and views into tensors on the
+training device. Strengths as published: Amac et al., "MaskSplit", WACV 2022, section 4.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fss.core.arrays import Mask
+from fss.core.rng import generator
+
+View = NDArray[np.float32]
+"""float32 [12]: 6 numbers of the affine map, 4 of the colours, blur kernel, grey."""
+
+AFFINE = slice(0, 6)
+"""Row-major 2x3 map from coordinates of the view to coordinates of the canvas, both in [-1, 1] across all pixels."""
+COLOUR = slice(6, 10)
+"""Factors of brightness, contrast, saturation, and shift of the hue in turns; 1, 1, 1, 0 change nothing."""
+BLUR = 10
+"""Side of the Gaussian kernel in pixels; 0 for none."""
+GREY = 11
+"""1 for a grey picture, else 0."""
+
+CELLS = 64  # a view's object is looked for on a grid of at most so many points a side
+_PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Strengths and probabilities of the augmentation, drawn for support and query independently."""
+
+    enabled: bool = True
+    """Augment; otherwise every view is the plain picture, squashed to the image size."""
+    crop_scale: tuple[float, float] = (0.5, 1.2)
+    """Range of the crop's share of the picture; what does not fit is clamped to the whole side."""
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Range of the crop's width over its height, in pixels of the picture."""
+    horizontal_flip: float = 0.5
+    """Probability of mirroring left and right."""
+    vertical_flip: float = 0.5
+    """Probability of mirroring top and bottom."""
+    rotate: float = 0.5
+    """Probability of a rotation."""
+    degrees: float = 90.0
+    """Largest rotation, either way."""
+    jitter: float = 0.5
+    """Probability of changing brightness, contrast, saturation and hue together."""
+    brightness: float = 0.2
+    """Largest relative change of the brightness."""
+    contrast: float = 0.2
+    """Largest relative change of the contrast."""
+    saturation: float = 0.2
+    """Largest relative change of the saturation."""
+    hue: float = 0.2
+    """Largest shift of the hue, in turns of the colour circle; at most 0.5."""
+    blur: float = 0.5
+    """Probability of a Gaussian blur with a kernel of 3, 5 or 7 pixels."""
+    grey: float = 0.4
+    """Probability of a grey picture."""
+    keep: float = 0.25
+    """Smallest share of the object that a view shows, as compared with the plain picture."""
+    attempts: int = 8
+    """Draws of a crop and rotation before a crop that contains the object is taken."""
+
+    def __post_init__(self) -> None:
+        chances = ("horizontal_flip", "vertical_flip", "rotate", "jitter", "blur", "grey", "keep")
+        wrong = [name for name in chances if not 0 <= getattr(self, name) <= 1]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: expected a number within [0, 1], got {getattr(self, wrong[0])}")
+        for name in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is a range above 0, lower end first, got {low}, {high}")
+        if not 0 <= self.hue <= 0.5 or not all(0 <= v <= 1 for v in (self.brightness, self.contrast, self.saturation)):
+            raise ValueError("brightness, contrast and saturation lie within [0, 1] and hue within [0, 0.5]")
+
+
+OFF = AugmentConfig(enabled=False)
+
+
+def plain_view() -> View:
+    """Return the view that shows the picture as it is."""
+    return _PLAIN.copy()
+
+
+def draw_view(
+    config: AugmentConfig,
+    mask: Mask,
+    *,
+    height: int,
+    width: int,
+    size: int,
+    seed: int,
+    epoch: int,
+    item: str,
+    role: str,
+) -> View:
+    """Draw one view of a picture, the same whenever the key is the same.
+
+    The view shows at least ``config.keep`` of the object (1 in ``mask``), or all of it: geometries are drawn by
+    attempt number, and where none keeps enough, the last crop is widened until it contains the object, unrotated.
+
+    Args:
+        config: strengths and probabilities.
+        mask: the canvas's mask, uint8 [C, C]; 1 is what the view must show.
+        height: of the original picture in pixels; the crop's ratio is meant there.
+        width: of the original picture.
+        size: pixels a side of the rendered view.
+        seed: first part of the key.
+        epoch: second part of the key.
+        item: image or episode id, third part of the key.
+        role: "support" or "query", so that the two views are independent.
+    """
+    if not config.enabled:
+        return plain_view()
+    colours = _draw_colours(config, generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
+    needed = max(config.keep * count_visible(mask, plain_view()[AFFINE], size), 1.0)
+    if not (mask == 1).any():  # only a cut as released leaves a half without a pixel; any view will do
+        needed = 0.0
+    box, flips = np.zeros(4), np.ones(2)
+    for attempt in range(config.attempts):
+        rng = generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.{attempt}")
+        box = _draw_box(config, height, width, rng)
+        flips = np.where(rng.random(2) < (config.horizontal_flip, config.vertical_flip), -1.0, 1.0)
+        angle = np.deg2rad(rng.uniform(-config.degrees, config.degrees)) if rng.random() < config.rotate else 0.0
+        affine = _affine(box, flips, angle)
+        if count_visible(mask, affine, size) >= needed:
+            return np.concatenate([affine, colours])
+    return np.concatenate([_affine(_containing(box, mask), flips, 0.0), colours])
+
+
+def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
+    """Count the points of a coarse grid of the view that show the object; the grid lies on the view's pixels."""
+    step = -(-size // CELLS)
+    points = -(-(size - step // 2) // step)
+    # From the number of a point to its coordinate, through the view's map, to the number of a canvas pixel.
+    first, spacing, half = (2 * (step // 2) + 1) / size - 1, 2 * step / size, mask.shape[0] / 2
+    a, b, c, d, e, f = affine.astype(np.float64) * half
+    offset = half - 0.5
+    numbers = np.array(
+        [
+            [a * spacing, b * spacing, (a + b) * first + c + offset],
+            [d * spacing, e * spacing, (d + e) * first + f + offset],
+        ]
+    )
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(mask, numbers, (points, points), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return int(np.count_nonzero(seen == 1))
+
+
+def _draw_box(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a crop as left, top, right, bottom in fractions of the picture."""
+    area = height * width * rng.uniform(*config.crop_scale)
+    ratio = np.exp(rng.uniform(*np.log(config.crop_ratio)))
+    extent = np.minimum((np.sqrt(area * ratio) / width, np.sqrt(area / ratio) / height), 1.0)
+    corner = rng.random(2) * (1 - extent)
+    return np.concatenate([corner, corner + extent])
+
+
+def _containing(box: NDArray[np.float64], mask: Mask) -> NDArray[np.float64]:
+    rows, columns = np.nonzero((mask == 1).any(1))[0], np.nonzero((mask == 1).any(0))[0]
+    if not len(rows):
+        return box
+    low = np.array([columns[0] / mask.shape[1], rows[0] / mask.shape[0]])
+    high = np.array([(columns[-1] + 1) / mask.shape[1], (rows[-1] + 1) / mask.shape[0]])
+    return np.concatenate([np.minimum(box[:2], low), np.maximum(box[2:], high)])
+
+
+def _affine(box: NDArray[np.float64], flips: NDArray[np.float64], angle: float) -> NDArray[np.float32]:
+    half, centre = box[2:] - box[:2], box[:2] + box[2:] - 1
+    cos, sin = np.cos(angle), np.sin(angle)
+    (a, b), (d, e) = (half * flips)[:, None] * np.array([[cos, -sin], [sin, cos]])
+    return np.array([a, b, centre[0], d, e, centre[1]], np.float32)
+
+
+def _draw_colours(config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+    jittered = rng.random() < config.jitter
+    strengths = np.array([config.brightness, config.contrast, config.saturation, config.hue])
+    shifts = rng.uniform(-strengths, strengths) * jittered
+    kernel = rng.choice((3, 5, 7)) if rng.random() < config.blur else 0
+    grey = rng.random() < config.grey
+    return np.array([*(1 + shifts[:3]), shifts[3], kernel, grey], np.float32)

@@ -1,0 +1,229 @@
+"""Cut a pseudo-mask in two: one half becomes the support mask, the other half the query's target.
+
+Method: Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022,
+section 3 (arXiv 2110.12207). The released code displaces and mirrors the cut, measures the tilt in pixels, drops the
+pixels on the line and lets tasks without a query object pass; ``as_released`` does the same, for comparison. Random
+numbers are always keyed by (seed, epoch, image), in both modes.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fss.core.arrays import IGNORE, Mask
+from fss.core.rng import generator
+
+RELEASED_TILT_PIXELS = 40
+RELEASED_MIN_SUM = 512
+
+Sides = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How a mask is cut in two."""
+
+    vertical: float = 1.0
+    """Probability of a cut along the columns (the line runs from top to bottom)."""
+    horizontal: float = 0.0
+    """Probability of a cut along the rows; the rest of the images are not cut: both masks are the whole object."""
+    tilt: float = 0.2
+    """Largest displacement of the line's ends, as a fraction of the object's extent across the line."""
+    ratio: tuple[float, float] = (0.5, 0.5)
+    """Range of the share of the object that lies before the line's middle; (0.5, 0.5) is the median cut."""
+    margin: float = 0.0
+    """Width of the band along the line that belongs to neither half and is ignored, as a fraction of the object's
+    extent across the line."""
+    alternate: bool = True
+    """Let a fair coin decide which half is the support; otherwise always the first."""
+    ignore_support: bool = True
+    """Ignore the support half in the query's target; otherwise it is part of the object to find."""
+    component: bool = False
+    """Cut one connected component per task and ignore the others, instead of everything salient at once."""
+    min_half: float = 0.0025
+    """Smallest share of the image that each half must cover."""
+    attempts: int = 8
+    """Draws before the straight median cut is taken."""
+    distractor: float = 0.0
+    """Probability of pasting another photograph's object into the query, as background, so that the support decides."""
+    as_released: bool = False
+    """Repeat the defects of the released code: tilt of 40 native pixels, mirrored line, at least 512 'pixels'."""
+
+    def __post_init__(self) -> None:
+        if min(self.vertical, self.horizontal) < 0 or self.vertical + self.horizontal > 1:
+            raise ValueError(
+                "vertical and horizontal are probabilities that sum to at most 1, "
+                f"got {self.vertical}, {self.horizontal}"
+            )
+        if not 0 <= self.distractor <= 1:
+            raise ValueError(f"distractor is a probability, got {self.distractor}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < 1:
+            raise ValueError(f"ratio is a range within (0, 1), lower end first, got {self.ratio}")
+        if not 0 <= self.margin < 1 or (self.margin and self.as_released):
+            raise ValueError(f"margin is a fraction within [0, 1), and the released code has none; got {self.margin}")
+        if self.tilt < 0 or self.attempts < 1 or not 0 < self.min_half < 0.5:
+            raise ValueError(
+                f"tilt is >= 0, attempts >= 1 and min_half within (0, 0.5); "
+                f"got {self.tilt}, {self.attempts}, {self.min_half}"
+            )
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two masks of one task, at native resolution [H, W]."""
+
+    support: Mask
+    """1 on the support half, else 0."""
+    query: Mask
+    """1 on the other half, 255 to ignore, else 0."""
+
+
+def usable(pixels: int, height: int, width: int, config: SplitConfig) -> bool:
+    """Tell whether an object of ``pixels`` pixels in an image ``height`` x ``width`` is large enough to be cut."""
+    return pixels >= max(2, 2 * config.min_half * height * width)
+
+
+def draw_split(mask: Mask, config: SplitConfig, *, seed: int, epoch: int, item: str) -> Split:
+    """Cut the mask of one image, the same way whenever seed, epoch and item are the same.
+
+    Attempts are keyed by their number. When none leaves two halves that are large enough, the straight median cut
+    across the longer side of the object is taken, which always leaves two.
+
+    Raises:
+        ValueError: the mask has fewer than 2 foreground pixels.
+    """
+    for attempt in range(config.attempts):
+        split = split_mask(mask, config, generator(seed, epoch=epoch, item=item, purpose=f"split.{attempt}"))
+        if split is not None:
+            return split
+    return _straight_cut(mask, config)
+
+
+def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Split | None:
+    """Cut a mask once.
+
+    Args:
+        mask: uint8 [H, W] in {0, 1, 255}.
+        config: how.
+        rng: where the random numbers come from.
+
+    Returns:
+        the two halves, or None when one of them is too small.
+
+    Raises:
+        ValueError: the mask has fewer than 2 foreground pixels.
+    """
+    mask = _one_component(mask, config, rng) if config.component else mask
+    columns, rows = _profiles(mask)
+    chance = rng.random()
+    if chance >= config.vertical + config.horizontal:
+        return Split((mask == 1).astype(np.uint8), mask.copy())
+    vertical = chance < config.vertical
+    across = columns if vertical else rows
+    median = _quantile(across, rng.uniform(*config.ratio))
+    if config.as_released:
+        tilt = float(rng.integers(-RELEASED_TILT_PIXELS, RELEASED_TILT_PIXELS))
+        first, second = _released_sides(median, tilt, mask.shape[0], mask.shape[1], vertical)
+    else:
+        tilt, margin = rng.uniform(-config.tilt, config.tilt) * _extent(across), config.margin * _extent(across)
+        first, second = _sides(median, tilt, mask.shape[0], mask.shape[1], vertical, margin)
+        mask = np.where((mask == 1) & ~first & ~second, IGNORE, mask).astype(np.uint8) if margin else mask
+    swap = config.alternate and rng.random() < 0.5
+    split = _halves(mask, second, first, config) if swap else _halves(mask, first, second, config)
+    return split if _large_enough(split, config) else None
+
+
+def _profiles(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the foreground pixels of every column and of every row."""
+    foreground = mask == 1
+    columns, rows = np.count_nonzero(foreground, axis=0), np.count_nonzero(foreground, axis=1)
+    if columns.sum() < 2:
+        raise ValueError(
+            f"a mask needs at least 2 foreground pixels to be cut, got {columns.sum()}; "
+            "leave the image out (see `usable`)"
+        )
+    return columns, rows
+
+
+def _extent(profile: NDArray[np.int64]) -> int:
+    places = np.nonzero(profile)[0]
+    return int(places[-1] - places[0] + 1)
+
+
+def _quantile(profile: NDArray[np.int64], share: float) -> int:
+    """Return the column (or row) up to which the share of foreground pixels comes closest to ``share``."""
+    cumulated = np.cumsum(profile)
+    return int(np.abs(cumulated - cumulated[-1] * share).argmin())
+
+
+def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: float = 0.0) -> Sides:
+    """Return where the first and the second half lie, [H, W] each, ``margin`` pixels apart.
+
+    The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t). Pixels exactly on it
+    count as left of or above it, as the median column itself does.
+    """
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    if vertical:
+        left, band = (x - h - t) * (height - 1) + 2 * t * y, margin / 2 * (height - 1)
+        return left <= -band, left > band
+    above, band = 2 * t * x - (y - h + t) * (width - 1), margin / 2 * (width - 1)
+    return above < -band, above >= band
+
+
+def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
+    """Return the released code's halves: a wrong normal mirrors the line and moves it by 2t; neither has the line."""
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    if vertical:
+        left, right = (x - h + 3 * t) * (height - 1), 2 * t * y
+    else:
+        left, right = 2 * t * (x - width + 1), (h + t - y) * (width - 1)
+    return left < right, left > right
+
+
+def _halves(mask: Mask, support_side: NDArray[np.bool_], query_side: NDArray[np.bool_], config: SplitConfig) -> Split:
+    foreground = mask == 1
+    support, query = foreground & support_side, (foreground & query_side).view(np.uint8)
+    # Adding 255 to 0 marks what is ignored; foreground halves and ignored pixels never overlap.
+    ignored = (mask == IGNORE).view(np.uint8) * np.uint8(IGNORE)
+    half = support.view(np.uint8) * np.uint8(IGNORE if config.ignore_support else 1)
+    return Split(support.view(np.uint8), query + half + ignored)
+
+
+def _large_enough(split: Split, config: SplitConfig) -> bool:
+    if config.as_released:  # ignored pixels count as 255 each, so a query without an object passes
+        return min(int(split.support.sum(dtype=np.int64)), int(split.query.sum(dtype=np.int64))) >= RELEASED_MIN_SUM
+    needed = max(1.0, config.min_half * split.support.size)
+    left = (split.query == 1) & (split.support == 0)
+    return min(int(np.count_nonzero(split.support)), int(np.count_nonzero(left))) >= needed
+
+
+def _straight_cut(mask: Mask, config: SplitConfig) -> Split:
+    mask = _largest_component(mask) if config.component else mask
+    columns, rows = _profiles(mask)
+    vertical = _extent(columns) >= _extent(rows)
+    median = _quantile(columns if vertical else rows, 0.5)
+    return _halves(mask, *_sides(median, 0.0, mask.shape[0], mask.shape[1], vertical), config)
+
+
+def _components(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((mask == 1).astype(np.uint8), connectivity=8)
+    return labels, stats[1:, cv2.CC_STAT_AREA]
+
+
+def _only(mask: Mask, labels: NDArray[np.int32], number: int) -> Mask:
+    others = (labels > 0) & (labels != number + 1)
+    return np.where(others, IGNORE, mask).astype(np.uint8)
+
+
+def _one_component(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Mask:
+    """Keep one of the components that are large enough, drawn uniformly, and ignore the others."""
+    labels, areas = _components(mask)
+    large = [n for n, area in enumerate(areas) if usable(int(area), mask.shape[0], mask.shape[1], config)]
+    return _only(mask, labels, int(rng.choice(large))) if large else _largest_component(mask)
+
+
+def _largest_component(mask: Mask) -> Mask:
+    labels, areas = _components(mask)
+    return _only(mask, labels, int(areas.argmax())) if len(areas) else mask

@@ -1,0 +1,105 @@
+"""Warp canvases and masks into augmented views, in batches, on whatever device the tensors are.
+
+One affine grid per view moves picture and mask alike; then colours, blur and grey, always in this order, and the
+ImageNet normalisation. Beyond the picture's border the picture is reflected; where a rotation leaves the crop, it shows
+what the picture has there.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fss.episodes.augmentation import AFFINE, BLUR, COLOUR, GREY
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_LUMINANCE = (0.299, 0.587, 0.114)
+_LARGEST_KERNEL = 7
+
+
+def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Render a batch of views.
+
+    Args:
+        images: uint8 [B, 3, C, C], square canvases in RGB.
+        masks: uint8 [B, C, C], any values; nearest neighbours keep them.
+        views: float32 [B, 12], see ``augment.View``.
+        size: pixels a side of the result.
+
+    Returns:
+        pictures, float32 [B, 3, size, size], normalised; masks, uint8 [B, size, size].
+    """
+    if bool((views[:, AFFINE] == views.new_tensor([1, 0, 0, 0, 1, 0])).all()) and images.shape[-1] == size:
+        pictures, warped = images.float() / 255, masks.clone()
+    else:
+        grid = F.affine_grid(views[:, AFFINE].view(-1, 2, 3), [len(views), 1, size, size], align_corners=False)
+        pictures = _sample(images.float() / 255, grid, "bilinear")
+        warped = _sample(masks[:, None].float(), grid, "nearest")[:, 0].to(torch.uint8)
+    pictures = _where(pictures, (views[:, COLOUR] != views.new_tensor([1, 1, 1, 0])).any(1), views[:, COLOUR], _jitter)
+    pictures = _where(pictures, views[:, BLUR] > 0, views[:, BLUR], _blur)
+    pictures = _where(pictures, views[:, GREY] > 0, views[:, GREY], lambda x, _: _grey(x).expand(-1, 3, -1, -1))
+    return normalise(pictures), warped
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """Normalise [B, 3, H, W] in [0, 1] with ImageNet's mean and deviation."""
+    mean, std = pictures.new_tensor(IMAGENET_MEAN), pictures.new_tensor(IMAGENET_STD)
+    return (pictures - mean[:, None, None]) / std[:, None, None]
+
+
+def _sample(x: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(x, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def _where(x: Tensor, rows: Tensor, settings: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Apply ``change`` to the chosen rows only."""
+    index = rows.nonzero()[:, 0]
+    return x.index_copy(0, index, change(x[index], settings[index])) if len(index) else x
+
+
+def _grey(x: Tensor) -> Tensor:
+    return (x * x.new_tensor(_LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+
+
+def _jitter(x: Tensor, factors: Tensor) -> Tensor:
+    """Change brightness, contrast, saturation and hue of [B, 3, H, W] by [B, 4], in this order."""
+    brightness, contrast, saturation, hue = factors[:, :, None, None, None].unbind(1)
+    x = (x * brightness).clamp(0, 1)
+    x = (x * contrast + _grey(x).mean((2, 3), keepdim=True) * (1 - contrast)).clamp(0, 1)
+    x = (x * saturation + _grey(x) * (1 - saturation)).clamp(0, 1)
+    return _shift_hue(x, hue)
+
+
+def _shift_hue(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue of RGB in [0, 1] by ``turns`` [B, 1, 1, 1] of the colour circle, keeping HSV's other two."""
+    value, low = x.amax(1), x.amin(1)
+    span = value - low
+    red, green, blue = x.unbind(1)
+    safe = torch.where(span > 0, span, 1)
+    sextant = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sextant = sextant + 6 * turns[:, 0]
+    # A channel lies at `value` but for a dip of `span` around the opposite hue: HSV to RGB in closed form.
+    channels = []
+    for offset in (5, 3, 1):
+        position = (offset + sextant) % 6
+        channels.append(value - span * torch.minimum(position, 4 - position).clamp(0, 1))
+    return torch.stack(channels, 1)
+
+
+def _blur(x: Tensor, kernels: Tensor) -> Tensor:
+    """Blur each picture with its own Gaussian; the deviation follows from the kernel's side."""
+    offsets = torch.arange(_LARGEST_KERNEL, device=x.device, dtype=x.dtype) - _LARGEST_KERNEL // 2
+    sigma = 0.3 * ((kernels - 1) * 0.5 - 1) + 0.8
+    weights = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2) * (offsets.abs() <= (kernels[:, None] - 1) / 2)
+    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
+    batch, _, height, width = x.shape
+    edge = _LARGEST_KERNEL // 2
+    flat = F.pad(x, (edge, edge, edge, edge), mode="reflect").reshape(1, batch * 3, height + 2 * edge, width + 2 * edge)
+    flat = F.conv2d(flat, weights[:, :, :, None], groups=batch * 3)
+    return F.conv2d(flat, weights[:, :, None, :], groups=batch * 3).view(batch, 3, height, width)

@@ -1,0 +1,147 @@
+"""The state of every published claim: verified, short, or not run and why.
+
+A ledger is a folder with ``ledger.json`` (all that is known), ``ledger.csv`` and ``ledger.md`` (for people). Every file
+is replaced as a whole whenever a claim's state changes, so a stopped verification goes on where it was.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fss.collection import part_io
+from fss.core import storage
+from fss.core.config import from_dict, to_dict
+from fss.evaluation.claims import Claim
+
+State = Literal["verified", "short", "not run"]
+STATES: tuple[State, ...] = ("verified", "short", "not run")
+NAME = "ledger"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """What is known of one claim."""
+
+    claim: Claim
+    """The published figure."""
+    state: State = "not run"
+    """verified: reached within the tolerance; short: below; not run: see ``missing``."""
+    figure: float | None = None
+    """Our figure in percent, the mean over the folds."""
+    folds: dict[str, float] = field(default_factory=dict)
+    """Our figure of every fold, percent."""
+    missing: tuple[str, ...] = ()
+    """What is needed and not there, where it has not been run."""
+    protocol: str = ""
+    """How the episodes were drawn; ``-derived`` lists are not the published ones."""
+    training: str = ""
+    """How much the model was trained here; empty where it was given."""
+    episodes: int = 0
+    """Episodes per fold; 0 where it has not been run."""
+    plans: dict[str, str] = field(default_factory=dict)
+    """Hash of the episode plan of every fold."""
+    commands: tuple[str, ...] = ()
+    """The commands that give the figures, one per fold."""
+    run_id: str | None = None
+    """The MLflow run."""
+
+    @property
+    def difference(self) -> float | None:
+        """Our figure minus the claimed one, in points; None where there is none."""
+        return None if self.figure is None else self.figure - self.claim.claimed
+
+
+def judge(claim: Claim, figure: float, *, tolerance: float) -> State:
+    """Return whether a figure reaches its claim; at most ``tolerance`` points below it still does."""
+    return "verified" if figure >= claim.claimed - tolerance else "short"
+
+
+class Ledger:
+    """The entries of some claims, kept in a folder."""
+
+    def __init__(self, home: str, claims: Sequence[Claim]):
+        """Open the ledger of ``claims`` in the folder ``home``, a local path or s3:// URI; entries of before are kept.
+
+        Raises:
+            ValueError: the folder's ledger is of other claims.
+        """
+        self._home = home
+        self._entries = {claim.key: LedgerEntry(claim=claim, missing=("not asked for yet",)) for claim in claims}
+        place = storage.join(home, f"{NAME}.json")
+        for key, value in (part_io.read_json(place) if part_io.exists(place) else {}).items():
+            entry = from_dict(LedgerEntry, value)
+            if key not in self._entries or self._entries[key].claim != entry.claim:
+                raise ValueError(f"{place} is a ledger of other claims ({key}); give another output folder")
+            self._entries[key] = entry
+
+    def __getitem__(self, claim: Claim) -> LedgerEntry:
+        return self._entries[claim.key]
+
+    @property
+    def entries(self) -> list[LedgerEntry]:
+        """All entries, in the order of the claims."""
+        return list(self._entries.values())
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of entries in every state."""
+        return {state: sum(entry.state == state for entry in self.entries) for state in STATES}
+
+    def put(self, entry: LedgerEntry) -> None:
+        """Replace a claim's entry and write the ledger; a measured figure is not replaced by "not run"."""
+        if entry.state == "not run" and self[entry.claim].state != "not run":
+            return
+        self._entries[entry.claim.key] = entry
+        self.write()
+
+    def write(self) -> None:
+        """Write all three files, each atomically."""
+        part_io.write_json(storage.join(self._home, f"{NAME}.json"), {k: to_dict(e) for k, e in self._entries.items()})
+        for suffix, text in (("csv", to_csv(self.entries)), ("md", to_markdown(self.entries))):
+            storage.write_atomically(*storage.resolve(storage.join(self._home, f"{NAME}.{suffix}")), text.encode())
+
+
+def to_csv(entries: Sequence[LedgerEntry]) -> str:
+    """Return the entries as CSV: the claim's columns, then what is known of it."""
+    buffer = io.StringIO()
+    rows = [_flat(entry) for entry in entries]
+    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def to_markdown(entries: Sequence[LedgerEntry]) -> str:
+    """Return the entries as a Markdown table, with the state of the whole below."""
+    head = ("source", "data", "model", "masking", "backbone", "shots", "claimed", "ours", "difference", "state")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for entry in entries:
+        claim = entry.claim
+        words = (claim.source, claim.dataset, claim.model, claim.masking, claim.backbone, claim.shots)
+        figures = (f"{claim.claimed:.1f}", _number(entry.figure, ".1f"), _number(entry.difference, "+.1f"))
+        lines.append("| " + " | ".join(str(cell) for cell in (*words, *figures, _state(entry))) + " |")
+    counts = ", ".join(f"{sum(entry.state == state for entry in entries)} {state}" for state in STATES)
+    return "\n".join([*lines, "", f"{len(entries)} claims: {counts}. Figures in percent."]) + "\n"
+
+
+def _state(entry: LedgerEntry) -> str:
+    if entry.state == "not run":
+        return f"not run: {'; '.join(entry.missing)}".replace("|", "/")
+    words = [entry.protocol, f"{entry.episodes} episodes a fold", f"plan {', '.join(entry.plans.values())}"]
+    return f"{entry.state} ({', '.join([*words, *([entry.training] if entry.training else [])])})"
+
+
+def _flat(entry: LedgerEntry) -> dict[str, Any]:
+    row = dataclasses.asdict(entry.claim) | {"key": entry.claim.key, "state": entry.state}
+    row |= {"ours": _number(entry.figure, ".2f"), "difference": _number(entry.difference, "+.2f")}
+    row |= {"missing": "; ".join(entry.missing), "protocol": entry.protocol, "episodes": entry.episodes}
+    row |= {"training": entry.training}
+    row |= {name: json.dumps(getattr(entry, name)) for name in ("folds", "plans")}
+    return row | {"commands": " && ".join(entry.commands), "run_id": entry.run_id or ""}
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

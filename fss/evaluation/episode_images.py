@@ -1,0 +1,138 @@
+"""The pictures and masks of an evaluation at network size, each decoded once while there is room."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fss.collection.index import Sample
+from fss.episodes.episode_plan import Episode
+from fss.episodes.rendering import normalise
+from fss.images.mask_codec import binary_mask
+from fss.images.resize import image_canvas, mask_canvas
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Key, Value]):
+    """The values used last, as many as fit into a number of bytes."""
+
+    def __init__(self, limit_bytes: float):
+        self._limit, self._bytes = limit_bytes, 0.0
+        self._values: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        """Return a value, or None where it is not kept."""
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key][0]
+
+    def put(self, key: Key, value: Value, size: float) -> None:
+        """Keep a value of ``size`` bytes, in the place of the ones not used for longest."""
+        self._values[key] = value, size
+        self._bytes += size
+        while self._bytes > self._limit and len(self._values) > 1:
+            self._bytes -= self._values.popitem(last=False)[1][1]
+
+
+class Reader(Protocol):
+    """Reads a picture and its mask by image id, as ``ImageReader`` does."""
+
+    def read(self, image_id: str) -> Sample:
+        """Return the decoded picture."""
+
+
+class Pictures:
+    """Pictures and masks squashed to the network's size, and the masks as they are."""
+
+    def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
+        self.reader, self.size = reader, size
+        self._kept: Lru[str, _Picture] = Lru(limit_bytes)
+
+    def images(self, image_ids: Sequence[str]) -> Tensor:
+        """Return normalised pictures, float32 [N, 3, size, size]."""
+        canvases = np.stack([self._read(name).rgb for name in image_ids])
+        return normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
+
+    def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
+        """Return masks of one class (or one per picture), uint8 [N, size, size] in {0, 1, 255}."""
+        wanted = [class_id] * len(image_ids) if isinstance(class_id, int) else class_id
+        found = [_binary(self._read(name), c) for name, c in zip(image_ids, wanted, strict=True)]
+        return torch.from_numpy(np.stack(found))
+
+    def original_mask(self, image_id: str, class_id: int) -> Tensor:
+        """Return the mask of one class at the picture's own size, uint8 [H, W] in {0, 1, 255}."""
+        sample = self.reader.read(image_id)
+        return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
+
+    def _read(self, image_id: str) -> "_Picture":
+        found = self._kept.get(image_id)
+        if found is None:
+            sample = self.reader.read(image_id)
+            found = _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
+            self._kept.put(image_id, found, found.rgb.nbytes + found.mask.nbytes)
+        return found
+
+
+class _Picture(NamedTuple):
+    """Canvas [S, S, 3], index mask [S, S] and its classes."""
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    classes: tuple[int, ...]
+
+
+def _binary(picture: _Picture, class_id: int) -> NDArray[np.uint8]:
+    return binary_mask(picture.mask, picture.classes, class_id)
+
+
+def _mask(sample: Sample) -> NDArray[np.uint8]:
+    if sample.mask is None:
+        raise ValueError(f"image {sample.image_id} has no mask in the mask set that is evaluated against")
+    return sample.mask
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some episodes of a plan with their masks; a method takes from it what it needs."""
+
+    episodes: Sequence[Episode]
+    """B rows of the plan."""
+    pictures: Pictures
+    """Where the images are."""
+    target: Tensor
+    """long [B, H, W] in {0, 1, 255}: S x S, or the query's own size where the episode is scored at that."""
+    support_masks: Tensor
+    """float32 [B, K, S, S] in {0, 1}."""
+
+    @classmethod
+    def load(cls, episodes: Sequence[Episode], pictures: Pictures, *, original: bool = False) -> "Chunk":
+        """Read the masks of some episodes of equal shots; ``original`` takes one, its target at the query's size."""
+        classes = [episode.class_id for episode in episodes]
+        shots = len(episodes[0].support_ids)
+        if original:
+            (query,) = episodes
+            target = pictures.original_mask(query.query_id, query.class_id)[None].long()
+        else:
+            target = pictures.masks([episode.query_id for episode in episodes], classes).long()
+        names = [name for episode in episodes for name in episode.support_ids]
+        masks = pictures.masks(names, [c for c in classes for _ in range(shots)])
+        support = (masks == 1).float().reshape(len(episodes), shots, *masks.shape[1:])
+        return cls(episodes, pictures, target, support)
+
+    @property
+    def query_ids(self) -> list[str]:
+        """The B queries."""
+        return [episode.query_id for episode in self.episodes]
+
+    @property
+    def support_ids(self) -> list[str]:
+        """The B * K supports, an episode's supports adjacent."""
+        return [name for episode in self.episodes for name in episode.support_ids]

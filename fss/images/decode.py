@@ -1,0 +1,217 @@
+"""Encoded photographs of unknown origin to RGB, safely.
+
+Sizes are checked from the header, before any pixel is decoded, and whatever goes wrong becomes a :class:`DecodeError`
+with a short reason. The format is told by the first bytes, never by the file's name, and only six decoders can be
+reached. Nothing here changes global state, so threads may decode side by side.
+"""
+
+import dataclasses
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from fss.core.arrays import Rgb
+from fss.images.color_modes import to_rgb, turn
+from fss.images.headers import HeaderError, check_png, webp_size
+
+_PLUGINS: dict[str, Any] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"BM", "BMP"),
+)
+_ORIENTATION = 0x0112
+_MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty ones are a way to burn hours
+_TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What a picture may be. Checked before its pixels are decoded."""
+
+    max_bytes: int = 64 * 2**20
+    """Largest file, in bytes."""
+    max_pixels: int = 64_000_000
+    """Largest height times width."""
+    max_side: int = 32_000
+    """Longest side, in pixels."""
+    min_side: int = 16
+    """Shortest side, in pixels."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the limits as plain values."""
+        return dataclasses.asdict(self)
+
+
+class DecodeError(ValueError):
+    """A picture that cannot be used. ``str`` of it is ``"reason: text"``."""
+
+    def __init__(self, reason: str, text: str):
+        super().__init__(f"{reason}: {text}")
+        self.reason = reason
+        """Short slug: empty, too-many-bytes, unknown-format, too-many-pixels, side-too-long, side-too-short,
+        too-many-scans, truncated, corrupt, unsupported."""
+
+
+def sniff_format(data: bytes) -> str | None:
+    """Tell the format by the first bytes: JPEG, PNG, GIF, WEBP, TIFF, BMP, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+
+
+def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
+    """Decode a picture to RGB, uint8 [H, W, 3], turned as its EXIF orientation says.
+
+    Transparent pixels are laid over white; the first frame stands for an animation; 16-bit grey is scaled by its
+    declared depth; 32-bit and float grey by its range.
+
+    Raises:
+        DecodeError: whatever is wrong with the picture; nothing else gets out.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    try:
+        rgb = to_rgb(image)
+        return np.ascontiguousarray(turn(rgb, orientation))
+    except Exception as error:
+        raise _explain(error) from error
+
+
+def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int, int, str]:
+    """Return height and width (as shown) and format of a picture, after decoding all of it.
+
+    Raises:
+        DecodeError: exactly where :func:`decode_image` raises one.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    if image.mode not in ("RGB", "L"):  # the other modes can still fail in the conversion
+        decode_image(data, limits)
+    width, height = image.size
+    kind = sniff_format(data)
+    assert kind is not None
+    return (width, height, kind) if orientation >= 5 else (height, width, kind)
+
+
+def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np.int32]:
+    """Decode a picture whose values are labels: integers [H, W]; of a palette picture the indices.
+
+    Raises:
+        DecodeError: as :func:`decode_image`, and for colours that are no single value.
+    """
+    image, orientation = _load(data, limits or DecodeLimits())
+    try:
+        if image.mode == "1":
+            image = image.convert("L")
+        values = np.asarray(image)
+    except Exception as error:
+        raise _explain(error) from error
+    if image.mode == "LA":
+        values = values[..., 0]
+    elif values.ndim == 3:
+        if (values[..., 0] != values[..., 1]).any() or (values[..., 0] != values[..., 2]).any():
+            raise DecodeError("unsupported", f"a mask has one value per pixel, this {image.mode} picture has colours")
+        values = values[..., 0]
+    if values.dtype.kind == "f":
+        raise DecodeError("unsupported", "a mask has integer values, this picture has float values")
+    return np.ascontiguousarray(turn(values.astype(np.int32), orientation))
+
+
+def resize_long_side(rgb: Rgb, side: int) -> Rgb:
+    """Shrink a picture so that its long side is ``side`` pixels (area average); smaller ones stay as they are."""
+    if side < 1:
+        raise ValueError(f"side is 1 or more, got {side}")
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
+    """Open, check and decode; return the picture and its EXIF orientation (1 to 8)."""
+    if not data:
+        raise DecodeError("empty", "the file has no bytes")
+    if len(data) > limits.max_bytes:
+        raise DecodeError("too-many-bytes", f"more than {limits.max_bytes} bytes")
+    kind = sniff_format(data)
+    if kind is None:
+        raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; it begins with {data[:8]!r}")
+    try:
+        if kind == "WEBP":  # its decoder reserves the canvas on opening
+            _check_size(*webp_size(data), limits)
+        elif kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
+            raise DecodeError("too-many-scans", f"more than {_MAX_SCANS} scans in one JPEG")
+        image: Image.Image = _PLUGINS[kind](io.BytesIO(data))
+        _check_size(*image.size, limits)
+        if kind == "PNG":
+            check_png(data)
+        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself when it loads
+        image.load()
+    except Exception as error:
+        raise _explain(error) from error
+    return image, orientation
+
+
+def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    size = f"{width} x {height} pixels"
+    if width * height > limits.max_pixels:
+        raise DecodeError("too-many-pixels", f"{size}; at most {limits.max_pixels} are allowed")
+    if max(width, height) > limits.max_side:
+        raise DecodeError("side-too-long", f"{size}; at most {limits.max_side} a side are allowed")
+    if min(width, height) < limits.min_side:
+        raise DecodeError("side-too-short", f"{size}; at least {limits.min_side} a side are needed")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 where it is absent or the EXIF block is damaged (the pixels may be fine)."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _explain(error: Exception) -> DecodeError:
+    if isinstance(error, DecodeError):
+        return error
+    if isinstance(error, HeaderError):
+        return DecodeError(error.reason, str(error))
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return DecodeError("too-many-pixels", text)
+    if isinstance(error.__cause__ or error, KeyError):  # Pillow wraps it
+        return DecodeError("unsupported", f"no decoder for {text}")
+    if any(word in text.lower() for word in _TRUNCATED):
+        return DecodeError("truncated", text)
+    if isinstance(error, NotImplementedError) or any(word in text.lower() for word in ("unsupported", "unknown")):
+        return DecodeError("unsupported", text)
+    if isinstance(error, MemoryError):
+        return DecodeError("too-many-pixels", "not enough memory to decode it")
+    return DecodeError("corrupt", text)

@@ -1,0 +1,1 @@
+"""Predictions from a trained segmenter: inputs, predictor, exported programs, the served model."""

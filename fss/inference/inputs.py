@@ -1,0 +1,134 @@
+"""Whatever holds a picture or a mask, to arrays: files, encoded bytes, PIL pictures, arrays, tensors, boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from fss.core import storage
+from fss.core.arrays import UInt8
+from fss.images.color_modes import to_rgb
+from fss.images.decode import DecodeError, decode_image, decode_labels
+
+Encoded = str | Path | bytes
+PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
+"""A path or s3:// URI, encoded bytes, a PIL picture, an array [H,W,3] (or grey [H,W]), or a tensor [3,H,W]; 8 bits, or
+floats in 0..1."""
+Box = Sequence[float]
+"""left, top, right, bottom in pixels of the picture."""
+MaskLike = PictureLike | Box
+"""The object as an array or tensor [H,W], anything that a picture may be given as, or a box around it."""
+
+
+def read_picture(value: PictureLike) -> UInt8:
+    """Return a picture as uint8 [H,W,3] RGB.
+
+    Raises:
+        ValueError: a file that is missing or no picture, or an array that is none.
+    """
+    if isinstance(value, str | Path | bytes):
+        return decode_image(_encoded(value))
+    if isinstance(value, Image.Image):
+        return np.ascontiguousarray(to_rgb(ImageOps.exif_transpose(value)))
+    pixels = _array(value)
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
+    if pixels.dtype != np.uint8 or not pixels.size or not fits:
+        raise ValueError(
+            f"a picture is [H,W,3] RGB (a tensor [3,H,W]) of 8 bits or of floats in 0..1, got {value.dtype} "
+            f"{list(value.shape)}"
+        )
+    return np.ascontiguousarray(to_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)))
+
+
+def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
+    """Return a support's mask as uint8 [H,W] in {0,1}.
+
+    Two values mark background (0) and object; with 0, 1 and 255 the object is 1 and 255 is ignored; a mask of many
+    greys is cut in the middle.
+
+    Args:
+        value: the mask, or a box, whose inside then counts as object.
+        shape: height and width of its picture.
+
+    Raises:
+        ValueError: a mask of another size, of several classes, or that marks nothing.
+    """
+    if _is_box(value):
+        return _box(value, shape)  # type: ignore[arg-type]
+    values = _labels(value)
+    if values.shape != tuple(shape[:2]):
+        raise ValueError(f"a support's mask has its picture's size {list(shape[:2])}, got {list(values.shape)}")
+    return _marked(values).astype(np.uint8)
+
+
+def _labels(value: Any) -> NDArray[Any]:
+    if isinstance(value, str | Path | bytes):
+        return decode_labels(_encoded(value))
+    if isinstance(value, Image.Image):
+        value = np.asarray(value.convert("L") if value.mode == "1" else value)
+    elif not isinstance(value, np.ndarray | Tensor):
+        raise ValueError(f"a mask is a picture, an array [H,W] or a box of four numbers, got {type(value).__name__}")
+    values = _array(value)
+    if values.ndim == 3:
+        if (values[..., :3] != values[..., :1]).any():
+            raise ValueError("a mask has one value per pixel, this one has colours; give a grey or two-valued mask")
+        values = values[..., 0]
+    return values
+
+
+def _marked(values: NDArray[Any]) -> NDArray[np.bool_]:
+    found = np.unique(values)
+    if values.dtype.kind == "f":
+        if not np.isfinite(found).all() or found[0] < 0 or found[-1] > 1:
+            raise ValueError(f"a mask of floats lies in 0..1, got {found[0]:g}..{found[-1]:g}")
+        marked: NDArray[np.bool_] = values > 0.5
+    elif set(found.tolist()) == {0, 1, 255}:
+        marked = values == 1
+    elif len(found) <= 2:
+        marked = values > 0
+    elif found[-1] == 255:
+        marked = values > 127
+    else:
+        raise ValueError(f"the mask holds the values {found[:8].tolist()}; set one object to 1 and all else to 0")
+    if not marked.any():
+        raise ValueError("a support's mask marks nothing: set the object's pixels to 1 (or 255)")
+    return marked
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
+
+
+def _box(box: Box, shape: Sequence[int]) -> UInt8:
+    height, width = shape[:2]
+    left, top, right, bottom = (round(value) for value in box)
+    mask = np.zeros((height, width), np.uint8)
+    mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 1
+    if not mask.any():
+        raise ValueError(
+            f"the box {list(box)} holds no pixel of a picture {width} wide and {height} high; a box is left, top, "
+            "right, bottom"
+        )
+    return mask
+
+
+def _array(value: NDArray[Any] | Tensor) -> NDArray[Any]:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return np.asarray(value.movedim(0, -1) if value.ndim == 3 else value)
+    return np.asarray(value)
+
+
+def _encoded(value: Encoded) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    try:
+        return storage.read_bytes(value)
+    except OSError as error:
+        raise DecodeError("unreadable", f"{value}: {error.strerror or error}") from error

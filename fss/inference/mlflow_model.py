@@ -1,0 +1,163 @@
+"""The model as MLflow serves it: pictures in, an encoded mask out, no pickle anywhere.
+
+The logged model is *code plus a checkpoint folder*: a three-line file that calls :func:`python_model`, this package
+beside it, and weights as safetensors. One row is one request: the query, a list of support pictures and a list of their
+masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an array of 8 bits, [H,W,3] and [H,W] (nested lists
+in JSON). The answer is a PNG of the query's size, 255 on the object.
+"""
+
+import base64
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fss
+from fss.images.mask_codec import encode_mask
+from fss.inference.inputs import Encoded
+from fss.inference.predictor import Predictor, load_segmenter
+from fss.tracking.run import Run
+from fss.visualize import png_bytes
+
+CHECKPOINT = "checkpoint"  # the artifact's name
+COLUMNS = ("query", "support_images", "support_masks")
+_ENTRY = '''"""What MLflow runs to make the served model."""
+
+import warnings
+
+from mlflow.models import set_model
+
+from fss.inference.mlflow_model import python_model
+
+with warnings.catch_warnings(record=True):  # advice to give predict() type hints, which the signature replaces
+    set_model(python_model())
+'''
+_REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-python-headless", "timm", "safetensors")
+
+
+def python_model() -> Any:
+    """Return the MLflow model object; its class is made here so that MLflow is imported only when it serves."""
+    from mlflow.pyfunc.model import PythonModel
+
+    class FewShotModel(PythonModel):
+        """Answers requests with a :class:`fss.inference.predictor.Predictor`."""
+
+        def load_context(self, context: Any) -> None:
+            """Load the checkpoint once."""
+            self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu")
+
+        # Unannotated, because MLflow would take type hints for the signature, in a form of its own.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
+            import pandas as pd
+
+            masks = [answer(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
+            return pd.DataFrame({"mask": masks})
+
+    return FewShotModel()
+
+
+def answer(predictor: Predictor, row: dict[str, Any]) -> bytes:
+    """Answer one request with a PNG of the query's size, 255 where the object is.
+
+    Raises:
+        ValueError: as many masks as pictures are needed; pictures that cannot be decoded, arrays that are none.
+    """
+    pictures, masks = list(row["support_images"]), list(row["support_masks"])
+    if len(pictures) != len(masks):
+        raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
+    found = predictor.predict([*map(_pixels, pictures)], [*map(_pixels, masks)], _pixels(row["query"]))
+    return encode_mask(found.mask * np.uint8(255))
+
+
+def example_request() -> dict[str, list[Any]]:
+    """Return a small valid request, column by column: a red disc to be found again."""
+    rows, columns = np.mgrid[:64, :64]
+    disc = (rows - 32) ** 2 + (columns - 32) ** 2 < 200
+    picture = np.where(disc[..., None], (200, 40, 40), (60, 90, 60)).astype(np.uint8)
+    image, mask = png_bytes(picture), png_bytes(disc.astype(np.uint8) * 255)
+    return {"query": [image], "support_images": [[image]], "support_masks": [[mask]]}
+
+
+def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
+    """Log a checkpoint folder as a model of ``run`` that ``mlflow.pyfunc.load_model`` and ``mlflow models serve`` read.
+
+    Returns:
+        The model's URI.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    import pandas as pd
+
+    mlflow.set_tracking_uri(run.uri)
+    with tempfile.TemporaryDirectory() as folder:
+        entry = Path(folder) / "model.py"
+        entry.write_text(_ENTRY)
+        if run.private:  # MLflow writes down where an artifact came from
+            checkpoint = _without_places(checkpoint, Path(folder) / CHECKPOINT)
+        with mlflow.start_run(run_id=run.run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(entry),
+                artifacts={CHECKPOINT: str(checkpoint)},
+                code_paths=[str(Path(fss.__file__).parent)],
+                pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
+                signature=_signature(),
+                input_example=pd.DataFrame(example_request()),
+            )
+        run.keep_running()
+    return str(logged.model_uri)
+
+
+def _without_places(checkpoint: str | Path, copy: Path) -> Path:
+    """Copy a checkpoint without saying where its backbone's weights were."""
+    shutil.copytree(checkpoint, copy)
+    description = copy / "segmenter.json"
+    values = json.loads(description.read_text())
+    values["segmenter"]["weights"] = None
+    description.write_text(json.dumps(values, indent=2) + "\n")
+    return copy
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    # MLflow has no type for "bytes or an array"; what is in a column is checked when it is read.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs = Schema([ColSpec(anything, name) for name in COLUMNS])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]))
+
+
+def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:
+    """Return a request's picture or mask: bytes, or an array; text is base64 and never a path."""
+    if isinstance(value, (str, bytes)):
+        return _bytes(value)
+    try:
+        pixels = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"a picture's rows are of one length: {error}") from None
+    numbers = pixels.dtype.kind in "bui" and pixels.ndim in (2, 3) and pixels.size > 0
+    if not numbers or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"a picture is [H,W,3] and a mask [H,W], of 0 to 255; got {pixels.dtype} {list(pixels.shape)}")
+    return pixels.astype(np.uint8)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    """Undo the base64 of JSON.
+
+    No encoded picture is valid base64: each format's header has bytes outside its alphabet.
+    """
+    raw = value.encode() if isinstance(value, str) else value
+    try:
+        return base64.b64decode(b"".join(raw.split()), validate=True)  # some encoders break the lines
+    except ValueError:
+        if isinstance(value, bytes):
+            return value
+        raise ValueError("a picture is its encoded bytes, or their base64 text; got other text") from None

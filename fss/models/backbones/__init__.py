@@ -1,0 +1,1 @@
+"""Backbones that return feature maps of several levels."""

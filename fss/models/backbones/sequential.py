@@ -1,0 +1,110 @@
+"""Backbones that are one chain of modules: VGG-16, MobileNetV2 and SqueezeNet 1.1 of torchvision.
+
+| stage (reduction) | VGG-16 ``features`` | MobileNetV2 ``features`` | SqueezeNet 1.1 ``features`` |
+|---|---|---|---|
+| 4 | 14 | 2, 3 | 3, 4 |
+| 8 | 17, 19, 21 | 4, 5, 6 | 6, 7 |
+| 16 | 24, 26, 28 | 7 .. 13 | 9 .. 12 |
+| 32 | 30 (pool) | 14 .. 17 | max pool of 12 |
+
+VGG-16's convolutions are taken before their ReLU (after it for MaskSplit), the pool as it is; MobileNetV2's blocks end
+without activation, SqueezeNet's with one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import vgg
+
+from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, kept, kept_channels
+from fss.models.features import Features
+
+
+@dataclass(frozen=True)
+class _Chain:
+    indices: tuple[tuple[int, ...], ...]
+    channels: tuple[tuple[int, ...], ...]
+    length: int
+    extra_pool: bool = False
+
+
+_CHAINS = {
+    "vgg16": _Chain(((14,), (17, 19, 21), (24, 26, 28), (30,)), ((256,), (512,) * 3, (512,) * 3, (512,)), 31),
+    "mobilenet_v2": _Chain(
+        ((2, 3), (4, 5, 6), tuple(range(7, 14)), tuple(range(14, 18))),
+        ((24, 24), (32,) * 3, (64,) * 4 + (96,) * 3, (160,) * 3 + (320,)),
+        18,
+    ),
+    "squeezenet1_1": _Chain(
+        ((3, 4), (6, 7), (9, 10, 11, 12), (13,)), ((128, 128), (256, 256), (384, 384, 512, 512), (512,)), 13, True
+    ),
+}
+
+
+class ChainBackbone(Backbone):
+    """A chain of modules with maps taken at fixed positions. Key names are torchvision's ``features.<index>``."""
+
+    def __init__(self, name: str, features: nn.Sequential, selection: MapSelection) -> None:
+        super().__init__(selection)
+        chain = _CHAINS[name]
+        modules = list(features)[: chain.length]
+        if chain.extra_pool:
+            modules.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+        self.features = nn.Sequential(*modules)
+        self.indices = [kept(indices, keep) for indices, keep in zip(chain.indices, selection.keep, strict=True)]
+        self.channels = kept_channels(chain.channels, selection)
+
+    def stages(self, images: Tensor) -> Features:
+        """Run the chain and return the maps at the stages' positions."""
+        features: Features = [[] for _ in self.indices]
+        x, wanted = images, self._wanted()
+        for index, module in enumerate(self.features):
+            if isinstance(module, nn.ReLU):
+                # A copy where the map before the ReLU was kept, in place elsewhere.
+                x = x.relu() if index - 1 in wanted and not self.selection.activated else x.relu_()
+            else:
+                x = module(x)
+            if index in wanted:
+                features[wanted[index]].append(x)
+        return features
+
+    def _wanted(self) -> dict[int, int]:
+        wanted = {}
+        for stage, indices in enumerate(self.indices):
+            for index in indices:
+                follower = self.features[index + 1] if index + 1 < len(self.features) else None
+                shift = int(self.selection.activated and isinstance(follower, nn.ReLU))
+                wanted[index + shift] = stage
+        return wanted
+
+    def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the entries of the chain; the classifier and later layers are not used."""
+        state = {key.removeprefix("backbone."): value for key, value in state.items()}
+        return {
+            key: value
+            for key, value in state.items()
+            if not (key.startswith("features.") and int(key.split(".")[1]) >= len(self.features))
+            and not key.startswith("classifier.")
+        }
+
+
+def _build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
+    if name == "vgg16" and not pretrained:
+        return ChainBackbone(name, _vgg16_features(), selection)
+    network = getattr(torchvision.models, name)(weights="IMAGENET1K_V1" if pretrained else None)
+    return ChainBackbone(name, network.features, selection)
+
+
+def _vgg16_features() -> nn.Sequential:
+    """Build VGG-16's convolutions alone: its classifier's 124 million weights would be drawn only to be dropped."""
+    features: nn.Sequential = vgg.make_layers(vgg.cfgs["D"])
+    for conv in (m for m in features if isinstance(m, nn.Conv2d)):
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
+    return features
+
+
+BUILDERS: dict[str, BackboneBuilder] = dict.fromkeys(_CHAINS, _build)

@@ -1,0 +1,158 @@
+"""The attentive squeeze layer of ASNet, with its convolutions over the support done together.
+
+Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation", CVPR 2022. Module and key names are
+the published ones.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.models.features import resize
+from fss.models.layers.norm import group_norm
+from fss.models.learners.thin_attention import thin_attention
+
+HEADS = 8
+
+# Up to so many keys the elementwise form beats the fused kernel on thin heads (measured on two CPU cores).
+_FEW_KEYS = 24
+
+
+def _point(cin: int, cout: int) -> nn.Conv3d:
+    return nn.Conv3d(cin, cout, 1, bias=False)
+
+
+class SqueezeAttention(nn.Module):
+    """Attention from a strided support grid to the support cells, at every query position."""
+
+    def __init__(self, cin: int, cout: int, kernel: int, *, pool_kv: bool) -> None:
+        super().__init__()
+        half, size = cout // 2, (1, kernel, kernel)
+        if cin != cout or kernel > 1:
+            self.short_cut: nn.Sequential | None = nn.Sequential(
+                nn.Conv3d(cin, cout, size, bias=False), nn.GroupNorm(4, cout), nn.ReLU()
+            )
+        else:
+            self.short_cut = None
+        self.qhead = nn.Conv3d(cin, half, size)
+        self.khead = nn.Conv3d(cin, half, size if pool_kv else 1)
+        self.vhead = nn.Conv3d(cin, half, size if pool_kv else 1)
+        self.agg = nn.Sequential(nn.GroupNorm(4, half), nn.ReLU(), _point(half, cout), nn.GroupNorm(4, cout), nn.ReLU())
+        self.out_norm = nn.GroupNorm(4, cout)
+        self.padding = kernel // 2 if kernel > 2 else 0
+        self.pool_kv = pool_kv
+
+    def forward(self, volume: Tensor, mask: Tensor, stride: int, *, fresh: bool) -> Tensor:
+        """Squeeze a volume's support by ``stride``; ``mask`` ``[B,H,W]`` hides support cells where it is exactly 0."""
+        b, hq, wq = volume.shape[:3]
+        images = volume.flatten(0, 2) if fresh else volume.flatten(0, 2).permute(0, 3, 1, 2)
+        wide: list[nn.Module] = [self.qhead, self.khead, self.vhead] if self.pool_kv else [self.qhead]
+        if self.short_cut is not None:
+            wide.append(self.short_cut[0])
+        outputs = convolve_together(images, wide, stride, self.padding)
+        narrow = [] if self.pool_kv else convolve_together(images, [self.khead, self.vhead], 1, 0)
+        q, k, v = [*outputs, *narrow][:3] if self.pool_kv else [outputs[0], *narrow]
+        shape = (b, hq, wq, *q.shape[1:3])
+        short_cut = volume if self.short_cut is None else _norm(self.short_cut[1], outputs[-1].view(*shape, -1))
+        o = attend(q, k, v, mask).view(*shape, -1)
+        o = _norm(self.agg[3], _linear(self.agg[2], _norm(self.agg[0], o)))
+        return _norm(self.out_norm, o + short_cut, relu=False)
+
+
+class FeedForward(nn.Module):
+    """Two pointwise layers with a residual connection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.ff = nn.Sequential(_point(width, half), nn.GroupNorm(4, half), nn.ReLU(), _point(half, width))
+        self.out_norm = nn.GroupNorm(4, width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map ``[...,C]`` to the same shape."""
+        f = _linear(self.ff[3], _norm(self.ff[1], _linear(self.ff[0], y)))
+        return _norm(self.out_norm, f + y, relu=False)
+
+
+class SqueezeLayer(nn.Module):
+    """One attentive squeeze layer: attention, then feed-forward."""
+
+    def __init__(self, cin: int, cout: int, kernel: int, *, pool_kv: bool = False) -> None:
+        super().__init__()
+        self.attn = SqueezeAttention(cin, cout, kernel, pool_kv=pool_kv)
+        self.ff = FeedForward(cout)
+
+    def forward(self, volume: Tensor, mask: Tensor, stride: int = 1, *, fresh: bool = False) -> Tensor:
+        """Squeeze ``[B,hq,wq,hs,ws,C]`` (or a fresh ``[B,hq,wq,L,hs,ws]``) over its support."""
+        return self.ff(self.attn(volume, mask, stride, fresh=fresh))  # type: ignore[no-any-return]
+
+
+def convolve_together(images: Tensor, convs: Sequence[nn.Module], stride: int, padding: int) -> list[Tensor]:
+    """Apply convolutions of one geometry to images ``[N,C,h,w]`` at once; return each one's ``[N,h',w',C']``."""
+    threes = [conv for conv in convs if isinstance(conv, nn.Conv3d)]
+    weights = [conv.weight.squeeze(2) for conv in threes]
+    biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in threes]
+    weight, bias = torch.cat(weights), torch.cat(biases)
+    kernel = weight.shape[-1]
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in images.shape[-2:])
+    if min(height, width) < 1:
+        raise ValueError(
+            f"a support grid of {images.shape[-2]} x {images.shape[-1]} cells is too small for ASNet's "
+            f"{kernel} x {kernel} kernel: use larger images"
+        )
+    if height * width <= 4 and images.shape[1] >= 16:
+        y = convolve_few(images.permute(0, 2, 3, 1), weight, bias, stride, padding)
+    else:
+        y = F.conv2d(images, weight.contiguous(memory_format=torch.channels_last), bias, stride, padding)
+        y = y.permute(0, 2, 3, 1)
+    return list(torch.split(y, [len(w) for w in weights], -1))
+
+
+def convolve_few(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """Convolve ``[N,h,w,C]`` where the result has few cells: one matrix product per cell, padding left out."""
+    n, h, w, _ = images.shape
+    kernel, cells = weight.shape[-1], []
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (h, w))
+    for y0 in (i * stride - padding for i in range(height)):
+        for x0 in (j * stride - padding for j in range(width)):
+            rows = slice(max(y0, 0), min(y0 + kernel, h))
+            cols = slice(max(x0, 0), min(x0 + kernel, w))
+            taps = weight[:, :, rows.start - y0 : rows.stop - y0, cols.start - x0 : cols.stop - x0]
+            cells.append(F.linear(images[:, rows, cols].reshape(n, -1), taps.permute(0, 2, 3, 1).flatten(1), bias))
+    return torch.stack(cells, 1).view(n, height, width, -1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attend from ``q`` ``[N,hq,wq,C]`` to ``k`` and ``v`` ``[N,hk,wk,C]`` in 8 heads, without a scale factor.
+
+    A key cell is hidden where the sample's mask ``[B,H,W]``, resized to the key grid, is exactly 0; where it is
+    0 in every cell, all cells weigh the same. N is a multiple of B, a sample's items adjacent.
+    """
+    n, c, repeats = len(q), q.shape[-1], len(q) // len(mask)
+    visible = resize(mask[:, None].float(), k.shape[1:3]).flatten(1) != 0
+    some = visible.any(1, keepdim=True)
+    q = q.flatten(1, 2) * some.to(q.dtype).repeat_interleave(repeats, 0)[:, :, None]
+    k, v, visible = k.flatten(1, 2), v.flatten(1, 2), visible | ~some
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        # Keys that no sample sees have weight 0: leave them out, where looking costs no synchronisation.
+        seen = visible.any(0).nonzero().flatten()
+        k, v, visible = k[:, seen], v[:, seen], visible[:, seen]
+    bias = q.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
+    if q.device.type == "cpu" and c // HEADS <= 2 and k.shape[1] <= _FEW_KEYS and not torch.compiler.is_compiling():
+        hidden = None if visible.all() else bias.repeat_interleave(repeats, 0)
+        return thin_attention(q, k, v, hidden, HEADS)
+    q, k, v = (t.reshape(n, -1, HEADS, c // HEADS).transpose(1, 2) for t in (q, k, v))
+    bias = bias.repeat_interleave(repeats, 0)[:, None, None].expand(n, 1, q.shape[2], k.shape[2])
+    return F.scaled_dot_product_attention(q, k, v, bias, scale=1.0).transpose(1, 2).reshape(n, -1, c)
+
+
+def _norm(norm: nn.Module, x: Tensor, *, relu: bool = True) -> Tensor:
+    assert isinstance(norm, nn.GroupNorm)
+    return group_norm(norm, x, relu=relu)
+
+
+def _linear(conv: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(conv, nn.Conv3d)
+    return F.linear(x, conv.weight.flatten(1))

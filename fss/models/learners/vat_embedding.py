@@ -1,0 +1,81 @@
+"""VAT's volume embedding: 4-D convolutions of two 2-D ones, the other image's dimensions max-pooled.
+
+Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, fresh correlations ``[B,hq,wq,L,hs,ws]``.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from fss.models.layers.correlation import conv_fresh, conv_images
+from fss.models.layers.norm import group_norm
+
+
+class PooledConv4d(nn.Module):
+    """A convolution over the query of the support-pooled volume, plus one over the support of the query-pooled."""
+
+    def __init__(self, cin: int, cout: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.query_stride, self.support_stride = strides
+        self.query_conv = nn.Conv2d(cin, cout, 3, padding=1)
+        self.supp_conv = nn.Conv2d(cin, cout, 3, padding=1)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map ``[B,hq,wq,hs,ws,C]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        sq, ss = self.query_stride, self.support_stride
+        cells = pool_pairs(volume, 3, ss).permute(0, 3, 4, 1, 2, 5)
+        query = conv_images(cells.flatten(0, 2), self.query_conv, sq)
+        query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
+        pooled = pool_pairs(volume, 1, sq)
+        support = conv_images(pooled.flatten(0, 2), self.supp_conv, ss)
+        return support.reshape(query.shape).add_(query)
+
+
+class PooledCorrelationConv4d(PooledConv4d):
+    """The same on a fresh correlation ``[B,hq,wq,L,hs,ws]``."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map the correlation to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        sq, ss = self.query_stride, self.support_stride
+        cells = pool_pairs(volume, 4, ss).permute(0, 4, 5, 3, 1, 2)
+        query = conv_fresh(cells.flatten(0, 2), self.query_conv, sq)
+        query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
+        support = conv_fresh(pool_pairs(volume, 1, sq).flatten(0, 2), self.supp_conv, ss)
+        return support.reshape(query.shape).add_(query)
+
+
+def pool_pairs(volume: Tensor, axis: int, stride: int) -> Tensor:
+    """Max-pool dimensions ``axis`` and ``axis + 1`` by ``stride``; the volume itself where that is 1."""
+    if stride == 1:
+        return volume
+    for dim in (axis, axis + 1):
+        # Elementwise maxima of slices take a quarter of the time of a reduction over so short dimensions.
+        pairs = volume.reshape(*volume.shape[:dim], -1, stride, *volume.shape[dim + 1 :])
+        volume = reduce(torch.maximum, pairs.unbind(dim + 1))
+    return volume
+
+
+class EmbeddingLayer(nn.Sequential):
+    """Convolution, group normalisation and ReLU; keys ``0`` and ``1``."""
+
+    def __init__(self, conv: PooledConv4d, groups: int) -> None:
+        super().__init__(conv, nn.GroupNorm(groups, conv.query_conv.out_channels), nn.ReLU(inplace=True))
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Embed a volume."""
+        norm = self[1]
+        assert isinstance(norm, nn.GroupNorm)
+        return group_norm(norm, self[0](volume), relu=True)
+
+
+def embedding_encoder(
+    channels: Sequence[int], strides: Sequence[tuple[int, int]], groups: Sequence[int]
+) -> nn.Sequential:
+    """Build the layers that embed one level's correlation; ``strides`` are (query, support) per layer."""
+    layers = []
+    for i, (stride, count) in enumerate(zip(strides, groups, strict=True)):
+        conv = (PooledConv4d if i else PooledCorrelationConv4d)(channels[i], channels[i + 1], stride)
+        layers.append(EmbeddingLayer(conv, count))
+    return nn.Sequential(*layers)

@@ -1,0 +1,1 @@
+"""Semantic segmentation networks for the three-stage framework."""

@@ -1,0 +1,55 @@
+"""Checkpoints of semantic networks: ``model.safetensors`` and ``semantic.json``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+
+from fss.collection import part_io
+from fss.core import storage
+from fss.core.config import from_dict, to_dict
+from fss.models.backbones.base import load_strictly
+from fss.models.semantic.network import SemanticConfig, SemanticNetwork, assemble
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
+
+
+def save_semantic(
+    network: SemanticNetwork, directory: str | Path, *, class_ids: Sequence[int], extra: Mapping[str, Any] | None = None
+) -> str:
+    """Write a network into ``directory``, and return that.
+
+    Args:
+        network: the network to save.
+        directory: local folder or s3:// URI.
+        class_ids: the collection's class id of every class number.
+        extra: plain values to keep beside it, such as metrics.
+    """
+    home = storage.normalise(directory)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    description = {"network": to_dict(network.config), "auxiliary": network.auxiliary, "class_ids": list(class_ids)}
+    description |= dict(extra or {})
+    storage.write_atomically(*storage.resolve(storage.join(home, WEIGHTS)), save(tensors))
+    text = json.dumps(description, indent=2) + "\n"
+    storage.write_atomically(*storage.resolve(storage.join(home, DESCRIPTION)), text.encode())
+    return home
+
+
+def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any]]:
+    """Rebuild a network, on the CPU and in evaluation mode, and read what was saved beside it.
+
+    Raises:
+        ValueError: a directory without a checkpoint, or weights that do not fit the description.
+    """
+    home = storage.normalise(directory)
+    missing = [name for name in (WEIGHTS, DESCRIPTION) if not part_io.exists(storage.join(home, name))]
+    if missing:
+        raise ValueError(f"{home} is no semantic checkpoint: it has no {' and no '.join(missing)}")
+    description = part_io.read_json(storage.join(home, DESCRIPTION))
+    config = from_dict(SemanticConfig, description["network"])
+    network = assemble(config, len(description["class_ids"]), description["auxiliary"], pretrained=False)
+    load_strictly(network, load(storage.read_bytes(storage.join(home, WEIGHTS))), what=f"the checkpoint {home}")
+    network.eval()
+    return network, description

@@ -1,0 +1,75 @@
+"""Small tables beside the parts of a mask set, such as features: ``<kind>-part-00000.parquet``.
+
+They belong to the set: overwriting or deleting it takes them along.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fss.collection import MaskSet
+from fss.collection.acceptance import CLUSTER
+from fss.collection.schema import check_table
+from fss.core import storage
+
+FEATURES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("feature", pa.list_(pa.float16())),  # of length 1; null: the picture is unusable
+        pa.field("masked", pa.bool_(), nullable=False),  # whether it has a mask, and so may be a support
+    ]
+)
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32()),  # null: the picture is unusable
+        pa.field("supports", pa.list_(pa.string()), nullable=False),  # nearest first
+        pa.field("similarity", pa.list_(pa.float32()), nullable=False),  # cosine
+    ]
+)
+SCHEMAS = {"features": FEATURES, "neighbours": NEIGHBOURS}
+
+
+def finished(masks: MaskSet, kind: str) -> set[str]:
+    """Return the names of the parts that have a table of a kind (one listing)."""
+    fs, path = storage.resolve(masks.uri)
+    prefix = f"{kind}-"
+    names = [name for name in storage.list_names(fs, path) if name.startswith(prefix) and name.endswith(".parquet")]
+    return {name.removeprefix(prefix).removesuffix(".parquet") for name in names}
+
+
+def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
+    """Read a table; ValueError where it is missing or damaged."""
+    uri = _uri(masks, kind, part)
+    fs, path = storage.resolve(uri)
+    try:
+        with fs.open_input_file(path) as stream:
+            table = pq.read_table(stream, use_threads=False)
+    except FileNotFoundError:
+        raise ValueError(f"there are no {kind} of {part} in {masks.uri}; run the relabel job that makes them") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the relabel job again.") from error
+    check_table(table, SCHEMAS[kind], uri)
+    return table
+
+
+def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -> None:
+    """Write a table whole or not at all."""
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
+    pq.write_table(table, sink, compression="NONE", use_dictionary=False, write_statistics=False)
+    fs, path = storage.resolve(_uri(masks, kind, part))
+    storage.write_atomically(fs, path, sink.getvalue())
+
+
+def with_clusters(scores: pa.Table, masks: MaskSet, parts: Sequence[str]) -> pa.Table:
+    """Return the scores of some parts with the cluster of every image as a column."""
+    found = [read(masks, "neighbours", part).column("cluster") for part in parts]
+    return scores.append_column(
+        CLUSTER, pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.int32())
+    )
+
+
+def _uri(masks: MaskSet, kind: str, part: str) -> str:
+    return storage.join(masks.uri, f"{kind}-{part}.parquet")

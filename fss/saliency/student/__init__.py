@@ -1,0 +1,1 @@
+"""A saliency network that learns from pseudo-masks, and its training."""

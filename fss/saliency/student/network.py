@@ -1,0 +1,187 @@
+"""A light network that learns saliency from pseudo-masks and finds objects in its turn.
+
+The shape of DeepUSPS (Nguyen et al., NeurIPS 2019) with one student: any backbone of ``fss.models``, a small top-down
+decoder, one logit per pixel. ``fss.saliency.student.training`` trains it. Its masks and
+scores have the classical estimator's form.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fss.core import storage
+from fss.core.arrays import Rgb
+from fss.core.config import from_dict, to_dict
+from fss.models.backbones.base import MapSelection, load_strictly
+from fss.models.backbones.factory import create_backbone
+from fss.models.features import Features
+from fss.saliency.classical.estimator import SaliencyResult
+from fss.saliency.two_view import normalise_images, result_of_views, squares
+
+_HEADER = "student"  # key of the shape and lineage in the weights' header
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """Shape of the student."""
+
+    backbone: str = "mobilenet_v2"
+    """Any backbone of ``fss.models`` or convolutional model of timm."""
+    weights: str | None = None
+    """The backbone's weights: a file, "pretrained" for the library's, or none."""
+    image_size: int = 224
+    """Pictures are resized to a square of this side, a multiple of 32."""
+    width: int = 64
+    """Channels of the decoder, a multiple of 16."""
+    frozen: bool = True
+    """Train the decoder alone; the backbone's maps are then computed once."""
+    seed: int = 0
+    """Seed of the decoder's first weights."""
+
+
+class SaliencyStudent(nn.Module):
+    """Backbone and top-down decoder; ``[B,3,S,S]`` normalised images to logits ``[B,S/4,S/4]``."""
+
+    def __init__(self, config: StudentConfig):
+        super().__init__()
+        if config.image_size % 32 or config.image_size < 64:
+            raise ValueError(f"image_size is a multiple of 32 from 64 on, got {config.image_size}; 224 is usual")
+        if config.width % 16:
+            raise ValueError(f"width is a multiple of 16, got {config.width}; 64 is usual")
+        self.config = config
+        selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
+        self.backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
+        self.backbone.freeze(config.frozen)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.decoder = Decoder([counts[0] for counts in self.backbone.channels], config.width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the object at a quarter of the size, [B,S/4,S/4]."""
+        return self.decode(self.backbone(images))
+
+    def decode(self, features: Features) -> Tensor:
+        """Logits from the backbone's maps."""
+        logits: Tensor = self.decoder([stage[0] for stage in features])
+        return logits
+
+    def restart(self, seed: int) -> None:
+        """Draw new decoder weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = Decoder([counts[0] for counts in self.backbone.channels], self.config.width)
+        self.decoder.load_state_dict(fresh.state_dict())
+
+
+class Decoder(nn.Module):
+    """Deep maps are brought up stage by stage and meet the shallower ones (FPN, Lin et al., CVPR 2017)."""
+
+    def __init__(self, channels: Sequence[int], width: int):
+        super().__init__()
+        # The shallowest maps hold most of the pixels and little of the meaning: a quarter of the channels is enough.
+        widths = [width // 4, *[width] * (len(channels) - 1)]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths, strict=True))
+        self.normal = nn.ModuleList(nn.GroupNorm(4, w) for w in widths)
+        self.mix = nn.ModuleList(_separable(w) for w in widths)
+        self.narrow = nn.Conv2d(width, width // 4, 1)
+        self.context = nn.Linear(channels[-1], width)
+        self.head = nn.Conv2d(width // 4, 1, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """``[B,C,h,w]`` per stage, shallowest first, to logits of the first stage's size ``[B,h,w]``."""
+        x = self.context(maps[-1].mean((2, 3)))[..., None, None]
+        for stage in range(len(maps) - 1, -1, -1):
+            side = self.normal[stage](self.lateral[stage](maps[stage]))
+            x = self.narrow(x) if stage == 0 else x
+            above = x if x.shape[-1] == 1 else F.interpolate(x, side.shape[-2:], mode="bilinear", align_corners=False)
+            x = self.mix[stage](F.relu(side + above))
+        logits: Tensor = self.head(x)[:, 0]
+        return logits
+
+
+def _separable(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, groups=width),
+        nn.Conv2d(width, width, 1),
+        nn.GroupNorm(4, width),
+        nn.ReLU(),
+    )
+
+
+class StudentEstimator:
+    """Finds the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
+
+    def __init__(self, student: SaliencyStudent, *, working_pixels: int = 67_500, refined: bool = True):
+        """Wrap a trained student.
+
+        Args:
+            student: on the device where it shall run.
+            working_pixels: size of the edge-aware refinement.
+            refined: follow the picture's edges with one round of the colour model and the bilateral solver.
+        """
+        self.student = student.eval()
+        self.working_pixels = working_pixels
+        self.refined = refined
+
+    def estimate(self, rgb: Rgb, *, image_id: str = "") -> SaliencyResult:
+        """Find the salient object of uint8 Rgb [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        return self.estimate_batch([rgb])[0]
+
+    @torch.no_grad()
+    def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
+        """Find the objects of several pictures in one pass of the network (and one of their mirror images)."""
+        side = self.student.config.image_size
+        batch = normalise_images(squares(images, side, side).to(next(self.student.parameters()).device))
+        plain = self.student(batch).sigmoid()
+        mirrored = self.student(batch.flip(3)).sigmoid().flip(2)
+        pairs = torch.stack([plain, mirrored], 1).cpu().numpy()
+        return [
+            result_of_views(rgb, views, working_pixels=self.working_pixels, refined=self.refined)
+            for rgb, views in zip(images, pairs, strict=True)
+        ]
+
+
+def save_student(student: SaliencyStudent, uri: str | Path, *, record: Mapping[str, str]) -> None:
+    """Write the weights as safetensors (local or s3://), with the student's shape in the file's header.
+
+    Args:
+        student: the network.
+        uri: the file to write.
+        record: more plain text for the header, such as lineage.
+    """
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
+    # One key: the library writes several in no particular order, and equal students shall be equal files.
+    header = json.dumps({"config": to_dict(student.config), "record": dict(record)}, sort_keys=True)
+    storage.write_atomically(*storage.resolve(uri), save(state, metadata={_HEADER: header}))
+
+
+def load_student(uri: str | Path) -> SaliencyStudent:
+    """Rebuild the student that :func:`save_student` wrote, on the CPU and in evaluation mode.
+
+    Raises:
+        ValueError: no such file, or a file that holds no student.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = storage.read_bytes(uri)
+    except OSError as error:
+        raise ValueError(f"no student at {uri}: {error}; train one with the student job") from error
+    try:
+        state = load(data)
+        # The format (huggingface/safetensors): eight bytes with the header's length, the header as JSON, the numbers.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        config = from_dict(StudentConfig, json.loads(header[_HEADER])["config"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{uri} holds no student: {error!r}; expected a file that save_student wrote") from error
+    student = SaliencyStudent(replace(config, weights=None))
+    load_strictly(student, state, what=f"the student {uri}")
+    return student.eval()

@@ -1,0 +1,1 @@
+"""MLflow runs and the lineage of collections, masks and models."""

@@ -1,0 +1,234 @@
+"""MLflow, in explicit steps: a run is an object, nothing is global, and a curve never has a step twice.
+
+MLflow is imported when a run is opened, not with this module. Without a tracking server everything goes to one SQLite
+file and a folder of artifacts beside it; the path is made absolute, because Ray's workers run in other directories.
+"""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fss.core.redaction import hide, without_passwords
+from fss.core.system import environment_tags
+from fss.visualize import save_png
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+PARENT_TAG = "mlflow.parentRunId"
+_PARAM_LIMIT = 6000  # MLflow's longest parameter value
+_BATCH = 100  # parameters per call: MLflow's limit
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """Return the tracking URI to use: the given one, ``MLFLOW_TRACKING_URI``, or a SQLite file in this directory.
+
+    A relative SQLite path becomes absolute.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    path = _sqlite_path(uri)
+    return f"sqlite:///{path.absolute()}" if path else uri
+
+
+def prepare(uri: str, experiment: str) -> str:
+    """Create the store's schema and the experiment where missing; return the experiment's id.
+
+    Call it once before several processes write: creating the schema is the one step that SQLite cannot share.
+    """
+    client = connect(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    path = _sqlite_path(uri)
+    location = (path.parent / "mlruns" / experiment).absolute().as_uri() if path else None
+    return str(client.create_experiment(experiment, artifact_location=location))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One MLflow run, by its id: usable from any process that reaches the tracking store."""
+
+    uri: str
+    """Absolute tracking URI."""
+    experiment_id: str
+    """The experiment the run belongs to."""
+    run_id: str
+    """The run."""
+    private: bool = False
+    """Keep pictures, texts and places out of the store: numbers and plain settings only."""
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        *,
+        uri: str | None = None,
+        experiment: str = "fss",
+        parent: "Run | None" = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        private: bool = False,
+    ) -> "Run":
+        """Create a run, below ``parent`` where one is given (in its store and experiment, and as private)."""
+        private = parent.private if parent else private
+        uri = parent.uri if parent else tracking_uri(uri)
+        experiment_id = parent.experiment_id if parent else prepare(uri, experiment)
+        all_tags = environment_tags() | dict(tags or {})
+        if parent:
+            all_tags[PARENT_TAG] = parent.run_id
+        tags = {key: without_passwords(value) for key, value in all_tags.items()}
+        created = connect(uri).create_run(experiment_id, run_name=name, tags=hide(tags) if private else tags)
+        run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
+        run.log_params(params or {})
+        return run
+
+    @classmethod
+    def resume(cls, run_id: str, *, uri: str | None = None, private: bool = False) -> "Run | None":
+        """Go on with an earlier run (set to running again); None where the store no longer has it."""
+        from mlflow.exceptions import MlflowException
+
+        uri = tracking_uri(uri)
+        client = connect(uri)
+        try:
+            info = client.get_run(run_id).info
+        except MlflowException:
+            return None
+        if info.lifecycle_stage != "active":
+            return None
+        client.update_run(run_id, status="RUNNING")
+        return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log nested parameters with dotted names; a name that the run already has keeps its value."""
+        from mlflow.entities import Param
+
+        client = connect(self.uri)
+        known = client.get_run(self.run_id).data.params if params else {}
+        flat = {name: without_passwords(str(self.shown(value, name))) for name, value in flatten(params).items()}
+        entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
+        for start in range(0, len(entries), _BATCH):
+            client.log_batch(self.run_id, params=entries[start : start + _BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Log metrics at an explicit step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        connect(self.uri).log_batch(
+            self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
+        )
+
+    def last_step(self, metric: str) -> int:
+        """Return the last step logged of a metric, -1 where there is none."""
+        history = connect(self.uri).get_metric_history(self.run_id, metric)
+        return max((entry.step for entry in history), default=-1)
+
+    def latest(self, metric: str) -> tuple[int, dict[str, float]]:
+        """Return the last step of one metric (-1 where there is none) and the last values of all metrics."""
+        metrics = dict(connect(self.uri).get_run(self.run_id).data.metrics)
+        return (self.last_step(metric) if metric in metrics else -1), metrics
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        for name, value in tags.items():
+            connect(self.uri).set_tag(self.run_id, name, without_passwords(str(self.shown(value, name))))
+
+    def log_figure(self, name: str, picture: np.ndarray) -> None:
+        """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
+        if self.private:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            save_png(picture, path)
+            connect(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
+
+    def log_json(self, name: str, value: Any) -> None:
+        """Log a plain value as the JSON artifact ``name``."""
+        connect(self.uri).log_dict(self.run_id, self.shown(value), name)
+
+    def log_text(self, name: str, text: str) -> None:
+        """Log a text artifact; a private run keeps none."""
+        if not self.private:
+            connect(self.uri).log_text(self.run_id, without_passwords(text), name)
+
+    def keep_running(self) -> None:
+        """Mark the run as running again, after a library function that ended it."""
+        connect(self.uri).update_run(self.run_id, status="RUNNING")
+
+    def end(self, status: str = "FINISHED") -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+        connect(self.uri).set_terminated(self.run_id, status)
+
+    def shown(self, value: Any, name: str = "") -> Any:
+        """Return a plain value as this run may keep it; ``name`` is the setting that it belongs to."""
+        return hide(value, name) if self.private else value
+
+
+def find(
+    key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
+) -> Run | None:
+    """Return the latest run tagged ``fss.key = key`` that never finished, set to running again, or None.
+
+    Args:
+        key: the tag's value.
+        uri: the tracking store.
+        experiment: where to look when there is no parent.
+        parent: look among this run's children.
+        private: what the run keeps from now on; a child does as its parent.
+    """
+    assert parent or experiment
+    experiment_id = parent.experiment_id if parent else prepare(uri, str(experiment))
+    wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
+    for found in connect(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+        if found.info.status != "FINISHED":
+            return Run.resume(found.info.run_id, uri=uri, private=parent.private if parent else private)
+    return None
+
+
+@contextmanager
+def ending(run: Run) -> Iterator[Run]:
+    """End ``run`` with the block: FINISHED, KILLED on an interruption, FAILED with the reason as a tag otherwise."""
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.end("KILLED")
+        raise
+    except BaseException as error:
+        run.set_tags({"fss.error": f"{type(error).__name__}: {error}"[:500]})
+        run.end("FAILED")
+        raise
+    run.end()
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def connect(uri: str) -> Any:
+    """Return MLflow's client of a tracking store."""
+    from mlflow import MlflowClient
+
+    # The store's migrations are announced table by table otherwise, and a server's runs by their addresses.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(uri[len(prefix) :]) if uri.startswith(prefix) else None

@@ -1,0 +1,1 @@
+"""Training of few-shot segmenters: episode streams, the loop, validation."""

@@ -1,0 +1,163 @@
+"""The training loop: plain torch, one step after another, for any segmenter and any stream of episodes.
+
+    loop = TrainLoop(segmenter, stream, TrainConfig(steps=1000))
+    for report in loop.run():
+        if report.step % 100 == 0:
+            ...  # evaluate, save loop.state_dict(), log: between two steps everything is at rest
+
+The caller decides what happens between steps; the loop only knows how to train and how to go on.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fss.episodes.episode import EpisodeBatch, RawEpisodes
+from fss.training.ema import Ema
+from fss.training.few_shot.config import TrainConfig, learning_rate
+from fss.training.few_shot.mask_split_stream import EpisodeStream
+from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one step did."""
+
+    step: int
+    """Steps done, counted from 1."""
+    epoch: int
+    """Epoch of the step, counted from 0."""
+    loss: float
+    """Mean cross-entropy over the valid pixels of all workers."""
+    gradient: float
+    """Norm of the gradient before clipping."""
+    wait_s: float
+    """Seconds that this worker waited for data."""
+    compute_s: float
+    """Seconds of rendering, forward, backward and update."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss or gradient that is no finite number."""
+
+
+class TrainLoop:
+    """A model, its optimiser, its moving average, and the position in the stream."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stream: EpisodeStream,
+        config: TrainConfig,
+        *,
+        device: str | torch.device = "cpu",
+    ):
+        """Set up a training.
+
+        Args:
+            model: a segmenter on ``device``, or one in DistributedDataParallel.
+            stream: the episodes.
+            config: the optimisation.
+            device: where the episodes are rendered.
+
+        Raises:
+            ValueError: the model has nothing to train.
+        """
+        self.model, self.stream, self.config = model, stream, config
+        self.segmenter: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        self.device = torch.device(device)
+        self.parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("every parameter of the model is frozen: there is nothing to train")
+        self.optimizer = torch.optim.Adam(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
+        self.ema = Ema(self.segmenter, config.ema)
+        self.step = 0
+
+    def run(self) -> Iterator[StepReport]:
+        """Train from the present step to the last, yielding after each.
+
+        Raises:
+            TrainingDivergedError: naming the step and its images.
+        """
+        while self.step < self.config.steps:
+            epoch, start = divmod(self.step, self.stream.steps_per_epoch)
+            batches = iter(self.stream.batches(epoch, start))
+            for _ in range(start, min(self.stream.steps_per_epoch, start + self.config.steps - self.step)):
+                began = time.perf_counter()
+                raw = next(batches)
+                got = time.perf_counter()
+                loss, gradient = self._train(raw)
+                self.step += 1
+                yield StepReport(
+                    step=self.step,
+                    epoch=epoch,
+                    loss=loss,
+                    gradient=gradient,
+                    wait_s=got - began,
+                    compute_s=time.perf_counter() - got,
+                )
+
+    def _train(self, raw: RawEpisodes) -> tuple[float, float]:
+        if not self.segmenter.training:
+            self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        batch = raw.to(self.device).render(self.stream.image_size)
+        self.optimizer.zero_grad(set_to_none=True)
+        value = self._backward(batch)
+        limit = math.inf if self.config.clip is None else self.config.clip
+        gradient = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        if not math.isfinite(value) or not math.isfinite(gradient):
+            raise TrainingDivergedError(
+                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient}. Images: "
+                f"{', '.join(batch.ids)}. Look at these, lower the learning rate or clip the gradient."
+            )
+        self.optimizer.step()
+        self.ema.update(self.segmenter)
+        return value, gradient
+
+    def _backward(self, batch: EpisodeBatch) -> float:
+        """Leave the gradients of the mean loss over all workers' valid pixels, and return that mean."""
+        pixels = valid_pixels(batch.target)
+        total = torch.zeros((), device=self.device)
+        passes = batch.chunks(self.config.accumulate)
+        for number, part in enumerate(passes, start=1):
+            with self._gathering(last=number == len(passes)):
+                with self._precision():
+                    logits = self.model(part.query, part.support_images, part.support_masks)
+                loss = cross_entropy_sum(logits, part.target)
+                (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return float(over_workers(total) / pixels)
+
+    def _gathering(self, *, last: bool) -> AbstractContextManager[None]:
+        """Only the last pass of a step has workers exchange their gradients."""
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a training needs to go on: weights, optimiser, average, and the position."""
+        return {
+            "step": self.step,
+            "model": self.segmenter.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved training was; the next step is the one after its last."""
+        self.step = int(state["step"])
+        self.segmenter.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])

@@ -1,0 +1,96 @@
+"""What a training's checkpoints are judged by: held-out pseudo-tasks without labels, or episodes of other classes."""
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from fss.collection import ImageReader
+from fss.episodes.episode import EpisodeBatch
+from fss.episodes.episode_plan import EpisodePlan
+from fss.evaluation.episode_images import Chunk, Pictures
+from fss.evaluation.evaluator import evaluate
+from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.metrics import NAMES
+from fss.models import FewShotSegmenter
+from fss.training.few_shot.held_out_score import score_held_out
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
+
+EXAMPLES = 8
+"""Tasks that are drawn at every checkpoint."""
+HELD_OUT_IOU = "held_out_iou"
+HELD_OUT_LOSS = "held_out_loss"
+VAL_MIOU = "val_miou"
+
+
+class Judge(Protocol):
+    """Scores a segmenter, on the same tasks every time."""
+
+    score: str
+    """Name of the figure that chooses a checkpoint; higher is better."""
+    title: str
+    """What the tasks are, for people."""
+
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures of a segmenter in evaluation mode by name, ``score`` among them."""
+
+    def examples(self) -> EpisodeBatch:
+        """Return the first tasks, to be drawn."""
+
+
+class TaskJudge:
+    """The IoU over held-out pseudo-tasks of a MaskSplit stream; needs no labels."""
+
+    score = HELD_OUT_IOU
+    title = "held-out pseudo-tasks"
+
+    def __init__(self, stream: MaskSplitStream, tasks: int):
+        self._stream, self._tasks = stream, tasks
+
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures over all tasks; of the loss, lower is better."""
+        held_out = self._stream.held_out(self._tasks)
+        found = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
+        return {
+            HELD_OUT_IOU: found.iou,
+            "held_out_episode_iou": found.episode_iou,
+            "held_out_fb_iou": found.fb_iou,
+            HELD_OUT_LOSS: found.loss,
+        }
+
+    def examples(self) -> EpisodeBatch:
+        """Return the first tasks."""
+        return next(self._stream.held_out(min(EXAMPLES, self._stream.config.batch))).render(self._stream.image_size)
+
+
+class ClassJudge:
+    """Pooled mIoU over the episodes of a plan; every image is encoded once a judgement."""
+
+    score = VAL_MIOU
+    title = "validation episodes"
+
+    def __init__(self, plan: EpisodePlan, reader: ImageReader, *, image_size: int):
+        self._plan = plan
+        self._pictures = Pictures(reader, image_size)
+
+    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the figures of the plan's episodes, first the mean over the classes of their pooled IoU."""
+        assert isinstance(segmenter, FewShotSegmenter)
+        training = segmenter.training
+        method = SegmenterMethod(segmenter, device=device)
+        result = evaluate([method], self._plan, self._pictures, size=self._pictures.size)
+        segmenter.train(training)
+        figures = result.figures(method.name)
+        return {f"val_{name}": getattr(figures, name).value for name in NAMES}
+
+    def examples(self) -> EpisodeBatch:
+        """Return the first episodes."""
+        chunk = Chunk.load(self._plan.episodes[:EXAMPLES], self._pictures)
+        support = self._pictures.images(chunk.support_ids)
+        return EpisodeBatch(
+            query=self._pictures.images(chunk.query_ids),
+            target=chunk.target,
+            support_images=support.reshape(*chunk.support_masks.shape[:2], *support.shape[1:]),
+            support_masks=chunk.support_masks,
+            ids=tuple(chunk.query_ids),
+        )

@@ -1,0 +1,1 @@
+"""Training of semantic networks from few labels, in three stages."""

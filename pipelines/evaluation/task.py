@@ -1,0 +1,116 @@
+"""What every evaluation task runs: all methods on its share of the episodes of all plans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fss.collection import Collection, ImageReader
+from fss.episodes.episode_plan import EpisodePlan
+from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.episode_images import Pictures
+from fss.evaluation.evaluator import EvaluationResult, evaluate
+from fss.evaluation.example_gallery import FIXED, random_numbers
+from fss.evaluation.methods import Method, SegmenterMethod
+from fss.models import FewShotSegmenter, build_segmenter
+from fss.models.shot_fusion import Fusion
+from fss.saliency import SaliencyConfig, SaliencyEstimator
+from pipelines.runtime.model_source import ModelSource, load_model
+
+MODEL = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationJob:
+    """What a task needs to know."""
+
+    model: ModelSource
+    """The model."""
+    collection: str
+    """The labelled collection."""
+    truth: str
+    """Its mask set with the ground truth."""
+    plans: tuple[EpisodePlan, ...]
+    """The episodes."""
+    size: int
+    """Pixels a side."""
+    original: bool
+    """Whether to score at the queries' own sizes."""
+    fusion: Fusion
+    """How several shots become one answer."""
+    baselines: bool
+    """Whether the baselines answer too."""
+    saliency: SaliencyConfig
+    """Of the baseline that segments the salient object."""
+    figures: int
+    """Predictions to return of each plan: so many of the best, of the worst and at random, besides the fixed ones."""
+
+
+def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, threads: int) -> list[EvaluationResult]:
+    """Evaluate share number ``share`` of ``shares`` of every plan; the shares have whole queries."""
+    import torch
+
+    torch.set_num_threads(threads)
+    collection = Collection.open(job.collection)
+    reader = ImageReader(collection, collection.mask_set(job.truth))
+    segmenter = load_model(job.model)
+    methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=job.fusion, device=device)]
+    if job.baselines:
+        methods += [AllForeground(), SalientObject(_Saliency(job.saliency)), _prototype(segmenter, device)]
+    pictures = Pictures(reader, job.size)  # of all plans, which have many pictures in common
+    return [
+        evaluate(
+            methods,
+            replace(plan, episodes=tuple(plan.episodes[row] for row in share_rows(plan, share, shares))),
+            pictures,
+            size=job.size,
+            original=job.original,
+            keep=random_numbers(plan, max(FIXED, job.figures)) if job.figures else (),
+            extremes=job.figures,
+        )
+        for plan in job.plans
+    ]
+
+
+def share_rows(plan: EpisodePlan, share: int, shares: int) -> list[int]:
+    """Return the rows of a plan that a share has: neighbours by class and query, to read few pictures twice."""
+    order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
+    return sorted(order[len(plan) * share // shares : len(plan) * (share + 1) // shares])
+
+
+def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationResult:
+    """Put the shares of one plan together, in the plan's order."""
+    place = {episode.number: row for row, episode in enumerate(plan)}
+    rows = np.array([place[episode.number] for result in results for episode in result.plan])
+    assert sorted(rows) == list(range(len(plan))), "every episode is in exactly one share"
+    order = np.argsort(rows)
+    names = list(results[0].counts)
+    return EvaluationResult(
+        plan=plan,
+        size=results[0].size,
+        original=results[0].original,
+        shares=np.concatenate([result.shares for result in results])[order],
+        passes={name: sum(result.passes[name] for result in results) for name in names},
+        counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
+        seconds={name: sum(result.seconds[name] for result in results) for name in names},
+        kept={name: {k: v for result in results for k, v in result.kept[name].items()} for name in names},
+    )
+
+
+def _prototype(segmenter: FewShotSegmenter, device: str) -> UntrainedPrototype:
+    """Return the baseline on the backbone as it was before training."""
+    backbone = segmenter.backbone if segmenter.config.frozen else build_segmenter(segmenter.config).backbone
+    return UntrainedPrototype(backbone, device=device)
+
+
+class _Saliency:
+    """Estimates each picture once, whatever the number of plans it occurs in."""
+
+    def __init__(self, config: SaliencyConfig) -> None:
+        self._estimator = SaliencyEstimator(config)
+        self._masks: dict[str, np.ndarray] = {}
+
+    def __call__(self, image_id: str, rgb: np.ndarray) -> np.ndarray:
+        if image_id not in self._masks:
+            self._masks[image_id] = np.packbits(self._estimator.estimate(rgb, image_id=image_id).mask)
+        return np.unpackbits(self._masks[image_id], count=rgb.shape[0] * rgb.shape[1]).reshape(rgb.shape[:2])

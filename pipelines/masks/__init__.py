@@ -1,0 +1,1 @@
+"""Reports that the mask-making jobs share."""

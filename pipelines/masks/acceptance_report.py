@@ -1,0 +1,142 @@
+"""The last step of every job that makes masks: which may be used, and a report that a person can look at.
+
+Beside the mask set: acceptance-<name>.json, report-<name>.json and .md, and report-<name>-*.png: histograms, and
+contact sheets of the best, the worst and random accepted masks and of random rejected ones.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fss.collection import Collection, MaskSet
+from fss.collection.acceptance import AcceptanceRule, Rows, passes, quality, read_scores, write_acceptance
+from fss.collection.part_io import picture_bytes
+from fss.core import storage
+from fss.core.config import to_dict
+from fss.core.rng import generator
+from fss.images.decode import decode_image
+from fss.images.mask_codec import decode_mask
+from fss.relabel.feature_tables import with_clusters
+from fss.saliency.report import AREA_EDGES, MaskReport, rejection, report, rows_by_part
+from fss.tracking.run import Run
+from fss.visualize import contact_sheet, png_bytes
+
+TILES = 18  # on each contact sheet
+COLUMNS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What an acceptance came to."""
+
+    counts: dict[str, int]
+    """images, without a mask, rejected by a gate, rejected by rank, accepted."""
+    figures: dict[str, float]
+    """How far the accepted differ from all."""
+    outputs: dict[str, str]
+    """URIs of the files written."""
+
+
+def accept_and_report(
+    collection: Collection,
+    masks: MaskSet,
+    parts: Sequence[str],
+    rule: AcceptanceRule,
+    *,
+    name: str,
+    seed: int,
+    record: Run,
+) -> Accepted:
+    """Filter the masks of some parts by their stored scores, and write acceptance and report beside them.
+
+    Raises:
+        ValueError: a rule that cannot be applied to the set.
+    """
+    table = read_scores(masks, parts)
+    if rule.within_clusters:
+        table = with_clusters(table, masks, parts)
+    accepted = write_acceptance(masks, name, table, rule)
+    found = report(masks, parts, table, accepted, rule, seed=seed)
+    title = f"{masks.name} of {collection.name}, acceptance {name}"
+    pictures = {"histograms": _histograms(found, title)}
+    for group, rows in _groups(table, accepted, seed).items():
+        tiles = _tiles(collection, masks, parts, table, rows, rule)
+        pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {group}")
+    texts = {
+        ".json": json.dumps({"mask set": masks.uri, "rule": to_dict(rule), **found.as_dict()}, indent=1) + "\n",
+        ".md": found.markdown(title),
+    }
+    contents: dict[str, bytes] = {f"report-{name}{ending}": text.encode() for ending, text in texts.items()}
+    contents |= {f"report-{name}-{group}.png": png_bytes(picture) for group, picture in pictures.items()}
+    for file, data in contents.items():
+        storage.write_atomically(*storage.resolve(storage.join(masks.uri, file)), data)
+    for group, picture in pictures.items():
+        record.log_figure(f"report-{name}-{group}.png", picture)
+    record.log_text(f"report-{name}.md", texts[".md"])
+    record.log_json(f"report-{name}.json", found.as_dict())
+    return Accepted(
+        counts=found.counts,
+        figures={f"{kind} shift of the accepted": value for kind, value in found.shifts().items()},
+        outputs={"acceptance": f"{masks.uri}/acceptance-{name}.json", "report": f"{masks.uri}/report-{name}.md"},
+    )
+
+
+def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
+    """Rows to draw: extremes and a random draw of the accepted, a random draw of the rejected masks."""
+    rejected = np.setdiff1d(np.flatnonzero(passes(table, ())), accepted)
+
+    def some(rows: Rows, group: str) -> Rows:
+        return rows[generator(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]
+
+    return {
+        "best": accepted[:TILES],
+        "worst": accepted[::-1][:TILES],
+        "random": some(accepted, "random"),
+        "rejected": some(rejected, "rejected"),
+    }
+
+
+def _tiles(
+    collection: Collection, masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
+) -> list[tuple[np.ndarray, np.ndarray, str]]:
+    valid = passes(table, rule.gates)
+    ranked = np.full(table.num_rows, np.nan)
+    ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
+    tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
+    for part, places in rows_by_part(table, rows).items():
+        images = collection.read_part(parts[part], ["image", "uri"])
+        column = masks.read_part(parts[part], ["mask"]).column("mask")
+        for number, row in places:
+            image, uri = (images.column(name)[row].as_py() for name in ("image", "uri"))
+            mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
+            place = int(rows[number])
+            rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection(table, place, rule)
+            tiles[number] = decode_image(picture_bytes(image, uri, collection.limits), collection.limits), mask, rank
+    return [tiles[number] for number in sorted(tiles)]
+
+
+def _histograms(found: MaskReport, title: str) -> np.ndarray:
+    """Draw areas, positions before and after, and the gates: uint8 [H,W,3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 3.4), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    axes = figure.subplots(1, 4, width_ratios=(1.4, 1, 1, 1.2))
+    for counts, label in zip(found.area, ("all", "accepted"), strict=True):
+        axes[0].stairs(counts / max(1, counts.sum()), AREA_EDGES, label=label, fill=label == "all", alpha=0.6)
+    axes[0].set(title="area of the mask", xlabel="share of the picture", ylabel="share of the masks")
+    axes[0].legend()
+    top = max(float((counts / max(1, counts.sum())).max()) for counts in found.position)
+    for axis, counts, label in zip(axes[1:3], found.position, ("all", "accepted"), strict=True):
+        axis.imshow(counts / max(1, counts.sum()), vmin=0, vmax=top, extent=(0, 1, 1, 0))
+        axis.set(title=f"centre of the mask, {label}")
+    rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in found.gates.items()}
+    axes[3].barh(list(rejects), list(rejects.values()))
+    axes[3].set(title="masks that a gate rejects", xlim=(0, max(1, *rejects.values(), 0)))
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

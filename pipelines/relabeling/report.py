@@ -1,0 +1,134 @@
+"""The end of a round: how far the masks drifted from those of before, and whether they are worth training on.
+
+Beside the new mask set: report-drift.json and .md, and report-drift.png, the masks that changed most.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fss.collection import ImageReader, MaskSet
+from fss.collection.acceptance import Rows, passes, read_scores
+from fss.core import storage
+from fss.evaluation.metrics import Interval
+from fss.images.mask_codec import any_class
+from fss.relabel.audit import audit, gain, mean_iou
+from fss.relabel.drift import Drift, mask_pairs, measure_drift
+from fss.relabel.feature_tables import with_clusters
+from fss.relabel.round_gate import GoConfig, Verdict, judge, median_agreement
+from fss.tracking.run import Run
+from fss.visualize import EpisodeView, episode_sheet, png_bytes
+
+SHOWN = 12  # of the masks that changed most
+NAME = "report-drift"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the end of a round found."""
+
+    figures: dict[str, float]
+    """Drift, agreement, and IoU against the truth where there is one."""
+    outputs: dict[str, str]
+    """URIs of the files written."""
+    verdict: Verdict
+    """Whether to train on the new masks."""
+
+
+def judge_and_report(
+    before: tuple[MaskSet, str | None],
+    now: tuple[MaskSet, str | None],
+    parts: Sequence[str],
+    config: GoConfig,
+    *,
+    truth: MaskSet | None,
+    seed: int,
+    record: Run,
+) -> Judged:
+    """Compare a new mask set with the one of before, write the report beside it, and judge.
+
+    Args:
+        before: the set of before, and the name of its acceptance (None: all were accepted).
+        now: the new set and its acceptance.
+        parts: those of the new set.
+        config: what the new masks have to show.
+        truth: the truth of some pictures, where there is one.
+        seed: draws the masks that are looked at.
+        record: the run that the report is logged to.
+    """
+    (old_set, _), (new_set, _) = before, now
+    old, new = read_scores(old_set, parts), read_scores(new_set, parts)
+    new = with_clusters(new, new_set, parts)
+    drift = measure_drift(
+        old_set, new_set, parts, (old, new), (_accepted(*before, old), _accepted(*now, new)), seed=seed
+    )
+    agreement = median_agreement(new)
+    measured, difference = ({}, None) if truth is None else _measure(old_set, new_set, truth, parts)
+    verdict = judge(config, drift, agreement, difference)
+    figures = {**_figures(drift), "median agreement of support sets": round(agreement, 4), **measured}
+    title = f"{new_set.name} after {old_set.name}, {old_set.collection.name}"
+    text = drift.markdown(title) + _lines(figures) + f"\nVerdict: {verdict}\n"
+    sheet = episode_sheet(_views(old_set, new_set, parts, new), side=200, title=f"{title}: before, now")
+    values = {**drift.as_dict(), "figures": figures, "verdict": str(verdict)}
+    contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
+    for ending, data in contents.items():
+        storage.write_atomically(*storage.resolve(storage.join(new_set.uri, NAME + ending)), data)
+    record.log_figure(f"{NAME}.png", sheet)
+    record.log_text(f"{NAME}.md", text)
+    record.log_json(f"{NAME}.json", values)
+    return Judged(figures=figures, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, verdict=verdict)
+
+
+def _accepted(masks: MaskSet, acceptance: str | None, table: pa.Table) -> frozenset[str]:
+    if acceptance is not None:
+        return masks.read_acceptance(acceptance).accepted
+    return frozenset(table.filter(pa.array(passes(table, ()))).column("image_id").to_pylist())
+
+
+def _figures(drift: Drift) -> dict[str, float]:
+    figures = {"changed pixels": drift.changed, "vanished objects": drift.vanished, "ignored pixels": drift.ignored}
+    return {name: round(value, 4) for name, value in figures.items()} | {"area shift": drift.shifts()["area"]}
+
+
+def _measure(before: MaskSet, now: MaskSet, truth: MaskSet, parts: Sequence[str]) -> tuple[dict[str, float], Interval]:
+    """Figures against the truth, and the gain."""
+    old, new = audit(before, truth, parts), audit(now, truth, parts)
+    change = gain(new, old)
+    figures = {"audited pictures": float(len(new))}
+    for name, interval in (("audit IoU before", mean_iou(old)), ("audit IoU", mean_iou(new)), ("audit gain", change)):
+        figures |= {f"{name}{end}": round(getattr(interval, of), 4) for end, of in _ENDS.items()}
+    return figures, change
+
+
+_ENDS = {"": "value", " low": "low", " high": "high"}
+
+
+def _lines(figures: dict[str, float]) -> str:
+    return (
+        "\n".join(["", "| figure | |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in figures.items())])
+        + "\n"
+    )
+
+
+def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table) -> list[EpisodeView]:
+    """The pictures whose masks changed most: the mask of before, then what stayed, came and went."""
+    agreement = np.asarray(table.column("previous").fill_null(np.nan).to_numpy(), np.float64)
+    candidates = np.flatnonzero(passes(table, ()) & ~np.isnan(agreement))
+    rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:SHOWN]]
+    reader = ImageReader(before.collection)
+    views = []
+    for row, (old, new) in zip(rows, mask_pairs(before, now, parts, table, rows), strict=True):
+        image_id = table.column("image_id")[int(row)].as_py()
+        views.append(
+            EpisodeView(
+                query=reader.read(image_id).rgb,
+                truth=any_class(old),
+                prediction=any_class(new),
+                supports=(),
+                caption=f"{image_id}  IoU with the mask of before {agreement[row]:.2f}",
+            )
+        )
+    return views

@@ -1,0 +1,155 @@
+"""What a claim needs to be verified: a collection, a model for every fold, and the settings of the evaluation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fss.core import storage
+from fss.episodes.benchmarks import ProtocolName
+from fss.episodes.folds import FOLDS, Benchmark
+from fss.evaluation.claims import Claim
+from fss.models.shot_fusion import Fusion
+from pipelines.evaluation.config import EvaluateConfig
+from pipelines.reproduction.config import ReproduceConfig
+from pipelines.reproduction.training import (
+    SUFFIXES,
+    absent,
+    backbone_weights,
+    missing_for_training,
+    trained_model,
+    training,
+    training_command,
+)
+from pipelines.runtime.command_line import command
+from pipelines.training.config import TrainJobConfig
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "PASCAL-5i": "pascal",
+    "COCO-20i": "coco",
+    "FSS-1000": "fss",
+    "COCO-20i -> PASCAL VOC": "coco-to-pascal",
+}
+METRICS = {"mIoU": "mIoU", "FB-IoU": "FB-IoU"}
+_LEARNERS = ("hsnet", "asnet", "vat", "masksplit")
+_PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet": "ifsl", "masksplit": "masksplit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """How a claim is verified, and what is not there."""
+
+    missing: tuple[str, ...] = ()
+    """What is not there; nothing can be run unless this is empty."""
+    trainings: tuple[TrainJobConfig, ...] = ()
+    """Of the folds whose model is not there, to be run first."""
+    evaluations: tuple[EvaluateConfig, ...] = ()
+    """One evaluation per fold."""
+    metric: str = "mIoU"
+    """The figure of the evaluation's table that the claim is about."""
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The same trainings and evaluations as commands."""
+        trainings = tuple(training_command(config) for config in self.trainings)
+        return trainings + tuple(command("evaluate", evaluation) for evaluation in self.evaluations)
+
+
+def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
+    """Look for everything that a claim needs."""
+    benchmark, learner = BENCHMARKS.get(claim.dataset), claim.model.lower()
+    if benchmark is None or learner not in _LEARNERS or claim.metric not in METRICS:
+        return Needs(missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}",))
+    backbone = backbone_name(claim)
+    if backbone == "unknown":
+        return Needs(missing=("the backbone, which the source does not tell",))
+    data = "pascal" if benchmark == "coco-to-pascal" else benchmark
+    collection = getattr(config.collections, data)
+    missing = [*absent(f"a collection of {data}", collection)]
+    trained = "coco" if benchmark == "coco-to-pascal" else benchmark
+    name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
+    folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
+    models = {fold: _find_checkpoint(config.checkpoints, name, fold) for fold in folds}
+    untrained = [fold for fold, uri in models.items() if uri is None]
+    trainings = []
+    if untrained and not config.train:
+        places = ", ".join(_place(name, fold) for fold in untrained)
+        missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {places}")
+    elif untrained and (lacking := missing_for_training(config, learner, backbone, trained)):
+        missing += [what for what in lacking if what not in missing]
+    else:
+        for fold in untrained:
+            one = name if fold is None else f"{name}-{fold_name(fold)}"
+            trainings.append(training(config, learner, claim.masking, backbone, trained, fold, name=one))
+            models[fold] = trained_model(trainings[-1])
+    evaluations = tuple(
+        _evaluation(claim, config, benchmark, fold, str(collection), uri, learner, backbone)
+        for fold, uri in models.items()
+        if uri is not None
+    )
+    # MaskSplit's figures are means of the episodes' own IoU (see fss.evaluation.metrics).
+    metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
+    return Needs(missing=tuple(missing), trainings=tuple(trainings), evaluations=evaluations, metric=metric)
+
+
+def backbone_name(claim: Claim) -> str:
+    """Return the backbone of a claim as fss calls it: ResNet-50 is resnet50."""
+    name = claim.backbone
+    return name if name.startswith("timm:") else name.replace("-", "").lower()
+
+
+def fold_name(fold: int | None) -> str:
+    """Return the name of a fold's folder and of its column."""
+    return "model" if fold is None else f"fold{fold}"
+
+
+def _evaluation(
+    claim: Claim,
+    config: ReproduceConfig,
+    benchmark: Benchmark,
+    fold: int | None,
+    collection: str,
+    uri: str,
+    learner: str,
+    backbone: str,
+) -> EvaluateConfig:
+    published: dict[str, Any] = {}
+    if uri.endswith(SUFFIXES):
+        published = {"learner": learner, "masking": claim.masking, "backbone": backbone}
+        published["backbone_weights"] = backbone_weights(config, backbone)
+    return EvaluateConfig(
+        checkpoint=uri,
+        collection=collection,
+        output=storage.join(storage.normalise(config.output), "evaluations", claim.key, fold_name(fold)),
+        benchmark=benchmark,
+        fold=fold,
+        protocol=config.protocol or _PROTOCOLS[learner],
+        split_folder=config.split_folder,
+        truth=config.truth,
+        episodes=config.episodes,
+        shots=(claim.shots,),
+        fusion=_fusion(learner),
+        baselines=False,
+        figures=config.figures,
+        workers=config.workers,
+        tracking=config.tracking,
+        **published,
+    )
+
+
+def _fusion(learner: str) -> Fusion:
+    return "mean_probability" if learner == "masksplit" else "vote_published"
+
+
+def _place(name: str, fold: int | None) -> str:
+    return f"{name}/{fold_name(fold)}"
+
+
+def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | None:
+    """Return the folder or file of a model, or None."""
+    if folder is None:
+        return None
+    filesystem, path = storage.resolve(storage.join(folder, name))
+    there = set(storage.list_names(filesystem, path))
+    for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in SUFFIXES)):
+        if candidate in there:
+            return storage.join(storage.normalise(folder), name, candidate)
+    return None

@@ -1,0 +1,45 @@
+"""Checkpoints at rest: a local folder whatever the place they are kept at, their identity, and what they start from."""
+
+from pathlib import Path
+
+from pyarrow import fs as pafs
+from ray.train import Checkpoint
+
+from fss.core import storage
+from fss.core.hashing import file_hash
+from fss.inference.model_files import local_copy
+
+__all__ = ["absolute_weights", "checkpoint_hash", "local_copy", "publish", "weights_hash"]
+
+
+def checkpoint_hash(folder: Path) -> str:
+    """Return 16 hex digits of the SHA-256 of a checkpoint's weights."""
+    return file_hash(folder / "model.safetensors")
+
+
+def publish(checkpoint: Checkpoint, folder: str, target: str) -> str:
+    """Copy a folder of a training's checkpoint to where its result is kept, and return that place."""
+    filesystem, path = storage.resolve(target)
+    filesystem.create_dir(path, recursive=True)
+    pafs.copy_files(
+        f"{checkpoint.path}/{folder}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
+    )
+    return target
+
+
+def absolute_weights(weights: str | Path | None) -> str | Path | None:
+    """Return initial weights with an absolute path: workers run in other directories."""
+    return weights if weights is None or weights == "pretrained" else Path(weights).absolute()
+
+
+def weights_hash(weights: str | Path | None) -> dict[str, str]:
+    """Return the hash of initial weights, under their name in a job's inputs, where there are any.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if weights is None or weights == "pretrained":
+        return {"weights": str(weights)} if weights else {}
+    if not Path(weights).is_file():
+        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
+    return {"weights": file_hash(weights)}

@@ -1,0 +1,63 @@
+"""The curves of a training: means over a few steps, never the same step twice, also after a resume."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from fss.tracking.run import Run
+from fss.training.few_shot.loop import StepReport
+
+
+@dataclass(kw_only=True)
+class Journal:
+    """Collects step reports and logs their means every few steps."""
+
+    run: Run
+    """Where to log."""
+    every: int
+    """Steps between points."""
+    episodes: int
+    """Episodes per step, over all workers."""
+    images: int
+    """Images that the network sees in an episode."""
+    last: int
+    """The last step of the training, which is logged too."""
+    _reports: list[StepReport] = field(default_factory=list)
+    _began: float = field(default_factory=time.perf_counter)
+    _logged: dict[str, int] = field(default_factory=dict)
+
+    def add(self, report: StepReport) -> None:
+        """Take the report of a step; logs when ``every`` steps are full, or at the last."""
+        self._reports.append(report)
+        if report.step % self.every and report.step != self.last:
+            return
+        count, busy = len(self._reports), sum(r.wait_s + r.compute_s for r in self._reports)
+        waited = sum(r.wait_s for r in self._reports)
+        elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
+        metrics = {
+            "loss": sum(r.loss for r in self._reports) / count,
+            "gradient_norm": sum(r.gradient for r in self._reports) / count,
+            "epoch": float(report.epoch),
+            "data_wait_share": waited / max(busy, 1e-9),
+            "steps_per_second": count / elapsed,
+            "episodes_per_second": count * self.episodes / elapsed,
+            "images_per_second": count * self.episodes * self.images / elapsed,
+        }
+        if torch.cuda.is_available():
+            metrics["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        self._reports = []
+        self.log(metrics, report.step)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log metrics of a step, unless the run has that step: a training repeats the steps since its checkpoint."""
+        fresh = {name: value for name, value in metrics.items() if self.is_new(name, step)}
+        if fresh:
+            self.run.log_metrics(fresh, step=step)
+
+    def is_new(self, metric: str, step: int) -> bool:
+        """Tell whether the run lacks this step of a metric."""
+        if metric not in self._logged:
+            self._logged[metric] = self.run.last_step(metric)
+        return step > self._logged[metric]

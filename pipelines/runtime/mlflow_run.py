@@ -1,0 +1,76 @@
+"""MLflow runs of the jobs: one parent per job, one child per stage, found again when a job goes on after a stop."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fss.core.system import installed_packages, monitored
+from fss.tracking.run import Run, ending, find, tracking_uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where runs are recorded."""
+
+    uri: str | None = None
+    """MLflow tracking URI; None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
+    experiment: str = "fss"
+    """MLflow experiment."""
+    private: bool = False
+    """Keep URIs, file names, pictures and reports out of MLflow: numbers and plain settings only."""
+
+
+@contextmanager
+def job_run(
+    job: str,
+    *,
+    key: str,
+    tracking: TrackingConfig,
+    parent: Run | None = None,
+    record: Run | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    fresh: bool = False,
+) -> Iterator[Run]:
+    """Open the run of a job (or, below ``parent``, of a stage) and end it with the block.
+
+    A run of the same ``key`` that never finished (its process was killed, or failed) is continued, so that a resumed
+    job has one curve; ``fresh`` starts a new one in any case.
+
+    Args:
+        job: the run's name.
+        key: hash of what the job does and where; the same key means the same job.
+        tracking: the store, unless there is a parent, whose store is used.
+        parent: the run of the job that this one is a stage of.
+        record: a run that somebody else opened for this job, and ends.
+        params: logged as parameters.
+        tags: lineage: collection fingerprint, mask set hash, plan hash.
+        fresh: never continue an earlier run.
+    """
+    source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
+    all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})
+    if record is not None:
+        record.log_params(params or {})
+        record.set_tags(all_tags)
+        with monitored(record.run_id, uri=record.uri):
+            yield record
+        return
+    uri = parent.uri if parent else tracking_uri(tracking.uri)
+    experiment = None if parent else tracking.experiment
+    private = tracking.private
+    run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent, private=private)
+    if run is None:
+        run = Run.start(
+            job,
+            uri=uri,
+            experiment=tracking.experiment,
+            parent=parent,
+            params=params,
+            tags=all_tags,
+            private=private,
+        )
+        if parent is None:
+            run.log_text("packages.txt", installed_packages())
+    with ending(run), monitored(run.run_id, uri=run.uri):
+        yield run

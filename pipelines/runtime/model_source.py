@@ -1,0 +1,156 @@
+"""The model of an evaluation, wherever it comes from: our checkpoint, a published file, or an MLflow model."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pyarrow import fs as pafs
+
+from fss.core import storage
+from fss.core.config import config_hash
+from fss.core.hashing import file_hash
+from fss.inference.model_files import MLFLOW, download, local_copy
+from fss.models import FewShotSegmenter, load_checkpoint, load_published
+from fss.models.checkpoint import read_description
+from fss.models.published import published_image_size
+from fss.tracking.run import tracking_uri
+from pipelines.runtime.checkpoints import checkpoint_hash
+
+Kind = Literal["checkpoint", "published", "mlflow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A model to load, known to every worker."""
+
+    kind: Kind
+    """Our own checkpoint's folder, a released file, or a model logged to MLflow."""
+    uri: str
+    """Where it is."""
+    learner: str = ""
+    """Of a released file: its network."""
+    masking: str = ""
+    """Of a released file: its masking strategy."""
+    backbone: str = ""
+    """Of a released file: its backbone."""
+    benchmark: str = "pascal"
+    """Of a released file: what it was trained for."""
+    weights: str | None = None
+    """Of a released file without a backbone: where the backbone's weights are."""
+    tracking: str | None = None
+    """Of an MLflow model: the tracking store."""
+
+
+def model_source(
+    uri: str,
+    *,
+    learner: str | None = None,
+    masking: str | None = None,
+    backbone: str | None = None,
+    benchmark: str | None = None,
+    weights: str | None = None,
+    tracking: str | None = None,
+) -> ModelSource:
+    """Find out what ``uri`` names: an MLflow URI, a released file, or else the folder of a checkpoint.
+
+    Raises:
+        ValueError: a released file without learner, masking and backbone, which it doesn't say itself; or one of these
+            for a model that does.
+    """
+    given = {"learner": learner, "masking": masking, "backbone": backbone}
+    kind: Kind = "mlflow" if uri.startswith(MLFLOW) else "published" if _is_file(uri) else "checkpoint"
+    if kind == "published":
+        if missing := [name for name, value in given.items() if value is None]:
+            raise ValueError(
+                f"{uri} is a single file, so a published checkpoint: it does not say what it is a checkpoint of. Give "
+                f"{' and '.join(f'--{name}' for name in missing)} too (or the folder of a checkpoint of fss)"
+            )
+        trained_for = "coco" if benchmark == "coco-to-pascal" else benchmark or "pascal"
+        settings = {name: str(value) for name, value in given.items()}
+        return ModelSource(
+            kind=kind, uri=storage.normalise(uri), benchmark=trained_for, weights=_absolute(weights), **settings
+        )
+    if unneeded := [name for name, value in {**given, "backbone-weights": weights}.items() if value is not None]:
+        raise ValueError(f"{uri} says itself what it is: leave out {' and '.join(f'--{name}' for name in unneeded)}")
+    if kind == "mlflow":
+        return ModelSource(kind=kind, uri=uri, tracking=tracking_uri(tracking))
+    return ModelSource(kind=kind, uri=storage.normalise(uri))
+
+
+def inspect_model(source: ModelSource) -> tuple[str, int]:
+    """Return the identity of a model (16 hex digits of its content) and the side of its images in pixels.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    with opened(source) as place:
+        if source.kind != "published":
+            return checkpoint_hash(place), int(read_description(place)["segmenter"]["image_size"])
+        kept = [source.learner, source.masking, source.backbone, source.benchmark]
+        weights = Path(source.weights) if source.weights not in (None, "pretrained") else None
+        hashes = [file_hash(place), file_hash(weights) if weights else source.weights]
+        return config_hash(kept, hashes), published_image_size(source.learner, source.benchmark)
+
+
+def load_model(source: ModelSource) -> FewShotSegmenter:
+    """Load a model in evaluation mode, on the CPU.
+
+    Raises:
+        ValueError: there is no such model, or weights that don't fit what it is said to be.
+    """
+    with opened(source) as place:
+        if source.kind != "published":
+            return load_checkpoint(place)
+        with warnings.catch_warnings():
+            # Figures of a random backbone would be worth nothing.
+            warnings.filterwarnings("error", message=".*holds no backbone")
+            try:
+                return load_published(
+                    place,
+                    learner=source.learner,
+                    masking=source.masking,
+                    backbone=source.backbone,
+                    benchmark=source.benchmark,
+                    backbone_weights=source.weights,
+                )
+            except UserWarning as warning:
+                raise ValueError(f"{source.uri} holds no backbone; give --backbone-weights") from warning
+
+
+@contextmanager
+def opened(source: ModelSource) -> Iterator[Path]:
+    """Give the model's folder or file as a local one for the length of a block."""
+    if source.kind == "checkpoint":
+        with local_copy(source.uri) as folder:
+            yield folder
+        return
+    filesystem, path = (None, "") if source.kind == "mlflow" else storage.resolve(source.uri)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        if filesystem is None:
+            yield download(source.uri, name, tracking=source.tracking)
+            return
+        copy = Path(name) / Path(path).name
+        pafs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+        yield copy
+
+
+def _is_file(uri: str) -> bool:
+    filesystem, path = storage.resolve(uri)
+    return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
+
+
+def _absolute(weights: str | None) -> str | None:
+    """Return weights with an absolute path: workers run in other directories."""
+    if weights is None or weights == "pretrained":
+        return weights
+    path = Path(weights).expanduser().absolute()
+    if not path.is_file():
+        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
+    return str(path)

@@ -1,0 +1,64 @@
+"""What every process that makes masks of a stage runs."""
+
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fss.collection import Collection
+from fss.collection.class_map import ClassTable
+from fss.core import storage
+from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
+from fss.training.semi_supervised.mask_writer import SemanticMasker, semantic_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMaskTask:
+    """What a process needs to know."""
+
+    collection: str
+    """The collection."""
+    name: str
+    """The mask set that is being made."""
+    identity: str
+    """Its configuration hash: it tells models apart that were one name's."""
+    model: str
+    """Checkpoint of the network, reached by every node."""
+    earlier: tuple[str, ...] = ()
+    """Earlier checkpoints."""
+    shrink: int = 1
+    """What the sides of the pictures are divided by."""
+    confidence: float | None = None
+    """Pixels below this probability are ignored."""
+    device: str = "cpu"
+    """Where the networks run."""
+
+
+def stage_masks(parts: Sequence[str], *, task: StageMaskTask) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
+    """Make the masks of some parts; see ``fss.training.semi_supervised.mask_writer``."""
+    masks = Collection.open(task.collection).mask_set(task.name)
+    return semantic_parts(parts, masks=masks, masker=_masker(task))
+
+
+def stage_mask_part(part: str, *, task: StageMaskTask) -> Mapping[str, Any]:
+    """Make the masks of one part; what goes wrong is raised."""
+    ((_, outcome),) = stage_masks([part], task=task)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def weights_hash(model: str) -> str:
+    """Return 16 hex digits of the SHA-256 of a checkpoint's weights."""
+    return hashlib.sha256(storage.read_bytes(storage.join(model, WEIGHTS))).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=1)
+def _masker(task: StageMaskTask) -> SemanticMasker:
+    """Keep the networks from part to part."""
+    network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
+    table = ClassTable(Collection.open(task.collection).classes)
+    return SemanticMasker(
+        network=network, table=table, earlier=tuple(earlier), shrink=task.shrink, confidence=task.confidence
+    )

@@ -1,0 +1,128 @@
+"""The gate of a sweep: the best model is evaluated once on labelled pictures, and registered if it is worth it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from fss.core import storage
+from fss.inference.mlflow_model import log_model
+from fss.tracking.run import Run, connect
+from pipelines import evaluate
+from pipelines.runtime.checkpoints import local_copy
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.tuning.config import GateConfig
+
+FIGURE = "1-shot/model/mIoU"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gate said."""
+
+    passed: bool
+    """Whether the model is worth its alias."""
+    reasons: tuple[str, ...]
+    """Every check in words, passed or not."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """The model's figures."""
+    plan: str = ""
+    """Hash of the episode plan."""
+
+
+def check_gate(config: GateConfig) -> None:
+    """Refuse a gate that could not be applied after the search; ValueError saying why."""
+    if config.evaluation:
+        evaluate.make_plans(_evaluation("", config, "", TrackingConfig()))
+
+
+def judge(model: str, config: GateConfig, *, output: str, tracking: TrackingConfig, record: Run) -> Verdict:
+    """Evaluate a model and compare it with baselines and with what the alias names at present.
+
+    Args:
+        model: folder of a checkpoint.
+        config: the gate; it has a collection.
+        output: folder for the evaluations.
+        tracking: the store.
+        record: the sweep's run, of which the evaluations are children.
+
+    Raises:
+        ValueError: no such collection or class split, or a baseline that there is not.
+    """
+    assert config.evaluation is not None
+    best = evaluate.run(_evaluation(model, config, storage.join(output, "best"), tracking), parent=record)
+    rows = {row["method"]: row for row in json.loads(storage.read_bytes(storage.join(output, "best", "table.json")))}
+    if unknown := sorted(set(config.beats) - set(rows)):
+        raise ValueError(f"there are no baselines {', '.join(unknown)}; there are {', '.join(sorted(rows))}")
+    checks = [_beats(name, rows[name]) for name in config.beats]
+    present = alias_uri(record.uri, config)
+    if present is not None:
+        named = evaluate.run(_evaluation(present, config, storage.join(output, "present"), tracking), parent=record)
+        ours, theirs = float(best.figures[FIGURE]), float(named.figures[FIGURE])
+        said = f"{config.model}@{config.alias}: mIoU {100 * theirs:.1f} at present, {100 * ours:.1f} now"
+        checks.append((ours >= theirs, said))
+    else:
+        checks.append((True, f"nothing is {config.model}@{config.alias} yet"))
+    return Verdict(
+        passed=all(passed for passed, _ in checks),
+        reasons=tuple(f"{'passed' if passed else 'FAILED'}: {said}" for passed, said in checks),
+        figures={name: float(value) for name, value in best.figures.items()},
+        plan=str(best.inputs["1-shot plan"]),
+    )
+
+
+def register(record: Run, model: str, config: GateConfig, verdict: Verdict, *, tags: dict[str, str]) -> str:
+    """Log the model in the run of its trial, register it as a new version, and move the alias to it.
+
+    Args:
+        record: the trial's run, which has ended and stays so.
+        model: folder of its checkpoint.
+        config: names of model and alias.
+        verdict: of the gate, which it passed.
+        tags: what else to say about the version.
+
+    Returns:
+        The model by its alias: ``models:/fss@champion``.
+    """
+    assert verdict.passed, "only what passed the gate is registered"
+    client = connect(record.uri)
+    before = client.get_run(record.run_id).info
+    with local_copy(model) as folder:
+        logged = log_model(record, folder)
+    client.set_terminated(record.run_id, before.status, before.end_time)
+    try:
+        client.create_registered_model(config.model)
+    except MlflowException:
+        client.get_registered_model(config.model)  # it was there before
+    all_tags = {"fss.plan": verdict.plan, "fss.miou": f"{verdict.figures[FIGURE]:.4f}", **tags}
+    version = client.create_model_version(config.model, logged, run_id=record.run_id, tags=all_tags)
+    client.set_registered_model_alias(config.model, config.alias, version.version)
+    return f"models:/{config.model}@{config.alias}"
+
+
+def alias_uri(uri: str, config: GateConfig) -> str | None:
+    """Return the model that the alias names at present, None where it names none."""
+    try:
+        connect(uri).get_model_version_by_alias(config.model, config.alias)
+    except MlflowException:
+        return None
+    return f"models:/{config.model}@{config.alias}"
+
+
+def _evaluation(model: str, config: GateConfig, output: str, tracking: TrackingConfig) -> evaluate.EvaluateConfig:
+    assert config.evaluation is not None
+    return evaluate.EvaluateConfig(
+        checkpoint=model,
+        collection=config.evaluation,
+        output=output,
+        classes=config.classes,
+        episodes=config.episodes,
+        shots=(1,),
+        tracking=tracking,
+    )
+
+
+def _beats(name: str, row: dict[str, Any]) -> tuple[bool, str]:
+    low, high = row["ahead_low"], row["ahead_high"]
+    return low > 0, f"ahead of {name} by {100 * row['ahead']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] mIoU"

@@ -1,0 +1,1 @@
+"""Tests of fss and pipelines."""

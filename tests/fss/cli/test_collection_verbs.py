@@ -1,0 +1,97 @@
+"""Verbs about collections and models: inspect, masks, export, doctor."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fss.cli import main
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
+from fss.collection.sources import SourceConfig
+from fss.models import create_segmenter, save_checkpoint
+from tests.helpers.bad_files.formats import encoded, picture
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
+    source = SourceConfig(kind="sample", sample="labelled", count=5)
+    ingest = start(str(tmp_path_factory.mktemp("c") / "sample"), source, part_size=3)
+    for part in ingest.parts:
+        ingest_part(ingest.collection.uri, part)
+    return ingest.collection.uri
+
+
+def ends(*words: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main.main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+def test_inspect_says_what_there_is(collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--count", 4) == 0
+    said = capsys.readouterr().out
+    assert all(words in said for words in ("5 in 2 parts of 3", "masks truth", "complete, 5 masks", "ground truth"))
+    assert Image.open(tmp_path / "sheet.png").width > 600
+    assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--mask-set", "none") == 2
+
+
+def test_masks_are_exported_and_nothing_is_deleted_unasked(
+    collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends("masks", "export", collection, "truth", "--out", tmp_path / "png", "--values", "class") == 0
+    assert len(list((tmp_path / "png").glob("*.png"))) == 5
+    assert (tmp_path / "png" / "masks.csv").read_text().count("\n") == 6
+    assert ends("masks", "export", collection, "truth", "--out", tmp_path / "coco", "--form", "coco") == 0
+    assert len(json.loads((tmp_path / "coco" / "instances.json").read_text())["images"]) == 5
+    capsys.readouterr()
+    assert ends("masks", "delete", collection, "truth") == 2
+    assert "give --yes to do it" in capsys.readouterr().err
+    assert ends("masks", "rename", collection, "truth", "mine") == 2
+
+
+def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
+    save_checkpoint(segmenter, tmp_path / "model")
+    assert ends("export", "--model", tmp_path / "model", "--out", tmp_path / "new" / "s.pt2") == 0
+    assert (tmp_path / "new" / "s.pt2").stat().st_size > 100_000
+    assert "differ by" in capsys.readouterr().out
+
+
+def test_the_doctor_says_what_a_job_would_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(encoded("JPEG", picture((120, 100 + number))))
+    small = ["--training.backbone", "timm:test_resnet.r160_in1k", "--training.image-size", 96, "--training.steps", 10]
+    words = ["doctor", "--photographs", tmp_path / "photos", "--workdir", tmp_path, *small]
+    assert ends(*words) == 0
+    said = capsys.readouterr().out
+    assert all(words in said for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16"))
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.0, False), (1000.0, True)])
+def test_the_doctor_says_when_a_busy_machine_makes_times_long(
+    load: float, busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    assert ends("doctor", "--workdir", tmp_path) == 0
+    assert ("come out too long" in capsys.readouterr().out) == busy
+
+
+def test_the_doctor_finds_what_is_wrong(
+    s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends("doctor", "--s3", s3, "--tracking", "sqlite:///nowhere/mlflow.db") == 3
+    said = capsys.readouterr().out
+    assert f"{s3} answers" in said
+    assert "cannot be written" in said
+    assert ends("doctor", "--s3", f"{s3}-other", "--tracking", "http://me:secret@127.0.0.1:9") == 3
+    said = capsys.readouterr().out
+    assert "there is no bucket" in said
+    assert "does not answer" in said
+    assert "secret" not in said

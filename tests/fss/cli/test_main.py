@@ -1,0 +1,144 @@
+"""The command: verbs, help, exit codes, an end in the middle."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fss.cli import main
+from fss.core.exit_codes import honest_exit, interrupts_held
+from tests.helpers.bad_files.formats import encoded, picture
+
+
+def ends(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main.main(words)
+    return int(end.value.code or 0)
+
+
+def lost_in_compiled_code() -> SystemError:
+    error = SystemError("a compiled function returned a result with an exception set")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
+def test_help_names_every_verb_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("--help") == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in main.VERBS)
+    assert all(code in text for code in ("0 done", "1 something failed", "2 a mistake", "3 done, but", "130"))
+    assert max(map(len, text.splitlines())) <= 120
+    assert ends() == 2
+
+
+def test_help_loads_no_network_library() -> None:
+    code = "import sys; from fss.cli import main\ntry: main.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'numpy', 'tyro') if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(verb, "--help") == 0
+    assert f"fss {verb}" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("predct") == 2
+    assert "did you mean predict?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [
+        (ValueError("no folder http://me:secret@x"), 2, "fss x: error: no folder http://me:***@x"),
+        (RuntimeError("broken\nlong story"), 1, "fss x: error: RuntimeError: broken"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/m.png"),
+            1,
+            "fss x: error: no space left for /out/m.png",
+        ),
+        (KeyboardInterrupt(), 130, "fss x: error: interrupted"),
+        (lost_in_compiled_code(), 130, "fss x: error: interrupted"),
+    ],
+)
+def test_how_commands_end(error: BaseException, code: int, last: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, honest_exit("fss x"):
+        raise error
+    assert end.value.code == code
+    assert capsys.readouterr().err.splitlines()[-1].startswith(last)
+
+
+def test_ctrl_c_after_the_end_changes_nothing() -> None:
+    late = "import os\nclass Late:\n    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, 2)\nlate = Late()\n"
+    code = f"{late}from fss.core.exit_codes import honest_exit\nwith honest_exit('x'): raise SystemExit(3)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (3, "")
+
+
+def test_ctrl_c_while_a_job_is_imported_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    root = Path(main.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    words = [sys.executable, "-m", "pipelines.ingest", "--help"]
+    ended = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGINT, "a shell says 130"
+    assert ended.stderr.startswith("error: interrupted") and len(ended.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> None:
+    done, before = [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interrupts_held() as check:
+        check()
+        signal.raise_signal(signal.SIGINT)
+        done.append("the work in hand")
+        check()
+        done.append("the next")
+    with pytest.raises(KeyboardInterrupt), interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("more")
+    with pytest.raises(KeyboardInterrupt), interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        done.append("the last")
+    assert done == ["the work in hand", "the last"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(100):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(encoded("JPEG", picture((240 + number, 200))))
+    words = [
+        sys.executable,
+        "-m",
+        "fss.cli.main",
+        "saliency",
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "masks"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[2])}
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, text=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "masks").glob("*.png"))) < 1:
+        assert running.poll() is None, "it ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.splitlines() == [said.strip()], f"one line, no traceback: {said}"
+    assert said.startswith("fss saliency: error: interrupted")
+    made = list((tmp_path / "masks").rglob("*"))
+    assert not [path for path in made if path.suffix == ".tmp"]
+    assert len([path for path in made if path.suffix == ".png"]) < 100
+    again = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 100

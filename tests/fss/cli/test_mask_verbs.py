@@ -1,0 +1,133 @@
+"""Verbs that make masks of pictures: predict and saliency."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fss.cli import main
+from fss.cli._make_masks import find_pictures
+from fss.cli.predict import parse_support
+from fss.core import storage
+from fss.models import create_segmenter, save_checkpoint
+from tests.helpers.bad_files.formats import encoded, picture
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
+    return save_checkpoint(segmenter, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encoded("JPEG", picture((80, 60))))
+    (folder / "a.png").write_bytes(encoded("PNG", picture((70, 60))))
+    (folder / "deeper" / "größe.webp").write_bytes(encoded("WEBP", picture((64, 90))))
+    (folder / "note.txt").write_text("no picture")
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:40, 20:60] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return folder
+
+
+def ends(*words: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main.main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "masks.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_writes_a_mask_of_each_pictures_size(model: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["predict", "--model", model, "--query", photos, "--out", out, "--probabilities"]
+    first, second = f"{photos}/a.jpg:{tmp_path}/mask.png", f"{photos}/a.png:10,10,50,40"
+    assert ends(*words, "--support", first, second) == 0
+    together = (out / "a.jpg.png").read_bytes()
+    assert ends(*words, "--support", first, "--support", second) == 0
+    assert (out / "a.jpg.png").read_bytes() == together, "examples may be given one by one, too"
+    sizes = {"a.jpg": (80, 60), "a.png": (70, 60), "deeper/größe": (64, 90)}
+    for name, size in sizes.items():
+        mask = Image.open(out / f"{name}.png")
+        assert (mask.size, mask.mode) == (size, "L")
+        assert set(np.unique(mask)) <= {0, 255}
+        soft = np.asarray(Image.open(out / "soft" / f"{name}.png"))
+        said = np.asarray(mask) > 0
+        assert said[soft > 128].all() and not said[soft < 128].any()
+        assert Image.open(out / "overlays" / f"{name}.jpg").size == size
+    assert Image.open(out / "examples.jpg").width > 600
+    assert sorted(row["mask"] for row in rows(out)) == sorted(f"{name}.png" for name in sizes)
+
+
+def test_an_unusable_picture_is_listed_and_the_others_are_made(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    support = f"{photos}/a.jpg:{tmp_path}/mask.png"
+    assert ends("predict", "--model", model, "--support", support, "--query", photos, "--out", tmp_path / "out") == 3
+    assert "3 of 4 pictures" in capsys.readouterr().out
+    told = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
+    assert told["broken.jpg"].startswith("corrupt")
+    assert not told["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--query", "{photos}"], "give at least one example"),
+        (["--support", "a.jpg", "--query", "{photos}"], "an example is PICTURE:MASK"),
+        (["--support", "{photos}/a.jpg:{photos}/a.png", "--query", "{photos}"], "colours"),
+        (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
+        (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--out", "{photos}"], "into another folder"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    model: Path, photos: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--model", str(model), "--out", f"{photos}/out", *(word.format(photos=photos) for word in words)]
+    assert ends("predict", *asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("a.jpg:a.png", ("a.jpg", "a.png")),
+        ("a.jpg:1,2.5,30,40", ("a.jpg", (1, 2.5, 30, 40))),
+        ("s3://b/a.jpg:s3://b/a.png", ("s3://b/a.jpg", "s3://b/a.png")),
+        ("s3://b/a.jpg:1,2,3,4", ("s3://b/a.jpg", (1, 2, 3, 4))),
+    ],
+)
+def test_examples_on_the_command_line(text: str, pair: tuple[str, object]) -> None:
+    assert parse_support(text) == pair
+
+
+def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Path) -> None:
+    before = find_pictures([str(photos)], str(photos / "masks"))
+    (photos / "masks").mkdir()
+    (photos / "masks" / "a.png").write_bytes(encoded("PNG"))
+    assert find_pictures([str(photos)], str(photos / "masks")) == before
+    single = find_pictures([str(photos / "a.jpg")], "out")
+    assert [(found.name, found.uri) for found in single] == [("a", str(photos / "a.jpg"))]
+
+
+def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
+    assert ends("saliency", photos, "--out", tmp_path / "out", "--soft", "--no-overlays") == 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 6
+    assert not (tmp_path / "out" / "overlays").exists()
+    assert {"share", "agreement", "gate_area"} <= set(rows(tmp_path / "out")[0])
+
+
+def test_saliency_from_and_to_an_object_store(s3: str, tmp_path: Path) -> None:
+    storage.write_atomically(*storage.resolve(f"{s3}/raw/a.jpg"), encoded("JPEG", picture((80, 60))))
+    assert ends("saliency", f"{s3}/raw", "--out", f"{s3}/masks") == 0
+    assert storage.list_names(*storage.resolve(f"{s3}/masks")) == ["a.png", "masks.csv", "overlays"]

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from pyarrow import fs as pafs
+
+from fss.core.storage import check_access, join, list_names, normalise, read_bytes, resolve, write_atomically
+
+
+def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert normalise("a/b/") == str(tmp_path / "a/b")
+    assert normalise("file:///a/b") == "/a/b"
+    assert normalise("~/x") == "/home/someone/x"
+    assert normalise(Path("/a")) == "/a"
+    assert join("/a/", "b", "c") == "/a/b/c"
+
+
+@pytest.mark.parametrize("uri", ["http://host/x", "gs://bucket/x", "s3://", "s3:///"])
+def test_other_names_are_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"allowed are|no bucket"):
+        resolve(uri)
+
+
+def test_write_read_list(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.bin"
+    write_atomically(*resolve(target), b"12345")
+    write_atomically(*resolve(target), b"123456")
+    assert read_bytes(target) == b"123456"
+    assert read_bytes(target, limit=2) == b"12"
+    assert list_names(*resolve(target.parent)) == ["a.bin"]
+    assert list_names(*resolve(tmp_path / "nowhere")) == []
+    with pytest.raises(FileNotFoundError):
+        read_bytes(tmp_path / "nowhere")
+
+
+def test_object_store(s3: str) -> None:
+    uri = join(s3, "folder", "a.bin")
+    large = bytes(range(256)) * 50_000  # more than one upload piece
+    write_atomically(*resolve(uri), large)
+    assert read_bytes(uri) == large
+    assert read_bytes(uri, limit=3) == b"\x00\x01\x02"
+    assert list_names(*resolve(join(s3, "folder"))) == ["a.bin"]
+    assert list_names(*resolve(join(s3, "nowhere"))) == []
+    assert normalise(s3 + "/folder/") == s3 + "/folder"
+    with pytest.raises(FileNotFoundError):
+        read_bytes(join(s3, "nowhere"))
+    check_access(uri)
+
+
+def test_a_wrong_bucket_shows_itself_early(s3: str) -> None:
+    with pytest.raises(ValueError, match="there is no bucket 'no-such-bucket'"):
+        check_access("s3://no-such-bucket/photos")
+
+
+def test_an_object_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with pytest.raises(ValueError, match="Check AWS_ACCESS_KEY_ID"):
+        check_access("s3://bucket/photos")
+
+
+def test_the_endpoint_of_the_moment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    first, _ = resolve("s3://bucket/a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:10")
+    second, path = resolve("s3://bucket/a")
+    assert isinstance(first, pafs.S3FileSystem)
+    assert not first.equals(second)
+    assert path == "bucket/a"

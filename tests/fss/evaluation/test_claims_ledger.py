@@ -1,0 +1,87 @@
+"""The ledger of claims: judged by hand, never half written, never worse than what was measured."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.evaluation.claims import parse_claims
+from fss.evaluation.claims_ledger import Ledger, LedgerEntry, judge, to_csv, to_markdown
+
+CLAIMS = parse_claims(
+    "source,dataset,model,masking,backbone,shots,metric,claimed\n"
+    "A,FSS-1000,HSNet,hybrid,ResNet-50,1,mIoU,87.1\n"
+    "B,PASCAL-5i,VAT,feature,ResNet-101,5,mIoU,71.6\n"
+)
+MEASURED = LedgerEntry(
+    claim=CLAIMS[1],
+    state="short",
+    figure=70.0,
+    folds={"fold0": 69.0, "fold1": 71.0},
+    protocol="hsnet",
+    episodes=1000,
+    plans={"fold0": "abc", "fold1": "def"},
+    commands=("python -m pipelines.evaluate --fold 0",),
+    run_id="run",
+)
+
+
+@pytest.mark.parametrize(
+    ("figure", "state"), [(87.1, "verified"), (86.6, "verified"), (86.59, "short"), (99, "verified")]
+)
+def test_half_a_point_below_still_counts(figure: float, state: str) -> None:
+    assert judge(CLAIMS[0], figure, tolerance=0.5) == state
+
+
+def test_a_ledger_starts_with_nothing_run_and_remembers(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path), CLAIMS)
+    assert ledger.counts() == {"verified": 0, "short": 0, "not run": 2}
+    ledger.put(MEASURED)
+    again = Ledger(str(tmp_path), CLAIMS)
+    assert again[CLAIMS[1]] == MEASURED
+    assert again.counts() == {"verified": 0, "short": 1, "not run": 1}
+    assert {path.name for path in tmp_path.iterdir()} == {"ledger.json", "ledger.csv", "ledger.md"}
+
+
+def test_what_was_measured_is_not_forgotten(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path), CLAIMS)
+    ledger.put(MEASURED)
+    ledger.put(LedgerEntry(claim=CLAIMS[1], missing=("the checkpoint",)))
+    assert ledger[CLAIMS[1]] == MEASURED
+    better = replace(MEASURED, state="verified", figure=72.0)
+    ledger.put(better)
+    assert ledger[CLAIMS[1]] == better
+
+
+def test_a_ledger_of_other_claims_is_refused(tmp_path: Path) -> None:
+    Ledger(str(tmp_path), CLAIMS).write()
+    with pytest.raises(ValueError, match="other claims"):
+        Ledger(str(tmp_path), CLAIMS[:1])
+
+
+def test_the_tables_by_hand() -> None:
+    entries = [LedgerEntry(claim=CLAIMS[0], missing=("a collection of fss", "weights | more")), MEASURED]
+    lines = to_markdown(entries).splitlines()
+    assert lines[2].endswith("| 87.1 |  |  | not run: a collection of fss; weights / more |")
+    assert lines[3].endswith("| 71.6 | 70.0 | -1.6 | short (hsnet, 1000 episodes a fold, plan abc, def) |")
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert lines[-1] == "2 claims: 0 verified, 1 short, 1 not run. Figures in percent."
+    first, second = csv.DictReader(io.StringIO(to_csv(entries)))
+    assert (first["state"], first["ours"], first["difference"]) == ("not run", "", "")
+    assert (second["ours"], second["difference"], second["plans"]) == (
+        "70.00",
+        "-1.60",
+        '{"fold0": "abc", "fold1": "def"}',
+    )
+
+
+def test_a_model_that_was_trained_here_says_how_much() -> None:
+    (line,) = [
+        line
+        for line in to_markdown([replace(MEASURED, training="trained here with 8 episodes")]).splitlines()
+        if "VAT" in line
+    ]
+    assert line.endswith("(hsnet, 1000 episodes a fold, plan abc, def, trained here with 8 episodes) |")
+    assert "trained" not in to_markdown([MEASURED])

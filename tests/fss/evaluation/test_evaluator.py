@@ -1,0 +1,224 @@
+"""Evaluation: the same answers as the segmenter itself, few backbone passes, baselines, and a table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fss.collection.index import Sample
+from fss.core.rng import generator
+from fss.episodes.episode_plan import EpisodePlan, make_plan
+from fss.episodes.rendering import normalise
+from fss.evaluation import report
+from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.episode_images import Chunk, Lru, Pictures
+from fss.evaluation.episode_table import SCHEMA, write_episode_table
+from fss.evaluation.evaluator import EvaluationResult, evaluate
+from fss.evaluation.methods import SegmenterMethod
+from fss.images.resize import image_canvas, mask_canvas
+from fss.models import FewShotSegmenter, create_segmenter
+
+SIZE = 80
+CLASSES, IMAGES = (3, 5), 6
+
+
+class FakeReader:
+    """Pictures of a square of the class's colour on noise; counts what is read."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+
+    def read(self, image_id: str) -> Sample:
+        self.reads.append(image_id)
+        class_id, number = map(int, image_id.split("-"))
+        rng = generator(number, item=class_id, purpose="test")
+        mask = np.zeros((100, 120), np.uint8)
+        top, left = rng.integers(5, 40, 2)
+        mask[top : top + 45, left : left + 45] = 1
+        mask[:3] = 255
+        rgb = rng.integers(0, 60, (100, 120, 3), dtype=np.uint8)
+        rgb[mask == 1, CLASSES.index(class_id)] += 180
+        return Sample(image_id=image_id, rgb=rgb, mask=mask, classes=(class_id,))
+
+
+class Entry:
+    def __init__(self, image_id: str):
+        self.image_id = image_id
+
+
+def plan(shots: int = 1, episodes: int = 8) -> EpisodePlan:
+    index = {c: [Entry(f"{c}-{n}") for n in range(IMAGES)] for c in CLASSES}
+    return make_plan(index, episodes=episodes, shots=shots, seed=0)
+
+
+@pytest.fixture(scope="module")
+def segmenters() -> Callable[[str], FewShotSegmenter]:
+    return lambda masking: create_segmenter(backbone="mobilenet_v2", masking=masking, image_size=SIZE)
+
+
+def estimate(image_id: str, rgb: np.ndarray) -> np.ndarray:
+    return (rgb.max(2) > 100).astype(np.uint8)
+
+
+@pytest.mark.parametrize("masking", ["none", "feature", "input", "hybrid"])
+def test_caching_changes_no_answer_and_spares_passes(
+    segmenters: Callable[[str], FewShotSegmenter], masking: str
+) -> None:
+    reader, episodes = FakeReader(), plan(shots=2)
+    method = SegmenterMethod(segmenters(masking), fusion="mean_probability")
+    result = evaluate([method], episodes, reader, size=SIZE, batch=5, keep=range(8))
+    assert len(reader.reads) == len(set(reader.reads)) == len(episodes.image_ids())
+    assert method.passes <= len(episodes.image_ids()) * (1 if masking in ("none", "feature") else 2)
+    for episode in episodes.episodes[::4]:
+        samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
+        images = normalise(
+            torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
+        )
+        masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
+        expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "mean_probability")
+        agree = (expected[0].numpy() == result.kept["model"][episode.number]).mean()
+        assert agree > 0.999  # batches of another size round differently
+
+
+def test_a_small_cache_still_answers_the_same(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    model = segmenters("none")
+    roomy = SegmenterMethod(model)
+    tight = SegmenterMethod(model, name="tight", cache_gb=1e-9)
+    result = evaluate([roomy, tight], plan(), FakeReader(), size=SIZE, batch=1)
+    assert tight.passes > roomy.passes
+    assert np.abs(result.counts["model"] - result.counts["tight"]).max() <= 3
+
+
+def test_the_order_of_visit_does_not_show(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    method = SalientObject(estimate)
+    many = evaluate([method], plan(), FakeReader(), size=SIZE, batch=7)
+    one = evaluate([method], plan(), FakeReader(), size=SIZE, batch=1)
+    assert np.array_equal(many.counts[method.name], one.counts[method.name])
+
+
+def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    method = SegmenterMethod(segmenters("hybrid"), fusion="mean_probability")
+    episodes, reader = plan(shots=2, episodes=3), FakeReader()
+    others = [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)]
+    result = evaluate([method, *others], episodes, reader, size=SIZE, original=True, keep=range(3))
+    assert result.original
+    # 45 x 45 of the object among 97 rows of 120 that are not void: exactly, for nothing was resized.
+    assert result.figures("all foreground").miou.value == pytest.approx(45 * 45 / (97 * 120))
+    assert result.figures("saliency of the query").miou.value == 1
+    assert result.shares == pytest.approx(45 * 45 / (100 * 120))
+    for episode in episodes:
+        samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
+        images = normalise(
+            torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
+        )
+        masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
+        model = method.segmenter
+        query, support = model.encode_episode(images[:1], images[None, 1:], masks[None].float())
+        expected = model.decide(query, support, masks[None].float(), (100, 120), "mean_probability")
+        found = result.kept["model"][episode.number]
+        assert found.shape == (100, 120)
+        assert (expected[0].numpy() == found).mean() > 0.999
+
+
+def test_plans_share_what_is_known_of_a_picture(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    method, pictures = SegmenterMethod(segmenters("none")), Pictures(FakeReader(), SIZE)
+    first = evaluate([method], plan(shots=1), pictures, size=SIZE)
+    again = evaluate([method], plan(shots=1), pictures, size=SIZE)
+    assert first.passes == {"model": len(plan().image_ids())}
+    assert again.passes == {"model": 0}
+    assert np.array_equal(first.counts["model"], again.counts["model"])
+
+
+def test_the_episodes_as_a_table(results: list[EvaluationResult], tmp_path: Path) -> None:
+    write_episode_table(str(tmp_path / "episodes.parquet"), results)
+    table = pq.read_table(tmp_path / "episodes.parquet")
+    assert table.schema.names == SCHEMA.names
+    assert table.num_rows == 2 * 2 * 8
+    row = table.slice(3, 1).to_pylist()[0]
+    counts = results[0].counts["model"][3]
+    assert (row["episode"], row["method"], row["plan"]) == (3, "model", plan().hash)
+    assert (row["intersection_foreground"], row["union_background"]) == (counts[0, 1], counts[1, 0])
+    assert row["iou"] == counts[0, 1] / counts[1, 1]
+
+
+def test_baselines_answer_as_they_should(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+    result = evaluate(
+        [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)],
+        plan(),
+        FakeReader(),
+        size=SIZE,
+    )
+    everything, salient = result.figures("all foreground"), result.figures("saliency of the query")
+    assert everything.miou.value == pytest.approx(45 * 45 / (97 * 120), abs=0.01)  # the object among the valid rows
+    assert salient.miou.value > 0.99
+    assert 0 <= result.figures("untrained prototype").miou.value <= 1
+
+
+def test_the_prototype_separates_what_the_features_separate() -> None:
+    class Colours(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> list[list[torch.Tensor]]:
+            return [[], [torch.nn.functional.avg_pool2d(images, 4)]]
+
+    prototype = UntrainedPrototype(Colours())  # type: ignore[arg-type]
+    for shots in (1, 3):
+        result = evaluate([prototype], plan(shots), FakeReader(), size=SIZE)
+        assert result.figures("untrained prototype").miou.value > 0.8
+
+
+def test_void_is_removed_and_support_void_is_background() -> None:
+    chunk = Chunk.load(plan().episodes[:2], Pictures(FakeReader(), SIZE))
+    assert (chunk.target[:, 0] == 255).all()
+    assert (chunk.support_masks[:, :, 0] == 0).all()
+    assert chunk.target.shape == (2, SIZE, SIZE)
+    assert chunk.support_masks.shape == (2, 1, SIZE, SIZE)
+
+
+def test_methods_need_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match="name of its own"):
+        evaluate([AllForeground(), AllForeground()], plan(), FakeReader(), size=SIZE)
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    kept: Lru[str, int] = Lru(2)
+    for key in "ab":
+        kept.put(key, ord(key), 1)
+    kept.get("a")
+    kept.put("c", 0, 1)
+    assert [kept.get(key) for key in "abc"] == [97, None, 0]
+
+
+@pytest.fixture(scope="module")
+def results() -> list[EvaluationResult]:
+    methods = [SalientObject(estimate), AllForeground()]
+    methods[0].name = "model"
+    return [evaluate(methods, plan(shots), FakeReader(), size=SIZE) for shots in (1, 2)]
+
+
+def test_the_table_has_a_row_per_plan_and_method(results: list[EvaluationResult]) -> None:
+    table = report.rows(results, model="model")
+    assert [(row["shots"], row["method"]) for row in table] == [
+        (1, "model"),
+        (1, "all foreground"),
+        (2, "model"),
+        (2, "all foreground"),
+    ]
+    assert json.loads(report.to_json(table))[1]["ahead_low"] > 0.5
+    assert "ahead" not in table[0]
+    assert table[0]["plan"] == plan().hash
+
+
+def test_text_and_markdown_show_the_same_figures(results: list[EvaluationResult]) -> None:
+    table = report.rows(results, model="model")
+    text, markdown = report.to_text(table), report.to_markdown(table)
+    figure = f"{100 * table[1]['miou']:.1f} [{100 * table[1]['miou_low']:.1f}, {100 * table[1]['miou_high']:.1f}]"
+    assert figure in text
+    assert figure in markdown
+    assert plan().hash in text
+    assert "1-shot mIoU of model by object: small (" in text
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(lines) == 6
+    assert len({line.count("|") for line in lines}) == 1

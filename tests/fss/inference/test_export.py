@@ -1,0 +1,76 @@
+"""Exported programs answer as the segmenter does, without it."""
+
+import sys
+
+import pytest
+import torch
+
+from fss.inference import export
+from fss.inference.export import export_segmenter
+from fss.models import create_segmenter
+
+
+def make(learner, masking):
+    return create_segmenter(learner=learner, masking=masking, backbone="resnet18", image_size=96, frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("learner", "masking"),
+    [
+        ("masksplit", "none"),
+        pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
+        pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
+        pytest.param("vat", "feature", marks=pytest.mark.slow),
+    ],
+)
+def test_every_learner_can_be_exported(learner, masking, tmp_path):
+    segmenter, path = make(learner, masking), tmp_path / "segmenter.pt2"
+    assert export_segmenter(segmenter, path, size=(96, 96), shots=2) < 1e-4
+    query, supports, masks = torch.randn(1, 3, 96, 96), torch.randn(1, 2, 3, 96, 96), torch.ones(1, 2, 96, 96)
+    program = torch.export.load(path).module()
+    with torch.no_grad():
+        expected = segmenter(query, supports, masks)
+        torch.testing.assert_close(program(query, supports, masks), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("learner", "masking"),
+    [
+        ("masksplit", "none"),
+        pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
+        pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
+    ],
+)
+def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    segmenter, path = make(learner, masking), tmp_path / "segmenter.onnx"
+    assert export_segmenter(segmenter, path, size=(96, 96), shots=2, form="onnx") < 1e-3
+    assert [file.name for file in tmp_path.iterdir()] == ["segmenter.onnx"], "weights belong into the file"
+    inputs = torch.randn(1, 3, 96, 96), torch.randn(1, 2, 3, 96, 96), torch.ones(1, 2, 96, 96)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    assert names == list(export.INPUTS)
+    (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), segmenter(*inputs), rtol=1e-2, atol=1e-3)
+
+
+def test_other_forms_and_missing_packages_are_told(tmp_path, monkeypatch):
+    segmenter = make("masksplit", "none")
+    with pytest.raises(ValueError, match="as pt2 or onnx, got 'tflite'"):
+        export_segmenter(segmenter, tmp_path / "x", size=(96, 96), form="tflite")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match=r"pip install 'fss\[onnx\]'"):
+        export_segmenter(segmenter, tmp_path / "x", size=(96, 96), form="onnx")
+
+
+def test_a_program_that_differs_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(export._TOLERANCE, "pt2", -1.0)
+    with pytest.raises(ValueError, match="nothing was kept"):
+        export_segmenter(make("masksplit", "none"), tmp_path / "segmenter.pt2", size=(96, 96))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_too_small_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="too small"):
+        export_segmenter(make("hsnet", "feature"), tmp_path / "segmenter.pt2", size=(40, 96))

@@ -1,0 +1,86 @@
+"""Pictures and masks of every kind become the same arrays."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fss.inference.inputs import read_mask, read_picture
+from tests.helpers.bad_files.formats import encoded, picture
+
+RGB = np.asarray(picture())
+SHAPE = RGB.shape[:2]
+MASK = np.zeros(SHAPE, np.uint8)
+MASK[5:20, 10:30] = 1
+
+
+def test_a_picture_of_any_kind_is_the_same_picture(tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(encoded("PNG"))
+    tensor = torch.from_numpy(RGB.copy()).permute(2, 0, 1)
+    kinds = [tmp_path / "p.png", str(tmp_path / "p.png"), encoded("PNG"), picture(), RGB, tensor]
+    kinds += [RGB.astype(np.float32) / 255, tensor.float() / 255, np.dstack([RGB, np.full(SHAPE, 255, np.uint8)])]
+    for kind in kinds:
+        np.testing.assert_array_equal(read_picture(kind), RGB)
+
+
+def test_grey_and_turned_pictures() -> None:
+    grey = RGB[..., 0]
+    for kind in (grey, grey[..., None], torch.from_numpy(grey.copy())[None]):
+        np.testing.assert_array_equal(read_picture(kind), np.repeat(grey[..., None], 3, 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(__import__("io").BytesIO(encoded("PNG", exif=exif)))
+    assert read_picture(turned).shape[:2] == SHAPE[::-1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((4, 4, 2), np.uint8), RGB.astype(np.int32), np.full((4, 4, 3), 2.0), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_what_is_no_picture_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"a picture is \[H,W,3\]"):
+        read_picture(wrong)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.jpg: No such file"):
+        read_picture(tmp_path / "none.jpg")
+
+
+def test_a_mask_of_any_kind_is_the_same_mask(tmp_path: Path) -> None:
+    grey = Image.fromarray(MASK * 255)
+    (tmp_path / "m.png").write_bytes(encoded("PNG", grey))
+    kinds = [MASK, MASK > 0, MASK * 255, MASK * 7, MASK.astype(float), torch.from_numpy(MASK), grey, grey.convert("1")]
+    kinds += [tmp_path / "m.png", encoded("PNG", grey.convert("RGB")), torch.from_numpy(MASK)[None], MASK[..., None]]
+    kinds += [(10, 5, 30, 20), [9.6, 5.2, 30.4, 20.0]]
+    for kind in kinds:
+        np.testing.assert_array_equal(read_mask(kind, SHAPE), MASK)
+
+
+def test_ignored_and_soft_borders() -> None:
+    ignored = MASK.copy()
+    ignored[4] = 255
+    np.testing.assert_array_equal(read_mask(ignored, SHAPE), MASK)
+    soft = MASK * 255
+    soft[4, 10:30], soft[20, 10:30] = 90, 1
+    np.testing.assert_array_equal(read_mask(soft, SHAPE), MASK)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (MASK * 0, "marks nothing"),
+        (MASK[:10], "its picture's size"),
+        (MASK + np.arange(SHAPE[1], dtype=np.uint8), "set one object to 1"),
+        (RGB, "colours"),
+        (np.full(SHAPE, np.nan), "floats lies in"),
+        ((30, 20, 10, 5), "holds no pixel"),
+        ("a", "No such file"),
+        (7, "a box of four numbers"),
+    ],
+)
+def test_what_marks_no_object_is_refused(mask: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_mask(mask, SHAPE)  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""Segmenting a photograph by example."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fss
+from fss.inference.predictor import Predictor
+from fss.models import create_segmenter, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32))
+
+
+def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = 1
+    return rng.integers(0, 255, (height, width, 3), dtype=np.uint8), mask
+
+
+def test_the_answer_has_the_querys_size_whatever_the_supports_are(predictor: Predictor) -> None:
+    query, _ = picture(90, 130)
+    (one, one_mask), (two, _) = picture(50, 40), picture(200, 64)
+    found = predictor.predict([one, two], [one_mask, (16, 50, 32, 100)], query)
+    assert found.mask.shape == found.probability.shape == (90, 130)
+    assert (found.mask.dtype, found.probability.dtype) == (np.uint8, np.float32)
+    np.testing.assert_array_equal(found.mask, found.probability > 0.5)
+    assert 0 <= found.probability.min() <= found.probability.max() <= 1
+
+
+def test_the_mask_is_the_segmenters_at_the_querys_size(predictor: Predictor) -> None:
+    query, _ = picture(96, 96)
+    support, mask = picture(96, 96)
+    support = support[::-1].copy()
+    found = predictor.predict(support, mask, query)
+    tensors = (
+        predictor.canvases([query]),
+        predictor.canvases([support])[None],
+        torch.from_numpy(mask).float()[None, None],
+    )
+    np.testing.assert_array_equal(found.mask, predictor.segmenter.predict(*tensors)[0])
+
+
+def test_supports_are_encoded_once_for_many_queries(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    support, mask = picture(64, 64)
+    queries = [picture(64 + 10 * n, 80)[0] for n in range(3)]
+    single = [predictor.predict(support, mask, query).probability for query in queries]
+    calls: list[int] = []
+    encode = predictor.segmenter.encode_support
+    monkeypatch.setattr(
+        predictor.segmenter, "encode_support", lambda *args: (calls.append(len(args[0])), encode(*args))[1]
+    )
+    examples = predictor.examples([support], [mask])
+    for query, expected in zip(queries, single, strict=True):
+        np.testing.assert_array_equal(examples.predict(query).probability, expected)
+    assert calls == [1]
+
+
+def test_stacked_tensors_are_several_supports(predictor: Predictor) -> None:
+    support, mask = picture(64, 64)
+    images = torch.from_numpy(np.stack([support, support[::-1]])).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.stack([mask, mask]))
+    listed = predictor.predict([support, support[::-1]], [mask, mask], support)
+    np.testing.assert_array_equal(predictor.predict(images, masks, support).probability, listed.probability)
+
+
+def test_refuses_what_it_cannot_answer(predictor: Predictor) -> None:
+    query, mask = picture(64, 64)
+    with pytest.raises(ValueError, match="at least one picture"):
+        predictor.predict([], [], query)
+    with pytest.raises(ValueError, match="1 support pictures and 2 masks"):
+        predictor.predict([query], [mask, mask], query)
+    large, dot = picture(2000, 2000)[0], np.zeros((2000, 2000), np.uint8)
+    dot[3, 3] = 1
+    with pytest.raises(ValueError, match="vanishes at the network's 96 pixels"):
+        predictor.predict(large, dot, query)
+
+
+@pytest.fixture(scope="module")
+def home(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the main job leaves behind: a training below its folder."""
+    home = tmp_path_factory.mktemp("home")
+    save_checkpoint(predictor.segmenter, home / "models" / "masksplit-0" / "model")
+    return home
+
+
+def test_loaded_from_the_checkpoint_or_from_a_folder_above_it(predictor: Predictor, home: Path) -> None:
+    support, mask = picture(64, 64)
+    expected = predictor.predict(support, mask, support).probability
+    for place in (home, home / "models", home / "models" / "masksplit-0", home / "models" / "masksplit-0" / "model"):
+        loaded = fss.load_segmenter(place, device="cpu")
+        np.testing.assert_allclose(loaded.predict(support, mask, support).probability, expected, atol=1e-6)
+
+
+def test_loaded_from_an_object_store(predictor: Predictor, home: Path, s3: str) -> None:
+    from fss.core import storage
+
+    for file in (home / "models" / "masksplit-0" / "model").iterdir():
+        storage.write_atomically(*storage.resolve(f"{s3}/models/m/{file.name}"), file.read_bytes())
+    assert fss.load_segmenter(f"{s3}/models/m", device="cpu").size == 96
+
+
+def test_loaded_from_mlflow_by_uri_name_and_alias(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    from fss.inference.mlflow_model import log_model
+    from fss.tracking.run import Run, ending
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with ending(Run.start("train")) as run:
+        uri = log_model(run, home / "models" / "masksplit-0" / "model")
+    client = MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
+    client.create_registered_model("birds")
+    client.create_model_version("birds", uri, run.run_id)
+    client.set_registered_model_alias("birds", "best", "1")
+    for place in (uri, "birds", "birds@best", "models:/birds/1"):
+        assert fss.load_segmenter(place, device="cpu").size == 96
+    with pytest.raises(ValueError, match="neither a folder 'cats' nor a registered model"):
+        fss.load_segmenter("cats")
+
+
+def test_several_checkpoints_or_none_are_told(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        fss.load_segmenter(tmp_path)
+    for name in ("a", "b"):
+        save_checkpoint(predictor.segmenter, tmp_path / name / "model")
+    with pytest.raises(ValueError, match="holds 2 checkpoints; name one of them"):
+        fss.load_segmenter(tmp_path)
+
+
+def test_import_is_light() -> None:
+    code = "import fss, sys; print([m for m in ('torch', 'numpy', 'pyarrow') if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+    with pytest.raises(AttributeError):
+        _ = fss.nothing
+
+
+def test_pil_pictures_are_taken(predictor: Predictor) -> None:
+    rgb, mask = picture(64, 64)
+    found = predictor.predict(Image.fromarray(rgb), Image.fromarray(mask * 255), Image.fromarray(rgb))
+    np.testing.assert_array_equal(found.mask, predictor.predict(rgb, mask, rgb).mask)

@@ -1,0 +1,56 @@
+"""The student as an estimator."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fss.collection.schema import GATES, SCORES
+from fss.saliency.student.network import SaliencyStudent, StudentConfig, StudentEstimator, load_student, save_student
+from tests.helpers.disc_picture import disc
+
+SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
+
+
+def test_logits_have_a_quarter_of_the_size() -> None:
+    assert SaliencyStudent(SMALL)(torch.zeros(2, 3, 64, 64)).shape == (2, 16, 16)
+
+
+def test_a_frozen_backbone_takes_no_gradient_and_a_free_one_does() -> None:
+    frozen = SaliencyStudent(SMALL)
+    frozen(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert all(p.grad is None for p in frozen.backbone.parameters())
+    assert all(p.grad is not None for p in frozen.decoder.parameters())
+    free = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=16, frozen=False))
+    free(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert any(p.grad is not None for p in free.backbone.parameters())
+
+
+def test_the_same_seed_draws_the_same_weights_and_restart_others() -> None:
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = SaliencyStudent(SMALL), SaliencyStudent(SMALL)
+    assert torch.equal(torch.rand(1), before), "the global generator is left alone"
+    assert torch.equal(first.decoder.head.weight, second.decoder.head.weight)
+    second.restart(1)
+    assert not torch.equal(first.decoder.head.weight, second.decoder.head.weight)
+
+
+def test_the_estimator_keeps_the_contract_and_survives_saving(tmp_path: Path) -> None:
+    student = SaliencyStudent(SMALL)
+    save_student(student, tmp_path / "student.safetensors", record={"made": "for a test"})
+    other = load_student(tmp_path / "student.safetensors")
+    rgb, _ = disc()
+    first, second = StudentEstimator(student).estimate(rgb), StudentEstimator(other).estimate(rgb)
+    assert np.array_equal(first.mask, second.mask)
+    assert set(first.scores) == {*SCORES, *GATES}
+    assert first.mask.shape == first.soft.shape == rgb.shape[:2]
+
+
+def test_wrong_sizes_and_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 32"):
+        SaliencyStudent(StudentConfig(image_size=100))
+    with pytest.raises(ValueError, match="decode the picture"):
+        StudentEstimator(SaliencyStudent(SMALL)).estimate(np.zeros((4, 4), np.uint8))

@@ -1,0 +1,77 @@
+"""The plan's arithmetic by hand, and the measurement on a small collection."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.collection.schema import image_table
+from fss.saliency import SaliencyConfig
+from fss.saliency.cost_estimate import Fleet, Sample, duration, measure, plan, prefixes
+from tests.fss.saliency.test_pseudomask import make
+
+SAMPLE = Sample(
+    images=64, image_bytes=100_000, mask_bytes=5_000, cpu_s={"decode": 0.01, "estimate": 0.08, "encode": 0.01}
+)
+FLEET = Fleet(images=1e6, part_size=1000, cores=100, efficiency=0.8, interruptions=0.1)
+
+
+def test_a_million_images_by_hand() -> None:
+    found = plan(SAMPLE, FLEET)
+    assert found["images"] == "1,000,000 in 1,000 parts of 1,000"
+    assert found["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
+    assert found["wall time"] == "20.9 min on 100 cores"  # 1e5 s / 100 / 0.8, and 0.17 % lost
+    assert found["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
+    assert found["requests, masks"] == "1,000 PUT and POST, 14,000 GET and HEAD, 1 LIST"
+    # 100 MB in pieces of 10 MiB are 10 and two more; 8 reads a part, 2 an image; one listing per thousand.
+    assert found["requests, ingest"] == "12,000 PUT and POST, 2,008,000 GET and HEAD, 1,000 LIST"
+    assert found["request rate"].startswith("11.2 reads/s and 0.80 writes/s, 83.9 MB/s;")
+    assert found["request rate"].endswith("needs 1")
+    assert found["spot machines"].startswith("a part takes 2.1 min;")
+    assert "0.17% of the work" in found["spot machines"]
+    assert found["GPU hours"].startswith("none")
+
+
+def test_gpus_set_the_pace_where_they_are_the_slower() -> None:
+    sample = replace(SAMPLE, gpu_s=0.05)
+    found = plan(sample, replace(FLEET, gpus=4, interruptions=0.0))
+    assert found["GPU hours"] == "17"
+    assert found["wall time"] == "4.3 h on 100 cores and 4 GPUs"
+    with pytest.raises(ValueError, match="give the fleet at least one"):
+        plan(sample, FLEET)
+
+
+def test_prefixes_and_durations() -> None:
+    assert [prefixes(*rates) for rates in ((1, 1), (5500, 3500), (5501, 0), (0, 7001))] == [1, 1, 2, 3]
+    assert [duration(s) for s in (5, 150, 7200, 200_000)] == ["5.0 s", "2.5 min", "2.0 h", "2.3 days"]
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"images": 0}, {"cores": 0}, {"efficiency": 0.0}, {"interruptions": -1.0}, {"sample": 0}]
+)
+def test_senseless_fleets_are_refused(mistake: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        plan(SAMPLE, replace(FLEET, **mistake))
+
+
+def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
+    collection, _ = make(tmp_path / "c")
+    before = sorted(tmp_path.rglob("*"))
+    sample = measure(collection, SaliencyConfig(), images=64, seed=0, device="cpu")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert sample.images == 3  # of five, one is quarantined and one is no picture
+    pictures = [row["image"] for row in collection.read_part("part-00000").to_pylist()[:3]]
+    assert sample.image_bytes == pytest.approx(sum(map(len, pictures)) / 4, rel=0.05)
+    assert sample.mask_bytes > 100
+    assert sample.cpu_s["estimate"] > sample.cpu_s["decode"] > 0 < sample.cpu_s["encode"]
+    assert sample.gpu_s == 0
+    assert re.match(r"3 images, [0-9.]+ images/s on one core", plan(sample, FLEET)["measured"])
+
+
+def test_a_sample_without_a_usable_image_is_told(tmp_path: Path) -> None:
+    collection = Collection.create(str(tmp_path / "c"), name="c", source="tests")
+    collection.write_part("part-00000", image_table([{"image_id": "a", "uri": "a.jpg", "error": "empty: no bytes"}]))
+    with pytest.raises(ValueError, match="no usable image"):
+        measure(collection, SaliencyConfig(), images=8, seed=0, device="cpu")

@@ -1,0 +1,63 @@
+"""One part: aligned rows, quarantine, the same bytes again."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fss.collection import Collection
+from fss.collection.schema import image_table
+from fss.images.mask_codec import decode_mask, decode_soft
+from fss.saliency import SaliencyConfig, SaliencyEstimator
+from fss.saliency.pseudomask import OBJECT, pseudomask_part
+from tests.helpers.disc_picture import disc, iou
+
+
+def make(path: Path) -> tuple[Collection, list[object]]:
+    collection = Collection.create(str(path), name="discs", source="tests")
+    rows, truths = [], []
+    for seed in range(3):
+        rgb, truth = disc(seed=seed, centre=(0.4 + 0.1 * seed, 0.5))
+        data = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+        rows.append({"image_id": f"{seed:016x}-00000000", "uri": f"{seed}.png", "image": data})
+        truths.append(truth)
+    rows.append({"image_id": "bad-00000000", "uri": "bad.jpg", "error": "truncated: half a file"})
+    rows.append({"image_id": "lie-00000000", "uri": "lie.jpg", "image": b"no picture at all"})
+    collection.write_part("part-00000", image_table(rows))
+    return collection, truths
+
+
+def test_a_part_is_made_row_for_row(tmp_path: Path) -> None:
+    collection, truths = make(tmp_path / "c")
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    statistics = pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
+    assert statistics == {"part": "part-00000", "images": 5, "errors": 2, "accepted": 3, "rejected": 0}
+    rows = masks.read_part("part-00000").to_pylist()
+    assert [row["image_id"] for row in rows] == collection.image_ids()["part-00000"]
+    for row, truth in zip(rows, truths, strict=False):
+        mask = decode_mask(row["mask"])
+        assert iou(mask, truth) > 0.9
+        assert row["classes"] == [{"id": OBJECT, "pixels": int((mask > 0).sum())}]
+        assert decode_soft(row["soft"]).shape == mask.shape
+        assert row["scores"]["gate_area"] and row["error"] is None
+    assert rows[3]["error"].startswith("truncated") and rows[3]["mask"] is None
+    assert rows[4]["error"] and rows[4]["mask"] is None
+    pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
+    assert masks.read_part("part-00000").to_pylist() == rows
+
+
+def test_a_failing_picture_is_quarantined_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection, _ = make(tmp_path / "c")
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    real = SaliencyEstimator.estimate
+
+    def fragile(self: SaliencyEstimator, rgb: object, *, image_id: str = "") -> object:
+        if image_id.endswith("1-00000000"):
+            raise RuntimeError("singular matrix")
+        return real(self, rgb, image_id=image_id)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SaliencyEstimator, "estimate", fragile)
+    pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
+    errors = masks.read_part("part-00000").column("error").to_pylist()
+    assert errors[1] == "saliency: RuntimeError: singular matrix"
+    assert errors[0] is None and errors[2] is None

@@ -1,0 +1,162 @@
+"""The loop: it learns, resumes exactly, averages, and names what broke it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fss.collection import Collection, MaskSet
+from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.episode import RawEpisodes
+from fss.episodes.mask_split import SplitConfig
+from fss.training.ema import Ema
+from fss.training.few_shot.config import TrainConfig, learning_rate
+from fss.training.few_shot.held_out_score import score_held_out
+from fss.training.few_shot.loop import StepReport, TrainingDivergedError, TrainLoop
+from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from tests.helpers.tiny_segmenter import TinySegmenter
+
+CONFIG = TrainConfig(steps=12, learning_rate=0.01, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def stream(discs: tuple[Collection, MaskSet]) -> MaskSplitStream:
+    config = StreamConfig(batch=8, lanes=4, held_out=0.1)
+    augment = AugmentConfig(jitter=0, blur=0, grey=0)
+    return MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
+
+
+def train(loop: TrainLoop, steps: int) -> list[StepReport]:
+    reports = []
+    for report in loop.run():
+        reports.append(report)
+        if len(reports) == steps:
+            break
+    return reports
+
+
+def test_training_lowers_the_loss_and_counts_epochs(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=40, learning_rate=0.02))
+    before = score_held_out(loop.segmenter, stream.held_out(), 32)
+    reports = train(loop, 40)
+    after = score_held_out(loop.segmenter, stream.held_out(), 32)
+    assert [report.step for report in reports] == list(range(1, 41))
+    assert [report.epoch for report in reports] == [step // stream.steps_per_epoch for step in range(40)]
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert after.loss < before.loss
+    assert after.iou > max(before.iou, 0.3)
+    assert loop.segmenter.training
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(stream: MaskSplitStream) -> None:
+    whole = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    losses = [report.loss for report in train(whole, 12)]
+    first = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    train(first, 7)
+    state = {**first.state_dict()}
+    second = TrainLoop(TinySegmenter(normalise=True), stream, CONFIG)
+    second.load_state_dict(state)
+    assert [report.loss for report in train(second, 12)] == losses[7:]
+    assert second.step == 12
+    assert list(second.run()) == []
+    for name, value in whole.ema.average.items():
+        assert torch.equal(value, second.ema.average[name]), name
+
+
+def test_a_broken_loss_names_the_step_and_the_images(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, CONFIG)
+    train(loop, 2)
+    with torch.no_grad():
+        loop.parameters[0].fill_(math.nan)
+    expected = next(iter(stream.batches(0, 2))).ids
+    with pytest.raises(TrainingDivergedError, match=r"step 3: .*" + expected[0]):
+        next(loop.run())
+
+
+def test_the_gradient_is_clipped(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=1, clip=1e-3))
+    report = next(loop.run())
+    assert report.gradient > 1e-3
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in loop.parameters if p.grad is not None))  # type: ignore[arg-type]
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("passes", [2, 3, 8])
+def test_accumulated_passes_are_one_step(stream: MaskSplitStream, passes: int) -> None:
+    whole = TrainLoop(TinySegmenter(), stream, CONFIG)
+    cut = TrainLoop(TinySegmenter(), stream, replace(CONFIG, accumulate=passes))
+    for one, other in zip(train(whole, 3), train(cut, 3), strict=True):
+        assert (other.loss, other.gradient) == pytest.approx((one.loss, one.gradient), rel=1e-5)
+
+
+def test_half_precision_learns_too_and_keeps_its_weights_whole(stream: MaskSplitStream) -> None:
+    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30, learning_rate=0.02, precision="bf16"))
+    reports = train(loop, 30)
+    assert reports[-1].loss < 0.6 * reports[0].loss
+    assert {p.dtype for p in loop.parameters} == {torch.float32}
+    full = next(TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30)).run())
+    assert reports[0].loss != full.loss, "nothing was rounded: autocast did not run"
+    assert reports[0].loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_schedules() -> None:
+    rates = {
+        name: [learning_rate(TrainConfig(steps=10, learning_rate=1.0, schedule=name), step) for step in (0, 5, 9)]
+        for name in ("constant", "poly", "cosine")
+    }
+    assert rates["constant"] == [1, 1, 1]
+    assert rates["poly"] == pytest.approx([1, 0.5**0.9, 0.1**0.9])
+    assert rates["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
+    warm = TrainConfig(steps=10, learning_rate=1.0, warmup=4)
+    assert [learning_rate(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    with pytest.raises(ValueError, match="warmup lies within 0 and the steps \\(10\\)"):
+        TrainConfig(steps=10, warmup=11)
+
+
+def test_the_schedule_goes_on_after_a_resume(stream: MaskSplitStream) -> None:
+    config = replace(CONFIG, schedule="cosine", warmup=3)
+    whole = TrainLoop(TinySegmenter(), stream, config)
+    losses = [report.loss for report in train(whole, 12)]
+    first, second = (TrainLoop(TinySegmenter(), stream, config) for _ in range(2))
+    train(first, 5)
+    second.load_state_dict(first.state_dict())
+    assert [report.loss for report in train(second, 12)] == losses[5:]
+    assert second.optimizer.param_groups[0]["lr"] == learning_rate(config, 11)
+
+
+def test_a_frozen_model_is_refused(stream: MaskSplitStream) -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        TrainLoop(TinySegmenter().requires_grad_(False), stream, CONFIG)
+
+
+def test_the_moving_average_by_hand() -> None:
+    model = torch.nn.BatchNorm1d(1)
+    ema = Ema(model, decay=0.2)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        model.running_mean.fill_(10.0)  # type: ignore[union-attr]
+        model.num_batches_tracked.fill_(4)  # type: ignore[union-attr]
+    ema.update(model)  # decay = min(0.2, 2 / 11)
+    assert float(ema.average["weight"]) == pytest.approx(3 - 2 * 2 / 11)
+    assert float(ema.average["running_mean"]) == pytest.approx(10 * 9 / 11)
+    assert int(ema.average["num_batches_tracked"]) == 4
+    with ema.applied(model):
+        assert model.weight.item() == pytest.approx(3 - 2 * 2 / 11)
+    assert model.weight.item() == 3.0
+    for _ in range(50):
+        ema.update(model)
+    assert float(ema.average["weight"]) == pytest.approx(3.0)
+
+
+def test_frozen_parameters_are_not_averaged() -> None:
+    assert "frozen" not in Ema(TinySegmenter(), 0.9).average
+
+
+def test_no_held_out_task_is_an_error() -> None:
+    def nothing() -> Iterator[RawEpisodes]:
+        yield from ()
+
+    with pytest.raises(ValueError, match="no held-out"):
+        score_held_out(TinySegmenter(), nothing(), 32)

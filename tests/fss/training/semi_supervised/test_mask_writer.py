@@ -1,0 +1,108 @@
+"""Masks of a stage: whose answers they are, what a part holds, and how sure they are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fss.collection import Collection
+from fss.collection.class_map import ClassTable
+from fss.images.mask_codec import decode_mask
+from fss.models.semantic.network import SemanticLogits, build_semantic
+from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts, stability
+from fss.training.semi_supervised.reader import SemanticReader
+from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
+from tests.helpers import scenes
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return scenes.build(tmp_path_factory.mktemp("masks") / "c", 8, 2)
+
+
+class ByColour(nn.Module):
+    """Says by its main head which of the scenes' colours a pixel has, by the auxiliary head something else."""
+
+    def __init__(self, sureness: float = 1.0) -> None:
+        super().__init__()
+        self.colours = nn.Parameter(torch.tensor(scenes.COLOURS, dtype=torch.float32))
+        self.sureness = sureness
+
+    def forward(self, pixels: torch.Tensor) -> SemanticLogits:
+        far = (pixels[:, None].float() - self.colours[None, :, :, None, None]).abs().sum(2)
+        return SemanticLogits(-far * self.sureness, far)
+
+
+def by_colour(sureness: float = 1.0) -> Any:
+    return ByColour(sureness).eval()
+
+
+def made(collection: Collection, name: str, masker: SemanticMasker) -> list[dict]:
+    masks = collection.create_mask_set(name, config_hash="3" * 16, provenance={})
+    outcomes = dict(semantic_parts(collection.part_names(), masks=masks, masker=masker))
+    assert all(not isinstance(outcome, Exception) for outcome in outcomes.values())
+    return [row for part in collection.part_names() for row in masks.read_part(part).to_pylist()]
+
+
+def test_masks_are_the_main_heads_answers_one_row_a_picture(collection: Collection) -> None:
+    table, network = ClassTable(collection.classes), by_colour()
+    rows = made(collection, "plain", SemanticMasker(network=network, table=table))
+    assert [row["image_id"] for row in rows] == [name for ids in collection.image_ids().values() for name in ids]
+    assert len({row["image_id"] for row in rows}) == 8, "two files of one name are two pictures"
+    for number, row in enumerate(rows):
+        said = table.to_labels(decode_mask(row["mask"]), row["classes"])
+        assert (said == scenes.scene(number)[1]).mean() > 0.95, "the auxiliary head would say nearly the opposite"
+    assert rows[0]["scores"] is None and rows[0]["error"] is None
+
+
+def test_pictures_of_one_name_keep_their_own_masks(collection: Collection) -> None:
+    rows = made(collection, "names", SemanticMasker(network=by_colour(), table=ClassTable(collection.classes)))
+    uris = [uri for part in collection.part_names() for uri in collection.read_part(part, ["uri"])["uri"].to_pylist()]
+    assert [uri.split("/")[1] for uri in uris[:2]] == ["0.png", "0.png"]
+    assert rows[0]["mask"] != rows[1]["mask"] and rows[0]["image_id"] != rows[1]["image_id"]
+
+
+def test_masks_made_at_a_smaller_size_have_the_pictures_own(collection: Collection) -> None:
+    rows = made(
+        collection, "small", SemanticMasker(network=by_colour(), table=ClassTable(collection.classes), shrink=2)
+    )
+    assert {decode_mask(row["mask"]).shape for row in rows} == {(40, 56)}
+
+
+def test_doubtful_pixels_are_left_out_where_asked(collection: Collection) -> None:
+    masker = SemanticMasker(network=by_colour(1e-4), table=ClassTable(collection.classes), confidence=0.5)
+    rows = made(collection, "sure", masker)
+    assert all((decode_mask(row["mask"]) == 255).mean() > 0.9 for row in rows)
+
+
+def test_stability_is_the_mean_of_the_earlier_masks_miou_with_the_last() -> None:
+    last = np.array([[0, 0, 1, 1]], np.uint8)
+    half, other = np.array([[0, 0, 0, 1]], np.uint8), np.array([[2, 2, 2, 2]], np.uint8)
+    assert stability(last, [last], 3) == 1.0
+    assert stability(last, [half], 3) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert stability(last, [half, other], 3) == pytest.approx((2 / 3 + 1 / 2) / 4)
+
+
+def test_earlier_checkpoints_give_a_score(collection: Collection) -> None:
+    network = by_colour()
+    different = by_colour(-1.0)
+    table = ClassTable(collection.classes)
+    alike = made(collection, "alike", SemanticMasker(network=network, table=table, earlier=(network, network)))
+    assert [row["scores"]["checkpoint"] for row in alike] == [1.0] * 8
+    apart = made(collection, "apart", SemanticMasker(network=network, table=table, earlier=(different, network)))
+    assert all(row["scores"]["checkpoint"] < 1 for row in apart)
+
+
+def test_measures_against_the_truth(collection: Collection, tmp_path: Path) -> None:
+    scenes.write_masks(collection, "right")
+    scenes.write_masks(collection, "wrong", shift=1)
+    table, truth = ClassTable(collection.classes), collection.mask_set("truth")
+    scores = [compare_sets(collection.mask_set(n), truth, table, collection.part_names()) for n in ("right", "wrong")]
+    assert [score.miou() for score in scores] == [1.0, 0.0]
+    assert scores[0].counts.sum() == 2 * 40 * 56, "only where the truth is known"
+    network = build_semantic(scenes.NETWORK, classes=3).train()
+    confusion = measure(network, SemanticReader(collection, table), scan_rows(collection, LabelledConfig()), truth)
+    assert network.training and confusion.counts.sum() == 2 * 40 * 56

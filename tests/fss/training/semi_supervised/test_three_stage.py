@@ -1,0 +1,252 @@
+"""The three-stage framework's loss, teacher and loop."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from fss.collection import Collection
+from fss.collection.class_map import ClassTable
+from fss.models.semantic.network import SemanticConfig, build_semantic
+from fss.training.ema import Ema
+from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream, SemanticStreamConfig
+from fss.training.semi_supervised.losses import StageTargets, stage_loss
+from fss.training.semi_supervised.reader import SemanticReader
+from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
+from fss.training.semi_supervised.strong_augmentation import StrongConfig, warp_labels
+from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
+from fss.training.semi_supervised.weak_augmentation import WeakConfig
+from tests.helpers import scenes
+from tests.helpers.processes import train_on_two_workers
+
+CITYSCAPES, PASCAL = ThreeStageConfig(), ThreeStageConfig(supervised_weight=1.0)
+SHORT = ThreeStageConfig(
+    first=StageConfig(steps=6, labelled=2, pool=0),
+    second=StageConfig(steps=4, labelled=2, pool=2),
+    third=StageConfig(steps=4, labelled=2, pool=2),
+    learning_rate=3e-3,
+    backbone_learning_rate=1e-3,
+)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    made = scenes.build(tmp_path_factory.mktemp("three-stage") / "c", 8, 4)
+    scenes.write_masks(made, "stage-1")
+    return made
+
+
+def loop(
+    collection: Collection,
+    stage: Stage,
+    config: ThreeStageConfig = SHORT,
+    *,
+    kind: SemanticConfig = scenes.NETWORK,
+    rank: int = 0,
+    world: int = 1,
+) -> SemanticLoop:
+    network = build_semantic(kind, classes=3, auxiliary=AUXILIARY[stage])
+    stream = SemanticStream(
+        SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
+        scan_rows(collection, LabelledConfig()),
+        SemanticStreamConfig(
+            weak=WeakConfig(crop=(32, 48), scales=(1, 1)), strong=StrongConfig(cutouts=0), lanes=2, threads=1, ahead=0
+        ),
+        truth=collection.mask_set("truth"),
+        pseudo=collection.mask_set("stage-1") if stage > 1 else None,
+        labelled=config.stage(stage).labelled,
+        pool=config.stage(stage).pool,
+        rank=rank,
+        world=world,
+    )
+    model = DistributedDataParallel(network) if world > 1 else network
+    return SemanticLoop(model, stream, config, stage=stage)
+
+
+def batch_of(running: SemanticLoop) -> SemanticBatch:
+    return next(iter(running.stream.batches(0, 1)))
+
+
+def certain(labels: list[int], odds: float) -> Tensor:
+    """Logits [len, 2, 1, 1] that give each label the odds."""
+    logits = torch.zeros(len(labels), 2, 1, 1)
+    for row, label in enumerate(labels):
+        logits[row, label] = math.log(odds)
+    return logits
+
+
+@pytest.mark.parametrize(("config", "weight"), [(CITYSCAPES, 0.5), (PASCAL, 1.0)])
+def test_loss_weights_on_hand_made_logits(config: ThreeStageConfig, weight: float) -> None:
+    # One labelled picture, three of the pool; the main head answers with odds 3, the auxiliary head with odds 9.
+    main, auxiliary = certain([0, 0, 0, 0], 3.0), certain([1, 1, 1, 1], 9.0)
+    truth = torch.zeros(1, 1, 1, dtype=torch.uint8)
+    teacher = torch.tensor([0, 1, 255, 0], dtype=torch.uint8).view(4, 1, 1)
+    pseudo = torch.tensor([1, 0, 1, 255], dtype=torch.uint8).view(4, 1, 1)
+    loss, parts = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), config.loss_weights(0))
+    right, wrong = -math.log(3 / 4), -math.log(1 / 4)
+    wanted = {
+        "supervised": right,
+        "consistency": (2 * right + wrong) / 3,
+        "pseudo": (2 * -math.log(9 / 10) - math.log(1 / 10)) / 3,
+    }
+    assert parts == pytest.approx(wanted)
+    total = weight * wanted["supervised"] + 0.25 * wanted["consistency"] + 0.25 * wanted["pseudo"]
+    assert float(loss.mean) == pytest.approx(total) and float(loss.local) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Collection, stage: Stage) -> None:
+    running = loop(collection, stage)
+    network = running.network.eval()  # batch statistics are not the question here
+    batch = batch_of(running)
+    assert batch.pool is not None
+    teacher = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    moved = warp_labels(batch.pool.pseudo, batch.pool.source)
+
+    def gradients(truth: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
+        network.zero_grad()
+        main, auxiliary = network(torch.cat([batch.labelled.pixels, batch.pool.strong]))
+        loss, _ = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), running.config.loss_weights(0))
+        torch.autograd.backward(loss.local)
+        return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+    def same(first: dict[str, Tensor], second: dict[str, Tensor], prefix: str) -> bool:
+        names = [name for name in first if name.startswith(prefix)]
+        assert names
+        return all(torch.equal(first[name], second[name]) for name in names)
+
+    pseudo = torch.cat([batch.labelled.pseudo, moved])
+    reference = gradients(batch.labelled.truth, pseudo)
+    other_truth = gradients(2 - batch.labelled.truth.clamp(max=2), pseudo)
+    other_masks = gradients(batch.labelled.truth, 2 - pseudo.clamp(max=2))
+    assert same(reference, other_truth, "auxiliary_head.") and not same(reference, other_truth, "head.")
+    assert same(reference, other_masks, "head.") and not same(reference, other_masks, "auxiliary_head.")
+    assert not same(reference, other_masks, "backbone."), "shared layers learn from both"
+
+
+def test_a_ramp_up_holds_back_the_teachers_answers_alone() -> None:
+    config = replace(PASCAL, ramp_up=100)
+    weights = [config.loss_weights(step) for step in (0, 50, 100, 5000)]
+    grown = [weight["consistency"] / 0.25 for weight in weights]
+    assert grown == pytest.approx([math.exp(-5), math.exp(-1.25), 1.0, 1.0])
+    assert all((weight["supervised"], weight["pseudo"]) == (1.0, 0.25) for weight in weights)
+
+
+def test_the_teachers_decay_changes_at_the_epochs_edges() -> None:
+    steps = [0, 19_999, 20_000, 39_999, 40_000, 49_999, 50_000, 59_999]
+    wanted = [0.99, 0.99, 0.995, 0.995, 0.9975, 0.9975, 0.999, 0.999]
+    assert [CITYSCAPES.teacher_decay(step) for step in steps] == wanted
+
+
+def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collection: Collection) -> None:
+    config = replace(SHORT, ema=((0, 0.9), (2, 0.5)), epoch_steps=1)
+    running = loop(collection, 2, config, kind=replace(scenes.NETWORK, frozen_norm=False))
+    assert running.ema is not None
+    start = {name: value.clone() for name, value in running.ema.average.items()}
+    own = dict(running.network.named_parameters()) | dict(running.network.named_buffers())
+    assert all(torch.equal(value, own[name]) for name, value in start.items()), "the teacher starts as the student"
+    students = []
+    for report in running.run():
+        students.append({name: own[name].detach().clone() for name in start})
+        if report.step == 3:
+            break
+    wanted, buffers = dict(start), 0
+    for student, decay in zip(students, (0.9, 0.9, 0.5), strict=True):
+        wanted = {
+            n: decay * v + (1 - decay) * student[n] if v.is_floating_point() else student[n] for n, v in wanted.items()
+        }
+    for name, value in running.ema.average.items():
+        assert torch.allclose(value, wanted[name], atol=1e-6), name
+        buffers += name.endswith("running_mean") and not torch.equal(value, start[name])
+    assert buffers, "statistics of normalisation that learns are averaged too"
+
+
+def test_an_average_without_warm_up_takes_its_decay_at_once() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    averages = [Ema(model, 0.9), Ema(model, 0.9, warm_up=False)]
+    with torch.no_grad():
+        before = float(model.weight)
+        model.weight += 1
+    for average in averages:
+        average.update(model)
+    moved = [float(average.average["weight"]) - before for average in averages]
+    assert moved == pytest.approx([1 - 2 / 11, 0.1], abs=1e-6)
+
+
+def test_the_teacher_answers_by_its_main_head_and_moves_with_the_picture(collection: Collection) -> None:
+    running = loop(collection, 2)
+    assert running.ema is not None
+    batch = batch_of(running)
+    assert batch.pool is not None
+    # The student's head knows the car alone, the teacher's the road: only the teacher's answer may come back.
+    with torch.no_grad():
+        for name, value in running.ema.average.items():
+            if name.startswith(("head.layers.low_classifier", "head.layers.high_classifier")):
+                value.zero_()
+        running.ema.average["head.layers.high_classifier.bias"][1] = 1.0
+    answers = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    count = len(batch.labelled.ids)
+    assert (answers[:count][batch.labelled.inside] == 1).all() and (
+        answers[:count][~batch.labelled.inside] == 255
+    ).all()
+    assert ((answers[count:] == 1) == (batch.pool.source >= 0)).all()
+    running.config = replace(running.config, confidence=0.99)
+    doubtful = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    assert (doubtful == 255).all(), "a probability of 0.58 is not sure enough"
+
+
+def test_all_stages_learn(collection: Collection) -> None:
+    for stage in (1, 2, 3):
+        reports = list(loop(collection, stage, replace(SHORT, ema=((0, 0.5),))).run())
+        names = ("supervised",) if stage == 1 else ("supervised", "consistency", "pseudo")
+        assert [report.step for report in reports] == list(range(1, SHORT.stage(stage).steps + 1))
+        assert tuple(reports[0].parts) == names
+        assert reports[-1].parts["supervised"] < reports[0].parts["supervised"]
+
+
+def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(collection: Collection, tmp_path: Path) -> None:
+    config = replace(SHORT, decay="poly")
+    whole = [report.loss for report in loop(collection, 3, config).run()]
+    first = loop(collection, 3, config)
+    for report in first.run():
+        if report.step == 2:
+            torch.save(first.state_dict(), tmp_path / "state.pt")
+            break
+    second = loop(collection, 3, config)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert [report.loss for report in second.run()] == pytest.approx(whole[2:], rel=1e-6)
+    assert [config.rate_factor(step, 4) for step in (0, 4)] == [1.0, 0.0]
+
+
+def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
+    frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16)  # no batch statistics, no dropout
+    running = loop(collection, 2, kind=frozen, rank=rank, world=world)
+    torch.save([(report.loss, report.parts) for report in running.run()], Path(folder) / f"{world}-{rank}.pt")
+
+
+def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
+    _train(0, 1, collection, str(tmp_path))
+    train_on_two_workers(_train, collection, str(tmp_path))
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert first == second and len(one) == SHORT.second.steps
+    assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
+    for (_, found), (_, wanted) in zip(first, one, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    stage = StageConfig(steps=5, labelled=1, pool=1)
+    for change, words in (
+        ({"first": stage}, "stage 1 has no pool"),
+        ({"third": replace(stage, pool=0)}, "stages 2 and 3 have one"),
+        ({"second": replace(stage, steps=0)}, "1 or more in every stage"),
+        ({"ema": ((1, 0.9),)}, "from epoch 0 on"),
+        ({"confidence": 1.0}, "confidence lies within"),
+        ({"learning_rate": -1.0}, "learning rates"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ThreeStageConfig(**change)  # type: ignore[arg-type]

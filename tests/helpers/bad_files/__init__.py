@@ -1,0 +1,1 @@
+"""Image files that are damaged, odd or hostile."""

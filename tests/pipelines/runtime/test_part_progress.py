@@ -1,0 +1,44 @@
+"""Progress lines against a clock that the test turns."""
+
+import io
+
+from pipelines.runtime.part_progress import PartProgress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_rate_and_time_left_are_those_of_the_last_minute() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = PartProgress("masks", parts=1000, skipped=7, out=out, clock=clock)
+    clock.now += 30  # workers start
+    for _ in range(40):
+        progress.add({"images": 10, "accepted": 7, "rejected": 2, "errors": 1})
+        clock.now += 2
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "[masks] 1000 parts to do, 7 already finished"
+    # 39 parts took 78 s; the slow start does not count: 5 images/s, 2 s for each of 964 parts.
+    assert lines[-1] == (
+        "[masks] 36/1000 parts, 360 images, 5.0 images/s, 252 accepted, 72 rejected, 36 without a mask, 32:08 left"
+    )
+    assert len(lines) == 1 + 8  # one every ten seconds
+
+
+def test_the_last_line_tells_the_whole() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = PartProgress("masks", parts=2, skipped=0, out=out, clock=clock)
+    for _ in range(2):
+        clock.now += 4
+        progress.add({"images": 10})
+    progress.close()
+    assert out.getvalue().splitlines()[-1] == "[masks] 2/2 parts, 20 images, 2.5 images/s, took 0:08"
+
+
+def test_nothing_to_do_says_so_once() -> None:
+    out = io.StringIO()
+    PartProgress("masks", parts=0, skipped=3, out=out).close()
+    assert out.getvalue() == "[masks] 0 parts to do, 3 already finished\n"

@@ -1,0 +1,104 @@
+"""A local Ray that is too slow to start is started again."""
+
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from pipelines.runtime import ray_session as room
+from tests.helpers.fault_injection import MARK, clean, kill_worker
+
+SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+CODE = """
+import ray
+from pipelines.runtime.ray_session import ray_session
+with ray_session():
+    print(ray.get(ray.remote(lambda: 42).remote()))
+"""
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Say how the next starts of Ray end: with these messages, then well; returns what each was asked for."""
+
+    def prepare(*failures: str) -> list[int]:
+        asked: list[int] = []
+
+        def init(*, num_cpus: int, **_: Any) -> None:
+            asked.append(num_cpus)
+            if len(asked) <= len(failures):
+                raise Exception(failures[len(asked) - 1])
+
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(ray, "shutdown", lambda: None)
+        return asked
+
+    return prepare
+
+
+def test_ray_is_started_again_where_it_was_too_slow(starts: Callable[..., list[int]]) -> None:
+    asked = starts(SLOW, SLOW)
+    with room.ray_session(num_cpus=5):
+        assert asked == [5, 5, 5]
+
+
+def test_ray_that_never_starts_ends_the_job_with_advice(starts: Callable[..., list[int]]) -> None:
+    asked = starts(*[SLOW] * 9)
+    with pytest.raises(RuntimeError, match=r"in 3 tries.*logs"), room.ray_session():
+        pass
+    assert len(asked) == room.STARTS
+
+
+def test_other_faults_of_a_start_are_not_repeated(starts: Callable[..., list[int]]) -> None:
+    asked = starts("no room left")
+    with pytest.raises(Exception, match="no room left"), room.ray_session():
+        pass
+    assert len(asked) == 1
+
+
+@pytest.mark.slow
+def test_a_real_ray_whose_agent_was_late_once_works_after_all(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, sys, time\n"
+        f"late = pathlib.Path({str(late)!r})\n"
+        "if 'dashboard/agent.py' in ' '.join(sys.orig_argv) and not late.exists():\n"
+        "    late.touch()\n"
+        "    time.sleep(40)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    ended = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert late.exists()
+    assert ended.stdout.strip() == "42"
+    assert "once more" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_ray_starts_does_not_hold_it_up_for_ever() -> None:
+    for _ in range(2):  # some hung, not all
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment[MARK] = uuid.uuid4().hex
+        running = subprocess.Popen([sys.executable, "-c", CODE], env=environment, start_new_session=True)
+        running.mark = environment[MARK]  # type: ignore[attr-defined]
+        try:
+            assert kill_worker(running, random.Random(0), None) == ""
+            assert running.wait(timeout=120) == 0
+        finally:
+            running.kill()
+            clean(running)

@@ -1,0 +1,88 @@
+"""The ingest job on Ray: complete, resumable, and never stopped by a bad file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.collection.sources import SourceConfig
+from pipelines.ingest import IngestConfig, run
+from pipelines.runtime.mlflow_run import TrackingConfig
+from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
+
+
+def settings(tmp_path: Path, **more: object) -> IngestConfig:
+    values = {
+        "collection": str(tmp_path / "c"),
+        "source": SourceConfig(path=str(tmp_path / "photos")),
+        "part_size": 16,
+        "tracking": TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+    }
+    return IngestConfig(**{**values, **more})
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_bad_files_among_good_ones(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    for number in range(20):
+        (root / f"{number:03d}.jpg").write_bytes(encoded("JPEG", picture((40 + number, 40))))
+    for bad in bad_files():
+        (root / bad.name).write_bytes(bad.data)
+    config = settings(tmp_path)
+
+    summary = run(config)
+    expected = [bad for bad in bad_files() if bad.expected != OK]
+    assert summary.worked
+    assert summary.counts["photographs"] == 20 + len(bad_files())
+    assert summary.counts["quarantined"] == len(expected)
+    assert summary.counts["quarantined: too-many-scans"] == 1
+    assert summary.counts["usable"] == 20 + len(bad_files()) - len(expected)
+    collection = Collection.open(config.collection)
+    found = {Path(row["uri"]).name: row["error"].split(":")[0] for row in collection.quarantine().to_pylist()}
+    assert found == {bad.name: bad.expected for bad in expected}
+    assert json.loads(Path(config.collection, "summary.json").read_text())["counts"] == summary.counts
+
+    again = run(config)
+    assert not again.worked
+    assert again.counts == summary.counts
+
+    Path(config.collection, "images/part-00001.parquet").unlink()
+    fingerprint = collection.fingerprint()
+    resumed = run(config)
+    assert (resumed.counts["parts made"], resumed.counts["parts kept"]) == (1, len(collection.part_names()) - 1)
+    assert collection.fingerprint() != fingerprint
+    assert {key: value for key, value in resumed.counts.items() if not key.startswith("parts")} == {
+        key: value for key, value in summary.counts.items() if not key.startswith("parts")
+    }
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    source = SourceConfig(kind="sample", sample="labelled", count=12)
+    prints = []
+    for workers in (1, 3):
+        summary = run(
+            settings(tmp_path, collection=f"{tmp_path}/c{workers}", source=source, part_size=4, workers=workers)
+        )
+        assert (summary.counts["masks"], summary.counts["classes"]) == (12, 16)
+        folder = Path(tmp_path, f"c{workers}")
+        prints.append({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("part-*.parquet"))})
+    assert prints[0] == prints[1]
+    assert len(prints[0]) == 6
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
+    summary = run(settings(tmp_path, dry_run=True))
+    assert summary.figures == {"photographs": 1, "parts": 1}
+    assert not (tmp_path / "c").exists()
+
+
+def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no folder"):
+        run(settings(tmp_path))
+    with pytest.raises(ValueError, match="limit is 1 or more"):
+        run(settings(tmp_path, limit=0))

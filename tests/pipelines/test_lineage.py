@@ -1,0 +1,89 @@
+"""From a model back to its photographs, without Ray: checkpoint, run, masks, relabelled masks, collection."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.models import create_segmenter, save_checkpoint
+from fss.tracking.lineage import log_data
+from fss.tracking.run import Run, ending
+from pipelines import lineage
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.result import Summary
+
+Paint = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def collection(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return Collection.open(paint_masked(tmp_path_factory.mktemp("lineage") / "photos", count=8))
+
+
+def trained(collection: Collection, mask_set: str, tracking: TrackingConfig, place: Path) -> Path:
+    """Make a checkpoint as a training leaves it, with its run and its data."""
+    masks = collection.mask_set(mask_set)
+    acceptance = masks.read_acceptance("default")
+    with ending(Run.start("train", uri=tracking.uri, tags={"fss.job": "train"})) as run:
+        facts = {"acceptance": "default", "acceptance_hash": acceptance.hash}
+        log_data(run, masks, context="training", facts=facts)
+    network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
+    return save_checkpoint(network, place, extra={"training": {"run_id": run.run_id, "step": 40}})
+
+
+def test_a_model_leads_back_to_its_photographs(
+    collection: Collection, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    masks = collection.mask_set("saliency")
+    ids = sorted(name for names in collection.image_ids().values() for name in names)
+    masks.write_acceptance("default", {"quantile": 0.5}, ids[:4])
+    with ending(Run.start("pseudomask", uri=tracking.uri)) as made:
+        Summary(job="pseudomask", run_id=made.run_id).write(masks.uri)
+    first = trained(collection, "saliency", tracking, tmp_path / "first")
+
+    again = collection.create_mask_set(
+        "round-1",
+        config_hash="b" * 16,
+        provenance={"method": "relabel", "checkpoint": str(first), "source": "saliency"},
+    )
+    for part in collection.part_names():
+        again.write_part(part, masks.read_part(part))
+    again.write_acceptance("default", {"quantile": 0.75}, ids[:6])
+    second = trained(collection, "round-1", tracking, tmp_path / "second")
+
+    used = tmp_path / "used.csv"
+    summary = lineage.run(lineage.LineageConfig(model=str(second), photographs=used, tracking=tracking))
+    text = summary.report
+    for words in ("model ", "kept step: 40", "mask set round-1", "method: relabel", "mask set saliency", made.run_id):
+        assert words in text
+    assert f"fingerprint: {collection.fingerprint()}" in text
+    assert "8 photographs of the painted sample" in text
+    assert "acceptance: default, 6 masks" in text
+    assert "CHANGED" not in text
+    rows = list(csv.DictReader(used.open()))
+    assert [row["image_id"] for row in rows] == ids[:6], "both rounds' photographs, each once"
+    assert summary.counts == {"photographs": 6}
+
+
+def test_what_changed_since_is_told(collection: Collection, tracking: TrackingConfig, tmp_path: Path) -> None:
+    model = trained(collection, "saliency", tracking, tmp_path / "model")
+    ids = [name for names in collection.image_ids().values() for name in names]
+    collection.mask_set("saliency").write_acceptance("default", {"quantile": 0.1}, ids[:1])
+    text = lineage.run(lineage.LineageConfig(model=str(model), tracking=tracking)).report
+    assert "IT HAS CHANGED SINCE" in next(line for line in text.splitlines() if "acceptance hash" in line)
+
+
+def test_what_nothing_is_known_of_is_told(tracking: TrackingConfig, tmp_path: Path) -> None:
+    network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
+    unknown = str(save_checkpoint(network, tmp_path / "unknown"))
+    assert (
+        "does not say which run made it" in lineage.run(lineage.LineageConfig(model=unknown, tracking=tracking)).report
+    )
+    lost = str(save_checkpoint(network, tmp_path / "lost", extra={"training": {"run_id": "f" * 32, "step": 1}}))
+    settings = lineage.LineageConfig(model=lost, tracking=tracking, photographs=tmp_path / "none.csv")
+    with pytest.raises(ValueError, match=r"no photographs of .* can be listed"):
+        lineage.run(settings)
+    with pytest.raises(ValueError, match="no checkpoint"):
+        lineage.run(lineage.LineageConfig(model=str(tmp_path), tracking=tracking))

@@ -1,0 +1,80 @@
+"""The student's job, from a collection's masks to the same collection predicted by the student."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.collection.acceptance import AcceptanceRule, read_scores, write_acceptance
+from fss.saliency import SaliencyConfig
+from fss.saliency.pseudomask import pseudomask_part
+from fss.saliency.student.network import StudentConfig, load_student
+from fss.saliency.student.training import StudentTrainingConfig
+from pipelines import pseudomask
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.train_saliency import StudentJobConfig, run
+
+
+@pytest.fixture(scope="module")
+def lesson(paint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig):
+    """A collection with classical masks, and the settings of a small student of it."""
+    folder = tmp_path_factory.mktemp("student")
+    collection = Collection.open(paint(folder / "collection", count=32, part_size=8))
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    for part in collection.part_names():
+        pseudomask_part(collection.uri, "saliency", part, SaliencyConfig())
+    write_acceptance(masks, "default", read_scores(masks, collection.part_names()), AcceptanceRule())
+    return StudentJobConfig(
+        collection=collection.uri,
+        output=str(folder / "students"),
+        student=StudentConfig(image_size=64, width=16),
+        training=StudentTrainingConfig(rounds=2, epochs=3, warm_up=1, held_out=0.3, batch_size=8, least_gain=-1),
+        tracking=tracking,
+    )
+
+
+def test_trains_once_and_predicts_the_collection_again(lesson: StudentJobConfig) -> None:
+    summary = run(lesson)
+    file = summary.outputs["student"]
+    assert summary.counts["images"] == 32 and summary.counts["rounds"] in (1, 2)
+    assert load_student(file).config == lesson.student
+    written = Path(file).stat().st_mtime_ns
+    assert not run(lesson).worked and Path(file).stat().st_mtime_ns == written
+    settings = pseudomask.PseudomaskConfig(
+        collection=lesson.collection,
+        name="refined",
+        estimator="student",
+        student=file,
+        workers=1,
+        tracking=lesson.tracking,
+    )
+    assert pseudomask.run(settings).counts["images"] == 32
+    masks = Collection.open(lesson.collection).mask_set("refined")
+    rows = [row for part in masks.finished_parts() for row in masks.read_part(part).to_pylist()]
+    assert len(rows) == 32 and all(row["error"] is None and row["scores"] for row in rows)
+    assert masks.provenance["estimator"] == "student" and file not in str(masks.provenance["config"])
+
+
+def test_other_settings_need_another_name(lesson: StudentJobConfig) -> None:
+    named = replace(lesson, name="mine", training=replace(lesson.training, rounds=1))
+    run(named)
+    with pytest.raises(ValueError, match=r"training\.epochs was 3, is 2"):
+        run(replace(named, training=replace(named.training, epochs=2)))
+    assert run(replace(named, training=replace(named.training, epochs=2), overwrite=True)).counts["epochs"] == 2
+
+
+def test_mistakes_are_told_before_any_work(lesson: StudentJobConfig) -> None:
+    for mistake, said in (
+        ({"mask_set": "nowhere"}, "no mask set"),
+        ({"acceptance": "nowhere"}, "acceptance"),
+        ({"student": StudentConfig(weights="nowhere.pth")}, "no weights file"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            run(replace(lesson, **mistake))
+    for estimator, student in (("student", None), ("classical", "a-file")):
+        with pytest.raises(ValueError, match="belong together"):
+            pseudomask.run(
+                pseudomask.PseudomaskConfig(collection=lesson.collection, estimator=estimator, student=student)
+            )

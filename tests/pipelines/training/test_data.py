@@ -1,0 +1,104 @@
+"""Both kinds of episodes train and judge every network, without Ray."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from fss.collection.ingest import start
+from fss.collection.ingest_part import ingest_part
+from fss.collection.sources import SourceConfig
+from fss.models import SegmenterConfig, build_segmenter
+from fss.training.few_shot.class_selection import ClassesConfig
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.loop import TrainLoop
+from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.validation import HELD_OUT_IOU, VAL_MIOU
+from pipelines.training.config import TrainJobConfig
+from pipelines.training.data import data_hashes, open_judge, open_stream
+from pipelines.training.presets import PRESETS
+from tests.helpers.dataset_layouts import write_voc
+
+Paint = Callable[..., str]
+LEARNERS = get_args(SegmenterConfig.__annotations__["learner"])
+
+
+@pytest.fixture(scope="module")
+def collection(paint: Paint, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return paint(tmp_path_factory.mktemp("data") / "collection", count=60, labelled=True)
+
+
+def config(collection: str, **settings: Any) -> TrainJobConfig:
+    return TrainJobConfig(
+        collection=collection,
+        output="nowhere",
+        mask_set="truth",
+        acceptance=None,
+        stream=StreamConfig(batch=2, lanes=2, held_out=0.1),
+        classes=ClassesConfig(train=("base",), val=("novel",), val_episodes=6),
+        held_out_tasks=4,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("episodes", ["split", "classes"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learner: Any, episodes: Any) -> None:
+    masking = "none" if learner in ("masksplit", "asnet") else "hybrid"
+    backbone = "resnet18" if learner == "vat" else "timm:test_resnet.r160_in1k"
+    network = SegmenterConfig(learner=learner, masking=masking, backbone=backbone, image_size=96, frozen=True, width=32)
+    settings = config(collection, episodes=episodes, segmenter=network)
+    stream = open_stream(settings)
+    loop = TrainLoop(build_segmenter(network), stream, TrainConfig(steps=1, learning_rate=1e-3))
+    before = [parameter.detach().clone() for parameter in loop.parameters]
+    (report,) = loop.run()
+    assert 0 < report.loss < 5
+    assert any(not torch.equal(old, new) for old, new in zip(before, loop.parameters, strict=True))
+    judge = open_judge(settings, stream)
+    assert judge.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
+    assert 0 <= judge.judge(loop.segmenter, loop.device)[judge.score] <= 1
+    assert loop.segmenter.training
+
+
+def test_only_what_is_used_is_hashed(collection: str) -> None:
+    split = config(collection)
+    assert set(data_hashes(split)) == {"collection", "mask_set"}
+    classes = data_hashes(replace(split, episodes="classes"))
+    assert set(classes) == {"collection", "mask_set", "train_classes", "val_plan", "val_mask_set"}
+    fewer = replace(split, episodes="classes", classes=replace(split.classes, min_pixels=1500))
+    assert data_hashes(fewer)["train_classes"] != classes["train_classes"]
+
+
+def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
+    write_voc(tmp_path / "data", count=200, val=range(80), spread=True)
+    places = {}
+    for subset in ("trainaug", "val"):
+        source = SourceConfig(kind="voc", path=str(tmp_path / "data"), subset=subset)
+        ingest = start(str(tmp_path / subset), source, part_size=64)
+        for part in ingest.parts:
+            ingest_part(ingest.collection.uri, part)
+        places[subset] = ingest.collection.uri
+    preset: TrainJobConfig = PRESETS["hsnet-pascal"](collection=places["trainaug"], output="nowhere")
+    settings = replace(
+        preset,
+        classes=replace(preset.classes, fold=2, val_collection=places["val"], val_episodes=10),
+        segmenter=replace(preset.segmenter, image_size=64),
+    )
+    stream = open_stream(settings)
+    assert (stream.counts["train classes"], settings.stream.batch) == (15, 20)
+    batch = next(iter(stream.batches(0)))
+    assert batch.query.shape == (20, 3, 64, 64)
+    assert len(open_judge(settings, stream).examples()) == 8
+    assert data_hashes(settings) != data_hashes(replace(settings, classes=replace(settings.classes, fold=1)))
+
+
+def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp_path: Path) -> None:
+    other = paint(tmp_path / "other", count=64, labelled=True, part_size=32)
+    settings = config(collection, episodes="classes")
+    elsewhere = replace(settings, classes=replace(settings.classes, val=("base",), val_collection=other))
+    assert data_hashes(elsewhere)["val_plan"] != data_hashes(settings)["val_plan"]
+    judge = open_judge(elsewhere, open_stream(elsewhere))
+    assert judge.examples().query.shape == (6, 3, 400, 400)

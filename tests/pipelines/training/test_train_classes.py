@@ -1,0 +1,164 @@
+"""Training by class episodes on real Ray Train: chosen classes, validation by plan, killed and resumed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fss.collection import Collection
+from fss.models import SegmenterConfig, load_checkpoint
+from fss.models.checkpoint import read_description
+from fss.training.few_shot.class_selection import ClassesConfig
+from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.mask_split_stream import StreamConfig
+from pipelines import train
+from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.ray_train import ScaleConfig
+from pipelines.runtime.result import Summary, read_config
+from pipelines.training.config import TrainJobConfig, work_hash
+from pipelines.training.data import data_hashes, open_judge, open_stream
+from pipelines.training.presets import EPOCH, PRESETS, class_training
+
+STEPS, EVERY = 5, 2
+Paint = Callable[..., str]
+Kill = Callable[[TrainJobConfig, Path], Path]
+
+
+@pytest.fixture(scope="module")
+def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> TrainJobConfig:
+    home = tmp_path_factory.mktemp("train")
+    preset = class_training(collection=paint(home / "collection", count=60, labelled=True), output=str(home / "models"))
+    return replace(
+        preset,
+        classes=ClassesConfig(train=("base",), val=("novel",), val_episodes=12, episodes=12),
+        segmenter=SegmenterConfig(
+            learner="hsnet", masking="hybrid", backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True
+        ),
+        stream=StreamConfig(batch=4, lanes=2, cache_folder=home / "cache"),
+        training=TrainConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
+        checkpoint_every=EVERY,
+        log_every=1,
+        log_model=False,
+        tracking=tracking,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ray_local: None, config: TrainJobConfig) -> Summary:
+    return train.run(replace(config, name="uninterrupted", scale=ScaleConfig(workers=2)))
+
+
+def history(summary: Summary, tracking: TrackingConfig, metric: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    points = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), metric)
+    return sorted((point.step, point.value) for point in points)
+
+
+def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+    curves = [history(uninterrupted, tracking, f"val_miou.{name}") for name in ("averaged", "raw")]
+    assert [step for step, _ in curves[0]] == [2, 4, 5]
+    best = max(value for curve in curves for _, value in curve)
+    assert uninterrupted.figures == {"val_miou": pytest.approx(best)}
+    described = read_description(uninterrupted.outputs["model"])["training"]
+    assert described["val_miou"][described["weights"]] == pytest.approx(best)
+    assert load_checkpoint(uninterrupted.outputs["model"]).config.learner == "hsnet"
+    assert uninterrupted.counts["train classes"] == 10
+    assert len(uninterrupted.inputs["val_plan"]) == 16, "the figure names its plan"
+
+
+def test_the_kept_figure_is_the_models(uninterrupted: Summary, config: TrainJobConfig) -> None:
+    import torch
+
+    judge = open_judge(config, open_stream(config))
+    segmenter = load_checkpoint(uninterrupted.outputs["model"]).train()
+    figures = judge.judge(segmenter, torch.device("cpu"))
+    assert figures["val_miou"] == pytest.approx(uninterrupted.figures["val_miou"], abs=1e-4)
+    assert segmenter.training, "its mode is given back"
+    examples = judge.examples()
+    assert examples.support_images.shape == (8, 1, 3, 80, 80)
+    assert set(examples.target.unique().tolist()) <= {0, 1, 255}
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
+    uninterrupted: Summary,
+    config: TrainJobConfig,
+    tracking: TrackingConfig,
+    kill_after_a_checkpoint: Kill,
+    tmp_path: Path,
+) -> None:
+    resumed = replace(config, name="resumed")
+    snapshots = kill_after_a_checkpoint(resumed, tmp_path)
+    summary = train.run(resumed)
+    reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
+    assert max(reached) == STEPS
+    got, wanted = history(summary, tracking, "loss"), history(uninterrupted, tracking, "loss")
+    assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
+    assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
+
+
+def test_a_second_run_does_no_work_and_other_classes_are_another_training(
+    uninterrupted: Summary, config: TrainJobConfig
+) -> None:
+    assert not train.run(replace(config, name="uninterrupted")).worked
+    other = replace(config, name="uninterrupted", classes=replace(config.classes, train=("base",), min_pixels=1200))
+    with pytest.raises(ValueError, match="with other settings"):
+        train.run(other)
+
+
+def test_what_decides_the_result_is_hashed(config: TrainJobConfig) -> None:
+    def key(changed: TrainJobConfig) -> str:
+        return work_hash(changed, data_hashes(changed))
+
+    assert key(replace(config, held_out_tasks=5, output="elsewhere")) == key(config)
+    names = Collection.open(config.collection).classes
+    base = tuple(names[c] for c in Collection.open(config.collection).class_splits["base"])
+    assert key(replace(config, classes=replace(config.classes, train=base))) == key(config), "the same, by name"
+    changes = ({"train": base[1:]}, {"shots": 2}, {"episodes": 16}, {"val_episodes": 10}, {"val": ()})
+    keys = [key(replace(config, classes=replace(config.classes, **change))) for change in changes]
+    assert len({key(config), *keys}) == 1 + len(changes)
+
+
+def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
+    with pytest.raises(ValueError, match=r"training: no class split or class of .* its splits are base, novel"):
+        train.run(replace(config, classes=replace(config.classes, train=("training",))))
+    with pytest.raises(ValueError, match="needs a fold, 0 to 3"):
+        train.run(replace(config, classes=replace(config.classes, benchmark="pascal")))
+    with pytest.raises(ValueError, match="99 shots need 100 images"):
+        train.run(replace(config, classes=replace(config.classes, shots=99)))
+
+
+def test_a_dry_run_counts_what_there_is(config: TrainJobConfig) -> None:
+    figures = train.run(replace(config, dry_run=True)).figures
+    assert figures["train classes"] == 10
+    assert 0 < figures["train images"] <= 60
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
+    words = ["--preset", name, "--collection", "c", "--output", "o", "--segmenter.masking", "hybrid"]
+    found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
+    plain = PRESETS[name](collection="c", output="o")
+    assert found == replace(plain, segmenter=replace(plain.segmenter, masking="hybrid"))
+    assert (found.episodes, found.mask_set, found.augment.enabled) == ("classes", "truth", False)
+    if name != "classes":
+        learner, data = name.split("-")
+        assert (found.segmenter.learner, found.classes.benchmark) == (learner, data)
+        assert found.checkpoint_every * found.stream.batch == pytest.approx(EPOCH[data], rel=0.01)
+
+
+def test_published_settings() -> None:
+    found = {name: PRESETS[name](collection="c", output="o") for name in ("hsnet-coco", "vat-coco", "vat-fss")}
+    assert [c.stream.batch for c in found.values()] == [40, 16, 16]
+    assert [c.training.learning_rate for c in found.values()] == [1e-3, 5e-4, 5e-4]
+    assert [c.segmenter.image_size for c in found.values()] == [400, 417, 473]
+    assert [c.classes.val for c in found.values()] == [("test",), ("test",), ("val",)]
+
+
+def test_without_a_preset_the_command_line_is_as_before() -> None:
+    words = ["--collection", "c", "--output", "o", "--training.steps", "7"]
+    found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
+    assert found == TrainJobConfig(collection="c", output="o", training=TrainConfig(steps=7))

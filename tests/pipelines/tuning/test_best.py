@@ -1,0 +1,116 @@
+"""What is left of a search: the best settings as a file, a table, what mattered, and pictures of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fss.core.rng import generator
+from fss.models import SegmenterConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig, train_config
+from pipelines.end_to_end.inputs import Input
+from pipelines.runtime.result import read_config
+from pipelines.training.config import TrainJobConfig
+from pipelines.tuning.best import best_settings, best_trial, table
+from pipelines.tuning.importance import importance
+from pipelines.tuning.plots import importance_bars, parallel_coordinates
+from pipelines.tuning.space import apply, search_space
+from pipelines.tuning.trial_runs import TrialRecord
+
+SPACE = search_space(["split"], ["training.learning_rate=1e-4..1e-2 log", "segmenter.width=64"])
+WORDS = ("vertical", "horizontal", "either")
+
+
+def draw(number: int) -> dict[str, object]:
+    rng = generator(0, item=number, purpose="test.tune")
+    return {
+        "split.direction": WORDS[int(rng.integers(3))],
+        "split.ratio": float(rng.uniform(0.2, 0.5)),
+        "split.tilt": float(rng.uniform(0, 0.6)),
+        "split.margin": float(rng.uniform(0, 0.3)),
+        "split.ignore_support": bool(rng.integers(2)),
+        "training.learning_rate": float(10 ** rng.uniform(-4, -2)),
+        "segmenter.width": 64,
+    }
+
+
+@pytest.fixture(scope="module")
+def trials() -> list[TrialRecord]:
+    """Thirty trials in which the tilt alone matters; every third was stopped early."""
+    found = []
+    for number in range(30):
+        values = draw(number)
+        score = 0.5 - 0.4 * float(values["split.tilt"])  # type: ignore[arg-type]
+        pruned = number % 3 == 0
+        curve = {10: score} if pruned else {10: score, 20: score + 0.1}
+        state = "pruned" if pruned else "completed"
+        found.append(TrialRecord(trial_id=f"t{number}", run_id="r", state=state, values=values, curve=curve))
+    return found
+
+
+def test_the_best_was_trained_to_the_end(trials: list[TrialRecord]) -> None:
+    best = best_trial(trials, "max")
+    whole = [trial for trial in trials if trial.state == "completed"]
+    assert best.values["split.tilt"] == min(trial.values["split.tilt"] for trial in whole)
+    assert best_trial(trials, "min").objective == min(trial.objective or 1 for trial in whole)
+    failed = TrialRecord(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures")
+    with pytest.raises(RuntimeError, match="none of 1 trials was trained to the end: ValueError: no pictures"):
+        best_trial([failed], "max")
+
+
+def test_the_best_settings_are_read_by_training_and_the_main_job(tmp_path: Path) -> None:
+    base = TrainJobConfig(collection="c", output="o", segmenter=SegmenterConfig(backbone="resnet18", image_size=96))
+    values = draw(0) | {"accept.quantile": 0.45, "segmenter.masking": "hybrid"}
+    trained = apply(base, values)
+    file = tmp_path / "best.json"
+    file.write_text(json.dumps(best_settings(trained, values)))
+
+    words = ["--config", str(file), "--collection", "c", "--output", "o"]
+    assert read_config(TrainJobConfig, words, job="train") == trained
+    main: MaskSplitJobConfig = read_config(
+        MaskSplitJobConfig, ["--config", str(file), "--photographs", "c"], job="masksplit"
+    )
+    assert main.accept_quantile == 0.45
+    again = train_config(main, Input(collection="c", source=None, identity=""))
+    assert (again.split, again.augment, again.training.learning_rate) == (
+        trained.split,
+        trained.augment,
+        trained.training.learning_rate,
+    )
+    assert (again.segmenter.masking, again.segmenter.width) == ("hybrid", 64)
+    assert again.segmenter.backbone == "resnet18"
+
+
+def test_the_table_ranks_and_says_why(trials: list[TrialRecord]) -> None:
+    failed = TrialRecord(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures", values=draw(99))
+    lines = table(SPACE, [*trials, failed], objective="held_out_iou", mode="max").splitlines()
+    assert lines[0].split()[:4] == ["trial", "state", "steps", "held_out_iou"]
+    scores = [float(line.split()[3]) for line in lines[2:32]]
+    assert scores == sorted(scores, reverse=True)
+    assert lines[32].startswith("x ")
+    assert lines[33] == "x failed: ValueError: no pictures"
+    assert "segmenter.width" not in lines[0], "a fixed setting is no column"
+
+
+def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialRecord]) -> None:
+    found = importance(SPACE, trials)
+    assert found is not None
+    assert (found.step, found.trials) == (10, 30)
+    assert next(iter(found.shares)) == "split.tilt"
+    assert found.shares["split.tilt"] > 0.7
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert importance(SPACE, trials[:5]) is None, "too few"
+
+
+def test_pictures(trials: list[TrialRecord]) -> None:
+    few = parallel_coordinates(SPACE, trials[:2], objective="held_out_iou", mode="max")
+    many = parallel_coordinates(SPACE, trials, objective="held_out_iou", mode="max")
+    assert few.shape == many.shape
+    assert many.dtype == np.uint8
+    assert (many < 250).sum() > (few < 250).sum(), "more lines, more ink"
+    found = importance(SPACE, trials)
+    assert found is not None
+    bars = importance_bars(found, objective="held_out_iou")
+    blue = (np.abs(bars.astype(int) - (0x44, 0x77, 0xAA)).max(2) < 8).sum(1)
+    assert blue.max() > bars.shape[1] / 3, "the longest bar fills most of its axis"

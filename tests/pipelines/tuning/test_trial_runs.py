@@ -1,0 +1,136 @@
+"""A sweep's runs in a real MLflow store, told by the callback as Ray Tune would tell it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fss.tracking.run import Run, connect
+from pipelines.tuning.callbacks import BEST, TrialRuns, why
+from pipelines.tuning.trial_runs import OBJECTIVE, close_leftovers, find_trial, open_trial, read_trials
+
+SCORE = "held_out_iou"
+
+
+@dataclass
+class Trial:
+    """What the callback asks of Tune's trials."""
+
+    trial_id: str
+    config: dict[str, Any] = field(default_factory=dict)
+    last_result: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+    error: Exception | None = None
+
+    def is_finished(self) -> bool:
+        return self.finished
+
+    def get_pickled_error(self) -> Exception | None:
+        return self.error
+
+    def get_error(self) -> Exception | None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('sweeps')}/mlflow.db"
+
+
+@pytest.fixture
+def sweep(store: str) -> Run:
+    return Run.start("tune", uri=store)
+
+
+def callback(sweep: Run) -> TrialRuns:
+    return TrialRuns(sweep, objective=SCORE, mode="max", steps=30, trials=4)
+
+
+def say(told: TrialRuns, trial: Trial, **result: Any) -> None:
+    trial.last_result = result
+    told.on_trial_result(0, [trial], trial, result)
+
+
+def status(run: Run) -> tuple[str, str | None]:
+    found = connect(run.uri).get_run(run.run_id)
+    return found.info.status, found.data.tags.get("fss.trial")
+
+
+def test_a_trial_has_one_run_whoever_opens_it(sweep: Run, store: str) -> None:
+    values = {"split.tilt": 0.25, "split.direction": "either", "split.ignore_support": True}
+    first, again = open_trial(sweep, "a", values), open_trial(sweep, "a", values)
+    assert first.run_id == again.run_id
+    assert open_trial(Run.start("tune", uri=store), "a", {}).run_id != first.run_id, "another sweep's trial"
+    (record,) = read_trials(sweep)
+    assert (record.trial_id, record.state, record.values, record.objective) == ("a", "running", values, None)
+
+
+def test_curves_have_no_step_twice_and_every_trial_ends(sweep: Run) -> None:
+    told = callback(sweep)
+    whole, pruned, broken = (Trial(name, config={"split.tilt": 0.1}) for name in "abc")
+    for trial in (whole, pruned, broken):
+        open_trial(sweep, trial.trial_id, trial.config)
+    say(told, whole, step=10, held_out_iou=0.2)
+    say(told, whole, step=20, held_out_iou=0.3)
+    told = callback(sweep)  # killed and restored: the trial says its second step again
+    say(told, whole, step=20, held_out_iou=0.9)
+    say(told, whole, step=30, held_out_iou=0.4)
+    say(told, pruned, step=10, held_out_iou=0.1)
+    broken.error = ValueError("too few pictures\nand more")
+    told.on_trial_complete(0, [whole, pruned, broken], whole)
+    told.on_trial_complete(0, [whole, pruned, broken], pruned)
+    told.on_trial_error(0, [whole, pruned, broken], broken)
+
+    found = {record.trial_id: record for record in read_trials(sweep)}
+    assert found["a"].curve == {10: 0.2, 20: 0.3, 30: 0.4}
+    assert {name: record.state for name, record in found.items()} == {"a": "completed", "b": "pruned", "c": "failed"}
+    assert found["c"].error == "ValueError: too few pictures"
+    runs = [find_trial(sweep, name) for name in "abc"]
+    assert [status(run) for run in runs if run] == [
+        ("FINISHED", "completed"),
+        ("KILLED", "pruned"),
+        ("FAILED", "failed"),
+    ]
+    assert sweep.last_step(BEST) == 1
+
+
+def test_the_sweeps_curve_counts_trials_that_ended(sweep: Run) -> None:
+    told, trials = callback(sweep), [Trial("a"), Trial("b")]
+    for trial, score in zip(trials, (0.4, 0.2), strict=True):
+        say(told, trial, step=30, held_out_iou=score)
+        told.on_trial_complete(0, trials, trial)
+        trial.finished = True
+    points = connect(sweep.uri).get_metric_history(sweep.run_id, BEST)
+    assert [(point.step, point.value) for point in points] == [(1, 0.4), (2, 0.4)]
+
+
+def test_no_child_is_left_running(sweep: Run) -> None:
+    told = callback(sweep)
+    stopped, dead = Trial("a"), Trial("b")
+    runs = [open_trial(sweep, trial.trial_id, {}) for trial in (stopped, dead)]
+    told.on_experiment_end([stopped])
+    assert [status(run)[0] for run in runs] == ["KILLED", "RUNNING"]
+    assert close_leftovers(sweep) == 1
+    assert [status(run) for run in runs] == [("KILLED", "stopped")] * 2
+    assert close_leftovers(sweep) == 0
+
+
+def test_the_reason_is_what_the_training_said() -> None:
+    class Wrapped(Exception):  # noqa: N818
+        cause = ValueError("lower the lanes")
+
+    class TuneError(Exception):
+        """As Tune reads it from a trial's folder."""
+
+    assert why(Wrapped("ray::trial ...")) == "ValueError: lower the lanes"
+    assert why(TuneError("Traceback:\n  File x\nRuntimeError: out of memory\n")) == "RuntimeError: out of memory"
+    assert why(None) == "its process died"
+
+
+def test_objectives_survive_the_store(sweep: Run, tmp_path: Path) -> None:
+    run = open_trial(sweep, "a", {"training.learning_rate": 1.5e-4, "segmenter.masking": "none"})
+    run.log_metrics({OBJECTIVE: 0.5}, step=7)
+    (record,) = read_trials(sweep)
+    assert record.objective == 0.5
+    assert record.values == {"training.learning_rate": 1.5e-4, "segmenter.masking": "none"}
