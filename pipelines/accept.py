@@ -7,42 +7,18 @@ No mask is made again. Writes acceptance-<name>.json and a report beside the mas
 ``--masks saliency --acceptance best``. The acceptance of a name that exists already is replaced.
 """
 
-from dataclasses import dataclass, field
-
-import tyro
-
 from fss.collection import Collection
-from fss.collection.acceptance import AcceptanceRule
 from fss.core.config import config_hash, to_dict
 from fss.tracking.run import Run
 from pipelines.masks.acceptance_report import accept_and_report
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary
+from pipelines.masks.config import AcceptConfig
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result
 
 JOB = "accept"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AcceptConfig:
-    """Settings of the acceptance job."""
-
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    name: str = "saliency"
-    """The mask set."""
-    acceptance: str = "default"
-    """Name of the acceptance to write."""
-    rule: tyro.conf.OmitArgPrefixes[AcceptanceRule] = field(default_factory=AcceptanceRule)
-    """Which masks are accepted."""
-    seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-
-
-def run(config: AcceptConfig, *, parent: Run | None = None) -> Summary:
+def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
     """Write the acceptance and its report.
 
     Raises:
@@ -56,17 +32,17 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> Summary:
     if not parts:
         raise ValueError(f"the mask set {masks.uri} has no finished part yet; make masks first")
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"parts": len(parts)})
+        return dry_run_result(JOB, config, {"parts": len(parts)})
     key = config_hash([JOB, masks.uri, config.acceptance], masks.config_hash, config.rule, config.seed)
-    summary = Summary(job=JOB, inputs={"mask set": masks.uri, "rule": config_hash(config.rule), "key": key})
+    summary = JobResult(job=JOB, inputs={"mask set": masks.uri, "rule": config_hash(config.rule), "key": key})
     with job_run(JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config)) as record:
         summary.run_id = record.run_id
         with summary.timed("acceptance and report"):
             done = accept_and_report(
                 collection, masks, parts, config.rule, name=config.acceptance, seed=config.seed, record=record
             )
-        summary.counts, summary.figures, summary.outputs = done.counts, dict(done.figures), dict(done.outputs)
-        record.log_metrics({**{name.replace(":", ""): n for name, n in done.counts.items()}, **done.figures})
+        summary.counts, summary.metrics, summary.outputs = done.counts, dict(done.metrics), dict(done.outputs)
+        record.log_metrics({**{name.replace(":", ""): n for name, n in done.counts.items()}, **done.metrics})
         record.set_tags({"fss.mask_set": masks.config_hash})
         record.log_json("summary.json", to_dict(summary))
     return summary

@@ -21,20 +21,20 @@ from fss.evaluation.evaluator import EvaluationResult
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run
 from pipelines.evaluation.config import EvaluateConfig, make_plans
-from pipelines.evaluation.report import figures, write_report
+from pipelines.evaluation.report import metrics, write_report
 from pipelines.evaluation.task import EvaluationJob, evaluate_share, join
 from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.model_source import inspect_model
-from pipelines.runtime.output_dir import clear
+from pipelines.runtime.output_dir import remove
 from pipelines.runtime.ray_session import available_cores, count_cpus, count_gpus, is_local, ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 
-__all__ = ["EvaluateConfig", "figures", "main", "make_plans", "run"]
+__all__ = ["EvaluateConfig", "main", "make_plans", "metrics", "run"]
 
 JOB = "evaluate"
 
 
-def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
+def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
     """Evaluate; a finished evaluation of the same model, plans and settings does nothing.
 
     Raises:
@@ -48,14 +48,14 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> Summary:
     home = storage.normalise(config.output)
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"episodes": sum(map(len, plans)), **hashes})
+        return dry_run_result(JOB, config, {"episodes": sum(map(len, plans)), **hashes})
     if config.overwrite:
-        clear(home)
+        remove(home)
     if done := finished_before(home, key):
         return done
     inputs = {"checkpoint": config.source().uri, "model": model, "key": key, **hashes}
     inputs |= {"protocol": plans[0].protocol, "collection": storage.normalise(config.collection)}
-    summary = Summary(job=JOB, inputs=inputs)
+    summary = JobResult(job=JOB, inputs=inputs)
     tags = {"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}}
     with job_run(
         JOB,
@@ -86,7 +86,7 @@ def _evaluate(config: EvaluateConfig, plans: list[EpisodePlan], size: int) -> li
         fusion=config.fusion,
         baselines=config.baselines,
         saliency=config.saliency,
-        figures=config.figures,
+        visualizations=config.visualizations,
     )
     shares = _run_here(job) if config.workers == 0 else _run_on_ray(job, config.workers)
     return [join(plan, [share[number] for share in shares]) for number, plan in enumerate(plans)]

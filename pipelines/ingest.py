@@ -12,7 +12,6 @@ with the same settings it makes the missing parts only.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,51 +20,21 @@ import pyarrow.compute as pc
 from fss.collection import TRUTH, Collection
 from fss.collection.ingest import Ingest, complete_classes, start
 from fss.collection.ingest_part import ingest_part, slug
-from fss.collection.sources import SourceConfig, list_items
+from fss.collection.sources import list_items
 from fss.core.config import config_hash, to_dict
-from fss.images.decode import DecodeLimits
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run
+from pipelines.masks.config import IngestConfig
 from pipelines.runtime.map_parts import PartsResult, run_parts
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.ray_session import ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 
 JOB = "ingest"
 SHOWN = 20  # bad files named in the summary; all of them are in the collection
 
 
-@dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """Settings of the ingest job."""
-
-    collection: str
-    """The collection to make or to add to: local folder or s3:// URI."""
-    source: SourceConfig = field(default_factory=SourceConfig)
-    """Where the photographs come from."""
-    name: str | None = None
-    """Name of the collection; None: the folder's name."""
-    part_size: int = 64
-    """Photographs in a part, the unit of work and resume."""
-    limits: DecodeLimits = field(default_factory=DecodeLimits)
-    """What a photograph may be; others are quarantined."""
-    keep_bytes: bool = True
-    """Copy the encoded photographs into the collection; otherwise it only points at them."""
-    limit: int | None = None
-    """Only the first so many photographs, by path."""
-    append: bool = False
-    """Add what the folder has gained since, as new parts."""
-    overwrite: bool = False
-    """Delete the collection that is there, its mask sets included, and start again."""
-    workers: int | None = None
-    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-
-
-def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
+def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     """Make the collection; finished parts are kept, and a finished job does nothing.
 
     Raises:
@@ -81,7 +50,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
             **found.ignored,
         }
         plan |= {f"note {number}": note for number, note in enumerate(found.notes, start=1)}
-        return dry_run_summary(JOB, config, plan)
+        return dry_run_result(JOB, config, plan)
     ingest = start(
         config.collection,
         config.source,
@@ -98,7 +67,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
     finished = ingest.finished()
     if set(ingest.parts) <= finished and (done := finished_before(collection.uri, key)):
         return done
-    summary = Summary(job=JOB, inputs={"source": config.source.path or config.source.kind, "key": key})
+    summary = JobResult(job=JOB, inputs={"source": config.source.path or config.source.kind, "key": key})
     with (
         job_run(
             JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
@@ -112,7 +81,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
         with summary.timed("counting"):
             complete_classes(collection)
             _fill(summary, ingest, result)
-        record.log_metrics({**summary.counts, **{k: v for k, v in summary.figures.items() if isinstance(v, float)}})
+        record.log_metrics({**summary.counts, **{k: v for k, v in summary.metrics.items() if isinstance(v, float)}})
         fingerprint = collection.fingerprint()
         record.set_tags({"fss.collection": fingerprint})
         log_data(record, collection, context="made", fingerprint=fingerprint, facts=summary.counts)
@@ -121,7 +90,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> Summary:
     return summary
 
 
-def _fill(summary: Summary, ingest: Ingest, result: PartsResult) -> None:
+def _fill(summary: JobResult, ingest: Ingest, result: PartsResult) -> None:
     collection = ingest.collection
     bad = collection.quarantine()
     reasons = Counter(slug(error) for error in bad.column("error").to_pylist())
@@ -133,13 +102,13 @@ def _fill(summary: Summary, ingest: Ingest, result: PartsResult) -> None:
     summary.counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
     summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
     if ingest.notes:
-        summary.figures["differs from the standard download"] = list(ingest.notes)
+        summary.metrics["differs from the standard download"] = list(ingest.notes)
     images = result.total("images")
     if images:
-        summary.figures["images per second"] = round(images / result.seconds, 2)
+        summary.metrics["images per second"] = round(images / result.seconds, 2)
     if bad.num_rows:
         rows: list[dict[str, Any]] = bad.slice(0, SHOWN).to_pylist()
-        summary.figures["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
+        summary.metrics["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
     summary.outputs = {"collection": collection.uri}
 
 

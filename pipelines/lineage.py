@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fss.tracking.run import tracking_uri
+from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.lineage_trace import photographs, trace
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary, cli_main
+from pipelines.runtime.result import JobResult, cli_main
 
 JOB = "lineage"
 
@@ -31,7 +31,7 @@ class LineageConfig:
     """The store that has its run."""
 
 
-def run(config: LineageConfig) -> Summary:
+def run(config: LineageConfig) -> JobResult:
     """Trace a model.
 
     Raises:
@@ -39,7 +39,7 @@ def run(config: LineageConfig) -> Summary:
     """
     found = trace(config.model, tracking=tracking_uri(config.tracking.uri))
     used = [node for node in found.walk() if node.photographs is not None and node.title.startswith("training")]
-    summary = Summary(job=JOB, inputs={"model": config.model}, report="\n".join(found.lines()) + "\n")
+    summary = JobResult(job=JOB, inputs={"model": config.model}, report="\n".join(found.lines()) + "\n")
     rows = {row for node in used if node.photographs for row in photographs(node.photographs, node.acceptance)}
     summary.counts = {"photographs": len(rows)}
     if config.photographs is not None:

@@ -20,7 +20,7 @@ from pipelines.end_to_end.presets import preset_for
 from pipelines.end_to_end.rounds import run_rounds
 from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.ray_session import ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 from pipelines.training.config import TrainJobConfig
 
 __all__ = ["MaskSplitJobConfig", "main", "run", "train_config"]
@@ -28,7 +28,7 @@ __all__ = ["MaskSplitJobConfig", "main", "run", "train_config"]
 JOB = "masksplit"
 
 
-def run(config: MaskSplitJobConfig) -> Summary:
+def run(config: MaskSplitJobConfig) -> JobResult:
     """Run all stages; finished stages are kept, and a finished job does nothing.
 
     Raises:
@@ -49,17 +49,17 @@ def run(config: MaskSplitJobConfig) -> Summary:
         plan |= {"evaluation": labelled.describe() if labelled else "none"}
         plan |= {"backbone": trained.segmenter.backbone, "image size": trained.segmenter.image_size}
         plan |= {"training steps": trained.training.steps, "episodes per step": trained.stream.batch}
-        return dry_run_summary(JOB, config, plan)
+        return dry_run_result(JOB, config, plan)
     if not config.overwrite and (done := finished_before(workdir, key)):
         return done
-    summary = Summary(job=JOB, inputs={"photographs": photographs.describe(), "key": key})
+    summary = JobResult(job=JOB, inputs={"photographs": photographs.describe(), "key": key})
     with (
         job_run(JOB, key=key, tracking=config.tracking, params=to_dict(config), fresh=config.overwrite) as record,
         ray_session(),
     ):
         summary.run_id = record.run_id
         _run_stages(config, photographs, labelled, trained, summary, record)
-        numbers = {name: float(value) for name, value in summary.figures.items()}
+        numbers = {name: float(value) for name, value in summary.metrics.items()}
         record.log_metrics({name.replace(" ", "_").replace(":", ""): value for name, value in numbers.items()})
         summary.write(workdir)
         record.log_json("summary.json", to_dict(summary))
@@ -83,7 +83,7 @@ def _run_stages(
     photographs: Input,
     labelled: Input | None,
     trained: TrainJobConfig,
-    summary: Summary,
+    summary: JobResult,
     record: Run,
 ) -> None:
     # Stage 1: photographs (and the labelled pictures) into collections.
@@ -100,7 +100,7 @@ def _run_stages(
     with summary.timed("training"):
         training = train.run(trained, parent=record)
     summary.counts |= {"training steps": training.counts["steps"], "kept step": training.counts["kept step"]}
-    summary.figures |= training.figures
+    summary.metrics |= training.metrics
     summary.outputs |= training.outputs
     # Stage 4: evaluation.
     if labelled is not None:
@@ -126,9 +126,9 @@ def _run_stages(
 def _evaluate(
     config: MaskSplitJobConfig,
     labelled: Input,
-    training: Summary,
+    training: JobResult,
     trained: TrainJobConfig,
-    summary: Summary,
+    summary: JobResult,
     record: Run,
     name: str = "",
 ) -> None:
@@ -136,7 +136,7 @@ def _evaluate(
     prefix = f"{name}: " if name else ""
     with summary.timed(f"{prefix}evaluation"):
         result = evaluate.run(_evaluate_config(config, labelled, training, trained), parent=record)
-    summary.figures |= {f"{prefix}{figure}": value for figure, value in result.figures.items()}
+    summary.metrics |= {f"{prefix}{figure}": value for figure, value in result.metrics.items()}
     summary.outputs |= {f"{prefix}{what}": uri for what, uri in result.outputs.items()}
     summary.report = "\n".join(
         [*([summary.report] if summary.report else []), *([name] if name else []), result.report]
@@ -146,7 +146,7 @@ def _evaluate(
         summary.inputs |= {what: value for what, value in result.inputs.items() if what.endswith("plan")}
 
 
-def _ingest(config: MaskSplitJobConfig, source: Input, record: Run, summary: Summary) -> Summary:
+def _ingest(config: MaskSplitJobConfig, source: Input, record: Run, summary: JobResult) -> JobResult:
     assert source.source is not None
     settings = ingest.IngestConfig(
         collection=source.collection,
@@ -174,7 +174,7 @@ def _pseudomask_config(config: MaskSplitJobConfig, photographs: Input) -> pseudo
 
 
 def _evaluate_config(
-    config: MaskSplitJobConfig, labelled: Input, training: Summary, trained: TrainJobConfig
+    config: MaskSplitJobConfig, labelled: Input, training: JobResult, trained: TrainJobConfig
 ) -> evaluate.EvaluateConfig:
     return evaluate.EvaluateConfig(
         checkpoint=training.outputs["model"],

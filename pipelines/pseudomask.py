@@ -10,72 +10,30 @@ Stop it any time: started again with the same settings it makes the missing part
 other masks later, without making any again.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from fss.collection import Collection
-from fss.collection.acceptance import AcceptanceRule
+from fss.collection.config import AcceptanceRule
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
-from fss.saliency import SaliencyConfig
-from fss.saliency.cost_estimate import Fleet, measure, plan
-from fss.saliency.estimators import PRETRAINED, EstimatorSettings, StudentSettings, ViTSettings, identity
+from fss.saliency.config import PRETRAINED, StudentSettings
+from fss.saliency.cost_estimate import measure, plan
+from fss.saliency.estimators import EstimatorSettings, identity
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run
 from pipelines.masks.acceptance_report import accept_and_report
+from pipelines.masks.config import PseudomaskConfig
 from pipelines.runtime.map_parts import OnActors, PartFunction, PartsResult, run_parts
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.ray_session import count_gpus, ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 
 JOB = "pseudomask"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PseudomaskConfig:
-    """Settings of the pseudo-mask job."""
-
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    name: str = "saliency"
-    """Name of the mask set to write."""
-    estimator: Literal["classical", "student", "vit"] = "classical"
-    """What finds the masks: cues and a colour model, a trained student, or a self-supervised transformer."""
-    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """The classical estimator."""
-    student: str | None = None
-    """The student's file, as ``pipelines.train_saliency`` writes it."""
-    vit: ViTSettings = field(default_factory=ViTSettings)
-    """The transformer."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where a student or transformer runs."""
-    actors_per_gpu: int = 1
-    """Processes that share a GPU; more than one where following the edges, which the CPU does, keeps it waiting."""
-    accept_quantile: float = 0.65
-    """Share of the masks to accept, best first, among those that pass every gate."""
-    acceptance: str = "default"
-    """Name of the acceptance file; a cheap later filter over the stored scores."""
-    workers: int | None = None
-    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
-    limit: int | None = None
-    """Only the first parts that hold this many images."""
-    seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
-    plan: bool = False
-    """Measure a sample, say what the masks of ``fleet.images`` images would cost on the fleet, and stop."""
-    fleet: Fleet = field(default_factory=Fleet)
-    """What ``plan`` plans."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-    overwrite: bool = False
-    """Make every part again, also when the mask set was made with other settings."""
-
-
-def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
+def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
     """Make the mask set; finished parts are kept, and a finished job does nothing.
 
     Raises:
@@ -91,14 +49,14 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
         [JOB, collection.uri, config.name, names], made_by, [config.accept_quantile, config.acceptance, config.seed]
     )
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
+        return dry_run_result(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
         config.fleet.check()
         sample = measure(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)
-        return Summary(
+        return JobResult(
             job=f"{JOB} (plan)",
             inputs={"collection": collection.uri, "estimator": config.estimator},
-            figures=plan(sample, config.fleet),
+            metrics=plan(sample, config.fleet),
         )
     masks = collection.create_mask_set(
         config.name,
@@ -109,7 +67,7 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
     finished = masks.finished_parts()
     if not config.overwrite and set(names) <= finished and (done := finished_before(masks.uri, key)):
         return done
-    summary = Summary(job=JOB, inputs={"collection": collection.uri, "saliency": masks.config_hash, "key": key})
+    summary = JobResult(job=JOB, inputs={"collection": collection.uri, "saliency": masks.config_hash, "key": key})
     with job_run(
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
@@ -123,10 +81,10 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> Summary:
             )
         summary.counts = chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
         if images := result.total("images"):
-            summary.figures = {"images per second": round(images / result.seconds, 2)}
-        summary.figures |= chosen.figures
+            summary.metrics = {"images per second": round(images / result.seconds, 2)}
+        summary.metrics |= chosen.metrics
         summary.outputs = {"mask set": masks.uri, **chosen.outputs}
-        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.figures})
+        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.metrics})
         record.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
         summary.write(masks.uri)
         record.log_json("summary.json", to_dict(summary))

@@ -32,14 +32,14 @@ from pipelines.runtime.map_parts import OnActors, PartsResult, run_parts
 from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.model_source import ModelSource, inspect_model, model_source
 from pipelines.runtime.ray_session import count_gpus, ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 
 __all__ = ["RelabelJobConfig", "main", "run"]
 
 JOB = "relabel"
 
 
-def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
+def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
     """Make the mask set; finished parts are kept, and a finished job does nothing.
 
     Raises:
@@ -60,7 +60,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
     key = config_hash([JOB, collection.uri, config.name, names], made_by, how)
     if config.dry_run:
         counts = {"parts": len(names), "images at most": len(names) * collection.part_size}
-        return dry_run_summary(JOB, config, counts)
+        return dry_run_result(JOB, config, counts)
     masks = collection.create_mask_set(
         config.name,
         config_hash=identity,
@@ -69,7 +69,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
     )
     if not config.overwrite and set(names) <= masks.finished_parts() and (done := finished_before(masks.uri, key)):
         return done
-    summary = Summary(job=JOB, inputs={"collection": collection.uri, "model": made_by["model"], "key": key})
+    summary = JobResult(job=JOB, inputs={"collection": collection.uri, "model": made_by["model"], "key": key})
     with job_run(
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
@@ -103,9 +103,9 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> Summary:
                 record=record,
             )
         summary.counts |= chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
-        summary.figures |= _speed(result) | chosen.figures | judged.figures
+        summary.metrics |= _speed(result) | chosen.metrics | judged.metrics
         summary.outputs = {"mask set": masks.uri, **chosen.outputs, **judged.outputs, "verdict": str(judged.verdict)}
-        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.figures})
+        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.metrics})
         record.set_tags({"fss.mask_set": identity, "fss.collection": collection.fingerprint()})
         summary.write(masks.uri)
         record.log_json("summary.json", to_dict(summary))
@@ -140,7 +140,7 @@ def _identity(config: RelabelJobConfig, current: MaskSet, models: list[ModelSour
 
 
 def _make(
-    config: RelabelJobConfig, task: RelabelTask, masks: MaskSet, names: list[str], summary: Summary
+    config: RelabelJobConfig, task: RelabelTask, masks: MaskSet, names: list[str], summary: JobResult
 ) -> PartsResult:
     finished = masks.finished_parts()
     if set(names) <= finished:

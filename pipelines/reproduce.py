@@ -23,12 +23,12 @@ from pipelines.reproduction.cost import CostMeter
 from pipelines.reproduction.requirements import Needs, find_needs, fold_name
 from pipelines.reproduction.training import describe, is_trained
 from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result
 
 JOB = "reproduce"
 
 
-def run(config: ReproduceConfig, *, parent: Run | None = None) -> Summary:
+def run(config: ReproduceConfig, *, parent: Run | None = None) -> JobResult:
     """Verify the selected claims for which everything is at hand, and say of the others what is missing.
 
     Raises:
@@ -41,7 +41,7 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> Summary:
     home = storage.normalise(config.output)
     ledger = Ledger(home, claims)
     key = config_hash([JOB, home, [claim.key for claim in chosen]])
-    summary = Summary(job=JOB, inputs={"claims": len(chosen), "key": key})
+    summary = JobResult(job=JOB, inputs={"claims": len(chosen), "key": key})
     with job_run(JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config)) as record:
         summary.run_id = record.run_id
         for claim in chosen:
@@ -51,7 +51,7 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> Summary:
         shown = [ledger[claim] for claim in chosen]
         summary.report = to_markdown(shown)
         summary.counts = ledger.counts()
-        summary.figures = {entry.claim.key: round(entry.figure, 2) for entry in shown if entry.figure is not None}
+        summary.metrics = {entry.claim.key: round(entry.figure, 2) for entry in shown if entry.figure is not None}
         summary.outputs = {"ledger": storage.join(home, "ledger.md")}
         summary.write(home)
         record.log_metrics({f"claims.{state.replace(' ', '_')}": count for state, count in ledger.counts().items()})
@@ -85,7 +85,7 @@ def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
     folds, plans, protocol, episodes = {}, {}, "", 0
     for evaluation, result in zip(needs.evaluations, results, strict=True):
         name = fold_name(evaluation.fold)
-        folds[name] = 100 * float(result.figures[f"{claim.shots}-shot/model/{needs.metric}"])
+        folds[name] = 100 * float(result.metrics[f"{claim.shots}-shot/model/{needs.metric}"])
         plans[name] = result.inputs[f"{claim.shots}-shot plan"]
         protocol, episodes = result.inputs["protocol"], result.counts["episodes"]
     figure = sum(folds.values()) / len(folds)
@@ -104,7 +104,7 @@ def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
     )
 
 
-def _estimate(claims: tuple[Claim, ...], config: ReproduceConfig) -> Summary:
+def _estimate(claims: tuple[Claim, ...], config: ReproduceConfig) -> JobResult:
     """Say what every claim needs and takes; a training that several claims share counts once."""
     meter, total, plan, counted = CostMeter(), 0.0, {}, set[str]()
     for claim in claims:
@@ -121,7 +121,7 @@ def _estimate(claims: tuple[Claim, ...], config: ReproduceConfig) -> Summary:
             counted |= new.keys()
         plan[claim.key] = _in_words(needs, evaluation, training)
     ready = f"{total:.2f} h in one process on this machine, from single steps timed with random weights"
-    return dry_run_summary(JOB, config, {**plan, "all that is ready": ready})
+    return dry_run_result(JOB, config, {**plan, "all that is ready": ready})
 
 
 def _in_words(needs: Needs, evaluation: float, training: float) -> str:

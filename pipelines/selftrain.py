@@ -24,9 +24,9 @@ from fss.models.semantic.network import build_semantic
 from fss.tracking.run import Run
 from pipelines.runtime.checkpoints import absolute_weights, weights_hash
 from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.output_dir import claim, remove
 from pipelines.runtime.ray_session import ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 from pipelines.self_training.config import PRESETS, STAGES, SelfTrainConfig, work_hash
 from pipelines.self_training.data import SelfTrainData, data_hashes, open_data, stage_rows
 from pipelines.self_training.stage import run_stage
@@ -34,7 +34,7 @@ from pipelines.self_training.stage import run_stage
 JOB = "selftrain"
 
 
-def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
+def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
     """Train all stages; finished ones are kept, and a finished job does nothing.
 
     Raises:
@@ -51,14 +51,14 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
     _check(config, data, counts)
     if config.dry_run:
         steps = sum(config.training.stage(stage).steps for stage in STAGES)
-        return dry_run_summary(JOB, config, {"name": name, "output": home, "steps of all stages": steps, **counts})
+        return dry_run_result(JOB, config, {"name": name, "output": home, "steps of all stages": steps, **counts})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     if config.overwrite:
-        clear(home, *(storage.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES))
-        clear(*(storage.join(data.collection.uri, "masks", config.mask_set(stage)) for stage in STAGES))
+        remove(home, *(storage.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES))
+        remove(*(storage.join(data.collection.uri, "masks", config.mask_set(stage)) for stage in STAGES))
     claim(home, key, to_dict(config), what=f"a self-training {name!r} in {config.output}")
-    summary = Summary(job=JOB, inputs={"name": name, "key": key, **known}, counts=counts)
+    summary = JobResult(job=JOB, inputs={"name": name, "key": key, **known}, counts=counts)
     with (
         job_run(JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config)) as record,
         ray_session(),
@@ -67,10 +67,10 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> Summary:
         for stage in STAGES:
             with summary.timed(f"stage {stage}"):
                 finished = run_stage(config, data, stage, key=key, name=name, home=home, parent=record)
-            summary.figures |= {f"stage {stage}: {figure}": value for figure, value in finished.figures.items()}
+            summary.metrics |= {f"stage {stage}: {figure}": value for figure, value in finished.metrics.items()}
             summary.outputs |= {f"stage {stage}: {what}": uri for what, uri in finished.outputs.items()}
         summary.outputs |= {what: summary.outputs[f"stage 3: {what}"] for what in ("model", "mask set")}
-        record.log_metrics({what.replace(" ", "_").replace(":", ""): value for what, value in summary.figures.items()})
+        record.log_metrics({what.replace(" ", "_").replace(":", ""): value for what, value in summary.metrics.items()})
         record.set_tags({"fss.collection": known["collection"]})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))

@@ -28,14 +28,14 @@ from fss.tracking.run import Run
 from fss.training.lanes import check_lanes
 from pipelines.runtime.checkpoints import absolute_weights, local_copy, publish, weights_hash
 from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.output_dir import claim, remove
 from pipelines.runtime.ray_session import ray_session
 from pipelines.runtime.ray_train import fit
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 from pipelines.runtime.train_progress import watch
 from pipelines.training.config import TrainJobConfig, work_hash
 from pipelines.training.data import counts, data_hashes, log_sources
-from pipelines.training.monitored_worker import watched_worker
+from pipelines.training.monitored_worker import monitored_worker
 from pipelines.training.presets import PRESETS
 from pipelines.training.worker import MODEL
 
@@ -48,14 +48,14 @@ def run(
     parent: Run | None = None,
     record: Run | None = None,
     callbacks: Sequence[UserCallback] = (),
-) -> Summary:
+) -> JobResult:
     """Train, and keep the selected checkpoint as the model.
 
     Args:
         config: the settings.
         parent: run of the job that this training is a stage of.
         record: run to record in, which its owner ends; None: one of the training's own.
-        callbacks: told of every checkpoint and its figures.
+        callbacks: told of every checkpoint and its metrics.
 
     Raises:
         ValueError: no such collection, mask set, acceptance or weights file, settings that don't fit each other, or a
@@ -68,14 +68,14 @@ def run(
     name = config.name or f"{config.segmenter.learner}-{key}"
     home = storage.join(config.output, name)
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"name": name, "output": home, **counts(config)})
+        return dry_run_result(JOB, config, {"name": name, "output": home, **counts(config)})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     found = counts(config)  # refuses what does not fit here, not in every worker
     if config.overwrite:
-        clear(home, storage.join(config.output, "ray", name))
+        remove(home, storage.join(config.output, "ray", name))
     claim(home, key, to_dict(config), what=f"a training {name!r} in {config.output}")
-    summary = Summary(job=JOB, inputs={"name": name, "key": key, **data})
+    summary = JobResult(job=JOB, inputs={"name": name, "key": key, **data})
     with (
         job_run(
             JOB,
@@ -93,16 +93,16 @@ def run(
         with summary.timed("training"), watch(record, JOB, total=config.training.steps):
             result = _fit(config, record, name, callbacks)
         with summary.timed("keeping the model"):
-            chosen, figures = _select(result, config)
+            chosen, metrics = _select(result, config)
             model = publish(chosen, MODEL, storage.join(home, MODEL))
             summary.outputs = {"model": model}
             if config.log_model:
                 with local_copy(model) as folder:
                     summary.outputs["served model"] = log_model(record, folder)
-        summary.counts = {"steps": config.training.steps, "kept step": int(figures["step"])}
+        summary.counts = {"steps": config.training.steps, "kept step": int(metrics["step"])}
         summary.counts |= found
-        summary.figures = {config.score: figures[config.score]}
-        record.log_metrics({f"kept.{figure}": value for figure, value in figures.items()})
+        summary.metrics = {config.score: metrics[config.score]}
+        record.log_metrics({f"kept.{figure}": value for figure, value in metrics.items()})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))
     return summary
@@ -126,7 +126,7 @@ def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[Use
     node = ray.get_runtime_context().get_node_id()
     settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "driver_node": node}
     return fit(
-        watched_worker,
+        monitored_worker,
         settings,
         name=name,
         storage=storage.join(config.output, "ray"),

@@ -9,7 +9,7 @@ the collection is re-predicted with it by the pseudo-mask job. Writes <output>/<
 summary.json; a training that is finished does nothing when it is started again.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
@@ -17,55 +17,22 @@ from fss.collection import Collection
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.core.hashing import file_hash
-from fss.saliency.estimators import PRETRAINED
+from fss.saliency.config import PRETRAINED, StudentTrainingConfig
 from fss.saliency.student.data import StudentData, load_student_data
-from fss.saliency.student.network import SaliencyStudent, StudentConfig, save_student
-from fss.saliency.student.training import StudentTraining, StudentTrainingConfig, train_student
+from fss.saliency.student.network import SaliencyStudent, save_student
+from fss.saliency.student.training import StudentTraining, train_student
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
-from pipelines.runtime.output_dir import claim, clear
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.masks.config import TrainSaliencyConfig
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.output_dir import claim, remove
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 
 JOB = "student"
 FILE = "student.safetensors"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudentJobConfig:
-    """Settings of the student's job."""
-
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    output: str
-    """Folder of all students; this one goes into a folder of its name below."""
-    name: str | None = None
-    """Name of the student; None: backbone and configuration hash."""
-    mask_set: str = "saliency"
-    """Mask set to learn from."""
-    acceptance: str | None = "default"
-    """Which of its masks to trust at first; None: all that pass every gate."""
-    images: int = 10_000
-    """At most about this many pictures, in whole parts drawn at random; they stay in memory, with their maps 7 GB."""
-    student: StudentConfig = field(default_factory=StudentConfig)
-    """The network. Weights trained without labels keep the whole way free of labels; ImageNet's were trained with."""
-    training: StudentTrainingConfig = field(default_factory=StudentTrainingConfig)
-    """The optimisation."""
-    device: str = "cpu"
-    """Where it trains: cpu, cuda, cuda:1."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-    overwrite: bool = False
-    """Start again, also when a student of this name exists."""
-
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"images is 1 or more, got {self.images}; thousands make a good student")
-
-
-def run(config: StudentJobConfig, *, parent: Run | None = None) -> Summary:
+def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     """Train the student and keep it.
 
     Raises:
@@ -83,13 +50,13 @@ def run(config: StudentJobConfig, *, parent: Run | None = None) -> Summary:
     name = config.name or f"{config.student.backbone}-{key}"
     home = storage.join(storage.normalise(config.output), name)
     if config.dry_run:
-        return dry_run_summary(JOB, config, {"name": name, "output": home})
+        return dry_run_result(JOB, config, {"name": name, "output": home})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     if config.overwrite:
-        clear(home)
+        remove(home)
     claim(home, key, to_dict(config), what=f"a student {name!r} in {config.output}")
-    summary = Summary(job=JOB, inputs={"name": name, "key": key, **data})
+    summary = JobResult(job=JOB, inputs={"name": name, "key": key, **data})
     tags = {f"fss.{kind}": value for kind, value in data.items()}
     with job_run(
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=tags, fresh=config.overwrite
@@ -112,7 +79,7 @@ def run(config: StudentJobConfig, *, parent: Run | None = None) -> Summary:
         place = storage.join(home, FILE)
         save_student(student, place, record={"mlflow_run": record.run_id, **data})
         _fill(summary, lesson, result, place)
-        record.log_metrics({f"kept.{figure}": value for figure, value in summary.figures.items()})
+        record.log_metrics({f"kept.{figure}": value for figure, value in summary.metrics.items()})
         summary.write(home)
         record.log_json("summary.json", to_dict(summary))
     return summary
@@ -123,26 +90,26 @@ def _train(
 ) -> StudentTraining:
     seen = 0
 
-    def report(figures: dict[str, float]) -> None:
+    def report(metrics: dict[str, float]) -> None:
         nonlocal seen
-        record.log_metrics(figures, step=seen)
+        record.log_metrics(metrics, step=seen)
         seen += 1
-        words = f"round {figures['round'] + 1}, epoch {figures['epoch'] + 1}, loss {figures['loss']:.3f}"
-        print(f"[{JOB}] {words}, held-out agreement {figures['agreement']:.3f}", flush=True)
+        words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
+        print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
     return train_student(student, lesson, config, report=report)
 
 
-def _fill(summary: Summary, lesson: StudentData, result: StudentTraining, place: str) -> None:
+def _fill(summary: JobResult, lesson: StudentData, result: StudentTraining, place: str) -> None:
     summary.counts = {"images": len(lesson.images), "trusted at first": int((lesson.weights > 0).sum())}
     summary.counts |= {"rounds": len(result.rounds), "epochs": sum(result.rounds)}
-    summary.figures = {"agreement": result.agreement[-1]}
+    summary.metrics = {"agreement": result.agreement[-1]}
     summary.outputs = {"student": place}
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(StudentJobConfig, run, job=JOB, description=str(__doc__))
+    cli_main(TrainSaliencyConfig, run, job=JOB, description=str(__doc__))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ from fss.tracking.run import Run
 from fss.visualize import png_bytes
 from pipelines.runtime.checkpoints import weights_hash
 from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.output_dir import claim, clear
+from pipelines.runtime.output_dir import claim, remove
 from pipelines.runtime.ray_internals import FreedRoom
 from pipelines.runtime.ray_session import ray_session
-from pipelines.runtime.result import Summary, cli_main, dry_run_summary, finished_before
+from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
 from pipelines.train import absolute
 from pipelines.training.config import TrainJobConfig, work_hash
 from pipelines.training.data import counts, data_hashes, log_sources
@@ -52,7 +52,7 @@ _STATE = "tuner"  # folder of Tune's own files below the sweep's
 _QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "5", "RAY_AIR_NEW_OUTPUT": "0"}
 
 
-def run(config: TuneJobConfig) -> Summary:
+def run(config: TuneJobConfig) -> JobResult:
     """Search; a sweep that was stopped goes on, and a finished one does nothing.
 
     Raises:
@@ -69,13 +69,13 @@ def run(config: TuneJobConfig) -> Summary:
     check_gate(config.gate)
     if config.dry_run:
         plan = {"name": name, "output": home, "trials": config.trials, "steps": config.training.steps, **counts(base)}
-        return dry_run_summary(JOB, config, plan | {f"search {each}": str(what) for each, what in space.items()})
+        return dry_run_result(JOB, config, plan | {f"search {each}": str(what) for each, what in space.items()})
     if not config.overwrite and (done := finished_before(home, key)):
         return done
     if config.overwrite:
-        clear(home)
+        remove(home)
     claim(home, key, to_dict(config), what=f"a sweep {name!r} in {base.output}")
-    summary = Summary(job=JOB, inputs={"name": name, "key": key, "objective": config.objective, **data})
+    summary = JobResult(job=JOB, inputs={"name": name, "key": key, "objective": config.objective, **data})
     tags = {f"fss.{each}": value for each, value in data.items()}
     with (
         job_run(
@@ -167,7 +167,7 @@ def _report(
     base: TrainJobConfig,
     trials: list[TrialRecord],
     best: TrialRecord,
-    summary: Summary,
+    summary: JobResult,
     record: Run,
     home: str,
 ) -> None:
@@ -179,29 +179,29 @@ def _report(
     shown = {"parallel-coordinates": parallel_coordinates(space, trials, objective=config.objective, mode=config.mode)}
     if found is not None:
         shown["importance"] = importance_bars(found, objective=config.objective)
-        summary.figures = {f"importance of {name}": round(share, 3) for name, share in found.shares.items()}
+        summary.metrics = {f"importance of {name}": round(share, 3) for name, share in found.shares.items()}
         record.log_metrics({f"importance.{name}": share for name, share in found.shares.items()})
     for name, picture in shown.items():
         storage.write_atomically(*storage.resolve(storage.join(home, f"{name}.png")), png_bytes(picture))
-        record.log_figure(f"{name}.png", picture)
+        record.log_image(f"{name}.png", picture)
     write_json(storage.join(home, "best.json"), settings)
     write_json(storage.join(home, "trials.json"), {"trials": [to_dict(trial) for trial in trials]})
     record.log_json("best.json", settings)
     record.log_json("trials.json", [to_dict(trial) for trial in trials])
     record.set_tags({"fss.best_trial": best.trial_id, "fss.best_run": best.run_id})
     summary.report = table(space, trials, objective=config.objective, mode=config.mode)
-    summary.figures = {config.objective: best.objective} | summary.figures
+    summary.metrics = {config.objective: best.objective} | summary.metrics
     states = [trial.state for trial in trials]
     summary.counts = {"trials": len(trials)} | {state: states.count(state) for state in sorted(set(states))}
     summary.inputs |= {"best trial": best.trial_id}
     summary.outputs = {"settings": storage.join(home, "best.json"), "model": _model(home, best)}
 
 
-def _gate(config: TuneJobConfig, best: TrialRecord, summary: Summary, record: Run, home: str) -> None:
+def _gate(config: TuneJobConfig, best: TrialRecord, summary: JobResult, record: Run, home: str) -> None:
     output = storage.join(home, "gate")
     model = _model(home, best)
     verdict = judge(model, config.gate, output=output, tracking=config.tracking, record=record)
-    summary.figures |= {"best model: 1-shot mIoU": verdict.figures[FIGURE], "gate": list(verdict.reasons)}
+    summary.metrics |= {"best model: 1-shot mIoU": verdict.metrics[FIGURE], "gate": list(verdict.reasons)}
     summary.inputs |= {"1-shot plan of the gate": verdict.plan}
     record.set_tags({"fss.gate": "passed" if verdict.passed else "failed"})
     record.log_json("gate.json", to_dict(verdict))

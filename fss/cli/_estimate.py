@@ -8,7 +8,7 @@ import numpy as np
 
 from fss.collection.sources.walk import is_photograph, walk
 from fss.core import storage
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.mask_codec import encode_mask, encode_soft
 from fss.inference.inputs import read_picture
 from fss.saliency import SaliencyEstimator
@@ -79,7 +79,7 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
 
 def _measure(uris: list[str]) -> tuple[float, float, float, float]:
     """Bytes of a photograph and of its mask, seconds to decode it and to find its mask, on one core."""
-    order = generator(0, item=len(uris), purpose="doctor").permutation(len(uris))[:SAMPLE]
+    order = keyed_rng(0, item=len(uris), purpose="doctor").permutation(len(uris))[:SAMPLE]
     estimator = SaliencyEstimator()
     rows = list(_timings([uris[int(place)] for place in order], estimator))
     if not rows:

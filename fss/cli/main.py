@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import fss
-from fss.core.exit_codes import honest_exit
+from fss.core.exit_codes import exit_cleanly
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"fss {fss.__version__}")
         return
     verb = words[0]
-    with honest_exit(f"fss {verb}"):
+    with exit_cleanly(f"fss {verb}"):
         if verb not in VERBS:
             near = difflib.get_close_matches(verb, VERBS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -15,7 +15,8 @@ from fss.cli._make_masks import Answer, Found, find_pictures, make_masks
 from fss.core.arrays import UInt8
 from fss.core.exit_codes import DONE, PARTLY
 from fss.saliency import SaliencyConfig
-from fss.saliency.estimators import StudentSettings, create_estimator
+from fss.saliency.config import StudentSettings
+from fss.saliency.estimators import create_estimator
 
 
 @dataclass(frozen=True, kw_only=True)

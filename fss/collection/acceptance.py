@@ -6,7 +6,6 @@ small file beside the set (``MaskSet.write_acceptance``).
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,43 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fss.collection import MaskSet
-from fss.collection.schema import GATES, HARD_GATES, QUALITY_SCORES, RELABEL_SCORES, SCORES
+from fss.collection.config import AcceptanceRule
+from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import to_dict
 
 READERS = 8  # parts read at a time: an object store answers late
 
-KNOWN = SCORES + RELABEL_SCORES
 CLUSTER = "cluster"
 """Column of a picture's cluster, which those add to the table who have clusters."""
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AcceptanceRule:
-    """Which masks a trainer may use."""
-
-    quantile: float = 0.65
-    """Share to keep, in (0, 1]: the best of the masks that pass every gate."""
-    scores: tuple[str, ...] = QUALITY_SCORES
-    """Stored scores whose ranks make the quality."""
-    gates: tuple[str, ...] = HARD_GATES
-    """Stored gates that a mask has to pass."""
-    within_clusters: bool = False
-    """Rank and keep within each cluster of alike pictures, for sets that have clusters (relabels): the best of all
-    pictures would be those of a few easy kinds."""
-
-    def check(self) -> None:
-        """Refuse what cannot be applied; ValueError saying what is allowed."""
-        if not 0 < self.quantile <= 1:
-            raise ValueError(
-                f"quantile is a share in (0, 1], got {self.quantile}; 0.65 keeps the best 65 % of the valid masks"
-            )
-        for kind, given, known in (("scores", self.scores, KNOWN), ("gates", self.gates, GATES)):
-            unknown = sorted(set(given) - set(known))
-            if unknown:
-                raise ValueError(f"there are no {kind} {', '.join(unknown)}; the {kind} are {', '.join(known)}")
-        if not self.scores:
-            raise ValueError(f"scores is empty: name at least one of {', '.join(KNOWN)}")
 
 
 def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
@@ -150,7 +121,7 @@ def _flat(table: pa.Table, place: int) -> pa.Table:
         "part": pa.array(np.full(table.num_rows, place, np.int32)),
         "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
     }
-    columns |= {name: pc.struct_field(scores, name) for name in KNOWN + GATES}
+    columns |= {name: pc.struct_field(scores, name) for name in ALL_SCORES + GATES}
     return pa.table(columns)
 
 

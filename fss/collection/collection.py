@@ -21,7 +21,7 @@ from fss.collection import part_io
 from fss.collection.mask_set import MaskSet, parts_and_derived
 from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 
 FORMAT = 1
 

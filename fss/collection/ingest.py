@@ -16,7 +16,7 @@ from fss.collection.schema import part_name
 from fss.collection.sources import Listing, SourceConfig, list_items
 from fss.core import storage
 from fss.core.config import to_dict
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 
 
 @dataclass(frozen=True, kw_only=True)

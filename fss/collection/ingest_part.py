@@ -16,7 +16,8 @@ from fss.collection.mask_set import TRUTH
 from fss.collection.schema import image_id, image_table, mask_table
 from fss.collection.sources import SourceConfig, SourceItem, read_item
 from fss.core.config import from_dict
-from fss.images.decode import DecodeError, DecodeLimits, inspect_image
+from fss.images.decode import DecodeError, inspect_image
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import mask_row
 
 THREADS = 4  # reads of one part in flight: an object store answers late, and a decoded picture may be large

@@ -11,7 +11,7 @@ from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
 from fss.collection.part_io import picture_bytes
 from fss.core.arrays import Mask, Rgb
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
 
@@ -93,7 +93,7 @@ def masks(mask_set: MaskSet) -> MaskOverview:
 def draw(collection: Collection, mask_set: MaskSet | None, *, count: int, seed: int) -> list[tuple[Rgb, Mask, str]]:
     """Draw pictures of a collection with their masks (values 0, 1 for any class, 255) and the masks' share in words."""
     names = [name for name in collection.part_names() if mask_set is None or name in mask_set.finished_parts()]
-    order = generator(seed, item=len(names), purpose="inspect").permutation(len(names))
+    order = keyed_rng(seed, item=len(names), purpose="inspect").permutation(len(names))
     tiles: list[tuple[Rgb, Mask, str]] = []
     each = -(-count // max(1, len(names)))  # rows of every part, where there are few parts
     for part in [names[int(place)] for place in order]:
@@ -109,7 +109,7 @@ def _tiles(
     images = collection.read_part(part, ["image", "uri", "error"]).to_pylist()
     found = mask_set.read_part(part, ["mask"]).column("mask").to_pylist() if mask_set else [None] * len(images)
     usable = [row for row, image in enumerate(images) if not image["error"] and (mask_set is None or found[row])]
-    order = generator(seed, item=part, purpose="inspect").permutation(len(usable))[: max(0, count)]
+    order = keyed_rng(seed, item=part, purpose="inspect").permutation(len(usable))[: max(0, count)]
     tiles: list[tuple[Rgb, Mask, str]] = []
     for row in [usable[int(place)] for place in order]:
         rgb = decode_image(

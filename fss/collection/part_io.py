@@ -11,8 +11,8 @@ from pyarrow import fs as pafs
 
 from fss.collection.schema import check_table
 from fss.core import storage
-from fss.core.retry import is_transient, patient
-from fss.images.decode import DecodeLimits
+from fss.core.retry import is_transient, retry_transient
+from fss.images.limits import DecodeLimits
 
 _PART = re.compile(r"part-[0-9]{5,9}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -84,14 +84,14 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     storage.write_atomically(fs, path, sink.getvalue())
 
 
-@patient
+@retry_transient
 def exists(uri: str) -> bool:
     """Tell whether there is a file at ``uri``."""
     fs, path = storage.resolve(uri)
     return bool(fs.get_file_info(path).type == pafs.FileType.File)
 
 
-@patient
+@retry_transient
 def delete(uri: str) -> None:
     """Delete a file."""
     fs, path = storage.resolve(uri)
@@ -119,7 +119,7 @@ def write_json(uri: str, value: Mapping[str, Any]) -> None:
     storage.write_atomically(fs, path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-@patient
+@retry_transient
 def _read_table(fs: pafs.FileSystem, path: str, names: Sequence[str]) -> pa.Table:
     with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False) as file:
         found = set(file.schema_arrow.names)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection.part_io import picture_bytes
-from fss.images.decode import DecodeError, DecodeLimits, decode_image
+from fss.images.decode import DecodeError, decode_image
+from fss.images.limits import DecodeLimits
 
 AHEAD = 2  # batches decoded in advance
 ENCODERS = 4  # threads that encode masks

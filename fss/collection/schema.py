@@ -11,6 +11,7 @@ import pyarrow as pa
 
 SCORES = ("agreement", "contrast", "stability", "separation", "refinement", "area", "border")
 RELABEL_SCORES = ("view", "support", "previous", "checkpoint")
+ALL_SCORES = SCORES + RELABEL_SCORES
 GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component", "gate_refined")
 
 QUALITY_SCORES = ("agreement", "contrast", "stability")

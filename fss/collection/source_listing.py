@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 
 from fss.collection.sources import SourceItem
 from fss.core import storage
-from fss.core.retry import patient
+from fss.core.retry import retry_transient
 
 PARTS_PER_FILE = 1000
 
@@ -39,7 +39,7 @@ def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_si
         storage.write_atomically(fs, path, sink.getvalue())
 
 
-@patient
+@retry_transient
 def read(collection_uri: str, source: int, number: int) -> list[SourceItem]:
     """Return the items of the source's part ``number``, counted from the source's first part."""
     batch, group = divmod(number, PARTS_PER_FILE)
@@ -59,7 +59,7 @@ def read_all(collection_uri: str, source: int) -> Iterator[SourceItem]:
                 yield _decode(row)
 
 
-@patient
+@retry_transient
 def _rows(fs: pafs.FileSystem, path: str) -> list[dict[str, bytes | str | int | None]]:
     with fs.open_input_file(path) as stream:
         rows: list[dict[str, bytes | str | int | None]] = pq.read_table(stream).to_pylist()

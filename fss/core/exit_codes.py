@@ -29,7 +29,7 @@ INTERRUPTION = "interrupted; start it again with the same settings to go on from
 
 
 @contextmanager
-def honest_exit(program: str) -> Iterator[None]:
+def exit_cleanly(program: str) -> Iterator[None]:
     """Turn what goes wrong in a block into one last line and an exit code, which no later Ctrl-C changes."""
     try:
         yield

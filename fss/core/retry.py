@@ -28,7 +28,7 @@ def is_transient(error: OSError) -> bool:
     return "AWS Error" in text and _DEAD not in text and any(word in text for word in _TRANSIENT)
 
 
-def patient(function: Callable[P, R]) -> Callable[P, R]:
+def retry_transient(function: Callable[P, R]) -> Callable[P, R]:
     """Call a function again where an object store refused for the moment; it must be safe to call twice."""
 
     @functools.wraps(function)

@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 
 
-def generator(seed: int, *, epoch: int = 0, item: str | int = 0, purpose: str) -> np.random.Generator:
+def keyed_rng(seed: int, *, epoch: int = 0, item: str | int = 0, purpose: str) -> np.random.Generator:
     """Return a counter-based generator (Philox) keyed by ``(seed, epoch, item, purpose)``.
 
     Args:

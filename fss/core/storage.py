@@ -14,7 +14,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
-from fss.core.retry import patient
+from fss.core.retry import retry_transient
 
 MAX_ATTEMPTS = 6  # throttling of an object store passes with patience
 CONNECT_TIMEOUT_S = 5.0
@@ -80,7 +80,7 @@ def check_access(uri: str | Path) -> None:
         raise ValueError(f"cannot reach {uri}: there is no bucket {bucket!r}. Create it or correct the name.")
 
 
-@patient
+@retry_transient
 def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     """Read a file, at most ``limit`` bytes of it.
 
@@ -98,7 +98,7 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
         return bytes(stream.read(size if limit is None else min(size, limit)))
 
 
-@patient
+@retry_transient
 def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
     """Write ``data`` (bytes or a buffer) to ``path`` so that half a file never shows under that name.
 
@@ -127,14 +127,14 @@ def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
         os.close(folder)
 
 
-@patient
+@retry_transient
 def list_names(fs: pafs.FileSystem, directory: str) -> list[str]:
     """Return the sorted names of the files and folders in ``directory``; none where it does not exist."""
     selector = pafs.FileSelector(directory, recursive=False, allow_not_found=True)
     return sorted(PurePosixPath(info.path).name for info in fs.get_file_info(selector))
 
 
-@patient
+@retry_transient
 def _type_of(fs: pafs.FileSystem, path: str) -> pafs.FileType:
     return fs.get_file_info(path).type
 

@@ -4,14 +4,13 @@ A view is a short row of numbers; `fss.episodes.rendering` turns a batch of pict
 training device. Strengths as published: Amac et al., "MaskSplit", WACV 2022, section 4.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import Mask
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.episodes.config import AugmentConfig
 
 View = NDArray[np.float32]
 """float32 [12]: 6 numbers of the affine map, 4 of the colours, blur kernel, grey."""
@@ -27,59 +26,6 @@ GREY = 11
 
 CELLS = 64  # a view's object is looked for on a grid of at most so many points a side
 _PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0], np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Strengths and probabilities of the augmentation, drawn for support and query independently."""
-
-    enabled: bool = True
-    """Augment; otherwise every view is the plain picture, squashed to the image size."""
-    crop_scale: tuple[float, float] = (0.5, 1.2)
-    """Range of the crop's share of the picture; what does not fit is clamped to the whole side."""
-    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
-    """Range of the crop's width over its height, in pixels of the picture."""
-    horizontal_flip: float = 0.5
-    """Probability of mirroring left and right."""
-    vertical_flip: float = 0.5
-    """Probability of mirroring top and bottom."""
-    rotate: float = 0.5
-    """Probability of a rotation."""
-    degrees: float = 90.0
-    """Largest rotation, either way."""
-    jitter: float = 0.5
-    """Probability of changing brightness, contrast, saturation and hue together."""
-    brightness: float = 0.2
-    """Largest relative change of the brightness."""
-    contrast: float = 0.2
-    """Largest relative change of the contrast."""
-    saturation: float = 0.2
-    """Largest relative change of the saturation."""
-    hue: float = 0.2
-    """Largest shift of the hue, in turns of the colour circle; at most 0.5."""
-    blur: float = 0.5
-    """Probability of a Gaussian blur with a kernel of 3, 5 or 7 pixels."""
-    grey: float = 0.4
-    """Probability of a grey picture."""
-    keep: float = 0.25
-    """Smallest share of the object that a view shows, as compared with the plain picture."""
-    attempts: int = 8
-    """Draws of a crop and rotation before a crop that contains the object is taken."""
-
-    def __post_init__(self) -> None:
-        chances = ("horizontal_flip", "vertical_flip", "rotate", "jitter", "blur", "grey", "keep")
-        wrong = [name for name in chances if not 0 <= getattr(self, name) <= 1]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: expected a number within [0, 1], got {getattr(self, wrong[0])}")
-        for name in ("crop_scale", "crop_ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} is a range above 0, lower end first, got {low}, {high}")
-        if not 0 <= self.hue <= 0.5 or not all(0 <= v <= 1 for v in (self.brightness, self.contrast, self.saturation)):
-            raise ValueError("brightness, contrast and saturation lie within [0, 1] and hue within [0, 0.5]")
-
-
-OFF = AugmentConfig(enabled=False)
 
 
 def plain_view() -> View:
@@ -117,13 +63,13 @@ def draw_view(
     """
     if not config.enabled:
         return plain_view()
-    colours = _draw_colours(config, generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
+    colours = _draw_colours(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
     needed = max(config.keep * count_visible(mask, plain_view()[AFFINE], size), 1.0)
     if not (mask == 1).any():  # only a cut as released leaves a half without a pixel; any view will do
         needed = 0.0
     box, flips = np.zeros(4), np.ones(2)
     for attempt in range(config.attempts):
-        rng = generator(seed, epoch=epoch, item=item, purpose=f"view.{role}.{attempt}")
+        rng = keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.{attempt}")
         box = _draw_box(config, height, width, rng)
         flips = np.where(rng.random(2) < (config.horizontal_flip, config.vertical_flip), -1.0, 1.0)
         angle = np.deg2rad(rng.uniform(-config.degrees, config.degrees)) if rng.random() < config.rotate else 0.0

@@ -1,19 +1,18 @@
 """Episode plans of the public benchmarks: a collection, a fold, a protocol."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from fss.collection.collection import Collection
 from fss.collection.index import ClassIndex
 from fss.collection.mask_set import MaskSet
 from fss.collection.sources.coco import COCO_CLASSES
 from fss.collection.sources.voc import VOC_CLASSES
+from fss.episodes.config import Benchmark, Order, ProtocolName
 from fss.episodes.episode_plan import Episode, EpisodePlan, make_plan
-from fss.episodes.folds import BENCHMARKS, Benchmark, Fold, Order, coco_fold, coco_to_pascal_fold, fss_fold, pascal_fold
+from fss.episodes.folds import BENCHMARKS, Fold, coco_fold, coco_to_pascal_fold, fss_fold, pascal_fold
 from fss.episodes.protocols import MASKSPLIT_PIXELS, draw_listed, draw_masksplit
 from fss.episodes.published_lists import EpisodeList, derive_list, image_name, read_fss_splits, read_list
 
-ProtocolName = Literal["ours", "hsnet", "ifsl", "masksplit"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("ours", "hsnet", "ifsl", "masksplit")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 
 SCALE = (0.5, 1.0)
 REACH = 0.7
@@ -21,7 +21,7 @@ Placement = NDArray[np.float32]
 
 def draw_placement(probability: float, *, seed: int, epoch: int, item: str) -> Placement:
     """Draw whether and where a query gets a distractor: half to full size, anywhere up to the picture's border."""
-    rng = generator(seed, epoch=epoch, item=item, purpose="distractor")
+    rng = keyed_rng(seed, epoch=epoch, item=item, purpose="distractor")
     if rng.random() >= probability:
         return np.zeros(3, np.float32)
     return np.array([rng.uniform(*SCALE), *rng.uniform(-REACH, REACH, 2)], np.float32)

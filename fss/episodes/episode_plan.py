@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fss.core import storage
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 
 _METADATA = b"fss.plan"
 SCHEMA = pa.schema(
@@ -159,8 +159,8 @@ def _pools(index: Mapping[int, Sequence[Shows]], classes: list[int], shots: int)
 def _draw_episode(number: int, pools: Mapping[int, list[str]], shots: int, seed: int) -> Episode:
     classes = list(pools)
     block, place = divmod(number, len(classes))
-    order = generator(seed, item=block, purpose="plan.classes").permutation(len(classes))
+    order = keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(classes))
     class_id = classes[int(order[place])]
-    drawn = generator(seed, item=number, purpose="plan.images").permutation(len(pools[class_id]))[: shots + 1]
+    drawn = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pools[class_id]))[: shots + 1]
     query, *supports = (pools[class_id][int(position)] for position in drawn)
     return Episode(number, class_id, query, tuple(supports))

@@ -9,14 +9,12 @@ Class ids are those of the collections: VOC 1 to 20 and COCO 1 to 80 in their us
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from fss.collection.sources.coco import COCO_CLASSES
 from fss.collection.sources.voc import VOC_CLASSES
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.episodes.config import Benchmark, Order
 
-Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
-Order = Literal["interleaved", "consecutive"]
 BENCHMARKS: tuple[Benchmark, ...] = ("pascal", "coco", "coco-to-pascal", "fss")
 FOLDS = 4
 
@@ -96,7 +94,7 @@ def fss_fold(classes: Mapping[int, str], class_splits: Mapping[str, list[int]]) 
     if len(classes) < 3:
         raise ValueError(f"a division into train, val and test needs at least 3 classes, got {len(classes)}")
     by_name = sorted(classes, key=lambda class_id: classes[class_id])
-    order = [by_name[place] for place in generator(0, purpose="folds.fss").permutation(len(by_name))]
+    order = [by_name[place] for place in keyed_rng(0, purpose="folds.fss").permutation(len(by_name))]
     held = max(1, round(0.24 * len(order)))
     val_ids, test_ids, train_ids = order[:held], order[held : 2 * held], order[2 * held :]
     return Fold(

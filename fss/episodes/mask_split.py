@@ -13,61 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import IGNORE, Mask
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.episodes.config import SplitConfig
 
 RELEASED_TILT_PIXELS = 40
 RELEASED_MIN_SUM = 512
 
 Sides = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """How a mask is cut in two."""
-
-    vertical: float = 1.0
-    """Probability of a cut along the columns (the line runs from top to bottom)."""
-    horizontal: float = 0.0
-    """Probability of a cut along the rows; the rest of the images are not cut: both masks are the whole object."""
-    tilt: float = 0.2
-    """Largest displacement of the line's ends, as a fraction of the object's extent across the line."""
-    ratio: tuple[float, float] = (0.5, 0.5)
-    """Range of the share of the object that lies before the line's middle; (0.5, 0.5) is the median cut."""
-    margin: float = 0.0
-    """Width of the band along the line that belongs to neither half and is ignored, as a fraction of the object's
-    extent across the line."""
-    alternate: bool = True
-    """Let a fair coin decide which half is the support; otherwise always the first."""
-    ignore_support: bool = True
-    """Ignore the support half in the query's target; otherwise it is part of the object to find."""
-    component: bool = False
-    """Cut one connected component per task and ignore the others, instead of everything salient at once."""
-    min_half: float = 0.0025
-    """Smallest share of the image that each half must cover."""
-    attempts: int = 8
-    """Draws before the straight median cut is taken."""
-    distractor: float = 0.0
-    """Probability of pasting another photograph's object into the query, as background, so that the support decides."""
-    as_released: bool = False
-    """Repeat the defects of the released code: tilt of 40 native pixels, mirrored line, at least 512 'pixels'."""
-
-    def __post_init__(self) -> None:
-        if min(self.vertical, self.horizontal) < 0 or self.vertical + self.horizontal > 1:
-            raise ValueError(
-                "vertical and horizontal are probabilities that sum to at most 1, "
-                f"got {self.vertical}, {self.horizontal}"
-            )
-        if not 0 <= self.distractor <= 1:
-            raise ValueError(f"distractor is a probability, got {self.distractor}")
-        if not 0 < self.ratio[0] <= self.ratio[1] < 1:
-            raise ValueError(f"ratio is a range within (0, 1), lower end first, got {self.ratio}")
-        if not 0 <= self.margin < 1 or (self.margin and self.as_released):
-            raise ValueError(f"margin is a fraction within [0, 1), and the released code has none; got {self.margin}")
-        if self.tilt < 0 or self.attempts < 1 or not 0 < self.min_half < 0.5:
-            raise ValueError(
-                f"tilt is >= 0, attempts >= 1 and min_half within (0, 0.5); "
-                f"got {self.tilt}, {self.attempts}, {self.min_half}"
-            )
 
 
 @dataclass(frozen=True)
@@ -95,7 +47,7 @@ def draw_split(mask: Mask, config: SplitConfig, *, seed: int, epoch: int, item: 
         ValueError: the mask has fewer than 2 foreground pixels.
     """
     for attempt in range(config.attempts):
-        split = split_mask(mask, config, generator(seed, epoch=epoch, item=item, purpose=f"split.{attempt}"))
+        split = split_mask(mask, config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"split.{attempt}"))
         if split is not None:
             return split
     return _straight_cut(mask, config)

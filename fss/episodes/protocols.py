@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.episodes.published_lists import EpisodeList
 
 MASKSPLIT_PIXELS = 2048
@@ -80,7 +80,7 @@ def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: 
     images = sorted(classes_in)
     drawn = []
     for number in range(episodes):
-        rng = generator(seed, item=number, purpose="plan.masksplit")
+        rng = keyed_rng(seed, item=number, purpose="plan.masksplit")
         query = images[int(rng.integers(len(images)))]
         class_id = classes_in[query][int(rng.integers(len(classes_in[query])))]
         others = [image for image in members[class_id] if image != query]

@@ -1,4 +1,4 @@
-"""Published few-shot segmentation figures, as a ledger to verify: which method claims which score on which benchmark.
+"""Published few-shot segmentation metrics, as a ledger to verify: which method claims which score on which benchmark.
 
 The rows are in ``claims.csv`` beside this module. A figure is a claim of its source, not a result of this library.
 """

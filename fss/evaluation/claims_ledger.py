@@ -45,7 +45,7 @@ class LedgerEntry:
     plans: dict[str, str] = field(default_factory=dict)
     """Hash of the episode plan of every fold."""
     commands: tuple[str, ...] = ()
-    """The commands that give the figures, one per fold."""
+    """The commands that give the metrics, one per fold."""
     run_id: str | None = None
     """The MLflow run."""
 
@@ -121,10 +121,10 @@ def to_markdown(entries: Sequence[LedgerEntry]) -> str:
     for entry in entries:
         claim = entry.claim
         words = (claim.source, claim.dataset, claim.model, claim.masking, claim.backbone, claim.shots)
-        figures = (f"{claim.claimed:.1f}", _number(entry.figure, ".1f"), _number(entry.difference, "+.1f"))
-        lines.append("| " + " | ".join(str(cell) for cell in (*words, *figures, _state(entry))) + " |")
+        metrics = (f"{claim.claimed:.1f}", _number(entry.figure, ".1f"), _number(entry.difference, "+.1f"))
+        lines.append("| " + " | ".join(str(cell) for cell in (*words, *metrics, _state(entry))) + " |")
     counts = ", ".join(f"{sum(entry.state == state for entry in entries)} {state}" for state in STATES)
-    return "\n".join([*lines, "", f"{len(entries)} claims: {counts}. Figures in percent."]) + "\n"
+    return "\n".join([*lines, "", f"{len(entries)} claims: {counts}. Metrics in percent."]) + "\n"
 
 
 def _state(entry: LedgerEntry) -> str:

@@ -12,8 +12,8 @@ from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.episode_images import Chunk, Pictures, Reader
 from fss.evaluation.example_gallery import Gallery, episode_ious
 from fss.evaluation.methods import Method
-from fss.evaluation.metrics import Counts, Figures, Interval, count_pixels, differences, figures
-from fss.evaluation.object_sizes import SizeFigures, figures_by_size, object_shares
+from fss.evaluation.metrics import Counts, Interval, Metrics, compute_metrics, count_pixels, differences
+from fss.evaluation.object_sizes import SizeMetrics, metrics_by_size, object_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class EvaluationResult:
         """The class of each episode."""
         return [episode.class_id for episode in self.plan]
 
-    def figures(self, method: str) -> Figures:
+    def metrics(self, method: str) -> Metrics:
         """Return the figures of a method with their intervals."""
-        return figures(self.class_ids, self.counts[method])
+        return compute_metrics(self.class_ids, self.counts[method])
 
-    def figures_by_size(self, method: str) -> dict[str, SizeFigures]:
+    def metrics_by_size(self, method: str) -> dict[str, SizeMetrics]:
         """Return the figures of a method on small, medium and large objects (see fss.evaluation.object_sizes)."""
-        return figures_by_size(self.class_ids, self.counts[method], self.shares)
+        return metrics_by_size(self.class_ids, self.counts[method], self.shares)
 
     def difference(self, first: str, second: str) -> dict[str, Interval]:
         """Return by how much the first method is better than the second, with paired intervals."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import UInt8
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.metrics import Counts
 
@@ -56,7 +56,7 @@ def episode_ious(counts: Counts) -> NDArray[np.float64]:
 def random_numbers(plan: EpisodePlan, count: int) -> list[int]:
     """Return ``count`` episode numbers of a plan, drawn from its seed and sorted; all where it has no more."""
     numbers = [episode.number for episode in plan]
-    drawn = generator(plan.seed, item=len(plan), purpose="gallery").permutation(len(numbers))[:count]
+    drawn = keyed_rng(plan.seed, item=len(plan), purpose="gallery").permutation(len(numbers))[:count]
     return sorted(numbers[int(place)] for place in drawn)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from fss.evaluation.episode_images import Chunk, Lru, Pictures
+from fss.models.config import Fusion
 from fss.models.features import Features, concat_features, split_features
 from fss.models.segmenter import FewShotSegmenter
-from fss.models.shot_fusion import Fusion
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -1,4 +1,4 @@
-"""Figures of few-shot segmentation, with bootstrap intervals over the episodes.
+"""Metrics of few-shot segmentation, with bootstrap intervals over the episodes.
 
 Pooled mIoU sums intersections and unions per class over all episodes before it divides, then averages the classes (Min
 et al., HSNet, ICCV 2021, and most papers). Per-episode mIoU averages each episode's own IoU per class, then the classes
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.core.arrays import IGNORE
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 """[E, 2, 2]: for each episode intersection and union, each of background and foreground, in pixels."""
 
 NAMES = ("miou", "episode_miou", "fb_iou")
-"""The figures, in the order of every table."""
+"""The metrics, in the order of every table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class Metrics:
     """The figures of one method on one plan, in [0, 1]."""
 
     miou: Interval
@@ -68,7 +68,7 @@ def count_pixels(prediction: Tensor, target: Tensor) -> Counts:
     return np.asarray(torch.stack(pairs, 2).cpu().numpy(), np.int64)
 
 
-def figures(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) -> Figures:
+def compute_metrics(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) -> Metrics:
     """Return the figures with their intervals.
 
     Args:
@@ -83,7 +83,7 @@ def figures(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) -> Figur
     whole = _evaluate(np.ones((1, len(member))), member, counts)
     resampled = _evaluate(_resamples(len(member), seed), member, counts)
     per_class = _pooled(np.ones((1, len(member))), member, counts)[0]
-    return Figures(
+    return Metrics(
         **{name: _interval(float(whole[name][0]), resampled[name]) for name in NAMES},
         per_class=dict(zip(ids, per_class.tolist(), strict=True)),
     )
@@ -92,7 +92,7 @@ def figures(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) -> Figur
 def differences(class_ids: Sequence[int], first: Counts, second: Counts, *, seed: int = 0) -> dict[str, Interval]:
     """Return the differences ``first - second`` of two methods on the same episodes, resampled in pairs.
 
-    An interval above 0 says that the first is better; it is narrower than those of the two figures, because both meet
+    An interval above 0 says that the first is better; it is narrower than those of the two metrics, because both meet
     the same easy and hard episodes.
     """
     _, member = _membership(class_ids)
@@ -104,14 +104,14 @@ def differences(class_ids: Sequence[int], first: Counts, second: Counts, *, seed
 
 def _membership(class_ids: Sequence[int]) -> tuple[list[int], NDArray[np.float64]]:
     if not len(class_ids):
-        raise ValueError("figures need at least one episode, got none")
+        raise ValueError("metrics need at least one episode, got none")
     ids, inverse = np.unique(np.asarray(class_ids), return_inverse=True)
     return ids.tolist(), np.eye(len(ids))[inverse]
 
 
 def _resamples(episodes: int, seed: int) -> NDArray[np.float64]:
     """Return how often each episode is drawn, [R, E]."""
-    draws = generator(seed, item=episodes, purpose="bootstrap").integers(episodes, size=(RESAMPLES, episodes))
+    draws = keyed_rng(seed, item=episodes, purpose="bootstrap").integers(episodes, size=(RESAMPLES, episodes))
     return np.stack([np.bincount(row, minlength=episodes) for row in draws]).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Figures by the size of the object.
+"""Metrics by the size of the object.
 
 An episode's size is the share of the query's picture that the object covers: its pixels over all pixels of the
 picture, void ones included, at the size at which the episode is scored. The episodes of a plan are cut into thirds at
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fss.evaluation.metrics import Counts, Interval, figures
+from fss.evaluation.metrics import Counts, Interval, compute_metrics
 
 SIZES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeFigures:
+class SizeMetrics:
     """What a method reaches on one third of the episodes."""
 
     low: float
@@ -46,9 +46,9 @@ def size_thirds(shares: NDArray[np.float64]) -> list[str]:
     return [SIZES[int(share > first) + int(share > second)] for share in shares]
 
 
-def figures_by_size(
+def metrics_by_size(
     class_ids: Sequence[int], counts: Counts, shares: NDArray[np.float64], *, seed: int = 0
-) -> dict[str, SizeFigures]:
+) -> dict[str, SizeMetrics]:
     """Return the figures of every third that has episodes.
 
     Args:
@@ -63,8 +63,8 @@ def figures_by_size(
         rows = np.flatnonzero(thirds == name)
         if not len(rows):
             continue
-        part = figures(np.asarray(class_ids)[rows].tolist(), counts[rows], seed=seed)
-        found[name] = SizeFigures(
+        part = compute_metrics(np.asarray(class_ids)[rows].tolist(), counts[rows], seed=seed)
+        found[name] = SizeMetrics(
             low=float(shares[rows].min()),
             high=float(shares[rows].max()),
             episodes=len(rows),

@@ -1,4 +1,4 @@
-"""One table of figures, as JSON rows, plain text and Markdown."""
+"""One table of metrics, as JSON rows, plain text and Markdown."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[
     found = []
     for result in results:
         for method in result.counts:
-            figures = result.figures(method)
+            metrics = result.metrics(method)
             row: Row = {
                 "method": method,
                 "shots": result.plan.shots,
@@ -38,11 +38,11 @@ def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[
                 "original_size": result.original,
             }
             for name in NAMES:
-                row |= _ends(name, getattr(figures, name))
+                row |= _ends(name, getattr(metrics, name))
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
-            row |= {"per_class": figures.per_class, "by_size": _by_size(result, method)}
+            row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
             found.append(row)
     return found
 
@@ -121,7 +121,7 @@ def _percent(row: Row, name: str, sign: str = "") -> str:
 
 def _by_size(result: EvaluationResult, method: str) -> dict[str, Row]:
     found = {}
-    for name, part in result.figures_by_size(method).items():
+    for name, part in result.metrics_by_size(method).items():
         bounds = {"low": part.low, "high": part.high, "episodes": part.episodes}
         found[name] = bounds | _ends("miou", part.miou) | _ends("episode_miou", part.episode_miou)
     return found

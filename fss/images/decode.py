@@ -5,9 +5,7 @@ with a short reason. The format is told by the first bytes, never by the file's 
 reached. Nothing here changes global state, so threads may decode side by side.
 """
 
-import dataclasses
 import io
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -26,6 +24,7 @@ from PIL import (
 from fss.core.arrays import Rgb
 from fss.images.color_modes import to_rgb, turn
 from fss.images.headers import HeaderError, check_png, webp_size
+from fss.images.limits import DecodeLimits
 
 _PLUGINS: dict[str, Any] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -49,24 +48,6 @@ _MAGIC = (
 _ORIENTATION = 0x0112
 _MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty ones are a way to burn hours
 _TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeLimits:
-    """What a picture may be. Checked before its pixels are decoded."""
-
-    max_bytes: int = 64 * 2**20
-    """Largest file, in bytes."""
-    max_pixels: int = 64_000_000
-    """Largest height times width."""
-    max_side: int = 32_000
-    """Longest side, in pixels."""
-    min_side: int = 16
-    """Shortest side, in pixels."""
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the limits as plain values."""
-        return dataclasses.asdict(self)
 
 
 class DecodeError(ValueError):

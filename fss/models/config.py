@@ -36,3 +36,6 @@ class SegmenterConfig:
     """Side of VAT's largest working grid, a multiple of 64; left out, 128 for images above 256 pixels and 64 below."""
     seed: int = 0
     """Seed of the random initial weights."""
+
+
+Fusion = Literal["vote_published", "mean_probability", "joint"]

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fss.models.backbones.base import Backbone
-from fss.models.config import SegmenterConfig
+from fss.models.config import Fusion, SegmenterConfig
 from fss.models.features import Features, split_features, take_shot
 from fss.models.learners.base import Learner
 from fss.models.masking import get_masking
-from fss.models.shot_fusion import Fusion, check_fusion, fuse
+from fss.models.shot_fusion import check_fusion, fuse
 
 
 class FewShotSegmenter(nn.Module):

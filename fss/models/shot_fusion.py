@@ -13,11 +13,11 @@ mean of the logits were measured too and earn nothing beside these.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
-Fusion = Literal["vote_published", "mean_probability", "joint"]
+from fss.models.config import Fusion
 
 
 def _vote_published(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from fss.collection import MaskSet
 from fss.core.arrays import IGNORE, Mask
-from fss.evaluation.metrics import Counts, Interval, count_pixels, differences, figures
+from fss.evaluation.metrics import Counts, Interval, compute_metrics, count_pixels, differences
 from fss.images.mask_codec import any_class, decode_mask, decode_soft
 
 SURE = 0.5
@@ -57,7 +57,7 @@ def decided(mask: bytes, soft: bytes | None) -> Mask:
 
 def mean_iou(counts: Counts) -> Interval:
     """Mean IoU over the pictures, with its 95 % interval."""
-    return figures([0] * len(counts), counts).episode_miou
+    return compute_metrics([0] * len(counts), counts).episode_miou
 
 
 def gain(now: Counts, before: Counts) -> Interval:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fss.collection import ImageReader, MaskSet
 from fss.core.arrays import UInt8
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.config import RelabelConfig
@@ -127,7 +127,7 @@ def best_threshold(there: Sequence[float], absent: Sequence[float]) -> float:
 
 def _drawn(class_id: int, ids: Sequence[str], seed: int) -> list[str]:
     ordered = sorted(ids)
-    order = generator(seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
+    order = keyed_rng(seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
     return [ordered[place] for place in order]
 
 

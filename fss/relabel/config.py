@@ -62,3 +62,26 @@ class RelabelConfig:
             raise ValueError(f"scales are shares above 0 of the network's image size, 1 among them; got {self.scales}")
         if not self.flip and len(self.scales) == 1:
             raise ValueError("one view agrees with nothing: switch flip on, or give more scales")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundGateConfig:
+    """What a new mask set has to show."""
+
+    min_agreement: float = 0.5
+    """Least median of the support-set agreement: below it the new masks depend on the supports more than on the
+    picture."""
+    min_valid: float = 0.7
+    """Least share of masks that pass every gate, as a part of the share before."""
+    max_area_shift: float = 0.5
+    """Largest distance of the histograms of areas, 0 to 1."""
+    max_changed: float = 0.4
+    """Largest mean share of changed pixels."""
+    min_changed: float = 0.005
+    """Least mean share of changed pixels: below it another training would see the same masks."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_changed <= self.max_changed <= 1:
+            raise ValueError(
+                f"min_changed and max_changed are shares, the least first, got {self.min_changed}, {self.max_changed}"
+            )

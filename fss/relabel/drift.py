@@ -11,7 +11,7 @@ import pyarrow as pa
 from fss.collection import MaskSet
 from fss.collection.acceptance import CLUSTER, passes
 from fss.core.arrays import IGNORE, Int64, Mask
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
 from fss.saliency.report import AREA_EDGES, histogram_shift, rows_by_part
 
@@ -20,7 +20,7 @@ SAMPLE = 1000  # pictures whose masks are decoded
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Figures of two mask sets of the same pictures; histograms are of pictures."""
+    """Metrics of two mask sets of the same pictures; histograms are of pictures."""
 
     changed: float
     """Mean share of a picture's pixels, of those that neither mask ignores, that changed sides."""
@@ -103,7 +103,7 @@ def measure_drift(
     """
     old, new = tables
     both = np.flatnonzero(passes(old, ()) & passes(new, ()))
-    drawn = both[generator(seed, item=len(both), purpose="drift").permutation(len(both))[:SAMPLE]]
+    drawn = both[keyed_rng(seed, item=len(both), purpose="drift").permutation(len(both))[:SAMPLE]]
     shares = np.array([_shares(*pair) for pair in mask_pairs(before, now, parts, new, drawn)]).reshape(-1, 3)
     ids = np.asarray(new.column("image_id").to_pylist(), object)
     cluster = np.asarray(new.column(CLUSTER).fill_null(-1).to_numpy(), np.int64)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 
@@ -43,6 +43,6 @@ def project(features: Tensor, dims: int, *, seed: int) -> Tensor:
     channels = features.shape[1]
     if channels <= dims:
         return features
-    rng = generator(seed, item=channels, purpose="relabel.projection")
+    rng = keyed_rng(seed, item=channels, purpose="relabel.projection")
     matrix = rng.standard_normal((channels, dims)).astype(np.float32)
     return F.normalize(features @ torch.from_numpy(matrix).to(features), dim=1)

@@ -15,7 +15,7 @@ from fss.saliency.quality import border_touch, gates
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ballot:
+class VoteSet:
     """All that was said of a picture, on its canvas of S pixels a side."""
 
     votes: Mapping[int, Float32]
@@ -41,7 +41,7 @@ class Label:
     """Raw values and gates; what cannot be told (agreement on nothing, no earlier mask) is left out."""
 
 
-def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, guide: UInt8 | None = None) -> Label:
+def make_label(ballot: VoteSet, shape: tuple[int, int], config: RelabelConfig, guide: UInt8 | None = None) -> Label:
     """Count the votes.
 
     A pixel is object where the mean probability of a class is at least ``config.foreground``, background where that of
@@ -78,7 +78,7 @@ def make_label(ballot: Ballot, shape: tuple[int, int], config: RelabelConfig, gu
     return Label(mask=mask, classes=[ids[value - 1] for value in shown], soft=soft, scores=scores)
 
 
-def reliability(ballot: Ballot, threshold: float) -> dict[str, float | bool]:
+def reliability(ballot: VoteSet, threshold: float) -> dict[str, float | bool]:
     """How far the votes agree: by view, by support set, with earlier checkpoints and with the mask of before.
 
     Args:

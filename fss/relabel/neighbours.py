@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fss.collection import MaskSet
 from fss.core.arrays import Float32
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.relabel import feature_tables
 from fss.relabel.config import RelabelConfig
 
@@ -109,7 +109,7 @@ def find_neighbours(
     candidates = np.flatnonzero(usable)
     if not len(candidates):
         raise ValueError("no picture has an accepted mask, so none can be a support; make or accept masks first")
-    drawn = generator(config.seed, item=len(candidates), purpose="relabel.bank").permutation(len(candidates))
+    drawn = keyed_rng(config.seed, item=len(candidates), purpose="relabel.bank").permutation(len(candidates))
     candidates = np.sort(candidates[drawn[: config.bank]])
     counts = {"pictures with a feature": len(ids), "pictures in the bank": len(candidates)}
     todo = [part for part in parts if part not in feature_tables.finished(masks, "neighbours")]

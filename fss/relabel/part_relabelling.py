@@ -14,14 +14,14 @@ import torch
 
 from fss.collection import MaskSet
 from fss.collection.part_pipeline import COLUMNS, Row, Statistics, decode, staged_parts
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import any_class, decode_mask, mask_row
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel import feature_tables
 from fss.relabel.edge_refinement import working_picture
 from fss.relabel.features import pooled_features, project
-from fss.relabel.labels import Ballot, make_label
+from fss.relabel.labels import VoteSet, make_label
 from fss.relabel.relabeller import Known, Relabeller
 from fss.relabel.views import View, squares
 from fss.saliency.pseudomask import write_masks
@@ -98,7 +98,7 @@ def relabel_parts(
     """
     told = relabeller.seconds
 
-    def encode(known: Known, ballot: Ballot | str) -> Row:
+    def encode(known: Known, ballot: VoteSet | str) -> Row:
         if isinstance(ballot, str):
             return mask_row(known.image_id, None, error=ballot)
         label = make_label(ballot, known.shape, relabeller.config, known.guide)

@@ -8,10 +8,10 @@ import numpy as np
 from fss.core.arrays import Float32, UInt8
 from fss.relabel.class_bank import ClassBank
 from fss.relabel.config import RelabelConfig
-from fss.relabel.labels import Ballot
+from fss.relabel.labels import VoteSet
 from fss.relabel.supports import SupportSets, foreground, support_sets
 from fss.relabel.views import View, make_views
-from fss.relabel.votes import Question, Voter
+from fss.relabel.votes import SegmentationQuery, Voter
 from fss.saliency.pseudomask import OBJECT
 
 
@@ -83,16 +83,16 @@ class Relabeller:
         """Seconds that the networks took so far."""
         return sum(voter.seconds for voter in (self._voter, *self._earlier))
 
-    def ballots(self, batch: Sequence[Known]) -> list[Ballot | str]:
+    def ballots(self, batch: Sequence[Known]) -> list[VoteSet | str]:
         """Label pictures; for each what was said, or why nothing can be asked."""
-        outcomes: list[Ballot | str] = [known.error or "" for known in batch]
+        outcomes: list[VoteSet | str] = [known.error or "" for known in batch]
         usable = [place for place, known in enumerate(batch) if known.rgb is not None]
         if usable:
             for place, outcome in zip(usable, self._label([batch[place] for place in usable]), strict=True):
                 outcomes[place] = outcome
         return outcomes
 
-    def _label(self, batch: Sequence[Known]) -> list[Ballot | str]:
+    def _label(self, batch: Sequence[Known]) -> list[VoteSet | str]:
         canvases = np.stack([known.canvas for known in batch])
         asked, refused = self._ask(batch, canvases)
         questions = [question for _, question in asked]
@@ -100,7 +100,7 @@ class Relabeller:
         earlier = [voter.votes(canvases, questions, (View(),)) for voter in self._earlier]
         return [
             refused.get(place)
-            or Ballot(
+            or VoteSet(
                 votes=_of(place, asked, votes),
                 earlier=[_of(place, asked, found) for found in earlier],
                 current=known.mask,
@@ -108,15 +108,19 @@ class Relabeller:
             for place, known in enumerate(batch)
         ]
 
-    def _ask(self, batch: Sequence[Known], canvases: UInt8) -> tuple[list[tuple[int, Question]], dict[int, str]]:
+    def _ask(
+        self, batch: Sequence[Known], canvases: UInt8
+    ) -> tuple[list[tuple[int, SegmentationQuery]], dict[int, str]]:
         """Questions with the class that each is about, and the pictures that nothing can be asked of."""
         if self._bank is not None:
             present = self._bank.present(self._voter.segmenter, canvases)
-            return [(c, Question(place, self._bank.sets[c])) for place, ids in enumerate(present) for c in ids], {}
+            return [
+                (c, SegmentationQuery(place, self._bank.sets[c])) for place, ids in enumerate(present) for c in ids
+            ], {}
         asked, refused = [], {}
         for place, known in enumerate(batch):
             try:
-                asked.append((OBJECT, Question(place, self._sets(known))))
+                asked.append((OBJECT, SegmentationQuery(place, self._sets(known))))
             except ValueError as error:
                 refused[place] = f"relabel: {error}"
         return asked, refused
@@ -125,6 +129,6 @@ class Relabeller:
         return support_sets(self.config, known.image_id, known.canvas, known.object, known.neighbours, known.similarity)
 
 
-def _of(place: int, asked: Sequence[tuple[int, Question]], votes: Sequence[Float32]) -> dict[int, Float32]:
+def _of(place: int, asked: Sequence[tuple[int, SegmentationQuery]], votes: Sequence[Float32]) -> dict[int, Float32]:
     """The votes on one picture, by class."""
     return {c: found for (c, question), found in zip(asked, votes, strict=True) if question.picture == place}

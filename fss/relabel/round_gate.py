@@ -10,30 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from fss.evaluation.metrics import Interval
+from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoConfig:
-    """What a new mask set has to show."""
-
-    min_agreement: float = 0.5
-    """Least median of the support-set agreement: below it the new masks depend on the supports more than on the
-    picture."""
-    min_valid: float = 0.7
-    """Least share of masks that pass every gate, as a part of the share before."""
-    max_area_shift: float = 0.5
-    """Largest distance of the histograms of areas, 0 to 1."""
-    max_changed: float = 0.4
-    """Largest mean share of changed pixels."""
-    min_changed: float = 0.005
-    """Least mean share of changed pixels: below it another training would see the same masks."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_changed <= self.max_changed <= 1:
-            raise ValueError(
-                f"min_changed and max_changed are shares, the least first, got {self.min_changed}, {self.max_changed}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +30,8 @@ class Verdict:
         return "go" if self.go else "no: " + "; ".join(self.reasons)
 
 
-def judge(config: GoConfig, drift: Drift, agreement: float, gain: Interval | None = None) -> Verdict:
-    """Judge a new mask set.
+def judge(config: RoundGateConfig, drift: Drift, agreement: float, gain: Interval | None = None) -> Verdict:
+    """Validator a new mask set.
 
     Args:
         config: what it has to show.

@@ -11,7 +11,8 @@ import numpy as np
 
 from fss.collection import ImageReader, MaskSet
 from fss.core.arrays import IGNORE, UInt8
-from fss.episodes.mask_split import SplitConfig, draw_split
+from fss.episodes.config import SplitConfig
+from fss.episodes.mask_split import draw_split
 from fss.images.resize import image_canvas, mask_canvas
 from fss.relabel.config import RelabelConfig
 

@@ -23,7 +23,7 @@ from fss.relabel.views import View, squares
 
 
 @dataclass(frozen=True)
-class Question:
+class SegmentationQuery:
     """What is asked of a picture: where is what these supports show?"""
 
     picture: int
@@ -64,7 +64,7 @@ class Voter:
         self._features: dict[int, FeatureCache[str]] = {}
 
     @torch.inference_mode()
-    def votes(self, canvases: UInt8, questions: Sequence[Question], views: Sequence[View]) -> list[Float32]:
+    def votes(self, canvases: UInt8, questions: Sequence[SegmentationQuery], views: Sequence[View]) -> list[Float32]:
         """Segment pictures once per view and support set.
 
         Args:

@@ -1,5 +1,6 @@
 """Pseudo-masks of the salient object, without labels."""
 
-from fss.saliency.classical.estimator import SaliencyConfig, SaliencyEstimator, SaliencyResult
+from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
+from fss.saliency.config import SaliencyConfig
 
 __all__ = ["SaliencyConfig", "SaliencyEstimator", "SaliencyResult"]

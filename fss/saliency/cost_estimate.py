@@ -13,7 +13,8 @@ import pyarrow as pa
 from fss.collection import Collection
 from fss.collection.part_pipeline import COLUMNS, decode
 from fss.collection.schema import image_table, mask_table
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.pseudomask import estimate_all, row_of
 
@@ -28,39 +29,6 @@ SCORE_ROW_BYTES = 300  # of the driver's memory per image while it accepts (meas
 DRIVER_BYTES = 8 * 2**30  # what one driver may take for it
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """The job to plan, and the machines for it."""
-
-    images: float = 1e9
-    """Images of the collection."""
-    part_size: int = 1024
-    """Images in a part; 32 to 128 MiB of photographs suit an object store."""
-    cores: int = 64
-    """Cores that make masks, or that feed the GPUs."""
-    gpus: int = 0
-    """GPUs, for an estimator that runs on them."""
-    efficiency: float = 0.9
-    """Share of a core's measured speed that it keeps in the job (measured: bench_pseudomask.py)."""
-    interruptions: float = 0.05
-    """How often a spot machine is taken away per hour."""
-    sample: int = 64
-    """Images to measure."""
-
-    def check(self) -> None:
-        """Refuse a fleet that cannot be; ValueError saying what is allowed."""
-        if min(self.images, self.part_size, self.cores, self.sample) < 1 or self.gpus < 0:
-            raise ValueError(
-                f"images, part size, cores and sample are 1 or more and gpus 0 or more, got {self.images:g}, "
-                f"{self.part_size}, {self.cores}, {self.sample} and {self.gpus}"
-            )
-        if not 0 < self.efficiency <= 1 or not 0 <= self.interruptions < 10:
-            raise ValueError(
-                f"efficiency is in (0, 1] and interruptions in [0, 10) per hour, got {self.efficiency} and "
-                f"{self.interruptions}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +61,7 @@ def measure(collection: Collection, settings: EstimatorSettings, *, images: int,
         ValueError: no image of the sample can be used.
     """
     names = collection.part_names()
-    drawn = generator(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
+    drawn = keyed_rng(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
     records: list[dict[str, Any]] = []
     for place in drawn:
         part = collection.read_part(names[int(place)], COLUMNS)

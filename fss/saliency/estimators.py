@@ -1,6 +1,5 @@
 """Three ways to find the salient object, one contract: a picture in; mask, soft map and quality scores out."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,9 +7,8 @@ import numpy.typing as npt
 
 from fss.core.config import to_dict
 from fss.core.hashing import file_hash
-from fss.saliency.classical.estimator import SaliencyConfig, SaliencyEstimator, SaliencyResult
-
-PRETRAINED = "pretrained"
+from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
+from fss.saliency.config import PRETRAINED, SaliencyConfig, StudentSettings, ViTSettings
 
 
 class Estimator(Protocol):
@@ -18,28 +16,6 @@ class Estimator(Protocol):
 
     def estimate(self, rgb: npt.NDArray[np.uint8], *, image_id: str = "") -> SaliencyResult:
         """Find the salient object of uint8 RGB [H,W,3]; see ``SaliencyEstimator.estimate``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentSettings:
-    """A trained student as estimator."""
-
-    path: str
-    """File that ``save_student`` wrote: local or s3:// URI."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViTSettings:
-    """A self-supervised vision transformer as estimator."""
-
-    model: str = "vit_small_patch16_224.dino"
-    """A timm vision transformer with a class token; DINOv2 needs its variants with registers."""
-    weights: str | None = PRETRAINED
-    """A state dict's file, "pretrained" (timm's, downloaded), or None (random)."""
-    image_size: int = 448
-    """Side of the square that pictures are resized to; a multiple of the patch size."""
-    threshold: float = 0.3
-    """Cosine to the least attended patch above which a patch is background."""
 
 
 EstimatorSettings = SaliencyConfig | StudentSettings | ViTSettings

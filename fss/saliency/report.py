@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import AcceptanceRule, Rows, gate_values, passes
+from fss.collection.acceptance import Rows, gate_values, passes
+from fss.collection.config import AcceptanceRule
 from fss.collection.ingest_part import slug
 from fss.core.arrays import Int64
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
 
 AREA_EDGES = np.linspace(0, 1, 21)
@@ -28,7 +29,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, kw_only=True)
 class MaskReport:
-    """Figures of a mask set and of the masks accepted from it; counts are of images."""
+    """Metrics of a mask set and of the masks accepted from it; counts are of images."""
 
     counts: dict[str, int]
     """images, without a mask (by reason), rejected by a gate, rejected by rank, accepted."""
@@ -120,7 +121,7 @@ def report(
     alone = failed & (failed.sum(0) == 1)
     gates = {gate: (int(failed[i].sum()), int(alone[i].sum())) for i, gate in enumerate(rule.gates)}
     areas = np.asarray(table.column("area").to_numpy(), np.float64)
-    drawn = masked[generator(seed, item=len(masked), purpose="mask report").permutation(len(masked))[:positions]]
+    drawn = masked[keyed_rng(seed, item=len(masked), purpose="mask report").permutation(len(masked))[:positions]]
     centres = _centres(masks, parts, table, drawn)
     return MaskReport(
         counts=counts | {"accepted": len(accepted)},

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.synthetic.classes import SPECIES, SampleClass
 from fss.synthetic.scene import finish, paint_background, paint_object
 
@@ -60,17 +60,17 @@ def sample_picture(index: int, seed: int, kind: Kind) -> SamplePicture:
     if kind not in KINDS:
         raise ValueError(f"a sample picture is {' or '.join(KINDS)}, got {kind!r}")
     item = f"{kind}/{index}"
-    layout = generator(seed, item=item, purpose="sample.layout")
+    layout = keyed_rng(seed, item=item, purpose="sample.layout")
     height, width = (int(side) for side in layout.integers(SIDES[0], SIDES[1] + 1, 2))
     species = _choose_unlabelled(layout) if kind == "unlabelled" else _choose_labelled(layout, index)
     places = _place(layout, len(species), height, width)
-    picture = paint_background(generator(seed, item=item, purpose="sample.background"), height, width)
+    picture = paint_background(keyed_rng(seed, item=item, purpose="sample.background"), height, width)
     mask = np.zeros((height, width), dtype=np.uint8)
-    objects = generator(seed, item=item, purpose="sample.objects")
+    objects = keyed_rng(seed, item=item, purpose="sample.objects")
     for one, (x, y, radius) in zip(species, places, strict=True):
         coverage = paint_object(picture, one, objects, centre=(x, y), radius=radius)
         mask[coverage >= 0.5] = one.id
-    rgb = finish(generator(seed, item=item, purpose="sample.finish"), picture)
+    rgb = finish(keyed_rng(seed, item=item, purpose="sample.finish"), picture)
     written, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert written, "OpenCV could not encode a JPEG"
     classes = tuple(sorted(one.id for one in species))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fss.core.config import flatten
 from fss.core.redaction import hide, without_passwords
 from fss.core.system import environment_tags
 from fss.visualize import save_png
@@ -139,7 +140,7 @@ class Run:
         for name, value in tags.items():
             connect(self.uri).set_tag(self.run_id, name, without_passwords(str(self.shown(value, name))))
 
-    def log_figure(self, name: str, picture: np.ndarray) -> None:
+    def log_image(self, name: str, picture: np.ndarray) -> None:
         """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
         if self.private:
             return
@@ -204,17 +205,6 @@ def ending(run: Run) -> Iterator[Run]:
         run.end("FAILED")
         raise
     run.end()
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def connect(uri: str) -> Any:

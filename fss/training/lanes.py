@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 
 
 def check_lanes(lanes: int, batch: int, world: int = 1) -> None:
@@ -52,7 +52,7 @@ class EpochOrder:
             lanes: V.
         """
         self._seed, self._epoch = seed, epoch
-        self._parts = generator(seed, epoch=epoch, purpose="lanes.parts").permutation(len(counts))
+        self._parts = keyed_rng(seed, epoch=epoch, purpose="lanes.parts").permutation(len(counts))
         self._counts = np.asarray(counts, np.int64)
         self._ends = np.cumsum(self._counts[self._parts])
         self._share = int(self._ends[-1]) // lanes if len(counts) else 0
@@ -70,5 +70,5 @@ class EpochOrder:
         return found
 
     def _within(self, part: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        draws = generator(self._seed, epoch=self._epoch, item=part, purpose="lanes.rows")
+        draws = keyed_rng(self._seed, epoch=self._epoch, item=part, purpose="lanes.rows")
         return draws.permutation(int(self._counts[part]))

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fss.episodes.augmentation import AugmentConfig
-from fss.episodes.mask_split import SplitConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 
 
 @dataclass(frozen=True, kw_only=True)

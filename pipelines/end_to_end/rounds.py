@@ -1,62 +1,27 @@
 """Rounds of self-training: make the masks again with the trained segmenter, judge them, and train on them anew."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
-from fss.relabel import RelabelConfig
-from fss.relabel.round_gate import GoConfig
 from fss.tracking.run import Run
 from pipelines import relabel, train
+from pipelines.end_to_end.config import RoundsConfig
 from pipelines.relabeling.config import RelabelJobConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
-
-
-def own_masks() -> RelabelConfig:
-    """Return how rounds make masks again where nothing else is asked for.
-
-    What served best on photographs with a truth to audit by: each picture's own mask, in halves, as support, as in
-    training; a low threshold, because the network learned to find the other half and is unsure of a whole object; and
-    outlines that follow the picture's edges.
-    """
-    return RelabelConfig(supports="self", foreground=0.25, background=0.25, edges=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundsConfig:
-    """How rounds go on."""
-
-    relabel: RelabelConfig = field(default_factory=own_masks)
-    """Supports, views, and what becomes of the votes."""
-    accept_quantile: float = 0.65
-    """Share of the new masks to train on, best first within every cluster of alike pictures."""
-    go: GoConfig = field(default_factory=GoConfig)
-    """What new masks have to show; the first round that does not is the last, and is not trained on."""
-    audit: str | None = None
-    """Mask set with the truth of some of the photographs: the rounds stop when it does not surely rise. Nothing else
-    reads it."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where relabelling runs."""
-
-    def __post_init__(self) -> None:
-        if self.relabel.supports == "bank":
-            raise ValueError(
-                "rounds know no labelled shots: take supports neighbours or self, or run pipelines.relabel"
-            )
 
 
 def run_rounds(
     rounds: int,
     config: RoundsConfig,
     trained: TrainJobConfig,
-    training: Summary,
+    training: JobResult,
     *,
     workers: int | None,
     seed: int,
-    summary: Summary,
+    summary: JobResult,
     record: Run,
-) -> Iterator[tuple[str, Summary]]:
+) -> Iterator[tuple[str, JobResult]]:
     """Yield the name of each round with the summary of its training, as long as its masks are worth one.
 
     Args:
@@ -66,7 +31,7 @@ def run_rounds(
         training: its summary.
         workers: parts at a time.
         seed: of the reports.
-        summary: gets figures, counts and outputs of every round under its name.
+        summary: gets metrics, counts and outputs of every round under its name.
         record: the parent run.
     """
     source = trained.mask_set
@@ -93,13 +58,13 @@ def run_rounds(
                 parent=record,
             )
         summary.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
-        summary.figures |= {f"{name}: {figure}": value for figure, value in masks.figures.items()}
+        summary.metrics |= {f"{name}: {figure}": value for figure, value in masks.metrics.items()}
         summary.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "verdict")}
         if masks.outputs["verdict"] != "go":
             return
         with summary.timed(f"{name}: training"):
             training = train.run(replace(trained, mask_set=name), parent=record)
-        summary.figures |= {f"{name}: {figure}": value for figure, value in training.figures.items()}
+        summary.metrics |= {f"{name}: {figure}": value for figure, value in training.metrics.items()}
         summary.outputs[f"{name}: model"] = training.outputs["model"]
         source = name
         yield name, training

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fss.collection import ClassIndex, Collection
-from fss.episodes.benchmarks import ProtocolName, benchmark_plan, choose_fold
+from fss.episodes.benchmarks import benchmark_plan, choose_fold
+from fss.episodes.config import Benchmark, Order, ProtocolName
 from fss.episodes.episode_plan import EpisodePlan, make_plan
-from fss.episodes.folds import Benchmark, Order
-from fss.models.shot_fusion import Fusion
+from fss.models.config import Fusion
 from fss.saliency import SaliencyConfig
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.model_source import ModelSource, model_source
 
 Learner = Literal["masksplit", "hsnet", "asnet", "vat"]
@@ -68,7 +68,7 @@ class EvaluateConfig:
     """Evaluate all foreground, the query's saliency and the untrained prototype too."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     """Of the saliency baseline."""
-    figures: int = 4
+    visualizations: int = 4
     """Episodes to draw of each kind: best, worst and at random, by the model's IoU, besides the same eight of the plan
     for every model; 0: none."""
     workers: int | None = None

@@ -14,38 +14,38 @@ from fss.tracking.run import Run
 from fss.visualize import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.task import MODEL
-from pipelines.runtime.result import Summary
+from pipelines.runtime.result import JobResult
 
 EPISODES = "episodes.parquet"
 
 
 def write_report(
-    config: EvaluateConfig, results: list[EvaluationResult], summary: Summary, record: Run, home: str
+    config: EvaluateConfig, results: list[EvaluationResult], summary: JobResult, record: Run, home: str
 ) -> None:
     """Fill the summary, and write everything else into ``home`` and the run."""
     table = rows(results, model=MODEL)
     summary.report = to_text(table)
     summary.counts = {"episodes": sum(len(result.plan) for result in results), "classes": len(results[0].plan.classes)}
     summary.counts |= {f"{result.plan.shots}-shot backbone passes": result.passes[MODEL] for result in results}
-    summary.figures = figures(table)
+    summary.metrics = metrics(table)
     summary.outputs = {"results": home}
     for result in results:
         result.plan.save(storage.join(home, f"plan-{result.plan.shots}shot.parquet"))
-        if config.figures:
+        if config.visualizations:
             for name, sheet in _sheets(config, result).items():
                 _write(home, name, png_bytes(sheet))
-                record.log_figure(name, sheet)
+                record.log_image(name, sheet)
     write_episode_table(storage.join(home, EPISODES), results)
     _write(home, "table.md", to_markdown(table).encode())
     _write(home, "table.json", to_json(table).encode())
     record.log_text("table.md", to_markdown(table))
     record.log_text("table.json", to_json(table))
-    record.log_metrics({name.replace(" ", "_"): value for name, value in summary.figures.items()})
+    record.log_metrics({name.replace(" ", "_"): value for name, value in summary.metrics.items()})
     summary.write(home)
     record.log_json("summary.json", to_dict(summary))
 
 
-def figures(table: list[Row]) -> dict[str, float]:
+def metrics(table: list[Row]) -> dict[str, float]:
     """Return the figures of a table by name, for people and MLflow: ``1-shot/model/mIoU``."""
     found = {}
     for row in table:
@@ -60,7 +60,7 @@ def figures(table: list[Row]) -> dict[str, float]:
 
 def _sheets(config: EvaluateConfig, result: EvaluationResult) -> dict[str, np.ndarray]:
     """Draw the model's best and worst episodes and some at random, and those that are the same for every model."""
-    groups = choose_episodes(result.plan, result.counts[MODEL], config.figures)
+    groups = choose_episodes(result.plan, result.counts[MODEL], config.visualizations)
     ends = f"{result.plan.shots}-shot, plan {result.plan.hash}: {EPISODE_LEGEND}"
     chosen = [(group, number) for group, numbers in groups.items() for number in numbers]
     fixed = [("", number) for number in random_numbers(result.plan, FIXED)]

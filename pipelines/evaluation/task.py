@@ -13,7 +13,7 @@ from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED, random_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
 from fss.models import FewShotSegmenter, build_segmenter
-from fss.models.shot_fusion import Fusion
+from fss.models.config import Fusion
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from pipelines.runtime.model_source import ModelSource, load_model
 
@@ -42,7 +42,7 @@ class EvaluationJob:
     """Whether the baselines answer too."""
     saliency: SaliencyConfig
     """Of the baseline that segments the salient object."""
-    figures: int
+    visualizations: int
     """Predictions to return of each plan: so many of the best, of the worst and at random, besides the fixed ones."""
 
 
@@ -65,8 +65,8 @@ def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, thr
             pictures,
             size=job.size,
             original=job.original,
-            keep=random_numbers(plan, max(FIXED, job.figures)) if job.figures else (),
-            extremes=job.figures,
+            keep=random_numbers(plan, max(FIXED, job.visualizations)) if job.visualizations else (),
+            extremes=job.visualizations,
         )
         for plan in job.plans
     ]

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from fss.collection import Collection, MaskSet
-from fss.collection.acceptance import AcceptanceRule, Rows, passes, quality, read_scores, write_acceptance
+from fss.collection.acceptance import Rows, passes, quality, read_scores, write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.collection.part_io import picture_bytes
 from fss.core import storage
 from fss.core.config import to_dict
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
 from fss.relabel.feature_tables import with_clusters
@@ -34,7 +35,7 @@ class Accepted:
 
     counts: dict[str, int]
     """images, without a mask, rejected by a gate, rejected by rank, accepted."""
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """How far the accepted differ from all."""
     outputs: dict[str, str]
     """URIs of the files written."""
@@ -74,12 +75,12 @@ def accept_and_report(
     for file, data in contents.items():
         storage.write_atomically(*storage.resolve(storage.join(masks.uri, file)), data)
     for group, picture in pictures.items():
-        record.log_figure(f"report-{name}-{group}.png", picture)
+        record.log_image(f"report-{name}-{group}.png", picture)
     record.log_text(f"report-{name}.md", texts[".md"])
     record.log_json(f"report-{name}.json", found.as_dict())
     return Accepted(
         counts=found.counts,
-        figures={f"{kind} shift of the accepted": value for kind, value in found.shifts().items()},
+        metrics={f"{kind} shift of the accepted": value for kind, value in found.shifts().items()},
         outputs={"acceptance": f"{masks.uri}/acceptance-{name}.json", "report": f"{masks.uri}/report-{name}.md"},
     )
 
@@ -89,7 +90,7 @@ def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
     rejected = np.setdiff1d(np.flatnonzero(passes(table, ())), accepted)
 
     def some(rows: Rows, group: str) -> Rows:
-        return rows[generator(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]
+        return rows[keyed_rng(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]
 
     return {
         "best": accepted[:TILES],

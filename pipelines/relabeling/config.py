@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fss.collection.acceptance import AcceptanceRule
+from fss.collection.config import AcceptanceRule
 from fss.relabel import RelabelConfig
-from fss.relabel.round_gate import GoConfig
+from fss.relabel.config import RoundGateConfig
 from pipelines.relabeling.task import LabelledShots
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class RelabelJobConfig:
     """Share of the masks to accept, best first within every cluster, among those that pass every gate."""
     acceptance: str = "default"
     """Name of the acceptance file; a cheap later filter over the stored scores."""
-    go: GoConfig = field(default_factory=GoConfig)
+    go: RoundGateConfig = field(default_factory=RoundGateConfig)
     """What the new masks have to show to be worth training on; told without labels."""
     audit: str | None = None
     """Mask set with the truth of some of the pictures, to measure both mask sets against; nothing else reads it."""

@@ -16,9 +16,10 @@ from fss.core import storage
 from fss.evaluation.metrics import Interval
 from fss.images.mask_codec import any_class
 from fss.relabel.audit import audit, gain, mean_iou
+from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, mask_pairs, measure_drift
 from fss.relabel.feature_tables import with_clusters
-from fss.relabel.round_gate import GoConfig, Verdict, judge, median_agreement
+from fss.relabel.round_gate import Verdict, judge, median_agreement
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView, episode_sheet, png_bytes
 
@@ -30,7 +31,7 @@ NAME = "report-drift"
 class Judged:
     """What the end of a round found."""
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """Drift, agreement, and IoU against the truth where there is one."""
     outputs: dict[str, str]
     """URIs of the files written."""
@@ -42,7 +43,7 @@ def judge_and_report(
     before: tuple[MaskSet, str | None],
     now: tuple[MaskSet, str | None],
     parts: Sequence[str],
-    config: GoConfig,
+    config: RoundGateConfig,
     *,
     truth: MaskSet | None,
     seed: int,
@@ -68,18 +69,18 @@ def judge_and_report(
     agreement = median_agreement(new)
     measured, difference = ({}, None) if truth is None else _measure(old_set, new_set, truth, parts)
     verdict = judge(config, drift, agreement, difference)
-    figures = {**_figures(drift), "median agreement of support sets": round(agreement, 4), **measured}
+    metrics = {**_metrics(drift), "median agreement of support sets": round(agreement, 4), **measured}
     title = f"{new_set.name} after {old_set.name}, {old_set.collection.name}"
-    text = drift.markdown(title) + _lines(figures) + f"\nVerdict: {verdict}\n"
+    text = drift.markdown(title) + _lines(metrics) + f"\nVerdict: {verdict}\n"
     sheet = episode_sheet(_views(old_set, new_set, parts, new), side=200, title=f"{title}: before, now")
-    values = {**drift.as_dict(), "figures": figures, "verdict": str(verdict)}
+    values = {**drift.as_dict(), "metrics": metrics, "verdict": str(verdict)}
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
     for ending, data in contents.items():
         storage.write_atomically(*storage.resolve(storage.join(new_set.uri, NAME + ending)), data)
-    record.log_figure(f"{NAME}.png", sheet)
+    record.log_image(f"{NAME}.png", sheet)
     record.log_text(f"{NAME}.md", text)
     record.log_json(f"{NAME}.json", values)
-    return Judged(figures=figures, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, verdict=verdict)
+    return Judged(metrics=metrics, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, verdict=verdict)
 
 
 def _accepted(masks: MaskSet, acceptance: str | None, table: pa.Table) -> frozenset[str]:
@@ -88,27 +89,27 @@ def _accepted(masks: MaskSet, acceptance: str | None, table: pa.Table) -> frozen
     return frozenset(table.filter(pa.array(passes(table, ()))).column("image_id").to_pylist())
 
 
-def _figures(drift: Drift) -> dict[str, float]:
-    figures = {"changed pixels": drift.changed, "vanished objects": drift.vanished, "ignored pixels": drift.ignored}
-    return {name: round(value, 4) for name, value in figures.items()} | {"area shift": drift.shifts()["area"]}
+def _metrics(drift: Drift) -> dict[str, float]:
+    metrics = {"changed pixels": drift.changed, "vanished objects": drift.vanished, "ignored pixels": drift.ignored}
+    return {name: round(value, 4) for name, value in metrics.items()} | {"area shift": drift.shifts()["area"]}
 
 
 def _measure(before: MaskSet, now: MaskSet, truth: MaskSet, parts: Sequence[str]) -> tuple[dict[str, float], Interval]:
-    """Figures against the truth, and the gain."""
+    """Metrics against the truth, and the gain."""
     old, new = audit(before, truth, parts), audit(now, truth, parts)
     change = gain(new, old)
-    figures = {"audited pictures": float(len(new))}
+    metrics = {"audited pictures": float(len(new))}
     for name, interval in (("audit IoU before", mean_iou(old)), ("audit IoU", mean_iou(new)), ("audit gain", change)):
-        figures |= {f"{name}{end}": round(getattr(interval, of), 4) for end, of in _ENDS.items()}
-    return figures, change
+        metrics |= {f"{name}{end}": round(getattr(interval, of), 4) for end, of in _ENDS.items()}
+    return metrics, change
 
 
 _ENDS = {"": "value", " low": "low", " high": "high"}
 
 
-def _lines(figures: dict[str, float]) -> str:
+def _lines(metrics: dict[str, float]) -> str:
     return (
-        "\n".join(["", "| figure | |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in figures.items())])
+        "\n".join(["", "| figure | |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in metrics.items())])
         + "\n"
     )
 

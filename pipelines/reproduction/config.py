@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fss.episodes.benchmarks import ProtocolName
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
+from fss.episodes.config import ProtocolName
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ class ReproduceConfig:
     """Points that a figure may be below its claim and count as verified."""
     truth: str = "truth"
     """Mask set that holds the ground truth."""
-    figures: int = 2
+    visualizations: int = 2
     """Episodes to draw of each kind and fold."""
     workers: int | None = None
     """As for the evaluation job."""

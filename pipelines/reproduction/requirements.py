@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fss.core import storage
-from fss.episodes.benchmarks import ProtocolName
-from fss.episodes.folds import FOLDS, Benchmark
+from fss.episodes.config import Benchmark, ProtocolName
+from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
-from fss.models.shot_fusion import Fusion
+from fss.models.config import Fusion
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.reproduction.training import (
@@ -128,7 +128,7 @@ def _evaluation(
         shots=(claim.shots,),
         fusion=_fusion(learner),
         baselines=False,
-        figures=config.figures,
+        visualizations=config.visualizations,
         workers=config.workers,
         tracking=config.tracking,
         **published,

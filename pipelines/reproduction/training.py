@@ -7,7 +7,7 @@ from fss.collection.collection import exists
 from fss.core import storage
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.runtime.command_line import command
-from pipelines.runtime.result import read_summary
+from pipelines.runtime.result import read_result
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.presets import EPOCH, LANES, PRESETS
 from pipelines.training.worker import MODEL
@@ -106,7 +106,7 @@ def trained_model(config: TrainJobConfig) -> str:
 
 def is_trained(config: TrainJobConfig) -> bool:
     """Tell whether a training of this name is finished."""
-    return read_summary(storage.join(config.output, str(config.name))) is not None
+    return read_result(storage.join(config.output, str(config.name))) is not None
 
 
 def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:

@@ -44,6 +44,6 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 
 
 def _negated(name: str) -> str:
-    """Return the flag that switches a setting off, as tyro names it: figures.no-show."""
+    """Return the flag that switches a setting off, as tyro names it: metrics.no-show."""
     group, _, last = name.rpartition(".")
     return f"{group}.no-{last}" if group else f"no-{last}"

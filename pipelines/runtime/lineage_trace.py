@@ -14,7 +14,7 @@ from fss.tracking.lineage import DataUse, data_uses
 from fss.tracking.run import PARENT_TAG, connect
 from pipelines.runtime.checkpoints import checkpoint_hash
 from pipelines.runtime.model_source import ModelSource, model_source, opened
-from pipelines.runtime.result import read_summary
+from pipelines.runtime.result import read_result
 
 _SHOWN = ("fss.job", "mlflow.source.git.commit", "fss.python", "fss.torch", "fss.platform", "fss.gpu")
 
@@ -120,7 +120,7 @@ def mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
         facts["acceptance"] = f"{accepted.name}, {len(accepted.accepted)} masks by {json.dumps(accepted.rule)}"
         facts["acceptance hash"] = _then_and_now(profile.get("acceptance_hash", accepted.hash), accepted.hash)
     node = Node(f"mask set {masks.name}", facts)
-    made = read_summary(masks.uri)
+    made = read_result(masks.uri)
     if made and made.get("run_id"):
         node.origins.append(run_node(made["run_id"], tracking))
     if provenance.get("method") == "relabel":

@@ -11,7 +11,7 @@ from fss.training.few_shot.loop import StepReport
 
 
 @dataclass(kw_only=True)
-class Journal:
+class MetricsLogger:
     """Collects step reports and logs their means every few steps."""
 
     run: Run

@@ -2,23 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from fss.core.system import installed_packages, monitored
 from fss.tracking.run import Run, ending, find, tracking_uri
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackingConfig:
-    """Where runs are recorded."""
-
-    uri: str | None = None
-    """MLflow tracking URI; None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
-    experiment: str = "fss"
-    """MLflow experiment."""
-    private: bool = False
-    """Keep URIs, file names, pictures and reports out of MLflow: numbers and plain settings only."""
+from pipelines.runtime.config import TrackingConfig
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
         if source.kind != "published":
             return load_checkpoint(place)
         with warnings.catch_warnings():
-            # Figures of a random backbone would be worth nothing.
+            # Metrics of a random backbone would be worth nothing.
             warnings.filterwarnings("error", message=".*holds no backbone")
             try:
                 return load_published(

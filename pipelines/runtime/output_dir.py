@@ -29,7 +29,7 @@ def claim(home: str, key: str, settings: dict[str, Any], *, what: str) -> None:
         )
 
 
-def clear(*folders: str) -> None:
+def remove(*folders: str) -> None:
     """Delete output folders and everything in them."""
     for folder in folders:
         filesystem, path = storage.resolve(folder)

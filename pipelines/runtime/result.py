@@ -18,13 +18,13 @@ from fss.collection import part_io
 from fss.core import storage
 from fss.core.config import override, to_dict
 from fss.core.console import output_console
-from fss.core.exit_codes import honest_exit
+from fss.core.exit_codes import exit_cleanly
 
 SUMMARY_NAME = "summary.json"
 
 
 @dataclasses.dataclass(kw_only=True)
-class Summary:
+class JobResult:
     """What a job did, in plain JSON values."""
 
     job: str
@@ -35,12 +35,12 @@ class Summary:
     """What it wrote: URIs."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     """How many of what: images, quarantined, accepted, episodes."""
-    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The measured results."""
     durations: dict[str, float] = dataclasses.field(default_factory=dict)
     """Seconds per stage."""
     report: str = ""
-    """A table of results, printed in the place of ``figures``."""
+    """A table of results, printed in the place of ``metrics``."""
     run_id: str | None = None
     """The MLflow run."""
     worked: bool = True
@@ -65,8 +65,8 @@ class Summary:
         table = Table(title=title, show_header=False, title_justify="left")
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for heading in ("inputs", "counts", "figures", "durations", "outputs"):
-            values = {} if heading == "figures" and self.report else getattr(self, heading)
+        for heading in ("inputs", "counts", "metrics", "durations", "outputs"):
+            values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = " s" if heading == "durations" else ""
                 table.add_row(f"{heading if index == 0 else '':<10} {key}", _text(value) + unit)
@@ -82,7 +82,7 @@ class Summary:
 
 def cli_main(
     config_type: type[Any],
-    run: Callable[[Any], Summary],
+    run: Callable[[Any], JobResult],
     *,
     job: str,
     description: str,
@@ -93,7 +93,7 @@ def cli_main(
     With ``presets``, ``--preset NAME`` chooses the defaults of all other settings; ``--config FILE`` then replaces
     those that a file has.
     """
-    with honest_exit(job):
+    with exit_cleanly(job):
         config = read_config(config_type, sys.argv[1:], job=job, description=description, presets=presets)
         run(config).show()
 
@@ -150,23 +150,23 @@ def _required(config_type: type[Any]) -> list[str]:
     return [field.name for field in fields if field.default is missing and field.default_factory is missing]
 
 
-def dry_run_summary(job: str, config: Any, plan: Mapping[str, Any]) -> Summary:
+def dry_run_result(job: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
     """Return the summary of a job that only says what it would do."""
-    return Summary(job=f"{job} (dry run)", inputs=to_dict(config), figures=dict(plan))
+    return JobResult(job=f"{job} (dry run)", inputs=to_dict(config), metrics=dict(plan))
 
 
-def read_summary(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
+def read_result(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
     """Return the summary in the folder ``uri`` (local or object store), or None where there is none."""
     place = storage.join(uri, name)
     return part_io.read_json(place) if part_io.exists(place) else None
 
 
-def finished_before(uri: str, key: str) -> Summary | None:
+def finished_before(uri: str, key: str) -> JobResult | None:
     """Return the summary of the job ``key`` if it finished in the folder ``uri`` before."""
-    earlier = read_summary(uri)
+    earlier = read_result(uri)
     if earlier is None or earlier["inputs"].get("key") != key:
         return None
-    return Summary(**{**earlier, "worked": False})
+    return JobResult(**{**earlier, "worked": False})
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from fss.tracking.run import Run
-from fss.training.few_shot.validation import HELD_OUT_IOU, VAL_MIOU
+from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU
 
 EVERY_S = 10.0
 SCORES = {HELD_OUT_IOU: "held-out IoU", VAL_MIOU: "validation mIoU"}

@@ -34,11 +34,11 @@ def resume(loop: Resumable) -> None:
 
 
 @contextmanager
-def reported_checkpoint(figures: Mapping[str, float]) -> Iterator[Path]:
+def reported_checkpoint(metrics: Mapping[str, float]) -> Iterator[Path]:
     """On rank 0: report what a block writes into a folder as the checkpoint; it travels while the training goes on.
 
     Args:
-        figures: that choose which checkpoints are kept; may be filled within the block.
+        metrics: that choose which checkpoints are kept; may be filled within the block.
     """
     # On the block's end the folder is still on its way: Ray deletes it when it has arrived.
     folder = Path(tempfile.mkdtemp(prefix="fss-checkpoint-"))
@@ -48,7 +48,7 @@ def reported_checkpoint(figures: Mapping[str, float]) -> Iterator[Path]:
         shutil.rmtree(folder)
         raise
     ray.train.report(
-        dict(figures),
+        dict(metrics),
         checkpoint=Checkpoint.from_directory(str(folder)),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         delete_local_checkpoint_after_upload=True,

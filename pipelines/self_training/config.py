@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fss.core.config import config_hash, to_dict
-from fss.models.semantic.network import SemanticConfig
-from fss.training.semi_supervised.batches import SemanticStreamConfig
-from fss.training.semi_supervised.rows import LabelledConfig
-from fss.training.semi_supervised.three_stage import Stage, StageConfig, ThreeStageConfig
-from fss.training.semi_supervised.weak_augmentation import WeakConfig
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
+from fss.models.semantic.config import SemanticConfig
+from fss.training.semi_supervised.config import (
+    LabelledConfig,
+    SemanticStreamConfig,
+    Stage,
+    StageConfig,
+    ThreeStageConfig,
+    WeakConfig,
+)
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
 
 STAGES: tuple[Stage, ...] = (1, 2, 3)
 VAL_MIOU = "val_miou"

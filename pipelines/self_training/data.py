@@ -7,10 +7,10 @@ from fss.collection.class_map import ClassTable
 from fss.evaluation.semantic import Confusion
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.batches import SemanticStream
+from fss.training.semi_supervised.config import LabelledConfig, Stage
 from fss.training.semi_supervised.mask_writer import measure
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig, SemanticRows, scan_rows
-from fss.training.semi_supervised.three_stage import Stage
+from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from pipelines.self_training.config import STABLE, SelfTrainConfig
 
 

@@ -7,17 +7,18 @@ from typing import Any
 from ray.train import Checkpoint, Result
 
 from fss.collection import MaskSet, part_io
-from fss.collection.acceptance import AcceptanceRule, read_scores, write_acceptance
+from fss.collection.acceptance import read_scores, write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.tracking.run import Run
-from fss.training.semi_supervised.three_stage import Stage
+from fss.training.semi_supervised.config import Stage
 from pipelines.runtime.checkpoints import publish
 from pipelines.runtime.map_parts import OnActors, PartsResult, run_parts
 from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.ray_session import count_gpus
 from pipelines.runtime.ray_train import fit
-from pipelines.runtime.result import Summary, finished_before
+from pipelines.runtime.result import JobResult, finished_before
 from pipelines.runtime.train_progress import watch
 from pipelines.self_training.config import STABLE, STEP, VAL_MIOU, SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData
@@ -32,7 +33,7 @@ TRAINED = "trained.json"
 
 def run_stage(
     config: SelfTrainConfig, data: SelfTrainData, stage: Stage, *, key: str, name: str, home: str, parent: Run
-) -> Summary:
+) -> JobResult:
     """Train a stage and make its masks; a stage that is finished does nothing.
 
     Args:
@@ -49,13 +50,13 @@ def run_stage(
     names = data.collection.part_names()
     if (done := finished_before(folder, key)) and set(names) <= _finished(config, data, stage):
         return done
-    summary = Summary(job=title, inputs={"name": name, "key": key})
+    summary = JobResult(job=title, inputs={"name": name, "key": key})
     with job_run(
         title, key=key, tracking=config.tracking, parent=parent, params=to_dict(config.training.stage(stage))
     ) as record:
         summary.run_id = record.run_id
         trained = _trained(config, record, stage, key, name, folder, summary)
-        summary.outputs, summary.figures = trained["outputs"], trained["figures"]
+        summary.outputs, summary.metrics = trained["outputs"], trained["metrics"]
         with summary.timed("masks"):
             masks, made = _masks(config, data, stage, key, folder, summary.outputs["model"])
         summary.outputs |= {"mask set": masks.uri}
@@ -63,7 +64,7 @@ def run_stage(
         summary.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
         if stage == 1 and config.stable_share is not None:
             summary.counts["stable pictures"] = _accept_stable(masks, names, config.stable_share)
-        record.log_metrics({f"kept.{figure}": value for figure, value in summary.figures.items()})
+        record.log_metrics({f"kept.{figure}": value for figure, value in summary.metrics.items()})
         record.set_tags({"fss.mask_set": masks.config_hash})
         summary.write(folder)
         record.log_json("summary.json", to_dict(summary))
@@ -71,7 +72,7 @@ def run_stage(
 
 
 def _trained(
-    config: SelfTrainConfig, record: Run, stage: Stage, key: str, name: str, folder: str, summary: Summary
+    config: SelfTrainConfig, record: Run, stage: Stage, key: str, name: str, folder: str, summary: JobResult
 ) -> dict[str, Any]:
     """Train the stage and keep its models, or return what is written down of a training that came so far before."""
     note = storage.join(folder, TRAINED)
@@ -81,11 +82,11 @@ def _trained(
     with summary.timed("training"), watch(record, title, total=config.training.stage(stage).steps):
         result = _fit(config, record, stage, name, folder)
     with summary.timed("keeping the models"):
-        best, figures = _best(result, config)
+        best, metrics = _best(result, config)
         assert result.checkpoint is not None
         outputs = {"model": publish(result.checkpoint, MODEL, storage.join(folder, MODEL))}
         outputs |= {"best model": publish(best, MODEL, storage.join(folder, BEST))}
-    trained = {"key": key, "outputs": outputs, "figures": figures}
+    trained = {"key": key, "outputs": outputs, "metrics": metrics}
     part_io.write_json(note, trained)
     return trained
 
@@ -115,8 +116,8 @@ def _best(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str
     checkpoint, best = max(kept, key=lambda pair: (pair[1][config.score], pair[1][STEP]))
     if not config.val_collection:
         return checkpoint, {}
-    figures = {f"last {VAL_MIOU}": last[VAL_MIOU], f"best {VAL_MIOU}": best[VAL_MIOU], "best step": best[STEP]}
-    return checkpoint, figures
+    metrics = {f"last {VAL_MIOU}": last[VAL_MIOU], f"best {VAL_MIOU}": best[VAL_MIOU], "best step": best[STEP]}
+    return checkpoint, metrics
 
 
 def _masks(

@@ -16,7 +16,7 @@ from fss.models.semantic.checkpoint import save_semantic
 from fss.models.semantic.network import build_semantic
 from fss.tracking.run import Run
 from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, SemanticReport
-from pipelines.runtime.metrics_logger import Journal
+from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import STATE, reported_checkpoint, resume, share_cores
 from pipelines.self_training.config import STEP, VAL_MIOU, SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData, Validator, open_data, open_stream
@@ -43,7 +43,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     model = DistributedDataParallel(network) if world > 1 else network
     loop = SemanticLoop(model, stream, config.training, stage=stage, device=device)
     resume(loop)
-    keeper = StageKeeper(loop, data, config, Run(**settings["run"]), settings["home"]) if rank == 0 else None
+    keeper = CheckpointWriter(loop, data, config, Run(**settings["run"]), settings["home"]) if rank == 0 else None
     for report in loop.run():
         if keeper:
             keeper.see(report)
@@ -52,7 +52,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
             keeper.save() if keeper else ray.train.report({})
 
 
-class StageKeeper:
+class CheckpointWriter:
     """Rank 0's part for all: logs, measures the deployed weights, and keeps checkpoints."""
 
     def __init__(self, loop: SemanticLoop, data: SelfTrainData, config: SelfTrainConfig, run: Run, home: str):
@@ -60,7 +60,7 @@ class StageKeeper:
         self.validator = Validator(config, data.table) if config.val_collection else None
         batch = config.training.stage(loop.stage)
         pictures = batch.labelled + batch.pool
-        self.journal = Journal(run=run, every=config.log_every, episodes=pictures, images=1, last=loop.steps)
+        self.journal = MetricsLogger(run=run, every=config.log_every, episodes=pictures, images=1, last=loop.steps)
         self._snapshots = config.snapshots() if loop.stage == 1 else ()
 
     def see(self, report: SemanticReport) -> None:
@@ -75,18 +75,18 @@ class StageKeeper:
 
     def save(self) -> None:
         """Measure the weights that the stage would hand on now, and report a checkpoint."""
-        figures = {STEP: float(self.loop.step)}
-        with reported_checkpoint(figures) as folder:
+        metrics = {STEP: float(self.loop.step)}
+        with reported_checkpoint(metrics) as folder:
             torch.save(self.loop.state_dict(), folder / STATE)
             with self.deployed():
-                figures |= self.measure()
-                progress = {"stage": self.loop.stage, "run_id": self.journal.run.run_id, **figures}
+                metrics |= self.measure()
+                progress = {"stage": self.loop.stage, "run_id": self.journal.run.run_id, **metrics}
                 ids, extra = self.data.table.ids, {"training": progress}
                 save_semantic(self.loop.network, folder / MODEL, class_ids=ids, extra=extra)
             (folder / PROGRESS).write_text(json.dumps(progress))
 
     def measure(self) -> dict[str, float]:
-        """Return and log the validation figures; none without validation pictures."""
+        """Return and log the validation metrics; none without validation pictures."""
         if self.validator is None:
             return {}
         confusion = self.validator.measure(self.loop.network)

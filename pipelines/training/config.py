@@ -5,15 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fss.core.config import config_hash, to_dict
-from fss.episodes.augmentation import AugmentConfig
-from fss.episodes.mask_split import SplitConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models import SegmenterConfig
-from fss.training.few_shot.class_selection import ClassesConfig
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
-from fss.training.few_shot.validation import HELD_OUT_IOU, VAL_MIOU
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
+from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
 
 Weights = Literal["better", "averaged", "raw"]
 Loader = Literal["auto", "worker", "ray"]
@@ -48,7 +43,7 @@ class TrainJobConfig:
     """The classes to train and to validate on; for class episodes."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How views are drawn."""
-    training: TrainConfig = field(default_factory=TrainConfig)
+    training: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimisation."""
     checkpoint_every: int = 500
     """Steps between checkpoints, each judged on held-out pseudo-tasks, or on episodes of the validation classes."""

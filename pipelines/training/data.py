@@ -12,7 +12,7 @@ from fss.tracking.run import Run
 from fss.training.few_shot.class_selection import ClassChoice, choose_classes, validation_plan
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.mask_split_stream import HELD_OUT_SPLIT, MaskSplitStream
-from fss.training.few_shot.validation import ClassJudge, Judge, TaskJudge
+from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator, Validator
 from pipelines.runtime.ray_session import is_local
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.ray_stream import RayMaskSplitStream
@@ -64,17 +64,17 @@ def _by_ray(config: TrainJobConfig) -> bool:
     return config.loader == "ray" or (config.loader == "auto" and ray.is_initialized() and not is_local())
 
 
-def open_judge(config: TrainJobConfig, stream: Stream) -> Judge:
+def open_validator(config: TrainJobConfig, stream: Stream) -> Validator:
     """Open what judges the checkpoints; one worker needs it."""
     if isinstance(stream, MaskSplitStream):
         if config.held_out_acceptance:
             judged = replace(config, acceptance=config.held_out_acceptance, split=HELD_OUT_SPLIT)
             stream = cast(MaskSplitStream, open_stream(judged))
-        return TaskJudge(stream, config.held_out_tasks)
+        return PseudoTaskValidator(stream, config.held_out_tasks)
     masks = _val_masks(config)
     plan = validation_plan(config.classes, masks, _choice(config, _masks(config)).val)
     reader = ImageReader(masks.collection, masks, cached_parts=READ_PARTS)
-    return ClassJudge(plan, reader, image_size=config.segmenter.image_size)
+    return EpisodeValidator(plan, reader, image_size=config.segmenter.image_size)
 
 
 def data_hashes(config: TrainJobConfig) -> dict[str, str]:

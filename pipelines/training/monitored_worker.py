@@ -10,7 +10,7 @@ from fss.tracking.run import Run
 from pipelines.training.worker import train_worker
 
 
-def watched_worker(settings: dict[str, Any]) -> None:
+def monitored_worker(settings: dict[str, Any]) -> None:
     """Train on this rank; the first worker of every machine but the driver's logs that machine's metrics.
 
     Args:

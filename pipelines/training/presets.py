@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from fss.episodes.augmentation import OFF
+from fss.episodes.config import OFF
 from fss.models import SegmenterConfig
 from fss.models.published import published_image_size
-from fss.training.few_shot.class_selection import ClassesConfig
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.config import ClassesConfig, OptimizerConfig, StreamConfig
 from pipelines.training.config import TrainJobConfig
 
 Data = Literal["pascal", "coco", "fss"]
@@ -92,7 +90,7 @@ def published_training(learner: PublishedLearner, data: Data, *, collection: str
             episodes=EPOCH["coco"] if data == "coco" else None,
         ),
         augment=OFF,
-        training=TrainConfig(
+        training=OptimizerConfig(
             steps=recipe.epochs[data] * steps, learning_rate=recipe.learning_rate, weight_decay=0.0, ema=0.0
         ),
         checkpoint_every=steps,
@@ -109,7 +107,7 @@ def class_training(*, collection: str, output: str) -> TrainJobConfig:
         acceptance=None,
         episodes="classes",
         augment=OFF,
-        training=TrainConfig(learning_rate=1e-3, weight_decay=0.0),
+        training=OptimizerConfig(learning_rate=1e-3, weight_decay=0.0),
     )
 
 

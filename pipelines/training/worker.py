@@ -14,12 +14,12 @@ from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
 from fss.models.speed import speed_up
 from fss.tracking.run import Run
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.validation import Judge
+from fss.training.few_shot.validation import Validator
 from fss.visualize import EPISODE_LEGEND, episode_sheet
-from pipelines.runtime.metrics_logger import Journal
+from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import STATE, reported_checkpoint, resume, share_cores
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.data import open_judge, open_stream
+from pipelines.training.data import open_stream, open_validator
 from pipelines.training.previews import predicted_views
 
 MODEL = "model"  # folder of the segmenter within a checkpoint
@@ -43,7 +43,9 @@ def train_worker(settings: dict[str, Any]) -> None:
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.training, device=device)
     resume(loop)
-    keeper = Keeper(loop, open_judge(config, stream), config, Run(**settings["run"])) if rank == 0 else None
+    keeper = (
+        CheckpointWriter(loop, open_validator(config, stream), config, Run(**settings["run"])) if rank == 0 else None
+    )
     for report in loop.run():
         if keeper:
             keeper.journal.add(report)
@@ -52,25 +54,25 @@ def train_worker(settings: dict[str, Any]) -> None:
             keeper.save() if keeper else ray.train.report({})
 
 
-class Keeper:
+class CheckpointWriter:
     """Rank 0's part for all: judges the weights, draws, logs, and keeps checkpoints."""
 
-    def __init__(self, loop: TrainLoop, judge: Judge, config: TrainJobConfig, run: Run):
+    def __init__(self, loop: TrainLoop, judge: Validator, config: TrainJobConfig, run: Run):
         self.loop, self.judge, self.config = loop, judge, config
         steps = config.training.steps
-        self.journal = Journal(
+        self.journal = MetricsLogger(
             run=run, every=config.log_every, episodes=config.stream.batch, images=1 + config.shots, last=steps
         )
 
     def save(self) -> None:
-        """Judge the present weights and report a checkpoint."""
+        """Validator the present weights and report a checkpoint."""
         score, step = self.judge.score, self.loop.step
-        figures = self.figures()
-        scores = {name: found[score] for name, found in figures.items()}
+        metrics = self.metrics()
+        scores = {name: found[score] for name, found in metrics.items()}
         keep = max(scores, key=lambda name: scores[name]) if self.config.weights == "better" else self.config.weights
         progress = {"step": step, "run_id": self.journal.run.run_id, "weights": keep, score: scores}
-        self.journal.log({f"{key}.{name}": value for name, of in figures.items() for key, value in of.items()}, step)
-        with reported_checkpoint({**figures[keep], "step": step}) as folder:
+        self.journal.log({f"{key}.{name}": value for name, of in metrics.items() for key, value in of.items()}, step)
+        with reported_checkpoint({**metrics[keep], "step": step}) as folder:
             torch.save(self.loop.state_dict(), folder / STATE)
             (folder / PROGRESS).write_text(json.dumps(progress))
             with self.weights(keep):
@@ -78,14 +80,14 @@ class Keeper:
                 save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress})
                 self.draw()
 
-    def figures(self) -> dict[str, dict[str, float]]:
+    def metrics(self) -> dict[str, dict[str, float]]:
         """Return the figures of the averaged and of the raw weights, of those that may be kept."""
         names = ("averaged", "raw") if self.config.weights == "better" else (self.config.weights,)
-        figures = {}
+        metrics = {}
         for name in names:
             with self.weights(name):
-                figures[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
-        return figures
+                metrics[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
+        return metrics
 
     def weights(self, name: str) -> AbstractContextManager[None]:
         """Give the segmenter its ``averaged`` or its ``raw`` weights for the length of a block."""
@@ -95,4 +97,4 @@ class Keeper:
         """Log the same first tasks with the present weights' predictions."""
         views = predicted_views(self.loop.segmenter, self.judge.examples().to(self.loop.device))
         title = f"{self.judge.title}, step {self.loop.step}: {EPISODE_LEGEND}"
-        self.journal.run.log_figure(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))
+        self.journal.run.log_image(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))

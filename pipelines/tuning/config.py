@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from fss.training.few_shot.validation import HELD_OUT_LOSS
+from fss.training.few_shot.config import HELD_OUT_LOSS
 from pipelines.end_to_end.config import MaskSplitJobConfig, train_config
 from pipelines.end_to_end.inputs import Input
 from pipelines.training.config import TrainJobConfig

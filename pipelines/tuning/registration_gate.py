@@ -11,7 +11,7 @@ from fss.inference.mlflow_model import log_model
 from fss.tracking.run import Run, connect
 from pipelines import evaluate
 from pipelines.runtime.checkpoints import local_copy
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.tuning.config import GateConfig
 
 FIGURE = "1-shot/model/mIoU"
@@ -25,8 +25,8 @@ class Verdict:
     """Whether the model is worth its alias."""
     reasons: tuple[str, ...]
     """Every check in words, passed or not."""
-    figures: dict[str, float] = field(default_factory=dict)
-    """The model's figures."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The model's metrics."""
     plan: str = ""
     """Hash of the episode plan."""
 
@@ -59,7 +59,7 @@ def judge(model: str, config: GateConfig, *, output: str, tracking: TrackingConf
     present = alias_uri(record.uri, config)
     if present is not None:
         named = evaluate.run(_evaluation(present, config, storage.join(output, "present"), tracking), parent=record)
-        ours, theirs = float(best.figures[FIGURE]), float(named.figures[FIGURE])
+        ours, theirs = float(best.metrics[FIGURE]), float(named.metrics[FIGURE])
         said = f"{config.model}@{config.alias}: mIoU {100 * theirs:.1f} at present, {100 * ours:.1f} now"
         checks.append((ours >= theirs, said))
     else:
@@ -67,7 +67,7 @@ def judge(model: str, config: GateConfig, *, output: str, tracking: TrackingConf
     return Verdict(
         passed=all(passed for passed, _ in checks),
         reasons=tuple(f"{'passed' if passed else 'FAILED'}: {said}" for passed, said in checks),
-        figures={name: float(value) for name, value in best.figures.items()},
+        metrics={name: float(value) for name, value in best.metrics.items()},
         plan=str(best.inputs["1-shot plan"]),
     )
 
@@ -95,7 +95,7 @@ def register(record: Run, model: str, config: GateConfig, verdict: Verdict, *, t
         client.create_registered_model(config.model)
     except MlflowException:
         client.get_registered_model(config.model)  # it was there before
-    all_tags = {"fss.plan": verdict.plan, "fss.miou": f"{verdict.figures[FIGURE]:.4f}", **tags}
+    all_tags = {"fss.plan": verdict.plan, "fss.miou": f"{verdict.metrics[FIGURE]:.4f}", **tags}
     version = client.create_model_version(config.model, logged, run_id=record.run_id, tags=all_tags)
     client.set_registered_model_alias(config.model, config.alias, version.version)
     return f"models:/{config.model}@{config.alias}"

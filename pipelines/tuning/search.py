@@ -9,8 +9,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_session import available_cores, count_cpus, count_gpus, is_local
-from pipelines.runtime.ray_train import ScaleConfig
 from pipelines.tuning.callbacks import STEP
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.space import Dimension, present

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fss.core.config import override, to_dict
-from fss.tracking.run import flatten
+from fss.core.config import flatten, override, to_dict
 
 Values = dict[str, Any]
 """What a trial draws: by the dimension's name."""

@@ -9,7 +9,8 @@ from ray.train import Checkpoint
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from fss.collection import Collection, MaskSet
-from fss.collection.acceptance import AcceptanceRule, read_scores, write_acceptance
+from fss.collection.acceptance import read_scores, write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.core import storage
 from fss.core.config import from_dict
 from fss.relabel.feature_tables import with_clusters
@@ -57,8 +58,8 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
         record.set_tags({ERROR_TAG: why(error)})
         raise
     _, metrics = record.latest(STEP)
-    figures = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
-    tune.report({**figures, STEP: config.training.steps})
+    metrics = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
+    tune.report({**metrics, STEP: config.training.steps})
 
 
 def trial_config(base: TrainJobConfig, values: Mapping[str, Any], *, name: str, output: str) -> TrainJobConfig:

@@ -18,17 +18,16 @@ import torch
 import tyro
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.episodes.augmentation import OFF, AugmentConfig
+from fss.episodes.config import OFF, AugmentConfig, SplitConfig
 from fss.episodes.episode_plan import make_plan
-from fss.episodes.mask_split import SplitConfig
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.report import rows
 from fss.models import FewShotSegmenter, create_segmenter
-from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Options:
     labelled: str
     """Labelled pictures with the class split "test"."""
     output: Path = Path("runs/ablation")
-    """Where figures are kept."""
+    """Where metrics are kept."""
     mask_set: str = "saliency"
     acceptance: str = "default"
     backbone: str = "mobilenet_v2"
@@ -108,7 +107,7 @@ def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, see
         width=options.width,
         seed=seed,
     )
-    config = TrainConfig(steps=options.steps, learning_rate=options.learning_rate, ema=0.99)
+    config = OptimizerConfig(steps=options.steps, learning_rate=options.learning_rate, ema=0.99)
     loop, began = TrainLoop(segmenter, stream, config), time.perf_counter()
     losses = [report.loss for report in loop.run()]
     seconds = time.perf_counter() - began

@@ -16,7 +16,7 @@ from typing import get_args
 import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.config import AugmentConfig
 from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.episode_images import Chunk
@@ -24,11 +24,11 @@ from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.report import rows, to_text
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
-from fss.models.shot_fusion import Fusion, fuse
+from fss.models.config import Fusion
+from fss.models.shot_fusion import fuse
 from fss.training.few_shot.class_stream import ClassStream
-from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import StreamConfig
 
 LEARNING_RATES = {"masksplit": 1e-3, "hsnet": 1e-3, "asnet": 1e-3, "vat": 5e-4}
 """Published rates of HSNet, ASNet and VAT; MaskSplit's 1e-4 is meant for a hundred times as many steps."""
@@ -70,7 +70,7 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
         stream=StreamConfig(batch=options.batch, lanes=options.batch),
         augment=AugmentConfig(enabled=False),
     )
-    config = TrainConfig(steps=10**6, learning_rate=LEARNING_RATES[learner], weight_decay=0.0, ema=0.99)
+    config = OptimizerConfig(steps=10**6, learning_rate=LEARNING_RATES[learner], weight_decay=0.0, ema=0.99)
     loop = TrainLoop(segmenter, stream, config)
     losses: list[float] = []
     start = time.monotonic()

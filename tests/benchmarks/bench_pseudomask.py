@@ -30,7 +30,8 @@ import psutil
 import pyarrow as pa
 
 from fss.collection import Collection
-from fss.collection.acceptance import AcceptanceRule, write_acceptance
+from fss.collection.acceptance import write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.collection.schema import GATES, SCORES, image_id, image_table, part_name
 from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part

@@ -30,22 +30,22 @@ from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import image_id, image_table, mask_table, part_name
 from fss.collection.sources import SourceConfig
-from fss.evaluation.metrics import Counts, Interval, differences, figures
+from fss.evaluation.metrics import Counts, Interval, compute_metrics, differences
 from fss.images.mask_codec import mask_row
 from fss.models import create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.audit import audit, gain, mean_iou
-from fss.relabel.round_gate import GoConfig
-from pipelines.end_to_end.rounds import RoundsConfig, own_masks
+from fss.relabel.config import RoundGateConfig
+from pipelines.end_to_end.config import RoundsConfig, own_masks
+from pipelines.masks.config import PseudomaskConfig
 from pipelines.masksplit import MaskSplitJobConfig
 from pipelines.masksplit import run as masksplit
-from pipelines.pseudomask import PseudomaskConfig
 from pipelines.pseudomask import run as pseudomask
 from pipelines.relabel import RelabelJobConfig
 from pipelines.relabel import run as relabel
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 
-ANYTHING = GoConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
+ANYTHING = RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
 """Every round is trained on: the question is what comes of it."""
 
 
@@ -125,9 +125,9 @@ def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
         models[seed] = results(summary.outputs, names)
         lines += [f"seed {seed}: {name}: {told}" for name in names if (told := summary.outputs.get(f"{name}: verdict"))]
         lines += [line for name in names for line in compare(models[seed], name, names[0], f"seed {seed}")]
-        (options.output / "figures.md").write_text("\n".join(lines) + "\n")
+        (options.output / "metrics.md").write_text("\n".join(lines) + "\n")
     lines += [across(models, name, names[0], shots) for name in names for shots in (1, 5)]
-    (options.output / "figures.md").write_text("\n".join(lines) + "\n")
+    (options.output / "metrics.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
@@ -152,7 +152,7 @@ def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
             overwrite=True,
         )
     )
-    told = {name: summary.figures[name] for name in ("images per second", "share outside the network")}
+    told = {name: summary.metrics[name] for name in ("images per second", "share outside the network")}
     print(json.dumps({"images": options.images, "processes": options.workers, **told, **summary.durations}, indent=1))
 
 
@@ -273,7 +273,7 @@ def compare(found: Results, name: str, first: str, what: str) -> list[str]:
     lines = []
     for shots in (shots for shots in (1, 5) if (name, shots) in found):
         classes, counts = found[name, shots]
-        line = f"{what}: trained on {name}, {shots}-shot mIoU {text(figures(classes, counts).miou)}"
+        line = f"{what}: trained on {name}, {shots}-shot mIoU {text(compute_metrics(classes, counts).miou)}"
         if name != first:
             ahead = differences(classes, counts, found[first, shots][1])["miou"]
             line += f", on {first} {text(ahead, sign=True)}"
@@ -287,7 +287,8 @@ def across(models: dict[int, Results], name: str, first: str, shots: int) -> str
     if not models:
         return f"no seed was trained on {name}"
     values = {
-        key: np.array([figures(*found[key, shots]).miou.value for found in models.values()]) for key in (name, first)
+        key: np.array([compute_metrics(*found[key, shots]).miou.value for found in models.values()])
+        for key in (name, first)
     }
     change = values[name] - values[first]
     spread = [values[name].std(ddof=1), change.std(ddof=1)] if len(models) > 1 else [np.nan, np.nan]

@@ -26,12 +26,13 @@ from fss.collection.schema import HARD_GATES, QUALITY_SCORES
 from fss.images.decode import decode_image
 from fss.images.mask_codec import encode_mask, encode_soft
 from fss.saliency import SaliencyConfig
-from fss.saliency.estimators import Estimator, EstimatorSettings, StudentSettings, ViTSettings, create_estimator
+from fss.saliency.config import StudentSettings, ViTSettings
+from fss.saliency.estimators import Estimator, EstimatorSettings, create_estimator
 
 
 @dataclass
 class Quality:
-    """Collects the three figures, image by image."""
+    """Collects the three metrics, image by image."""
 
     precision: list[npt.NDArray[np.float64]] = field(default_factory=list)
     recall: list[npt.NDArray[np.float64]] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Quality:
         union = int((mask | truth).sum())
         self.iou.append(int((mask & truth).sum()) / union if union else 1.0)
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """IoU, max F and MAE of all images added."""
         precision, recall = np.mean(self.precision, 0), np.mean(self.recall, 0)
         measure = 1.3 * precision * recall / (0.3 * precision + recall + 1e-12)
@@ -97,8 +98,8 @@ def main() -> None:
         scores.append(result.scores)
     for name, part in (("all", collected), ("even", halves[0]), ("odd", halves[1])):
         if part.iou:
-            figures = ", ".join(f"{figure} {value:.3f}" for figure, value in part.figures().items())
-            print(f"{name} {len(part.iou)} images: {figures}")
+            metrics = ", ".join(f"{figure} {value:.3f}" for figure, value in part.metrics().items())
+            print(f"{name} {len(part.iou)} images: {metrics}")
     each = seconds / len(found)
     print(f"{1 / each:.1f} images/s of CPU time, JPEG to mask and soft map ({1e3 * each:.1f} ms)")
     report_scores(np.array(collected.iou), scores)

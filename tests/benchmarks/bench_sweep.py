@@ -22,14 +22,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import kruskal, spearmanr
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.models import SegmenterConfig
 from fss.tracking.run import Run
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.visualize import save_png
 from pipelines import evaluate, tune
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.importance import importance
 from pipelines.tuning.plots import importance_bars, parallel_coordinates
@@ -65,7 +64,7 @@ def settings(options: argparse.Namespace) -> TuneJobConfig:
         name="sweep",
         segmenter=SegmenterConfig(backbone=options.backbone, weights=options.weights, image_size=options.size),
         stream=StreamConfig(batch=16, lanes=8, held_out=0.1),
-        training=TrainConfig(steps=options.steps, learning_rate=1e-3, ema=0.98),
+        training=OptimizerConfig(steps=options.steps, learning_rate=1e-3, ema=0.98),
         checkpoint_every=options.steps,
         held_out_tasks=192,
         space=tuple(options.space),
@@ -91,12 +90,12 @@ def labelled_scores(
                 episodes=options.episodes,
                 shots=(1,),
                 baselines=False,
-                figures=0,
+                visualizations=0,
                 workers=0,
                 tracking=tracking,
             )
         )
-        scores.append(float(found.figures["1-shot/model/mIoU"]))
+        scores.append(float(found.metrics["1-shot/model/mIoU"]))
         plan = str(found.inputs["1-shot plan"])
         print(f"[labelled] {number}/{len(trials)}: held out {trial.objective:.4f}, mIoU {scores[-1]:.4f}", flush=True)
     return scores, plan
@@ -114,7 +113,7 @@ def strength(dimension: Dimension, drawn: Sequence[Any]) -> Callable[[Values], f
 
 def chance(measure: Callable[[Values], float], scores: Values, seed: int) -> float:
     """Return the share of permutations in which the relation is at least as strong."""
-    rng, found = generator(seed, purpose="bench.sweep"), measure(scores)
+    rng, found = keyed_rng(seed, purpose="bench.sweep"), measure(scores)
     stronger = sum(measure(rng.permutation(scores)) >= found - 1e-12 for _ in range(PERMUTATIONS))
     return (stronger + 1) / (PERMUTATIONS + 1)
 
@@ -153,7 +152,7 @@ def analyse(space: Mapping[str, Dimension], trials: Sequence[TrialRecord], score
                 "direction": effect(dimension, drawn, values),
             }
         table.append(row)
-    rng = generator(0, purpose="bench.sweep.agreement")
+    rng = keyed_rng(0, purpose="bench.sweep.agreement")
     again = [rng.integers(len(trials), size=len(trials)) for _ in range(1000)]
     resampled = [float(spearmanr(held_out[rows], labelled[rows]).statistic) for rows in again]
     agreement = [float(spearmanr(held_out, labelled).statistic), *np.nanquantile(resampled, [0.025, 0.975]).tolist()]

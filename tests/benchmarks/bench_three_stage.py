@@ -25,14 +25,22 @@ from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import over_seeds
 from fss.models.backbones.sequential import ChainBackbone
-from fss.models.semantic.network import SemanticConfig, build_semantic
-from fss.training.semi_supervised.batches import SemanticStream, SemanticStreamConfig
+from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.network import build_semantic
+from fss.training.semi_supervised.batches import SemanticStream
+from fss.training.semi_supervised.config import (
+    LabelledConfig,
+    SemanticStreamConfig,
+    Stage,
+    StageConfig,
+    StrongConfig,
+    ThreeStageConfig,
+    WeakConfig,
+)
 from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
-from fss.training.semi_supervised.strong_augmentation import StrongConfig
-from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
-from fss.training.semi_supervised.weak_augmentation import WeakConfig
+from fss.training.semi_supervised.rows import scan_rows
+from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop
 
 PARTS = ("consistency", "pseudo")
 

@@ -29,14 +29,13 @@ import tyro
 from torch.utils.data import DataLoader, Dataset
 
 from fss.collection import Collection
-from fss.episodes.augmentation import AugmentConfig
-from fss.episodes.mask_split import SplitConfig
-from fss.images.decode import DecodeLimits
+from fss.episodes.config import AugmentConfig, SplitConfig
+from fss.images.limits import DecodeLimits
 from fss.models import create_segmenter
 from fss.models.speed import speed_up
-from fss.training.few_shot.config import Precision, TrainConfig
+from fss.training.few_shot.config import OptimizerConfig, Precision, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.tasks import (
     Task,
     TaskSettings,
@@ -190,7 +189,7 @@ def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     segmenter.backbone.requires_grad_(False)
     segmenter.to(options.device)
     speed_up(segmenter, fold_batchnorm=False, compile=options.compile)
-    config = TrainConfig(steps=options.steps + 2, precision=options.precision)
+    config = OptimizerConfig(steps=options.steps + 2, precision=options.precision)
     reports = list(TrainLoop(segmenter, stream, config, device=options.device).run())[2:]
     step = statistics.median(report.wait_s + report.compute_s for report in reports)
     waited = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)

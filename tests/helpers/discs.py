@@ -8,7 +8,7 @@ from PIL import Image
 
 from fss.collection import Collection, MaskSet
 from fss.collection.schema import image_id, image_table, mask_table, part_name
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.mask_codec import mask_row
 
 SIDES = (48, 64)
@@ -16,7 +16,7 @@ SIDES = (48, 64)
 
 def photograph(number: int) -> tuple[bytes, np.ndarray]:
     """Return PNG bytes and the mask, uint8 [48, 64] with 1 on a disc."""
-    rng = generator(0, item=number, purpose="test.photograph")
+    rng = keyed_rng(0, item=number, purpose="test.photograph")
     ys, xs = np.mgrid[: SIDES[0], : SIDES[1]]
     mask = ((xs - rng.uniform(20, 44)) ** 2 + (ys - rng.uniform(16, 32)) ** 2 <= rng.uniform(8, 14) ** 2).astype(
         np.uint8

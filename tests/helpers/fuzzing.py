@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from fss.images.decode import DecodeError, DecodeLimits, decode_image, decode_labels, inspect_image
+from fss.images.decode import DecodeError, decode_image, decode_labels, inspect_image
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask, encode_mask
 from tests.helpers.bad_files.formats import bad_files, encoded, picture
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from fss.collection import Collection
 from fss.collection.schema import image_id, image_table, mask_table, part_name
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.images.mask_codec import from_class_map, mask_row
-from fss.models.semantic.network import SemanticConfig
+from fss.models.semantic.config import SemanticConfig
 
 COLOURS = ((90, 140, 220), (90, 90, 90), (200, 40, 40))
 CLASSES = {0: "sky", 1: "road", 5: "car"}
@@ -20,7 +20,7 @@ NETWORK = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
 
 def scene(number: int) -> tuple[bytes, np.ndarray]:
     """Return PNG bytes and class numbers, uint8 [40, 56] in {0, 1, 2}."""
-    rng = generator(0, item=number, purpose="test.scene")
+    rng = keyed_rng(0, item=number, purpose="test.scene")
     labels = np.zeros((40, 56), np.uint8)
     labels[int(rng.integers(15, 25)) :] = 1
     top, left = (int(place) for place in rng.integers((20, 5), (30, 40)))

@@ -15,7 +15,7 @@ from werkzeug.serving import WSGIRequestHandler
 
 from fss.core import storage
 from pipelines.masksplit import MaskSplitJobConfig, run
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import encoded
 from tests.helpers.infra.iam_policy import Policy, as_list
 from tests.helpers.infra.s3_requests import S3, action

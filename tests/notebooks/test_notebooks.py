@@ -52,7 +52,7 @@ def test_train_and_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 def test_results_and_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines import masksplit
-    from pipelines.runtime.mlflow_run import TrackingConfig
+    from pipelines.runtime.config import TrackingConfig
 
     masksplit.run(
         masksplit.MaskSplitJobConfig(

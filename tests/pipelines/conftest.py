@@ -15,7 +15,7 @@ from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.core.config import save
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.training.config import TrainJobConfig
 
 

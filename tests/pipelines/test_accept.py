@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.acceptance import AcceptanceRule
+from fss.collection.config import AcceptanceRule
 from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part
-from pipelines.accept import AcceptConfig, run
+from pipelines.accept import run
+from pipelines.masks.config import AcceptConfig
 from pipelines.runtime import ray_session
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from fss.tracking.run import Run
 from fss.visualize import EpisodeView
 from pipelines.evaluate import EvaluateConfig, run
 from pipelines.evaluation import report
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.model_source import inspect_model, load_model, model_source
 
 TINY = "timm:test_resnet.r160_in1k"
@@ -69,7 +69,7 @@ def config(
         benchmark="fss",
         shots=(1, 2),
         episodes=8,
-        figures=1,
+        visualizations=1,
         workers=0,
         tracking=tracking,
     )
@@ -118,7 +118,7 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
 def test_the_number_of_workers_does_not_show(config: EvaluateConfig, tmp_path: Path) -> None:
     settings = replace(config, original_size=True, baselines=False)
     here, spread = (
-        run(replace(settings, output=str(tmp_path / str(workers)), workers=workers)).figures for workers in (0, 2)
+        run(replace(settings, output=str(tmp_path / str(workers)), workers=workers)).metrics for workers in (0, 2)
     )
     assert here == pytest.approx(spread, abs=1e-3)
 
@@ -131,9 +131,9 @@ def test_published_protocols_need_a_benchmark(config: EvaluateConfig) -> None:
 
 
 def test_the_draws_follow_the_protocol(config: EvaluateConfig) -> None:
-    ours = run(replace(config, shots=(1,), dry_run=True)).figures["1-shot plan"]
-    ours_again = run(replace(config, shots=(1,), dry_run=True, size=96)).figures["1-shot plan"]
-    other = run(replace(config, shots=(1,), dry_run=True, seed=1)).figures["1-shot plan"]
+    ours = run(replace(config, shots=(1,), dry_run=True)).metrics["1-shot plan"]
+    ours_again = run(replace(config, shots=(1,), dry_run=True, size=96)).metrics["1-shot plan"]
+    other = run(replace(config, shots=(1,), dry_run=True, seed=1)).metrics["1-shot plan"]
     assert ours == ours_again != other
 
 

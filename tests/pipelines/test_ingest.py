@@ -7,8 +7,9 @@ import pytest
 
 from fss.collection import Collection
 from fss.collection.sources import SourceConfig
-from pipelines.ingest import IngestConfig, run
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.ingest import run
+from pipelines.masks.config import IngestConfig
+from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
 
@@ -77,7 +78,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
     summary = run(settings(tmp_path, dry_run=True))
-    assert summary.figures == {"photographs": 1, "parts": 1}
+    assert summary.metrics == {"photographs": 1, "parts": 1}
     assert not (tmp_path / "c").exists()
 
 

@@ -11,8 +11,8 @@ from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run, ending
 from pipelines import lineage
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult
 
 Paint = Callable[..., str]
 
@@ -40,7 +40,7 @@ def test_a_model_leads_back_to_its_photographs(
     ids = sorted(name for names in collection.image_ids().values() for name in names)
     masks.write_acceptance("default", {"quantile": 0.5}, ids[:4])
     with ending(Run.start("pseudomask", uri=tracking.uri)) as made:
-        Summary(job="pseudomask", run_id=made.run_id).write(masks.uri)
+        JobResult(job="pseudomask", run_id=made.run_id).write(masks.uri)
     first = trained(collection, "saliency", tracking, tmp_path / "first")
 
     again = collection.create_mask_set(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fss.collection import Collection
 from pipelines.masksplit import MaskSplitJobConfig, run
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 Paint = Callable[..., str]
@@ -78,7 +78,7 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     assert summary.counts["photographs: quarantined"] == 1
     assert summary.counts["accepted pseudo-masks"] > 8
     assert summary.counts["evaluation episodes"] == 12
-    assert 0 <= summary.figures["1-shot/model/mIoU"] <= 1
+    assert 0 <= summary.metrics["1-shot/model/mIoU"] <= 1
     assert "saliency of the query" in summary.report
     assert (Path(config.workdir) / "summary.json").is_file()
 
@@ -92,14 +92,14 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     before = {path: path.stat().st_mtime_ns for path in Path(config.workdir).rglob("*")}
     again = run(config)
     assert not again.worked
-    assert again.figures == summary.figures
+    assert again.metrics == summary.metrics
     assert {path: path.stat().st_mtime_ns for path in Path(config.workdir).rglob("*")} == before
 
 
 def test_dry_run_does_nothing(config: MaskSplitJobConfig, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     summary = run(replace(config, dry_run=True, workdir=str(workdir)))
-    assert summary.figures["training steps"] == 2
+    assert summary.metrics["training steps"] == 2
     assert not workdir.exists()
 
 

@@ -17,12 +17,12 @@ import pytest
 from fss.collection import Collection
 from fss.collection.schema import MASK_SCHEMA
 from fss.saliency import SaliencyConfig
-from fss.saliency.cost_estimate import Fleet
-from fss.saliency.estimators import ViTSettings
+from fss.saliency.config import Fleet, ViTSettings
 from fss.saliency.pseudomask import pseudomask_parts
-from pipelines.pseudomask import PseudomaskConfig, run
+from pipelines.masks.config import PseudomaskConfig
+from pipelines.pseudomask import run
+from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.map_parts import OnActors, run_parts
-from pipelines.runtime.mlflow_run import TrackingConfig
 from pipelines.runtime.ray_session import count_gpus
 
 PICTURES, PART_SIZE = 40, 4
@@ -109,8 +109,8 @@ def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: Tra
 def test_a_plan_is_printed_and_nothing_is_made(paint: Paint, tmp_path: Path) -> None:
     uri = paint(tmp_path / "collection", count=8)
     summary = run(PseudomaskConfig(collection=uri, plan=True, fleet=Fleet(images=1e9, cores=4096, sample=4)))
-    assert summary.figures["images"] == "1,000,000,000 in 976,563 parts of 1,024"
-    assert summary.figures["measured"].startswith("4 images, ")
+    assert summary.metrics["images"] == "1,000,000,000 in 976,563 parts of 1,024"
+    assert summary.metrics["measured"].startswith("4 images, ")
     assert not Path(uri, "masks").exists()
 
 

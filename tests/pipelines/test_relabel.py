@@ -17,7 +17,7 @@ from fss.models import SegmenterConfig, build_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from pipelines.relabel import RelabelJobConfig, run
 from pipelines.relabeling.task import LabelledShots
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 
 PICTURES, PART_SIZE = 40, 2
 Paint = Callable[..., str]
@@ -71,10 +71,10 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     summary = json.loads(Path(masks.uri, "summary.json").read_text())
     assert summary["counts"]["images"] == summary["counts"]["pictures in the bank"] == PICTURES
     assert summary["counts"]["accepted"] == len(acceptance.accepted)
-    assert summary["figures"]["images per second"] > 0 and 0 < summary["figures"]["share outside the network"] < 1
+    assert summary["metrics"]["images per second"] > 0 and 0 < summary["metrics"]["share outside the network"] < 1
     assert masks.provenance["source"] == "saliency" and len(masks.provenance["config"]["model"]) == 16
     assert Path(masks.uri, "report-default-random.png").is_file()
-    assert 0 < summary["figures"]["changed pixels"] < 1 and "audit IoU" not in summary["figures"]
+    assert 0 < summary["metrics"]["changed pixels"] < 1 and "audit IoU" not in summary["metrics"]
     assert Path(masks.uri, "report-drift.md").read_text().endswith(f"Verdict: {summary['outputs']['verdict']}\n")
     assert Path(masks.uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
 
@@ -97,9 +97,9 @@ def test_another_acceptance_makes_no_mask_again(done: RelabelJobConfig) -> None:
 
 def test_an_audit_measures_both_sets_and_makes_no_mask_again(done: RelabelJobConfig) -> None:
     summary = run(replace(done, audit="truth"))
-    assert summary.counts["parts made"] == 0 and summary.figures["audited pictures"] == PICTURES
-    assert summary.figures["audit IoU before"] == 1.0  # the masks of before are the truth
-    assert summary.figures["audit gain high"] < 0 and "no sure gain" in summary.outputs["verdict"]
+    assert summary.counts["parts made"] == 0 and summary.metrics["audited pictures"] == PICTURES
+    assert summary.metrics["audit IoU before"] == 1.0  # the masks of before are the truth
+    assert summary.metrics["audit gain high"] < 0 and "no sure gain" in summary.outputs["verdict"]
 
 
 def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_path: Path) -> None:

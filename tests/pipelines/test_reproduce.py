@@ -20,7 +20,7 @@ from pipelines import evaluate, train
 from pipelines.reproduce import run
 from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingChoice
 from pipelines.reproduction.requirements import find_needs
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import read_config
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.presets import PRESETS
@@ -71,7 +71,7 @@ def config(collection: str, tmp_path_factory: pytest.TempPathFactory, tracking: 
         collections=Collections(fss=collection),
         checkpoints=str(home / "models"),
         claims=str(home / "claims.csv"),
-        figures=0,
+        visualizations=0,
         workers=0,
         tracking=tracking,
     )
@@ -134,11 +134,11 @@ def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> No
 
 def test_a_dry_run_says_what_it_would_cost(config: ReproduceConfig, tmp_path: Path) -> None:
     summary = run(replace(config, backbone=TINY, dry_run=True, output=str(tmp_path / "nothing")))
-    first = summary.figures[parse_claims(CLAIMS)[0].key]
+    first = summary.metrics[parse_claims(CLAIMS)[0].key]
     hours = float(first.removeprefix("about ").split(" h; ready; python -m pipelines.evaluate")[0])
-    few = run(replace(config, backbone=TINY, dry_run=True, episodes=2)).figures[parse_claims(CLAIMS)[0].key]
+    few = run(replace(config, backbone=TINY, dry_run=True, episodes=2)).metrics[parse_claims(CLAIMS)[0].key]
     assert hours > float(few.removeprefix("about ").split(" h")[0])
-    assert "in one process" in summary.figures["all that is ready"]
+    assert "in one process" in summary.metrics["all that is ready"]
     assert not (tmp_path / "nothing").exists()
 
 
@@ -180,11 +180,11 @@ def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> None:
     low, high, elsewhere = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
-    figures = run(replace(training, dry_run=True, backbone=TINY)).figures
-    assert "of training that is not done or counted above; ready; python -m pipelines.train" in figures[low.key]
-    assert "and 0.00 h of training" in figures[high.key]
+    metrics = run(replace(training, dry_run=True, backbone=TINY)).metrics
+    assert "of training that is not done or counted above; ready; python -m pipelines.train" in metrics[low.key]
+    assert "and 0.00 h of training" in metrics[high.key]
     longer = replace(training, dry_run=True, backbone=TINY, training=replace(training.training, steps=10**6))
-    hours = float(run(longer).figures[low.key].split(" and ")[1].split(" h")[0])
+    hours = float(run(longer).metrics[low.key].split(" and ")[1].split(" h")[0])
     assert hours > 1, "a million steps take a while"
     needs = find_needs(elsewhere, training)
     assert needs.missing == (
@@ -218,8 +218,8 @@ def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, mo
     low, high, *_ = json.loads((Path(training.output) / "ledger.json").read_text()).values()
     assert low["training"] == high["training"] == "trained here with 4 episodes, published at most 10,400,000"
     assert "published at most 10,400,000) |" in (Path(training.output) / "ledger.md").read_text()
-    figures = run(replace(training, dry_run=True, backbone=TINY)).figures
-    assert "and 0.00 h of training" in figures[parse_claims(CLAIMS)[0].key], "it is done"
+    metrics = run(replace(training, dry_run=True, backbone=TINY)).metrics
+    assert "and 0.00 h of training" in metrics[parse_claims(CLAIMS)[0].key], "it is done"
 
 
 def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:

@@ -19,14 +19,18 @@ from fss.collection.mask_set import MaskSet
 from fss.core.config import save
 from fss.images.mask_codec import decode_mask
 from fss.models.semantic.checkpoint import load_semantic
-from fss.models.semantic.network import SemanticConfig, build_semantic
-from fss.training.semi_supervised.batches import SemanticStreamConfig
+from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.network import build_semantic
+from fss.training.semi_supervised.config import (
+    LabelledConfig,
+    SemanticStreamConfig,
+    StageConfig,
+    ThreeStageConfig,
+    WeakConfig,
+)
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig
-from fss.training.semi_supervised.three_stage import StageConfig, ThreeStageConfig
-from fss.training.semi_supervised.weak_augmentation import WeakConfig
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary, read_config
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult, read_config
 from pipelines.self_training.config import PRESETS, SelfTrainConfig
 from pipelines.selftrain import run
 
@@ -68,7 +72,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 
 
 @pytest.fixture(scope="module")
-def done(ray_local: None, config: SelfTrainConfig) -> Summary:
+def done(ray_local: None, config: SelfTrainConfig) -> JobResult:
     return run(config)
 
 
@@ -78,21 +82,21 @@ def mask_bytes(masks: MaskSet) -> list[bytes]:
     ]
 
 
-def test_leaves_masks_and_models_of_every_stage(done: Summary, config: SelfTrainConfig) -> None:
+def test_leaves_masks_and_models_of_every_stage(done: JobResult, config: SelfTrainConfig) -> None:
     collection = Collection.open(config.collection)
     assert done.counts == {"labelled": LABELLED, "pool": PICTURES, "unusable": 0, "classes": 17}
     for stage in (1, 2, 3):
         masks = collection.mask_set(f"stage-{stage}")
         assert len(mask_bytes(masks)) == PICTURES
         assert masks.provenance["model"] == done.outputs[f"stage {stage}: model"]
-        figures = [done.figures[f"stage {stage}: {kind} val_miou"] for kind in ("last", "best")]
-        assert 0 <= figures[0] <= figures[1] < 1
+        metrics = [done.metrics[f"stage {stage}: {kind} val_miou"] for kind in ("last", "best")]
+        assert 0 <= metrics[0] <= metrics[1] < 1
     assert done.outputs["model"].endswith("stage-3/model") and done.outputs["mask set"].endswith("masks/stage-3")
     stable = collection.mask_set("stage-1").read_acceptance("stable")
     assert len(stable.accepted) == PICTURES // 2 and stable.rule["scores"] == ["checkpoint"]
 
 
-def test_masks_come_from_the_last_teachers_main_head(done: Summary, config: SelfTrainConfig) -> None:
+def test_masks_come_from_the_last_teachers_main_head(done: JobResult, config: SelfTrainConfig) -> None:
     collection = Collection.open(config.collection)
     table = ClassTable(collection.classes)
     reader = SemanticReader(collection, table, shrink=2)
@@ -112,7 +116,7 @@ def test_masks_come_from_the_last_teachers_main_head(done: Summary, config: Self
         assert (labels[1::2, 1::2][: said.shape[0], : said.shape[1]] == said[: labels.shape[0] // 2]).mean() > 0.98
 
 
-def test_every_stage_starts_from_the_initial_weights(done: Summary, config: SelfTrainConfig) -> None:
+def test_every_stage_starts_from_the_initial_weights(done: JobResult, config: SelfTrainConfig) -> None:
     initial = build_semantic(config.network, classes=17).state_dict()
     for stage in (1, 2, 3):
         state = load_semantic(done.outputs[f"stage {stage}: model"])[0].state_dict()
@@ -121,7 +125,7 @@ def test_every_stage_starts_from_the_initial_weights(done: Summary, config: Self
         assert 0 < moved <= 1.05e-4 * steps, "Adam moves a weight of the backbone by its rate at most in a step"
 
 
-def test_each_stage_is_a_child_run_with_its_curves(done: Summary, tracking: TrackingConfig) -> None:
+def test_each_stage_is_a_child_run_with_its_curves(done: JobResult, tracking: TrackingConfig) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=tracking.uri)
@@ -136,9 +140,9 @@ def test_each_stage_is_a_child_run_with_its_curves(done: Summary, tracking: Trac
         assert sorted(steps) == list(range(1, len(steps) + 1)) and child.info.status == "FINISHED"
 
 
-def test_a_second_run_does_no_work_and_other_settings_are_refused(done: Summary, config: SelfTrainConfig) -> None:
+def test_a_second_run_does_no_work_and_other_settings_are_refused(done: JobResult, config: SelfTrainConfig) -> None:
     again = run(config)
-    assert not again.worked and again.figures == done.figures
+    assert not again.worked and again.metrics == done.metrics
     with pytest.raises(ValueError, match=r"network.seed was 0, is 1.*--overwrite"):
         run(replace(config, network=replace(config.network, seed=1)))
 

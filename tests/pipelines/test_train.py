@@ -12,12 +12,10 @@ import pytest
 
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from pipelines import evaluate, train
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
 
 STEPS, EVERY = 6, 2
@@ -37,7 +35,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
         # Frozen: BatchNorm that drifts sees other batches on two workers than on one.
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
         stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
-        training=TrainConfig(steps=STEPS, learning_rate=1e-3),
+        training=OptimizerConfig(steps=STEPS, learning_rate=1e-3),
         checkpoint_every=EVERY,
         log_every=1,
         tracking=tracking,
@@ -45,19 +43,19 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ray_local: None, config: TrainJobConfig) -> Summary:
+def uninterrupted(ray_local: None, config: TrainJobConfig) -> JobResult:
     cut = replace(config.training, accumulate=2)  # each worker's two episodes in two passes
     return train.run(replace(config, name="uninterrupted", training=cut, scale=ScaleConfig(workers=2)))
 
 
-def losses(summary: Summary, tracking: TrackingConfig) -> list[tuple[int, float]]:
+def losses(summary: JobResult, tracking: TrackingConfig) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
     history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), "loss")
     return sorted((point.step, point.value) for point in history)
 
 
-def test_leaves_a_model_a_curve_and_figures(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+def test_leaves_a_model_a_curve_and_figures(uninterrupted: JobResult, tracking: TrackingConfig) -> None:
     from mlflow import MlflowClient
 
     segmenter = load_checkpoint(uninterrupted.outputs["model"])
@@ -72,7 +70,7 @@ def test_leaves_a_model_a_curve_and_figures(uninterrupted: Summary, tracking: Tr
     assert client.get_run(str(uninterrupted.run_id)).info.status == "FINISHED"
 
 
-def test_the_logged_model_is_the_one_kept(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+def test_the_logged_model_is_the_one_kept(uninterrupted: JobResult, tracking: TrackingConfig) -> None:
     import mlflow
     import pandas as pd
 
@@ -86,14 +84,14 @@ def test_the_logged_model_is_the_one_kept(uninterrupted: Summary, tracking: Trac
     assert served["mask"][0] == answer(load_segmenter(uninterrupted.outputs["model"]), request)
 
 
-def test_a_second_run_does_no_work(uninterrupted: Summary, config: TrainJobConfig) -> None:
+def test_a_second_run_does_no_work(uninterrupted: JobResult, config: TrainJobConfig) -> None:
     again = train.run(replace(config, name="uninterrupted"))  # the number of workers is no setting of the result
     assert not again.worked
-    assert again.figures == uninterrupted.figures
+    assert again.metrics == uninterrupted.metrics
 
 
-def test_other_settings_under_the_same_name_are_refused(uninterrupted: Summary, config: TrainJobConfig) -> None:
-    other = replace(config, name="uninterrupted", training=TrainConfig(steps=STEPS, learning_rate=5e-4))
+def test_other_settings_under_the_same_name_are_refused(uninterrupted: JobResult, config: TrainJobConfig) -> None:
+    other = replace(config, name="uninterrupted", training=OptimizerConfig(steps=STEPS, learning_rate=5e-4))
     with pytest.raises(ValueError, match=r"training.learning_rate was 0.001, is 0.0005.*--overwrite"):
         train.run(other)
 
@@ -108,7 +106,7 @@ def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
 
 
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
-    uninterrupted: Summary,
+    uninterrupted: JobResult,
     config: TrainJobConfig,
     tracking: TrackingConfig,
     kill_after_a_checkpoint: Kill,
@@ -125,7 +123,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
 
 
 def test_evaluation_of_the_model_and_what_it_has_to_beat(
-    uninterrupted: Summary, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
+    uninterrupted: JobResult, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
 ) -> None:
     settings = evaluate.EvaluateConfig(
         checkpoint=uninterrupted.outputs["model"],
@@ -134,7 +132,7 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
         classes="novel",
         episodes=12,
         shots=(1, 2),
-        figures=2,
+        visualizations=2,
         workers=2,
         tracking=tracking,
     )
@@ -149,6 +147,6 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
     assert not evaluate.run(settings).worked
 
     alone = evaluate.run(replace(settings, output=str(tmp_path / "alone"), workers=1))
-    assert alone.figures == summary.figures, "the number of workers changes nothing"
+    assert alone.metrics == summary.metrics, "the number of workers changes nothing"
     with pytest.raises(ValueError, match="no class split 'nothing'; it has base, novel"):
         evaluate.run(replace(settings, classes="nothing"))

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.acceptance import AcceptanceRule, read_scores, write_acceptance
+from fss.collection.acceptance import read_scores, write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.saliency import SaliencyConfig
+from fss.saliency.config import StudentConfig, StudentTrainingConfig
 from fss.saliency.pseudomask import pseudomask_part
-from fss.saliency.student.network import StudentConfig, load_student
-from fss.saliency.student.training import StudentTrainingConfig
+from fss.saliency.student.network import load_student
 from pipelines import pseudomask
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.train_saliency import StudentJobConfig, run
+from pipelines.masks.config import TrainSaliencyConfig
+from pipelines.runtime.config import TrackingConfig
+from pipelines.train_saliency import run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def lesson(paint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, 
     for part in collection.part_names():
         pseudomask_part(collection.uri, "saliency", part, SaliencyConfig())
     write_acceptance(masks, "default", read_scores(masks, collection.part_names()), AcceptanceRule())
-    return StudentJobConfig(
+    return TrainSaliencyConfig(
         collection=collection.uri,
         output=str(folder / "students"),
         student=StudentConfig(image_size=64, width=16),
@@ -35,7 +37,7 @@ def lesson(paint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, 
     )
 
 
-def test_trains_once_and_predicts_the_collection_again(lesson: StudentJobConfig) -> None:
+def test_trains_once_and_predicts_the_collection_again(lesson: TrainSaliencyConfig) -> None:
     summary = run(lesson)
     file = summary.outputs["student"]
     assert summary.counts["images"] == 32 and summary.counts["rounds"] in (1, 2)
@@ -57,7 +59,7 @@ def test_trains_once_and_predicts_the_collection_again(lesson: StudentJobConfig)
     assert masks.provenance["estimator"] == "student" and file not in str(masks.provenance["config"])
 
 
-def test_other_settings_need_another_name(lesson: StudentJobConfig) -> None:
+def test_other_settings_need_another_name(lesson: TrainSaliencyConfig) -> None:
     named = replace(lesson, name="mine", training=replace(lesson.training, rounds=1))
     run(named)
     with pytest.raises(ValueError, match=r"training\.epochs was 3, is 2"):
@@ -65,7 +67,7 @@ def test_other_settings_need_another_name(lesson: StudentJobConfig) -> None:
     assert run(replace(named, training=replace(named.training, epochs=2), overwrite=True)).counts["epochs"] == 2
 
 
-def test_mistakes_are_told_before_any_work(lesson: StudentJobConfig) -> None:
+def test_mistakes_are_told_before_any_work(lesson: TrainSaliencyConfig) -> None:
     for mistake, said in (
         ({"mask_set": "nowhere"}, "no mask set"),
         ({"acceptance": "nowhere"}, "acceptance"),

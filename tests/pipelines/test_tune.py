@@ -15,11 +15,10 @@ import pytest
 from fss.core.config import save
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.tracking.run import PARENT_TAG, Run, connect
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from pipelines import lineage, tune
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary, read_config
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult, read_config
 from pipelines.training.config import TrainJobConfig
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.trial_runs import TrialRecord, read_trials
@@ -35,7 +34,7 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracki
         output=str(home / "sweeps"),
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True, width=32),
         stream=StreamConfig(batch=4, lanes=2, held_out=0.2),
-        training=TrainConfig(steps=4, learning_rate=1e-3, ema=0.0),
+        training=OptimizerConfig(steps=4, learning_rate=1e-3, ema=0.0),
         checkpoint_every=2,
         log_every=1,
         weights="raw",
@@ -49,7 +48,7 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracki
     )
 
 
-def trials_of(summary: Summary, tracking: TrackingConfig) -> list[TrialRecord]:
+def trials_of(summary: JobResult, tracking: TrackingConfig) -> list[TrialRecord]:
     run = Run.resume(str(summary.run_id), uri=tracking.uri)
     assert run is not None
     run.end()
@@ -57,12 +56,12 @@ def trials_of(summary: Summary, tracking: TrackingConfig) -> list[TrialRecord]:
 
 
 @pytest.fixture(scope="module")
-def finished(ray_local: None, config: TuneJobConfig) -> Summary:
+def finished(ray_local: None, config: TuneJobConfig) -> JobResult:
     return tune.run(replace(config, name="small"))
 
 
 @pytest.mark.slow
-def test_every_trial_ends_and_the_failed_one_says_why(finished: Summary, tracking: TrackingConfig) -> None:
+def test_every_trial_ends_and_the_failed_one_says_why(finished: JobResult, tracking: TrackingConfig) -> None:
     # They run side by side, and either may start first.
     whole, failed = sorted(trials_of(finished, tracking), key=lambda trial: str(trial.values["stream.lanes"]))
     assert (whole.state, whole.values["stream.lanes"]) == ("completed", 2)
@@ -79,7 +78,7 @@ def test_every_trial_ends_and_the_failed_one_says_why(finished: Summary, trackin
 
 
 @pytest.mark.slow
-def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, config: TuneJobConfig) -> None:
+def test_the_best_settings_train_and_the_best_model_is_there(finished: JobResult, config: TuneJobConfig) -> None:
     words = ["--config", finished.outputs["settings"], "--collection", config.collection, "--output", "elsewhere"]
     again: TrainJobConfig = read_config(TrainJobConfig, words, job="train")
     assert (again.split.distractor, again.stream.lanes, again.training) == (0.5, 2, config.training)
@@ -91,7 +90,7 @@ def test_the_best_settings_train_and_the_best_model_is_there(finished: Summary, 
 
 @pytest.mark.slow
 def test_the_best_model_leads_back_to_its_photographs(
-    finished: Summary, config: TuneJobConfig, tracking: TrackingConfig
+    finished: JobResult, config: TuneJobConfig, tracking: TrackingConfig
 ) -> None:
     found = lineage.run(lineage.LineageConfig(model=finished.outputs["model"], tracking=tracking))
     assert found.counts == {"photographs": 24}
@@ -100,11 +99,11 @@ def test_the_best_model_leads_back_to_its_photographs(
 
 @pytest.mark.slow
 def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
-    finished: Summary, config: TuneJobConfig
+    finished: JobResult, config: TuneJobConfig
 ) -> None:
     again = tune.run(replace(config, name="small"))
     assert not again.worked
-    assert again.figures == finished.figures
+    assert again.metrics == finished.metrics
     with pytest.raises(ValueError, match=r"trials was 2, is 3.*--overwrite"):
         tune.run(replace(config, name="small", trials=3))
 
@@ -121,7 +120,7 @@ def test_mistakes_are_told_before_any_work(config: TuneJobConfig) -> None:
     with pytest.raises(ValueError, match="trials, grace and concurrent are 1 or more"):
         replace(config, trials=0)
     plan = tune.run(replace(config, dry_run=True))
-    assert plan.figures["trials"] == 2
+    assert plan.metrics["trials"] == 2
 
 
 @pytest.mark.slow

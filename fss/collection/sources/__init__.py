@@ -2,9 +2,10 @@
 
 from types import ModuleType
 
+from fss.collection.config import SourceConfig
 from fss.collection.sources import cityscapes, coco, folder, fss1000, synthetic, voc
-from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
-from fss.images.decode import DecodeLimits
+from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.images.limits import DecodeLimits
 
 __all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
 

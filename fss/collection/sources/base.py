@@ -2,45 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from fss.core.arrays import Mask
-from fss.core.config import config_hash, to_dict
+from fss.core.config import config_hash
 
 BINARY_CLASS = 1  # class id of the foreground where a folder of binary masks names no classes
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Where photographs come from, and what their masks mean."""
-
-    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "sample"] = "folder"
-    """folder: photographs at any depth, or images/ beside masks/. fss1000: <class>/<n>.jpg with <class>/<n>.png.
-    voc, coco, cityscapes: the standard downloads' layouts. sample: pictures painted by the library."""
-    path: str = ""
-    """Local folder or s3:// URI; not for sample."""
-    masks: Literal["auto", "none", "binary", "index"] = "auto"
-    """Of a folder: auto reads masks/ as binary where it exists; index: a pixel's value is its class id."""
-    background: int | None = 0
-    """The value of an index mask that stands for no class; None where every value is a class."""
-    void: tuple[int, ...] = (255,)
-    """Values of an index mask to ignore."""
-    class_names: tuple[str, ...] = ()
-    """Names of the values 0, 1, 2, ... of an index mask."""
-    splits: str | None = None
-    """Of fss1000: JSON file {"train": [class names], ...}; by default splits.json in the folder, where there is one."""
-    subset: str = ""
-    """Of voc: all, train, val or trainaug. Of coco: all, train2014 or val2014. Of cityscapes: all, train or val."""
-    sample: Literal["unlabelled", "labelled"] = "unlabelled"
-    """Of sample: one object a picture for training, or two or three with ground truth for evaluation."""
-    count: int = 256
-    """Of sample: pictures to paint."""
-    seed: int = 0
-    """Of sample: which pictures."""
-
-    def identity(self) -> str:
-        """Return a hash of the settings that give a picture and its mask; equal for a source that only grew."""
-        return config_hash({key: value for key, value in to_dict(self).items() if key not in ("count", "splits")})
 
 
 @dataclass(frozen=True, kw_only=True)

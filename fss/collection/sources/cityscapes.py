@@ -12,11 +12,13 @@ from collections import Counter
 
 import numpy as np
 
-from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.config import SourceConfig
+from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, walk
 from fss.core.arrays import Mask
-from fss.images.decode import DecodeLimits, decode_labels
+from fss.images.decode import decode_labels
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 
 CITYSCAPES_CLASSES = (

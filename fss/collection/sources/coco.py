@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.config import SourceConfig
+from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import IGNORE, Mask
-from fss.images.decode import DecodeError, DecodeLimits, decode_labels
+from fss.images.decode import DecodeError, decode_labels
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 
 COCO_CLASSES = (

@@ -7,11 +7,13 @@ from collections import Counter
 
 import numpy as np
 
-from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceConfig, SourceItem
+from fss.collection.config import SourceConfig
+from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
 from fss.core.arrays import Mask
-from fss.images.decode import DecodeError, DecodeLimits, decode_labels
+from fss.images.decode import DecodeError, decode_labels
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 
 IMAGES, MASKS = "images", "masks"

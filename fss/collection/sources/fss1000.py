@@ -8,7 +8,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from fss.collection.sources.base import Listing, SourceConfig, SourceItem
+from fss.collection.config import SourceConfig
+from fss.collection.sources.base import Listing, SourceItem
 from fss.collection.sources.folder import read_item
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from fss.collection.sources.base import RawItem, SourceItem
 from fss.core import storage
 from fss.core.arrays import Mask
-from fss.images.decode import DecodeError, DecodeLimits
+from fss.images.decode import DecodeError
+from fss.images.limits import DecodeLimits
 
 
 def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tuple[Mask, list[int]]]) -> RawItem:

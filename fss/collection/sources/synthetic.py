@@ -1,7 +1,8 @@
 """The embedded sample as a source: items are painted when they are read (see ``sample.py``)."""
 
-from fss.collection.sources.base import Listing, RawItem, SourceConfig, SourceItem
-from fss.images.decode import DecodeLimits
+from fss.collection.config import SourceConfig
+from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 from fss.synthetic.picture import SAMPLE_CLASSES, SAMPLE_SPLITS, sample_picture
 

@@ -11,7 +11,8 @@ from fss.collection import part_io
 from fss.core import storage
 from fss.core.config import from_dict, to_dict
 from fss.models.backbones.base import load_strictly
-from fss.models.semantic.network import SemanticConfig, SemanticNetwork, assemble
+from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.network import SemanticNetwork, assemble
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
 

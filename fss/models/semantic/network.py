@@ -10,9 +10,7 @@ The three heads of Ke et al. (A Three-Stage Self-Training Framework for Semi-Sup
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,39 +21,14 @@ from fss.models.backbones.base import Backbone, MapSelection, load_strictly, rea
 from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
 from fss.models.backbones.sequential import ChainBackbone
+from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, own_stage
 
-Auxiliary = Literal["none", "deep", "shallow"]
 PIXELS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "coco": ((122.68, 116.67, 104.01), (1.0, 1.0, 1.0)),
 }
 """Mean and deviation of red, green and blue, 0..255."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SemanticConfig:
-    """What a semantic network is made of."""
-
-    network: Literal["deeplabv2", "deeplabv3", "lraspp"] = "deeplabv3"
-    """DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
-    backbone: str = "resnet50"
-    """resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
-    weights: str | Path | None = None
-    """Backbone weights: none (random), a state dict's path, or "pretrained" (ImageNet's, downloaded on demand). A whole
-    DeepLabV2 is taken too: its classifier is used where the number of classes fits."""
-    stride: Literal[8, 16] = 8
-    """Output stride; 8 as published, 16 is cheaper."""
-    all_dilations: bool = True
-    """DeepLabV2: sum the dilations 6, 12, 18 and 24; off, only 6 and 12, as the released code did."""
-    pixels: Literal["imagenet", "coco"] = "imagenet"
-    """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO); both
-    with red first: turn the first convolution of Caffe's weights around."""
-    frozen_norm: bool = True
-    """Leave all BatchNorm layers as they are, as published: the backbone's with its weights' statistics, those of new
-    layers without effect. Otherwise they would learn the statistics of strongly augmented pictures too."""
-    seed: int = 0
-    """Seed of the random initial weights."""
 
 
 class SemanticLogits(NamedTuple):

@@ -17,28 +17,11 @@ from fss.saliency.classical.cues import Cues, find_cues
 from fss.saliency.classical.letterbox import inner_box
 from fss.saliency.classical.refine import clean, refine
 from fss.saliency.classical.superpixels import to_lab
+from fss.saliency.config import SaliencyConfig
 
 FEWEST_SEGMENTS = 9  # fewer superpixels are no graph to speak of
 PIXELS_PER_SEGMENT = 30
 TRUSTED = 1.4  # agreement plus contrast of a mask that can be relied on
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaliencyConfig:
-    """Settings of the classical estimator."""
-
-    working_pixels: int = 50_000
-    """Pictures are shrunk to at most this many pixels (258 x 194); never enlarged."""
-    segments: int = 200
-    """Superpixels to aim for."""
-    slic_iterations: int = 3
-    """k-means passes of the superpixels."""
-    compactness: float = 10.0
-    """Weight of position against colour in the superpixels."""
-    refine_rounds: int = 2
-    """Rounds of colour model and bilateral solver; 0 keeps the thresholded cue map."""
-    trim_frames: bool = True
-    """Leave out solid frames and letterbox bars."""
 
 
 @dataclass(frozen=True, kw_only=True)

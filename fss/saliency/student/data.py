@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import AcceptanceRule, accept, quality, read_scores
+from fss.collection.acceptance import accept, quality, read_scores
+from fss.collection.config import AcceptanceRule
 from fss.collection.part_io import picture_bytes
 from fss.core.arrays import Float32
-from fss.core.rng import generator
-from fss.images.decode import DecodeError, DecodeLimits, decode_image
+from fss.core.rng import keyed_rng
+from fss.images.decode import DecodeError, decode_image
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask
 
 STRIDE = 4
@@ -68,7 +70,7 @@ def load_student_data(
             f"mask set {masks.name!r} lacks {len(missing)} of {len(names)} parts ({missing[0]}, ...); "
             "run the job that makes it again, it goes on where it stopped"
         )
-    parts = [names[k] for k in generator(seed, purpose="student.parts").permutation(len(names))]
+    parts = [names[k] for k in keyed_rng(seed, purpose="student.parts").permutation(len(names))]
     chosen = sorted(parts[: max(1, -(-most // collection.part_size))])
     trust = _trust(masks, chosen, acceptance)
     images, targets, weights = [], [], []

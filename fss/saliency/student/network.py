@@ -7,7 +7,7 @@ scores have the classical estimator's form.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,27 +21,10 @@ from fss.models.backbones.base import MapSelection, load_strictly
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
 from fss.saliency.classical.estimator import SaliencyResult
+from fss.saliency.config import StudentConfig
 from fss.saliency.two_view import normalise_images, result_of_views, squares
 
 _HEADER = "student"  # key of the shape and lineage in the weights' header
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentConfig:
-    """Shape of the student."""
-
-    backbone: str = "mobilenet_v2"
-    """Any backbone of ``fss.models`` or convolutional model of timm."""
-    weights: str | None = None
-    """The backbone's weights: a file, "pretrained" for the library's, or none."""
-    image_size: int = 224
-    """Pictures are resized to a square of this side, a multiple of 32."""
-    width: int = 64
-    """Channels of the decoder, a multiple of 16."""
-    frozen: bool = True
-    """Train the decoder alone; the backbone's maps are then computed once."""
-    seed: int = 0
-    """Seed of the decoder's first weights."""
 
 
 class SaliencyStudent(nn.Module):

@@ -16,56 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import Float32
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.student.data import StudentData
 from fss.saliency.student.feature_maps import MapSource, batches
 from fss.saliency.student.network import SaliencyStudent
 from fss.saliency.student.targets import next_targets
 
 Report = Callable[[dict[str, float]], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentTrainingConfig:
-    """Settings of the student's training."""
-
-    rounds: int = 4
-    """At most this many passes of: train on the targets, predict, make the predictions the targets."""
-    epochs: int = 8
-    """At most this many epochs a round."""
-    warm_up: int = 2
-    """Epochs of a round before its predictions count towards the moving average."""
-    patience: int = 2
-    """Stop a round after this many epochs without better agreement on the held-out pictures."""
-    least_gain: float = 0.02
-    """No further round once a round's best agreement is not this much better than that of the round before."""
-    batch_size: int = 16
-    """Pictures per step."""
-    learning_rate: float = 2e-3
-    """Of the decoder, at the start of a round; falls to zero along a half cosine."""
-    backbone_learning_rate: float = 1e-4
-    """Of a backbone that is not frozen."""
-    weight_decay: float = 1e-4
-    """Of AdamW."""
-    average: float = 0.7
-    """What the moving average of the predictions keeps per epoch."""
-    f_weight: float = 1.0
-    """Weight of the F-measure loss beside the cross-entropy."""
-    beta2: float = 1.0
-    """beta squared of the F-measure loss."""
-    held_out: float = 0.1
-    """Share of the pictures that only tell when to stop."""
-    share: float = 0.8
-    """Share of the predicted masks, best first, that the next round learns from."""
-    seed: int = 0
-    """Of order, mirror images and first weights."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.held_out < 0.5 or self.rounds < 1 or self.epochs <= self.warm_up or not 0 < self.share <= 1:
-            raise ValueError(
-                "held_out lies in (0, 0.5), share in (0, 1], rounds is 1 or more, and epochs exceeds warm_up; got "
-                f"{self.held_out}, {self.share}, {self.rounds}, and {self.epochs} against {self.warm_up}"
-            )
 
 
 @dataclass(kw_only=True)
@@ -97,7 +55,7 @@ def train_student(
     if data.images.shape[1] != student.config.image_size:
         raise ValueError(f"pictures have the side {data.images.shape[1]}, the student {student.config.image_size}")
     count = len(data.images)
-    order = generator(config.seed, purpose="student.held_out").permutation(count)
+    order = keyed_rng(config.seed, purpose="student.held_out").permutation(count)
     held = np.zeros(count, bool)
     held[order[: max(1, round(config.held_out * count))]] = True
     source = MapSource(student, data.images)
@@ -180,7 +138,7 @@ class _Round:
         self, epoch: int, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
     ) -> float:
         """See every taught picture once; returns the mean loss."""
-        draw = generator(self.config.seed, epoch=self.turn * 1000 + epoch, purpose="student.order")
+        draw = keyed_rng(self.config.seed, epoch=self.turn * 1000 + epoch, purpose="student.order")
         self.student.train()
         losses = []
         for index in batches(draw.permutation(self.taught), self.config.batch_size):

@@ -3,53 +3,14 @@
 from collections.abc import Collection as Ids
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fss.collection import ClassIndex, Collection, MaskSet
 from fss.core.config import config_hash
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.episodes.benchmarks import choose_fold, ids_by_name
 from fss.episodes.episode_plan import EpisodePlan, make_plan
-from fss.episodes.folds import Order
 from fss.episodes.published_lists import read_training_entries
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassesConfig:
-    """Class episodes: which classes are trained on, which validated on, and how many episodes are drawn of them."""
-
-    benchmark: Literal["pascal", "coco", "fss"] | None = None
-    """Let train, val and test be the classes of a public benchmark's fold, and not the collection's class splits."""
-    fold: int | None = None
-    """Fold of the benchmark, 0 to 3; FSS-1000 has none."""
-    order: Order = "interleaved"
-    """How COCO-20i deals its classes to the folds."""
-    split_folder: str | None = None
-    """Folder data/splits of HSNet's code: train on the pictures of the published lists; None: on all that there are."""
-    train: tuple[str, ...] = ("train",)
-    """Classes to train on: names of class splits, or of classes."""
-    val: tuple[str, ...] = ("val",)
-    """Classes to validate on, in the same words; none: a share of the training classes (the stream's held_out) is held
-    out. "test" chooses the checkpoint by the test classes, as was published for PASCAL-5i and COCO-20i."""
-    val_collection: str | None = None
-    """Collection to validate on; None: the one that is trained on."""
-    val_mask_set: str | None = None
-    """Its mask set; None: the name of the one that is trained on."""
-    val_episodes: int = 1000
-    """Episodes to validate on, the same ones at every checkpoint."""
-    shots: int = 1
-    """Supports per episode, in training and validation."""
-    episodes: int | None = None
-    """Episodes in an epoch; None: one for every picture of every class."""
-    min_pixels: int = 1
-    """Pictures that show less of a class are no episodes of it."""
-
-    def __post_init__(self) -> None:
-        if min(self.shots, self.val_episodes, self.min_pixels) < 1 or (self.episodes is not None and self.episodes < 1):
-            raise ValueError(
-                "shots, episodes, val_episodes and min_pixels are 1 or more, got "
-                f"{self.shots}, {self.episodes}, {self.val_episodes} and {self.min_pixels}"
-            )
+from fss.training.few_shot.config import ClassesConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +114,7 @@ def _classes(words: Sequence[str], splits: Mapping[str, Sequence[int]], collecti
 
 def _hold_out(classes: Sequence[int], share: float) -> tuple[list[int], list[int]]:
     """Divide classes into those to train on and those to validate on, by draws that depend on nothing but the class."""
-    order = sorted(classes, key=lambda c: float(generator(0, item=c, purpose="held_out.class").random()))
+    order = sorted(classes, key=lambda c: float(keyed_rng(0, item=c, purpose="held_out.class").random()))
     count = max(1, round(share * len(order)))
     if count >= len(order) or share <= 0:
         raise ValueError(

@@ -14,13 +14,15 @@ import torch
 from fss.collection import ClassIndex, ImageReader
 from fss.core.arrays import UInt8
 from fss.core.config import config_hash
-from fss.core.rng import generator
-from fss.episodes.augmentation import AugmentConfig, View, draw_view
+from fss.core.rng import keyed_rng
+from fss.episodes.augmentation import View, draw_view
+from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.episode_plan import Episode, EpisodePlan, make_plan
 from fss.images.resize import image_canvas, mask_canvas
 from fss.training.canvas_cache import CanvasCache
-from fss.training.few_shot.mask_split_stream import GIGABYTE, StreamConfig
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import GIGABYTE
 from fss.training.lanes import check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 
@@ -95,7 +97,7 @@ class ClassStream:
 
     def plan(self, epoch: int) -> EpisodePlan:
         """Return the plan of an epoch, over all workers."""
-        seed = int(generator(self._config.seed, epoch=epoch, purpose="plan.seed").integers(2**62))
+        seed = int(keyed_rng(self._config.seed, epoch=epoch, purpose="plan.seed").integers(2**62))
         count = self.steps_per_epoch * self._config.batch
         return make_plan(self._index, episodes=count, shots=self._shots, seed=seed)
 

@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from fss.episodes.config import Order
+from fss.training.lanes import check_lanes
 
 Schedule = Literal["constant", "poly", "cosine"]
 Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class OptimizerConfig:
     """How a segmenter is trained; the defaults are MaskSplit's published ones, but for length and averaging."""
 
     steps: int = 1000
@@ -51,9 +55,86 @@ class TrainConfig:
             )
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: OptimizerConfig, step: int) -> float:
     """Return the rate of a step, counted from 0; a function of the step alone, so a resumed training needs no more."""
     done = step / config.steps
     fall = {"constant": 1.0, "poly": math.pow(1 - done, 0.9), "cosine": (1 + math.cos(math.pi * done)) / 2}
     rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return config.learning_rate * rise * fall[config.schedule]
+
+
+HELD_OUT_IOU = "held_out_iou"
+
+
+HELD_OUT_LOSS = "held_out_loss"
+
+
+VAL_MIOU = "val_miou"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How episodes are read."""
+
+    batch: int = 16
+    """Episodes per step, over all workers."""
+    lanes: int = 8
+    """Logical lanes; they divide the batch, and there are at most as many workers."""
+    seed: int = 0
+    """Seed of the order, the cuts and the augmentation."""
+    held_out: float = 0.05
+    """Share of the images that is never trained on and serves to choose the checkpoint."""
+    threads: int = 2
+    """Decoding threads per worker."""
+    ahead: int = 4
+    """Steps that are made ahead of the training; 0 makes each when it is asked for."""
+    cache_gb: float = 4.0
+    """Decoded canvases to keep, in gigabytes per worker (or per node, with a folder)."""
+    cache_folder: Path | None = None
+    """Folder on a node-local disk for the canvases, shared by the node's workers; none keeps them in memory."""
+
+    def __post_init__(self) -> None:
+        check_lanes(self.lanes, self.batch)
+        if not 0 <= self.held_out < 1 or self.threads < 1 or self.ahead < 0 or self.cache_gb < 0:
+            raise ValueError(
+                "held_out lies within [0, 1), threads is 1 or more, ahead and cache_gb are 0 or more; got "
+                f"{self.held_out}, {self.threads}, {self.ahead} and {self.cache_gb}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassesConfig:
+    """Class episodes: which classes are trained on, which validated on, and how many episodes are drawn of them."""
+
+    benchmark: Literal["pascal", "coco", "fss"] | None = None
+    """Let train, val and test be the classes of a public benchmark's fold, and not the collection's class splits."""
+    fold: int | None = None
+    """Fold of the benchmark, 0 to 3; FSS-1000 has none."""
+    order: Order = "interleaved"
+    """How COCO-20i deals its classes to the folds."""
+    split_folder: str | None = None
+    """Folder data/splits of HSNet's code: train on the pictures of the published lists; None: on all that there are."""
+    train: tuple[str, ...] = ("train",)
+    """Classes to train on: names of class splits, or of classes."""
+    val: tuple[str, ...] = ("val",)
+    """Classes to validate on, in the same words; none: a share of the training classes (the stream's held_out) is held
+    out. "test" chooses the checkpoint by the test classes, as was published for PASCAL-5i and COCO-20i."""
+    val_collection: str | None = None
+    """Collection to validate on; None: the one that is trained on."""
+    val_mask_set: str | None = None
+    """Its mask set; None: the name of the one that is trained on."""
+    val_episodes: int = 1000
+    """Episodes to validate on, the same ones at every checkpoint."""
+    shots: int = 1
+    """Supports per episode, in training and validation."""
+    episodes: int | None = None
+    """Episodes in an epoch; None: one for every picture of every class."""
+    min_pixels: int = 1
+    """Pictures that show less of a class are no episodes of it."""
+
+    def __post_init__(self) -> None:
+        if min(self.shots, self.val_episodes, self.min_pixels) < 1 or (self.episodes is not None and self.episodes < 1):
+            raise ValueError(
+                "shots, episodes, val_episodes and min_pixels are 1 or more, got "
+                f"{self.shots}, {self.episodes}, {self.val_episodes} and {self.min_pixels}"
+            )

@@ -16,7 +16,7 @@ from fss.evaluation.metrics import count_pixels
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutScore:
-    """Figures over the held-out tasks."""
+    """Metrics over the held-out tasks."""
 
     iou: float
     """Foreground intersection over union, summed over all tasks."""

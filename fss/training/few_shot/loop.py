@@ -1,6 +1,6 @@
 """The training loop: plain torch, one step after another, for any segmenter and any stream of episodes.
 
-    loop = TrainLoop(segmenter, stream, TrainConfig(steps=1000))
+    loop = TrainLoop(segmenter, stream, OptimizerConfig(steps=1000))
     for report in loop.run():
         if report.step % 100 == 0:
             ...  # evaluate, save loop.state_dict(), log: between two steps everything is at rest
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.training.ema import Ema
-from fss.training.few_shot.config import TrainConfig, learning_rate
+from fss.training.few_shot.config import OptimizerConfig, learning_rate
 from fss.training.few_shot.mask_split_stream import EpisodeStream
 from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
 
@@ -55,7 +55,7 @@ class TrainLoop:
         self,
         model: nn.Module,
         stream: EpisodeStream,
-        config: TrainConfig,
+        config: OptimizerConfig,
         *,
         device: str | torch.device = "cpu",
     ):

@@ -7,15 +7,13 @@ The content of a step depends on (seed, epoch, step) and the lanes alone, never 
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from fss.collection import Collection, MaskSet
-from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.mask_split import SplitConfig
 from fss.training.canvas_cache import CanvasCache
+from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.task_maker import Place, TaskMaker
 from fss.training.few_shot.tasks import TaskSettings, collate
 from fss.training.few_shot.usable_rows import scan
@@ -27,36 +25,6 @@ HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
 """How held-out tasks are cut: half of them need their support, whatever the training does."""
 HELD_OUT_AUGMENT = AugmentConfig(jitter=0.0, blur=0.0, grey=0.0)
 """How held-out tasks are seen: moved and turned, in their own colours, as photographs are when the model is used."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """How episodes are read."""
-
-    batch: int = 16
-    """Episodes per step, over all workers."""
-    lanes: int = 8
-    """Logical lanes; they divide the batch, and there are at most as many workers."""
-    seed: int = 0
-    """Seed of the order, the cuts and the augmentation."""
-    held_out: float = 0.05
-    """Share of the images that is never trained on and serves to choose the checkpoint."""
-    threads: int = 2
-    """Decoding threads per worker."""
-    ahead: int = 4
-    """Steps that are made ahead of the training; 0 makes each when it is asked for."""
-    cache_gb: float = 4.0
-    """Decoded canvases to keep, in gigabytes per worker (or per node, with a folder)."""
-    cache_folder: Path | None = None
-    """Folder on a node-local disk for the canvases, shared by the node's workers; none keeps them in memory."""
-
-    def __post_init__(self) -> None:
-        check_lanes(self.lanes, self.batch)
-        if not 0 <= self.held_out < 1 or self.threads < 1 or self.ahead < 0 or self.cache_gb < 0:
-            raise ValueError(
-                "held_out lies within [0, 1), threads is 1 or more, ahead and cache_gb are 0 or more; got "
-                f"{self.held_out}, {self.threads}, {self.ahead} and {self.cache_gb}"
-            )
 
 
 class EpisodeStream(Protocol):

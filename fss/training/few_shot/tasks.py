@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from fss.collection import Collection, MaskSet
 from fss.collection.part_io import picture_bytes
 from fss.core.arrays import Mask
-from fss.core.rng import generator
-from fss.episodes.augmentation import AugmentConfig, View, draw_view
+from fss.core.rng import keyed_rng
+from fss.episodes.augmentation import View, draw_view
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.mask_split import SplitConfig, draw_split, usable
-from fss.images.decode import DecodeLimits, decode_image
+from fss.episodes.mask_split import draw_split, usable
+from fss.images.decode import decode_image
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import binary_mask, decode_mask
 from fss.images.resize import image_canvas, mask_canvas
 
@@ -110,7 +112,7 @@ def _drawn_class(record: Mapping[str, Any], settings: TaskSettings) -> Mask:
     large = [entry["id"] for entry in record["classes"] if usable(entry["pixels"], height, width, settings.split)]
     if not large:
         large = [max(record["classes"], key=lambda entry: entry["pixels"])["id"]]
-    draws = generator(settings.seed, epoch=settings.epoch, item=record["image_id"], purpose="split.class")
+    draws = keyed_rng(settings.seed, epoch=settings.epoch, item=record["image_id"], purpose="split.class")
     return binary_mask(mask, record["classes"], large[int(draws.integers(len(large)))])
 
 

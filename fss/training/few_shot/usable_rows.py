@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
-from fss.core.rng import generator
-from fss.episodes.mask_split import SplitConfig, usable
+from fss.core.rng import keyed_rng
+from fss.episodes.config import SplitConfig
+from fss.episodes.mask_split import usable
 
 Rows = NDArray[np.int32]
 
@@ -100,7 +101,7 @@ def _scan_part(
             left_out["too_small"] += 1
         else:
             rows.append(number)
-            draws.append(float(generator(0, item=image["image_id"], purpose="held_out").random()))
+            draws.append(float(keyed_rng(0, item=image["image_id"], purpose="held_out").random()))
     return np.array(rows, np.int32), np.array(draws), [image["image_id"] for image in images], left_out
 
 

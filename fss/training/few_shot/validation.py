@@ -13,17 +13,15 @@ from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.metrics import NAMES
 from fss.models import FewShotSegmenter
+from fss.training.few_shot.config import HELD_OUT_IOU, HELD_OUT_LOSS, VAL_MIOU
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 
 EXAMPLES = 8
 """Tasks that are drawn at every checkpoint."""
-HELD_OUT_IOU = "held_out_iou"
-HELD_OUT_LOSS = "held_out_loss"
-VAL_MIOU = "val_miou"
 
 
-class Judge(Protocol):
+class Validator(Protocol):
     """Scores a segmenter, on the same tasks every time."""
 
     score: str
@@ -38,7 +36,7 @@ class Judge(Protocol):
         """Return the first tasks, to be drawn."""
 
 
-class TaskJudge:
+class PseudoTaskValidator:
     """The IoU over held-out pseudo-tasks of a MaskSplit stream; needs no labels."""
 
     score = HELD_OUT_IOU
@@ -48,7 +46,7 @@ class TaskJudge:
         self._stream, self._tasks = stream, tasks
 
     def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the figures over all tasks; of the loss, lower is better."""
+        """Return the metrics over all tasks; of the loss, lower is better."""
         held_out = self._stream.held_out(self._tasks)
         found = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
         return {
@@ -63,7 +61,7 @@ class TaskJudge:
         return next(self._stream.held_out(min(EXAMPLES, self._stream.config.batch))).render(self._stream.image_size)
 
 
-class ClassJudge:
+class EpisodeValidator:
     """Pooled mIoU over the episodes of a plan; every image is encoded once a judgement."""
 
     score = VAL_MIOU
@@ -80,8 +78,8 @@ class ClassJudge:
         method = SegmenterMethod(segmenter, device=device)
         result = evaluate([method], self._plan, self._pictures, size=self._pictures.size)
         segmenter.train(training)
-        figures = result.figures(method.name)
-        return {f"val_{name}": getattr(figures, name).value for name in NAMES}
+        metrics = result.metrics(method.name)
+        return {f"val_{name}": getattr(metrics, name).value for name in NAMES}
 
     def examples(self) -> EpisodeBatch:
         """Return the first episodes."""

@@ -7,7 +7,6 @@ The labelled pictures and the pool each have an order and epochs of their own.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,47 +15,19 @@ from torch import Tensor
 
 from fss.collection import MaskSet
 from fss.core.arrays import IGNORE, UInt8
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
+from fss.training.semi_supervised.config import SemanticStreamConfig
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import Rows, SemanticRows
-from fss.training.semi_supervised.strong_augmentation import StrongConfig, apply_strong, draw_strong
-from fss.training.semi_supervised.weak_augmentation import WeakConfig, draw_weak, see_labels, see_picture
+from fss.training.semi_supervised.strong_augmentation import apply_strong, draw_strong
+from fss.training.semi_supervised.weak_augmentation import draw_weak, see_labels, see_picture
 
 Place = tuple[int, int, int]
 """Epoch, part number, row."""
 Seen = tuple[str, UInt8, UInt8, UInt8, Tensor]
 """One picture's fields of a batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SemanticStreamConfig:
-    """How pictures are read and changed."""
-
-    weak: WeakConfig = field(default_factory=WeakConfig)
-    """How every picture is seen."""
-    strong: StrongConfig = field(default_factory=StrongConfig)
-    """What is done to the student's view of the pool, on top."""
-    shrink: int = 1
-    """What the sides of all pictures are divided by before anything else: 2 for Cityscapes at half resolution."""
-    lanes: int = 8
-    """Logical lanes at most; fewer where a batch is smaller. There are at most as many workers."""
-    seed: int = 0
-    """Seed of the order and the augmentation."""
-    threads: int = 2
-    """Decoding threads per worker."""
-    ahead: int = 4
-    """Steps that are made ahead of the training."""
-    cache_gb: float = 2.0
-    """Decoded pixels to keep, in gigabytes per worker."""
-
-    def __post_init__(self) -> None:
-        if min(self.shrink, self.lanes, self.threads) < 1 or min(self.ahead, self.cache_gb) < 0:
-            raise ValueError(
-                "shrink, lanes and threads are 1 or more, ahead and cache_gb 0 or more; got "
-                f"{self.shrink}, {self.lanes}, {self.threads}, {self.ahead} and {self.cache_gb}"
-            )
 
 
 class LabelledBatch(NamedTuple):
@@ -166,7 +137,7 @@ class SemanticStream:
     def _see_labelled(self, place: Place) -> Seen:
         epoch, part, row = place
         name, crop = self.reader.image_id(part, row), self.config.weak.crop
-        rng = generator(self.config.seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
+        rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
         view = draw_weak(rng, self.config.weak)
         rgb = self.reader.picture(part, row)
         truth = see_labels(self.reader.labels(self._truth, part, row), view, crop)
@@ -180,12 +151,12 @@ class SemanticStream:
         epoch, part, row = place
         assert self._pseudo is not None
         name, weak = self.reader.image_id(part, row), self.config.weak
-        view = draw_weak(generator(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
+        view = draw_weak(keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
         rgb = self.reader.picture(part, row)
         picture = see_picture(rgb, view, weak.crop)
         pseudo = see_labels(self.reader.labels(self._pseudo, part, row), view, weak.crop)
         inside = see_labels(np.zeros(rgb.shape[:2], np.uint8), view, weak.crop) != IGNORE
-        rng = generator(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
+        rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
         strong, index = apply_strong(picture, draw_strong(rng, weak.crop, self.config.strong))
         index = np.where((index >= 0) & inside.ravel()[index.clip(0)], index, -1)
         return name, picture, strong, pseudo, torch.from_numpy(index.astype(np.int64))
@@ -203,7 +174,7 @@ class _Order:
         self._take = batch // self._total
         self._lanes = range(rank, self._total, world)
         self._steps = steps_per_epoch(sum(self._counts), self._total, batch)
-        self._seed = int(generator(config.seed, item=item, purpose="semantic.order").integers(2**31))
+        self._seed = int(keyed_rng(config.seed, item=item, purpose="semantic.order").integers(2**31))
         self._epoch, self._order = -1, None
 
     _order: EpochOrder | None

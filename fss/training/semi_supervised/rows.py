@@ -11,28 +11,10 @@ from fss.collection import Collection
 from fss.collection.part_io import exists
 from fss.core import storage
 from fss.core.config import config_hash
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.training.semi_supervised.config import LabelledConfig
 
 Rows = NDArray[np.int32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledConfig:
-    """Which pictures count as labelled; the truth of the others is never read."""
-
-    mask_set: str = "truth"
-    """Mask set with the labels; pictures without a mask in it are unlabelled."""
-    count: int | None = None
-    """Use only so many labelled pictures, drawn by the seed; none: all."""
-    list_file: str | None = None
-    """Text file, local or s3://, that names the labelled pictures, one a line: an image id, or the end of a path; more
-    words on a line are left alone. None: all that have a mask."""
-    seed: int = 0
-    """Of the draw of ``count``."""
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"count is 1 or more labelled pictures, got {self.count}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +84,7 @@ def _draw(names: list[str], config: LabelledConfig) -> set[str]:
         return set(names)
     if config.count > len(names):
         raise ValueError(f"{config.count} labelled pictures were asked for, there are {len(names)}; lower the count")
-    draws = {name: generator(config.seed, item=name, purpose="semantic.labelled").random() for name in names}
+    draws = {name: keyed_rng(config.seed, item=name, purpose="semantic.labelled").random() for name in names}
     return set(sorted(names, key=lambda name: (draws[name], name))[: config.count])
 
 

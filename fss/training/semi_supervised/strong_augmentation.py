@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from fss.core.arrays import IGNORE, Int32, UInt8
+from fss.training.semi_supervised.config import StrongConfig
 
 T = TypeVar("T", bound=np.generic)
 """[H, W]: for each pixel the flat place it came from, -1 where it came from outside."""
@@ -30,27 +31,6 @@ OPERATIONS = ("identity", "autocontrast", "equalize", "solarize", "posterize", *
 LEVELS = 10
 CUTOUT_COLOUR = (124, 116, 104)
 """ImageNet's mean: 0 once the picture is normalised."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrongConfig:
-    """How strongly pictures are changed; the defaults are the released ones."""
-
-    operations: int = 3
-    """Operations drawn for each picture, with replacement."""
-    probability: float = 0.5
-    """Of each drawn operation to be applied."""
-    cutouts: int = 3
-    """Squares cut out of each picture."""
-    cutout_size: int = 32
-    """Side of a square, pixels."""
-
-    def __post_init__(self) -> None:
-        if min(self.operations, self.cutouts) < 0 or not 0 <= self.probability <= 1 or self.cutout_size < 1:
-            raise ValueError(
-                "operations and cutouts are 0 or more, probability lies within [0, 1] and cutout_size is 1 or more; "
-                f"got {self.operations}, {self.cutouts}, {self.probability} and {self.cutout_size}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

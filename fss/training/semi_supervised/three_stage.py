@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,93 +21,16 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.arrays import IGNORE
-from fss.models.semantic.network import Auxiliary, SemanticNetwork
+from fss.models.semantic.config import Auxiliary
+from fss.models.semantic.network import SemanticNetwork
 from fss.training.ema import Ema
 from fss.training.few_shot.loop import StepReport, TrainingDivergedError
 from fss.training.semi_supervised.batches import PoolBatch, SemanticBatch, SemanticStream
+from fss.training.semi_supervised.config import Stage, ThreeStageConfig
 from fss.training.semi_supervised.losses import StageTargets, pixel_loss, stage_loss
 from fss.training.semi_supervised.strong_augmentation import warp_labels
 
-Stage = Literal[1, 2, 3]
 AUXILIARY: dict[Stage, Auxiliary] = {1: "none", 2: "deep", 3: "shallow"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageConfig:
-    """How long a stage lasts, and what a step sees."""
-
-    steps: int
-    """Optimiser steps."""
-    labelled: int
-    """Labelled pictures in a step."""
-    pool: int
-    """Pictures of the pool in a step; none in stage 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThreeStageConfig:
-    """The optimisation of all stages; the defaults are the released ones, for Cityscapes."""
-
-    first: StageConfig = StageConfig(steps=20_000, labelled=4, pool=0)
-    """Stage 1."""
-    second: StageConfig = StageConfig(steps=60_000, labelled=1, pool=4)
-    """Stage 2."""
-    third: StageConfig = StageConfig(steps=60_000, labelled=1, pool=4)
-    """Stage 3."""
-    learning_rate: float = 3e-5
-    """Of Adam, for new layers."""
-    backbone_learning_rate: float = 3e-6
-    """Of Adam, for the backbone."""
-    decay: Literal["constant", "poly"] = "constant"
-    """How the rates fall: not at all, or by (1 - step / steps) ** 0.9."""
-    supervised_weight: float = 0.5
-    """Weight of the loss against the truth."""
-    consistency_weight: float = 0.5
-    """Weight of the mean of the losses against the teacher and against the masks of the stage before."""
-    ema: tuple[tuple[int, float], ...] = ((0, 0.99), (20, 0.995), (40, 0.9975), (50, 0.999))
-    """Decay of the teacher from an epoch on."""
-    epoch_steps: int = 1000
-    """Steps of such an epoch."""
-    ramp_up: int = 0
-    """Steps over which the weight of the teacher's answers grows, by exp(-5 (1 - r)^2); 0: at once, as released. In a
-    short training the first answers are worth little."""
-    confidence: float | None = None
-    """Teacher's answers below this probability are ignored, and left out of the masks; none: all count."""
-
-    def __post_init__(self) -> None:
-        stages = (self.first, self.second, self.third)
-        if min(min(stage.steps, stage.labelled) for stage in stages) < 1 or self.epoch_steps < 1:
-            raise ValueError("steps, labelled pictures in a step, and epoch_steps are 1 or more in every stage")
-        if self.first.pool or min(self.second.pool, self.third.pool) < 1:
-            raise ValueError("stage 1 has no pool, stages 2 and 3 have one of 1 or more pictures in a step")
-        if min(self.learning_rate, self.backbone_learning_rate, self.ramp_up) < 0:
-            raise ValueError(
-                "learning rates and ramp_up are 0 or more, got "
-                f"{self.learning_rate}, {self.backbone_learning_rate} and {self.ramp_up}"
-            )
-        if not self.ema or self.ema[0][0] != 0 or any(not 0 <= decay < 1 for _, decay in self.ema):
-            raise ValueError(f"ema lists (epoch, decay) from epoch 0 on, decays within [0, 1); got {self.ema}")
-        if self.confidence is not None and not 0 <= self.confidence < 1:
-            raise ValueError(f"confidence lies within [0, 1), got {self.confidence}")
-
-    def stage(self, number: Stage) -> StageConfig:
-        """Return the settings of a stage."""
-        return {1: self.first, 2: self.second, 3: self.third}[number]
-
-    def loss_weights(self, step: int) -> dict[str, float]:
-        """Return the weights of the parts of the loss in a step of stages 2 and 3, counted from 0."""
-        half = self.consistency_weight / 2
-        grown = math.exp(-5 * (1 - step / self.ramp_up) ** 2) if step < self.ramp_up else 1.0
-        return {"supervised": self.supervised_weight, "consistency": half * grown, "pseudo": half}
-
-    def teacher_decay(self, step: int) -> float:
-        """Return the teacher's decay in a step, counted from 0."""
-        epoch = step // self.epoch_steps
-        return max((start, decay) for start, decay in self.ema if start <= epoch)[1]
-
-    def rate_factor(self, step: int, steps: int) -> float:
-        """Return what the learning rates are multiplied with in a step, counted from 0."""
-        return 1.0 if self.decay == "constant" else float((1 - step / steps) ** 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Weak augmentation of pictures with class maps: a scale, a crop, a mirror."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -8,25 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import IGNORE, UInt8
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeakConfig:
-    """How every picture is seen in training."""
-
-    crop: tuple[int, int] = (321, 321)
-    """Height and width of what is cut out, pixels; smaller pictures get a margin that is ignored."""
-    scales: tuple[float, float] = (0.5, 1.5)
-    """Least and greatest scale, drawn in steps of 0.1 before the crop."""
-    mirror: float = 0.5
-    """Probability of a mirrored picture."""
-
-    def __post_init__(self) -> None:
-        if min(self.crop) < 8 or not 0 < self.scales[0] <= self.scales[1] or not 0 <= self.mirror <= 1:
-            raise ValueError(
-                "crop is 8 pixels or more a side, scales rise and lie above 0, mirror lies within [0, 1]; got "
-                f"{self.crop}, {self.scales} and {self.mirror}"
-            )
+from fss.training.semi_supervised.config import WeakConfig
 
 
 class WeakView(NamedTuple):

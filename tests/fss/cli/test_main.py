@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fss.cli import main
-from fss.core.exit_codes import honest_exit, interrupts_held
+from fss.core.exit_codes import exit_cleanly, interrupts_held
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[
     ],
 )
 def test_how_commands_end(error: BaseException, code: int, last: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end, honest_exit("fss x"):
+    with pytest.raises(SystemExit) as end, exit_cleanly("fss x"):
         raise error
     assert end.value.code == code
     assert capsys.readouterr().err.splitlines()[-1].startswith(last)
@@ -77,7 +77,7 @@ def test_how_commands_end(error: BaseException, code: int, last: str, capsys: py
 
 def test_ctrl_c_after_the_end_changes_nothing() -> None:
     late = "import os\nclass Late:\n    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, 2)\nlate = Late()\n"
-    code = f"{late}from fss.core.exit_codes import honest_exit\nwith honest_exit('x'): raise SystemExit(3)"
+    code = f"{late}from fss.core.exit_codes import exit_cleanly\nwith exit_cleanly('x'): raise SystemExit(3)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (3, "")
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from fss.collection import Collection, MaskSet
-from fss.collection.acceptance import AcceptanceRule, accept, passes, quality, read_scores, write_acceptance
+from fss.collection.acceptance import accept, passes, quality, read_scores, write_acceptance
+from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES, image_table, mask_table, part_name
 from fss.images.mask_codec import mask_row
 

@@ -12,7 +12,7 @@ from fss.collection.ingest import Ingest, complete_classes, start
 from fss.collection.ingest_part import ingest_part, slug
 from fss.collection.sources import SourceConfig
 from fss.core.storage import resolve, write_atomically
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
 SHARED = Path(os.environ.get("FSS_SHARED_DATA", Path(__file__).parents[3].parent / "shared" / "data"))

@@ -3,7 +3,7 @@
 import pytest
 
 from fss.core import retry
-from fss.core.retry import ATTEMPTS, patient
+from fss.core.retry import ATTEMPTS, retry_transient
 
 BUSY = OSError(
     "When reading 'x': AWS Error INTERNAL_FAILURE during GetObject operation: Failed to flush response stream"
@@ -29,7 +29,7 @@ def test_only_what_may_pass_is_tried_again(
     monkeypatch.setattr(retry.time, "sleep", waited.append)
     asked: list[int] = []
 
-    @patient
+    @retry_transient
     def read(value: int) -> int:
         asked.append(value)
         if len(asked) <= len(errors):

@@ -6,14 +6,15 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from fss.core.arrays import Mask
-from fss.core.rng import generator
-from fss.episodes.augmentation import AFFINE, OFF, AugmentConfig, View, count_visible, draw_view, plain_view
+from fss.core.rng import keyed_rng
+from fss.episodes.augmentation import AFFINE, View, count_visible, draw_view, plain_view
+from fss.episodes.config import OFF, AugmentConfig
 from fss.episodes.rendering import normalise, render
 from fss.images.resize import image_canvas, mask_canvas
 
 
 def picture(size: int = 16, batch: int = 1) -> torch.Tensor:
-    rng = generator(0, purpose="test.picture")
+    rng = keyed_rng(0, purpose="test.picture")
     return torch.from_numpy(rng.integers(0, 256, (batch, 3, size, size), dtype=np.uint8))
 
 
@@ -54,7 +55,7 @@ def test_the_plain_view_is_the_normalised_picture() -> None:
 )
 def test_geometry_by_hand(affine: list[float], expected: object) -> None:
     images = picture()
-    masks = torch.from_numpy(generator(0, purpose="m").choice([0, 1, 255], (1, 16, 16)).astype(np.uint8))
+    masks = torch.from_numpy(keyed_rng(0, purpose="m").choice([0, 1, 255], (1, 16, 16)).astype(np.uint8))
     view = torch.from_numpy(view_with(affine=affine))[None]
     size = expected(images).shape[-1]  # type: ignore[operator]
     out, out_masks = render(images, masks, view, size)
@@ -153,7 +154,7 @@ def test_switched_off_every_view_is_plain() -> None:
 
 
 def test_canvases_are_squares_and_masks_keep_their_values() -> None:
-    rgb = generator(0, purpose="c").integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    rgb = keyed_rng(0, purpose="c").integers(0, 256, (30, 50, 3), dtype=np.uint8)
     assert image_canvas(rgb, 20).shape == (20, 20, 3)
     mask = np.repeat(np.array([[0, 1, 255, 7]], np.uint8), 8, 0).repeat(5, 1)
     assert mask_canvas(mask, 4).tolist() == [[0, 1, 255, 7]] * 4

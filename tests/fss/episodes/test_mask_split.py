@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fss.core.arrays import Mask
-from fss.core.rng import generator
-from fss.episodes.mask_split import Split, SplitConfig, draw_split, split_mask, usable
+from fss.core.rng import keyed_rng
+from fss.episodes.config import SplitConfig
+from fss.episodes.mask_split import Split, draw_split, split_mask, usable
 
 STRAIGHT = SplitConfig(tilt=0.0, alternate=False, min_half=0.01)
 
@@ -42,7 +43,7 @@ def ellipses(count: int) -> list[Mask]:
     masks = []
     ys, xs = np.mgrid[:375, :500]
     for number in range(count):
-        rng = generator(0, item=number, purpose="test.ellipse")
+        rng = keyed_rng(0, item=number, purpose="test.ellipse")
         cx, cy = rng.uniform(150, 350), rng.uniform(120, 255)
         a, b, angle = rng.uniform(30, 150), rng.uniform(30, 120), rng.uniform(0, np.pi)
         u = (xs - cx) * np.cos(angle) + (ys - cy) * np.sin(angle)
@@ -114,7 +115,7 @@ def test_the_released_horizontal_cut_by_hand() -> None:
 def smaller_shares(config: SplitConfig) -> list[float]:
     shares = []
     for number, mask in enumerate(ellipses(60)):
-        split = split_mask(mask, config, generator(0, item=number, purpose="test"))
+        split = split_mask(mask, config, keyed_rng(0, item=number, purpose="test"))
         if split is not None:
             halves = int((split.support == 1).sum()), int((split.query == 1).sum())
             shares.append(min(halves) / int(mask.sum()))
@@ -201,7 +202,7 @@ def test_draws_depend_on_seed_epoch_and_item_alone() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(4, 40), st.integers(4, 40), st.floats(0.02, 0.9))
 def test_both_halves_always_hold_something_and_lose_nothing(seed: int, height: int, width: int, share: float) -> None:
-    mask = (generator(seed, purpose="test").random((height, width)) < share).astype(np.uint8)
+    mask = (keyed_rng(seed, purpose="test").random((height, width)) < share).astype(np.uint8)
     if mask.sum() < 2:
         return
     split = draw_split(
@@ -224,7 +225,7 @@ def test_usable_asks_for_two_halves() -> None:
         lambda: SplitConfig(vertical=0.7, horizontal=0.7),
         lambda: SplitConfig(ratio=(0.7, 0.2)),
         lambda: SplitConfig(tilt=-1.0),
-        lambda: split_mask(np.zeros((4, 4), np.uint8), SplitConfig(), generator(0, purpose="x")),
+        lambda: split_mask(np.zeros((4, 4), np.uint8), SplitConfig(), keyed_rng(0, purpose="x")),
     ],
 )
 def test_wrong_input_is_refused(wrong: Callable[[], object]) -> None:

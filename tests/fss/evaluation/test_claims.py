@@ -1,4 +1,4 @@
-"""The ledger of published figures: complete, unique, selectable, and strict about its form."""
+"""The ledger of published metrics: complete, unique, selectable, and strict about its form."""
 
 import pytest
 

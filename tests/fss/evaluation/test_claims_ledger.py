@@ -67,7 +67,7 @@ def test_the_tables_by_hand() -> None:
     assert lines[2].endswith("| 87.1 |  |  | not run: a collection of fss; weights / more |")
     assert lines[3].endswith("| 71.6 | 70.0 | -1.6 | short (hsnet, 1000 episodes a fold, plan abc, def) |")
     assert len({line.count("|") for line in lines[:4]}) == 1
-    assert lines[-1] == "2 claims: 0 verified, 1 short, 1 not run. Figures in percent."
+    assert lines[-1] == "2 claims: 0 verified, 1 short, 1 not run. Metrics in percent."
     first, second = csv.DictReader(io.StringIO(to_csv(entries)))
     assert (first["state"], first["ours"], first["difference"]) == ("not run", "", "")
     assert (second["ours"], second["difference"], second["plans"]) == (

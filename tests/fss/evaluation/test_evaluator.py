@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fss.collection.index import Sample
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalise
 from fss.evaluation import report
@@ -35,7 +35,7 @@ class FakeReader:
     def read(self, image_id: str) -> Sample:
         self.reads.append(image_id)
         class_id, number = map(int, image_id.split("-"))
-        rng = generator(number, item=class_id, purpose="test")
+        rng = keyed_rng(number, item=class_id, purpose="test")
         mask = np.zeros((100, 120), np.uint8)
         top, left = rng.integers(5, 40, 2)
         mask[top : top + 45, left : left + 45] = 1
@@ -107,8 +107,8 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
     result = evaluate([method, *others], episodes, reader, size=SIZE, original=True, keep=range(3))
     assert result.original
     # 45 x 45 of the object among 97 rows of 120 that are not void: exactly, for nothing was resized.
-    assert result.figures("all foreground").miou.value == pytest.approx(45 * 45 / (97 * 120))
-    assert result.figures("saliency of the query").miou.value == 1
+    assert result.metrics("all foreground").miou.value == pytest.approx(45 * 45 / (97 * 120))
+    assert result.metrics("saliency of the query").miou.value == 1
     assert result.shares == pytest.approx(45 * 45 / (100 * 120))
     for episode in episodes:
         samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
@@ -152,10 +152,10 @@ def test_baselines_answer_as_they_should(segmenters: Callable[[str], FewShotSegm
         FakeReader(),
         size=SIZE,
     )
-    everything, salient = result.figures("all foreground"), result.figures("saliency of the query")
+    everything, salient = result.metrics("all foreground"), result.metrics("saliency of the query")
     assert everything.miou.value == pytest.approx(45 * 45 / (97 * 120), abs=0.01)  # the object among the valid rows
     assert salient.miou.value > 0.99
-    assert 0 <= result.figures("untrained prototype").miou.value <= 1
+    assert 0 <= result.metrics("untrained prototype").miou.value <= 1
 
 
 def test_the_prototype_separates_what_the_features_separate() -> None:
@@ -166,7 +166,7 @@ def test_the_prototype_separates_what_the_features_separate() -> None:
     prototype = UntrainedPrototype(Colours())  # type: ignore[arg-type]
     for shots in (1, 3):
         result = evaluate([prototype], plan(shots), FakeReader(), size=SIZE)
-        assert result.figures("untrained prototype").miou.value > 0.8
+        assert result.metrics("untrained prototype").miou.value > 0.8
 
 
 def test_void_is_removed_and_support_void_is_background() -> None:

@@ -1,12 +1,12 @@
-"""Figures: by hand, against torchmetrics, and intervals that cover."""
+"""Metrics: by hand, against torchmetrics, and intervals that cover."""
 
 import numpy as np
 import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from fss.core.rng import generator
-from fss.evaluation.metrics import count_pixels, differences, figures
+from fss.core.rng import keyed_rng
+from fss.evaluation.metrics import compute_metrics, count_pixels, differences
 
 
 def counts_of(*episodes: tuple[int, int, int, int]) -> np.ndarray:
@@ -15,7 +15,7 @@ def counts_of(*episodes: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def random_episodes(count: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    rng = generator(0, purpose="test")
+    rng = keyed_rng(0, purpose="test")
     prediction = torch.from_numpy(rng.integers(0, 2, (count, 12, 12)))
     noise = torch.from_numpy(rng.random((count, 12, 12)))
     target = torch.where(noise < 0.6, prediction, torch.where(noise < 0.9, 1 - prediction, 255))
@@ -31,7 +31,7 @@ def test_pixels_by_hand() -> None:
 def test_figures_by_hand() -> None:
     # Class 3: IoU 1/2 and 0/6, so pooled 1/8, own mean 1/4. Class 7: 3/4 and an empty union, which nothing counts.
     counts = counts_of((5, 1, 10, 2), (0, 0, 10, 6), (6, 3, 10, 4), (9, 0, 10, 0))
-    found = figures([3, 3, 7, 7], counts)
+    found = compute_metrics([3, 3, 7, 7], counts)
     assert found.per_class == {3: 1 / 8, 7: 3 / 4}
     assert found.miou.value == pytest.approx((1 / 8 + 3 / 4) / 2)
     assert found.episode_miou.value == pytest.approx((1 / 4 + 3 / 4) / 2)
@@ -40,13 +40,13 @@ def test_figures_by_hand() -> None:
 
 
 def test_empty_unions_alone_give_zero_and_no_warning() -> None:
-    found = figures([1, 1], counts_of((4, 0, 4, 0), (4, 0, 4, 0)))
+    found = compute_metrics([1, 1], counts_of((4, 0, 4, 0), (4, 0, 4, 0)))
     assert (found.miou.value, found.episode_miou.value, found.fb_iou.value) == (0, 0, 0.5)
 
 
 def test_pooled_figures_are_those_of_torchmetrics() -> None:
     prediction, target, ids = random_episodes(40, classes=5)
-    found = figures(ids, count_pixels(prediction, target))
+    found = compute_metrics(ids, count_pixels(prediction, target))
     classes = torch.tensor(ids)[:, None, None]
     jaccard = MulticlassJaccardIndex(num_classes=6, average="none", ignore_index=255)
     expected = jaccard(prediction * classes, torch.where(target == 255, 255, target * classes))[1:]
@@ -59,13 +59,13 @@ def test_pooled_figures_are_those_of_torchmetrics() -> None:
 def test_intervals_shrink_with_the_episodes_and_repeat() -> None:
     prediction, target, ids = random_episodes(200, classes=2)
     counts = count_pixels(prediction, target)
-    many, few = figures(ids, counts).miou, figures(ids[:20], counts[:20]).miou
+    many, few = compute_metrics(ids, counts).miou, compute_metrics(ids[:20], counts[:20]).miou
     assert many.high - many.low < 0.5 * (few.high - few.low)
-    assert figures(ids, counts).miou == many
+    assert compute_metrics(ids, counts).miou == many
 
 
 def test_a_steady_difference_has_a_narrow_interval() -> None:
-    rng = generator(1, purpose="test")
+    rng = keyed_rng(1, purpose="test")
     union = np.full(100, 1000)
     weak = rng.integers(100, 800, 100)  # episodes differ much, the two methods on each of them little
 
@@ -76,7 +76,7 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
     difference = differences([1] * 100, first, second)["miou"]
     assert difference.value == pytest.approx(0.02)
     assert 0.015 < difference.low <= difference.high < 0.025
-    single = figures([1] * 100, first).miou
+    single = compute_metrics([1] * 100, first).miou
     assert single.high - single.low > 0.05
     zero = differences([1] * 100, first, first)["miou"]
     assert (zero.low, zero.value, zero.high) == (0, 0, 0)
@@ -84,19 +84,19 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
 
 def test_no_episode_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one episode"):
-        figures([], counts_of())
+        compute_metrics([], counts_of())
 
 
 def test_classes_that_never_occur_and_void_alone_by_hand() -> None:
     # Class 2 occurs and is never found (0/3), class 4's only truth is void: its union is what was wrongly said, 0/1.
     prediction = torch.tensor([[[0, 0, 0, 0]], [[1, 1, 0, 0]]])
     target = torch.tensor([[[1, 1, 1, 0]], [[255, 0, 255, 0]]])
-    found = figures([2, 4], count_pixels(prediction, target))
+    found = compute_metrics([2, 4], count_pixels(prediction, target))
     assert found.per_class == {2: 0.0, 4: 0.0}  # and nothing of classes 1, 3, 5
     assert found.miou.value == 0
     assert found.fb_iou.value == pytest.approx(((1 + 1) / (4 + 2) + 0) / 2)
     # Nothing said and nothing there: the pooled IoU is 0, as in the published code; the episode itself has none.
-    silent = figures([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
+    silent = compute_metrics([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
     assert silent.per_class == {2: pytest.approx(2 / 3), 4: 0.0}
     assert silent.miou.value == pytest.approx(1 / 3)
     assert silent.episode_miou.value == pytest.approx(2 / 3)

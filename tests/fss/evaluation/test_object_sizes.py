@@ -1,10 +1,10 @@
-"""Figures by object size, by hand."""
+"""Metrics by object size, by hand."""
 
 import numpy as np
 import pytest
 import torch
 
-from fss.evaluation.object_sizes import figures_by_size, object_shares, size_thirds
+from fss.evaluation.object_sizes import metrics_by_size, object_shares, size_thirds
 
 
 def test_void_counts_for_the_picture_and_not_for_the_object() -> None:
@@ -30,7 +30,7 @@ def test_equal_shares_stay_together() -> None:
 def test_figures_of_each_third_by_hand() -> None:
     # (background I, foreground I), (background U, foreground U): foreground IoU 1/2 and 1/4; 0/0 and 2/4; 3/4.
     rows = [((9, 1), (9, 2)), ((9, 1), (9, 4)), ((9, 0), (9, 0)), ((9, 2), (9, 4)), ((9, 3), (9, 4))]
-    found = figures_by_size([1, 2, 1, 1, 2], np.array(rows), np.array([0.1, 0.1, 0.2, 0.3, 0.9]))
+    found = metrics_by_size([1, 2, 1, 1, 2], np.array(rows), np.array([0.1, 0.1, 0.2, 0.3, 0.9]))
     assert list(found) == ["small", "medium", "large"]
     assert [part.episodes for part in found.values()] == [2, 1, 2]
     assert found["small"].miou.value == pytest.approx((1 / 2 + 1 / 4) / 2)
@@ -41,4 +41,4 @@ def test_figures_of_each_third_by_hand() -> None:
 
 def test_a_third_without_episodes_is_left_out() -> None:
     counts = np.array([((1, 1), (2, 2))] * 3)
-    assert list(figures_by_size([1, 1, 1], counts, np.array([0.2] * 3))) == ["small"]
+    assert list(metrics_by_size([1, 1, 1], counts, np.array([0.2] * 3))) == ["small"]

@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fss.images.decode import (
-    DecodeError,
-    DecodeLimits,
-    decode_image,
-    decode_labels,
-    inspect_image,
-    resize_long_side,
-)
+from fss.images.decode import DecodeError, decode_image, decode_labels, inspect_image, resize_long_side
+from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, BadFile, bad_files, encoded, picture, png
 
 RGB = np.asarray(picture())

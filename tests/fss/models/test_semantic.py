@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
+from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.heads import DeepLabV2Head, own_stage
-from fss.models.semantic.network import SemanticConfig, SemanticNetwork, build_semantic
+from fss.models.semantic.network import SemanticNetwork, build_semantic
 
 LIGHT = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
 

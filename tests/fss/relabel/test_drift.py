@@ -12,8 +12,9 @@ from fss.collection.schema import mask_table
 from fss.evaluation.metrics import Interval
 from fss.images.mask_codec import mask_row
 from fss.relabel.audit import audit, decided, gain, mean_iou
+from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, measure_drift
-from fss.relabel.round_gate import GoConfig, judge, median_agreement
+from fss.relabel.round_gate import judge, median_agreement
 from tests.helpers.disc_collection import build
 
 LEFT = np.zeros((60, 72), np.uint8)
@@ -70,7 +71,7 @@ def test_shares_are_those_counted_by_hand(collection: Collection) -> None:
 def test_equal_sets_do_not_drift(collection: Collection) -> None:
     drift = drift_of(collection, [LEFT] * 4, [LEFT] * 4)
     assert drift.changed == drift.vanished == drift.shifts()["area"] == 0.0
-    assert "nothing new" in str(judge(GoConfig(), drift, 0.9))
+    assert "nothing new" in str(judge(RoundGateConfig(), drift, 0.9))
 
 
 def test_the_audit_counts_object_against_background(collection: Collection) -> None:
@@ -96,15 +97,17 @@ def test_ignored_pixels_are_decided_by_the_soft_map(collection: Collection) -> N
 
 def test_the_verdict_names_every_reason(collection: Collection) -> None:
     good = drift_of(collection, [LEFT] * 4, [LEFT, LEFT, LEFT, np.roll(LEFT, 9, 1)])
-    assert str(judge(GoConfig(), good, 0.9)) == "go" and judge(GoConfig(), good, 0.9).go
-    assert "agree by 0.20" in str(judge(GoConfig(), good, 0.2))
+    assert str(judge(RoundGateConfig(), good, 0.9)) == "go" and judge(RoundGateConfig(), good, 0.9).go
+    assert "agree by 0.20" in str(judge(RoundGateConfig(), good, 0.2))
     sure, unsure = Interval(value=0.05, low=0.01, high=0.09), Interval(value=0.05, low=-0.01, high=0.11)
-    assert judge(GoConfig(), good, 0.9, sure).go and "no sure gain" in str(judge(GoConfig(), good, 0.9, unsure))
+    assert judge(RoundGateConfig(), good, 0.9, sure).go and "no sure gain" in str(
+        judge(RoundGateConfig(), good, 0.9, unsure)
+    )
 
 
 def test_collapse_is_no_go(tmp_path: Path) -> None:
     collapsed = drift_of(build(tmp_path / "d", count=4), [LEFT] * 4, [FULL, FULL, FULL, NONE])
-    told = str(judge(GoConfig(), collapsed, 0.9))
+    told = str(judge(RoundGateConfig(), collapsed, 0.9))
     assert told.startswith("no: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
     assert "areas shifted by 1.00" in told and "50% of the pixels changed" in told
 
@@ -117,4 +120,4 @@ def test_median_agreement_looks_at_what_is_known(collection: Collection) -> None
 
 def test_shares_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="the least first"):
-        GoConfig(min_changed=0.6)
+        RoundGateConfig(min_changed=0.6)

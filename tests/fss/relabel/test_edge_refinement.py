@@ -5,7 +5,7 @@ import numpy as np
 
 from fss.relabel import RelabelConfig
 from fss.relabel.edge_refinement import follow_edges, working_picture
-from fss.relabel.labels import Ballot, make_label
+from fss.relabel.labels import VoteSet, make_label
 
 
 def large_disc() -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def test_a_large_picture_is_shrunk_in_its_proportions() -> None:
 def test_a_label_with_a_guide_has_the_pictures_size_and_sharp_borders() -> None:
     rgb, mask = large_disc()
     votes = np.broadcast_to(coarse(mask), (2, 2, 96, 96))
-    ballot = Ballot(votes={1: votes}, earlier=(), current=None)
+    ballot = VoteSet(votes={1: votes}, earlier=(), current=None)
     plain = make_label(ballot, mask.shape, RelabelConfig())
     guided = make_label(ballot, mask.shape, RelabelConfig(), rgb)
     assert guided.mask.shape == mask.shape

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fss.relabel import RelabelConfig
-from fss.relabel.labels import Ballot, make_label, reliability
+from fss.relabel.labels import VoteSet, make_label, reliability
 
 CONFIG = RelabelConfig(foreground=0.7, background=0.3, margin=0.1)
 LEFT = np.zeros((8, 8), np.float32)
@@ -13,8 +13,8 @@ TOP = np.ascontiguousarray(LEFT.T)
 NONE = np.zeros_like(LEFT)
 
 
-def ballot(votes: dict[int, np.ndarray], **rest: object) -> Ballot:
-    return Ballot(**{"votes": votes, "earlier": (), "current": None} | rest)  # type: ignore[arg-type]
+def ballot(votes: dict[int, np.ndarray], **rest: object) -> VoteSet:
+    return VoteSet(**{"votes": votes, "earlier": (), "current": None} | rest)  # type: ignore[arg-type]
 
 
 def votes(*sets: np.ndarray) -> np.ndarray:

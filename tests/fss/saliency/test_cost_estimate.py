@@ -9,7 +9,8 @@ import pytest
 from fss.collection import Collection
 from fss.collection.schema import image_table
 from fss.saliency import SaliencyConfig
-from fss.saliency.cost_estimate import Fleet, Sample, duration, measure, plan, prefixes
+from fss.saliency.config import Fleet
+from fss.saliency.cost_estimate import Sample, duration, measure, plan, prefixes
 from tests.fss.saliency.test_pseudomask import make
 
 SAMPLE = Sample(

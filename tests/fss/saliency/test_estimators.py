@@ -7,8 +7,9 @@ import pytest
 
 from fss.collection.schema import GATES, SCORES
 from fss.saliency import SaliencyConfig, SaliencyEstimator
-from fss.saliency.estimators import EstimatorSettings, StudentSettings, ViTSettings, create_estimator, identity
-from fss.saliency.student.network import SaliencyStudent, StudentConfig, StudentEstimator, load_student, save_student
+from fss.saliency.config import StudentConfig, StudentSettings, ViTSettings
+from fss.saliency.estimators import EstimatorSettings, create_estimator, identity
+from fss.saliency.student.network import SaliencyStudent, StudentEstimator, load_student, save_student
 from fss.saliency.vit import ViTEstimator
 from tests.helpers.disc_picture import disc
 

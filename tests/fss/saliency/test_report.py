@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fss.collection.acceptance import AcceptanceRule, accept, read_scores
+from fss.collection.acceptance import accept, read_scores
+from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES
 from fss.images.mask_codec import mask_row
 from fss.saliency.report import MaskReport, rejection, report, rows_by_part

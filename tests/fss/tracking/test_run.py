@@ -33,7 +33,7 @@ def test_parent_child_params_metrics_and_figures(store: str) -> None:
     with ending(Run.start("stage", parent=parent)) as child:
         child.log_metrics({"loss": 2.0}, step=3)
         child.log_metrics({"loss": 1.0}, step=4)
-        child.log_figure("figures/sheet.png", np.zeros((4, 5, 3), np.uint8))
+        child.log_image("figures/sheet.png", np.zeros((4, 5, 3), np.uint8))
         child.log_json("summary.json", {"a": 1})
     parent.end()
 

@@ -9,13 +9,14 @@ import pytest
 from fss.collection import Collection
 from fss.models import SegmenterConfig, save_checkpoint
 from fss.relabel import RelabelConfig
-from fss.relabel.round_gate import GoConfig
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
-from pipelines.end_to_end.rounds import RoundsConfig, run_rounds
+from fss.relabel.config import RoundGateConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from pipelines.end_to_end.config import RoundsConfig
+from pipelines.end_to_end.rounds import run_rounds
 from pipelines.masksplit import MaskSplitJobConfig, run
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
 from tests.helpers.networks import from_equal_chances
 
@@ -24,7 +25,7 @@ Paint = Callable[..., str]
 # A network without training is sure of nothing: every pixel above one half is object, and any mask set is good enough.
 ROUNDS = RoundsConfig(
     relabel=RelabelConfig(foreground=0.5, background=0.5),
-    go=GoConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0),
+    go=RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0),
     accept_quantile=1.0,
 )
 NETWORK = SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32)
@@ -39,13 +40,13 @@ def test_a_round_trains_on_its_masks_until_they_collapse(
         output=str(tmp_path / "models"),
         segmenter=NETWORK,
         stream=StreamConfig(batch=8),
-        training=TrainConfig(steps=2, learning_rate=1e-5, ema=0.9),
+        training=OptimizerConfig(steps=2, learning_rate=1e-5, ema=0.9),
         checkpoint_every=2,
         select="last",
         tracking=tracking,
         log_model=False,
     )
-    first, summary = Summary(job="train", outputs={"model": checkpoint}), Summary(job="test")
+    first, summary = JobResult(job="train", outputs={"model": checkpoint}), JobResult(job="test")
     with job_run("test", key="rounds", tracking=tracking) as record:
         done = list(run_rounds(3, ROUNDS, trained, first, workers=2, seed=0, summary=summary, record=record))
     # The first masks are those of a random network; after two steps a new one finds no object at all yet.
@@ -81,12 +82,12 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 def test_an_audit_that_does_not_surely_rise_ends_the_rounds(config: MaskSplitJobConfig) -> None:
     summary = run(config)
     assert summary.counts["rounds"] == 0 and "no sure gain" in summary.outputs["round-1: verdict"]
-    figures = summary.figures
-    assert figures["round-1: audited pictures"] == 24
-    gain = figures["round-1: audit IoU"] - figures["round-1: audit IoU before"]
-    assert figures["round-1: audit gain"] == pytest.approx(gain, abs=2e-4)
-    assert figures["round-1: audit IoU low"] <= figures["round-1: audit IoU"] <= figures["round-1: audit IoU high"]
-    assert "round-2: audit IoU" not in figures and "round-1: model" not in summary.outputs
+    metrics = summary.metrics
+    assert metrics["round-1: audited pictures"] == 24
+    gain = metrics["round-1: audit IoU"] - metrics["round-1: audit IoU before"]
+    assert metrics["round-1: audit gain"] == pytest.approx(gain, abs=2e-4)
+    assert metrics["round-1: audit IoU low"] <= metrics["round-1: audit IoU"] <= metrics["round-1: audit IoU high"]
+    assert "round-2: audit IoU" not in metrics and "round-1: model" not in summary.outputs
     assert not run(config).worked
 
 

@@ -16,10 +16,10 @@ from fss.models import create_segmenter, save_checkpoint
 from fss.synthetic.picture import sample_picture
 from pipelines.evaluate import EvaluateConfig
 from pipelines.evaluate import run as run_evaluate
-from pipelines.ingest import IngestConfig
 from pipelines.ingest import run as run_ingest
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary
+from pipelines.masks.config import IngestConfig
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult
 from tests.helpers.dataset_layouts import (
     ringed,
     write_bytes,
@@ -51,12 +51,12 @@ class Bench:
         source = SourceConfig(kind=kind, path=str(self.home / tree), subset=subset)  # type: ignore[arg-type]
         summary = run_ingest(IngestConfig(collection=uri, source=source, workers=1, tracking=self._tracking))
         assert summary.counts["masks"] == summary.counts["usable"] == summary.counts["photographs"] > 0
-        assert "standard download" in str(summary.figures) or "the download has" in str(summary.figures)
+        assert "standard download" in str(summary.metrics) or "the download has" in str(summary.metrics)
         return Collection.open(uri)
 
-    def evaluate(self, collection: Collection, **settings: Any) -> tuple[Summary, EpisodePlan]:
+    def evaluate(self, collection: Collection, **settings: Any) -> tuple[JobResult, EpisodePlan]:
         output = f"{collection.uri}-{'-'.join(map(str, settings.values())).replace('/', '_')}"
-        config = {"episodes": EPISODES, "shots": (1,), "baselines": False, "figures": 0, "workers": 0} | settings
+        config = {"episodes": EPISODES, "shots": (1,), "baselines": False, "metrics": 0, "workers": 0} | settings
         summary = run_evaluate(
             EvaluateConfig(
                 checkpoint=self._checkpoint,
@@ -66,7 +66,7 @@ class Bench:
                 **config,
             )
         )
-        assert 0 <= summary.figures["1-shot/model/mIoU"] <= 1
+        assert 0 <= summary.metrics["1-shot/model/mIoU"] <= 1
         plan = EpisodePlan.load(f"{output}/plan-1shot.parquet")
         assert plan.hash == summary.inputs["1-shot plan"]
         assert summary.counts["1-shot backbone passes"] == len(plan.image_ids()), "each picture once"
@@ -109,7 +109,7 @@ def test_void_pixels_drop_out_of_every_figure(bench: Bench) -> None:
         pair = int((truth == episode.class_id).sum()), int((truth != 255).sum())
         pixels.setdefault(episode.class_id, []).append(pair)
     by_hand = [np.sum(pairs, 0)[0] / np.sum(pairs, 0)[1] for pairs in pixels.values()]
-    assert found.figures("all foreground").miou.value == pytest.approx(float(np.mean(by_hand)))
+    assert found.metrics("all foreground").miou.value == pytest.approx(float(np.mean(by_hand)))
 
 
 def test_voc_with_sbds_own_masks(bench: Bench) -> None:
@@ -130,7 +130,7 @@ def test_coco_from_json_and_from_pngs_is_the_same_data(bench: Bench) -> None:
         collection = bench.ingest("coco", "val2014", tree)
         summary, plan = bench.evaluate(collection, benchmark="coco", fold=1, protocol="hsnet")
         assert set(plan.classes) <= set(range(2, 81, 4))
-        found.append((summary.figures, plan.episodes))
+        found.append((summary.metrics, plan.episodes))
     assert found[0] == found[1]
     _, plan = bench.evaluate(collection, benchmark="coco", fold=3, order="consecutive")
     assert set(plan.classes) <= set(range(61, 81))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ray.train.v2._internal.execution.storage import StorageContext
 
-from pipelines.runtime.ray_train import ScaleConfig, fit
+from pipelines.runtime.config import ScaleConfig
+from pipelines.runtime.ray_train import fit
 from pipelines.runtime.train_worker import reported_checkpoint
 
 

@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from pipelines.runtime import ray_session, ray_train
-from pipelines.runtime.ray_train import ScaleConfig
+from pipelines.runtime.config import ScaleConfig
 
 MEMORY = {"memory": 8e9, "node:10.20.0.10": 1.0}
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runtime.mlflow_run import TrackingConfig, job_run
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.mlflow_run import job_run
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,10 @@ from ray.cluster_utils import Cluster
 
 from fss.core.config import load, save
 from fss.models import SegmenterConfig, build_segmenter
-from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import StreamConfig
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.data import open_stream
 
@@ -59,7 +57,7 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
         acceptance=None,
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
         stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
-        training=TrainConfig(steps=STEPS, learning_rate=1e-5),
+        training=OptimizerConfig(steps=STEPS, learning_rate=1e-5),
         checkpoint_every=EVERY,
         log_every=1,
         scale=ScaleConfig(workers=2, min_workers=1),
@@ -75,7 +73,7 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
         assert job.wait(timeout=400) == 0
     finally:
         job.kill()
-    summary = load(Summary, tmp_path / "models/survivor/summary.json")
+    summary = load(JobResult, tmp_path / "models/survivor/summary.json")
     history = MlflowClient(config.tracking.uri).get_metric_history(str(summary.run_id), "loss")
     losses = sorted((point.step, point.value) for point in history)
     assert [step for step, _ in losses] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"

@@ -21,7 +21,7 @@ from fss.core import storage
 from fss.saliency import SaliencyConfig, cost_estimate
 from fss.saliency.pseudomask import pseudomask_part
 from pipelines import ingest, pseudomask
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
 PHOTOGRAPHS, PART_SIZE = 40, 2

@@ -12,7 +12,7 @@ from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, ending
 from pipelines import ingest, pseudomask
-from pipelines.runtime.mlflow_run import TrackingConfig
+from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import encoded, picture
 
 PLACE, PICTURE, KEY, SECRET = "auntmary", "birthday", "AKIAFAKEFAKEFAKE0001", "fake+Secret/Fake0123456789abcdefABCDEF01"
@@ -53,7 +53,7 @@ def test_a_private_model_does_not_say_where_it_was(tmp_path: Path) -> None:
         (place / "segmenter.json").read_text().replace('"weights": null', f'"weights": "/home/{PLACE}/w.pth"')
     )
     with ending(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
-        run.log_figure("sheet.png", np.zeros((4, 4, 3), np.uint8))
+        run.log_image("sheet.png", np.zeros((4, 4, 3), np.uint8))
         run.log_text("report.md", f"/home/{PLACE}")
         log_model(run, place)
     assert not found(store, PLACE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.runtime.result import Summary, cli_main, read_config, read_summary
+from pipelines.runtime.result import JobResult, cli_main, read_config, read_result
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,8 @@ class Config:
     """Where."""
 
 
-def made() -> Summary:
-    summary = Summary(job="ingest", counts={"images": 1200}, figures={"iou": 0.51234}, run_id="abc")
+def made() -> JobResult:
+    summary = JobResult(job="ingest", counts={"images": 1200}, metrics={"iou": 0.51234}, run_id="abc")
     with summary.timed("ingest"):
         pass
     return summary
@@ -27,12 +27,12 @@ def made() -> Summary:
 
 def test_written_and_read_again(tmp_path: Path) -> None:
     made().write(str(tmp_path))
-    again = read_summary(str(tmp_path))
+    again = read_result(str(tmp_path))
     assert again is not None
     assert again["counts"] == {"images": 1200}
     assert again["run_id"] == "abc"
     assert "ingest" in again["durations"]
-    assert read_summary(str(tmp_path / "nothing")) is None
+    assert read_result(str(tmp_path / "nothing")) is None
 
 
 def test_the_table_shows_counts_figures_and_the_run() -> None:
@@ -52,7 +52,7 @@ def test_the_table_shows_counts_figures_and_the_run() -> None:
 def test_exit_codes(
     error: BaseException, code: int, last_line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(config: Config) -> Summary:
+    def run(config: Config) -> JobResult:
         raise error
 
     monkeypatch.setattr(sys, "argv", ["ingest"])

@@ -12,13 +12,10 @@ from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.models import SegmenterConfig, build_segmenter
-from fss.training.few_shot.class_selection import ClassesConfig
-from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import StreamConfig
-from fss.training.few_shot.validation import HELD_OUT_IOU, VAL_MIOU
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.data import data_hashes, open_judge, open_stream
+from pipelines.training.data import data_hashes, open_stream, open_validator
 from pipelines.training.presets import PRESETS
 from tests.helpers.dataset_layouts import write_voc
 
@@ -52,12 +49,12 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
     network = SegmenterConfig(learner=learner, masking=masking, backbone=backbone, image_size=96, frozen=True, width=32)
     settings = config(collection, episodes=episodes, segmenter=network)
     stream = open_stream(settings)
-    loop = TrainLoop(build_segmenter(network), stream, TrainConfig(steps=1, learning_rate=1e-3))
+    loop = TrainLoop(build_segmenter(network), stream, OptimizerConfig(steps=1, learning_rate=1e-3))
     before = [parameter.detach().clone() for parameter in loop.parameters]
     (report,) = loop.run()
     assert 0 < report.loss < 5
     assert any(not torch.equal(old, new) for old, new in zip(before, loop.parameters, strict=True))
-    judge = open_judge(settings, stream)
+    judge = open_validator(settings, stream)
     assert judge.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
     assert 0 <= judge.judge(loop.segmenter, loop.device)[judge.score] <= 1
     assert loop.segmenter.training
@@ -91,7 +88,7 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
     assert (stream.counts["train classes"], settings.stream.batch) == (15, 20)
     batch = next(iter(stream.batches(0)))
     assert batch.query.shape == (20, 3, 64, 64)
-    assert len(open_judge(settings, stream).examples()) == 8
+    assert len(open_validator(settings, stream).examples()) == 8
     assert data_hashes(settings) != data_hashes(replace(settings, classes=replace(settings.classes, fold=1)))
 
 
@@ -100,5 +97,5 @@ def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp
     settings = config(collection, episodes="classes")
     elsewhere = replace(settings, classes=replace(settings.classes, val=("base",), val_collection=other))
     assert data_hashes(elsewhere)["val_plan"] != data_hashes(settings)["val_plan"]
-    judge = open_judge(elsewhere, open_stream(elsewhere))
+    judge = open_validator(elsewhere, open_stream(elsewhere))
     assert judge.examples().query.shape == (6, 3, 400, 400)

@@ -31,6 +31,6 @@ def test_the_first_worker_of_every_other_machine_watches_it(
     monkeypatch.setattr(module, "monitored", monitored)
     monkeypatch.setattr(module, "train_worker", trained.append)
     settings = {"driver_node": "driver", "run": {"uri": "sqlite://", "experiment_id": "0", "run_id": "r"}}
-    module.watched_worker(settings)
+    module.monitored_worker(settings)
     assert seen == watched
     assert trained == [settings]

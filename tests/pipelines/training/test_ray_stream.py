@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fss.collection import Collection
-from fss.episodes.augmentation import AugmentConfig
-from fss.episodes.mask_split import SplitConfig
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from pipelines.training import ray_stream
 from pipelines.training.ray_stream import RayMaskSplitStream
 

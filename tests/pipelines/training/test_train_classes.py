@@ -10,15 +10,12 @@ import pytest
 from fss.collection import Collection
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
-from fss.training.few_shot.class_selection import ClassesConfig
-from fss.training.few_shot.config import TrainConfig
-from fss.training.few_shot.mask_split_stream import StreamConfig
+from fss.training.few_shot.config import ClassesConfig, OptimizerConfig, StreamConfig
 from pipelines import train
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.ray_train import ScaleConfig
-from pipelines.runtime.result import Summary, read_config
+from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.result import JobResult, read_config
 from pipelines.training.config import TrainJobConfig, work_hash
-from pipelines.training.data import data_hashes, open_judge, open_stream
+from pipelines.training.data import data_hashes, open_stream, open_validator
 from pipelines.training.presets import EPOCH, PRESETS, class_training
 
 STEPS, EVERY = 5, 2
@@ -37,7 +34,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
             learner="hsnet", masking="hybrid", backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True
         ),
         stream=StreamConfig(batch=4, lanes=2, cache_folder=home / "cache"),
-        training=TrainConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
+        training=OptimizerConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
         checkpoint_every=EVERY,
         log_every=1,
         log_model=False,
@@ -46,22 +43,22 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(ray_local: None, config: TrainJobConfig) -> Summary:
+def uninterrupted(ray_local: None, config: TrainJobConfig) -> JobResult:
     return train.run(replace(config, name="uninterrupted", scale=ScaleConfig(workers=2)))
 
 
-def history(summary: Summary, tracking: TrackingConfig, metric: str) -> list[tuple[int, float]]:
+def history(summary: JobResult, tracking: TrackingConfig, metric: str) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
     points = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), metric)
     return sorted((point.step, point.value) for point in points)
 
 
-def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: Summary, tracking: TrackingConfig) -> None:
+def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, tracking: TrackingConfig) -> None:
     curves = [history(uninterrupted, tracking, f"val_miou.{name}") for name in ("averaged", "raw")]
     assert [step for step, _ in curves[0]] == [2, 4, 5]
     best = max(value for curve in curves for _, value in curve)
-    assert uninterrupted.figures == {"val_miou": pytest.approx(best)}
+    assert uninterrupted.metrics == {"val_miou": pytest.approx(best)}
     described = read_description(uninterrupted.outputs["model"])["training"]
     assert described["val_miou"][described["weights"]] == pytest.approx(best)
     assert load_checkpoint(uninterrupted.outputs["model"]).config.learner == "hsnet"
@@ -69,13 +66,13 @@ def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: Summary, tra
     assert len(uninterrupted.inputs["val_plan"]) == 16, "the figure names its plan"
 
 
-def test_the_kept_figure_is_the_models(uninterrupted: Summary, config: TrainJobConfig) -> None:
+def test_the_kept_figure_is_the_models(uninterrupted: JobResult, config: TrainJobConfig) -> None:
     import torch
 
-    judge = open_judge(config, open_stream(config))
+    judge = open_validator(config, open_stream(config))
     segmenter = load_checkpoint(uninterrupted.outputs["model"]).train()
-    figures = judge.judge(segmenter, torch.device("cpu"))
-    assert figures["val_miou"] == pytest.approx(uninterrupted.figures["val_miou"], abs=1e-4)
+    metrics = judge.judge(segmenter, torch.device("cpu"))
+    assert metrics["val_miou"] == pytest.approx(uninterrupted.metrics["val_miou"], abs=1e-4)
     assert segmenter.training, "its mode is given back"
     examples = judge.examples()
     assert examples.support_images.shape == (8, 1, 3, 80, 80)
@@ -84,7 +81,7 @@ def test_the_kept_figure_is_the_models(uninterrupted: Summary, config: TrainJobC
 
 @pytest.mark.slow
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
-    uninterrupted: Summary,
+    uninterrupted: JobResult,
     config: TrainJobConfig,
     tracking: TrackingConfig,
     kill_after_a_checkpoint: Kill,
@@ -101,7 +98,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
 
 
 def test_a_second_run_does_no_work_and_other_classes_are_another_training(
-    uninterrupted: Summary, config: TrainJobConfig
+    uninterrupted: JobResult, config: TrainJobConfig
 ) -> None:
     assert not train.run(replace(config, name="uninterrupted")).worked
     other = replace(config, name="uninterrupted", classes=replace(config.classes, train=("base",), min_pixels=1200))
@@ -132,9 +129,9 @@ def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
 
 
 def test_a_dry_run_counts_what_there_is(config: TrainJobConfig) -> None:
-    figures = train.run(replace(config, dry_run=True)).figures
-    assert figures["train classes"] == 10
-    assert 0 < figures["train images"] <= 60
+    metrics = train.run(replace(config, dry_run=True)).metrics
+    assert metrics["train classes"] == 10
+    assert 0 < metrics["train images"] <= 60
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -161,4 +158,4 @@ def test_published_settings() -> None:
 def test_without_a_preset_the_command_line_is_as_before() -> None:
     words = ["--collection", "c", "--output", "o", "--training.steps", "7"]
     found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    assert found == TrainJobConfig(collection="c", output="o", training=TrainConfig(steps=7))
+    assert found == TrainJobConfig(collection="c", output="o", training=OptimizerConfig(steps=7))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.models import SegmenterConfig
 from pipelines.end_to_end.config import MaskSplitJobConfig, train_config
 from pipelines.end_to_end.inputs import Input
@@ -23,7 +23,7 @@ WORDS = ("vertical", "horizontal", "either")
 
 
 def draw(number: int) -> dict[str, object]:
-    rng = generator(0, item=number, purpose="test.tune")
+    rng = keyed_rng(0, item=number, purpose="test.tune")
     return {
         "split.direction": WORDS[int(rng.integers(3))],
         "split.ratio": float(rng.uniform(0.2, 0.5)),

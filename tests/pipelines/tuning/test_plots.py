@@ -12,8 +12,8 @@ import pytest
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, connect
 from pipelines import evaluate, tune
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
 from pipelines.tuning.config import GateConfig, TuneJobConfig
 from pipelines.tuning.registration_gate import FIGURE
@@ -58,11 +58,11 @@ def search(config: TuneJobConfig, base: TrainJobConfig, record: Run, home: str) 
     save_checkpoint(network, Path(home) / "trials" / f"t{BEST}" / "model")
 
 
-def evaluated(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> Summary:
+def evaluated(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> JobResult:
     rows = [{"method": "model"}, {"method": "all foreground", "ahead": 0.1, "ahead_low": 0.05, "ahead_high": 0.2}]
     Path(config.output).mkdir(parents=True)
     (Path(config.output) / "table.json").write_text(json.dumps(rows))
-    return Summary(job="evaluate", figures={FIGURE: 0.4}, inputs={"1-shot plan": "p" * 16})
+    return JobResult(job="evaluate", metrics={FIGURE: 0.4}, inputs={"1-shot plan": "p" * 16})
 
 
 def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
@@ -79,7 +79,7 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
     monkeypatch.setattr(evaluate, "run", evaluated)
     summary = tune.run(config)
     assert summary.counts == {"trials": 8, "completed": 6, "failed": 1, "pruned": 1}
-    assert summary.figures["held_out_iou"] == pytest.approx(0.5)
+    assert summary.metrics["held_out_iou"] == pytest.approx(0.5)
     assert summary.inputs["best trial"] == f"t{BEST}"
     assert "t7 failed: ValueError: no pictures" in summary.report
     assert summary.outputs["registered"] == "models:/reported@champion"

@@ -9,8 +9,8 @@ import pytest
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, connect
 from pipelines import evaluate
-from pipelines.runtime.mlflow_run import TrackingConfig
-from pipelines.runtime.result import Summary
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult
 from pipelines.tuning.config import GateConfig
 from pipelines.tuning.registration_gate import FIGURE, judge, register
 from pipelines.tuning.trial_runs import close_trial, open_trial
@@ -27,13 +27,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def answers(monkeypatch: pytest.MonkeyPatch, mious: dict[str, float], ahead: tuple[float, float, float]) -> None:
     """Let every evaluation of a model that contains a word find its mIoU."""
 
-    def run(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> Summary:
+    def run(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> JobResult:
         ends = dict(zip(("ahead", "ahead_low", "ahead_high"), ahead, strict=True))
         rows: list[dict[str, Any]] = [{"method": "model"}, {"method": "all foreground", **ends}]
         Path(config.output).mkdir(parents=True, exist_ok=True)
         (Path(config.output) / "table.json").write_text(json.dumps(rows))
         miou = next(value for word, value in mious.items() if word in config.checkpoint)
-        return Summary(job="evaluate", figures={FIGURE: miou}, inputs={"1-shot plan": "p" * 16})
+        return JobResult(job="evaluate", metrics={FIGURE: miou}, inputs={"1-shot plan": "p" * 16})
 
     monkeypatch.setattr(evaluate, "run", run)
 

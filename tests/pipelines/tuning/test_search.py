@@ -8,15 +8,19 @@ from ray.tune.experiment import Experiment
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from fss.training.few_shot.config import TrainConfig
-from pipelines.runtime.ray_train import ScaleConfig
+from fss.training.few_shot.config import OptimizerConfig
+from pipelines.runtime.config import ScaleConfig
 from pipelines.tuning import search
 from pipelines.tuning.config import PRESETS, TuneJobConfig
 from pipelines.tuning.search import concurrent_trials, scheduler, searcher, tune_space, worker_threads
 from pipelines.tuning.trial import trial_config
 
 CONFIG = TuneJobConfig(
-    collection="c", output="o", training=TrainConfig(steps=90), checkpoint_every=30, dimensions=("split.tilt=0..0.5",)
+    collection="c",
+    output="o",
+    training=OptimizerConfig(steps=90),
+    checkpoint_every=30,
+    dimensions=("split.tilt=0..0.5",),
 )
 TWO, HALF = ScaleConfig(workers=2, gpu=False), ScaleConfig(cpus=0.49, gpu=False)
 

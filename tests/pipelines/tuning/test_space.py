@@ -2,7 +2,7 @@
 
 import pytest
 
-from fss.episodes.mask_split import SplitConfig
+from fss.episodes.config import SplitConfig
 from pipelines.training.config import TrainJobConfig
 from pipelines.tuning.space import PRESETS, Dimension, apply, parse, present, search_space, settings
 

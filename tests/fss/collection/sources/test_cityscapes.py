@@ -5,7 +5,7 @@ import pytest
 
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 from fss.synthetic.picture import sample_picture
 from tests.helpers.dataset_layouts import write_cityscapes, write_grey
 

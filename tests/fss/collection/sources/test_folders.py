@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fss.collection.sources import SourceConfig, SourceItem, list_items, read_item
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import binary_mask
 from tests.helpers.bad_files.formats import encoded
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
 from fss.synthetic.classes import SPECIES, hsv
 from fss.synthetic.picture import (
     KINDS,
@@ -97,10 +97,10 @@ def test_sixteen_named_classes_split_without_overlap():
 
 @pytest.mark.parametrize("species", SPECIES, ids=lambda species: species.name)
 def test_the_mask_is_where_the_object_was_painted(species):
-    background = paint_background(generator(0, item=species.id, purpose="test"), 180, 170)
+    background = paint_background(keyed_rng(0, item=species.id, purpose="test"), 180, 170)
     picture = background.copy()
     coverage = paint_object(
-        picture, species, generator(1, item=species.id, purpose="test"), centre=(80.0, 95.0), radius=50.0
+        picture, species, keyed_rng(1, item=species.id, purpose="test"), centre=(80.0, 95.0), radius=50.0
     )
     assert coverage.shape == (180, 170)
     changed = np.abs(picture - background).max(axis=-1)
@@ -118,7 +118,7 @@ def test_individuals_of_a_class_differ_in_outline_and_colour(species):
     masks, colours = [], []
     for individual in range(4):
         picture = np.full((120, 120, 3), 0.5, dtype=np.float32)
-        rng = generator(individual, item=species.id, purpose="test")
+        rng = keyed_rng(individual, item=species.id, purpose="test")
         coverage = paint_object(picture, species, rng, centre=(60.0, 60.0), radius=40.0)
         masks.append(coverage >= 0.5)
         colours.append(picture[coverage >= 0.99].mean(axis=0))

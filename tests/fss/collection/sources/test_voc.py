@@ -8,7 +8,7 @@ import pytest
 
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.voc import VOC_CLASSES
-from fss.images.decode import DecodeLimits
+from fss.images.limits import DecodeLimits
 from fss.synthetic.picture import sample_picture
 from tests.helpers.dataset_layouts import ringed, write_grey, write_sbd, write_voc
 

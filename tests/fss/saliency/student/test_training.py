@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from fss.saliency.config import StudentConfig, StudentTrainingConfig
 from fss.saliency.student.data import StudentData
-from fss.saliency.student.network import SaliencyStudent, StudentConfig
+from fss.saliency.student.network import SaliencyStudent
 from fss.saliency.student.targets import next_targets
-from fss.saliency.student.training import StudentTrainingConfig, f_loss, train_student
+from fss.saliency.student.training import f_loss, train_student
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=64)
 

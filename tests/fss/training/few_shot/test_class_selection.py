@@ -11,7 +11,8 @@ from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import ids_by_name
 from fss.episodes.published_lists import read_training_entries
-from fss.training.few_shot.class_selection import ClassesConfig, choose_classes, validation_plan
+from fss.training.few_shot.class_selection import choose_classes, validation_plan
+from fss.training.few_shot.config import ClassesConfig
 from tests.helpers.dataset_layouts import write_bytes, write_fss1000, write_voc
 
 THINGS = [f"thing{number}" for number in range(6)]

@@ -9,13 +9,12 @@ import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
 from fss.collection.schema import image_id, image_table, mask_table, part_name
-from fss.episodes.augmentation import OFF, AugmentConfig
+from fss.episodes.config import OFF, AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.images.mask_codec import mask_row
 from fss.training.few_shot.class_stream import ClassStream
-from fss.training.few_shot.config import TrainConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from fss.training.few_shot.mask_split_stream import StreamConfig
 from tests.helpers.discs import photograph
 from tests.helpers.tiny_segmenter import TinySegmenter
 
@@ -89,7 +88,7 @@ def test_workers_resume_and_cache_change_nothing(
 
 
 def test_the_loop_trains_on_them(labelled: tuple[ImageReader, ClassIndex]) -> None:
-    loop = TrainLoop(TinySegmenter(), stream(labelled), TrainConfig(steps=2))
+    loop = TrainLoop(TinySegmenter(), stream(labelled), OptimizerConfig(steps=2))
     assert [report.step for report in loop.run()] == [1, 2]
 
 

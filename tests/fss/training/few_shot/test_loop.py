@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from fss.collection import Collection, MaskSet
-from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.mask_split import SplitConfig
 from fss.training.ema import Ema
-from fss.training.few_shot.config import TrainConfig, learning_rate
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig, learning_rate
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.loop import StepReport, TrainingDivergedError, TrainLoop
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from tests.helpers.tiny_segmenter import TinySegmenter
 
-CONFIG = TrainConfig(steps=12, learning_rate=0.01, ema=0.9)
+CONFIG = OptimizerConfig(steps=12, learning_rate=0.01, ema=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def train(loop: TrainLoop, steps: int) -> list[StepReport]:
 
 
 def test_training_lowers_the_loss_and_counts_epochs(stream: MaskSplitStream) -> None:
-    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=40, learning_rate=0.02))
+    loop = TrainLoop(TinySegmenter(), stream, OptimizerConfig(steps=40, learning_rate=0.02))
     before = score_held_out(loop.segmenter, stream.held_out(), 32)
     reports = train(loop, 40)
     after = score_held_out(loop.segmenter, stream.held_out(), 32)
@@ -76,7 +75,7 @@ def test_a_broken_loss_names_the_step_and_the_images(stream: MaskSplitStream) ->
 
 
 def test_the_gradient_is_clipped(stream: MaskSplitStream) -> None:
-    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=1, clip=1e-3))
+    loop = TrainLoop(TinySegmenter(), stream, OptimizerConfig(steps=1, clip=1e-3))
     report = next(loop.run())
     assert report.gradient > 1e-3
     norm = torch.sqrt(sum((p.grad**2).sum() for p in loop.parameters if p.grad is not None))  # type: ignore[arg-type]
@@ -92,27 +91,27 @@ def test_accumulated_passes_are_one_step(stream: MaskSplitStream, passes: int) -
 
 
 def test_half_precision_learns_too_and_keeps_its_weights_whole(stream: MaskSplitStream) -> None:
-    loop = TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30, learning_rate=0.02, precision="bf16"))
+    loop = TrainLoop(TinySegmenter(), stream, OptimizerConfig(steps=30, learning_rate=0.02, precision="bf16"))
     reports = train(loop, 30)
     assert reports[-1].loss < 0.6 * reports[0].loss
     assert {p.dtype for p in loop.parameters} == {torch.float32}
-    full = next(TrainLoop(TinySegmenter(), stream, TrainConfig(steps=30)).run())
+    full = next(TrainLoop(TinySegmenter(), stream, OptimizerConfig(steps=30)).run())
     assert reports[0].loss != full.loss, "nothing was rounded: autocast did not run"
     assert reports[0].loss == pytest.approx(full.loss, rel=0.02)
 
 
 def test_schedules() -> None:
     rates = {
-        name: [learning_rate(TrainConfig(steps=10, learning_rate=1.0, schedule=name), step) for step in (0, 5, 9)]
+        name: [learning_rate(OptimizerConfig(steps=10, learning_rate=1.0, schedule=name), step) for step in (0, 5, 9)]
         for name in ("constant", "poly", "cosine")
     }
     assert rates["constant"] == [1, 1, 1]
     assert rates["poly"] == pytest.approx([1, 0.5**0.9, 0.1**0.9])
     assert rates["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
-    warm = TrainConfig(steps=10, learning_rate=1.0, warmup=4)
+    warm = OptimizerConfig(steps=10, learning_rate=1.0, warmup=4)
     assert [learning_rate(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     with pytest.raises(ValueError, match="warmup lies within 0 and the steps \\(10\\)"):
-        TrainConfig(steps=10, warmup=11)
+        OptimizerConfig(steps=10, warmup=11)
 
 
 def test_the_schedule_goes_on_after_a_resume(stream: MaskSplitStream) -> None:

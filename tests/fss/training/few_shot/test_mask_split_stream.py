@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fss.collection import Collection, MaskSet
-from fss.episodes.augmentation import AugmentConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.mask_split import SplitConfig
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.prefetch import prefetch
 
 Discs = tuple[Collection, MaskSet]

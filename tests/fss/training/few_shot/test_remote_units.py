@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fss.collection import Collection, MaskSet
-from fss.episodes.augmentation import AugmentConfig
-from fss.episodes.mask_split import SplitConfig
-from fss.training.few_shot.mask_split_stream import MaskSplitStream, StreamConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.remote_units import LaneQueues, needed_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
 from fss.training.few_shot.usable_rows import RowTable, scan

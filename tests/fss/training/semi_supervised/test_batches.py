@@ -13,12 +13,13 @@ from fss.collection.class_map import ClassTable
 from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.core.rng import generator
-from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream, SemanticStreamConfig
+from fss.core.rng import keyed_rng
+from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream
+from fss.training.semi_supervised.config import LabelledConfig, SemanticStreamConfig, WeakConfig
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
+from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
-from fss.training.semi_supervised.weak_augmentation import WeakConfig, WeakView, draw_weak, see_labels, see_picture
+from fss.training.semi_supervised.weak_augmentation import WeakView, draw_weak, see_labels, see_picture
 from tests.helpers import scenes
 
 PICTURES, LABELLED = 11, 3
@@ -188,7 +189,7 @@ def test_a_small_picture_gets_an_ignored_margin_and_scales_come_in_tenths() -> N
     assert (labels[:10] == 1).all() and (labels[10:] == 255).all()
     assert see_picture(np.full((20, 60, 3), 7, np.uint8), view, (16, 24))[:, :, 0].tolist()[10][0] == 0
     config = WeakConfig()
-    scales = {round(draw_weak(generator(0, item=n, purpose="test.weak"), config).scale, 6) for n in range(300)}
+    scales = {round(draw_weak(keyed_rng(0, item=n, purpose="test.weak"), config).scale, 6) for n in range(300)}
     assert scales == {round(0.5 + 0.1 * n, 6) for n in range(11)}
     with pytest.raises(ValueError, match="scales rise"):
         WeakConfig(scales=(1.2, 0.8))

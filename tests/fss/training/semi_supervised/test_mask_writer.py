@@ -12,9 +12,10 @@ from fss.collection import Collection
 from fss.collection.class_map import ClassTable
 from fss.images.mask_codec import decode_mask
 from fss.models.semantic.network import SemanticLogits, build_semantic
+from fss.training.semi_supervised.config import LabelledConfig
 from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts, stability
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
+from fss.training.semi_supervised.rows import scan_rows
 from tests.helpers import scenes
 
 

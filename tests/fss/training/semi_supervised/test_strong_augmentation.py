@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fss.core.rng import generator
+from fss.core.rng import keyed_rng
+from fss.training.semi_supervised.config import StrongConfig
 from fss.training.semi_supervised.strong_augmentation import (
     GEOMETRIC,
     OPERATIONS,
-    StrongConfig,
     StrongPlan,
     apply_strong,
     draw_strong,
@@ -27,7 +27,7 @@ def numbered() -> np.ndarray:
 
 
 def labels() -> np.ndarray:
-    return generator(0, purpose="test.labels").integers(0, 21, SHAPE).astype(np.uint8)
+    return keyed_rng(0, purpose="test.labels").integers(0, 21, SHAPE).astype(np.uint8)
 
 
 def test_there_are_the_fourteen_operations() -> None:
@@ -75,8 +75,8 @@ def test_cutouts_hide_the_picture_and_leave_the_labels() -> None:
 
 def test_draws_are_as_often_as_said_and_repeat() -> None:
     config = StrongConfig()
-    plans = [draw_strong(generator(0, item=n, purpose="test.strong"), SHAPE, config) for n in range(300)]
-    assert plans[0] == draw_strong(generator(0, item=0, purpose="test.strong"), SHAPE, config)
+    plans = [draw_strong(keyed_rng(0, item=n, purpose="test.strong"), SHAPE, config) for n in range(300)]
+    assert plans[0] == draw_strong(keyed_rng(0, item=0, purpose="test.strong"), SHAPE, config)
     applied = [len(plan.steps) for plan in plans]
     assert max(applied) == 3 and 1.3 < np.mean(applied) < 1.7
     strengths = {round(abs(strength), 1) for plan in plans for _, strength in plan.steps}

@@ -11,15 +11,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
-from fss.models.semantic.network import SemanticConfig, build_semantic
+from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.network import build_semantic
 from fss.training.ema import Ema
-from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream, SemanticStreamConfig
+from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream
+from fss.training.semi_supervised.config import (
+    LabelledConfig,
+    SemanticStreamConfig,
+    Stage,
+    StageConfig,
+    StrongConfig,
+    ThreeStageConfig,
+    WeakConfig,
+)
 from fss.training.semi_supervised.losses import StageTargets, stage_loss
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import LabelledConfig, scan_rows
-from fss.training.semi_supervised.strong_augmentation import StrongConfig, warp_labels
-from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, Stage, StageConfig, ThreeStageConfig
-from fss.training.semi_supervised.weak_augmentation import WeakConfig
+from fss.training.semi_supervised.rows import scan_rows
+from fss.training.semi_supervised.strong_augmentation import warp_labels
+from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop
 from tests.helpers import scenes
 from tests.helpers.processes import train_on_two_workers
 
