@@ -129,7 +129,7 @@ def _fit(config: TrainJobConfig, record: Run, name: str, callbacks: Sequence[Use
         monitored_worker,
         settings,
         name=name,
-        storage=storage.join(config.output, "ray"),
+        storage_uri=storage.join(config.output, "ray"),
         scale=config.scale,
         score=config.score,
         callbacks=callbacks,

@@ -25,18 +25,18 @@ def fit(
     settings: Mapping[str, Any],
     *,
     name: str,
-    storage: str,
+    storage_uri: str,
     scale: ScaleConfig,
     score: str,
     callbacks: Sequence[UserCallback] = (),
 ) -> Result:
-    """Run ``worker(settings)`` on every rank until it returns; the same name and storage resume the last checkpoint.
+    """Run ``worker(settings)`` on every rank until it returns; the same name and storage_uri resume the last checkpoint.
 
     Args:
         worker: the training function; calls ``ray.train.report`` equally often on every rank.
         settings: plain values handed to it.
-        name: of the training; with ``storage`` its identity.
-        storage: absolute local folder or object-store URI that every node reaches.
+        name: of the training; with ``storage_uri`` its identity.
+        storage_uri: absolute local folder or object-store URI that every node reaches.
         scale: the workers.
         score: reported metric, higher is better, that chooses the checkpoints to keep.
         callbacks: told of every report.
@@ -47,7 +47,7 @@ def fit(
     """
     # 2 s by default, and every report waits for one poll: with small models that is most of the time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    filesystem, path = storage.resolve(storage)
+    filesystem, path = storage.resolve(storage_uri)
     trainer = TorchTrainer(
         worker,
         train_loop_config=dict(settings),

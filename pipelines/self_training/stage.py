@@ -102,7 +102,7 @@ def _fit(config: SelfTrainConfig, record: Run, stage: Stage, name: str, folder: 
         selftrain_worker,
         settings,
         name=f"{name}-stage-{stage}",
-        storage=storage.join(config.output, "ray"),
+        storage_uri=storage.join(config.output, "ray"),
         scale=config.scale,
         score=config.score,
     )

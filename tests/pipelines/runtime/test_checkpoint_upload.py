@@ -35,7 +35,7 @@ def test_training_goes_on_while_checkpoints_travel(tmp_path: Path) -> None:
         Path(settings["said"]).write_text("\n".join(map(str, folders)))
 
     settings = {"said": str(tmp_path / "said")}
-    result = fit(worker, settings, name="one", storage=str(tmp_path / "runs"), scale=ScaleConfig(), score="score")
+    result = fit(worker, settings, name="one", storage_uri=str(tmp_path / "runs"), scale=ScaleConfig(), score="score")
     kept = [(checkpoint, metrics["score"]) for checkpoint, metrics in result.best_checkpoints]
     assert [score for _, score in kept] == [1, 2]
     for checkpoint, score in kept:

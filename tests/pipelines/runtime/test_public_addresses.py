@@ -44,7 +44,7 @@ with ray_session(num_cpus=4):
     from pathlib import Path
     place = Path(sys.argv[1])
     def train():
-        fit(worker, {"place": sys.argv[1]}, name="two", storage=sys.argv[1] + "/runs",
+        fit(worker, {"place": sys.argv[1]}, name="two", storage_uri=sys.argv[1] + "/runs",
                          scale=ScaleConfig(workers=2), score="score")
     thread = threading.Thread(target=train)
     thread.start()
