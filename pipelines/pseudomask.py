@@ -18,7 +18,7 @@ from fss.collection.config import AcceptanceRule
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.saliency.config import PRETRAINED, StudentSettings
-from fss.saliency.cost_estimate import measure, plan
+from fss.saliency.cost_estimate import estimate_cost, measure_sample
 from fss.saliency.estimators import EstimatorSettings, identity
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
 from fss.tracking.lineage import log_data
@@ -52,11 +52,13 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
         return dry_run_result(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
         config.fleet.check()
-        sample = measure(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)
+        sample = measure_sample(
+            collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device
+        )
         return JobResult(
             job=f"{JOB} (plan)",
             inputs={"collection": collection.uri, "estimator": config.estimator},
-            metrics=plan(sample, config.fleet),
+            metrics=estimate_cost(sample, config.fleet),
         )
     masks = collection.create_mask_set(
         config.name,

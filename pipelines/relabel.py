@@ -8,7 +8,7 @@
 Every picture is segmented with the most similar other pictures and their current masks as supports, several times:
 mirrored, and with different supports. The new mask is what the answers share; how far they agree is kept as scores.
 Writes the mask set with features and neighbours beside it, which of its masks a trainer may use (the best within every
-cluster of alike pictures), a report with contact sheets, a report of the drift from the masks of before, a verdict
+cluster of alike pictures), a report with contact sheets, a report of the drift from the masks of before, a decision
 (is the new set worth training on?), and summary.json. Stop it any time: started again with the same settings it makes
 the missing parts only. ``pipelines.accept`` chooses other masks later, without making any again.
 """
@@ -26,7 +26,7 @@ from fss.tracking.run import Run
 from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.pseudomask import limited_parts
 from pipelines.relabeling.config import RelabelJobConfig
-from pipelines.relabeling.report import judge_and_report
+from pipelines.relabeling.report import assess_round
 from pipelines.relabeling.task import Outcomes, RelabelTask, make_features, make_masks, one_part
 from pipelines.runtime.map_parts import OnActors, PartsResult, run_parts
 from pipelines.runtime.mlflow_run import job_run
@@ -92,8 +92,8 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
             chosen = accept_and_report(
                 collection, masks, names, rule, name=config.acceptance, seed=config.seed, record=record
             )
-        with summary.timed("drift and verdict"):
-            judged = judge_and_report(
+        with summary.timed("drift and decision"):
+            assessment = assess_round(
                 (current, config.source_acceptance),
                 (masks, config.acceptance),
                 names,
@@ -103,8 +103,13 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
                 record=record,
             )
         summary.counts |= chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
-        summary.metrics |= _speed(result) | chosen.metrics | judged.metrics
-        summary.outputs = {"mask set": masks.uri, **chosen.outputs, **judged.outputs, "verdict": str(judged.verdict)}
+        summary.metrics |= _speed(result) | chosen.metrics | assessment.metrics
+        summary.outputs = {
+            "mask set": masks.uri,
+            **chosen.outputs,
+            **assessment.outputs,
+            "decision": str(assessment.decision),
+        }
         record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.metrics})
         record.set_tags({"fss.mask_set": identity, "fss.collection": collection.fingerprint()})
         summary.write(masks.uri)

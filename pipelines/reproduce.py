@@ -15,7 +15,7 @@ started again it goes on, and a training or evaluation that is finished is not d
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.evaluation.claims import Claim, parse_claims, read_claims, select_claims
-from fss.evaluation.claims_ledger import Ledger, LedgerEntry, judge, to_markdown
+from fss.evaluation.claims_ledger import Ledger, LedgerEntry, claim_state, to_markdown
 from fss.tracking.run import Run
 from pipelines import evaluate, train
 from pipelines.reproduction.config import ReproduceConfig
@@ -51,7 +51,7 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> JobResult:
         shown = [ledger[claim] for claim in chosen]
         summary.report = to_markdown(shown)
         summary.counts = ledger.counts()
-        summary.metrics = {entry.claim.key: round(entry.figure, 2) for entry in shown if entry.figure is not None}
+        summary.metrics = {entry.claim.key: round(entry.result, 2) for entry in shown if entry.result is not None}
         summary.outputs = {"ledger": storage.join(home, "ledger.md")}
         summary.write(home)
         record.log_metrics({f"claims.{state.replace(' ', '_')}": count for state, count in ledger.counts().items()})
@@ -88,12 +88,12 @@ def _verify(claim: Claim, config: ReproduceConfig, record: Run) -> LedgerEntry:
         folds[name] = 100 * float(result.metrics[f"{claim.shots}-shot/model/{needs.metric}"])
         plans[name] = result.inputs[f"{claim.shots}-shot plan"]
         protocol, episodes = result.inputs["protocol"], result.counts["episodes"]
-    figure = sum(folds.values()) / len(folds)
-    record.log_metrics({f"claim.{claim.row}.ours": figure, f"claim.{claim.row}.claimed": claim.claimed})
+    mean = sum(folds.values()) / len(folds)
+    record.log_metrics({f"claim.{claim.row}.ours": mean, f"claim.{claim.row}.claimed": claim.claimed})
     return LedgerEntry(
         claim=claim,
-        state=judge(claim, figure, tolerance=config.tolerance),
-        figure=figure,
+        state=claim_state(claim, mean, tolerance=config.tolerance),
+        result=mean,
         folds=folds,
         protocol=protocol,
         training=describe(needs.trainings[0]) if needs.trainings else "",

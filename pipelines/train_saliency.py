@@ -77,7 +77,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
             student = SaliencyStudent(config.student).to(torch.device(config.device))
             result = _train(student, lesson, config.training, record)
         place = storage.join(home, FILE)
-        save_student(student, place, record={"mlflow_run": record.run_id, **data})
+        save_student(student, place, metadata={"mlflow_run": record.run_id, **data})
         _fill(summary, lesson, result, place)
         record.log_metrics({f"kept.{figure}": value for figure, value in summary.metrics.items()})
         summary.write(home)

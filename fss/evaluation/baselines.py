@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import UInt8
-from fss.evaluation.episode_images import Chunk, Lru, Pictures
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
 from fss.evaluation.methods import FeatureCache
 from fss.images.resize import mask_canvas
 from fss.models.backbones.base import Backbone
@@ -21,7 +21,7 @@ class AllForeground:
     name = "all foreground"
     passes = 0
 
-    def predict(self, chunk: Chunk) -> Tensor:
+    def predict(self, chunk: EvaluationBatch) -> Tensor:
         """Return ones [B, H, W]."""
         return torch.ones_like(chunk.target)
 
@@ -41,13 +41,13 @@ class SalientObject:
         self._estimate = estimate
         self._kept: Lru[str, UInt8] = Lru(1e9)
 
-    def predict(self, chunk: Chunk) -> Tensor:
+    def predict(self, chunk: EvaluationBatch) -> Tensor:
         """Return the salient pixels of the queries, [B, H, W]."""
         height, width = chunk.target.shape[-2:]
         masks = [_squash(self._mask(name, chunk.pictures), height, width) for name in chunk.query_ids]
         return torch.from_numpy(np.stack(masks))
 
-    def _mask(self, image_id: str, pictures: Pictures) -> UInt8:
+    def _mask(self, image_id: str, pictures: EpisodeImages) -> UInt8:
         """Return the mask at the picture's own size."""
         mask = self._kept.get(image_id)
         if mask is None:
@@ -71,7 +71,7 @@ class UntrainedPrototype:
         """Take a backbone as it is before any training; it is moved to ``device`` and put into evaluation mode."""
         self._backbone = backbone.to(device).eval()
         self._device = torch.device(device)
-        self._pictures: Pictures | None = None
+        self._pictures: EpisodeImages | None = None
         self._cache: FeatureCache[str] = FeatureCache(self._encode, batch=batch, limit_bytes=cache_gb * 1e9)
 
     @property
@@ -80,7 +80,7 @@ class UntrainedPrototype:
         return self._cache.encoded
 
     @torch.no_grad()
-    def predict(self, chunk: Chunk) -> Tensor:
+    def predict(self, chunk: EvaluationBatch) -> Tensor:
         """Return masks [B, H, W]."""
         self._pictures = chunk.pictures
         names, count = chunk.query_ids + chunk.support_ids, len(chunk.episodes)

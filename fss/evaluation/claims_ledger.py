@@ -30,7 +30,7 @@ class LedgerEntry:
     """The published figure."""
     state: State = "not run"
     """verified: reached within the tolerance; short: below; not run: see ``missing``."""
-    figure: float | None = None
+    result: float | None = None
     """Our figure in percent, the mean over the folds."""
     folds: dict[str, float] = field(default_factory=dict)
     """Our figure of every fold, percent."""
@@ -52,26 +52,26 @@ class LedgerEntry:
     @property
     def difference(self) -> float | None:
         """Our figure minus the claimed one, in points; None where there is none."""
-        return None if self.figure is None else self.figure - self.claim.claimed
+        return None if self.result is None else self.result - self.claim.claimed
 
 
-def judge(claim: Claim, figure: float, *, tolerance: float) -> State:
-    """Return whether a figure reaches its claim; at most ``tolerance`` points below it still does."""
-    return "verified" if figure >= claim.claimed - tolerance else "short"
+def claim_state(claim: Claim, result: float, *, tolerance: float) -> State:
+    """Return whether a result reaches its claim; at most ``tolerance`` points below it still does."""
+    return "verified" if result >= claim.claimed - tolerance else "short"
 
 
 class Ledger:
     """The entries of some claims, kept in a folder."""
 
-    def __init__(self, home: str, claims: Sequence[Claim]):
-        """Open the ledger of ``claims`` in the folder ``home``, a local path or s3:// URI; entries of before are kept.
+    def __init__(self, output_dir: str, claims: Sequence[Claim]):
+        """Open the ledger of ``claims`` in ``output_dir`` (local or s3://) with the entries that it already has.
 
         Raises:
             ValueError: the folder's ledger is of other claims.
         """
-        self._home = home
+        self._output_dir = output_dir
         self._entries = {claim.key: LedgerEntry(claim=claim, missing=("not asked for yet",)) for claim in claims}
-        place = storage.join(home, f"{NAME}.json")
+        place = storage.join(output_dir, f"{NAME}.json")
         for key, value in (part_io.read_json(place) if part_io.exists(place) else {}).items():
             entry = from_dict(LedgerEntry, value)
             if key not in self._entries or self._entries[key].claim != entry.claim:
@@ -99,9 +99,13 @@ class Ledger:
 
     def write(self) -> None:
         """Write all three files, each atomically."""
-        part_io.write_json(storage.join(self._home, f"{NAME}.json"), {k: to_dict(e) for k, e in self._entries.items()})
+        part_io.write_json(
+            storage.join(self._output_dir, f"{NAME}.json"), {k: to_dict(e) for k, e in self._entries.items()}
+        )
         for suffix, text in (("csv", to_csv(self.entries)), ("md", to_markdown(self.entries))):
-            storage.write_atomically(*storage.resolve(storage.join(self._home, f"{NAME}.{suffix}")), text.encode())
+            storage.write_atomically(
+                *storage.resolve(storage.join(self._output_dir, f"{NAME}.{suffix}")), text.encode()
+            )
 
 
 def to_csv(entries: Sequence[LedgerEntry]) -> str:
@@ -121,7 +125,7 @@ def to_markdown(entries: Sequence[LedgerEntry]) -> str:
     for entry in entries:
         claim = entry.claim
         words = (claim.source, claim.dataset, claim.model, claim.masking, claim.backbone, claim.shots)
-        metrics = (f"{claim.claimed:.1f}", _number(entry.figure, ".1f"), _number(entry.difference, "+.1f"))
+        metrics = (f"{claim.claimed:.1f}", _number(entry.result, ".1f"), _number(entry.difference, "+.1f"))
         lines.append("| " + " | ".join(str(cell) for cell in (*words, *metrics, _state(entry))) + " |")
     counts = ", ".join(f"{sum(entry.state == state for entry in entries)} {state}" for state in STATES)
     return "\n".join([*lines, "", f"{len(entries)} claims: {counts}. Metrics in percent."]) + "\n"
@@ -136,7 +140,7 @@ def _state(entry: LedgerEntry) -> str:
 
 def _flat(entry: LedgerEntry) -> dict[str, Any]:
     row = dataclasses.asdict(entry.claim) | {"key": entry.claim.key, "state": entry.state}
-    row |= {"ours": _number(entry.figure, ".2f"), "difference": _number(entry.difference, "+.2f")}
+    row |= {"ours": _number(entry.result, ".2f"), "difference": _number(entry.difference, "+.2f")}
     row |= {"missing": "; ".join(entry.missing), "protocol": entry.protocol, "episodes": entry.episodes}
     row |= {"training": entry.training}
     row |= {name: json.dumps(getattr(entry, name)) for name in ("folds", "plans")}

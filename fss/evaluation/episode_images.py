@@ -49,8 +49,8 @@ class Reader(Protocol):
         """Return the decoded picture."""
 
 
-class Pictures:
-    """Pictures and masks squashed to the network's size, and the masks as they are."""
+class EpisodeImages:
+    """Images and masks squashed to the network's size, and the masks as they are."""
 
     def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
         self.reader, self.size = reader, size
@@ -100,12 +100,12 @@ def _mask(sample: Sample) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class EvaluationBatch:
     """Some episodes of a plan with their masks; a method takes from it what it needs."""
 
     episodes: Sequence[Episode]
     """B rows of the plan."""
-    pictures: Pictures
+    pictures: EpisodeImages
     """Where the images are."""
     target: Tensor
     """long [B, H, W] in {0, 1, 255}: S x S, or the query's own size where the episode is scored at that."""
@@ -113,7 +113,7 @@ class Chunk:
     """float32 [B, K, S, S] in {0, 1}."""
 
     @classmethod
-    def load(cls, episodes: Sequence[Episode], pictures: Pictures, *, original: bool = False) -> "Chunk":
+    def load(cls, episodes: Sequence[Episode], pictures: EpisodeImages, *, original: bool = False) -> "EvaluationBatch":
         """Read the masks of some episodes of equal shots; ``original`` takes one, its target at the query's size."""
         classes = [episode.class_id for episode in episodes]
         shots = len(episodes[0].support_ids)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.episodes.episode_plan import EpisodePlan
-from fss.evaluation.episode_images import Chunk, Pictures, Reader
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Reader
 from fss.evaluation.example_gallery import Gallery, episode_ious
 from fss.evaluation.methods import Method
-from fss.evaluation.metrics import Counts, Interval, Metrics, compute_metrics, count_pixels, differences
+from fss.evaluation.metrics import Counts, Interval, Metrics, compute_metrics, count_pixels, paired_differences
 from fss.evaluation.object_sizes import SizeMetrics, metrics_by_size, object_shares
 
 
@@ -34,7 +34,7 @@ class EvaluationResult:
     """By method: time spent in it."""
     passes: dict[str, int]
     """By method: images that went through its backbone."""
-    kept: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
+    predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     """By method and episode number: the predicted masks that were asked for, uint8 in {0, 1}, as they were scored."""
 
     @property
@@ -52,13 +52,13 @@ class EvaluationResult:
 
     def difference(self, first: str, second: str) -> dict[str, Interval]:
         """Return by how much the first method is better than the second, with paired intervals."""
-        return differences(self.class_ids, self.counts[first], self.counts[second])
+        return paired_differences(self.class_ids, self.counts[first], self.counts[second])
 
 
 def evaluate(
     methods: Sequence[Method],
     plan: EpisodePlan,
-    source: Reader | Pictures,
+    source: Reader | EpisodeImages,
     *,
     size: int,
     original: bool = False,
@@ -75,8 +75,8 @@ def evaluate(
     Args:
         methods: models and baselines, of different names.
         plan: the episodes.
-        source: reads the plan's collection and the mask set that holds the truth; the same ``Pictures`` for several
-            plans let methods keep what they know of a picture from plan to plan.
+        source: reads the plan's collection and the mask set that holds the truth; the same ``EpisodeImages`` for
+            several plans lets methods reuse the features of an image from plan to plan.
         size: pixels a side of pictures, masks and scoring.
         original: score at each query's own size instead: logits are resized to it before the decision, and the truth
             is not resized at all (``use_original_imgsize`` of HSNet's published code).
@@ -89,7 +89,7 @@ def evaluate(
         ValueError: no methods, two of one name, or an image that the reader does not have.
     """
     names = _names(methods)
-    pictures = source if isinstance(source, Pictures) else Pictures(source, size)
+    pictures = source if isinstance(source, EpisodeImages) else EpisodeImages(source, size)
     assert pictures.size == size, "pictures are kept at one size"
     counts = {name: np.zeros((len(plan), 2, 2), np.int64) for name in names}
     shares, seconds = np.zeros(len(plan)), dict.fromkeys(names, 0.0)
@@ -97,7 +97,7 @@ def evaluate(
     before = {method.name: method.passes for method in methods}
     done = 0
     for rows in _visits(plan, 1 if original else batch):
-        chunk = Chunk.load([plan.episodes[row] for row in rows], pictures, original=original)
+        chunk = EvaluationBatch.load([plan.episodes[row] for row in rows], pictures, original=original)
         shares[rows] = object_shares(chunk.target)
         for method in methods:
             began = time.perf_counter()
@@ -115,7 +115,7 @@ def evaluate(
         shares=shares,
         seconds=seconds,
         passes={method.name: method.passes - before[method.name] for method in methods},
-        kept={name: gallery.masks for name, gallery in galleries.items()},
+        predictions={name: gallery.masks for name, gallery in galleries.items()},
     )
 
 
@@ -133,6 +133,6 @@ def _visits(plan: EpisodePlan, batch: int) -> Iterator[list[int]]:
         yield order[first : first + batch]
 
 
-def _show(gallery: Gallery, chunk: Chunk, prediction: Tensor, counts: Counts) -> None:
+def _show(gallery: Gallery, chunk: EvaluationBatch, prediction: Tensor, counts: Counts) -> None:
     for place, (episode, iou) in enumerate(zip(chunk.episodes, episode_ious(counts), strict=True)):
         gallery.offer(episode.number, float(iou), prediction[place].numpy().astype(np.uint8))

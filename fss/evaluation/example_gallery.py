@@ -15,7 +15,7 @@ from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.metrics import Counts
 
 GROUPS = ("best", "worst", "random")
-FIXED = 8
+FIXED_EPISODES = 8
 """Episodes of a plan that every evaluation draws, so that models can be compared by eye."""
 
 
@@ -53,7 +53,7 @@ def episode_ious(counts: Counts) -> NDArray[np.float64]:
     return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
 
 
-def random_numbers(plan: EpisodePlan, count: int) -> list[int]:
+def random_episode_numbers(plan: EpisodePlan, count: int) -> list[int]:
     """Return ``count`` episode numbers of a plan, drawn from its seed and sorted; all where it has no more."""
     numbers = [episode.number for episode in plan]
     drawn = keyed_rng(plan.seed, item=len(plan), purpose="gallery").permutation(len(numbers))[:count]
@@ -74,7 +74,7 @@ def choose_episodes(plan: EpisodePlan, counts: Counts, count: int) -> dict[str, 
     ious = episode_ious(counts)
     known = {episode.number: float(iou) for episode, iou in zip(plan, ious, strict=True) if not np.isnan(iou)}
     order = _ascending(known)
-    groups = (order[::-1][:count], order[:count], random_numbers(plan, count))
+    groups = (order[::-1][:count], order[:count], random_episode_numbers(plan, count))
     return dict(zip(GROUPS, groups, strict=True))
 
 

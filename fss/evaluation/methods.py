@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from fss.evaluation.episode_images import Chunk, Lru, Pictures
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
 from fss.models.config import Fusion
 from fss.models.features import Features, concat_features, split_features
 from fss.models.segmenter import FewShotSegmenter
@@ -24,7 +24,7 @@ class Method(Protocol):
     def passes(self) -> int:
         """Images that went through its backbone so far."""
 
-    def predict(self, chunk: Chunk) -> Tensor:
+    def predict(self, chunk: EvaluationBatch) -> Tensor:
         """Return masks of the size of ``chunk.target``, [B, H, W]; 1 is foreground."""
 
 
@@ -89,7 +89,7 @@ class SegmenterMethod:
         """
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device = name, fusion, torch.device(device)
-        self._pictures: Pictures | None = None
+        self._pictures: EpisodeImages | None = None
         masked = segmenter.masking.needs_masked
         limit = cache_gb * 1e9 / (2 if masked else 1)
         self._plain: FeatureCache[str] = FeatureCache(self._encode_images, batch=batch, limit_bytes=limit)
@@ -103,12 +103,12 @@ class SegmenterMethod:
         return self._plain.encoded + (self._masked.encoded if self._masked else 0)
 
     @torch.no_grad()
-    def predict(self, chunk: Chunk) -> Tensor:
+    def predict(self, chunk: EvaluationBatch) -> Tensor:
         """Return masks of the size of ``chunk.target``, [B, H, W]; the logits are resized to it."""
         return self.segmenter.decide(*self.encode(chunk), self.fusion)
 
     @torch.no_grad()
-    def encode(self, chunk: Chunk) -> tuple[Features, Features, Tensor, torch.Size]:
+    def encode(self, chunk: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
         """Return what the segmenter's ``decide`` and ``shot_logits`` take: query, support, masks and size."""
         if self._pictures is not None and self._pictures is not chunk.pictures:
             raise ValueError("a SegmenterMethod keeps features of one evaluation; make another one for other pictures")

@@ -23,7 +23,7 @@ LEVEL = 0.95
 Counts = NDArray[np.int64]
 """[E, 2, 2]: for each episode intersection and union, each of background and foreground, in pixels."""
 
-NAMES = ("miou", "episode_miou", "fb_iou")
+METRIC_NAMES = ("miou", "episode_miou", "fb_iou")
 """The metrics, in the order of every table."""
 
 
@@ -84,12 +84,14 @@ def compute_metrics(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) 
     resampled = _evaluate(_resamples(len(member), seed), member, counts)
     per_class = _pooled(np.ones((1, len(member))), member, counts)[0]
     return Metrics(
-        **{name: _interval(float(whole[name][0]), resampled[name]) for name in NAMES},
+        **{name: _interval(float(whole[name][0]), resampled[name]) for name in METRIC_NAMES},
         per_class=dict(zip(ids, per_class.tolist(), strict=True)),
     )
 
 
-def differences(class_ids: Sequence[int], first: Counts, second: Counts, *, seed: int = 0) -> dict[str, Interval]:
+def paired_differences(
+    class_ids: Sequence[int], first: Counts, second: Counts, *, seed: int = 0
+) -> dict[str, Interval]:
     """Return the differences ``first - second`` of two methods on the same episodes, resampled in pairs.
 
     An interval above 0 says that the first is better; it is narrower than those of the two metrics, because both meet
@@ -99,7 +101,7 @@ def differences(class_ids: Sequence[int], first: Counts, second: Counts, *, seed
     ones, weights = np.ones((1, len(member))), _resamples(len(member), seed)
     values = [(_evaluate(ones, member, counts), _evaluate(weights, member, counts)) for counts in (first, second)]
     (a, many_a), (b, many_b) = values
-    return {name: _interval(float(a[name][0] - b[name][0]), many_a[name] - many_b[name]) for name in NAMES}
+    return {name: _interval(float(a[name][0] - b[name][0]), many_a[name] - many_b[name]) for name in METRIC_NAMES}
 
 
 def _membership(class_ids: Sequence[int]) -> tuple[list[int], NDArray[np.float64]]:

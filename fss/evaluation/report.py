@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fss.evaluation.evaluator import EvaluationResult
-from fss.evaluation.metrics import NAMES, Interval
+from fss.evaluation.metrics import METRIC_NAMES, Interval
 
 Row = dict[str, Any]
 
@@ -13,7 +13,7 @@ _TITLES = {"miou": "mIoU", "episode_miou": "per-episode mIoU", "fb_iou": "FB-IoU
 INTERVALS = "In percent, with 95 % bootstrap intervals over the episodes."
 
 
-def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[Row]:
+def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[Row]:
     """Return one row of plain values per plan and method.
 
     Args:
@@ -37,7 +37,7 @@ def rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[
                 "size": result.size,
                 "original_size": result.original,
             }
-            for name in NAMES:
+            for name in METRIC_NAMES:
                 row |= _ends(name, getattr(metrics, name))
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
@@ -72,7 +72,7 @@ def _cells(table: Sequence[Row]) -> list[list[str]]:
     head = ["shots", "method", *_TITLES.values(), *(["model ahead by (mIoU)"] if compared else [])]
     body = []
     for row in table:
-        cells = [str(row["shots"]), str(row["method"]), *(_percent(row, name) for name in NAMES)]
+        cells = [str(row["shots"]), str(row["method"]), *(_percent(row, name) for name in METRIC_NAMES)]
         body.append(cells + ([_percent(row, "ahead", "+") if "ahead" in row else ""] if compared else []))
     return [head, *body]
 

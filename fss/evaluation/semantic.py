@@ -13,7 +13,7 @@ from fss.core.arrays import IGNORE
 from fss.evaluation.metrics import LEVEL
 
 
-class Confusion:
+class ConfusionMatrix:
     """How many pixels of each true class were said to be of each class."""
 
     def __init__(self, classes: int):
@@ -48,7 +48,7 @@ class SeedInterval(NamedTuple):
     high: float
 
 
-def over_seeds(values: Sequence[float]) -> SeedInterval:
+def seed_interval(values: Sequence[float]) -> SeedInterval:
     """Return mean and 95 % interval of one figure of several runs.
 
     Raises:

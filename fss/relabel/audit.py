@@ -7,7 +7,7 @@ import torch
 
 from fss.collection import MaskSet
 from fss.core.arrays import IGNORE, Mask
-from fss.evaluation.metrics import Counts, Interval, compute_metrics, count_pixels, differences
+from fss.evaluation.metrics import Counts, Interval, compute_metrics, count_pixels, paired_differences
 from fss.images.mask_codec import any_class, decode_mask, decode_soft
 
 SURE = 0.5
@@ -39,14 +39,14 @@ def audit(masks: MaskSet, truth: MaskSet, parts: Sequence[str]) -> Counts:
         for data, row in zip(true, found, strict=True):
             target = any_class(decode_mask(data)) if data else None
             if target is not None and (target == 1).any():
-                mask = decided(row["mask"], row["soft"]) if row["mask"] else np.zeros_like(target)
+                mask = binarize_mask(row["mask"], row["soft"]) if row["mask"] else np.zeros_like(target)
                 counts.append(count_pixels(torch.from_numpy(mask)[None], torch.from_numpy(target)[None]))
     if not counts:
         raise ValueError(f"mask set {truth.name!r} has no object in the parts that are audited; name another one")
     return np.concatenate(counts)
 
 
-def decided(mask: bytes, soft: bytes | None) -> Mask:
+def binarize_mask(mask: bytes, soft: bytes | None) -> Mask:
     """Decode a mask to uint8 [H,W] in {0,1}: any class is 1, and what it ignores is decided by its soft map."""
     values = decode_mask(mask)
     shown = (values > 0) & (values < IGNORE)
@@ -62,4 +62,4 @@ def mean_iou(counts: Counts) -> Interval:
 
 def gain(now: Counts, before: Counts) -> Interval:
     """Mean IoU now minus before, on the same pictures, with its paired 95 % interval."""
-    return differences([0] * len(now), now, before)["episode_miou"]
+    return paired_differences([0] * len(now), now, before)["episode_miou"]

@@ -19,7 +19,7 @@ from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.config import RelabelConfig
 from fss.relabel.features import deepest_map, pooled_features
 from fss.relabel.supports import Shot, SupportSets, deal
-from fss.relabel.views import View, squares
+from fss.relabel.views import View, network_input
 
 BATCH = 16
 CALIBRATION = 8  # pictures of each class that calibrate the gate
@@ -40,15 +40,15 @@ class ClassBank:
 
     def present(self, segmenter: FewShotSegmenter, canvases: UInt8) -> list[list[int]]:
         """Return the ids of the classes that each of some pictures, uint8 [B,S,S,3], may show."""
-        likeness = self.likeness(segmenter, canvases)
+        likeness = self.similarity(segmenter, canvases)
         ids = sorted(self.sets)
         return [[c for c, value in zip(ids, row, strict=True) if value >= self.threshold] for row in likeness.tolist()]
 
     @torch.inference_mode()
-    def likeness(self, segmenter: FewShotSegmenter, canvases: UInt8) -> Tensor:
+    def similarity(self, segmenter: FewShotSegmenter, canvases: UInt8) -> Tensor:
         """Return the largest cosine of any cell of a picture with each prototype, [B,C] on the CPU."""
         device = next(segmenter.parameters()).device
-        cells = deepest_map(segmenter, squares(torch.from_numpy(canvases).to(device), View()))
+        cells = deepest_map(segmenter, network_input(torch.from_numpy(canvases).to(device), View()))
         cosines = torch.einsum("bdhw,cd->bchw", torch.nn.functional.normalize(cells, dim=1), self.prototypes.to(device))
         return cosines.amax((2, 3)).float().cpu()
 
@@ -104,7 +104,7 @@ def build_bank(
     for start in range(0, len(held_out), BATCH):
         chosen = held_out[start : start + BATCH]
         canvases = np.stack([read(shot_name(c, name)).rgb for c, name in chosen])
-        for (_, name), row in zip(chosen, bank.likeness(segmenter, canvases).tolist(), strict=True):
+        for (_, name), row in zip(chosen, bank.similarity(segmenter, canvases).tolist(), strict=True):
             for c, value in zip(drawn, row, strict=True):
                 (there if name in pictures[c] else absent).append(value)
     bank.threshold = best_threshold(there, absent)
@@ -134,6 +134,6 @@ def _drawn(class_id: int, ids: Sequence[str], seed: int) -> list[str]:
 def _prototype(segmenter: FewShotSegmenter, class_id: int, ids: Sequence[str], read: Callable[[str], Shot]) -> Tensor:
     device = next(segmenter.parameters()).device
     shots = [read(shot_name(class_id, name)) for name in ids]
-    images = squares(torch.from_numpy(np.stack([shot.rgb for shot in shots])).to(device), View())
+    images = network_input(torch.from_numpy(np.stack([shot.rgb for shot in shots])).to(device), View())
     masks = torch.from_numpy(np.stack([shot.mask for shot in shots])).to(device)
     return torch.nn.functional.normalize(pooled_features(segmenter, images, masks).mean(0, keepdim=True), dim=1).cpu()

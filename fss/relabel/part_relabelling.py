@@ -22,8 +22,8 @@ from fss.relabel import feature_tables
 from fss.relabel.edge_refinement import working_picture
 from fss.relabel.features import pooled_features, project
 from fss.relabel.labels import VoteSet, make_label
-from fss.relabel.relabeller import Known, Relabeller
-from fss.relabel.views import View, squares
+from fss.relabel.relabeller import RelabelInput, Relabeller
+from fss.relabel.views import View, network_input
 from fss.saliency.pseudomask import write_masks
 
 BATCH = 16  # pictures in a pass of the network; fixed, because sums depend on the batch in their last digits
@@ -56,18 +56,18 @@ def feature_parts(
     size = segmenter.config.image_size
 
     @torch.inference_mode()
-    def work(batch: list[Known]) -> list[list[float] | None]:
+    def work(batch: list[RelabelInput]) -> list[list[float] | None]:
         seen = [known for known in batch if known.rgb is not None]
         found: dict[str, list[float]] = {}
         if seen:
             canvases = torch.from_numpy(np.stack([known.canvas for known in seen])).to(device)
             shown = np.stack([known.object for known in seen])
-            pooled = pooled_features(segmenter, squares(canvases, View()), torch.from_numpy(shown).to(device))
+            pooled = pooled_features(segmenter, network_input(canvases, View()), torch.from_numpy(shown).to(device))
             short = project(pooled, dims, seed=seed).float().cpu().tolist()
             found = dict(zip((known.image_id for known in seen), short, strict=True))
         return [found.get(known.image_id) for known in batch]
 
-    def encode(known: Known, feature: list[float] | None) -> Row:
+    def encode(known: RelabelInput, feature: list[float] | None) -> Row:
         masked = feature is not None and bool(known.object.any())
         return {"image_id": known.image_id, "feature": feature, "masked": masked}
 
@@ -98,7 +98,7 @@ def relabel_parts(
     """
     told = relabeller.seconds
 
-    def encode(known: Known, ballot: VoteSet | str) -> Row:
+    def encode(known: RelabelInput, ballot: VoteSet | str) -> Row:
         if isinstance(ballot, str):
             return mask_row(known.image_id, None, error=ballot)
         label = make_label(ballot, known.shape, relabeller.config, known.guide)
@@ -111,12 +111,12 @@ def relabel_parts(
 
     cv2.setNumThreads(1)
     read = partial(_read, current, relabeller.size, masks, guided=relabeller.config.edges)
-    return staged_parts(parts, read=read, work=relabeller.ballots, encode=encode, write=write)
+    return staged_parts(parts, read=read, work=relabeller.collect_votes, encode=encode, write=write)
 
 
 def _read(
     current: MaskSet, size: int, neighbours: MaskSet | None, part: str, guided: bool = False
-) -> Iterator[list[Known]]:
+) -> Iterator[list[RelabelInput]]:
     """The pictures of a part on canvases of ``size`` pixels, with what is known of them, batch by batch."""
     collection = current.collection
     images = collection.read_part(part, COLUMNS).to_pylist()
@@ -135,11 +135,11 @@ def _known(
     image: Row,
     mask: bytes | None,
     near: Mapping[str, list[Any]] | None,
-) -> Known:
+) -> RelabelInput:
     picture = decode(image, limits)
     if picture.rgb is None:
-        return Known(image_id=picture.image_id, error=picture.error)
-    return Known(
+        return RelabelInput(image_id=picture.image_id, error=picture.error)
+    return RelabelInput(
         image_id=picture.image_id,
         shape=picture.rgb.shape[:2],
         rgb=image_canvas(picture.rgb, size),

@@ -16,7 +16,7 @@ from fss.saliency.pseudomask import OBJECT
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class RelabelInput:
     """A picture and what is known of it before it is labelled."""
 
     image_id: str
@@ -83,7 +83,7 @@ class Relabeller:
         """Seconds that the networks took so far."""
         return sum(voter.seconds for voter in (self._voter, *self._earlier))
 
-    def ballots(self, batch: Sequence[Known]) -> list[VoteSet | str]:
+    def collect_votes(self, batch: Sequence[RelabelInput]) -> list[VoteSet | str]:
         """Label pictures; for each what was said, or why nothing can be asked."""
         outcomes: list[VoteSet | str] = [known.error or "" for known in batch]
         usable = [place for place, known in enumerate(batch) if known.rgb is not None]
@@ -92,12 +92,12 @@ class Relabeller:
                 outcomes[place] = outcome
         return outcomes
 
-    def _label(self, batch: Sequence[Known]) -> list[VoteSet | str]:
+    def _label(self, batch: Sequence[RelabelInput]) -> list[VoteSet | str]:
         canvases = np.stack([known.canvas for known in batch])
         asked, refused = self._ask(batch, canvases)
         questions = [question for _, question in asked]
-        votes = self._voter.votes(canvases, questions, self._views)
-        earlier = [voter.votes(canvases, questions, (View(),)) for voter in self._earlier]
+        votes = self._voter.vote(canvases, questions, self._views)
+        earlier = [voter.vote(canvases, questions, (View(),)) for voter in self._earlier]
         return [
             refused.get(place)
             or VoteSet(
@@ -109,7 +109,7 @@ class Relabeller:
         ]
 
     def _ask(
-        self, batch: Sequence[Known], canvases: UInt8
+        self, batch: Sequence[RelabelInput], canvases: UInt8
     ) -> tuple[list[tuple[int, SegmentationQuery]], dict[int, str]]:
         """Questions with the class that each is about, and the pictures that nothing can be asked of."""
         if self._bank is not None:
@@ -125,7 +125,7 @@ class Relabeller:
                 refused[place] = f"relabel: {error}"
         return asked, refused
 
-    def _sets(self, known: Known) -> SupportSets:
+    def _sets(self, known: RelabelInput) -> SupportSets:
         return support_sets(self.config, known.image_id, known.canvas, known.object, known.neighbours, known.similarity)
 
 

@@ -15,22 +15,24 @@ from fss.relabel.drift import Drift
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RoundDecision:
     """Whether to go on, and why not."""
 
     reasons: tuple[str, ...]
     """What speaks against it; nothing: go."""
 
     @property
-    def go(self) -> bool:
+    def proceed(self) -> bool:
         """Whether the new masks shall be trained on."""
         return not self.reasons
 
     def __str__(self) -> str:
-        return "go" if self.go else "no: " + "; ".join(self.reasons)
+        return "proceed" if self.proceed else "stop: " + "; ".join(self.reasons)
 
 
-def judge(config: RoundGateConfig, drift: Drift, agreement: float, gain: Interval | None = None) -> Verdict:
+def evaluate_round(
+    config: RoundGateConfig, drift: Drift, agreement: float, gain: Interval | None = None
+) -> RoundDecision:
     """Validator a new mask set.
 
     Args:
@@ -53,7 +55,7 @@ def judge(config: RoundGateConfig, drift: Drift, agreement: float, gain: Interva
             f"the audit's IoU changed by {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], which is no sure gain"
         )
         checks.append((gain.low <= 0, told))
-    return Verdict(reasons=tuple(text for failed, text in checks if failed))
+    return RoundDecision(reasons=tuple(text for failed, text in checks if failed))
 
 
 def median_agreement(table: pa.Table) -> float:

@@ -45,6 +45,6 @@ def make_views(*, flip: bool, scales: Sequence[float]) -> tuple[View, ...]:
     )
 
 
-def squares(canvases: Tensor, view: View) -> Tensor:
+def network_input(canvases: Tensor, view: View) -> Tensor:
     """Show uint8 canvases [B,S,S,3] in RGB as a view, normalised, float32 [B,3,s,s]."""
     return normalise(view.apply(canvases.permute(0, 3, 1, 2).float() / 255))

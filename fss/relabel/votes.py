@@ -19,7 +19,7 @@ from fss.images.resize import mask_canvas
 from fss.models.features import Features, concat_features, resize, take_features
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.supports import Shot, Support, SupportSets
-from fss.relabel.views import View, squares
+from fss.relabel.views import View, network_input
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Voter:
         self._features: dict[int, FeatureCache[str]] = {}
 
     @torch.inference_mode()
-    def votes(self, canvases: UInt8, questions: Sequence[SegmentationQuery], views: Sequence[View]) -> list[Float32]:
+    def vote(self, canvases: UInt8, questions: Sequence[SegmentationQuery], views: Sequence[View]) -> list[Float32]:
         """Segment pictures once per view and support set.
 
         Args:
@@ -85,7 +85,7 @@ class Voter:
         pictures = torch.from_numpy(canvases).to(self.device)
         with self._precision():
             for place, view in enumerate(views if questions else ()):
-                query = self.segmenter.encode_query(squares(pictures, view))
+                query = self.segmenter.encode_query(network_input(pictures, view))
                 self.encoded += len(pictures)
                 for (sets, *_), numbers in groups.items():
                     asked = [questions[number] for number in numbers]
@@ -126,7 +126,7 @@ class Voter:
     def _encode_shots(self, shots: Sequence[Shot], side: int) -> Features:
         self.encoded += len(shots)
         canvases = torch.from_numpy(np.stack([shot.rgb for shot in shots])).to(self.device)
-        images = squares(canvases, View(scale=side / self.size))
+        images = network_input(canvases, View(scale=side / self.size))
         return self.segmenter.encode_support(images, self._masks(shots, side))
 
     def _masks(self, shots: Sequence[Shot], side: int) -> Tensor:

@@ -16,7 +16,7 @@ from fss.collection.schema import image_table, mask_table
 from fss.core.rng import keyed_rng
 from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
-from fss.saliency.pseudomask import estimate_all, row_of
+from fss.saliency.pseudomask import encode_mask_row, estimate_all
 
 # Requests to the object store per part; tests/pipelines/runtime/test_object_store.py counts them at a server.
 READS_PER_PART = 14  # of the pseudo-mask job: its records, the image part, and the ids again before writing
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class CostSample:
     """What one image costs, measured; the mean of a sample."""
 
     images: int
@@ -47,7 +47,9 @@ class Sample:
     """Seconds that an estimator on a GPU holds it."""
 
 
-def measure(collection: Collection, settings: EstimatorSettings, *, images: int, seed: int, device: str) -> Sample:
+def measure_sample(
+    collection: Collection, settings: EstimatorSettings, *, images: int, seed: int, device: str
+) -> CostSample:
     """Make masks of a random sample of a collection, without keeping them.
 
     Args:
@@ -76,9 +78,9 @@ def measure(collection: Collection, settings: EstimatorSettings, *, images: int,
     start = time.perf_counter()
     results, estimate_s = _timed(lambda: estimate_all(estimator, good))
     wall = time.perf_counter() - start
-    rows, encode_s = _timed(lambda: [row_of(*pair) for pair in zip(good, results, strict=True)])
+    rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
     count = len(good)
-    return Sample(
+    return CostSample(
         images=count,
         image_bytes=_size(image_table({**r, "image": r["image"] or b""} for r in records)) / len(records),
         mask_bytes=_size(mask_table(rows)) / count,
@@ -87,7 +89,7 @@ def measure(collection: Collection, settings: EstimatorSettings, *, images: int,
     )
 
 
-def plan(sample: Sample, fleet: Fleet) -> dict[str, Any]:
+def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     """Return the cost of a fleet's job, as lines for people: what -> how much."""
     fleet.check()
     parts = -(-int(fleet.images) // fleet.part_size)

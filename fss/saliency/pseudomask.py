@@ -42,14 +42,14 @@ def pseudomask_part(
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = kept_estimator(cfg, device, masks.config_hash)
+    estimator = cached_estimator(cfg, device, masks.config_hash)
     records = collection.read_part(part, COLUMNS).to_pylist()
     rows = [_row(estimator, decode(record, collection.limits)) for record in records]
     masks.write_part(part, mask_table(rows))
     return statistics(part, rows)
 
 
-def row_of(picture: Picture, result: SaliencyResult | str) -> dict[str, Any]:
+def encode_mask_row(picture: Picture, result: SaliencyResult | str) -> dict[str, Any]:
     """Encode a row of the mask part; ``result`` is a result, or why there is none."""
     if isinstance(result, str):
         return mask_row(picture.image_id, None, error=result)
@@ -71,19 +71,19 @@ def statistics(part: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, object
 
 
 @functools.lru_cache(maxsize=1)
-def kept_estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
+def cached_estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
     """Keep the estimator from part to part; the mask set's hash tells weights apart that were one name's."""
     return create_estimator(cfg, device=device)
 
 
 def _row(estimator: Estimator, picture: Picture) -> dict[str, Any]:
     if picture.rgb is None:
-        return row_of(picture, str(picture.error))
+        return encode_mask_row(picture, str(picture.error))
     try:
-        return row_of(picture, estimator.estimate(picture.rgb, image_id=picture.image_id))
+        return encode_mask_row(picture, estimator.estimate(picture.rgb, image_id=picture.image_id))
     except Exception as failure:
         # One strange picture must not cost its part; the reason is kept, and the driver counts errors.
-        return row_of(picture, reason(failure, "saliency"))
+        return encode_mask_row(picture, reason(failure, "saliency"))
 
 
 @runtime_checkable
@@ -112,12 +112,12 @@ def pseudomask_parts(
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = kept_estimator(cfg, device, masks.config_hash)
+    estimator = cached_estimator(cfg, device, masks.config_hash)
     return staged_parts(
         parts,
         read=partial(_batches, collection),
         work=partial(estimate_all, estimator),
-        encode=row_of,
+        encode=encode_mask_row,
         write=partial(write_masks, masks),
     )
 

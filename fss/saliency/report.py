@@ -85,7 +85,7 @@ class MaskReport:
         return "\n".join(lines) + "\n"
 
 
-def report(
+def build_report(
     masks: MaskSet,
     parts: Sequence[str],
     table: pa.Table,
@@ -133,7 +133,7 @@ def report(
     )
 
 
-def rejection(table: pa.Table, row: int, rule: AcceptanceRule) -> str:
+def rejection_reason(table: pa.Table, row: int, rule: AcceptanceRule) -> str:
     """Say in a few words why a row with a mask was not accepted."""
     failed = [gate.removeprefix("gate_") for gate in rule.gates if not table.column(gate)[row].as_py()]
     return "gate " + ", ".join(failed) if failed else "rank"

@@ -17,7 +17,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def squares(images: Sequence[Rgb], height: int, width: int) -> Tensor:
+def resize_images(images: Sequence[Rgb], height: int, width: int) -> Tensor:
     """Resize pictures, uint8 Rgb [H,W,3] each, to one size: uint8 [B,height,width,3].
 
     Raises:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fss.core.arrays import Rgb
 from fss.models.backbones.base import load_strictly, read_state
 from fss.saliency.classical.estimator import SaliencyResult
-from fss.saliency.two_view import normalise_images, result_of_views, squares
+from fss.saliency.two_view import normalise_images, resize_images, result_of_views
 
 SLOPE = 10.0  # how fast the soft map turns from background to object around the threshold
 
@@ -84,7 +84,7 @@ class ViTEstimator:
         """Find the objects of several pictures in one pass (and one of their mirror images)."""
         device = next(self.network.parameters()).device
         norm = self.network.pretrained_cfg or {}
-        batch = squares(images, self.image_size, self.image_size).to(device)
+        batch = resize_images(images, self.image_size, self.image_size).to(device)
         batch = normalise_images(batch, norm.get("mean", (0.5,) * 3), norm.get("std", (0.5,) * 3))
         views = torch.stack([self._maps(batch), self._maps(batch.flip(3)).flip(2)], 1).cpu().numpy()
         return [

@@ -59,8 +59,8 @@ def run_rounds(
             )
         summary.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
         summary.metrics |= {f"{name}: {figure}": value for figure, value in masks.metrics.items()}
-        summary.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "verdict")}
-        if masks.outputs["verdict"] != "go":
+        summary.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "decision")}
+        if masks.outputs["decision"] != "proceed":
             return
         with summary.timed(f"{name}: training"):
             training = train.run(replace(trained, mask_set=name), parent=record)

@@ -7,8 +7,8 @@ from fss.core import storage
 from fss.core.config import to_dict
 from fss.evaluation.episode_table import write_episode_table
 from fss.evaluation.evaluator import EvaluationResult
-from fss.evaluation.example_gallery import FIXED, choose_episodes, episode_ious, random_numbers
-from fss.evaluation.report import Row, rows, to_json, to_markdown, to_text
+from fss.evaluation.example_gallery import FIXED_EPISODES, choose_episodes, episode_ious, random_episode_numbers
+from fss.evaluation.report import Row, result_rows, to_json, to_markdown, to_text
 from fss.images.resize import image_canvas, mask_canvas
 from fss.tracking.run import Run
 from fss.visualize import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
@@ -23,7 +23,7 @@ def write_report(
     config: EvaluateConfig, results: list[EvaluationResult], summary: JobResult, record: Run, home: str
 ) -> None:
     """Fill the summary, and write everything else into ``home`` and the run."""
-    table = rows(results, model=MODEL)
+    table = result_rows(results, model=MODEL)
     summary.report = to_text(table)
     summary.counts = {"episodes": sum(len(result.plan) for result in results), "classes": len(results[0].plan.classes)}
     summary.counts |= {f"{result.plan.shots}-shot backbone passes": result.passes[MODEL] for result in results}
@@ -63,7 +63,7 @@ def _sheets(config: EvaluateConfig, result: EvaluationResult) -> dict[str, np.nd
     groups = choose_episodes(result.plan, result.counts[MODEL], config.visualizations)
     ends = f"{result.plan.shots}-shot, plan {result.plan.hash}: {EPISODE_LEGEND}"
     chosen = [(group, number) for group, numbers in groups.items() for number in numbers]
-    fixed = [("", number) for number in random_numbers(result.plan, FIXED)]
+    fixed = [("", number) for number in random_episode_numbers(result.plan, FIXED_EPISODES)]
     drawing = _Drawing(config, result)
     return {
         f"episodes-{result.plan.shots}shot.png": episode_sheet([drawing.view(*each) for each in chosen], title=ends),
@@ -92,7 +92,7 @@ class _Drawing:
         return EpisodeView(
             query=query,
             truth=truth,
-            prediction=mask_canvas(self.result.kept[MODEL][number], size),
+            prediction=mask_canvas(self.result.predictions[MODEL][number], size),
             supports=supports,
             caption=f"{group}: {name}  IoU {self.ious[row]:.2f}" if group else f"{name}  IoU {self.ious[row]:.2f}",
         )

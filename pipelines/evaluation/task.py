@@ -8,9 +8,9 @@ import numpy as np
 from fss.collection import Collection, ImageReader
 from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
-from fss.evaluation.episode_images import Pictures
+from fss.evaluation.episode_images import EpisodeImages
 from fss.evaluation.evaluator import EvaluationResult, evaluate
-from fss.evaluation.example_gallery import FIXED, random_numbers
+from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
 from fss.models import FewShotSegmenter, build_segmenter
 from fss.models.config import Fusion
@@ -57,7 +57,7 @@ def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, thr
     methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=job.fusion, device=device)]
     if job.baselines:
         methods += [AllForeground(), SalientObject(_Saliency(job.saliency)), _prototype(segmenter, device)]
-    pictures = Pictures(reader, job.size)  # of all plans, which have many pictures in common
+    pictures = EpisodeImages(reader, job.size)  # of all plans, which have many pictures in common
     return [
         evaluate(
             methods,
@@ -65,7 +65,7 @@ def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, thr
             pictures,
             size=job.size,
             original=job.original,
-            keep=random_numbers(plan, max(FIXED, job.visualizations)) if job.visualizations else (),
+            keep=random_episode_numbers(plan, max(FIXED_EPISODES, job.visualizations)) if job.visualizations else (),
             extremes=job.visualizations,
         )
         for plan in job.plans
@@ -93,7 +93,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         passes={name: sum(result.passes[name] for result in results) for name in names},
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},
-        kept={name: {k: v for result in results for k, v in result.kept[name].items()} for name in names},
+        predictions={name: {k: v for result in results for k, v in result.predictions[name].items()} for name in names},
     )
 
 

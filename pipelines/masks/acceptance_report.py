@@ -21,7 +21,7 @@ from fss.core.rng import keyed_rng
 from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
 from fss.relabel.feature_tables import with_clusters
-from fss.saliency.report import AREA_EDGES, MaskReport, rejection, report, rows_by_part
+from fss.saliency.report import AREA_EDGES, MaskReport, build_report, rejection_reason, rows_by_part
 from fss.tracking.run import Run
 from fss.visualize import contact_sheet, png_bytes
 
@@ -60,7 +60,7 @@ def accept_and_report(
     if rule.within_clusters:
         table = with_clusters(table, masks, parts)
     accepted = write_acceptance(masks, name, table, rule)
-    found = report(masks, parts, table, accepted, rule, seed=seed)
+    found = build_report(masks, parts, table, accepted, rule, seed=seed)
     title = f"{masks.name} of {collection.name}, acceptance {name}"
     pictures = {"histograms": _histograms(found, title)}
     for group, rows in _groups(table, accepted, seed).items():
@@ -114,7 +114,7 @@ def _tiles(
             image, uri = (images.column(name)[row].as_py() for name in ("image", "uri"))
             mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
             place = int(rows[number])
-            rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection(table, place, rule)
+            rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection_reason(table, place, rule)
             tiles[number] = decode_image(picture_bytes(image, uri, collection.limits), collection.limits), mask, rank
     return [tiles[number] for number in sorted(tiles)]
 

@@ -19,7 +19,7 @@ from fss.relabel.audit import audit, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, mask_pairs, measure_drift
 from fss.relabel.feature_tables import with_clusters
-from fss.relabel.round_gate import Verdict, judge, median_agreement
+from fss.relabel.round_gate import RoundDecision, evaluate_round, median_agreement
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView, episode_sheet, png_bytes
 
@@ -28,18 +28,18 @@ NAME = "report-drift"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What the end of a round found."""
+class RoundAssessment:
+    """Metrics of a round, its report, and the decision of the round gate."""
 
     metrics: dict[str, float]
     """Drift, agreement, and IoU against the truth where there is one."""
     outputs: dict[str, str]
     """URIs of the files written."""
-    verdict: Verdict
+    decision: RoundDecision
     """Whether to train on the new masks."""
 
 
-def judge_and_report(
+def assess_round(
     before: tuple[MaskSet, str | None],
     now: tuple[MaskSet, str | None],
     parts: Sequence[str],
@@ -48,8 +48,8 @@ def judge_and_report(
     truth: MaskSet | None,
     seed: int,
     record: Run,
-) -> Judged:
-    """Compare a new mask set with the one of before, write the report beside it, and judge.
+) -> RoundAssessment:
+    """Compare a new mask set with the one of before, write the report beside it, and decide on the next round.
 
     Args:
         before: the set of before, and the name of its acceptance (None: all were accepted).
@@ -68,19 +68,21 @@ def judge_and_report(
     )
     agreement = median_agreement(new)
     measured, difference = ({}, None) if truth is None else _measure(old_set, new_set, truth, parts)
-    verdict = judge(config, drift, agreement, difference)
+    decision = evaluate_round(config, drift, agreement, difference)
     metrics = {**_metrics(drift), "median agreement of support sets": round(agreement, 4), **measured}
     title = f"{new_set.name} after {old_set.name}, {old_set.collection.name}"
-    text = drift.markdown(title) + _lines(metrics) + f"\nVerdict: {verdict}\n"
+    text = drift.markdown(title) + _lines(metrics) + f"\nDecision: {decision}\n"
     sheet = episode_sheet(_views(old_set, new_set, parts, new), side=200, title=f"{title}: before, now")
-    values = {**drift.as_dict(), "metrics": metrics, "verdict": str(verdict)}
+    values = {**drift.as_dict(), "metrics": metrics, "decision": str(decision)}
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
     for ending, data in contents.items():
         storage.write_atomically(*storage.resolve(storage.join(new_set.uri, NAME + ending)), data)
     record.log_image(f"{NAME}.png", sheet)
     record.log_text(f"{NAME}.md", text)
     record.log_json(f"{NAME}.json", values)
-    return Judged(metrics=metrics, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, verdict=verdict)
+    return RoundAssessment(
+        metrics=metrics, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, decision=decision
+    )
 
 
 def _accepted(masks: MaskSet, acceptance: str | None, table: pa.Table) -> frozenset[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable
-from fss.evaluation.semantic import Confusion
+from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.batches import SemanticStream
 from fss.training.semi_supervised.config import LabelledConfig, Stage
@@ -73,7 +73,7 @@ class Validator:
         self._rows = scan_rows(collection, LabelledConfig(mask_set=config.val_mask_set))
         self._reader = SemanticReader(collection, table, shrink=config.stream.shrink)
 
-    def measure(self, network: SemanticNetwork) -> Confusion:
+    def measure(self, network: SemanticNetwork) -> ConfusionMatrix:
         """Compare the network's answers with the truth."""
         return measure(network, self._reader, self._rows, self._truth)
 

@@ -23,7 +23,7 @@ from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
-from fss.evaluation.report import rows
+from fss.evaluation.report import result_rows
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
@@ -129,7 +129,7 @@ def judge(options: Options, segmenter: FewShotSegmenter, *, baselines: bool) -> 
         methods = [SegmenterMethod(segmenter, cache_gb=1)]
         others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)] if baselines else []
         results.append(evaluate([*methods, *others], plan, reader, size=options.size))
-    return rows(results, methods[0].name)
+    return result_rows(results, methods[0].name)
 
 
 def interval(row: dict[str, object]) -> str:

@@ -19,10 +19,10 @@ from fss.collection import ClassIndex, Collection, ImageReader
 from fss.episodes.config import AugmentConfig
 from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
-from fss.evaluation.episode_images import Chunk
+from fss.evaluation.episode_images import EvaluationBatch
 from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
-from fss.evaluation.report import rows, to_text
+from fss.evaluation.report import result_rows, to_text
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
 from fss.models.config import Fusion
 from fss.models.shot_fusion import fuse
@@ -86,9 +86,9 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
 class Fusions(SegmenterMethod):
     """A segmenter whose encodings and shot logits of the last chunk serve every fusion."""
 
-    _chunk: Chunk | None = None
+    _chunk: EvaluationBatch | None = None
 
-    def fused(self, chunk: Chunk, fusion: Fusion) -> torch.Tensor:
+    def fused(self, chunk: EvaluationBatch, fusion: Fusion) -> torch.Tensor:
         """Return the masks of one fusion."""
         if chunk is not self._chunk:
             self._chunk, self._encoded = chunk, self.encode(chunk)
@@ -107,7 +107,7 @@ class OneFusion:
         self.name, self._source = fusion, source
 
     @torch.no_grad()
-    def predict(self, chunk: Chunk) -> torch.Tensor:
+    def predict(self, chunk: EvaluationBatch) -> torch.Tensor:
         """Return masks."""
         return self._source.fused(chunk, self.name)
 
@@ -122,7 +122,7 @@ def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, s
         methods = [OneFusion(source, name) for name in (get_args(Fusion) if shots > 1 else ("joint",))]
         others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
         results.append(evaluate([*methods, *others], plan, reader, size=options.size))
-    table = rows(results, "joint")
+    table = result_rows(results, "joint")
     (options.output / f"{segmenter.config.learner}-{segmenter.config.masking}.json").write_text(json.dumps(table))
     return to_text(table)
 

@@ -30,7 +30,7 @@ from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import image_id, image_table, mask_table, part_name
 from fss.collection.sources import SourceConfig
-from fss.evaluation.metrics import Counts, Interval, compute_metrics, differences
+from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences
 from fss.images.mask_codec import mask_row
 from fss.models import create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
@@ -123,7 +123,9 @@ def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
             if number:
                 lines.append(f"    on the one before {text(gain(counts[number], counts[number - 1]), sign=True)}")
         models[seed] = results(summary.outputs, names)
-        lines += [f"seed {seed}: {name}: {told}" for name in names if (told := summary.outputs.get(f"{name}: verdict"))]
+        lines += [
+            f"seed {seed}: {name}: {told}" for name in names if (told := summary.outputs.get(f"{name}: decision"))
+        ]
         lines += [line for name in names for line in compare(models[seed], name, names[0], f"seed {seed}")]
         (options.output / "metrics.md").write_text("\n".join(lines) + "\n")
     lines += [across(models, name, names[0], shots) for name in names for shots in (1, 5)]
@@ -275,7 +277,7 @@ def compare(found: Results, name: str, first: str, what: str) -> list[str]:
         classes, counts = found[name, shots]
         line = f"{what}: trained on {name}, {shots}-shot mIoU {text(compute_metrics(classes, counts).miou)}"
         if name != first:
-            ahead = differences(classes, counts, found[first, shots][1])["miou"]
+            ahead = paired_differences(classes, counts, found[first, shots][1])["miou"]
             line += f", on {first} {text(ahead, sign=True)}"
         lines.append(line)
     return lines

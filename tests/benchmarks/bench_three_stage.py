@@ -23,7 +23,7 @@ from fss.collection.class_map import ClassTable
 from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.evaluation.semantic import over_seeds
+from fss.evaluation.semantic import seed_interval
 from fss.models.backbones.sequential import ChainBackbone
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
@@ -242,7 +242,7 @@ def main() -> None:
                 file.write(line + "\n")
     for name in options.trainings if len(options.seeds) > 1 else ():
         for which in ("last", "best"):
-            found = over_seeds([getattr(score, which) for score in scores if score.name == name])
+            found = seed_interval([getattr(score, which) for score in scores if score.name == name])
             print(f"{name:>10} {which}: {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]", flush=True)
 
 

@@ -75,7 +75,7 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     assert masks.provenance["source"] == "saliency" and len(masks.provenance["config"]["model"]) == 16
     assert Path(masks.uri, "report-default-random.png").is_file()
     assert 0 < summary["metrics"]["changed pixels"] < 1 and "audit IoU" not in summary["metrics"]
-    assert Path(masks.uri, "report-drift.md").read_text().endswith(f"Verdict: {summary['outputs']['verdict']}\n")
+    assert Path(masks.uri, "report-drift.md").read_text().endswith(f"Decision: {summary['outputs']['decision']}\n")
     assert Path(masks.uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -99,7 +99,7 @@ def test_an_audit_measures_both_sets_and_makes_no_mask_again(done: RelabelJobCon
     summary = run(replace(done, audit="truth"))
     assert summary.counts["parts made"] == 0 and summary.metrics["audited pictures"] == PICTURES
     assert summary.metrics["audit IoU before"] == 1.0  # the masks of before are the truth
-    assert summary.metrics["audit gain high"] < 0 and "no sure gain" in summary.outputs["verdict"]
+    assert summary.metrics["audit gain high"] < 0 and "no sure gain" in summary.outputs["decision"]
 
 
 def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_path: Path) -> None:

@@ -105,17 +105,17 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
     assert "hsnet-feature-resnet50-pascal/fold3" in elsewhere["missing"][1]
     assert silent["missing"] == ["the backbone, which the source does not tell"]
     assert (low["protocol"], low["episodes"]) == ("hsnet-derived", TESTED * IMAGES)
-    assert low["figure"] == low["folds"]["model"]
+    assert low["result"] == low["folds"]["model"]
 
     folder = home / "evaluations" / parse_claims(CLAIMS)[1].key / "model"
     row = json.loads((folder / "table.json").read_text())[0]
-    assert high["figure"] == pytest.approx(100 * row["miou"], abs=0.01)
+    assert high["result"] == pytest.approx(100 * row["miou"], abs=0.01)
     assert high["plans"] == {"model": row["plan"]}
     (command,) = high["commands"]
     assert all(part in command for part in ("--benchmark fss", "--protocol hsnet", "--shots 2", "vote_published"))
 
     markdown = (home / "ledger.md").read_text()
-    assert f"| high | FSS-1000 | HSNet | none | {TINY} | 2 | 100.0 | {high['figure']:.1f} |" in markdown
+    assert f"| high | FSS-1000 | HSNet | none | {TINY} | 2 | 100.0 | {high['result']:.1f} |" in markdown
     assert "5 claims: 1 verified, 1 short, 3 not run" in markdown
     assert len((home / "ledger.csv").read_text().splitlines()) == 6
 

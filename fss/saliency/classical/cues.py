@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fss.core.arrays import Float32
 from fss.saliency.classical import graph_cues
-from fss.saliency.classical.graph_cues import normalise
+from fss.saliency.classical.graph_cues import min_max_scale
 from fss.saliency.classical.minimum_barrier import mb_plus
 from fss.saliency.classical.superpixels import segment
 
@@ -53,5 +53,9 @@ def find_cues(lab: Float32, *, segments: int, iterations: int, compactness: floa
     centre = 0.5 + 0.5 * np.exp(-offset / (2 * CENTRE_SPREAD**2))
     total = sum((WEIGHTS[name] * values for name, values in single.items()), np.zeros(pixels.count, np.float32))
     flat = float(pixels.colour_distance.max()) < NOTICEABLE
-    mean = np.zeros(pixels.count, np.float32) if flat else normalise((normalise(total) * centre).astype(np.float32))
+    mean = (
+        np.zeros(pixels.count, np.float32)
+        if flat
+        else min_max_scale((min_max_scale(total) * centre).astype(np.float32))
+    )
     return Cues(single=list(single.values()), area=area, mean=mean, map=pixels.paint(mean))

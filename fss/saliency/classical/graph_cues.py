@@ -54,7 +54,7 @@ def build_graph(pixels: Superpixels) -> Graph:
     )
 
 
-def normalise(values: Float32) -> Float32:
+def min_max_scale(values: Float32) -> Float32:
     """Scale to 0..1; a constant map becomes all zeros."""
     low, high = float(values.min()), float(values.max())
     if high - low < EPS:
@@ -77,13 +77,13 @@ def rbd(pixels: Superpixels, graph: Graph) -> Float32:
     offset = pixels.position[:, None] - pixels.position[None]
     near = np.exp(-(offset.astype(np.float64) ** 2).sum(2) / (2 * 0.25**2))
     contrast = (pixels.colour_distance * near) @ background
-    foreground = normalise(contrast.astype(np.float32)).astype(np.float64)
+    foreground = min_max_scale(contrast.astype(np.float32)).astype(np.float64)
     certain = connectivity > 3
     foreground[certain] = 0
     weight = np.where(certain, 1000.0, 5 * background)
     smooth = np.where(graph.ring, np.exp(-(pixels.colour_distance.astype(np.float64) ** 2) / 200) + 0.1, 0.0)
     system = np.diag(smooth.sum(1) + weight + foreground + EPS) - smooth
-    return normalise(np.linalg.solve(system, foreground).astype(np.float32))
+    return min_max_scale(np.linalg.solve(system, foreground).astype(np.float32))
 
 
 def manifold_ranking(pixels: Superpixels, graph: Graph) -> Float32:
@@ -93,9 +93,9 @@ def manifold_ranking(pixels: Superpixels, graph: Graph) -> Float32:
     np.fill_diagonal(ranking, 0)
     unlike = np.ones(pixels.count)
     for side in pixels.sides:
-        unlike *= 1 - normalise((ranking @ side).astype(np.float32))
+        unlike *= 1 - min_max_scale((ranking @ side).astype(np.float32))
     query = unlike > unlike.mean()
-    return normalise((ranking @ query).astype(np.float32))
+    return min_max_scale((ranking @ query).astype(np.float32))
 
 
 def markov_chain(pixels: Superpixels, graph: Graph) -> Float32:
@@ -105,7 +105,7 @@ def markov_chain(pixels: Superpixels, graph: Graph) -> Float32:
     np.fill_diagonal(walk, 1.0)
     total = walk.sum(1) + walk @ border
     system = np.eye(pixels.count) - walk / total[:, None]
-    return normalise(np.linalg.solve(system, np.ones(pixels.count)).astype(np.float32))
+    return min_max_scale(np.linalg.solve(system, np.ones(pixels.count)).astype(np.float32))
 
 
 def geodesic(pixels: Superpixels, graph: Graph) -> Float32:
@@ -115,7 +115,7 @@ def geodesic(pixels: Superpixels, graph: Graph) -> Float32:
     keep = max(1, round(0.3 * (len(border) - 1)))
     unusual = among[:, 1 : 1 + keep].mean(1) if len(border) > 1 else np.zeros(1, np.float32)
     unusual = np.maximum(unusual - graph.clip, 0)
-    return normalise((graph.geodesic[:, border] + unusual[None]).min(1))
+    return min_max_scale((graph.geodesic[:, border] + unusual[None]).min(1))
 
 
 def _affinity(distance: Float32, edges: BoolArray) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ import numpy as np
 
 from fss.core.arrays import Float32
 from fss.saliency.classical._jit import jit
-from fss.saliency.classical.graph_cues import EPS, normalise
+from fss.saliency.classical.graph_cues import EPS, min_max_scale
 
 
 def minimum_barrier(lab: Float32, *, passes: int = 3) -> Float32:
@@ -13,7 +13,7 @@ def minimum_barrier(lab: Float32, *, passes: int = 3) -> Float32:
     total = np.zeros(lab.shape[:2], np.float32)
     for channel in range(3):
         total += _barrier(np.ascontiguousarray(lab[..., channel]), passes)
-    return normalise(total)
+    return min_max_scale(total)
 
 
 def border_contrast(lab: Float32, *, strip: float = 0.1) -> Float32:
@@ -32,7 +32,7 @@ def border_contrast(lab: Float32, *, strip: float = 0.1) -> Float32:
         distance = np.sqrt(np.einsum("ij,ij->i", offset, offset))
         maps.append(distance / (distance.max() + EPS))
     stack = np.stack(maps)
-    return normalise((stack.sum(0) - stack.max(0)).reshape(height, width))
+    return min_max_scale((stack.sum(0) - stack.max(0)).reshape(height, width))
 
 
 def centre_prior(height: int, width: int) -> Float32:
@@ -50,11 +50,11 @@ def mb_plus(lab: Float32) -> Float32:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     smooth = cv2.morphologyEx(raw, cv2.MORPH_CLOSE, kernel)
     smooth = cv2.morphologyEx(smooth, cv2.MORPH_OPEN, kernel)
-    shaped = normalise(np.asarray(smooth, np.float32)) * centre_prior(height, width)
-    shaped = normalise(shaped)
+    shaped = min_max_scale(np.asarray(smooth, np.float32)) * centre_prior(height, width)
+    shaped = min_max_scale(shaped)
     if not shaped.any():
         return shaped
-    return normalise(1 / (1 + np.exp(-10 * (shaped - 0.5))))
+    return min_max_scale(1 / (1 + np.exp(-10 * (shaped - 0.5))))
 
 
 @jit

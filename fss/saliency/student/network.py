@@ -22,7 +22,7 @@ from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.config import StudentConfig
-from fss.saliency.two_view import normalise_images, result_of_views, squares
+from fss.saliency.two_view import normalise_images, resize_images, result_of_views
 
 _HEADER = "student"  # key of the shape and lineage in the weights' header
 
@@ -119,7 +119,7 @@ class StudentEstimator:
     def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
         """Find the objects of several pictures in one pass of the network (and one of their mirror images)."""
         side = self.student.config.image_size
-        batch = normalise_images(squares(images, side, side).to(next(self.student.parameters()).device))
+        batch = normalise_images(resize_images(images, side, side).to(next(self.student.parameters()).device))
         plain = self.student(batch).sigmoid()
         mirrored = self.student(batch.flip(3)).sigmoid().flip(2)
         pairs = torch.stack([plain, mirrored], 1).cpu().numpy()
@@ -129,19 +129,19 @@ class StudentEstimator:
         ]
 
 
-def save_student(student: SaliencyStudent, uri: str | Path, *, record: Mapping[str, str]) -> None:
+def save_student(student: SaliencyStudent, uri: str | Path, *, metadata: Mapping[str, str]) -> None:
     """Write the weights as safetensors (local or s3://), with the student's shape in the file's header.
 
     Args:
         student: the network.
         uri: the file to write.
-        record: more plain text for the header, such as lineage.
+        metadata: more plain text for the header, such as lineage.
     """
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
     # One key: the library writes several in no particular order, and equal students shall be equal files.
-    header = json.dumps({"config": to_dict(student.config), "record": dict(record)}, sort_keys=True)
+    header = json.dumps({"config": to_dict(student.config), "record": dict(metadata)}, sort_keys=True)
     storage.write_atomically(*storage.resolve(uri), save(state, metadata={_HEADER: header}))
 
 

@@ -8,10 +8,10 @@ from torch import nn
 from fss.collection import ImageReader
 from fss.episodes.episode import EpisodeBatch
 from fss.episodes.episode_plan import EpisodePlan
-from fss.evaluation.episode_images import Chunk, Pictures
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
 from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
-from fss.evaluation.metrics import NAMES
+from fss.evaluation.metrics import METRIC_NAMES
 from fss.models import FewShotSegmenter
 from fss.training.few_shot.config import HELD_OUT_IOU, HELD_OUT_LOSS, VAL_MIOU
 from fss.training.few_shot.held_out_score import score_held_out
@@ -69,7 +69,7 @@ class EpisodeValidator:
 
     def __init__(self, plan: EpisodePlan, reader: ImageReader, *, image_size: int):
         self._plan = plan
-        self._pictures = Pictures(reader, image_size)
+        self._pictures = EpisodeImages(reader, image_size)
 
     def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the figures of the plan's episodes, first the mean over the classes of their pooled IoU."""
@@ -79,11 +79,11 @@ class EpisodeValidator:
         result = evaluate([method], self._plan, self._pictures, size=self._pictures.size)
         segmenter.train(training)
         metrics = result.metrics(method.name)
-        return {f"val_{name}": getattr(metrics, name).value for name in NAMES}
+        return {f"val_{name}": getattr(metrics, name).value for name in METRIC_NAMES}
 
     def examples(self) -> EpisodeBatch:
         """Return the first episodes."""
-        chunk = Chunk.load(self._plan.episodes[:EXAMPLES], self._pictures)
+        chunk = EvaluationBatch.load(self._plan.episodes[:EXAMPLES], self._pictures)
         support = self._pictures.images(chunk.support_ids)
         return EpisodeBatch(
             query=self._pictures.images(chunk.query_ids),

@@ -16,7 +16,7 @@ from fss.collection.class_map import ClassTable, shrink_picture
 from fss.collection.part_pipeline import COLUMNS, Picture, Row, Statistics, decode, staged_parts
 from fss.collection.schema import mask_table
 from fss.core.arrays import IGNORE, UInt8
-from fss.evaluation.semantic import Confusion
+from fss.evaluation.semantic import ConfusionMatrix
 from fss.images.mask_codec import decode_mask, mask_row
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.reader import SemanticReader
@@ -75,7 +75,7 @@ def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:
     """Mean over earlier masks of their mIoU with the last one (ST++, Yang et al., CVPR 2022, section 3.3)."""
     values = []
     for labels in earlier:
-        confusion = Confusion(classes)
+        confusion = ConfusionMatrix(classes)
         confusion.add(labels, last)
         values.append(confusion.miou())
     return float(np.mean(values))
@@ -99,10 +99,10 @@ def semantic_parts(
     return staged_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=partial(_write, masks))
 
 
-def measure(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> Confusion:
+def measure(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
     """Compare the main head's answers with the truth of the labelled pictures of ``rows``, at the reader's size."""
     assert isinstance(network, SemanticNetwork)
-    confusion, training = Confusion(network.classes), network.training
+    confusion, training = ConfusionMatrix(network.classes), network.training
     network.eval()
     for part, numbers in enumerate(rows.labelled):
         for row in numbers.tolist():
@@ -115,9 +115,9 @@ def measure(network: nn.Module, reader: SemanticReader, rows: SemanticRows, trut
     return confusion
 
 
-def compare_sets(masks: MaskSet, truth: MaskSet, table: ClassTable, parts: Sequence[str]) -> Confusion:
+def compare_sets(masks: MaskSet, truth: MaskSet, table: ClassTable, parts: Sequence[str]) -> ConfusionMatrix:
     """Compare two mask sets over the pictures that have a mask in both: what masks are worth, where truth is known."""
-    confusion = Confusion(len(table))
+    confusion = ConfusionMatrix(len(table))
     for part in parts:
         pairs = [_columns(each, part, table) for each in (masks, truth)]
         for said, true in zip(*pairs, strict=True):

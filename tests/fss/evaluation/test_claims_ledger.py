@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fss.evaluation.claims import parse_claims
-from fss.evaluation.claims_ledger import Ledger, LedgerEntry, judge, to_csv, to_markdown
+from fss.evaluation.claims_ledger import Ledger, LedgerEntry, claim_state, to_csv, to_markdown
 
 CLAIMS = parse_claims(
     "source,dataset,model,masking,backbone,shots,metric,claimed\n"
@@ -18,7 +18,7 @@ CLAIMS = parse_claims(
 MEASURED = LedgerEntry(
     claim=CLAIMS[1],
     state="short",
-    figure=70.0,
+    result=70.0,
     folds={"fold0": 69.0, "fold1": 71.0},
     protocol="hsnet",
     episodes=1000,
@@ -29,10 +29,10 @@ MEASURED = LedgerEntry(
 
 
 @pytest.mark.parametrize(
-    ("figure", "state"), [(87.1, "verified"), (86.6, "verified"), (86.59, "short"), (99, "verified")]
+    ("result", "state"), [(87.1, "verified"), (86.6, "verified"), (86.59, "short"), (99, "verified")]
 )
-def test_half_a_point_below_still_counts(figure: float, state: str) -> None:
-    assert judge(CLAIMS[0], figure, tolerance=0.5) == state
+def test_half_a_point_below_still_counts(result: float, state: str) -> None:
+    assert claim_state(CLAIMS[0], result, tolerance=0.5) == state
 
 
 def test_a_ledger_starts_with_nothing_run_and_remembers(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_what_was_measured_is_not_forgotten(tmp_path: Path) -> None:
     ledger.put(MEASURED)
     ledger.put(LedgerEntry(claim=CLAIMS[1], missing=("the checkpoint",)))
     assert ledger[CLAIMS[1]] == MEASURED
-    better = replace(MEASURED, state="verified", figure=72.0)
+    better = replace(MEASURED, state="verified", result=72.0)
     ledger.put(better)
     assert ledger[CLAIMS[1]] == better
 

@@ -15,7 +15,7 @@ from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalise
 from fss.evaluation import report
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
-from fss.evaluation.episode_images import Chunk, Lru, Pictures
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
 from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.methods import SegmenterMethod
@@ -80,7 +80,7 @@ def test_caching_changes_no_answer_and_spares_passes(
         )
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
         expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "mean_probability")
-        agree = (expected[0].numpy() == result.kept["model"][episode.number]).mean()
+        agree = (expected[0].numpy() == result.predictions["model"][episode.number]).mean()
         assert agree > 0.999  # batches of another size round differently
 
 
@@ -119,13 +119,13 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
         model = method.segmenter
         query, support = model.encode_episode(images[:1], images[None, 1:], masks[None].float())
         expected = model.decide(query, support, masks[None].float(), (100, 120), "mean_probability")
-        found = result.kept["model"][episode.number]
+        found = result.predictions["model"][episode.number]
         assert found.shape == (100, 120)
         assert (expected[0].numpy() == found).mean() > 0.999
 
 
 def test_plans_share_what_is_known_of_a_picture(segmenters: Callable[[str], FewShotSegmenter]) -> None:
-    method, pictures = SegmenterMethod(segmenters("none")), Pictures(FakeReader(), SIZE)
+    method, pictures = SegmenterMethod(segmenters("none")), EpisodeImages(FakeReader(), SIZE)
     first = evaluate([method], plan(shots=1), pictures, size=SIZE)
     again = evaluate([method], plan(shots=1), pictures, size=SIZE)
     assert first.passes == {"model": len(plan().image_ids())}
@@ -170,7 +170,7 @@ def test_the_prototype_separates_what_the_features_separate() -> None:
 
 
 def test_void_is_removed_and_support_void_is_background() -> None:
-    chunk = Chunk.load(plan().episodes[:2], Pictures(FakeReader(), SIZE))
+    chunk = EvaluationBatch.load(plan().episodes[:2], EpisodeImages(FakeReader(), SIZE))
     assert (chunk.target[:, 0] == 255).all()
     assert (chunk.support_masks[:, :, 0] == 0).all()
     assert chunk.target.shape == (2, SIZE, SIZE)
@@ -199,7 +199,7 @@ def results() -> list[EvaluationResult]:
 
 
 def test_the_table_has_a_row_per_plan_and_method(results: list[EvaluationResult]) -> None:
-    table = report.rows(results, model="model")
+    table = report.result_rows(results, model="model")
     assert [(row["shots"], row["method"]) for row in table] == [
         (1, "model"),
         (1, "all foreground"),
@@ -212,7 +212,7 @@ def test_the_table_has_a_row_per_plan_and_method(results: list[EvaluationResult]
 
 
 def test_text_and_markdown_show_the_same_figures(results: list[EvaluationResult]) -> None:
-    table = report.rows(results, model="model")
+    table = report.result_rows(results, model="model")
     text, markdown = report.to_text(table), report.to_markdown(table)
     figure = f"{100 * table[1]['miou']:.1f} [{100 * table[1]['miou_low']:.1f}, {100 * table[1]['miou_high']:.1f}]"
     assert figure in text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fss.episodes.episode_plan import Episode, EpisodePlan
-from fss.evaluation.example_gallery import Gallery, choose_episodes, episode_ious, random_numbers
+from fss.evaluation.example_gallery import Gallery, choose_episodes, episode_ious, random_episode_numbers
 
 IOUS = [0.5, 0.9, 0.1, 0.7, 0.1, np.nan, 0.3]
 
@@ -30,12 +30,12 @@ def test_best_worst_and_random_by_hand() -> None:
     chosen = choose_episodes(plan(), counts(), 2)
     assert chosen["best"] == [11, 13]
     assert chosen["worst"] == [12, 14]
-    assert chosen["random"] == random_numbers(plan(), 2)
+    assert chosen["random"] == random_episode_numbers(plan(), 2)
 
 
 def test_random_episodes_repeat_and_are_all_where_there_are_few() -> None:
-    assert random_numbers(plan(), 3) == random_numbers(plan(), 3)
-    assert random_numbers(plan(), 99) == list(range(10, 17))
+    assert random_episode_numbers(plan(), 3) == random_episode_numbers(plan(), 3)
+    assert random_episode_numbers(plan(), 99) == list(range(10, 17))
 
 
 @pytest.mark.parametrize("order", [range(7), reversed(range(7)), [3, 5, 0, 6, 2, 4, 1]])

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from fss.core.rng import keyed_rng
-from fss.evaluation.metrics import compute_metrics, count_pixels, differences
+from fss.evaluation.metrics import compute_metrics, count_pixels, paired_differences
 
 
 def counts_of(*episodes: tuple[int, int, int, int]) -> np.ndarray:
@@ -73,12 +73,12 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
         return np.stack([np.stack([weak, intersection], 1), np.stack([union, union], 1)], 1)
 
     first, second = foreground(weak + 20), foreground(weak)
-    difference = differences([1] * 100, first, second)["miou"]
+    difference = paired_differences([1] * 100, first, second)["miou"]
     assert difference.value == pytest.approx(0.02)
     assert 0.015 < difference.low <= difference.high < 0.025
     single = compute_metrics([1] * 100, first).miou
     assert single.high - single.low > 0.05
-    zero = differences([1] * 100, first, first)["miou"]
+    zero = paired_differences([1] * 100, first, first)["miou"]
     assert (zero.low, zero.value, zero.high) == (0, 0, 0)
 
 

@@ -10,7 +10,7 @@ from fss.images.resize import image_canvas, mask_canvas
 from fss.models import FewShotSegmenter
 from fss.relabel import RelabelConfig
 from fss.relabel.class_bank import ClassBank, bank_reader, best_threshold, build_bank, shot_name
-from fss.relabel.relabeller import Known, Relabeller
+from fss.relabel.relabeller import RelabelInput, Relabeller
 from fss.relabel.supports import Shot
 from fss.relabel.votes import Voter
 from tests.helpers.disc_collection import build, disc
@@ -47,14 +47,14 @@ def test_the_threshold_is_the_best_balance() -> None:
 
 def test_only_classes_above_the_threshold_are_asked_for(bank: ClassBank, segmenter: FewShotSegmenter) -> None:
     canvases = np.stack([read(f"1:{n}").rgb for n in (0, 1, 2)])
-    likeness = bank.likeness(segmenter, canvases)
+    likeness = bank.similarity(segmenter, canvases)
     assert likeness.shape == (3, 3)
     gate = ClassBank(bank.prototypes, float(likeness.max()), bank.sets)
     present = gate.present(segmenter, canvases)
     assert [len(ids) for ids in present] == (likeness.max(1).values == likeness.max()).int().tolist()
     relabeller = Relabeller(CONFIG, Voter(segmenter, read), bank=gate)
-    known = [Known(image_id=str(n), shape=(60, 72), rgb=canvas) for n, canvas in enumerate(canvases)]
-    ballots = relabeller.ballots(known)
+    known = [RelabelInput(image_id=str(n), shape=(60, 72), rgb=canvas) for n, canvas in enumerate(canvases)]
+    ballots = relabeller.collect_votes(known)
     assert [sorted(ballot.votes) for ballot in ballots if not isinstance(ballot, str)] == present
     assert all(votes.shape == (2, 2, 96, 96) for ballot in ballots for votes in ballot.votes.values())  # type: ignore
 

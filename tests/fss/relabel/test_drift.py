@@ -1,4 +1,4 @@
-"""Drift, audit and verdict on hand-made masks."""
+"""Drift, audit and decision on hand-made masks."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from fss.collection.acceptance import read_scores
 from fss.collection.schema import mask_table
 from fss.evaluation.metrics import Interval
 from fss.images.mask_codec import mask_row
-from fss.relabel.audit import audit, decided, gain, mean_iou
+from fss.relabel.audit import audit, binarize_mask, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, measure_drift
-from fss.relabel.round_gate import judge, median_agreement
+from fss.relabel.round_gate import evaluate_round, median_agreement
 from tests.helpers.disc_collection import build
 
 LEFT = np.zeros((60, 72), np.uint8)
@@ -71,7 +71,7 @@ def test_shares_are_those_counted_by_hand(collection: Collection) -> None:
 def test_equal_sets_do_not_drift(collection: Collection) -> None:
     drift = drift_of(collection, [LEFT] * 4, [LEFT] * 4)
     assert drift.changed == drift.vanished == drift.shifts()["area"] == 0.0
-    assert "nothing new" in str(judge(RoundGateConfig(), drift, 0.9))
+    assert "nothing new" in str(evaluate_round(RoundGateConfig(), drift, 0.9))
 
 
 def test_the_audit_counts_object_against_background(collection: Collection) -> None:
@@ -91,24 +91,27 @@ def test_ignored_pixels_are_decided_by_the_soft_map(collection: Collection) -> N
     soft = np.where(np.arange(72)[None] < 18, 0.6, 0.4).astype(np.float32).repeat(60, 0)
     masks = write(collection, "unsure", [HALF_SURE] * 4, soft=soft)
     row = masks.read_part("part-00000").to_pylist()[0]
-    assert (decided(row["mask"], row["soft"]) == (np.arange(72)[None] < 18)).all()
-    assert not decided(row["mask"], None).any()
+    assert (binarize_mask(row["mask"], row["soft"]) == (np.arange(72)[None] < 18)).all()
+    assert not binarize_mask(row["mask"], None).any()
 
 
-def test_the_verdict_names_every_reason(collection: Collection) -> None:
+def test_the_decision_names_every_reason(collection: Collection) -> None:
     good = drift_of(collection, [LEFT] * 4, [LEFT, LEFT, LEFT, np.roll(LEFT, 9, 1)])
-    assert str(judge(RoundGateConfig(), good, 0.9)) == "go" and judge(RoundGateConfig(), good, 0.9).go
-    assert "agree by 0.20" in str(judge(RoundGateConfig(), good, 0.2))
+    assert (
+        str(evaluate_round(RoundGateConfig(), good, 0.9)) == "proceed"
+        and evaluate_round(RoundGateConfig(), good, 0.9).proceed
+    )
+    assert "agree by 0.20" in str(evaluate_round(RoundGateConfig(), good, 0.2))
     sure, unsure = Interval(value=0.05, low=0.01, high=0.09), Interval(value=0.05, low=-0.01, high=0.11)
-    assert judge(RoundGateConfig(), good, 0.9, sure).go and "no sure gain" in str(
-        judge(RoundGateConfig(), good, 0.9, unsure)
+    assert evaluate_round(RoundGateConfig(), good, 0.9, sure).proceed and "no sure gain" in str(
+        evaluate_round(RoundGateConfig(), good, 0.9, unsure)
     )
 
 
 def test_collapse_is_no_go(tmp_path: Path) -> None:
     collapsed = drift_of(build(tmp_path / "d", count=4), [LEFT] * 4, [FULL, FULL, FULL, NONE])
-    told = str(judge(RoundGateConfig(), collapsed, 0.9))
-    assert told.startswith("no: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
+    told = str(evaluate_round(RoundGateConfig(), collapsed, 0.9))
+    assert told.startswith("stop: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
     assert "areas shifted by 1.00" in told and "50% of the pixels changed" in told
 
 

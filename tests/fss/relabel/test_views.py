@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fss.relabel.views import View, make_views, squares
+from fss.relabel.views import View, make_views, network_input
 
 
 def test_every_combination_the_plain_view_first() -> None:
@@ -29,7 +29,7 @@ def test_a_mirrored_view_is_mirrored_and_a_smaller_one_smaller() -> None:
 
 def test_squares_are_normalised_pictures_of_the_views_side() -> None:
     canvases = torch.full((2, 12, 12, 3), 255, dtype=torch.uint8)
-    seen = squares(canvases, View(scale=0.5))
+    seen = network_input(canvases, View(scale=0.5))
     assert seen.shape == (2, 3, 6, 6)
     assert torch.allclose(
         seen[0, :, 0, 0], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])

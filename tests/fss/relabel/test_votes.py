@@ -9,7 +9,7 @@ import torch
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models import FewShotSegmenter
 from fss.relabel.supports import Shot
-from fss.relabel.views import View, make_views, squares
+from fss.relabel.views import View, make_views, network_input
 from fss.relabel.votes import SegmentationQuery, Voter
 from tests.helpers.disc_collection import disc
 
@@ -31,7 +31,7 @@ CANVASES = np.stack([shot(number).rgb for number in (0, 1)])
 
 def probability(segmenter: FewShotSegmenter, canvas: np.ndarray, supports: list[Shot]) -> np.ndarray:
     """What the network says in one plain call, all supports seen jointly."""
-    images = squares(torch.from_numpy(np.stack([canvas, *(s.rgb for s in supports)])), View())
+    images = network_input(torch.from_numpy(np.stack([canvas, *(s.rgb for s in supports)])), View())
     masks = torch.from_numpy(np.stack([s.mask for s in supports])).float()
     with torch.no_grad():
         query, support = segmenter.encode_episode(images[:1], images[None, 1:], masks[None])
@@ -46,7 +46,7 @@ def test_votes_are_the_networks_answers(voter: Voter, segmenter: FewShotSegmente
         SegmentationQuery(0, [[shot(6)], [shot(7)]]),
         SegmentationQuery(1, [["3"], ["2"], ["6"]]),
     ]
-    votes = voter.votes(CANVASES, questions, make_views(flip=True, scales=(1.0,)))
+    votes = voter.vote(CANVASES, questions, make_views(flip=True, scales=(1.0,)))
     assert [found.shape for found in votes] == [(2, 2, SIZE, SIZE), (2, 2, SIZE, SIZE), (2, 3, SIZE, SIZE)]
     for question, found in zip(questions, votes, strict=True):
         for r, supports in enumerate(question.sets):
@@ -59,19 +59,19 @@ def test_votes_are_the_networks_answers(voter: Voter, segmenter: FewShotSegmente
 
 def test_each_support_is_encoded_once_and_the_past_changes_no_bit(voter: Voter, segmenter: FewShotSegmenter) -> None:
     questions = [SegmentationQuery(0, [["2", "3"], ["4", "2"]]), SegmentationQuery(1, [["3", "4"], ["2", "4"]])]
-    first = voter.votes(CANVASES, questions, (View(),))
+    first = voter.vote(CANVASES, questions, (View(),))
     assert voter.encoded == 2 + 3
-    again = voter.votes(CANVASES, questions, (View(),))
+    again = voter.vote(CANVASES, questions, (View(),))
     assert voter.encoded == 2 + 3 + 2
     other = Voter(segmenter, lambda name: shot(int(name)))
-    other.votes(CANVASES, [SegmentationQuery(0, [["4"], ["9"]])], (View(),))
-    warm = other.votes(CANVASES, questions, (View(),))
+    other.vote(CANVASES, [SegmentationQuery(0, [["4"], ["9"]])], (View(),))
+    warm = other.vote(CANVASES, questions, (View(),))
     for votes in (again, warm):
         assert all((a == b).all() for a, b in zip(first, votes, strict=True))
 
 
 def test_a_smaller_view_comes_back_at_the_pictures_size(voter: Voter) -> None:
-    (found,) = voter.votes(CANVASES, [SegmentationQuery(0, [["2"], ["3"]])], (View(), View(scale=0.75)))
+    (found,) = voter.vote(CANVASES, [SegmentationQuery(0, [["2"], ["3"]])], (View(), View(scale=0.75)))
     assert found.shape == (2, 2, SIZE, SIZE) and not np.allclose(found[0], found[1])
     assert voter.encoded == 2 * (2 + 2)
 
@@ -85,9 +85,9 @@ def test_pictures_of_the_bank_are_read_once(segmenter: FewShotSegmenter) -> None
 
     voter = Voter(segmenter, read, cache_gb=0)  # the features do not stay, the pixels do
     for _ in range(2):
-        voter.votes(CANVASES, [SegmentationQuery(0, [["2", "3"], ["3", "2"]])], (View(), View(flip=True)))
+        voter.vote(CANVASES, [SegmentationQuery(0, [["2", "3"], ["3", "2"]])], (View(), View(flip=True)))
     assert reads == {"2": 1, "3": 1}
 
 
 def test_nothing_asked_nothing_computed(voter: Voter) -> None:
-    assert voter.votes(CANVASES, [], (View(),)) == [] and voter.encoded == 0
+    assert voter.vote(CANVASES, [], (View(),)) == [] and voter.encoded == 0

@@ -10,17 +10,17 @@ from fss.collection import Collection
 from fss.collection.schema import image_table
 from fss.saliency import SaliencyConfig
 from fss.saliency.config import Fleet
-from fss.saliency.cost_estimate import Sample, duration, measure, plan, prefixes
+from fss.saliency.cost_estimate import CostSample, duration, estimate_cost, measure_sample, prefixes
 from tests.fss.saliency.test_pseudomask import make
 
-SAMPLE = Sample(
+SAMPLE = CostSample(
     images=64, image_bytes=100_000, mask_bytes=5_000, cpu_s={"decode": 0.01, "estimate": 0.08, "encode": 0.01}
 )
 FLEET = Fleet(images=1e6, part_size=1000, cores=100, efficiency=0.8, interruptions=0.1)
 
 
 def test_a_million_images_by_hand() -> None:
-    found = plan(SAMPLE, FLEET)
+    found = estimate_cost(SAMPLE, FLEET)
     assert found["images"] == "1,000,000 in 1,000 parts of 1,000"
     assert found["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
     assert found["wall time"] == "20.9 min on 100 cores"  # 1e5 s / 100 / 0.8, and 0.17 % lost
@@ -37,11 +37,11 @@ def test_a_million_images_by_hand() -> None:
 
 def test_gpus_set_the_pace_where_they_are_the_slower() -> None:
     sample = replace(SAMPLE, gpu_s=0.05)
-    found = plan(sample, replace(FLEET, gpus=4, interruptions=0.0))
+    found = estimate_cost(sample, replace(FLEET, gpus=4, interruptions=0.0))
     assert found["GPU hours"] == "17"
     assert found["wall time"] == "4.3 h on 100 cores and 4 GPUs"
     with pytest.raises(ValueError, match="give the fleet at least one"):
-        plan(sample, FLEET)
+        estimate_cost(sample, FLEET)
 
 
 def test_prefixes_and_durations() -> None:
@@ -54,13 +54,13 @@ def test_prefixes_and_durations() -> None:
 )
 def test_senseless_fleets_are_refused(mistake: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="got"):
-        plan(SAMPLE, replace(FLEET, **mistake))
+        estimate_cost(SAMPLE, replace(FLEET, **mistake))
 
 
 def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     collection, _ = make(tmp_path / "c")
     before = sorted(tmp_path.rglob("*"))
-    sample = measure(collection, SaliencyConfig(), images=64, seed=0, device="cpu")
+    sample = measure_sample(collection, SaliencyConfig(), images=64, seed=0, device="cpu")
     assert sorted(tmp_path.rglob("*")) == before
     assert sample.images == 3  # of five, one is quarantined and one is no picture
     pictures = [row["image"] for row in collection.read_part("part-00000").to_pylist()[:3]]
@@ -68,11 +68,11 @@ def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     assert sample.mask_bytes > 100
     assert sample.cpu_s["estimate"] > sample.cpu_s["decode"] > 0 < sample.cpu_s["encode"]
     assert sample.gpu_s == 0
-    assert re.match(r"3 images, [0-9.]+ images/s on one core", plan(sample, FLEET)["measured"])
+    assert re.match(r"3 images, [0-9.]+ images/s on one core", estimate_cost(sample, FLEET)["measured"])
 
 
 def test_a_sample_without_a_usable_image_is_told(tmp_path: Path) -> None:
     collection = Collection.create(str(tmp_path / "c"), name="c", source="tests")
     collection.write_part("part-00000", image_table([{"image_id": "a", "uri": "a.jpg", "error": "empty: no bytes"}]))
     with pytest.raises(ValueError, match="no usable image"):
-        measure(collection, SaliencyConfig(), images=8, seed=0, device="cpu")
+        measure_sample(collection, SaliencyConfig(), images=8, seed=0, device="cpu")

@@ -20,7 +20,7 @@ TINY = ViTSettings(model="vit_tiny_patch16_224", weights=None, image_size=64)
 def saved(path: Path, seed: int = 0) -> StudentSettings:
     student = SaliencyStudent(SMALL)
     student.restart(seed)
-    save_student(student, path, record={"made": "for a test"})
+    save_student(student, path, metadata={"made": "for a test"})
     return StudentSettings(path=str(path))
 
 

@@ -9,7 +9,7 @@ from fss.collection.acceptance import accept, read_scores
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES
 from fss.images.mask_codec import mask_row
-from fss.saliency.report import MaskReport, rejection, report, rows_by_part
+from fss.saliency.report import MaskReport, build_report, rejection_reason, rows_by_part
 from tests.fss.collection.test_acceptance import broken, masks_of
 
 PARTS = ["part-00000", "part-00001"]
@@ -36,8 +36,8 @@ def made(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
     accepted = accept(table, RULE)
     ids = table.column("image_id").to_pylist()
     assert [ids[place] for place in accepted] == ["a", "b"]
-    why = {ids[place]: rejection(table, place, RULE) for place in (2, 5, 6)}
-    return report(masks, PARTS, table, accepted, RULE), why
+    why = {ids[place]: rejection_reason(table, place, RULE) for place in (2, 5, 6)}
+    return build_report(masks, PARTS, table, accepted, RULE), why
 
 
 def test_every_image_is_counted_once(made: tuple[MaskReport, dict[str, str]]) -> None:
@@ -78,7 +78,7 @@ def test_people_and_machines_can_read_it(made: tuple[MaskReport, dict[str, str]]
 def test_a_set_without_any_mask_has_a_report_too(tmp_path: Path) -> None:
     masks = masks_of(tmp_path, [broken("a")])
     table = read_scores(masks, PARTS[:1])
-    found = report(masks, PARTS[:1], table, accept(table, RULE), RULE)
+    found = build_report(masks, PARTS[:1], table, accept(table, RULE), RULE)
     assert found.counts["images"] == 1 and found.shifts() == {"area": 0.0, "position": 0.0}
 
 

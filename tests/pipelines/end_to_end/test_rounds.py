@@ -51,12 +51,12 @@ def test_a_round_trains_on_its_masks_until_they_collapse(
         done = list(run_rounds(3, ROUNDS, trained, first, workers=2, seed=0, summary=summary, record=record))
     # The first masks are those of a random network; after two steps a new one finds no object at all yet.
     ((name, training),) = done
-    assert name == "round-1" and summary.outputs["round-1: verdict"] == "go"
+    assert name == "round-1" and summary.outputs["round-1: decision"] == "proceed"
     assert summary.counts["round-1: accepted masks"] > 8
     assert training.inputs["mask_set"] == Collection.open(trained.collection).mask_set("round-1").config_hash
     assert summary.outputs["round-1: model"] == training.outputs["model"] != checkpoint
-    assert summary.outputs["round-2: verdict"].startswith("no: no mask passes every gate")
-    assert "round-2: model" not in summary.outputs and "round-3: verdict" not in summary.outputs
+    assert summary.outputs["round-2: decision"].startswith("stop: no mask passes every gate")
+    assert "round-2: model" not in summary.outputs and "round-3: decision" not in summary.outputs
     second = Collection.open(trained.collection).mask_set("round-2").provenance
     assert second["source"] == "round-1" and second["checkpoint"] == training.outputs["model"]
 
@@ -81,7 +81,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 @pytest.mark.slow
 def test_an_audit_that_does_not_surely_rise_ends_the_rounds(config: MaskSplitJobConfig) -> None:
     summary = run(config)
-    assert summary.counts["rounds"] == 0 and "no sure gain" in summary.outputs["round-1: verdict"]
+    assert summary.counts["rounds"] == 0 and "no sure gain" in summary.outputs["round-1: decision"]
     metrics = summary.metrics
     assert metrics["round-1: audited pictures"] == 24
     gain = metrics["round-1: audit IoU"] - metrics["round-1: audit IoU before"]

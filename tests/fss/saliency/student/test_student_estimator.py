@@ -41,7 +41,7 @@ def test_the_same_seed_draws_the_same_weights_and_restart_others() -> None:
 
 def test_the_estimator_keeps_the_contract_and_survives_saving(tmp_path: Path) -> None:
     student = SaliencyStudent(SMALL)
-    save_student(student, tmp_path / "student.safetensors", record={"made": "for a test"})
+    save_student(student, tmp_path / "student.safetensors", metadata={"made": "for a test"})
     other = load_student(tmp_path / "student.safetensors")
     rgb, _ = disc()
     first, second = StudentEstimator(student).estimate(rgb), StudentEstimator(other).estimate(rgb)
