@@ -19,6 +19,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 INFRA = Path(__file__).parents[3] / "infra"
-# Terraform's own places for providers that were put there by hand, and one more.
+PROVIDER = "registry.terraform.io/hashicorp/aws/5.100.0/linux_amd64"
+"""The provider that the examples' lock files pin."""
+# Terraform's own folders for providers that were put there by hand, and one more.
 PROVIDER_FOLDERS = ("/opt/tf-plugins", "/usr/local/share/terraform/plugins", "~/.terraform.d/plugins")
 
 Terraform = Callable[..., str]
@@ -19,7 +21,7 @@ def provider_folder() -> Path | None:
     """Return the folder that holds the AWS provider, named by TF_PLUGIN_DIR or one of Terraform's own."""
     folders = (os.environ.get("TF_PLUGIN_DIR"), *PROVIDER_FOLDERS)
     for folder in (Path(name).expanduser() for name in folders if name):
-        if list(folder.glob("registry.terraform.io/hashicorp/aws/5.1[0-9][0-9].*")):
+        if (folder / PROVIDER).exists():
             return folder
     return None
 
@@ -30,8 +32,8 @@ def make_terraform(copy: Path) -> Terraform:
     if program is None:
         pytest.skip("terraform is not installed")
     if plugins is None:
-        pytest.skip(f"no AWS provider ~> 5.100 in TF_PLUGIN_DIR or {', '.join(PROVIDER_FOLDERS)}")
-    shutil.copytree(INFRA, copy, ignore=shutil.ignore_patterns(".terraform*"))
+        pytest.skip(f"no {PROVIDER} in TF_PLUGIN_DIR or {', '.join(PROVIDER_FOLDERS)}")
+    shutil.copytree(INFRA, copy, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
     environment = os.environ | {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
 
     def call(folder: str, *words: str) -> str:
