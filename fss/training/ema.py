@@ -1,4 +1,8 @@
-"""An exponential moving average of what training changes: trainable parameters and buffers."""
+"""An exponential moving average of the tensors that training changes: trainable parameters and buffers.
+
+torch's ``AveragedModel`` and timm's ``ModelEmaV3`` copy the whole model, frozen backbone included, and store the copy
+in every checkpoint; :class:`Ema` holds only the tensors that change and uses torch's update.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
@@ -33,11 +38,16 @@ class Ema:
         """Move the average towards the model's values; whole numbers are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
         for name, value in _changing(model):
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+                averages.append(self.average[name])
+                values.append(value)
             else:
                 self.average[name].copy_(value)
+        if averages:
+            get_ema_multi_avg_fn(decay)(averages, values, self.updates)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

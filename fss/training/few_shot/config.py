@@ -1,4 +1,4 @@
-"""How a segmenter is optimised: the settings, and the learning rate of every step."""
+"""How a segmenter is optimised: the settings, and the learning-rate schedule."""
 
 import math
 from dataclasses import dataclass
@@ -55,12 +55,16 @@ class OptimizerConfig:
             )
 
 
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Return the rate of a step, counted from 0; a function of the step alone, so a resumed training needs no more."""
-    done = step / config.steps
-    fall = {"constant": 1.0, "poly": math.pow(1 - done, 0.9), "cosine": (1 + math.cos(math.pi * done)) / 2}
+def rate_factor(config: OptimizerConfig, step: int) -> float:
+    """Return the multiplier of the learning rate in a step, counted from 0.
+
+    It depends on the step alone, so that a resumed training continues exactly; torch's PolynomialLR, CosineAnnealingLR
+    and LinearLR derive each rate from the rate before.
+    """
+    progress = step / config.steps
+    decay = {"constant": 1.0, "poly": math.pow(1 - progress, 0.9), "cosine": (1 + math.cos(math.pi * progress)) / 2}
     rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return config.learning_rate * rise * fall[config.schedule]
+    return rise * decay[config.schedule]
 
 
 HELD_OUT_IOU = "held_out_iou"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,9 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.training.ema import Ema
-from fss.training.few_shot.config import OptimizerConfig, learning_rate
+from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.mask_split_stream import EpisodeStream
 from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+from fss.training.schedule import schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,12 @@ class TrainLoop:
             raise ValueError("every parameter of the model is frozen: there is nothing to train")
         self.optimizer = torch.optim.Adam(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
         self.ema = Ema(self.segmenter, config.ema)
-        self.step = 0
+        self._start_at(0)
+
+    def _start_at(self, step: int) -> None:
+        self.step = step
+        factor = partial(rate_factor, self.config)
+        self.scheduler = schedule(self.optimizer, [self.config.learning_rate], factor, step=step)
 
     def run(self) -> Iterator[StepReport]:
         """Train from the present step to the last, yielding after each.
@@ -107,8 +114,6 @@ class TrainLoop:
     def _train(self, raw: RawEpisodes) -> tuple[float, float]:
         if not self.segmenter.training:
             self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
         batch = raw.to(self.device).render(self.stream.image_size)
         self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(batch)
@@ -120,6 +125,7 @@ class TrainLoop:
                 f"{', '.join(batch.ids)}. Look at these, lower the learning rate or clip the gradient."
             )
         self.optimizer.step()
+        self.scheduler.step()
         self.ema.update(self.segmenter)
         return value, gradient
 
@@ -157,7 +163,7 @@ class TrainLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a saved training was; the next step is the one after its last."""
-        self.step = int(state["step"])
         self.segmenter.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
+        self._start_at(int(state["step"]))

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from fss.models.semantic.config import Auxiliary
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.ema import Ema
 from fss.training.few_shot.loop import StepReport, TrainingDivergedError
+from fss.training.schedule import schedule
 from fss.training.semi_supervised.batches import PoolBatch, SemanticBatch, SemanticStream
 from fss.training.semi_supervised.config import Stage, ThreeStageConfig
 from fss.training.semi_supervised.losses import StageTargets, pixel_loss, stage_loss
@@ -69,9 +71,14 @@ class SemanticLoop:
         self.steps = config.stage(stage).steps
         groups = network.parameter_groups(config.learning_rate, config.backbone_learning_rate)
         self.optimizer = torch.optim.Adam(groups)
-        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.ema = None if stage == 1 else Ema(network, config.teacher_decay(0), warm_up=False)
-        self.step = 0
+        self._start_at(0)
+
+    def _start_at(self, step: int) -> None:
+        self.step = step
+        factor = partial(self.config.rate_factor, steps=self.steps)
+        self.scheduler = schedule(self.optimizer, self._rates, factor, step=step)
 
     def run(self) -> Iterator[SemanticReport]:
         """Train from the present step to the last, yielding after each.
@@ -114,9 +121,6 @@ class SemanticLoop:
         labelled, pool = batch
         teacher = None if pool is None else self.teach(labelled.pixels, labelled.inside, pool)
         self.model.train()
-        factor = self.config.rate_factor(self.step, self.steps)
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         if pool is None or teacher is None:
             loss = pixel_loss(self.model(labelled.pixels).main, labelled.truth)
@@ -135,6 +139,7 @@ class SemanticLoop:
                 f"{', '.join(labelled.ids + (pool.ids if pool else ()))}. Look at these, or lower the learning rates."
             )
         self.optimizer.step()
+        self.scheduler.step()
         if self.ema is not None:
             self.ema.decay = self.config.teacher_decay(self.step)
             self.ema.update(self.network)
@@ -155,8 +160,8 @@ class SemanticLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a saved stage was; the next step is the one after its last."""
-        self.step = int(state["step"])
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self._start_at(int(state["step"]))

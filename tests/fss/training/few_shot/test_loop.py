@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.optim import lr_scheduler
 
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.ema import Ema
-from fss.training.few_shot.config import OptimizerConfig, StreamConfig, learning_rate
+from fss.training.few_shot.config import OptimizerConfig, Schedule, StreamConfig, rate_factor
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.loop import StepReport, TrainingDivergedError, TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
@@ -101,17 +102,38 @@ def test_half_precision_learns_too_and_keeps_its_weights_whole(stream: MaskSplit
 
 
 def test_schedules() -> None:
-    rates = {
-        name: [learning_rate(OptimizerConfig(steps=10, learning_rate=1.0, schedule=name), step) for step in (0, 5, 9)]
+    factors = {
+        name: [rate_factor(OptimizerConfig(steps=10, schedule=name), step) for step in (0, 5, 9)]
         for name in ("constant", "poly", "cosine")
     }
-    assert rates["constant"] == [1, 1, 1]
-    assert rates["poly"] == pytest.approx([1, 0.5**0.9, 0.1**0.9])
-    assert rates["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
-    warm = OptimizerConfig(steps=10, learning_rate=1.0, warmup=4)
-    assert [learning_rate(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert factors["constant"] == [1, 1, 1]
+    assert factors["poly"] == pytest.approx([1, 0.5**0.9, 0.1**0.9])
+    assert factors["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
+    warm = OptimizerConfig(steps=10, warmup=4)
+    assert [rate_factor(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     with pytest.raises(ValueError, match="warmup lies within 0 and the steps \\(10\\)"):
         OptimizerConfig(steps=10, warmup=11)
+
+
+@pytest.mark.parametrize("warmup", [0, 8])
+@pytest.mark.parametrize("name", ["constant", "poly", "cosine"])
+def test_schedules_are_those_of_torch(name: Schedule, warmup: int) -> None:
+    config = OptimizerConfig(steps=200, learning_rate=3e-3, schedule=name, warmup=warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], config.learning_rate)
+    decay = {
+        "constant": lambda: lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        "poly": lambda: lr_scheduler.PolynomialLR(optimizer, config.steps, power=0.9),
+        "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimizer, config.steps),
+    }[name]()
+    schedulers = [decay]
+    if warmup:
+        schedulers.append(lr_scheduler.LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup - 1))
+    for step in range(config.steps):
+        rate = config.learning_rate * rate_factor(config, step)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-12), step
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
 
 
 def test_the_schedule_goes_on_after_a_resume(stream: MaskSplitStream) -> None:
@@ -121,8 +143,22 @@ def test_the_schedule_goes_on_after_a_resume(stream: MaskSplitStream) -> None:
     first, second = (TrainLoop(TinySegmenter(), stream, config) for _ in range(2))
     train(first, 5)
     second.load_state_dict(first.state_dict())
-    assert [report.loss for report in train(second, 12)] == losses[5:]
-    assert second.optimizer.param_groups[0]["lr"] == learning_rate(config, 11)
+    assert [report.loss for report in train(second, 11)] == losses[5:11]
+    assert second.optimizer.param_groups[0]["lr"] == config.learning_rate * rate_factor(config, 11) > 0
+    assert [report.loss for report in train(second, 12)] == losses[11:]
+
+
+def test_a_training_saved_without_the_rate_at_its_start_goes_on(stream: MaskSplitStream) -> None:
+    config = replace(CONFIG, schedule="poly")
+    loop = TrainLoop(TinySegmenter(), stream, config)
+    train(loop, 5)
+    state = loop.state_dict()
+    for group in state["optimizer"]["param_groups"]:
+        del group["initial_lr"]
+        group["lr"] = config.learning_rate * rate_factor(config, 4)
+    other = TrainLoop(TinySegmenter(), stream, config)
+    other.load_state_dict(state)
+    assert other.optimizer.param_groups[0]["lr"] == config.learning_rate * rate_factor(config, 5)
 
 
 def test_a_frozen_model_is_refused(stream: MaskSplitStream) -> None:
