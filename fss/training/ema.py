@@ -47,7 +47,7 @@ class Ema:
             else:
                 self.average[name].copy_(value)
         if averages:
-            get_ema_multi_avg_fn(decay)(averages, values, self.updates)
+            get_ema_multi_avg_fn(decay)(averages, values, self.updates)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
