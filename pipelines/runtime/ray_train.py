@@ -15,6 +15,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from fss.core import storage
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import LoopbackTorchConfig
 from pipelines.runtime.ray_session import count_gpus, is_local
@@ -30,7 +31,7 @@ def fit(
     score: str,
     callbacks: Sequence[UserCallback] = (),
 ) -> Result:
-    """Run ``worker(settings)`` on every rank until it returns; the same name and storage_uri resume the last checkpoint.
+    """Run ``worker(settings)`` on every rank until it returns; the same name and URI resume its last checkpoint.
 
     Args:
         worker: the training function; calls ``ray.train.report`` equally often on every rank.
