@@ -1,4 +1,4 @@
-"""Relabelling: a trained segmenter looks again at the masks that it learned from, with other pictures as witnesses."""
+"""Relabelling: a trained segmenter predicts the masks of its training images again, with other images as supports."""
 
 from fss.relabel.config import RelabelConfig
 

@@ -1,8 +1,8 @@
-"""Class-wise relabelling from a few labelled shots, behind a gate: is the class in the picture at all?
+"""Class-wise relabelling from a few labelled shots, with a presence gate for every class.
 
-Few-shot segmenters are trained with the class always present, so they find one everywhere. A class is asked for only
-where some cell of the picture looks enough like its shots; how much is enough is learned from labelled pictures that
-are no shots.
+Few-shot segmenters are trained on episodes that always contain the class, so they predict it everywhere. A class is
+therefore segmented only in images where some cell of the feature map is similar enough to its shots. The threshold is
+calibrated on labelled images that are not shots.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,31 +22,33 @@ from fss.relabel.supports import Shot, SupportSets, deal
 from fss.relabel.views import View, network_input
 
 BATCH = 16
-CALIBRATION = 8  # pictures of each class that calibrate the gate
+CALIBRATION = 8  # labelled images of each class that calibrate the gate
 
 
 class ClassBank:
-    """Shots of classes, a prototype of each, and the likeness from which on a class counts as present."""
+    """Support shots and a prototype of each class, and the similarity above which a class counts as present."""
 
     def __init__(self, prototypes: Tensor, threshold: float, sets: Mapping[int, SupportSets]):
-        """Keep what :func:`build_bank` found.
+        """Store the result of :func:`build_bank`.
 
         Args:
-            prototypes: [C,D], of length 1, in the order of the class ids.
-            threshold: least cosine.
-            sets: support sets by class id; supports are named as :func:`shot_name` does.
+            prototypes: vectors of length 1, [C,D], sorted by class id.
+            threshold: least cosine of a class that is present.
+            sets: support sets by class id; a support is named by :func:`shot_name`.
         """
         self.prototypes, self.threshold, self.sets = prototypes, threshold, dict(sets)
 
     def present(self, segmenter: FewShotSegmenter, canvases: UInt8) -> list[list[int]]:
-        """Return the ids of the classes that each of some pictures, uint8 [B,S,S,3], may show."""
-        likeness = self.similarity(segmenter, canvases)
+        """Return the ids of the classes that may be present in each image, for canvases uint8 [B,S,S,3]."""
+        similarity = self.similarity(segmenter, canvases)
         ids = sorted(self.sets)
-        return [[c for c, value in zip(ids, row, strict=True) if value >= self.threshold] for row in likeness.tolist()]
+        return [
+            [c for c, value in zip(ids, row, strict=True) if value >= self.threshold] for row in similarity.tolist()
+        ]
 
     @torch.inference_mode()
     def similarity(self, segmenter: FewShotSegmenter, canvases: UInt8) -> Tensor:
-        """Return the largest cosine of any cell of a picture with each prototype, [B,C] on the CPU."""
+        """Return the largest cosine between the cells of each image and each prototype, [B,C] on the CPU."""
         device = next(segmenter.parameters()).device
         cells = deepest_map(segmenter, network_input(torch.from_numpy(canvases).to(device), View()))
         cosines = torch.einsum("bdhw,cd->bchw", torch.nn.functional.normalize(cells, dim=1), self.prototypes.to(device))
@@ -54,12 +56,12 @@ class ClassBank:
 
 
 def shot_name(class_id: int, image_id: str) -> str:
-    """Return the name of a shot: a picture may show several classes."""
+    """Return the name of a shot; it contains the class because an image may show several."""
     return f"{class_id}:{image_id}"
 
 
 def bank_reader(masks: MaskSet, size: int) -> Callable[[str], Shot]:
-    """Return what reads a shot of labelled pictures by its name, ``size`` pixels a side."""
+    """Return a function from the name of a shot (:func:`shot_name`) to the shot of ``size`` pixels a side."""
     reader = ImageReader(masks.collection, masks)
 
     def read(name: str) -> Shot:
@@ -72,68 +74,68 @@ def bank_reader(masks: MaskSet, size: int) -> Callable[[str], Shot]:
 
 def build_bank(
     segmenter: FewShotSegmenter,
-    pictures: Mapping[int, Sequence[str]],
+    image_ids: Mapping[int, Sequence[str]],
     read: Callable[[str], Shot],
     config: RelabelConfig,
 ) -> ClassBank:
-    """Draw the shots of every class and learn the threshold of the gate from other pictures of the classes.
+    """Draw the shots of every class and calibrate the presence gate on other images of the classes.
 
     Args:
-        segmenter: whose backbone looks.
-        pictures: class id to the ids of the labelled pictures that show the class.
-        read: gives a shot by its name (:func:`shot_name`).
-        config: shots, sets and seed.
+        segmenter: the segmenter whose backbone encodes the shots.
+        image_ids: for each class id, the ids of the labelled images that show the class.
+        read: returns a shot by its name (:func:`shot_name`).
+        config: number of shots and support sets, and the seed.
 
     Raises:
-        ValueError: no class, or a class with too few pictures.
+        ValueError: there is no class, or a class has too few images.
     """
-    wanted = config.shots * config.sets
-    short = [f"{c} has {len(ids)}" for c, ids in pictures.items() if len(ids) <= wanted]
-    if short or not pictures:
+    needed = config.shots * config.sets
+    short = [f"{c} has {len(ids)}" for c, ids in image_ids.items() if len(ids) <= needed]
+    if short or not image_ids:
         raise ValueError(
-            f"every class of a bank needs {wanted + 1} labelled pictures, {wanted} shots and one to set the gate; "
+            f"every class of a bank needs {needed + 1} labelled images, {needed} shots and one to calibrate the gate; "
             f"{'class ' + ', class '.join(short) if short else 'no class was given'}"
         )
-    drawn = {c: _drawn(c, pictures[c], config.seed) for c in sorted(pictures)}
-    prototypes = torch.cat([_prototype(segmenter, c, ids[:wanted], read) for c, ids in drawn.items()])
-    sets = {c: deal([shot_name(c, name) for name in ids[:wanted]], config) for c, ids in drawn.items()}
+    shuffled = {c: _shuffle(c, image_ids[c], config.seed) for c in sorted(image_ids)}
+    prototypes = torch.cat([_prototype(segmenter, c, ids[:needed], read) for c, ids in shuffled.items()])
+    sets = {c: deal([shot_name(c, image_id) for image_id in ids[:needed]], config) for c, ids in shuffled.items()}
     bank = ClassBank(prototypes, -1.0, sets)
-    held_out = [(c, name) for c, ids in drawn.items() for name in ids[wanted : wanted + CALIBRATION]]
-    there: list[float] = []
+    held_out = [(c, image_id) for c, ids in shuffled.items() for image_id in ids[needed : needed + CALIBRATION]]
+    present: list[float] = []
     absent: list[float] = []
     for start in range(0, len(held_out), BATCH):
-        chosen = held_out[start : start + BATCH]
-        canvases = np.stack([read(shot_name(c, name)).rgb for c, name in chosen])
-        for (_, name), row in zip(chosen, bank.similarity(segmenter, canvases).tolist(), strict=True):
-            for c, value in zip(drawn, row, strict=True):
-                (there if name in pictures[c] else absent).append(value)
-    bank.threshold = best_threshold(there, absent)
+        batch = held_out[start : start + BATCH]
+        canvases = np.stack([read(shot_name(c, image_id)).rgb for c, image_id in batch])
+        for (_, image_id), row in zip(batch, bank.similarity(segmenter, canvases).tolist(), strict=True):
+            for c, value in zip(shuffled, row, strict=True):
+                (present if image_id in image_ids[c] else absent).append(value)
+    bank.threshold = best_threshold(present, absent)
     return bank
 
 
-def best_threshold(there: Sequence[float], absent: Sequence[float]) -> float:
-    """Return the threshold with the best balanced accuracy: values of ``there`` lie above it, of ``absent`` below.
+def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
+    """Return the threshold with the best balanced accuracy: ``present`` values are at or above it, ``absent`` below.
 
-    Without ``absent`` values it is the least of ``there``.
+    Without ``absent`` values it is the smallest of ``present``.
     """
     if not absent:
-        return min(there)
-    values = np.unique([*there, *absent])
-    cuts = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])
-    hits = (np.array(there)[None] >= cuts[:, None]).mean(1)
-    refusals = (np.array(absent)[None] < cuts[:, None]).mean(1)
-    return float(cuts[int((hits + refusals).argmax())])
+        return min(present)
+    values = np.unique([*present, *absent])
+    thresholds = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])
+    sensitivity = (np.array(present)[None] >= thresholds[:, None]).mean(1)
+    specificity = (np.array(absent)[None] < thresholds[:, None]).mean(1)
+    return float(thresholds[int((sensitivity + specificity).argmax())])
 
 
-def _drawn(class_id: int, ids: Sequence[str], seed: int) -> list[str]:
+def _shuffle(class_id: int, ids: Sequence[str], seed: int) -> list[str]:
     ordered = sorted(ids)
     order = keyed_rng(seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
-    return [ordered[place] for place in order]
+    return [ordered[index] for index in order]
 
 
 def _prototype(segmenter: FewShotSegmenter, class_id: int, ids: Sequence[str], read: Callable[[str], Shot]) -> Tensor:
     device = next(segmenter.parameters()).device
-    shots = [read(shot_name(class_id, name)) for name in ids]
+    shots = [read(shot_name(class_id, image_id)) for image_id in ids]
     images = network_input(torch.from_numpy(np.stack([shot.rgb for shot in shots])).to(device), View())
     masks = torch.from_numpy(np.stack([shot.mask for shot in shots])).to(device)
     return torch.nn.functional.normalize(pooled_features(segmenter, images, masks).mean(0, keepdim=True), dim=1).cpu()

@@ -1,4 +1,4 @@
-"""How a mask set differs from the one of before, told without labels: what rounds change, and where they lead."""
+"""Drift of a mask set from the previous one, measured without labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,30 +15,33 @@ from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
 from fss.saliency.report import AREA_EDGES, histogram_shift, rows_by_part
 
-SAMPLE = 1000  # pictures whose masks are decoded
+SAMPLE = 1000  # images whose masks are decoded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Metrics of two mask sets of the same pictures; histograms are of pictures."""
+    """Differences of two mask sets of the same images; histograms count images."""
 
     changed: float
-    """Mean share of a picture's pixels, of those that neither mask ignores, that changed sides."""
+    """Mean share of pixels that switched between object and background, of those that neither mask ignores."""
     vanished: float
-    """Share of the pictures with an object before that have none now."""
+    """Share of images that had an object before and have none now, of those that had one."""
     ignored: float
-    """Mean share of a picture's pixels that the new mask ignores."""
+    """Mean share of pixels that the new mask ignores."""
     pictures: int
-    """Pictures looked at for the shares above: a sample of those with a mask in both sets."""
+    """Number of images behind the shares above: a sample of those with a mask in both sets."""
     valid: tuple[float, float]
-    """Share of all pictures whose mask passes every gate: before, now."""
+    """Share of all images whose mask passes every gate: before, now."""
     area: tuple[Int64, Int64]
-    """Histograms over ``AREA_EDGES`` of the masks' shares of their pictures: before, now."""
+    """Histograms over ``AREA_EDGES`` of the share of its image that a mask covers: before, now."""
     clusters: tuple[Int64, Int64, Int64]
-    """Pictures in each cluster: all, those accepted before, those accepted now."""
+    """Images in each cluster: all, those accepted before, those accepted now."""
 
     def shifts(self) -> dict[str, float]:
-        """Distances of histograms, 0 (alike) to 1 (no overlap): areas from before, accepted clusters from all."""
+        """Return distances of histograms, 0 (equal) to 1 (disjoint).
+
+        Areas are compared with those before, the clusters of accepted images with the clusters of all images.
+        """
         every, before, now = self.clusters
         return {
             "area": histogram_shift(*self.area),
@@ -65,18 +68,18 @@ class Drift:
         }
 
     def markdown(self, title: str) -> str:
-        """Return the figures for people."""
-        lines = [f"# {title}", "", f"| of {self.pictures:,} pictures with both masks | share |", "|---|---|"]
+        """Return the metrics as Markdown tables."""
+        lines = [f"# {title}", "", f"| of {self.pictures:,} images with both masks | share |", "|---|---|"]
         lines += [
-            f"| pixels that changed sides | {self.changed:.1%} |",
+            f"| pixels that changed | {self.changed:.1%} |",
             f"| pixels that the new mask ignores | {self.ignored:.1%} |",
-            f"| pictures whose object vanished | {self.vanished:.1%} |",
+            f"| images whose object vanished | {self.vanished:.1%} |",
             f"| masks that pass every gate, before | {self.valid[0]:.1%} |",
             f"| masks that pass every gate, now | {self.valid[1]:.1%} |",
         ]
-        lines += ["", "| distance of histograms (0 alike, 1 disjoint) | |", "|---|---|"]
+        lines += ["", "| distance of histograms (0 equal, 1 disjoint) | |", "|---|---|"]
         lines += [f"| {name} | {value:.3f} |" for name, value in self.shifts().items()]
-        lines += ["", "| cluster | pictures | accepted before | accepted now |", "|---|---|---|---|"]
+        lines += ["", "| cluster | images | accepted before | accepted now |", "|---|---|---|---|"]
         columns = zip(*(counts.tolist() for counts in self.clusters), strict=True)
         lines += [f"| {number} | {n:,} | {a:,} | {b:,} |" for number, (n, a, b) in enumerate(columns)]
         return "\n".join(lines) + "\n"
@@ -91,32 +94,32 @@ def measure_drift(
     *,
     seed: int = 0,
 ) -> Drift:
-    """Compare two mask sets.
+    """Compare two mask sets of one collection.
 
     Args:
-        before: the set of before.
-        now: the new set.
-        parts: those that the tables were read from.
-        tables: ``acceptance.read_scores`` of both; the second with its column ``cluster``.
-        accepted: ids accepted before, and now.
-        seed: draws the pictures whose masks are decoded.
+        before: the previous mask set.
+        now: the new mask set.
+        parts: names of the parts that the tables were read from.
+        tables: ``acceptance.read_scores`` of both sets; the second has the column ``cluster`` too.
+        accepted: ids of the images accepted before, and now.
+        seed: seed of the sample of images whose masks are decoded.
     """
     old, new = tables
     both = np.flatnonzero(passes(old, ()) & passes(new, ()))
-    drawn = both[keyed_rng(seed, item=len(both), purpose="drift").permutation(len(both))[:SAMPLE]]
-    shares = np.array([_shares(*pair) for pair in mask_pairs(before, now, parts, new, drawn)]).reshape(-1, 3)
+    sample = both[keyed_rng(seed, item=len(both), purpose="drift").permutation(len(both))[:SAMPLE]]
+    shares = np.array([_shares(*pair) for pair in mask_pairs(before, now, parts, new, sample)]).reshape(-1, 3)
     ids = np.asarray(new.column("image_id").to_pylist(), object)
     cluster = np.asarray(new.column(CLUSTER).fill_null(-1).to_numpy(), np.int64)
     count = int(cluster.max(initial=-1)) + 1
-    known = cluster >= 0
-    groups = [known, *(known & np.array([name in chosen for name in ids], bool) for chosen in accepted)]
+    clustered = cluster >= 0
+    groups = [clustered, *(clustered & np.array([name in names for name in ids], bool) for names in accepted)]
     every, first, second = (np.bincount(cluster[group], minlength=count) for group in groups)
-    had = shares[:, 1] >= 0
+    had_object = shares[:, 1] >= 0
     return Drift(
         changed=_mean(shares[:, 0]),
-        vanished=_mean(shares[had, 1]),
+        vanished=_mean(shares[had_object, 1]),
         ignored=_mean(shares[:, 2]),
-        pictures=len(drawn),
+        pictures=len(sample),
         valid=(float(passes(old).mean()), float(passes(new).mean())),
         area=(_areas(old), _areas(new)),
         clusters=(every, first, second),
@@ -126,22 +129,22 @@ def measure_drift(
 def mask_pairs(
     before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table, rows: npt.NDArray[np.int64]
 ) -> list[tuple[Mask, Mask]]:
-    """Return the masks of both sets for some rows of a table of scores, each uint8 [H,W] as it is stored."""
-    found: dict[int, tuple[Mask, Mask]] = {}
-    for part, places in rows_by_part(table, rows).items():
+    """Return the stored masks of both sets, uint8 [H,W] each, for some rows of a table of scores."""
+    pairs: dict[int, tuple[Mask, Mask]] = {}
+    for part, positions in rows_by_part(table, rows).items():
         columns = [masks.read_part(parts[part], ["mask"]).column("mask") for masks in (before, now)]
-        for number, row in places:
+        for number, row in positions:
             first, second = (decode_mask(column[row].as_py()) for column in columns)
-            found[number] = first, second
-    return [found[number] for number in sorted(found)]
+            pairs[number] = first, second
+    return [pairs[number] for number in sorted(pairs)]
 
 
 def _shares(old: Mask, new: Mask) -> tuple[float, float, float]:
-    """Share of changed pixels; whether the object vanished (-1 where there was none); share of ignored pixels."""
+    """Return the share of changed pixels, 1 if the object vanished (-1 without one before), and the ignored share."""
     valid = (old != IGNORE) & (new != IGNORE)
-    was, is_now = (old > 0) & (old < IGNORE), (new > 0) & (new < IGNORE)
-    changed = float(((was != is_now) & valid).sum()) / max(1.0, float(valid.sum()))
-    vanished = float(not is_now.any()) if was.any() else -1.0
+    old_object, new_object = (old > 0) & (old < IGNORE), (new > 0) & (new < IGNORE)
+    changed = float(((old_object != new_object) & valid).sum()) / max(1.0, float(valid.sum()))
+    vanished = float(not new_object.any()) if old_object.any() else -1.0
     return changed, vanished, float((new == IGNORE).mean())
 
 

@@ -1,4 +1,4 @@
-"""Soft masks that follow the edges of their picture: what a network says on a coarse grid, with sharp borders."""
+"""Refinement of soft masks along the edges of their image: a network predicts on a coarse grid, borders are sharp."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from fss.saliency.classical.refine import refine
 from fss.saliency.classical.superpixels import to_lab
 from fss.saliency.quality import weighted_iou
 
-WORKING_PIXELS = 67_500  # size at which edges are followed; the settings of the refinement are made for it
-LEAST_SIDE = 8  # below it there is nothing to follow
+WORKING_PIXELS = 67_500  # the parameters of the refinement are tuned for images of this size
+LEAST_SIDE = 8  # pixels; a smaller image has no edges to follow
 
 
-def working_picture(rgb: UInt8) -> UInt8:
-    """Shrink a picture, uint8 [H,W,3], to at most :data:`WORKING_PIXELS` in its own proportions."""
+def shrink_to_working_size(rgb: UInt8) -> UInt8:
+    """Shrink an image, uint8 [H,W,3], to at most :data:`WORKING_PIXELS` pixels; its proportions stay."""
     height, width = rgb.shape[:2]
     scale = min(1.0, (WORKING_PIXELS / (height * width)) ** 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -21,14 +21,15 @@ def working_picture(rgb: UInt8) -> UInt8:
 
 
 def follow_edges(soft: Float32, guide: UInt8) -> Float32:
-    """Let a soft mask follow the edges of a picture.
+    """Refine a soft mask along the edges of an image.
 
     Args:
         soft: probability of the object, float32 [S,S].
-        guide: the picture, uint8 [h,w,3].
+        guide: the image, uint8 [h,w,3].
 
     Returns:
-        float32 [h,w]; without the edges where there is no object, or where following them would make it another one.
+        float32 [h,w]. The mask is only resized where it shows no object, or where the refined object would overlap
+        the original one by an IoU below 0.5.
     """
     height, width = guide.shape[:2]
     cue = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

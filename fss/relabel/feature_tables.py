@@ -1,6 +1,6 @@
-"""Small tables beside the parts of a mask set, such as features: ``<kind>-part-00000.parquet``.
+"""Tables of features and neighbours beside the parts of a mask set: ``<kind>-part-00000.parquet``.
 
-They belong to the set: overwriting or deleting it takes them along.
+They belong to the mask set: overwriting or deleting the set removes them too.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from fss.core import storage
 FEATURES = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
-        pa.field("feature", pa.list_(pa.float16())),  # of length 1; null: the picture is unusable
-        pa.field("masked", pa.bool_(), nullable=False),  # whether it has a mask, and so may be a support
+        pa.field("feature", pa.list_(pa.float16())),  # unit length; null where the image is unusable
+        pa.field("masked", pa.bool_(), nullable=False),  # whether the image has a mask, and so can be a support
     ]
 )
 NEIGHBOURS = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
-        pa.field("cluster", pa.int32()),  # null: the picture is unusable
+        pa.field("cluster", pa.int32()),  # null where the image is unusable
         pa.field("supports", pa.list_(pa.string()), nullable=False),  # nearest first
         pa.field("similarity", pa.list_(pa.float32()), nullable=False),  # cosine
     ]
@@ -32,7 +32,7 @@ SCHEMAS = {"features": FEATURES, "neighbours": NEIGHBOURS}
 
 
 def finished(masks: MaskSet, kind: str) -> set[str]:
-    """Return the names of the parts that have a table of a kind (one listing)."""
+    """Return the names of the parts that have a table of this kind, by a single listing."""
     fs, path = storage.resolve(masks.uri)
     prefix = f"{kind}-"
     names = [name for name in storage.list_names(fs, path) if name.startswith(prefix) and name.endswith(".parquet")]
@@ -40,14 +40,18 @@ def finished(masks: MaskSet, kind: str) -> set[str]:
 
 
 def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
-    """Read a table; ValueError where it is missing or damaged."""
+    """Read the table of a kind for a part.
+
+    Raises:
+        ValueError: the table is missing or damaged.
+    """
     uri = _uri(masks, kind, part)
     fs, path = storage.resolve(uri)
     try:
         with fs.open_input_file(path) as stream:
             table = pq.read_table(stream, use_threads=False)
     except FileNotFoundError:
-        raise ValueError(f"there are no {kind} of {part} in {masks.uri}; run the relabel job that makes them") from None
+        raise ValueError(f"{masks.uri} has no {kind} of {part}; run the relabel job that writes them") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the relabel job again.") from error
     check_table(table, SCHEMAS[kind], uri)
@@ -55,7 +59,7 @@ def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
 
 
 def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -> None:
-    """Write a table whole or not at all."""
+    """Write the table of a kind for a part, atomically."""
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
     pq.write_table(table, sink, compression="NONE", use_dictionary=False, write_statistics=False)
@@ -64,10 +68,10 @@ def write(masks: MaskSet, kind: str, part: str, rows: list[dict[str, object]]) -
 
 
 def with_clusters(scores: pa.Table, masks: MaskSet, parts: Sequence[str]) -> pa.Table:
-    """Return the scores of some parts with the cluster of every image as a column."""
-    found = [read(masks, "neighbours", part).column("cluster") for part in parts]
+    """Return a table of the scores of ``parts`` with the cluster of every image as an additional column."""
+    columns = [read(masks, "neighbours", part).column("cluster") for part in parts]
     return scores.append_column(
-        CLUSTER, pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.int32())
+        CLUSTER, pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.int32())
     )
 
 

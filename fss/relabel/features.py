@@ -1,4 +1,4 @@
-"""What a picture's object looks like to the backbone, as a few numbers: its deepest map, pooled within the mask."""
+"""Feature vectors of images: the deepest backbone map, averaged within the mask."""
 
 import numpy as np
 import torch
@@ -11,22 +11,22 @@ from fss.models.segmenter import FewShotSegmenter
 
 
 def deepest_map(segmenter: FewShotSegmenter, images: Tensor) -> Tensor:
-    """Return the deepest map that the backbone gives for normalised images [N,3,S,S]: [N,C,h,w]."""
+    """Return the deepest map of the segmenter's backbone, [N,C,h,w], for normalised images [N,3,S,S]."""
     features: Features = segmenter.backbone(images)
     return next(stage[-1] for stage in reversed(features) if stage)
 
 
 @torch.no_grad()
 def pooled_features(segmenter: FewShotSegmenter, images: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean of the deepest backbone map within each mask, of length 1.
+    """Average the deepest backbone map within each mask.
 
     Args:
-        segmenter: whose backbone looks.
-        images: normalised, [N,3,S,S].
-        masks: [N,S,S] in {0,1}; with an empty one, the whole picture counts.
+        segmenter: the segmenter whose backbone encodes the images.
+        images: normalised images, float32 [N,3,S,S].
+        masks: [N,S,S] in {0,1}; an empty mask stands for the whole image.
 
     Returns:
-        [N,C].
+        Vectors of length 1, [N,C].
     """
     deepest = deepest_map(segmenter, images)
     weights = F.adaptive_avg_pool2d(masks[:, None].float(), (deepest.shape[-2], deepest.shape[-1]))
@@ -35,10 +35,10 @@ def pooled_features(segmenter: FewShotSegmenter, images: Tensor, masks: Tensor) 
 
 
 def project(features: Tensor, dims: int, *, seed: int) -> Tensor:
-    """Shorten features [N,C] to ``dims`` numbers by a random projection, which about keeps their cosines: [N,dims].
+    """Reduce features [N,C] to [N,dims] by a random projection that roughly preserves cosines.
 
-    Features that are short enough stay as they are. Source: Johnson and Lindenstrauss, 1984; with 256 numbers a cosine
-    is off by about 0.06.
+    Features with at most ``dims`` channels are returned unchanged. Source: Johnson and Lindenstrauss, 1984; with 256
+    dimensions a cosine is off by about 0.06.
     """
     channels = features.shape[1]
     if channels <= dims:

@@ -1,7 +1,7 @@
-"""The work on parts: features of all pictures first, then, with the neighbours known, new masks.
+"""Relabelling of parts: first the features of all images, then, once their neighbours are known, the new masks.
 
-Both are plain functions of part names. Pictures are decoded ahead of the network, and rows are encoded and written
-behind it, as the masks of the saliency room are.
+Both are plain functions of part names. Images are decoded ahead of the network, and rows are encoded and written behind
+it (``fss.collection.part_pipeline``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ from fss.images.mask_codec import any_class, decode_mask, mask_row
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel import feature_tables
-from fss.relabel.edge_refinement import working_picture
+from fss.relabel.edge_refinement import shrink_to_working_size
 from fss.relabel.features import pooled_features, project
 from fss.relabel.labels import VoteSet, make_label
 from fss.relabel.relabeller import RelabelInput, Relabeller
 from fss.relabel.views import View, network_input
 from fss.saliency.pseudomask import write_masks
 
-BATCH = 16  # pictures in a pass of the network; fixed, because sums depend on the batch in their last digits
+BATCH = 16  # images in a forward pass; fixed, because the last digits of a sum depend on the batch
 
 
 def feature_parts(
@@ -39,37 +39,37 @@ def feature_parts(
     seed: int,
     device: str = "cpu",
 ) -> Iterator[tuple[str, Statistics | Exception]]:
-    """Write the features of the pictures of some parts beside the mask set that is being made.
+    """Write the features of the images of some parts beside the new mask set.
 
     Args:
         parts: names of image parts.
-        masks: the set that is being made.
-        current: the masks within which features are pooled.
-        segmenter: whose backbone looks, on ``device``.
-        dims: numbers of a feature.
-        seed: of the projection to so many.
-        device: where the network is.
+        masks: the new mask set.
+        current: the masks within which features are averaged.
+        segmenter: the segmenter whose backbone encodes the images; it is on ``device``.
+        dims: dimensions of a feature vector.
+        seed: seed of the random projection to ``dims`` dimensions.
+        device: where the network runs.
 
     Yields:
-        Each part with its statistics once it is written, or with what went wrong; the other parts go on.
+        Each part with its statistics once it is written, or with the error that stopped it; other parts continue.
     """
     size = segmenter.config.image_size
 
     @torch.inference_mode()
     def work(batch: list[RelabelInput]) -> list[list[float] | None]:
-        seen = [known for known in batch if known.rgb is not None]
-        found: dict[str, list[float]] = {}
-        if seen:
-            canvases = torch.from_numpy(np.stack([known.canvas for known in seen])).to(device)
-            shown = np.stack([known.object for known in seen])
-            pooled = pooled_features(segmenter, network_input(canvases, View()), torch.from_numpy(shown).to(device))
-            short = project(pooled, dims, seed=seed).float().cpu().tolist()
-            found = dict(zip((known.image_id for known in seen), short, strict=True))
-        return [found.get(known.image_id) for known in batch]
+        usable = [item for item in batch if item.rgb is not None]
+        vectors: dict[str, list[float]] = {}
+        if usable:
+            canvases = torch.from_numpy(np.stack([item.canvas for item in usable])).to(device)
+            objects = torch.from_numpy(np.stack([item.object for item in usable])).to(device)
+            pooled = pooled_features(segmenter, network_input(canvases, View()), objects)
+            projected = project(pooled, dims, seed=seed).float().cpu().tolist()
+            vectors = dict(zip((item.image_id for item in usable), projected, strict=True))
+        return [vectors.get(item.image_id) for item in batch]
 
-    def encode(known: RelabelInput, feature: list[float] | None) -> Row:
-        masked = feature is not None and bool(known.object.any())
-        return {"image_id": known.image_id, "feature": feature, "masked": masked}
+    def encode(item: RelabelInput, feature: list[float] | None) -> Row:
+        masked = feature is not None and bool(item.object.any())
+        return {"image_id": item.image_id, "feature": feature, "masked": masked}
 
     def write(part: str, rows: list[Row]) -> Statistics:
         feature_tables.write(masks, "features", part, rows)
@@ -82,32 +82,32 @@ def feature_parts(
 def relabel_parts(
     parts: Sequence[str], *, masks: MaskSet, current: MaskSet, relabeller: Relabeller
 ) -> Iterator[tuple[str, Statistics | Exception]]:
-    """Make new masks for the pictures of some parts.
+    """Write new masks for the images of some parts.
 
-    A picture that cannot be used, or that has no support, gets its reason in ``error`` and never stops its part.
+    An image that cannot be used, or that has no support, gets the reason in ``error`` and never stops its part.
 
     Args:
-        parts: names of image parts whose neighbours are known.
-        masks: the set to write to.
-        current: the masks of before.
-        relabeller: what labels.
+        parts: names of image parts whose neighbours are written already.
+        masks: the mask set to write to.
+        current: the current masks.
+        relabeller: collects the votes.
 
     Yields:
-        Each part with its statistics once it is written (with ``network``, the seconds in the networks), or with what
-        went wrong; the other parts go on.
+        Each part with its statistics once it is written (``network`` is the seconds spent in the networks), or with the
+        error that stopped it; other parts continue.
     """
-    told = relabeller.seconds
+    reported = relabeller.seconds
 
-    def encode(known: RelabelInput, ballot: VoteSet | str) -> Row:
-        if isinstance(ballot, str):
-            return mask_row(known.image_id, None, error=ballot)
-        label = make_label(ballot, known.shape, relabeller.config, known.guide)
-        return mask_row(known.image_id, label.mask, label.classes, soft=label.soft, scores=label.scores)
+    def encode(item: RelabelInput, votes: VoteSet | str) -> Row:
+        if isinstance(votes, str):
+            return mask_row(item.image_id, None, error=votes)
+        label = make_label(votes, item.shape, relabeller.config, item.guide)
+        return mask_row(item.image_id, label.mask, label.classes, soft=label.soft, scores=label.scores)
 
     def write(part: str, rows: list[Row]) -> Statistics:
-        nonlocal told  # by one thread only
-        before, told = told, relabeller.seconds
-        return write_masks(masks, part, rows) | {"network": round(told - before, 3)}
+        nonlocal reported  # a single thread writes
+        before, reported = reported, relabeller.seconds
+        return write_masks(masks, part, rows) | {"network": round(reported - before, 3)}
 
     cv2.setNumThreads(1)
     read = partial(_read, current, relabeller.size, masks, guided=relabeller.config.edges)
@@ -117,18 +117,21 @@ def relabel_parts(
 def _read(
     current: MaskSet, size: int, neighbours: MaskSet | None, part: str, guided: bool = False
 ) -> Iterator[list[RelabelInput]]:
-    """The pictures of a part on canvases of ``size`` pixels, with what is known of them, batch by batch."""
+    """Yield the images of a part in batches, on canvases of ``size`` pixels, with their masks and neighbours."""
     collection = current.collection
     images = collection.read_part(part, COLUMNS).to_pylist()
-    before = current.read_part(part, ["mask"]).column("mask").to_pylist()
+    masks = current.read_part(part, ["mask"]).column("mask").to_pylist()
     near = feature_tables.read(neighbours, "neighbours", part).to_pylist() if neighbours else [None] * len(images)
     limits = collection.limits
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        yield [_known(size, limits, guided, *row) for row in zip(images[rows], before[rows], near[rows], strict=True)]
+        yield [
+            _relabel_input(size, limits, guided, *row)
+            for row in zip(images[rows], masks[rows], near[rows], strict=True)
+        ]
 
 
-def _known(
+def _relabel_input(
     size: int,
     limits: DecodeLimits,
     guided: bool,
@@ -143,7 +146,7 @@ def _known(
         image_id=picture.image_id,
         shape=picture.rgb.shape[:2],
         rgb=image_canvas(picture.rgb, size),
-        guide=working_picture(picture.rgb) if guided else None,
+        guide=shrink_to_working_size(picture.rgb) if guided else None,
         mask=None if mask is None else any_class(mask_canvas(decode_mask(mask), size)),
         neighbours=near["supports"] if near else (),
         similarity=near["similarity"] if near else (),

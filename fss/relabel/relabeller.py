@@ -1,4 +1,4 @@
-"""Segmenters that label pictures: they choose the supports, ask, and hand over all answers."""
+"""A relabeller chooses supports for images, runs the segmenters and collects their votes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,39 +17,39 @@ from fss.saliency.pseudomask import OBJECT
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelInput:
-    """A picture and what is known of it before it is labelled."""
+    """An image to relabel, with its current mask and its neighbours."""
 
     image_id: str
-    """Its identity."""
+    """Id of the image in the collection."""
     error: str | None = None
-    """Why it cannot be used."""
+    """Why the image cannot be used; None where it can."""
     shape: tuple[int, int] = (0, 0)
-    """Height and width."""
+    """Height and width of the image in pixels."""
     rgb: UInt8 | None = None
-    """Its canvas, uint8 [S,S,3]."""
+    """Canvas of the image, uint8 [S,S,3]."""
     guide: UInt8 | None = None
-    """The picture in its own proportions, where masks shall follow its edges, uint8 [h,w,3]."""
+    """The image at working size, uint8 [h,w,3], where masks follow its edges."""
     mask: UInt8 | None = None
-    """Its current mask, uint8 [S,S] in {0,1,255}; None where it has none."""
+    """Current mask, uint8 [S,S] in {0,1,255}; None where the image has none."""
     neighbours: Sequence[str] = ()
-    """Ids of similar pictures, nearest first."""
+    """Ids of similar images, nearest first."""
     similarity: Sequence[float] = ()
-    """Theirs."""
+    """Cosine of each neighbour with the image."""
 
     @property
     def canvas(self) -> UInt8:
-        """The canvas of a picture that can be used."""
-        assert self.rgb is not None, "a picture with an error has no canvas"
+        """Canvas of a usable image, uint8 [S,S,3]."""
+        assert self.rgb is not None, "an image with an error has no canvas"
         return self.rgb
 
     @property
     def object(self) -> UInt8:
-        """What the mask of a picture that can be used shows, uint8 [S,S] in {0,1}; empty where there is none."""
+        """Foreground of the current mask of a usable image, uint8 [S,S] in {0,1}; all 0 without a mask."""
         return np.zeros(self.canvas.shape[:2], np.uint8) if self.mask is None else foreground(self.mask)
 
 
 class Relabeller:
-    """Labels pictures with a segmenter, and asks earlier checkpoints of it whether they would have said the same."""
+    """Segments images with a trained segmenter, and with earlier checkpoints of it to measure their stability."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class Relabeller:
         earlier: Sequence[Voter] = (),
         bank: ClassBank | None = None,
     ):
-        """Put a relabeller together.
+        """Combine the parts of a relabeller.
 
         Args:
             config: supports and views.
             voter: the segmenter.
-            earlier: earlier checkpoints, of the same image size.
-            bank: labelled shots; given where ``config.supports`` is bank.
+            earlier: earlier checkpoints with the same image size.
+            bank: labelled shots; required where ``config.supports`` is "bank".
 
         Raises:
-            ValueError: views that are too small for the network.
+            ValueError: a view is too small for the network.
         """
         self.config = config
         self.size = voter.size
@@ -80,55 +80,56 @@ class Relabeller:
 
     @property
     def seconds(self) -> float:
-        """Seconds that the networks took so far."""
+        """Seconds spent in the networks so far."""
         return sum(voter.seconds for voter in (self._voter, *self._earlier))
 
     def collect_votes(self, batch: Sequence[RelabelInput]) -> list[VoteSet | str]:
-        """Label pictures; for each what was said, or why nothing can be asked."""
-        outcomes: list[VoteSet | str] = [known.error or "" for known in batch]
-        usable = [place for place, known in enumerate(batch) if known.rgb is not None]
+        """Segment a batch of images; for each return its votes, or the reason why it has none."""
+        outcomes: list[VoteSet | str] = [item.error or "" for item in batch]
+        usable = [index for index, item in enumerate(batch) if item.rgb is not None]
         if usable:
-            for place, outcome in zip(usable, self._label([batch[place] for place in usable]), strict=True):
-                outcomes[place] = outcome
+            for index, outcome in zip(usable, self._vote([batch[index] for index in usable]), strict=True):
+                outcomes[index] = outcome
         return outcomes
 
-    def _label(self, batch: Sequence[RelabelInput]) -> list[VoteSet | str]:
-        canvases = np.stack([known.canvas for known in batch])
-        asked, refused = self._ask(batch, canvases)
-        questions = [question for _, question in asked]
-        votes = self._voter.vote(canvases, questions, self._views)
-        earlier = [voter.vote(canvases, questions, (View(),)) for voter in self._earlier]
+    def _vote(self, batch: Sequence[RelabelInput]) -> list[VoteSet | str]:
+        canvases = np.stack([item.canvas for item in batch])
+        class_ids, queries, reasons = self._queries(batch, canvases)
+        votes = self._voter.vote(canvases, queries, self._views)
+        earlier = [voter.vote(canvases, queries, (View(),)) for voter in self._earlier]
+
+        def by_class(index: int, votes: Sequence[Float32]) -> dict[int, Float32]:
+            return {c: vote for c, query, vote in zip(class_ids, queries, votes, strict=True) if query.index == index}
+
         return [
-            refused.get(place)
+            reasons.get(index)
             or VoteSet(
-                votes=_of(place, asked, votes),
-                earlier=[_of(place, asked, found) for found in earlier],
-                current=known.mask,
+                votes=by_class(index, votes),
+                earlier=[by_class(index, checkpoint) for checkpoint in earlier],
+                current=item.mask,
             )
-            for place, known in enumerate(batch)
+            for index, item in enumerate(batch)
         ]
 
-    def _ask(
+    def _queries(
         self, batch: Sequence[RelabelInput], canvases: UInt8
-    ) -> tuple[list[tuple[int, SegmentationQuery]], dict[int, str]]:
-        """Questions with the class that each is about, and the pictures that nothing can be asked of."""
+    ) -> tuple[list[int], list[SegmentationQuery], dict[int, str]]:
+        """Return the class of each query, the queries, and the reasons of images without a query by their index."""
+        class_ids: list[int] = []
+        queries: list[SegmentationQuery] = []
+        reasons: dict[int, str] = {}
         if self._bank is not None:
-            present = self._bank.present(self._voter.segmenter, canvases)
-            return [
-                (c, SegmentationQuery(place, self._bank.sets[c])) for place, ids in enumerate(present) for c in ids
-            ], {}
-        asked, refused = [], {}
-        for place, known in enumerate(batch):
+            for index, present in enumerate(self._bank.present(self._voter.segmenter, canvases)):
+                class_ids += present
+                queries += [SegmentationQuery(index, self._bank.sets[c]) for c in present]
+            return class_ids, queries, reasons
+        for index, item in enumerate(batch):
             try:
-                asked.append((OBJECT, SegmentationQuery(place, self._sets(known))))
+                queries.append(SegmentationQuery(index, self._support_sets(item)))
+                class_ids.append(OBJECT)
             except ValueError as error:
-                refused[place] = f"relabel: {error}"
-        return asked, refused
+                reasons[index] = f"relabel: {error}"
+        return class_ids, queries, reasons
 
-    def _sets(self, known: RelabelInput) -> SupportSets:
-        return support_sets(self.config, known.image_id, known.canvas, known.object, known.neighbours, known.similarity)
-
-
-def _of(place: int, asked: Sequence[tuple[int, SegmentationQuery]], votes: Sequence[Float32]) -> dict[int, Float32]:
-    """The votes on one picture, by class."""
-    return {c: found for (c, question), found in zip(asked, votes, strict=True) if question.picture == place}
+    def _support_sets(self, item: RelabelInput) -> SupportSets:
+        return support_sets(self.config, item.image_id, item.canvas, item.object, item.neighbours, item.similarity)

@@ -1,6 +1,6 @@
-"""How far a mask can be trusted, told by masks of the same picture that were made in other ways.
+"""Agreement of a mask with other masks of the same image, as a score of its reliability.
 
-Foreground IoU alone: with two classes the background's IoU is high for almost any mask and would hide the differences.
+Only foreground IoU is used: with two classes the background's IoU is high for almost any mask and hides differences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ from fss.core.arrays import BoolArray
 
 
 def foreground_iou(a: BoolArray, b: BoolArray, valid: BoolArray | None = None) -> float | None:
-    """Intersection over union of two masks [H,W].
+    """Return the intersection over union of two masks.
 
     Args:
-        a: one mask.
-        b: the other.
-        valid: pixels to look at; None: all.
+        a: the first mask, bool [H,W].
+        b: the second mask, bool [H,W].
+        valid: pixels to count, bool [H,W]; None counts all.
 
     Returns:
-        0 to 1; 0 where one of them is empty; None where both are: there is no object to agree on, and such a picture
-        is left out rather than counted as a perfect or as a failed one.
+        0 to 1; 0 where one mask is empty. None where both are empty: there is no object to agree on, so the image is
+        left out instead of counting as a perfect or as a failed one.
     """
     if valid is not None:
         a, b = a & valid, b & valid
@@ -30,21 +30,24 @@ def foreground_iou(a: BoolArray, b: BoolArray, valid: BoolArray | None = None) -
 
 
 def agreement_with(reference: BoolArray, others: Sequence[BoolArray]) -> float | None:
-    """Mean foreground IoU of some masks with a reference.
+    """Return the mean foreground IoU of ``others`` with ``reference``, all bool [H,W].
 
-    With the masks of earlier checkpoints and of the last this is the stability of ST++ (Yang et al., CVPR 2022, section
-    3.3, with foreground IoU instead of the mean over classes); with the masks of other views, turned back, the views'
-    agreement. None where there are no masks, or all are empty.
+    With the masks of earlier checkpoints this is the stability of ST++ (Yang et al., CVPR 2022, section 3.3), with
+    foreground IoU in place of the mean over classes. With the masks of other views, mapped back to the image, it is
+    the agreement of the views.
+
+    Returns:
+        0 to 1; None where ``others`` is empty or no mask shows an object.
     """
     return _mean((reference, other) for other in others)
 
 
 def pairwise_agreement(masks: Sequence[BoolArray]) -> float | None:
-    """Mean foreground IoU of all pairs, such as of the masks that different support sets give; None as above."""
+    """Return the mean foreground IoU of all pairs of masks, bool [H,W] each; None as in :func:`agreement_with`."""
     return _mean(combinations(masks, 2))
 
 
 def _mean(pairs: Iterable[tuple[BoolArray, BoolArray]]) -> float | None:
-    """Two empty masks beside others that show an object speak for no object: they count 0."""
+    """Average the IoU of pairs. Two empty masks agree on no object, so they count 0 if another pair shows one."""
     ious = [foreground_iou(a, b) for a, b in pairs]
     return float(np.mean([iou or 0.0 for iou in ious])) if any(iou is not None for iou in ious) else None

@@ -1,7 +1,8 @@
-"""Go or no go: is a new mask set worth training on? Told without labels, and by an audit where there is one.
+"""The round gate decides whether a new mask set is worth training on.
 
-Without labels nobody can say that masks became better, but it shows when they became worse: objects vanish or swallow
-their pictures, supports contradict each other, or everything changed.
+Without labels nobody can prove that masks became better, but a collapse can be detected: objects vanish or fill their
+images, support sets contradict each other, or nearly every pixel changes. An audit against ground truth also counts
+where there is one.
 """
 
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from fss.relabel.drift import Drift
 
 @dataclass(frozen=True, kw_only=True)
 class RoundDecision:
-    """Whether to go on, and why not."""
+    """Whether the next round may train on the new masks."""
 
     reasons: tuple[str, ...]
-    """What speaks against it; nothing: go."""
+    """Every check that failed, in words; empty where all passed."""
 
     @property
     def proceed(self) -> bool:
-        """Whether the new masks shall be trained on."""
+        """Whether every check passed."""
         return not self.reasons
 
     def __str__(self) -> str:
@@ -33,13 +34,13 @@ class RoundDecision:
 def evaluate_round(
     config: RoundGateConfig, drift: Drift, agreement: float, gain: Interval | None = None
 ) -> RoundDecision:
-    """Validator a new mask set.
+    """Check a new mask set against the thresholds of the gate.
 
     Args:
-        config: what it has to show.
-        drift: how it differs from the one of before.
-        agreement: median of the support-set agreement (:func:`median_agreement`).
-        gain: of the audit: mean IoU now minus before.
+        config: the thresholds.
+        drift: how the new set differs from the previous one.
+        agreement: median agreement of the support sets, in [0, 1] (:func:`median_agreement`).
+        gain: mean IoU of the audit minus that of the previous set; None without an audit.
     """
     before, now = drift.valid
     checks = [
@@ -51,15 +52,15 @@ def evaluate_round(
         (drift.changed < config.min_changed, f"only {drift.changed:.2%} of the pixels changed: there is nothing new"),
     ]
     if gain is not None:
-        told = (
+        text = (
             f"the audit's IoU changed by {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], which is no sure gain"
         )
-        checks.append((gain.low <= 0, told))
+        checks.append((gain.low <= 0, text))
     return RoundDecision(reasons=tuple(text for failed, text in checks if failed))
 
 
 def median_agreement(table: pa.Table) -> float:
-    """Median of the score ``support`` of a table of ``acceptance.read_scores``; 0 where no mask has one."""
+    """Return the median of the score ``support`` in a table of ``acceptance.read_scores``; 0 where no mask has one."""
     values = np.asarray(table.column("support").fill_null(np.nan).to_numpy(), np.float64)
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else 0.0
+    scores = values[~np.isnan(values)]
+    return float(np.median(scores)) if len(scores) else 0.0

@@ -1,4 +1,4 @@
-"""Views of a picture, and the way back from a view's map to the picture."""
+"""Test-time views of an image (mirrored, rescaled) and the inverse mapping of their predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from fss.episodes.rendering import normalise
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One way to look at a picture."""
+    """A test-time transformation of square images."""
 
     flip: bool = False
-    """Mirrored, left to right."""
+    """Whether the view is mirrored left to right."""
     scale: float = 1.0
-    """Side of the view over the side of the picture."""
+    """Side of the view divided by the side of the image."""
 
     def side(self, size: int) -> int:
-        """Pixels a side of the view of a picture of ``size`` pixels a side."""
+        """Return the side of the view in pixels, for an image of ``size`` pixels a side."""
         return round(size * self.scale)
 
     def apply(self, images: Tensor) -> Tensor:
-        """Show pictures [B,C,S,S] as this view, [B,C,s,s]."""
+        """Transform images [B,C,S,S] to this view, [B,C,s,s]."""
         side = self.side(images.shape[-1])
         if side != images.shape[-1]:
             images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
         return images.flip(-1) if self.flip else images
 
     def undo(self, maps: Tensor, size: int) -> Tensor:
-        """Turn maps of the view, [B,C,s,s], into maps of the picture, [B,C,size,size]."""
+        """Map predictions for the view, [B,C,s,s], back to the image, [B,C,size,size]."""
         maps = maps.flip(-1) if self.flip else maps
         if maps.shape[-1] == size:
             return maps
@@ -38,7 +38,7 @@ class View:
 
 
 def make_views(*, flip: bool, scales: Sequence[float]) -> tuple[View, ...]:
-    """All combinations of scales and mirroring, the picture as it is first."""
+    """Return all combinations of scales and mirroring; the first view is the unchanged image."""
     ordered = sorted(set(scales), key=lambda scale: (scale != 1.0, scale))
     return tuple(
         View(flip=mirrored, scale=scale) for scale in ordered for mirrored in ((False, True) if flip else (False,))
@@ -46,5 +46,5 @@ def make_views(*, flip: bool, scales: Sequence[float]) -> tuple[View, ...]:
 
 
 def network_input(canvases: Tensor, view: View) -> Tensor:
-    """Show uint8 canvases [B,S,S,3] in RGB as a view, normalised, float32 [B,3,s,s]."""
+    """Transform RGB canvases, uint8 [B,S,S,3], to a view and normalise them: float32 [B,3,s,s]."""
     return normalise(view.apply(canvases.permute(0, 3, 1, 2).float() / 255))

@@ -1,6 +1,6 @@
-"""What a segmenter says of pictures, given other pictures or views of their own as supports.
+"""Votes of a segmenter: its predictions for one image under different views and support sets.
 
-The answers are kept apart by view and by support set, because how far they agree says how far they can be trusted.
+Votes are kept apart by view and by support set, because their agreement measures how reliable they are.
 """
 
 import time
@@ -24,18 +24,19 @@ from fss.relabel.views import View, network_input
 
 @dataclass(frozen=True)
 class SegmentationQuery:
-    """What is asked of a picture: where is what these supports show?"""
+    """An image of a batch and the support sets to segment it with."""
 
-    picture: int
-    """Its place in the batch."""
+    index: int
+    """Index of the image in its batch."""
     sets: SupportSets
-    """R support sets; all supports are of the bank, or all are the picture's own."""
+    """R support sets: either all supports come from the bank, or all come from the image itself."""
 
 
 class Voter:
-    """A segmenter that encodes each support once, as long as there is room, and each picture once per view.
+    """A segmenter that encodes every image once per view and caches the features of supports.
 
-    ``encoded`` counts the images that it encoded, ``seconds`` is the time that it took, without reading supports.
+    ``encoded`` counts the images that it has encoded. ``seconds`` is the time spent in the network, without the time
+    to read supports.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class Voter:
         """Wrap a segmenter.
 
         Args:
-            segmenter: moved to ``device`` and put into evaluation mode.
-            read: gives a support of the bank by its image id, at the segmenter's image size.
-            device: where it computes; under half precision on a GPU.
-            cache_gb: features of supports to keep, in gigabytes of the device's memory.
+            segmenter: the network; it is moved to ``device`` and put into evaluation mode.
+            read: returns a support of the bank by its name, at the segmenter's image size.
+            device: where the network runs; a GPU computes in bfloat16.
+            cache_gb: size of the cache of support features, in gigabytes of the device's memory.
         """
         self.segmenter = segmenter.to(device).eval()
         self.size = segmenter.config.image_size
@@ -64,58 +65,59 @@ class Voter:
         self._features: dict[int, FeatureCache[str]] = {}
 
     @torch.inference_mode()
-    def vote(self, canvases: UInt8, questions: Sequence[SegmentationQuery], views: Sequence[View]) -> list[Float32]:
-        """Segment pictures once per view and support set.
+    def vote(self, canvases: UInt8, queries: Sequence[SegmentationQuery], views: Sequence[View]) -> list[Float32]:
+        """Segment images once per view and support set.
 
         Args:
             canvases: uint8 [B,S,S,3].
-            questions: each about one of the B pictures, with R support sets.
-            views: V ways to look at the pictures; supports are seen at the view's scale, never mirrored.
+            queries: each refers to one of the B images and has R support sets; an image may have several queries.
+            views: V views of the images. Supports are resized to the view's scale but never mirrored.
 
         Returns:
-            For each question the probability of the object, turned back to the picture, float32 [V,R,S,S].
+            For each query the probability of the object, mapped back to the image, float32 [V,R,S,S].
         """
         start = time.perf_counter()
-        groups: dict[tuple[int, int, bool], list[int]] = {}
-        for number, question in enumerate(questions):
-            first = question.sets[0]
-            alike = len(question.sets), len(first), isinstance(first[0], str)
-            groups.setdefault(alike, []).append(number)
-        found = [np.empty((len(views), len(q.sets), self.size, self.size), np.float32) for q in questions]
-        pictures = torch.from_numpy(canvases).to(self.device)
+        groups: dict[tuple[int, int, bool], list[int]] = {}  # queries of one shape share a forward pass
+        for number, query in enumerate(queries):
+            first = query.sets[0]
+            shape = len(query.sets), len(first), isinstance(first[0], str)
+            groups.setdefault(shape, []).append(number)
+        votes = [np.empty((len(views), len(query.sets), self.size, self.size), np.float32) for query in queries]
+        images = torch.from_numpy(canvases).to(self.device)
         with self._precision():
-            for place, view in enumerate(views if questions else ()):
-                query = self.segmenter.encode_query(network_input(pictures, view))
-                self.encoded += len(pictures)
+            for v, view in enumerate(views if queries else ()):
+                encoded = self.segmenter.encode_query(network_input(images, view))
+                self.encoded += len(images)
                 for (sets, *_), numbers in groups.items():
-                    asked = [questions[number] for number in numbers]
-                    chosen = take_features(query, torch.tensor([q.picture for q in asked], device=self.device))
+                    group = [queries[number] for number in numbers]
+                    features = take_features(encoded, torch.tensor([q.index for q in group], device=self.device))
                     for r in range(sets):
-                        answers = self._answer(chosen, [q.sets[r] for q in asked], view).cpu().numpy()
-                        for number, answer in zip(numbers, answers, strict=True):
-                            found[number][place, r] = answer
+                        predictions = self._predict(features, [q.sets[r] for q in group], view).cpu().numpy()
+                        for number, prediction in zip(numbers, predictions, strict=True):
+                            votes[number][v, r] = prediction
         self.seconds += time.perf_counter() - start
-        return found
+        return votes
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def _answer(self, query: Features, supports: Sequence[Sequence[Support]], view: View) -> Tensor:
-        """One answer for each query to its supports: [b,S,S]."""
+    def _predict(self, query: Features, supports: Sequence[Sequence[Support]], view: View) -> Tensor:
+        """Return the probability of the object for each query with its own supports, [b,S,S]."""
         shots, side = len(supports[0]), view.side(self.size)
         features, masks = self._encode([support for own in supports for support in own], side)
         logits = resize(self.segmenter.learner(query, features, masks, shots), (side, side))
         return view.undo(logits.float().softmax(1)[:, 1:], self.size)[:, 0]
 
     def _encode(self, supports: Sequence[Support], side: int) -> tuple[Features, Tensor]:
-        """Features and masks [N,side,side] of supports; those of the bank are kept."""
+        """Return features and masks [N,side,side] of supports; features of the bank's supports are cached."""
         names = [support for support in supports if isinstance(support, str)]
         shots = [self._shot(support) if isinstance(support, str) else support for support in supports]
         masks = self._masks(shots, side)
         if not names:
             return self._encode_shots(shots, side), masks
         if side not in self._features:
-            # One at a time: sums depend on the batch in their last digits, and what is kept already on the past.
+            # Batches of one: the last digits of a sum depend on the batch, and a batch of the cache's misses would
+            # depend on earlier requests.
             encode = partial(self._encode_names, side=side)
             self._features[side] = FeatureCache(encode, batch=1, limit_bytes=self._limit)
         return self._features[side].get(names), masks
@@ -137,6 +139,6 @@ class Voter:
         if shot is None:
             start = time.perf_counter()
             shot = self._read(name)
-            self.seconds -= time.perf_counter() - start  # not spent in the network
+            self.seconds -= time.perf_counter() - start  # reading is no network time
             self._shots.put(name, shot, shot.rgb.nbytes + shot.mask.nbytes)
         return shot

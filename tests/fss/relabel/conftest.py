@@ -1,4 +1,4 @@
-"""A network that the tests of relabelling share."""
+"""The network shared by the relabelling tests."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.helpers.networks import from_equal_chances
 
 @pytest.fixture(scope="session")
 def segmenter() -> FewShotSegmenter:
-    """A random network that runs in milliseconds, and finds something."""
+    """Return a random network that runs in milliseconds and predicts some foreground."""
     return from_equal_chances(SegmenterConfig(backbone="resnet18", image_size=96, width=32), seed=4).eval()

@@ -1,4 +1,4 @@
-"""The class bank and its gate."""
+"""The class bank and its presence gate."""
 
 from pathlib import Path
 
@@ -45,18 +45,18 @@ def test_the_threshold_is_the_best_balance() -> None:
     assert best_threshold([0.9, 0.8], []) == 0.8
 
 
-def test_only_classes_above_the_threshold_are_asked_for(bank: ClassBank, segmenter: FewShotSegmenter) -> None:
+def test_only_classes_above_the_threshold_are_segmented(bank: ClassBank, segmenter: FewShotSegmenter) -> None:
     canvases = np.stack([read(f"1:{n}").rgb for n in (0, 1, 2)])
-    likeness = bank.similarity(segmenter, canvases)
-    assert likeness.shape == (3, 3)
-    gate = ClassBank(bank.prototypes, float(likeness.max()), bank.sets)
+    similarity = bank.similarity(segmenter, canvases)
+    assert similarity.shape == (3, 3)
+    gate = ClassBank(bank.prototypes, float(similarity.max()), bank.sets)
     present = gate.present(segmenter, canvases)
-    assert [len(ids) for ids in present] == (likeness.max(1).values == likeness.max()).int().tolist()
+    assert [len(ids) for ids in present] == (similarity.max(1).values == similarity.max()).int().tolist()
     relabeller = Relabeller(CONFIG, Voter(segmenter, read), bank=gate)
-    known = [RelabelInput(image_id=str(n), shape=(60, 72), rgb=canvas) for n, canvas in enumerate(canvases)]
-    ballots = relabeller.collect_votes(known)
-    assert [sorted(ballot.votes) for ballot in ballots if not isinstance(ballot, str)] == present
-    assert all(votes.shape == (2, 2, 96, 96) for ballot in ballots for votes in ballot.votes.values())  # type: ignore
+    batch = [RelabelInput(image_id=str(n), shape=(60, 72), rgb=canvas) for n, canvas in enumerate(canvases)]
+    outcomes = relabeller.collect_votes(batch)
+    assert [sorted(vote_set.votes) for vote_set in outcomes if not isinstance(vote_set, str)] == present
+    assert all(votes.shape == (2, 2, 96, 96) for vote_set in outcomes for votes in vote_set.votes.values())  # type: ignore
 
 
 def test_shots_are_read_by_class(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_shots_are_read_by_class(tmp_path: Path) -> None:
 
 
 def test_a_class_with_too_few_pictures_is_named(segmenter: FewShotSegmenter) -> None:
-    with pytest.raises(ValueError, match=r"3 labelled pictures.*class 4 has 2"):
+    with pytest.raises(ValueError, match=r"3 labelled images.*class 4 has 2"):
         build_bank(segmenter, PICTURES | {4: ["00", "01"]}, read, CONFIG)
     with pytest.raises(ValueError, match="no class was given"):
         build_bank(segmenter, {}, read, CONFIG)

@@ -1,4 +1,4 @@
-"""Drift, audit and decision on hand-made masks."""
+"""Drift, audit and the round gate on hand-made masks."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ from tests.helpers.disc_collection import build
 LEFT = np.zeros((60, 72), np.uint8)
 LEFT[:, :36] = 1
 FULL, NONE = np.ones_like(LEFT), np.zeros_like(LEFT)
-HALF_SURE = np.where(LEFT == 1, 255, 0).astype(np.uint8)
+HALF_IGNORED = np.where(LEFT == 1, 255, 0).astype(np.uint8)
 
 
 def write(collection: Collection, name: str, masks: list[np.ndarray | None], soft: np.ndarray | None = None) -> MaskSet:
-    """A set of four pictures' masks; scores as far as they are used here."""
-    made = collection.create_mask_set(name, config_hash="d" * 16, provenance={})
+    """Write a mask set of four images, with the scores that these tests read."""
+    mask_set = collection.create_mask_set(name, config_hash="d" * 16, provenance={})
     ids = collection.read_part("part-00000", ["image_id"]).column("image_id").to_pylist()
     rows = []
     for image_id, mask in zip(ids, masks, strict=True):
@@ -36,8 +36,8 @@ def write(collection: Collection, name: str, masks: list[np.ndarray | None], sof
         scores = {"area": area, "support": area, "gate_area": 0 < area < 0.9}
         scores |= dict.fromkeys(("gate_border", "gate_corners", "gate_span", "gate_component"), True)
         rows.append(mask_row(image_id, mask, [1] if (mask == 1).any() else [], soft=soft, scores=scores))
-    made.write_part("part-00000", mask_table(rows))
-    return made
+    mask_set.write_part("part-00000", mask_table(rows))
+    return mask_set
 
 
 @pytest.fixture
@@ -55,16 +55,16 @@ def drift_of(collection: Collection, old: list[np.ndarray | None], new: list[np.
     )
 
 
-def test_shares_are_those_counted_by_hand(collection: Collection) -> None:
-    drift = drift_of(collection, [LEFT, LEFT, LEFT, None], [LEFT, NONE, HALF_SURE, LEFT])
+def test_shares_equal_those_counted_by_hand(collection: Collection) -> None:
+    drift = drift_of(collection, [LEFT, LEFT, LEFT, None], [LEFT, NONE, HALF_IGNORED, LEFT])
     assert drift.pictures == 3
-    assert drift.changed == pytest.approx((0 + 0.5 + 0) / 3)  # ignored pixels count on neither side
+    assert drift.changed == pytest.approx((0 + 0.5 + 0) / 3)  # ignored pixels are not counted
     assert drift.vanished == pytest.approx(2 / 3) and drift.ignored == pytest.approx(0.5 / 3)
     assert drift.valid == (0.75, 0.5)
     assert [counts.tolist() for counts in drift.clusters] == [[2, 1], [2, 0], [1, 1]]
     assert (drift.area[0].sum(), drift.area[1].sum()) == (3, 4)
     text = drift.markdown("title")
-    assert "| pixels that changed sides | 16.7% |" in text and "| 1 | 1 | 0 | 1 |" in text
+    assert "| pixels that changed | 16.7% |" in text and "| 1 | 1 | 0 | 1 |" in text
     assert drift.as_dict()["clusters"]["accepted now"] == [1, 1]
 
 
@@ -76,20 +76,20 @@ def test_equal_sets_do_not_drift(collection: Collection) -> None:
 
 def test_the_audit_counts_object_against_background(collection: Collection) -> None:
     truth = write(collection, "truth", [LEFT, LEFT, NONE, None])
-    found = write(collection, "found", [FULL, None, FULL, FULL])
-    counts = audit(found, truth, ["part-00000"])
+    masks = write(collection, "masks", [FULL, None, FULL, FULL])
+    counts = audit(masks, truth, ["part-00000"])
     assert counts.shape == (2, 2, 2)  # pictures without a true object are left out
     assert mean_iou(counts).value == pytest.approx((0.5 + 0) / 2)
     better = audit(write(collection, "better", [LEFT, LEFT, NONE, NONE]), truth, ["part-00000"])
     assert mean_iou(better).value == 1.0 and gain(better, counts).value == pytest.approx(0.75)
     assert gain(better, counts).low > 0
     with pytest.raises(ValueError, match="no object"):
-        audit(found, write(collection, "nothing", [None] * 4), ["part-00000"])
+        audit(masks, write(collection, "nothing", [None] * 4), ["part-00000"])
 
 
 def test_ignored_pixels_are_decided_by_the_soft_map(collection: Collection) -> None:
     soft = np.where(np.arange(72)[None] < 18, 0.6, 0.4).astype(np.float32).repeat(60, 0)
-    masks = write(collection, "unsure", [HALF_SURE] * 4, soft=soft)
+    masks = write(collection, "unsure", [HALF_IGNORED] * 4, soft=soft)
     row = masks.read_part("part-00000").to_pylist()[0]
     assert (binarize_mask(row["mask"], row["soft"]) == (np.arange(72)[None] < 18)).all()
     assert not binarize_mask(row["mask"], None).any()
@@ -102,20 +102,20 @@ def test_the_decision_names_every_reason(collection: Collection) -> None:
         and evaluate_round(RoundGateConfig(), good, 0.9).proceed
     )
     assert "agree by 0.20" in str(evaluate_round(RoundGateConfig(), good, 0.2))
-    sure, unsure = Interval(value=0.05, low=0.01, high=0.09), Interval(value=0.05, low=-0.01, high=0.11)
-    assert evaluate_round(RoundGateConfig(), good, 0.9, sure).proceed and "no sure gain" in str(
-        evaluate_round(RoundGateConfig(), good, 0.9, unsure)
+    clear, unclear = Interval(value=0.05, low=0.01, high=0.09), Interval(value=0.05, low=-0.01, high=0.11)
+    assert evaluate_round(RoundGateConfig(), good, 0.9, clear).proceed and "no sure gain" in str(
+        evaluate_round(RoundGateConfig(), good, 0.9, unclear)
     )
 
 
-def test_collapse_is_no_go(tmp_path: Path) -> None:
+def test_collapse_stops_the_rounds(tmp_path: Path) -> None:
     collapsed = drift_of(build(tmp_path / "d", count=4), [LEFT] * 4, [FULL, FULL, FULL, NONE])
-    told = str(evaluate_round(RoundGateConfig(), collapsed, 0.9))
-    assert told.startswith("stop: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
-    assert "areas shifted by 1.00" in told and "50% of the pixels changed" in told
+    text = str(evaluate_round(RoundGateConfig(), collapsed, 0.9))
+    assert text.startswith("stop: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
+    assert "areas shifted by 1.00" in text and "50% of the pixels changed" in text
 
 
-def test_median_agreement_looks_at_what_is_known(collection: Collection) -> None:
+def test_median_agreement_skips_missing_scores(collection: Collection) -> None:
     masks = write(collection, "some", [LEFT, FULL, None, LEFT])
     assert median_agreement(read_scores(masks, ["part-00000"])) == 0.5
     assert median_agreement(read_scores(write(collection, "none", [None] * 4), ["part-00000"])) == 0.0

@@ -1,15 +1,15 @@
-"""Borders that follow the picture."""
+"""Refinement of masks along the edges of the image."""
 
 import cv2
 import numpy as np
 
 from fss.relabel import RelabelConfig
-from fss.relabel.edge_refinement import follow_edges, working_picture
+from fss.relabel.edge_refinement import follow_edges, shrink_to_working_size
 from fss.relabel.labels import VoteSet, make_label
 
 
 def large_disc() -> tuple[np.ndarray, np.ndarray]:
-    """A picture, 200 x 212, and its mask."""
+    """Return an image of 200 x 212 pixels and its mask."""
     mask = np.zeros((200, 212), np.uint8)
     cv2.circle(mask, (110, 90), 55, 1, -1)
     rgb = np.random.default_rng(0).integers(90, 130, (*mask.shape, 3)).astype(np.uint8)
@@ -22,12 +22,12 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def coarse(mask: np.ndarray) -> np.ndarray:
-    """What a network on a grid of 12 cells would say at best, on a canvas of 96 pixels."""
+    """Return the best prediction on a grid of 12 x 12 cells, on a canvas of 96 pixels."""
     cells = cv2.resize(mask.astype(np.float32), (12, 12), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(cells, (96, 96), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def test_a_coarse_answer_gets_the_objects_border() -> None:
+def test_a_coarse_prediction_gets_the_border_of_the_object() -> None:
     rgb, mask = large_disc()
     soft = coarse(mask)
     before = cv2.resize(soft, (212, 200)) > 0.5
@@ -36,22 +36,22 @@ def test_a_coarse_answer_gets_the_objects_border() -> None:
     assert iou(sharp > 0.5, mask == 1) > max(0.9, iou(before, mask == 1))
 
 
-def test_without_an_object_nothing_is_followed() -> None:
+def test_a_map_without_an_object_stays_empty() -> None:
     assert not follow_edges(np.zeros((96, 96), np.float32), large_disc()[0]).any()
 
 
-def test_a_large_picture_is_shrunk_in_its_proportions() -> None:
-    small = working_picture(np.zeros((1000, 2000, 3), np.uint8))
+def test_a_large_image_shrinks_and_keeps_its_proportions() -> None:
+    small = shrink_to_working_size(np.zeros((1000, 2000, 3), np.uint8))
     assert small.shape == (184, 367, 3)
-    assert working_picture(small).shape == small.shape
+    assert shrink_to_working_size(small).shape == small.shape
 
 
 def test_a_label_with_a_guide_has_the_pictures_size_and_sharp_borders() -> None:
     rgb, mask = large_disc()
     votes = np.broadcast_to(coarse(mask), (2, 2, 96, 96))
-    ballot = VoteSet(votes={1: votes}, earlier=(), current=None)
-    plain = make_label(ballot, mask.shape, RelabelConfig())
-    guided = make_label(ballot, mask.shape, RelabelConfig(), rgb)
+    vote_set = VoteSet(votes={1: votes}, earlier=(), current=None)
+    plain = make_label(vote_set, mask.shape, RelabelConfig())
+    guided = make_label(vote_set, mask.shape, RelabelConfig(), rgb)
     assert guided.mask.shape == mask.shape
     assert (guided.mask == 255).mean() < (plain.mask == 255).mean()
     assert iou(guided.mask == 1, mask == 1) > iou(plain.mask == 1, mask == 1)

@@ -19,7 +19,7 @@ def unit(count: int, dims: int, seed: int = 0) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def test_features_see_the_mask_alone(segmenter: FewShotSegmenter) -> None:
+def test_features_depend_on_the_mask_only(segmenter: FewShotSegmenter) -> None:
     images = torch.rand(1, 3, 96, 96).expand(3, -1, -1, -1)
     masks = torch.zeros(3, 96, 96)
     masks[1, :, :48], masks[2] = 1, 1
@@ -32,28 +32,29 @@ def test_features_see_the_mask_alone(segmenter: FewShotSegmenter) -> None:
     assert torch.allclose(full.norm(), torch.tensor(1.0))
 
 
-def test_projection_about_keeps_cosines_and_short_features() -> None:
+def test_projection_roughly_preserves_cosines_and_keeps_short_features() -> None:
     features = torch.from_numpy(unit(20, 2000))
     features[1] = torch.nn.functional.normalize(features[0] + 0.5 * features[1], dim=0)
-    short = project(features, 256, seed=0)
-    assert short.shape == (20, 256)
-    assert float((short @ short.T - features @ features.T).abs().max()) < 0.25
-    assert torch.equal(short, project(features, 256, seed=0)) and not torch.equal(short, project(features, 256, seed=1))
+    projected = project(features, 256, seed=0)
+    assert projected.shape == (20, 256)
+    assert float((projected @ projected.T - features @ features.T).abs().max()) < 0.25
+    assert torch.equal(projected, project(features, 256, seed=0))
+    assert not torch.equal(projected, project(features, 256, seed=1))
     assert torch.equal(project(features, 2000, seed=0), features)
 
 
-def test_neighbours_are_those_of_the_whole_table() -> None:
+def test_neighbours_match_a_brute_force_search() -> None:
     features = unit(50, 16)
     names = [f"{row:016x}-0" for row in range(50)]
-    found = Neighbours(names, features).search(names[:5], features[:5], 4)
+    neighbours = Neighbours(names, features).search(names[:5], features[:5], 4)
     cosines = features @ features.T
     np.fill_diagonal(cosines, -1)
-    for row, near in enumerate(found):
-        assert [other.image_id for other in near] == [names[place] for place in np.argsort(-cosines[row])[:4]]
+    for row, near in enumerate(neighbours):
+        assert [other.image_id for other in near] == [names[index] for index in np.argsort(-cosines[row])[:4]]
         assert near[0].similarity == pytest.approx(cosines[row].max(), abs=1e-5)
 
 
-def test_a_copy_of_the_picture_is_no_neighbour() -> None:
+def test_a_copy_of_an_image_is_not_its_neighbour() -> None:
     features = np.repeat(unit(1, 8), 3, axis=0)
     bank = Neighbours(["a" * 16 + "-1", "a" * 16 + "-2", "b" * 16 + "-1"], features)
     ((only,),) = bank.search(["a" * 16 + "-1"], features[:1], 3)
@@ -73,7 +74,7 @@ def test_inverted_lists_find_most_of_the_exact_neighbours() -> None:
     assert np.mean(shared) > 4
 
 
-def test_clusters_are_found_again_and_never_too_small() -> None:
+def test_clusters_are_recovered_and_never_too_small() -> None:
     centres = unit(3, 16)
     features = np.repeat(centres, 40, axis=0) + 0.05 * unit(120, 16, seed=1)
     groups = Clusters(features, 3, seed=0).assign(features)
@@ -82,8 +83,8 @@ def test_clusters_are_found_again_and_never_too_small() -> None:
     assert set(Clusters(features[:30], 32, seed=0).assign(features)) == {0}
 
 
-def stored(masks: MaskSet, parts: list[str]) -> list[str]:
-    """Write features: pictures of a third of the collection are alike; the second picture of each part is unusable."""
+def write_features(masks: MaskSet, parts: list[str]) -> list[str]:
+    """Write features that are equal in each third of the collection; the second image of each part is unusable."""
     ids = []
     for part in parts:
         names = masks.collection.read_part(part, ["image_id"]).column("image_id").to_pylist()
@@ -97,18 +98,18 @@ def stored(masks: MaskSet, parts: list[str]) -> list[str]:
     return ids
 
 
-def test_tables_have_every_row_and_go_on_where_they_were(tmp_path: Path) -> None:
+def test_tables_have_every_row_and_resume(tmp_path: Path) -> None:
     collection = build(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     parts = collection.part_names()
-    ids = stored(masks, parts)
+    ids = write_features(masks, parts)
     config = RelabelConfig(shots=2, sets=2)
     counts = find_neighbours(masks, parts, config)
     assert counts == {"pictures with a feature": 9, "pictures in the bank": 6}
     rows = [row for part in parts for row in feature_tables.read(masks, "neighbours", part).to_pylist()]
     assert [row["image_id"] for row in rows] == ids
-    for place, row in enumerate(rows):
-        broken = place % 4 == 1
+    for index, row in enumerate(rows):
+        broken = index % 4 == 1
         assert (row["cluster"] is None) == broken and (not row["supports"]) == broken
         assert row["image_id"] not in row["supports"] and not {ids[k] for k in (1, 2, 5, 6)} & set(row["supports"])
         assert row["similarity"] == sorted(row["similarity"], reverse=True)
@@ -119,23 +120,23 @@ def test_tables_have_every_row_and_go_on_where_they_were(tmp_path: Path) -> None
     assert masks.finished_parts() == set()  # the tables are no mask parts
 
 
-def test_only_accepted_pictures_and_no_more_than_the_bank(tmp_path: Path) -> None:
+def test_the_bank_holds_accepted_images_up_to_its_size(tmp_path: Path) -> None:
     collection = build(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     parts = collection.part_names()
-    ids = stored(masks, parts)
+    ids = write_features(masks, parts)
     find_neighbours(masks, parts, RelabelConfig(bank=2), accepted=frozenset(ids[:8]))
     rows = [row for part in parts for row in feature_tables.read(masks, "neighbours", part).to_pylist()]
     bank = {name for row in rows for name in row["supports"]}
     assert len(bank) == 2 and bank <= set(ids[:8])
-    with pytest.raises(ValueError, match="no picture has an accepted mask"):
+    with pytest.raises(ValueError, match="no image has an accepted mask"):
         find_neighbours(masks, parts, RelabelConfig(), accepted=frozenset())
 
 
-def test_overwriting_the_set_takes_its_tables_along(tmp_path: Path) -> None:
+def test_overwriting_a_mask_set_removes_its_tables(tmp_path: Path) -> None:
     collection = build(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
-    stored(masks, collection.part_names())
+    write_features(masks, collection.part_names())
     assert len(feature_tables.finished(masks, "features")) == 3
     again = collection.create_mask_set("round-1", config_hash="c" * 16, provenance={}, overwrite=True)
     assert feature_tables.finished(again, "features") == set()

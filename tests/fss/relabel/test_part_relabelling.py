@@ -1,4 +1,4 @@
-"""Whole parts: features, neighbours, new masks; what is broken, what is empty, what is never opened."""
+"""Relabelling of whole parts: features, neighbours and new masks, also of broken and empty images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from fss.relabel.supports import shot_reader
 from fss.relabel.votes import Voter
 from tests.helpers.disc_collection import build
 
-# A random network is sure of nothing: every pixel above one half is object.
+# A random network has no confident pixels, so every pixel above one half is object.
 CONFIG = RelabelConfig(shots=2, min_similarity=-1.0, foreground=0.5, background=0.5, dims=32)
 
 
@@ -35,12 +35,14 @@ def relabel(
     names: Sequence[str] | None = None,
     earlier: bool = False,
 ) -> tuple[MaskSet, dict[str, dict[str, object]]]:
-    """The whole of a relabelling, in this process."""
+    """Relabel in this process: features, neighbours, masks."""
     current = collection.mask_set("saliency")
     masks = collection.create_mask_set(name, config_hash="b" * 16, provenance={})
     names = names or collection.part_names()
-    made = feature_parts(names, masks=masks, current=current, segmenter=segmenter, dims=config.dims, seed=config.seed)
-    assert not [outcome for _, outcome in made if isinstance(outcome, Exception)]
+    features = feature_parts(
+        names, masks=masks, current=current, segmenter=segmenter, dims=config.dims, seed=config.seed
+    )
+    assert not [outcome for _, outcome in features if isinstance(outcome, Exception)]
     find_neighbours(masks, names, config)
     voters = [voter_of(collection, segmenter) for _ in range(2)]
     relabeller = Relabeller(config, voters[0], earlier=voters[1:] if earlier else ())
@@ -53,7 +55,7 @@ def rows_of(masks: MaskSet) -> list[dict[str, object]]:
     return [row for part in sorted(masks.finished_parts()) for row in masks.read_part(part).to_pylist()]
 
 
-def test_every_picture_has_its_row_with_mask_soft_and_scores(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_every_image_has_a_row_with_mask_soft_map_and_scores(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     collection = build(tmp_path / "c", broken=(5,))
     masks, outcomes = relabel(collection, segmenter, earlier=True)
     rows = rows_of(masks)
@@ -74,7 +76,7 @@ def test_every_picture_has_its_row_with_mask_soft_and_scores(tmp_path: Path, seg
             assert scores["agreement"] is None
 
 
-def test_without_a_mask_or_a_neighbour_there_is_a_reason(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_an_image_without_mask_and_neighbours_gets_a_reason(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     collection = build(tmp_path / "c", empty=(3,))
     config = RelabelConfig(supports="self", foreground=0.5, background=0.5)
     rows = rows_of(relabel(collection, segmenter, config=config)[0])
@@ -84,17 +86,17 @@ def test_without_a_mask_or_a_neighbour_there_is_a_reason(tmp_path: Path, segment
     assert neighbours[3]["error"] is None and neighbours[3]["mask"] is not None
 
 
-def test_parts_alone_or_together_are_the_same_bytes(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_parts_have_the_same_bytes_alone_or_together(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     first, _ = relabel(build(tmp_path / "a"), segmenter)
     second, _ = relabel(build(tmp_path / "b"), segmenter)
-    third = third_by_third(build(tmp_path / "c"), segmenter)
+    third = relabel_part_by_part(build(tmp_path / "c"), segmenter)
     names = [f"{name}.parquet" for name in sorted(first.finished_parts())]
     for other in (second, third):
         assert all(Path(first.uri, name).read_bytes() == Path(other.uri, name).read_bytes() for name in names)
 
 
-def third_by_third(collection: Collection, segmenter: FewShotSegmenter) -> MaskSet:
-    """Every part by a relabeller of its own, last part first."""
+def relabel_part_by_part(collection: Collection, segmenter: FewShotSegmenter) -> MaskSet:
+    """Relabel every part with a new relabeller, last part first."""
     whole, _ = relabel(collection, segmenter)
     for name in sorted(whole.finished_parts()):
         Path(whole.uri, f"{name}.parquet").unlink()
@@ -104,7 +106,7 @@ def third_by_third(collection: Collection, segmenter: FewShotSegmenter) -> MaskS
     return whole
 
 
-def test_a_damaged_part_costs_no_other(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_a_damaged_part_does_not_affect_the_others(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     collection = build(tmp_path / "c")
     masks, _ = relabel(collection, segmenter)
     for name in collection.part_names():
@@ -117,7 +119,9 @@ def test_a_damaged_part_costs_no_other(tmp_path: Path, segmenter: FewShotSegment
     assert masks.finished_parts() == {"part-00000", "part-00002"}
 
 
-def test_no_truth_is_ever_opened(tmp_path: Path, segmenter: FewShotSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_truth_is_never_opened(
+    tmp_path: Path, segmenter: FewShotSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collection = build(tmp_path / "c")
     truth = collection.create_mask_set("truth", config_hash="c" * 16, provenance={})
     for name in collection.part_names():
@@ -134,7 +138,7 @@ def test_no_truth_is_ever_opened(tmp_path: Path, segmenter: FewShotSegmenter, mo
     assert {"images", "saliency"} <= set(opened) and "truth" not in opened
 
 
-def test_features_are_of_every_usable_picture(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_every_usable_image_has_features(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     collection = build(tmp_path / "c", broken=(5,), empty=(3,))
     masks, _ = relabel(collection, segmenter)
     rows = [row for name in collection.part_names() for row in feature_tables.read(masks, "features", name).to_pylist()]
@@ -143,7 +147,7 @@ def test_features_are_of_every_usable_picture(tmp_path: Path, segmenter: FewShot
     assert all(len(row["feature"]) == 32 for row in rows if row["feature"])
 
 
-def test_masks_that_follow_edges_have_the_pictures_size(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+def test_refined_masks_have_the_size_of_the_image(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
     collection = build(tmp_path / "c", count=4, broken=(1,))
     masks, _ = relabel(collection, segmenter, config=replace(CONFIG, edges=True))
     plain, _ = relabel(collection, segmenter, name="plain")

@@ -1,4 +1,4 @@
-"""Reliability of binary masks: the empty cases, the full ones, and hand-counted overlaps."""
+"""Reliability of binary masks: empty masks, full masks and overlaps counted by hand."""
 
 import numpy as np
 import pytest
@@ -10,20 +10,20 @@ TOP = np.repeat([True, False], 8).reshape(4, 4)
 LEFT = TOP.T
 
 
-def test_the_empty_cases_are_defined() -> None:
+def test_empty_masks_are_defined() -> None:
     assert foreground_iou(EMPTY, EMPTY) is None
     assert foreground_iou(EMPTY, FULL) == foreground_iou(FULL, EMPTY) == 0.0
     assert foreground_iou(FULL, FULL) == foreground_iou(TOP, TOP) == 1.0
 
 
-def test_counts_the_foreground_alone() -> None:
+def test_only_the_foreground_counts() -> None:
     assert foreground_iou(TOP, LEFT) == pytest.approx(4 / 12)
     speck, other = EMPTY.copy(), EMPTY.copy()
     speck[0, 0], other[3, 3] = True, True
     assert foreground_iou(speck, other) == 0.0  # 14 of 16 pixels agree: the mean over both classes would say 0.44
 
 
-def test_looks_at_valid_pixels_only() -> None:
+def test_only_valid_pixels_count() -> None:
     assert foreground_iou(TOP, LEFT, valid=TOP) == pytest.approx(4 / 8)
     assert foreground_iou(TOP, ~TOP, valid=EMPTY) is None
 
@@ -35,12 +35,12 @@ def test_agreement_with_a_reference_is_the_mean() -> None:
     assert agreement_with(TOP, []) is None
 
 
-def test_two_empty_masks_beside_an_object_speak_for_none() -> None:
+def test_two_empty_masks_beside_an_object_count_as_disagreement() -> None:
     assert agreement_with(EMPTY, [EMPTY, TOP]) == 0.0
     assert pairwise_agreement([EMPTY, EMPTY, TOP]) == 0.0
     assert pairwise_agreement([EMPTY, EMPTY]) is None
     assert pairwise_agreement([TOP]) is None
 
 
-def test_pairs_are_all_counted_once() -> None:
+def test_every_pair_counts_once() -> None:
     assert pairwise_agreement([TOP, TOP, LEFT]) == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)

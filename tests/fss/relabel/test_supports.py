@@ -1,4 +1,4 @@
-"""Where supports come from."""
+"""Choice of support sets."""
 
 from dataclasses import replace
 
@@ -23,38 +23,38 @@ def test_neighbours_are_dealt_to_sets_nearest_first() -> None:
     assert deal(["a", "b", "c"], CONFIG) == [["a"], ["b"]]
 
 
-def test_a_picture_without_its_own_mask_still_has_neighbours() -> None:
+def test_an_image_without_a_mask_can_use_its_neighbours() -> None:
     assert support_sets(CONFIG, "q", RGB, NONE, NEAR, COSINES) == [["a", "c"], ["b", "d"]]
 
 
 @pytest.mark.parametrize(("near", "cosines"), [(NEAR, [0.4, 0.3, 0.2, 0.1]), ([], []), (["a"], [0.9])])
-def test_where_nothing_is_near_a_picture_is_its_own_support(near: list[str], cosines: list[float]) -> None:
+def test_an_image_without_near_neighbours_is_its_own_support(near: list[str], cosines: list[float]) -> None:
     sets = support_sets(CONFIG, "q", RGB, MASK, near, cosines)
     assert [len(shots) for shots in sets] == [1, 1] and all(isinstance(shots[0], Shot) for shots in sets)
     with pytest.raises(ValueError, match="no support: its own mask is empty"):
         support_sets(CONFIG, "q", RGB, NONE, near, cosines)
 
 
-def own(kind: str) -> list[Shot]:
+def own_supports(kind: str) -> list[Shot]:
     config = replace(CONFIG, supports="self", own=kind)  # type: ignore[arg-type]
     shots = [shots[0] for shots in support_sets(config, "q", RGB, MASK, NEAR, COSINES)]
     return [shot for shot in shots if isinstance(shot, Shot)]
 
 
-def test_halves_are_disjoint_and_make_up_the_mask() -> None:
-    first, second = own("half")
+def test_halves_are_disjoint_and_cover_the_mask() -> None:
+    first, second = own_supports("half")
     assert (first.rgb == RGB).all() and (first.mask + second.mask == MASK).all()
     assert min(first.mask.sum(), second.mask.sum()) > 0.3 * MASK.sum()
-    assert all((a.mask == b.mask).all() for a, b in zip(own("half"), (first, second), strict=True))
+    assert all((a.mask == b.mask).all() for a, b in zip(own_supports("half"), (first, second), strict=True))
 
 
-def test_other_views_are_the_mirror_image_and_the_object_at_full_size() -> None:
-    mirrored, near = own("view")
+def test_own_views_are_the_mirror_image_and_a_crop_of_the_object() -> None:
+    mirrored, crop = own_supports("view")
     assert (mirrored.rgb == RGB[:, ::-1]).all() and (mirrored.mask == MASK[:, ::-1]).all()
-    assert near.rgb.shape == RGB.shape and near.mask.mean() > 2 * MASK.mean()
+    assert crop.rgb.shape == RGB.shape and crop.mask.mean() > 2 * MASK.mean()
 
 
-def test_foreground_is_any_class_and_nothing_ignored() -> None:
+def test_foreground_is_any_class_without_ignored_pixels() -> None:
     assert foreground(np.array([[0, 1, 7, 255]], np.uint8)).tolist() == [[0, 1, 1, 0]]
 
 
@@ -68,7 +68,7 @@ def test_foreground_is_any_class_and_nothing_ignored() -> None:
         ({"flip": False}, "one view agrees with nothing"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(change: dict[str, object], words: str) -> None:
+def test_invalid_settings_are_rejected(change: dict[str, object], words: str) -> None:
     RelabelConfig().check()
     with pytest.raises(ValueError, match=words):
         replace(RelabelConfig(), **change).check()  # type: ignore[arg-type]

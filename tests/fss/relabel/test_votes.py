@@ -1,4 +1,4 @@
-"""The segmenter's answers, kept apart by view and support set."""
+"""Votes of a segmenter by view and support set."""
 
 from collections import Counter
 
@@ -30,7 +30,7 @@ CANVASES = np.stack([shot(number).rgb for number in (0, 1)])
 
 
 def probability(segmenter: FewShotSegmenter, canvas: np.ndarray, supports: list[Shot]) -> np.ndarray:
-    """What the network says in one plain call, all supports seen jointly."""
+    """Return the prediction of a single call with all supports at once."""
     images = network_input(torch.from_numpy(np.stack([canvas, *(s.rgb for s in supports)])), View())
     masks = torch.from_numpy(np.stack([s.mask for s in supports])).float()
     with torch.no_grad():
@@ -40,54 +40,54 @@ def probability(segmenter: FewShotSegmenter, canvas: np.ndarray, supports: list[
     return np.asarray(logits.softmax(1)[0, 1])
 
 
-def test_votes_are_the_networks_answers(voter: Voter, segmenter: FewShotSegmenter) -> None:
-    questions = [
+def test_votes_equal_the_predictions_of_the_network(voter: Voter, segmenter: FewShotSegmenter) -> None:
+    queries = [
         SegmentationQuery(1, [["2", "3"], ["4", "5"]]),
         SegmentationQuery(0, [[shot(6)], [shot(7)]]),
         SegmentationQuery(1, [["3"], ["2"], ["6"]]),
     ]
-    votes = voter.vote(CANVASES, questions, make_views(flip=True, scales=(1.0,)))
-    assert [found.shape for found in votes] == [(2, 2, SIZE, SIZE), (2, 2, SIZE, SIZE), (2, 3, SIZE, SIZE)]
-    for question, found in zip(questions, votes, strict=True):
-        for r, supports in enumerate(question.sets):
+    votes = voter.vote(CANVASES, queries, make_views(flip=True, scales=(1.0,)))
+    assert [maps.shape for maps in votes] == [(2, 2, SIZE, SIZE), (2, 2, SIZE, SIZE), (2, 3, SIZE, SIZE)]
+    for query, maps in zip(queries, votes, strict=True):
+        for r, supports in enumerate(query.sets):
             shots = [shot(int(s)) if isinstance(s, str) else s for s in supports]
-            canvas = CANVASES[question.picture]
-            assert np.allclose(found[0, r], probability(segmenter, canvas, shots), atol=1e-4)
+            canvas = CANVASES[query.index]
+            assert np.allclose(maps[0, r], probability(segmenter, canvas, shots), atol=1e-4)
             mirrored = probability(segmenter, np.ascontiguousarray(canvas[:, ::-1]), shots)[:, ::-1]
-            assert np.allclose(found[1, r], mirrored, atol=1e-4)
+            assert np.allclose(maps[1, r], mirrored, atol=1e-4)
 
 
-def test_each_support_is_encoded_once_and_the_past_changes_no_bit(voter: Voter, segmenter: FewShotSegmenter) -> None:
-    questions = [SegmentationQuery(0, [["2", "3"], ["4", "2"]]), SegmentationQuery(1, [["3", "4"], ["2", "4"]])]
-    first = voter.vote(CANVASES, questions, (View(),))
+def test_each_support_is_encoded_once_and_the_cache_changes_no_bit(voter: Voter, segmenter: FewShotSegmenter) -> None:
+    queries = [SegmentationQuery(0, [["2", "3"], ["4", "2"]]), SegmentationQuery(1, [["3", "4"], ["2", "4"]])]
+    first = voter.vote(CANVASES, queries, (View(),))
     assert voter.encoded == 2 + 3
-    again = voter.vote(CANVASES, questions, (View(),))
+    again = voter.vote(CANVASES, queries, (View(),))
     assert voter.encoded == 2 + 3 + 2
     other = Voter(segmenter, lambda name: shot(int(name)))
     other.vote(CANVASES, [SegmentationQuery(0, [["4"], ["9"]])], (View(),))
-    warm = other.vote(CANVASES, questions, (View(),))
+    warm = other.vote(CANVASES, queries, (View(),))
     for votes in (again, warm):
         assert all((a == b).all() for a, b in zip(first, votes, strict=True))
 
 
-def test_a_smaller_view_comes_back_at_the_pictures_size(voter: Voter) -> None:
-    (found,) = voter.vote(CANVASES, [SegmentationQuery(0, [["2"], ["3"]])], (View(), View(scale=0.75)))
-    assert found.shape == (2, 2, SIZE, SIZE) and not np.allclose(found[0], found[1])
+def test_votes_of_a_smaller_view_have_the_size_of_the_image(voter: Voter) -> None:
+    (maps,) = voter.vote(CANVASES, [SegmentationQuery(0, [["2"], ["3"]])], (View(), View(scale=0.75)))
+    assert maps.shape == (2, 2, SIZE, SIZE) and not np.allclose(maps[0], maps[1])
     assert voter.encoded == 2 * (2 + 2)
 
 
-def test_pictures_of_the_bank_are_read_once(segmenter: FewShotSegmenter) -> None:
+def test_images_of_the_bank_are_read_once(segmenter: FewShotSegmenter) -> None:
     reads: Counter[str] = Counter()
 
     def read(name: str) -> Shot:
         reads[name] += 1
         return shot(int(name))
 
-    voter = Voter(segmenter, read, cache_gb=0)  # the features do not stay, the pixels do
+    voter = Voter(segmenter, read, cache_gb=0)  # pixels are cached, features are not
     for _ in range(2):
         voter.vote(CANVASES, [SegmentationQuery(0, [["2", "3"], ["3", "2"]])], (View(), View(flip=True)))
     assert reads == {"2": 1, "3": 1}
 
 
-def test_nothing_asked_nothing_computed(voter: Voter) -> None:
+def test_no_queries_need_no_computation(voter: Voter) -> None:
     assert voter.vote(CANVASES, [], (View(),)) == [] and voter.encoded == 0
