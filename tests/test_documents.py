@@ -59,7 +59,7 @@ def test_the_learner_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch
     learner, check, _ = blocks()
     known: dict[str, Any] = {"check_contract": check_contract, "tmp_path": tmp_path}
     exec(learner, known)
-    monkeypatch.setitem(registry._LEARNERS, "prototype", known["Prototype"])
+    monkeypatch.setitem(registry.LEARNERS, "prototype", known["Prototype"])
     exec(check, known)
 
 

@@ -57,13 +57,13 @@ def python_model() -> Any:
             """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
             import pandas as pd
 
-            masks = [answer(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
+            masks = [segment_request(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
             return pd.DataFrame({"mask": masks})
 
     return FewShotModel()
 
 
-def answer(predictor: Predictor, row: dict[str, Any]) -> bytes:
+def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
     """Answer one request with a PNG of the query's size, 255 where the object is.
 
     Raises:

@@ -35,12 +35,12 @@ def local_checkpoint(place: str | Path, *, tracking: str | None = None) -> Itera
     text = str(place)
     if text.startswith(MLFLOW):
         with tempfile.TemporaryDirectory() as folder:
-            yield download(text, folder, tracking=tracking)
+            yield download_model(text, folder, tracking=tracking)
     elif not storage.is_remote(text) and not Path(text).expanduser().exists() and _REGISTERED.fullmatch(text):
         uri = f"models:/{text}" if "@" in text else f"models:/{text}/latest"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = download(uri, folder, tracking=tracking)
+                found = download_model(uri, folder, tracking=tracking)
             except ValueError as error:
                 raise ValueError(f"there is neither a folder {text!r} nor a registered model: {error}") from error
             yield found
@@ -66,7 +66,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def download(uri: str, folder: str, *, tracking: str | None = None) -> Path:
+def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Path:
     """Copy a model from MLflow and return the checkpoint in it.
 
     Raises:

@@ -2,13 +2,11 @@
 
 from fss.models.checkpoint import load_checkpoint, load_published, save_checkpoint
 from fss.models.config import SegmenterConfig
-from fss.models.registry import build_segmenter, create_segmenter
-from fss.models.segmenter import FewShotSegmenter
+from fss.models.segmenter import FewShotSegmenter, create_segmenter
 
 __all__ = [
     "FewShotSegmenter",
     "SegmenterConfig",
-    "build_segmenter",
     "create_segmenter",
     "load_checkpoint",
     "load_published",

@@ -14,7 +14,6 @@ from fss.core import config as configurations
 from fss.models.backbones.base import load_strictly
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
-from fss.models.registry import build_segmenter
 from fss.models.segmenter import FewShotSegmenter
 
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
@@ -56,7 +55,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
         raise ValueError(
             f"{Path(directory) / _WEIGHTS} holds no safetensors ({error}); nothing else is read"
         ) from error
-    segmenter = build_segmenter(dataclasses.replace(config, weights=None))
+    segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, weights=None))
     load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     return segmenter.eval()

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fss.models.backbones.base import flat_state, load_strictly, read_state
-from fss.models.registry import create_segmenter
-from fss.models.segmenter import FewShotSegmenter
+from fss.models.backbones.base import load_strictly, read_state_dict, unwrap_state_dict
+from fss.models.segmenter import FewShotSegmenter, create_segmenter
 
 _PREFIXES = {"hsnet": "hpn_learner.", "asnet": "learner.", "vat": "hpn_learner.ours.", "masksplit": ""}
 _IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}
@@ -71,7 +70,7 @@ def load_published(
     if isinstance(state_dict_or_path, (str, Path)):
         published = _read_published(Path(state_dict_or_path))
     else:
-        published = flat_state(state_dict_or_path)
+        published = unwrap_state_dict(state_dict_or_path)
     if learner == "masksplit" and backbone in ("resnet50", "resnet101"):
         backbone = f"{backbone}_deepstem"
     segmenter = create_segmenter(
@@ -127,7 +126,7 @@ class _Inert:
 def _read_published(path: Path) -> dict[str, Tensor]:
     """Read a released file with ``weights_only``; settings pickled beside the weights are read as inert mappings."""
     if not path.is_file() or path.suffix == ".safetensors":
-        return read_state(path)
+        return read_state_dict(path)
     foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     with torch.serialization.safe_globals([(_Inert, name) for name in foreign]):
-        return read_state(path)
+        return read_state_dict(path)

@@ -1,16 +1,21 @@
-"""The few-shot segmenter: backbone, masking strategy and learner, with query and support encoded apart."""
+"""The few-shot segmenter: a backbone, a masking strategy and a learner; query and support are encoded separately."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fss.core.config import from_dict
 from fss.models.backbones.base import Backbone
+from fss.models.backbones.factory import create_backbone
 from fss.models.config import Fusion, SegmenterConfig
 from fss.models.features import Features, split_features, take_shot
 from fss.models.learners.base import Learner
 from fss.models.masking import get_masking
+from fss.models.registry import get_learner, resolve_defaults
 from fss.models.shot_fusion import check_fusion, fuse
 
 
@@ -34,6 +39,26 @@ class FewShotSegmenter(nn.Module):
         self.learner = learner
         self.config = config
         self.masking = get_masking(config.masking)
+
+    @classmethod
+    def from_config(cls, config: SegmenterConfig) -> Self:
+        """Build a segmenter; its ``config`` has every default resolved.
+
+        Raises:
+            ValueError: an unknown learner, masking strategy or backbone, or weights that do not fit the backbone.
+        """
+        get_masking(config.masking)
+        learner_class = get_learner(config.learner)
+        config = resolve_defaults(config)
+        assert config.frozen is not None and config.dilated is not None
+        selection = dataclasses.replace(learner_class.selection, dilated=config.dilated)
+        backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            learner = learner_class.create(backbone.channels, config)
+        backbone.freeze(config.frozen, drifting_batchnorm=config.drifting_batchnorm)
+        backbone.to(memory_format=torch.channels_last)
+        return cls(backbone, learner, config)
 
     def forward(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> Tensor:
         """Return logits ``[B,2,H,W]`` (background, foreground), the mean over the K shots.
@@ -145,7 +170,7 @@ class FewShotSegmenter(nn.Module):
 
     @property
     def _shared_embedding(self) -> bool:
-        return self.masking.name == "none" and self.learner.embeds_alike
+        return self.masking.name == "none" and self.learner.shares_embedding
 
     def _check(self, query: Tensor, images: Tensor, masks: Tensor) -> None:
         fits = (
@@ -161,12 +186,25 @@ class FewShotSegmenter(nn.Module):
                 "expected query [B,3,H,W], support_images [B,K,3,H,W] and support_masks [B,K,H,W] "
                 f"of one B, K, H and W, got {list(query.shape)}, {list(images.shape)} and {list(masks.shape)}"
             )
-        side = self.learner.minimum_side
+        side = self.learner.min_side
         if min(query.shape[-2:]) < side:
             raise ValueError(
                 f"images of {query.shape[-2]} x {query.shape[-1]} pixels are too small: each side needs at least "
                 f"{side} (this network was made for {self.config.image_size}). Resize them."
             )
+
+
+def create_segmenter(**settings: Any) -> FewShotSegmenter:
+    """Build a segmenter from the settings of :class:`~fss.models.config.SegmenterConfig`.
+
+    Example:
+        >>> create_segmenter(learner="hsnet", masking="hybrid", backbone="resnet50", weights="pretrained")
+
+    Raises:
+        ValueError: an unknown setting, learner, masking strategy or backbone (the message lists the known ones), or
+            weights that do not fit the backbone.
+    """
+    return FewShotSegmenter.from_config(from_dict(SegmenterConfig, settings))
 
 
 def _mask_images(images: Tensor, masks: Tensor) -> Tensor:

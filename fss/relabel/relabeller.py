@@ -74,7 +74,7 @@ class Relabeller:
         self.size = voter.size
         self._voter, self._earlier, self._bank = voter, earlier, bank
         self._views = make_views(flip=config.flip, scales=config.scales)
-        smallest, least = min(view.side(self.size) for view in self._views), voter.segmenter.learner.minimum_side
+        smallest, least = min(view.side(self.size) for view in self._views), voter.segmenter.learner.min_side
         if smallest < least:
             raise ValueError(f"a view of {smallest} pixels is too small, the network needs {least}; raise the scales")
 

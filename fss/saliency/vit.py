@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import Rgb
-from fss.models.backbones.base import load_strictly, read_state
+from fss.models.backbones.base import load_strictly, read_state_dict
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.two_view import normalise_images, resize_images, result_of_views
 
@@ -123,7 +123,7 @@ def _create(model: str, weights: str | Path | None, image_size: int) -> Any:
     if not fits or getattr(network, "cls_token", None) is None:
         raise ValueError(f"{model!r} is no vision transformer with a class token; try vit_small_patch16_224.dino")
     if weights is not None and not pretrained:
-        state = {name: value for name, value in read_state(weights).items() if not name.startswith("head.")}
+        state = {name: value for name, value in read_state_dict(weights).items() if not name.startswith("head.")}
         fitted = timm.models.vision_transformer.checkpoint_filter_fn(state, network)
         load_strictly(network, fitted, what=f"the transformer {model}")
     return network

@@ -17,7 +17,7 @@ def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
 
 
-def valid_pixels(target: Tensor) -> Tensor:
+def count_valid_pixels(target: Tensor) -> Tensor:
     """Return the number of valid pixels of all workers, at least 1.
 
     A worker differentiates its sum times ``world_size() / valid_pixels``: gradients that DistributedDataParallel
@@ -26,10 +26,10 @@ def valid_pixels(target: Tensor) -> Tensor:
     Args:
         target: long [B, H, W], all that this worker sees in a step.
     """
-    return over_workers((target != IGNORE).sum()).clamp(min=1)
+    return sum_over_workers((target != IGNORE).sum()).clamp(min=1)
 
 
-def over_workers(value: Tensor) -> Tensor:
+def sum_over_workers(value: Tensor) -> Tensor:
     """Return the sum of a value over all workers."""
     if world_size() > 1:
         value = value.clone()

@@ -12,7 +12,7 @@ from fss.evaluation.episode_images import EpisodeImages
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
-from fss.models import FewShotSegmenter, build_segmenter
+from fss.models import FewShotSegmenter
 from fss.models.config import Fusion
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from pipelines.runtime.model_source import ModelSource, load_model
@@ -99,7 +99,9 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
 
 def _prototype(segmenter: FewShotSegmenter, device: str) -> UntrainedPrototype:
     """Return the baseline on the backbone as it was before training."""
-    backbone = segmenter.backbone if segmenter.config.frozen else build_segmenter(segmenter.config).backbone
+    backbone = (
+        segmenter.backbone if segmenter.config.frozen else FewShotSegmenter.from_config(segmenter.config).backbone
+    )
     return UntrainedPrototype(backbone, device=device)
 
 

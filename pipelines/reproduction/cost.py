@@ -10,7 +10,7 @@ import torch
 
 from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
-from fss.models import SegmenterConfig, build_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig
 from fss.models.published import published_image_size
 from fss.training.losses import cross_entropy_sum
 from pipelines.reproduction.requirements import BENCHMARKS, backbone_name
@@ -83,7 +83,7 @@ class CostMeter:
         if network not in self._known:
             size = network.image_size
             _say("an episode", network)
-            model = build_segmenter(network).to(self._device).eval()
+            model = FewShotSegmenter.from_config(network).to(self._device).eval()
             image, mask = torch.zeros(1, 3, size, size, device=self._device), torch.ones(1, size, size).to(self._device)
             query, support = model.encode_query(image), model.encode_support(image, mask)
             encode = self._seconds(lambda: model.backbone(image))
@@ -96,7 +96,7 @@ class CostMeter:
         if network not in self._steps:
             size = network.image_size
             _say("a training step", network)
-            model = build_segmenter(network).to(self._device).train()
+            model = FewShotSegmenter.from_config(network).to(self._device).train()
             images = torch.zeros(_TIMED, 3, size, size, device=self._device)
             masks = torch.ones(_TIMED, size, size, device=self._device)
 

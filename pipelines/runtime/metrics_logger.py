@@ -38,7 +38,7 @@ class MetricsLogger:
         elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
         metrics = {
             "loss": sum(r.loss for r in self._reports) / count,
-            "gradient_norm": sum(r.gradient for r in self._reports) / count,
+            "gradient_norm": sum(r.gradient_norm for r in self._reports) / count,
             "epoch": float(report.epoch),
             "data_wait_share": waited / max(busy, 1e-9),
             "steps_per_second": count / elapsed,

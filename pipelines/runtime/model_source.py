@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
-from fss.inference.model_files import MLFLOW, download, local_copy
+from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.models import FewShotSegmenter, load_checkpoint, load_published
 from fss.models.checkpoint import read_description
 from fss.models.published import published_image_size
@@ -134,7 +134,7 @@ def opened(source: ModelSource) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as name:
         if filesystem is None:
-            yield download(source.uri, name, tracking=source.tracking)
+            yield download_model(source.uri, name, tracking=source.tracking)
             return
         copy = Path(name) / Path(path).name
         pafs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())

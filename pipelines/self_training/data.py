@@ -8,7 +8,7 @@ from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.batches import SemanticStream
 from fss.training.semi_supervised.config import LabelledConfig, Stage
-from fss.training.semi_supervised.mask_writer import measure
+from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from pipelines.self_training.config import STABLE, SelfTrainConfig
@@ -75,7 +75,7 @@ class Validator:
 
     def measure(self, network: SemanticNetwork) -> ConfusionMatrix:
         """Compare the network's answers with the truth."""
-        return measure(network, self._reader, self._rows, self._truth)
+        return evaluate_network(network, self._reader, self._rows, self._truth)
 
 
 def data_hashes(data: SelfTrainData, config: SelfTrainConfig) -> dict[str, str]:

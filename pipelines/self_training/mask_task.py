@@ -10,7 +10,7 @@ from fss.collection import Collection
 from fss.collection.class_map import ClassTable
 from fss.core import storage
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
-from fss.training.semi_supervised.mask_writer import SemanticMasker, semantic_parts
+from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class StageMaskTask:
 def stage_masks(parts: Sequence[str], *, task: StageMaskTask) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
     """Make the masks of some parts; see ``fss.training.semi_supervised.mask_writer``."""
     masks = Collection.open(task.collection).mask_set(task.name)
-    return semantic_parts(parts, masks=masks, masker=_masker(task))
+    return write_semantic_parts(parts, masks=masks, masker=_masker(task))
 
 
 def stage_mask_part(part: str, *, task: StageMaskTask) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from fss.core.config import from_dict
 from fss.models.semantic.checkpoint import save_semantic
 from fss.models.semantic.network import build_semantic
 from fss.tracking.run import Run
-from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop, SemanticReport
+from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop, SemanticReport
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import STATE, reported_checkpoint, resume, share_cores
 from pipelines.self_training.config import STEP, VAL_MIOU, SelfTrainConfig
@@ -39,7 +39,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     data = open_data(config)
     stream = open_stream(data, config, stage, rank=rank, world=world)
     # Fresh weights in every stage: of the stages before, only the masks go on.
-    network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY[stage]).to(device)
+    network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY_HEADS[stage]).to(device)
     model = DistributedDataParallel(network) if world > 1 else network
     loop = SemanticLoop(model, stream, config.training, stage=stage, device=device)
     resume(loop)

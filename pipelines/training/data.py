@@ -9,7 +9,7 @@ import ray
 from fss.collection import Collection, ImageReader, MaskSet
 from fss.tracking.lineage import log_data
 from fss.tracking.run import Run
-from fss.training.few_shot.class_selection import ClassChoice, choose_classes, validation_plan
+from fss.training.few_shot.class_selection import ClassSelection, select_classes, validation_plan
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.mask_split_stream import HELD_OUT_SPLIT, MaskSplitStream
 from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator, Validator
@@ -120,6 +120,6 @@ def _accepted(config: TrainJobConfig, masks: MaskSet) -> frozenset[str] | None:
     return masks.read_acceptance(config.acceptance).accepted if config.acceptance else None
 
 
-def _choice(config: TrainJobConfig, masks: MaskSet) -> ClassChoice:
+def _choice(config: TrainJobConfig, masks: MaskSet) -> ClassSelection:
     accepted = _accepted(config, masks)
-    return choose_classes(config.classes, masks, accepted=accepted, held_out=config.stream.held_out)
+    return select_classes(config.classes, masks, accepted=accepted, held_out=config.stream.held_out)

@@ -18,7 +18,7 @@ from ray.data import Dataset, ExecutionResources
 from fss.collection import Collection, MaskSet
 from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from fss.training.few_shot.remote_units import LaneQueues, Unit, needed_units
+from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
 from pipelines.runtime.ray_session import count_cpus, is_local
 
@@ -50,7 +50,7 @@ class RayMaskSplitStream(MaskSplitStream):
         order, settings, take = self._order(epoch), self._settings(epoch), self._take
         for first in range(start, self.steps_per_epoch, WINDOW):
             count = min(WINDOW, self.steps_per_epoch - first)
-            units = needed_units(order, self.rows, self._lanes, first * take, count * take, most=UNIT)
+            units = plan_units(order, self.rows, self._lanes, first * take, count * take, max_rows=UNIT)
             queues = LaneQueues(self._lanes, take)
             for block in self._dataset(units, settings).iter_batches(batch_size=None, batch_format="pyarrow"):
                 for lane, tasks in zip(block["lane"].to_pylist(), block["tasks"], strict=True):

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.config import from_dict
-from fss.models import FewShotSegmenter, build_segmenter, save_checkpoint
+from fss.models import FewShotSegmenter, save_checkpoint
 from fss.models.speed import speed_up
 from fss.tracking.run import Run
 from fss.training.few_shot.loop import TrainLoop
@@ -38,7 +38,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     share_cores(config.scale.threads)
     device = ray.train.torch.get_device()
     stream = open_stream(config, rank=rank, world=world)
-    segmenter = build_segmenter(config.segmenter).to(device)
+    segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
     speed_up(segmenter, fold_batchnorm=False, compile=config.training.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.training, device=device)
@@ -57,8 +57,8 @@ def train_worker(settings: dict[str, Any]) -> None:
 class CheckpointWriter:
     """Rank 0's part for all: judges the weights, draws, logs, and keeps checkpoints."""
 
-    def __init__(self, loop: TrainLoop, judge: Validator, config: TrainJobConfig, run: Run):
-        self.loop, self.judge, self.config = loop, judge, config
+    def __init__(self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run):
+        self.loop, self.validator, self.config = loop, validator, config
         steps = config.training.steps
         self.journal = MetricsLogger(
             run=run, every=config.log_every, episodes=config.stream.batch, images=1 + config.shots, last=steps
@@ -66,7 +66,7 @@ class CheckpointWriter:
 
     def save(self) -> None:
         """Validator the present weights and report a checkpoint."""
-        score, step = self.judge.score, self.loop.step
+        score, step = self.validator.score, self.loop.step
         metrics = self.metrics()
         scores = {name: found[score] for name, found in metrics.items()}
         keep = max(scores, key=lambda name: scores[name]) if self.config.weights == "better" else self.config.weights
@@ -86,7 +86,7 @@ class CheckpointWriter:
         metrics = {}
         for name in names:
             with self.weights(name):
-                metrics[name] = self.judge.judge(self.loop.segmenter, self.loop.device)
+                metrics[name] = self.validator.validate(self.loop.segmenter, self.loop.device)
         return metrics
 
     def weights(self, name: str) -> AbstractContextManager[None]:
@@ -95,6 +95,6 @@ class CheckpointWriter:
 
     def draw(self) -> None:
         """Log the same first tasks with the present weights' predictions."""
-        views = predicted_views(self.loop.segmenter, self.judge.examples().to(self.loop.device))
-        title = f"{self.judge.title}, step {self.loop.step}: {EPISODE_LEGEND}"
+        views = predicted_views(self.loop.segmenter, self.validator.examples().to(self.loop.device))
+        title = f"{self.validator.title}, step {self.loop.step}: {EPISODE_LEGEND}"
         self.journal.run.log_image(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))

@@ -24,7 +24,7 @@ from fss.collection.ingest import complete_classes, start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import seed_interval
-from fss.models.backbones.sequential import ChainBackbone
+from fss.models.backbones.sequential import SequentialBackbone
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
 from fss.training.semi_supervised.batches import SemanticStream
@@ -37,10 +37,15 @@ from fss.training.semi_supervised.config import (
     ThreeStageConfig,
     WeakConfig,
 )
-from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts
+from fss.training.semi_supervised.mask_writer import (
+    SemanticMasker,
+    compare_mask_sets,
+    evaluate_network,
+    write_semantic_parts,
+)
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
-from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop
+from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
 
 PARTS = ("consistency", "pseudo")
 
@@ -162,7 +167,9 @@ class Bench:
         for report in loop.run():
             if report.step % self.options.evaluate_every == 0 or report.step == loop.steps:
                 with loop.ema.applied(loop.network) if loop.ema else nullcontext():
-                    scores[report.step] = measure(loop.network, self.val_reader, self.val_rows, self.val_truth).miou()
+                    scores[report.step] = evaluate_network(
+                        loop.network, self.val_reader, self.val_rows, self.val_truth
+                    ).miou()
                 print(
                     f"seed {self.seed} {name} step {report.step} {report.parts} mIoU {scores[report.step]:.4f}",
                     flush=True,
@@ -192,9 +199,9 @@ class Bench:
                 seed=self.seed,
             ),
             classes=len(self.table),
-            auxiliary=AUXILIARY[stage],
+            auxiliary=AUXILIARY_HEADS[stage],
         )
-        if isinstance(network.backbone, ChainBackbone):
+        if isinstance(network.backbone, SequentialBackbone):
             network.backbone.features[: self.options.frozen].requires_grad_(False)
         weak = WeakConfig(crop=tuple(self.options.crop), scales=tuple(self.options.scales))
         cutouts, side = self.options.cutouts
@@ -219,10 +226,10 @@ class Bench:
             self._set(stage), config_hash="0" * 16, provenance={"method": "bench"}, overwrite=True
         )
         masker = SemanticMasker(network=loop.network.eval(), table=self.table)
-        for _, outcome in semantic_parts(self.train_set.part_names(), masks=masks, masker=masker):
+        for _, outcome in write_semantic_parts(self.train_set.part_names(), masks=masks, masker=masker):
             if isinstance(outcome, Exception):
                 raise outcome
-        return compare_sets(masks, self.truth, self.table, self.train_set.part_names()).miou()
+        return compare_mask_sets(masks, self.truth, self.table, self.train_set.part_names()).miou()
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ from fss.training.few_shot.tasks import (
     read_canvas,
     read_images,
     read_masks,
-    record_of,
+    table_row,
 )
 
 
@@ -128,8 +128,8 @@ class PlainTasks(Dataset[Task]):
     def __getitem__(self, number: int) -> Task:
         part, row = self.places[number]
         limits, images, masks = tables(self.uri, self.mask_set, part)
-        record = record_of(masks, row)
-        canvas = read_canvas(record_of(images, row), record["image_id"], self.settings.size, limits)
+        record = table_row(masks, row)
+        canvas = read_canvas(table_row(images, row), record["image_id"], self.settings.size, limits)
         return make_task(record, canvas, self.settings)
 
 

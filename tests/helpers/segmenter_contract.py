@@ -104,7 +104,7 @@ def check_training(segmenter: FewShotSegmenter) -> None:
     before = {name: value.clone() for name, value in segmenter.backbone.state_dict().items()}
     query, supports, masks = episode(2, 1)
     F.cross_entropy(segmenter(query, supports, masks), masks[:, 0].long()).backward()
-    idle = set(segmenter.learner.idle_parameters())
+    idle = set(segmenter.learner.unused_parameters())
     for name, parameter in segmenter.learner.named_parameters():
         if name in idle:
             assert parameter.grad is None, f"{name} is said to be idle"

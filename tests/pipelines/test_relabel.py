@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.models import SegmenterConfig, build_segmenter, save_checkpoint
+from fss.models import FewShotSegmenter, SegmenterConfig, save_checkpoint
 from fss.relabel import RelabelConfig
 from pipelines.relabel import RelabelJobConfig, run
 from pipelines.relabeling.task import LabelledShots
@@ -27,7 +27,7 @@ Paint = Callable[..., str]
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random network."""
     config = SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32)
-    return str(save_checkpoint(build_segmenter(config), tmp_path_factory.mktemp("checkpoint")))
+    return str(save_checkpoint(FewShotSegmenter.from_config(config), tmp_path_factory.mktemp("checkpoint")))
 
 
 def painted(paint_masked: Paint, folder: Path) -> str:
@@ -82,7 +82,9 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
 def test_a_second_run_does_nothing_and_another_model_needs_another_name(done: RelabelJobConfig, tmp_path: Path) -> None:
     before = contents(done)
     assert not run(done).worked and contents(done) == before
-    network = build_segmenter(SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32, seed=1))
+    network = FewShotSegmenter.from_config(
+        SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32, seed=1)
+    )
     other = str(save_checkpoint(network, tmp_path / "other"))
     with pytest.raises(ValueError, match="overwrite"):
         run(replace(done, checkpoint=other))

@@ -74,17 +74,17 @@ class Backbone(nn.Module):
 T = TypeVar("T")
 
 
-def kept(maps: Sequence[T], keep: Keep) -> tuple[T, ...]:
+def select_maps(maps: Sequence[T], keep: Keep) -> tuple[T, ...]:
     """Return those of one stage's maps (or of anything listed per map) that ``keep`` asks for."""
     return {"none": (), "last": tuple(maps[-1:]), "all": tuple(maps)}[keep]
 
 
-def kept_channels(channels: Sequence[Sequence[int]], selection: MapSelection) -> tuple[tuple[int, ...], ...]:
+def select_channels(channels: Sequence[Sequence[int]], selection: MapSelection) -> tuple[tuple[int, ...], ...]:
     """Return the channel counts of the kept maps, by stage."""
-    return tuple(kept(counts, keep) for counts, keep in zip(channels, selection.keep, strict=True))
+    return tuple(select_maps(counts, keep) for counts, keep in zip(channels, selection.keep, strict=True))
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a ``.safetensors`` file or a torch file (weights only, no code is run).
 
     A container's ``state_dict`` entry is opened, and a data-parallel ``module.`` prefix is dropped.
@@ -95,11 +95,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return flat_state(load_file(path))
-    return flat_state(torch.load(path, map_location="cpu", weights_only=True))
+        return unwrap_state_dict(load_file(path))
+    return unwrap_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def flat_state(state: Any) -> dict[str, Tensor]:
+def unwrap_state_dict(state: Any) -> dict[str, Tensor]:
     """Open a checkpoint container and drop a ``module.`` prefix that every key shares."""
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from fss.models.backbones import resnet, sequential, timm_backbone
-from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, load_strictly, read_state
+from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, load_strictly, read_state_dict
 
 
 def create_backbone(
@@ -28,7 +28,7 @@ def create_backbone(
         torch.manual_seed(seed)
         backbone = builder(name.removeprefix("timm:"), selection, weights == "pretrained")
     if weights is not None and weights != "pretrained":
-        load_strictly(backbone, backbone.rename_weights(read_state(weights)), what=f"the backbone {name}")
+        load_strictly(backbone, backbone.rename_weights(read_state_dict(weights)), what=f"the backbone {name}")
     return backbone
 
 

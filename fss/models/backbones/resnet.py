@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, kept_channels
+from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, select_channels
 from fss.models.features import Features
 
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -40,7 +40,7 @@ class ResNetBackbone(Backbone):
         if selection.dilated:
             _dilate(self._layer("layer3"), 2)
             _dilate(self._layer("layer4"), 4)
-        self.channels = kept_channels([[_width(b) for b in self._layer(name)] for name in _LAYERS], selection)
+        self.channels = select_channels([[_width(b) for b in self._layer(name)] for name in _LAYERS], selection)
 
     def _layer(self, name: str) -> nn.Sequential:
         layer = getattr(self, name)

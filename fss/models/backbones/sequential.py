@@ -18,7 +18,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, kept, kept_channels
+from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, select_channels, select_maps
 from fss.models.features import Features
 
 
@@ -43,7 +43,7 @@ _CHAINS = {
 }
 
 
-class ChainBackbone(Backbone):
+class SequentialBackbone(Backbone):
     """A chain of modules with maps taken at fixed positions. Key names are torchvision's ``features.<index>``."""
 
     def __init__(self, name: str, features: nn.Sequential, selection: MapSelection) -> None:
@@ -53,8 +53,8 @@ class ChainBackbone(Backbone):
         if chain.extra_pool:
             modules.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         self.features = nn.Sequential(*modules)
-        self.indices = [kept(indices, keep) for indices, keep in zip(chain.indices, selection.keep, strict=True)]
-        self.channels = kept_channels(chain.channels, selection)
+        self.indices = [select_maps(indices, keep) for indices, keep in zip(chain.indices, selection.keep, strict=True)]
+        self.channels = select_channels(chain.channels, selection)
 
     def stages(self, images: Tensor) -> Features:
         """Run the chain and return the maps at the stages' positions."""
@@ -62,7 +62,7 @@ class ChainBackbone(Backbone):
         x, wanted = images, self._wanted()
         for index, module in enumerate(self.features):
             if isinstance(module, nn.ReLU):
-                # A copy where the map before the ReLU was kept, in place elsewhere.
+                # A copy where the map before the ReLU was select_maps, in place elsewhere.
                 x = x.relu() if index - 1 in wanted and not self.selection.activated else x.relu_()
             else:
                 x = module(x)
@@ -92,9 +92,9 @@ class ChainBackbone(Backbone):
 
 def _build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
     if name == "vgg16" and not pretrained:
-        return ChainBackbone(name, _vgg16_features(), selection)
+        return SequentialBackbone(name, _vgg16_features(), selection)
     network = getattr(torchvision.models, name)(weights="IMAGENET1K_V1" if pretrained else None)
-    return ChainBackbone(name, network.features, selection)
+    return SequentialBackbone(name, network.features, selection)
 
 
 def _vgg16_features() -> nn.Sequential:

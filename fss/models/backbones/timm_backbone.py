@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fss.models.backbones.base import Backbone, MapSelection, kept_channels
+from fss.models.backbones.base import Backbone, MapSelection, select_channels
 from fss.models.features import REDUCTIONS, Features
 
 
@@ -36,7 +36,7 @@ class TimmBackbone(Backbone):
         self.network = network
         self.places = places
         counts = [network.feature_info.channels()[place] for place in places]
-        self.channels = kept_channels([[count] for count in counts], selection)
+        self.channels = select_channels([[count] for count in counts], selection)
 
     def stages(self, images: Tensor) -> Features:
         """Return one map per stage."""

@@ -2,7 +2,7 @@
 
 Four-dimensional volumes are kept with the channels last, ``[B,hq,wq,hs,ws,C]``: query rows and columns, support rows
 and columns. Convolutions over the support then read their images in place, those over the query after moving whole
-channel vectors only, and normalisation and matrix products need no permutation at all. A fresh correlation has few
+channel vectors only, and normalisation and matrix products need no permutation at all. A raw correlation has few
 channels (one per backbone map) and stands as ``[B,hq,wq,L,hs,ws]``, where the first convolution over the support reads
 it.
 """
@@ -18,7 +18,7 @@ from fss.models.features import resize
 EPS = 1e-5
 
 
-def unit(features: Tensor) -> Tensor:
+def l2_normalize(features: Tensor) -> Tensor:
     """Scale ``[B,C,h,w]`` to unit length over the channels: ``f / (|f| + 1e-5)``, the norm in float32.
 
     Under autocast the result has autocast's dtype, so that the correlation is stored in half precision.
@@ -53,13 +53,13 @@ def correlate(query: Sequence[Tensor], support: Sequence[Tensor], shots: int = 1
     return volume.view(b, hq, wq, len(pairs), hs, ws)
 
 
-def conv_images(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
+def conv_channels_last(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
     """Convolve images with channels last, ``[N,h,w,C]``, and return them so."""
     y = F.conv2d(images.permute(0, 3, 1, 2), conv.weight, conv.bias, stride, conv.padding)
     return y.permute(0, 2, 3, 1)
 
 
-def conv_fresh(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
+def conv_channels_first(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
     """Convolve images whose channels do not stand last, ``[N,C,h,w]``, and return ``[N,h,w,C']``.
 
     Weights with channels last make the kernel write its result so: nothing is permuted afterwards.

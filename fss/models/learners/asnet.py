@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features
-from fss.models.layers.correlation import correlate, mean_shots, resize_query, unit
+from fss.models.layers.correlation import correlate, l2_normalize, mean_shots, resize_query
 from fss.models.layers.decoder import decode, decoder_modules
 from fss.models.learners.asnet_layers import SqueezeLayer
 from fss.models.learners.base import Channels, Learner
@@ -25,7 +25,7 @@ class ASNet(Learner):
     """Three encoders of two attentive squeeze layers, coarse-to-fine mixing over the query, and HSNet's 2-D decoder."""
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "all", "all", "all"))
-    embeds_alike: ClassVar[bool] = False
+    shares_embedding: ClassVar[bool] = False
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class ASNet(Learner):
 
     def embed_query(self, features: Features) -> Features:
         """Scale the maps to unit length."""
-        return map_features(unit, features)
+        return map_features(l2_normalize, features)
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
         """Average-pool the stride-8 maps, then mask all maps and scale them to unit length."""
         pooled = [pool_stride8(features) for features in ((plain,) if plain is masked else (plain, masked))]
-        return map_features(lambda p, m: unit(masking.merge(p, m, masks)), pooled[0], pooled[-1])
+        return map_features(lambda p, m: l2_normalize(masking.merge(p, m, masks)), pooled[0], pooled[-1])
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits at twice the size of the stride-8 grid; shots are averaged after squeezing."""
@@ -74,8 +74,8 @@ def _pooling_encoder(maps: int) -> nn.ModuleList:
 
 
 def squeeze(encoder: nn.ModuleList, correlation: Tensor, masks: Tensor, strides: Sequence[int]) -> Tensor:
-    """Run an encoder's two layers on a fresh correlation."""
-    volume: Tensor = encoder[0](correlation, masks, strides[0], fresh=True)
+    """Run an encoder's two layers on a raw correlation."""
+    volume: Tensor = encoder[0](correlation, masks, strides[0], raw=True)
     return encoder[1](volume, masks, strides[1])  # type: ignore[no-any-return]
 
 

@@ -44,15 +44,15 @@ class SqueezeAttention(nn.Module):
         self.padding = kernel // 2 if kernel > 2 else 0
         self.pool_kv = pool_kv
 
-    def forward(self, volume: Tensor, mask: Tensor, stride: int, *, fresh: bool) -> Tensor:
+    def forward(self, volume: Tensor, mask: Tensor, stride: int, *, raw: bool) -> Tensor:
         """Squeeze a volume's support by ``stride``; ``mask`` ``[B,H,W]`` hides support cells where it is exactly 0."""
         b, hq, wq = volume.shape[:3]
-        images = volume.flatten(0, 2) if fresh else volume.flatten(0, 2).permute(0, 3, 1, 2)
+        images = volume.flatten(0, 2) if raw else volume.flatten(0, 2).permute(0, 3, 1, 2)
         wide: list[nn.Module] = [self.qhead, self.khead, self.vhead] if self.pool_kv else [self.qhead]
         if self.short_cut is not None:
             wide.append(self.short_cut[0])
-        outputs = convolve_together(images, wide, stride, self.padding)
-        narrow = [] if self.pool_kv else convolve_together(images, [self.khead, self.vhead], 1, 0)
+        outputs = convolve_jointly(images, wide, stride, self.padding)
+        narrow = [] if self.pool_kv else convolve_jointly(images, [self.khead, self.vhead], 1, 0)
         q, k, v = [*outputs, *narrow][:3] if self.pool_kv else [outputs[0], *narrow]
         shape = (b, hq, wq, *q.shape[1:3])
         short_cut = volume if self.short_cut is None else _norm(self.short_cut[1], outputs[-1].view(*shape, -1))
@@ -84,12 +84,12 @@ class SqueezeLayer(nn.Module):
         self.attn = SqueezeAttention(cin, cout, kernel, pool_kv=pool_kv)
         self.ff = FeedForward(cout)
 
-    def forward(self, volume: Tensor, mask: Tensor, stride: int = 1, *, fresh: bool = False) -> Tensor:
-        """Squeeze ``[B,hq,wq,hs,ws,C]`` (or a fresh ``[B,hq,wq,L,hs,ws]``) over its support."""
-        return self.ff(self.attn(volume, mask, stride, fresh=fresh))  # type: ignore[no-any-return]
+    def forward(self, volume: Tensor, mask: Tensor, stride: int = 1, *, raw: bool = False) -> Tensor:
+        """Squeeze ``[B,hq,wq,hs,ws,C]`` (or a raw ``[B,hq,wq,L,hs,ws]``) over its support."""
+        return self.ff(self.attn(volume, mask, stride, raw=raw))  # type: ignore[no-any-return]
 
 
-def convolve_together(images: Tensor, convs: Sequence[nn.Module], stride: int, padding: int) -> list[Tensor]:
+def convolve_jointly(images: Tensor, convs: Sequence[nn.Module], stride: int, padding: int) -> list[Tensor]:
     """Apply convolutions of one geometry to images ``[N,C,h,w]`` at once; return each one's ``[N,h',w',C']``."""
     threes = [conv for conv in convs if isinstance(conv, nn.Conv3d)]
     weights = [conv.weight.squeeze(2) for conv in threes]
@@ -103,14 +103,14 @@ def convolve_together(images: Tensor, convs: Sequence[nn.Module], stride: int, p
             f"{kernel} x {kernel} kernel: use larger images"
         )
     if height * width <= 4 and images.shape[1] >= 16:
-        y = convolve_few(images.permute(0, 2, 3, 1), weight, bias, stride, padding)
+        y = convolve_by_matmul(images.permute(0, 2, 3, 1), weight, bias, stride, padding)
     else:
         y = F.conv2d(images, weight.contiguous(memory_format=torch.channels_last), bias, stride, padding)
         y = y.permute(0, 2, 3, 1)
     return list(torch.split(y, [len(w) for w in weights], -1))
 
 
-def convolve_few(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+def convolve_by_matmul(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
     """Convolve ``[N,h,w,C]`` where the result has few cells: one matrix product per cell, padding left out."""
     n, h, w, _ = images.shape
     kernel, cells = weight.shape[-1], []

@@ -22,9 +22,9 @@ class Learner(nn.Module):
 
     selection: ClassVar[MapSelection]
     """The maps that the learner takes from a backbone."""
-    embeds_alike: ClassVar[bool] = True
+    shares_embedding: ClassVar[bool] = True
     """Whether query and support are embedded by the same function (apart from masking)."""
-    minimum_side: ClassVar[int] = 80
+    min_side: ClassVar[int] = 80
     """The smallest image side, in pixels."""
 
     @classmethod
@@ -32,7 +32,7 @@ class Learner(nn.Module):
         """Build the learner for a backbone whose kept maps have these channels, by stage."""
         raise NotImplementedError
 
-    def idle_parameters(self) -> list[str]:
+    def unused_parameters(self) -> list[str]:
         """Name the parameters that the published network holds but never uses; they get no gradient."""
         return []
 

@@ -14,7 +14,14 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features
-from fss.models.layers.correlation import conv_fresh, conv_images, correlate, mean_shots, resize_query, unit
+from fss.models.layers.correlation import (
+    conv_channels_first,
+    conv_channels_last,
+    correlate,
+    l2_normalize,
+    mean_shots,
+    resize_query,
+)
 from fss.models.layers.decoder import check_support_grids, decode, decoder_modules
 from fss.models.layers.norm import group_norm
 from fss.models.learners.base import Channels, Learner
@@ -34,32 +41,32 @@ class CentrePivotConv4d(nn.Module):
         b, hq, wq, hs, ws, c = volume.shape
         support = self._over_support(volume.reshape(b * hq * wq, hs, ws, c), stride)
         cells = volume[:, :, :, ::stride, ::stride].permute(0, 3, 4, 1, 2, 5)
-        query = conv_images(cells.reshape(-1, hq, wq, c), self.conv1)
+        query = conv_channels_last(cells.reshape(-1, hq, wq, c), self.conv1)
         query = query.reshape(*cells.shape[:-1], -1).permute(0, 3, 4, 1, 2, 5)
         return support.reshape(query.shape).add_(query)
 
     def _over_support(self, images: Tensor, stride: int) -> Tensor:
         n, hs, ws, _ = images.shape
         if stride == 1 and hs * ws <= 4:
-            weight, bias = _dense_form(self.conv2, hs, ws)
+            weight, bias = _dense_matrix(self.conv2, hs, ws)
             return F.linear(images.reshape(n, -1), weight, bias).view(n, hs, ws, -1)
-        return conv_images(images, self.conv2, stride)
+        return conv_channels_last(images, self.conv2, stride)
 
 
 class CorrelationConv4d(CentrePivotConv4d):
-    """The same on a fresh correlation ``[B,hq,wq,L,hs,ws]``, whose channels do not stand last."""
+    """The same on a raw correlation ``[B,hq,wq,L,hs,ws]``, whose channels do not stand last."""
 
     def forward(self, volume: Tensor, stride: int) -> Tensor:
         """Map the correlation to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
         b, hq, wq, maps, hs, ws = volume.shape
-        support = conv_fresh(volume.view(-1, maps, hs, ws), self.conv2, stride)
+        support = conv_channels_first(volume.view(-1, maps, hs, ws), self.conv2, stride)
         cells = volume[..., ::stride, ::stride].permute(0, 4, 5, 3, 1, 2)
-        query = conv_fresh(cells.reshape(-1, maps, hq, wq), self.conv1)
+        query = conv_channels_first(cells.reshape(-1, maps, hq, wq), self.conv1)
         query = query.reshape(b, *cells.shape[1:3], hq, wq, -1).permute(0, 3, 4, 1, 2, 5)
         return support.reshape(query.shape).add_(query)
 
 
-def _dense_form(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _dense_matrix(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Write a same-size convolution on a grid of few cells as one matrix ``[cells * C', cells * C]``.
 
     On a 2 x 2 grid more than half of a 3 x 3 kernel's products multiply padding; the matrix leaves them out.
@@ -80,10 +87,10 @@ def _dense_form(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tenso
 class Squeeze(nn.Sequential):
     """Three times convolution, group normalisation and ReLU; keys ``0``, ``1``, ``3``, ``4``, ``6``, ``7``."""
 
-    def __init__(self, channels: Sequence[int], kernels: Sequence[int], *, fresh: bool) -> None:
+    def __init__(self, channels: Sequence[int], kernels: Sequence[int], *, raw: bool) -> None:
         modules: list[nn.Module] = []
         for i, (cin, cout, kernel) in enumerate(zip(channels, channels[1:], kernels, strict=False)):
-            conv = CorrelationConv4d if fresh and i == 0 else CentrePivotConv4d
+            conv = CorrelationConv4d if raw and i == 0 else CentrePivotConv4d
             modules += [conv(cin, cout, kernel), nn.GroupNorm(4, cout), nn.ReLU(inplace=True)]
         super().__init__(*modules)
 
@@ -104,11 +111,11 @@ class HSNet(Learner):
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         l2, l3, l4 = (len(stage) for stage in channels[1:])
-        self.encoder_layer4 = Squeeze((l4, 16, 64, 128), (3, 3, 3), fresh=True)
-        self.encoder_layer3 = Squeeze((l3, 16, 64, 128), (5, 3, 3), fresh=True)
-        self.encoder_layer2 = Squeeze((l2, 16, 64, 128), (5, 5, 3), fresh=True)
-        self.encoder_layer4to3 = Squeeze((128, 128, 128, 128), (3, 3, 3), fresh=False)
-        self.encoder_layer3to2 = Squeeze((128, 128, 128, 128), (3, 3, 3), fresh=False)
+        self.encoder_layer4 = Squeeze((l4, 16, 64, 128), (3, 3, 3), raw=True)
+        self.encoder_layer3 = Squeeze((l3, 16, 64, 128), (5, 3, 3), raw=True)
+        self.encoder_layer2 = Squeeze((l2, 16, 64, 128), (5, 5, 3), raw=True)
+        self.encoder_layer4to3 = Squeeze((128, 128, 128, 128), (3, 3, 3), raw=False)
+        self.encoder_layer3to2 = Squeeze((128, 128, 128, 128), (3, 3, 3), raw=False)
         self.decoder1, self.decoder2 = decoder_modules()
 
     @classmethod
@@ -118,11 +125,11 @@ class HSNet(Learner):
 
     def embed_query(self, features: Features) -> Features:
         """Scale the maps to unit length."""
-        return map_features(unit, features)
+        return map_features(l2_normalize, features)
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
         """Mask the maps at their own resolution and scale them to unit length."""
-        return map_features(lambda p, m: unit(masking.merge(p, m, masks)), plain, masked)
+        return map_features(lambda p, m: l2_normalize(masking.merge(p, m, masks)), plain, masked)
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits at twice the size of the stride-8 grid; shots are averaged after squeezing."""

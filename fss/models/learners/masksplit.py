@@ -50,10 +50,10 @@ class MaskSplit(Learner):
             *(*_conv(half, quarter), *_conv(quarter, quarter), _up()),
             *(*_conv(quarter, eighth), nn.Conv2d(eighth, 2, 1, bias=False)),
         )
-        self._start_at_the_prior()
+        self._init_at_prior()
 
     @torch.no_grad()
-    def _start_at_the_prior(self) -> None:
+    def _init_at_prior(self) -> None:
         """Let every channel before the last layer speak for one class, those for the background louder.
 
         The first guess is then about the share that half an object has of a picture. From a guess of one half the first

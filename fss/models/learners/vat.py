@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import REDUCTIONS, Features, map_features, resize
-from fss.models.layers.correlation import correlate, mean_shots, resize_query, unit
+from fss.models.layers.correlation import correlate, l2_normalize, mean_shots, resize_query
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.swin import SwinStack
 from fss.models.learners.vat_embedding import embedding_encoder
@@ -30,7 +30,7 @@ class VAT(Learner):
     """Volume embedding, 4-D Swin aggregation from coarse to fine, and a 2-D Swin decoder with appearance affinities."""
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("last", "all", "all", "all"))
-    embeds_alike: ClassVar[bool] = False
+    shares_embedding: ClassVar[bool] = False
 
     def __init__(self, channels: Channels, affinities: tuple[bool, bool, bool], grid: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class VAT(Learner):
         assert config.grid is not None
         return cls(channels, AFFINITIES[config.benchmark], config.grid)
 
-    def idle_parameters(self) -> list[str]:
+    def unused_parameters(self) -> list[str]:
         """Name the parameters that the published network holds but never uses."""
         idle = [f"affinities.{i}." for i, use in enumerate(self.uses) if not use]
         idle += [f"transformers.{i}.norm." for i in range(3)]
@@ -80,14 +80,19 @@ class VAT(Learner):
         features = self.resize(features)
         used = [*reversed(self.uses), False]
         plain = [stage[-1:] if use else [] for stage, use in zip(features, used, strict=True)]
-        return [plain[0], *([*map(unit, stage), *last] for stage, last in zip(features[1:], plain[1:], strict=True))]
+        return [
+            plain[0],
+            *([*map(l2_normalize, stage), *last] for stage, last in zip(features[1:], plain[1:], strict=True)),
+        ]
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
         """Mask and resize; feature masking alone is applied after resizing. The stride-4 maps are not needed."""
         plain, masked = [[], *plain[1:]], [[], *masked[1:]]
         if masking.name == "feature":
-            return map_features(lambda m: unit(mask_features(m, masks)), self.resize(plain))
-        return map_features(unit, self.resize(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked)))
+            return map_features(lambda m: l2_normalize(mask_features(m, masks)), self.resize(plain))
+        return map_features(
+            l2_normalize, self.resize(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
+        )
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits at the size of the largest grid; shots are averaged after the volume embedding."""

@@ -1,6 +1,6 @@
 """VAT's volume embedding: 4-D convolutions of two 2-D ones, the other image's dimensions max-pooled.
 
-Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, fresh correlations ``[B,hq,wq,L,hs,ws]``.
+Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, raw correlations ``[B,hq,wq,L,hs,ws]``.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from fss.models.layers.correlation import conv_fresh, conv_images
+from fss.models.layers.correlation import conv_channels_first, conv_channels_last
 from fss.models.layers.norm import group_norm
 
 
@@ -26,23 +26,23 @@ class PooledConv4d(nn.Module):
         """Map ``[B,hq,wq,hs,ws,C]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
         sq, ss = self.query_stride, self.support_stride
         cells = pool_pairs(volume, 3, ss).permute(0, 3, 4, 1, 2, 5)
-        query = conv_images(cells.flatten(0, 2), self.query_conv, sq)
+        query = conv_channels_last(cells.flatten(0, 2), self.query_conv, sq)
         query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
         pooled = pool_pairs(volume, 1, sq)
-        support = conv_images(pooled.flatten(0, 2), self.supp_conv, ss)
+        support = conv_channels_last(pooled.flatten(0, 2), self.supp_conv, ss)
         return support.reshape(query.shape).add_(query)
 
 
 class PooledCorrelationConv4d(PooledConv4d):
-    """The same on a fresh correlation ``[B,hq,wq,L,hs,ws]``."""
+    """The same on a raw correlation ``[B,hq,wq,L,hs,ws]``."""
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map the correlation to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
         sq, ss = self.query_stride, self.support_stride
         cells = pool_pairs(volume, 4, ss).permute(0, 4, 5, 3, 1, 2)
-        query = conv_fresh(cells.flatten(0, 2), self.query_conv, sq)
+        query = conv_channels_first(cells.flatten(0, 2), self.query_conv, sq)
         query = query.reshape(*cells.shape[:3], *query.shape[1:]).permute(0, 3, 4, 1, 2, 5)
-        support = conv_fresh(pool_pairs(volume, 1, sq).flatten(0, 2), self.supp_conv, ss)
+        support = conv_channels_first(pool_pairs(volume, 1, sq).flatten(0, 2), self.supp_conv, ss)
         return support.reshape(query.shape).add_(query)
 
 

@@ -63,7 +63,7 @@ class LrasppHead(nn.Module):
         return self.layers({"low": low, "high": high})  # type: ignore[no-any-return]
 
 
-def own_stage(channels: int, dilation: int, *, published: bool) -> nn.Sequential:
+def build_auxiliary_stage(channels: int, dilation: int, *, published: bool) -> nn.Sequential:
     """Return a last stage for an auxiliary head alone: three bottlenecks that keep the number of channels.
 
     On ResNet-50 and 101 that is the released g-hat: 1024 channels, 256 within a bottleneck, dilation 4.

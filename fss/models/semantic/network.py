@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
-from fss.models.backbones.base import Backbone, MapSelection, load_strictly, read_state
+from fss.models.backbones.base import Backbone, MapSelection, load_strictly, read_state_dict
 from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
-from fss.models.backbones.sequential import ChainBackbone
+from fss.models.backbones.sequential import SequentialBackbone
 from fss.models.semantic.config import Auxiliary, SemanticConfig
-from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, own_stage
+from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, build_auxiliary_stage
 
 PIXELS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -55,7 +55,7 @@ class SemanticNetwork(nn.Module):
         self.head = _head(config, low, last, classes)
         self.auxiliary_stage: nn.Module | None = None
         if auxiliary == "deep":
-            self.auxiliary_stage = own_stage(shared, 32 // config.stride, published=published)
+            self.auxiliary_stage = build_auxiliary_stage(shared, 32 // config.stride, published=published)
         self.auxiliary_head = None
         if auxiliary != "none":
             self.auxiliary_head = _head(config, low, shared if auxiliary == "deep" else last, classes)
@@ -115,9 +115,9 @@ def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary
                 f"pixels=coco goes with a DeepLabV2 trained on MS-COCO, weights is {config.weights}: give the path of "
                 "its state dict as weights, or choose pixels=imagenet and weights=pretrained"
             )
-        return assemble(config, classes, auxiliary, pretrained=config.weights is not None)
-    state = {key.removeprefix("Scale."): value for key, value in read_state(str(config.weights)).items()}
-    network = assemble(config, classes, auxiliary, pretrained=False)
+        return construct_network(config, classes, auxiliary, pretrained=config.weights is not None)
+    state = {key.removeprefix("Scale."): value for key, value in read_state_dict(str(config.weights)).items()}
+    network = construct_network(config, classes, auxiliary, pretrained=False)
     own = {key: value for key, value in state.items() if not key.startswith("layer5.")}
     what = f"the backbone {config.backbone}"
     load_strictly(network.backbone, network.backbone.rename_weights(own), what=what)
@@ -126,7 +126,9 @@ def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary
     return network
 
 
-def assemble(config: SemanticConfig, classes: int, auxiliary: Auxiliary, *, pretrained: bool) -> SemanticNetwork:
+def construct_network(
+    config: SemanticConfig, classes: int, auxiliary: Auxiliary, *, pretrained: bool
+) -> SemanticNetwork:
     """Put a network together, its backbone random or with the library's ImageNet weights; reads no file."""
     selection = MapSelection(keep=("none", "last", "last", "last"), activated=True)
     weights = "pretrained" if pretrained else None
@@ -160,7 +162,7 @@ def _hold_stride(backbone: Backbone, config: SemanticConfig) -> None:
 def _last_stages(backbone: Backbone, name: str) -> tuple[Iterable[nn.Module], Iterable[nn.Module]]:
     if isinstance(backbone, ResNetBackbone):
         return backbone._layer("layer3"), backbone._layer("layer4")
-    if isinstance(backbone, ChainBackbone) and name == "mobilenet_v2":
+    if isinstance(backbone, SequentialBackbone) and name == "mobilenet_v2":
         return backbone.features[7:14], backbone.features[14:]
     raise ValueError(f"semantic networks have ResNets or mobilenet_v2 as their backbone, got {name!r}")
 

@@ -14,7 +14,7 @@ from fss.training.few_shot.config import ClassesConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassChoice:
+class ClassSelection:
     """The classes of a training, and the pictures that show them."""
 
     train: tuple[int, ...]
@@ -35,9 +35,9 @@ class ClassChoice:
         return sum(map(len, self.index.values()))
 
 
-def choose_classes(
+def select_classes(
     config: ClassesConfig, masks: MaskSet, *, accepted: Ids[str] | None = None, held_out: float = 0.0
-) -> ClassChoice:
+) -> ClassSelection:
     """Choose the classes and look up their pictures.
 
     Args:
@@ -65,7 +65,7 @@ def choose_classes(
     index = ClassIndex.build(masks, min_pixels=config.min_pixels, accepted=accepted)
     listed = _listed(config, collection)
     chosen = {c: [e for e in index.get(c, ()) if listed is None or (e.image_id, c) in listed] for c in train}
-    return ClassChoice(train=tuple(train), val=tuple(val), index=ClassIndex(chosen))
+    return ClassSelection(train=tuple(train), val=tuple(val), index=ClassIndex(chosen))
 
 
 def validation_plan(config: ClassesConfig, masks: MaskSet, classes: Sequence[int]) -> EpisodePlan:

@@ -24,7 +24,7 @@ from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.mask_split_stream import EpisodeStream
-from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
 from fss.training.schedule import schedule
 
 
@@ -38,7 +38,7 @@ class StepReport:
     """Epoch of the step, counted from 0."""
     loss: float
     """Mean cross-entropy over the valid pixels of all workers."""
-    gradient: float
+    gradient_norm: float
     """Norm of the gradient before clipping."""
     wait_s: float
     """Seconds that this worker waited for data."""
@@ -100,13 +100,13 @@ class TrainLoop:
                 began = time.perf_counter()
                 raw = next(batches)
                 got = time.perf_counter()
-                loss, gradient = self._train(raw)
+                loss, gradient_norm = self._train(raw)
                 self.step += 1
                 yield StepReport(
                     step=self.step,
                     epoch=epoch,
                     loss=loss,
-                    gradient=gradient,
+                    gradient_norm=gradient_norm,
                     wait_s=got - began,
                     compute_s=time.perf_counter() - got,
                 )
@@ -118,20 +118,20 @@ class TrainLoop:
         self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(batch)
         limit = math.inf if self.config.clip is None else self.config.clip
-        gradient = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
-        if not math.isfinite(value) or not math.isfinite(gradient):
+        gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        if not math.isfinite(value) or not math.isfinite(gradient_norm):
             raise TrainingDivergedError(
-                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient}. Images: "
+                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient_norm}. Images: "
                 f"{', '.join(batch.ids)}. Look at these, lower the learning rate or clip the gradient."
             )
         self.optimizer.step()
         self.scheduler.step()
         self.ema.update(self.segmenter)
-        return value, gradient
+        return value, gradient_norm
 
     def _backward(self, batch: EpisodeBatch) -> float:
         """Leave the gradients of the mean loss over all workers' valid pixels, and return that mean."""
-        pixels = valid_pixels(batch.target)
+        pixels = count_valid_pixels(batch.target)
         total = torch.zeros((), device=self.device)
         passes = batch.chunks(self.config.accumulate)
         for number, part in enumerate(passes, start=1):
@@ -141,7 +141,7 @@ class TrainLoop:
                 loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return float(over_workers(total) / pixels)
+        return float(sum_over_workers(total) / pixels)
 
     def _gathering(self, *, last: bool) -> AbstractContextManager[None]:
         """Only the last pass of a step has workers exchange their gradients."""

@@ -14,7 +14,7 @@ from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.canvas_cache import CanvasCache
 from fss.training.few_shot.config import StreamConfig
-from fss.training.few_shot.task_maker import Place, TaskMaker
+from fss.training.few_shot.task_builder import Place, TaskBuilder
 from fss.training.few_shot.tasks import TaskSettings, collate
 from fss.training.few_shot.usable_rows import scan
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
@@ -85,7 +85,7 @@ class MaskSplitStream:
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
         # Each lane is within one part, or passes from one to the next within a step.
-        self._maker = TaskMaker(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
+        self._maker = TaskBuilder(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -22,8 +22,8 @@ class Unit(NamedTuple):
     rows: list[int]
 
 
-def needed_units(
-    order: EpochOrder, rows: RowTable, lanes: Iterable[int], start: int, count: int, *, most: int
+def plan_units(
+    order: EpochOrder, rows: RowTable, lanes: Iterable[int], start: int, count: int, *, max_rows: int
 ) -> list[Unit]:
     """Return the units of ``count`` rows of each lane from position ``start``, in the order in which they are needed.
 
@@ -33,15 +33,15 @@ def needed_units(
         lanes: of this worker.
         start: position within each lane.
         count: rows of each lane.
-        most: rows of a unit at most: what a worker keeps in memory for a lane.
+        max_rows: rows of a unit at max_rows: what a worker keeps in memory for a lane.
     """
     found = []
     for lane in lanes:
         position = 0
         for part, places in groupby(order.rows(lane, start, count), key=lambda place: place[0]):
             numbers = [int(rows.train[part][number]) for _, number in places]
-            for first in range(0, len(numbers), most):
-                chosen = numbers[first : first + most]
+            for first in range(0, len(numbers), max_rows):
+                chosen = numbers[first : first + max_rows]
                 found.append((position, Unit(lane, rows.parts[part], chosen)))
                 position += len(chosen)
     return [unit for _, unit in sorted(found, key=lambda pair: (pair[0], pair[1].lane))]

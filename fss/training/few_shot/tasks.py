@@ -100,8 +100,8 @@ def read_part_tasks(
     """Yield the tasks of some rows of a part, in their order."""
     images, masks = read_images(collection, part), read_masks(mask_set, part)
     for row in rows:
-        record = record_of(masks, row)
-        canvas = read_canvas(record_of(images, row), record["image_id"], settings.size, collection.limits)
+        record = table_row(masks, row)
+        canvas = read_canvas(table_row(images, row), record["image_id"], settings.size, collection.limits)
         yield make_task(record, canvas, settings)
 
 
@@ -144,6 +144,6 @@ def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
     )
 
 
-def record_of(table: pa.Table, row: int) -> dict[str, Any]:
+def table_row(table: pa.Table, row: int) -> dict[str, Any]:
     """Return one row of a table as plain values."""
     return {name: table.column(name)[row].as_py() for name in table.column_names}

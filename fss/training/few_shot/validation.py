@@ -29,7 +29,7 @@ class Validator(Protocol):
     title: str
     """What the tasks are, for people."""
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+    def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the figures of a segmenter in evaluation mode by name, ``score`` among them."""
 
     def examples(self) -> EpisodeBatch:
@@ -45,7 +45,7 @@ class PseudoTaskValidator:
     def __init__(self, stream: MaskSplitStream, tasks: int):
         self._stream, self._tasks = stream, tasks
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+    def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the metrics over all tasks; of the loss, lower is better."""
         held_out = self._stream.held_out(self._tasks)
         found = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
@@ -71,7 +71,7 @@ class EpisodeValidator:
         self._plan = plan
         self._pictures = EpisodeImages(reader, image_size)
 
-    def judge(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
+    def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the figures of the plan's episodes, first the mean over the classes of their pooled IoU."""
         assert isinstance(segmenter, FewShotSegmenter)
         training = segmenter.training

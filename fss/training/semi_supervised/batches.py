@@ -22,7 +22,7 @@ from fss.training.semi_supervised.config import SemanticStreamConfig
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import Rows, SemanticRows
 from fss.training.semi_supervised.strong_augmentation import apply_strong, draw_strong
-from fss.training.semi_supervised.weak_augmentation import draw_weak, see_labels, see_picture
+from fss.training.semi_supervised.weak_augmentation import apply_weak, apply_weak_to_labels, draw_weak
 
 Place = tuple[int, int, int]
 """Epoch, part number, row."""
@@ -140,12 +140,12 @@ class SemanticStream:
         rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
         view = draw_weak(rng, self.config.weak)
         rgb = self.reader.picture(part, row)
-        truth = see_labels(self.reader.labels(self._truth, part, row), view, crop)
+        truth = apply_weak_to_labels(self.reader.labels(self._truth, part, row), view, crop)
         pseudo = np.full(crop, IGNORE, np.uint8)
         if self._pseudo is not None:
-            pseudo = see_labels(self.reader.labels(self._pseudo, part, row), view, crop)
-        inside = see_labels(np.zeros(rgb.shape[:2], np.uint8), view, crop) != IGNORE
-        return name, see_picture(rgb, view, crop), truth, pseudo, torch.from_numpy(inside)
+            pseudo = apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, crop)
+        inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, crop) != IGNORE
+        return name, apply_weak(rgb, view, crop), truth, pseudo, torch.from_numpy(inside)
 
     def _see_pool(self, place: Place) -> Seen:
         epoch, part, row = place
@@ -153,9 +153,9 @@ class SemanticStream:
         name, weak = self.reader.image_id(part, row), self.config.weak
         view = draw_weak(keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
         rgb = self.reader.picture(part, row)
-        picture = see_picture(rgb, view, weak.crop)
-        pseudo = see_labels(self.reader.labels(self._pseudo, part, row), view, weak.crop)
-        inside = see_labels(np.zeros(rgb.shape[:2], np.uint8), view, weak.crop) != IGNORE
+        picture = apply_weak(rgb, view, weak.crop)
+        pseudo = apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, weak.crop)
+        inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, weak.crop) != IGNORE
         rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
         strong, index = apply_strong(picture, draw_strong(rng, weak.crop, self.config.strong))
         index = np.where((index >= 0) & inside.ravel()[index.clip(0)], index, -1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
 
 
 class PixelLoss(NamedTuple):
@@ -25,8 +25,8 @@ def pixel_loss(logits: Tensor, target: Tensor) -> PixelLoss:
         logits: float [B,C,H,W].
         target: integers [B,H,W], 0 .. C - 1 and 255 for ignored pixels.
     """
-    total, count = cross_entropy_sum(logits, target.long()), valid_pixels(target)
-    return PixelLoss(total * world_size() / count, over_workers(total.detach()) / count)
+    total, count = cross_entropy_sum(logits, target.long()), count_valid_pixels(target)
+    return PixelLoss(total * world_size() / count, sum_over_workers(total.detach()) / count)
 
 
 class StageTargets(NamedTuple):

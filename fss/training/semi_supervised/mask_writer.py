@@ -1,4 +1,4 @@
-"""Masks of all pictures by a semantic network: the end of a stage, and its measure on labelled pictures."""
+"""Masks of all pictures by a semantic network: the end of a stage, and its evaluate_network on labelled pictures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:
     return float(np.mean(values))
 
 
-def semantic_parts(
+def write_semantic_parts(
     parts: Sequence[str], *, masks: MaskSet, masker: SemanticMasker
 ) -> Iterator[tuple[str, Statistics | Exception]]:
     """Make the masks of the pictures of some parts; pictures are decoded ahead of the network.
@@ -99,7 +99,7 @@ def semantic_parts(
     return staged_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=partial(_write, masks))
 
 
-def measure(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
+def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
     """Compare the main head's answers with the truth of the labelled pictures of ``rows``, at the reader's size."""
     assert isinstance(network, SemanticNetwork)
     confusion, training = ConfusionMatrix(network.classes), network.training
@@ -115,7 +115,7 @@ def measure(network: nn.Module, reader: SemanticReader, rows: SemanticRows, trut
     return confusion
 
 
-def compare_sets(masks: MaskSet, truth: MaskSet, table: ClassTable, parts: Sequence[str]) -> ConfusionMatrix:
+def compare_mask_sets(masks: MaskSet, truth: MaskSet, table: ClassTable, parts: Sequence[str]) -> ConfusionMatrix:
     """Compare two mask sets over the pictures that have a mask in both: what masks are worth, where truth is known."""
     confusion = ConfusionMatrix(len(table))
     for part in parts:

@@ -32,7 +32,7 @@ from fss.training.semi_supervised.config import Stage, ThreeStageConfig
 from fss.training.semi_supervised.losses import StageTargets, pixel_loss, stage_loss
 from fss.training.semi_supervised.strong_augmentation import warp_labels
 
-AUXILIARY: dict[Stage, Auxiliary] = {1: "none", 2: "deep", 3: "shallow"}
+AUXILIARY_HEADS: dict[Stage, Auxiliary] = {1: "none", 2: "deep", 3: "shallow"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class SemanticLoop:
             device: where the network is.
         """
         network = model.module if isinstance(model, DistributedDataParallel) else model
-        assert isinstance(network, SemanticNetwork) and network.auxiliary == AUXILIARY[stage]
+        assert isinstance(network, SemanticNetwork) and network.auxiliary == AUXILIARY_HEADS[stage]
         self.model, self.network, self.stream = model, network, stream
         self.config, self.stage, self.device = config, stage, torch.device(device)
         self.steps = config.stage(stage).steps
@@ -91,19 +91,19 @@ class SemanticLoop:
             began = time.perf_counter()
             batch = next(batches)
             got = time.perf_counter()
-            loss, gradient, parts = self._train(batch.to(self.device))
+            loss, gradient_norm, parts = self._train(batch.to(self.device))
             self.step += 1
             yield SemanticReport(
                 step=self.step,
                 epoch=(self.step - 1) // self.config.epoch_steps,
                 loss=loss,
-                gradient=gradient,
+                gradient_norm=gradient_norm,
                 wait_s=got - began,
                 compute_s=time.perf_counter() - got,
                 parts=parts,
             )
 
-    def teach(self, labelled: Tensor, inside: Tensor, pool: PoolBatch) -> Tensor:
+    def teacher_labels(self, labelled: Tensor, inside: Tensor, pool: PoolBatch) -> Tensor:
         """Return the teacher's hard answers, those for the pool moved as the student sees it: uint8 [B,H,W]."""
         assert self.ema is not None
         self.network.eval()
@@ -119,7 +119,7 @@ class SemanticLoop:
 
     def _train(self, batch: SemanticBatch) -> tuple[float, float, dict[str, float]]:
         labelled, pool = batch
-        teacher = None if pool is None else self.teach(labelled.pixels, labelled.inside, pool)
+        teacher = None if pool is None else self.teacher_labels(labelled.pixels, labelled.inside, pool)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         if pool is None or teacher is None:
@@ -131,11 +131,11 @@ class SemanticLoop:
             weights = self.config.loss_weights(self.step)
             loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), weights)
         torch.autograd.backward(loss.local)
-        gradient = self._gradient()
+        gradient_norm = self._gradient()
         value = float(loss.mean)
-        if not math.isfinite(value) or not math.isfinite(gradient):
+        if not math.isfinite(value) or not math.isfinite(gradient_norm):
             raise TrainingDivergedError(
-                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient}. Images: "
+                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient_norm}. Images: "
                 f"{', '.join(labelled.ids + (pool.ids if pool else ()))}. Look at these, or lower the learning rates."
             )
         self.optimizer.step()
@@ -143,7 +143,7 @@ class SemanticLoop:
         if self.ema is not None:
             self.ema.decay = self.config.teacher_decay(self.step)
             self.ema.update(self.network)
-        return value, gradient, parts
+        return value, gradient_norm, parts
 
     def _gradient(self) -> float:
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

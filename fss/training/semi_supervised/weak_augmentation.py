@@ -28,12 +28,12 @@ def draw_weak(rng: np.random.Generator, config: WeakConfig) -> WeakView:
     return WeakView(scale=scale, top=float(top), left=float(left), mirror=bool(rng.random() < config.mirror))
 
 
-def see_picture(rgb: NDArray[np.uint8], view: WeakView, crop: tuple[int, int]) -> NDArray[np.uint8]:
+def apply_weak(rgb: NDArray[np.uint8], view: WeakView, crop: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the crop of a picture [H, W, 3]; the margin is black."""
     return np.asarray(_see(rgb, view, crop, cv2.INTER_LINEAR, 0), np.uint8)
 
 
-def see_labels(labels: UInt8, view: WeakView, crop: tuple[int, int]) -> UInt8:
+def apply_weak_to_labels(labels: UInt8, view: WeakView, crop: tuple[int, int]) -> UInt8:
     """Return the same crop of a class map [H, W]; the margin is ignored."""
     return np.asarray(_see(labels, view, crop, cv2.INTER_NEAREST_EXACT, IGNORE), np.uint8)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fss.inference.mlflow_model import answer, example_request, log_model
+from fss.inference.mlflow_model import example_request, log_model, segment_request
 from fss.inference.predictor import load_segmenter
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
@@ -39,7 +39,7 @@ def test_load_model_answers_bytes_with_a_mask(model_uri: str, checkpoint: Path) 
     mask = png(served["mask"][0])
     assert mask.shape == (64, 64)
     request = {column: values[0] for column, values in example_request().items()}
-    assert served["mask"][0] == answer(load_segmenter(checkpoint), request)
+    assert served["mask"][0] == segment_request(load_segmenter(checkpoint), request)
 
 
 def test_scoring_server_answers_json_with_a_mask(model_uri: str) -> None:
@@ -100,11 +100,11 @@ def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
     predictor = load_segmenter(checkpoint)
     request = {column: values[0] for column, values in example_request().items()}
     with pytest.raises(ValueError, match="one mask per picture"):
-        answer(predictor, request | {"support_masks": []})
+        segment_request(predictor, request | {"support_masks": []})
     with pytest.raises(ValueError, match="base64"):
-        answer(predictor, request | {"query": "no picture"})
+        segment_request(predictor, request | {"query": "no picture"})
     with pytest.raises(ValueError, match="base64"):
-        answer(predictor, request | {"query": "/etc/passwd"})
+        segment_request(predictor, request | {"query": "/etc/passwd"})
     for wrong in ([[1, 2], [3]], [[300, 0]], [1, 2], [[]], [[0.5, 0.1]]):
         with pytest.raises(ValueError, match="a picture"):
-            answer(predictor, request | {"query": wrong})
+            segment_request(predictor, request | {"query": wrong})

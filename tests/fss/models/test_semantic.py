@@ -9,7 +9,7 @@ from torch import nn
 
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.config import SemanticConfig
-from fss.models.semantic.heads import DeepLabV2Head, own_stage
+from fss.models.semantic.heads import DeepLabV2Head, build_auxiliary_stage
 from fss.models.semantic.network import SemanticNetwork, build_semantic
 
 LIGHT = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
@@ -28,7 +28,7 @@ def pictures(count: int = 2, side: int = 48) -> torch.Tensor:
 def test_the_published_network_has_its_published_size() -> None:
     with torch.device("meta"):  # sizes only: drawing forty million weights takes seconds
         deep = build_semantic(SemanticConfig(network="deeplabv2", backbone="resnet101"), classes=21, auxiliary="deep")
-        stage, heads = own_stage(1024, 4, published=True), [DeepLabV2Head(n, 22) for n in (1024, 2048)]
+        stage, heads = build_auxiliary_stage(1024, 4, published=True), [DeepLabV2Head(n, 22) for n in (1024, 2048)]
     assert size(deep.backbone._layer("layer4")) == 14.96  # type: ignore[operator]
     assert size(deep.auxiliary_stage) == size(stage) == 4.40
     assert size(deep.head) == 1.55

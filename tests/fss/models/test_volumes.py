@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from fss.models.layers.attention import biased_attention
-from fss.models.layers.correlation import correlate, resize_query, unit
+from fss.models.layers.correlation import correlate, l2_normalize, resize_query
 from fss.models.layers.norm import GroupNormReLU, group_norm
-from fss.models.learners.asnet_layers import attend, convolve_few
-from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_form
+from fss.models.learners.asnet_layers import attend, convolve_by_matmul
+from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
 from fss.models.learners.swin import SwinBlock, relative_index
 from fss.models.learners.vat_embedding import PooledConv4d
 
@@ -27,7 +27,7 @@ def test_correlation_is_the_clipped_cosine_of_every_pair():
         [randn(2, 5, 3, 4), randn(2, 6, 3, 4, seed=1)],
         [randn(2, 5, 2, 3, seed=2), randn(2, 6, 2, 3, seed=3)],
     )
-    volume = correlate([unit(m) for m in query], [unit(m) for m in support])
+    volume = correlate([l2_normalize(m) for m in query], [l2_normalize(m) for m in support])
     for i, (q, s) in enumerate(zip(query, support, strict=True)):
         cosine = torch.einsum(
             "bcij,bckl->bijkl", q / (q.norm(dim=1, keepdim=True) + 1e-5), s / (s.norm(dim=1, keepdim=True) + 1e-5)
@@ -71,13 +71,13 @@ def test_centre_pivot_convolution(kernel, stride, side):
 def test_a_convolution_on_few_cells_is_one_matrix():
     conv = nn.Conv2d(3, 5, 3, padding=1)
     x = randn(7, 2, 2, 3)
-    weight, bias = _dense_form(conv, 2, 2)
+    weight, bias = _dense_matrix(conv, 2, 2)
     expected = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     torch.testing.assert_close(F.linear(x.flatten(1), weight, bias).view(7, 2, 2, 5), expected, **TIGHT)
     wide = nn.Conv2d(3, 5, 5)
     x = randn(7, 7, 7, 3)
     expected = F.conv2d(x.permute(0, 3, 1, 2), wide.weight, wide.bias, 4, 2).permute(0, 2, 3, 1)
-    torch.testing.assert_close(convolve_few(x, wide.weight, wide.bias, 4, 2), expected, **TIGHT)
+    torch.testing.assert_close(convolve_by_matmul(x, wide.weight, wide.bias, 4, 2), expected, **TIGHT)
 
 
 def test_resize_of_the_query_dimensions():

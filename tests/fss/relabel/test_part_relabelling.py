@@ -158,6 +158,6 @@ def test_refined_masks_have_the_size_of_the_image(tmp_path: Path, segmenter: Few
 
 
 def test_views_too_small_for_the_network_are_refused(segmenter: FewShotSegmenter) -> None:
-    least = segmenter.learner.minimum_side
+    least = segmenter.learner.min_side
     with pytest.raises(ValueError, match="too small"):
         Relabeller(RelabelConfig(scales=(1.0, (least - 1) / 96)), Voter(segmenter, lambda name: None))  # type: ignore

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.training.losses import cross_entropy_sum, over_workers, valid_pixels, world_size
+from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
 from tests.helpers.processes import train_on_two_workers
 from tests.helpers.tiny_segmenter import TinySegmenter
 
@@ -28,13 +28,13 @@ def test_the_loss_by_hand() -> None:
     logits[0, 1, 0, 1] = math.log(3)
     target = torch.tensor([[[0, 1, 255, 255]]])
     loss = cross_entropy_sum(logits, target)
-    assert float(loss / valid_pixels(target)) == pytest.approx((math.log(2) - math.log(0.75)) / 2)
+    assert float(loss / count_valid_pixels(target)) == pytest.approx((math.log(2) - math.log(0.75)) / 2)
 
 
 def test_a_batch_without_a_valid_pixel_has_no_loss_and_no_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     target = torch.full((1, 2, 2), 255)
-    loss = cross_entropy_sum(logits, target) / valid_pixels(target)
+    loss = cross_entropy_sum(logits, target) / count_valid_pixels(target)
     loss.backward()
     assert float(loss) == 0
     assert logits.grad is not None and float(logits.grad.abs().sum()) == 0
@@ -49,10 +49,10 @@ def _train(rank: int, world: int, folder: str) -> None:
     means = []
     for _ in range(3):
         optimizer.zero_grad()
-        loss, pixels = cross_entropy_sum(model(query, support, masks), target), valid_pixels(target)
+        loss, pixels = cross_entropy_sum(model(query, support, masks), target), count_valid_pixels(target)
         (loss * world_size() / pixels).backward()
         optimizer.step()
-        means.append(float(over_workers(loss.detach()) / pixels))
+        means.append(float(sum_over_workers(loss.detach()) / pixels))
     torch.save(means, Path(folder) / f"{world}-{rank}.pt")
 
 

@@ -19,7 +19,7 @@ from ray._private.services import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster
 
 from fss.core.config import load, save
-from fss.models import SegmenterConfig, build_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
@@ -91,7 +91,10 @@ def trains(node: Node) -> bool:
 def alone(config: TrainJobConfig) -> list[float]:
     """Return the losses of the same training in this process."""
     stream = open_stream(replace(config, loader="worker"))
-    return [report.loss for report in TrainLoop(build_segmenter(config.segmenter), stream, config.training).run()]
+    return [
+        report.loss
+        for report in TrainLoop(FewShotSegmenter.from_config(config.segmenter), stream, config.training).run()
+    ]
 
 
 def wait_for(job: subprocess.Popen[bytes], there: Callable[[], object]) -> None:

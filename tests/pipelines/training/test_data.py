@@ -11,7 +11,7 @@ import torch
 from fss.collection.ingest import start
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.models import SegmenterConfig, build_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from pipelines.training.config import TrainJobConfig
@@ -49,14 +49,14 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
     network = SegmenterConfig(learner=learner, masking=masking, backbone=backbone, image_size=96, frozen=True, width=32)
     settings = config(collection, episodes=episodes, segmenter=network)
     stream = open_stream(settings)
-    loop = TrainLoop(build_segmenter(network), stream, OptimizerConfig(steps=1, learning_rate=1e-3))
+    loop = TrainLoop(FewShotSegmenter.from_config(network), stream, OptimizerConfig(steps=1, learning_rate=1e-3))
     before = [parameter.detach().clone() for parameter in loop.parameters]
     (report,) = loop.run()
     assert 0 < report.loss < 5
     assert any(not torch.equal(old, new) for old, new in zip(before, loop.parameters, strict=True))
-    judge = open_validator(settings, stream)
-    assert judge.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
-    assert 0 <= judge.judge(loop.segmenter, loop.device)[judge.score] <= 1
+    validator = open_validator(settings, stream)
+    assert validator.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
+    assert 0 <= validator.validate(loop.segmenter, loop.device)[validator.score] <= 1
     assert loop.segmenter.training
 
 
@@ -97,5 +97,5 @@ def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp
     settings = config(collection, episodes="classes")
     elsewhere = replace(settings, classes=replace(settings.classes, val=("base",), val_collection=other))
     assert data_hashes(elsewhere)["val_plan"] != data_hashes(settings)["val_plan"]
-    judge = open_validator(elsewhere, open_stream(elsewhere))
-    assert judge.examples().query.shape == (6, 3, 400, 400)
+    validator = open_validator(elsewhere, open_stream(elsewhere))
+    assert validator.examples().query.shape == (6, 3, 400, 400)

@@ -69,12 +69,12 @@ def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, t
 def test_the_kept_figure_is_the_models(uninterrupted: JobResult, config: TrainJobConfig) -> None:
     import torch
 
-    judge = open_validator(config, open_stream(config))
+    validator = open_validator(config, open_stream(config))
     segmenter = load_checkpoint(uninterrupted.outputs["model"]).train()
-    metrics = judge.judge(segmenter, torch.device("cpu"))
+    metrics = validator.validate(segmenter, torch.device("cpu"))
     assert metrics["val_miou"] == pytest.approx(uninterrupted.metrics["val_miou"], abs=1e-4)
     assert segmenter.training, "its mode is given back"
-    examples = judge.examples()
+    examples = validator.examples()
     assert examples.support_images.shape == (8, 1, 3, 80, 80)
     assert set(examples.target.unique().tolist()) <= {0, 1, 255}
 

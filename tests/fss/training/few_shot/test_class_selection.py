@@ -11,7 +11,7 @@ from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import ids_by_name
 from fss.episodes.published_lists import read_training_entries
-from fss.training.few_shot.class_selection import choose_classes, validation_plan
+from fss.training.few_shot.class_selection import select_classes, validation_plan
 from fss.training.few_shot.config import ClassesConfig
 from tests.helpers.dataset_layouts import write_bytes, write_fss1000, write_voc
 
@@ -49,47 +49,47 @@ def names(masks: MaskSet, ids: tuple[int, ...]) -> list[str]:
 
 
 def test_the_collections_splits_are_the_default(fss: MaskSet) -> None:
-    choice = choose_classes(ClassesConfig(), fss)
+    choice = select_classes(ClassesConfig(), fss)
     assert (names(fss, choice.train), names(fss, choice.val)) == (THINGS[:3], ["thing3"])
     assert set(choice.index) == set(choice.train)
     assert choice.pairs == 12
 
 
 def test_classes_by_name_and_split_together(fss: MaskSet) -> None:
-    choice = choose_classes(ClassesConfig(train=("test", "thing1"), val=("thing0",)), fss)
+    choice = select_classes(ClassesConfig(train=("test", "thing1"), val=("thing0",)), fss)
     assert (names(fss, choice.train), names(fss, choice.val)) == (["thing1", "thing4", "thing5"], ["thing0"])
     with pytest.raises(ValueError, match=r"thing9: no class split or class of .*splits are train, val, test"):
-        choose_classes(ClassesConfig(train=("thing9",)), fss)
+        select_classes(ClassesConfig(train=("thing9",)), fss)
     with pytest.raises(ValueError, match=r"2 classes are both trained and validated on \(thing4, thing5\)"):
-        choose_classes(ClassesConfig(train=("test",), val=("test",)), fss)
+        select_classes(ClassesConfig(train=("test",), val=("test",)), fss)
     with pytest.raises(ValueError, match="no class to train on"):
-        choose_classes(ClassesConfig(train=()), fss)
+        select_classes(ClassesConfig(train=()), fss)
 
 
 def test_without_validation_classes_some_are_held_out(fss: MaskSet) -> None:
     config = ClassesConfig(train=("train", "test"), val=())
-    choice = choose_classes(config, fss, held_out=0.4)
+    choice = select_classes(config, fss, held_out=0.4)
     assert (len(choice.train), len(choice.val)) == (3, 2)
     assert not set(choice.train) & set(choice.val)
-    fewer = choose_classes(config, fss, held_out=0.01)
+    fewer = select_classes(config, fss, held_out=0.01)
     assert len(fewer.val) == 1 and set(fewer.val) <= set(choice.val), "the same classes come first"
     with pytest.raises(ValueError, match="of 1 classes none can be held out"):
-        choose_classes(ClassesConfig(train=("thing0",), val=()), fss, held_out=0.05)
+        select_classes(ClassesConfig(train=("thing0",), val=()), fss, held_out=0.05)
     with pytest.raises(ValueError, match="of 5 classes none can be held out"):
-        choose_classes(config, fss, held_out=0.0)
+        select_classes(config, fss, held_out=0.0)
 
 
 def test_accepted_pictures_alone_are_trained_on(fss: MaskSet) -> None:
-    whole = choose_classes(ClassesConfig(), fss)
+    whole = select_classes(ClassesConfig(), fss)
     accepted = {whole.index[c][0].image_id for c in whole.train}
-    choice = choose_classes(ClassesConfig(), fss, accepted=accepted)
+    choice = select_classes(ClassesConfig(), fss, accepted=accepted)
     assert {entry.image_id for c in choice.index for entry in choice.index[c]} == accepted
     assert choice.hash != whole.hash
 
 
 def test_the_validation_plan_is_fixed(fss: MaskSet) -> None:
     config = ClassesConfig(val_episodes=9, shots=2)
-    plan = validation_plan(config, fss, choose_classes(config, fss).val)
+    plan = validation_plan(config, fss, select_classes(config, fss).val)
     assert (len(plan), plan.shots, names(fss, tuple(plan.classes))) == (9, 2, ["thing3"])
     assert plan.fingerprint == fss.collection.fingerprint()
     assert validation_plan(config, fss, plan.classes).hash == plan.hash
@@ -98,37 +98,37 @@ def test_the_validation_plan_is_fixed(fss: MaskSet) -> None:
 def test_a_fold_of_pascal_validates_on_its_own_images(voc: tuple[MaskSet, MaskSet]) -> None:
     train, val = voc
     config = ClassesConfig(benchmark="pascal", fold=1, val=("test",), val_collection=val.collection.uri, val_episodes=5)
-    choice = choose_classes(config, train)
+    choice = select_classes(config, train)
     assert choice.val == (6, 7, 8, 9, 10)
     assert set(choice.train) == set(range(1, 21)) - set(choice.val)
     plan = validation_plan(config, val, choice.val)
     assert plan.classes == list(choice.val)
     assert plan.fingerprint == val.collection.fingerprint() != train.collection.fingerprint()
     with pytest.raises(ValueError, match=r"val: no class split or class of .* its splits are train, test"):
-        choose_classes(ClassesConfig(benchmark="pascal", fold=1), train)
+        select_classes(ClassesConfig(benchmark="pascal", fold=1), train)
 
 
 def test_folds_belong_to_a_benchmark(fss: MaskSet) -> None:
     with pytest.raises(ValueError, match=r"give --classes\.benchmark"):
-        choose_classes(ClassesConfig(fold=0), fss)
+        select_classes(ClassesConfig(fold=0), fss)
 
 
 def test_published_lists_of_pascal_restrict_the_images(voc: tuple[MaskSet, MaskSet], tmp_path: Path) -> None:
     train, _ = voc
-    shown = choose_classes(ClassesConfig(benchmark="pascal", fold=0, val=("test",)), train).index
+    shown = select_classes(ClassesConfig(benchmark="pascal", fold=0, val=("test",)), train).index
     by_id = {image: name for name, image in ids_by_name(train.collection, "pascal").items()}
     wanted = {c: by_id[shown[c][-1].image_id] for c in shown if shown[c]}
     for number in range(1, 4):
         lines = [f"{name}__{c:02d}\n" for c, name in wanted.items() if (c - 1) // 5 == number]
         write_bytes(tmp_path / "pascal" / "trn" / f"fold{number}.txt", "".join(lines).encode())
     config = ClassesConfig(benchmark="pascal", fold=0, val=("test",), split_folder=str(tmp_path))
-    found = choose_classes(config, train).index
+    found = select_classes(config, train).index
     assert {c: [by_id[entry.image_id] for entry in found[c]] for c in found if found[c]} == {
         c: [name] for c, name in wanted.items()
     }
     write_bytes(tmp_path / "pascal" / "trn" / "fold2.txt", b"2011_000001__12\n")
     with pytest.raises(ValueError, match=r"1 images that .* lacks, such as 2011_000001"):
-        choose_classes(config, train)
+        select_classes(config, train)
     with pytest.raises(ValueError, match=r"no split file .*fold0\.txt"):
         read_training_entries(str(tmp_path), "pascal", 3)
 

@@ -7,7 +7,7 @@ from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from fss.training.few_shot.remote_units import LaneQueues, needed_units
+from fss.training.few_shot.remote_units import LaneQueues, plan_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
 from fss.training.few_shot.usable_rows import RowTable, scan
 from fss.training.lanes import EpochOrder
@@ -25,7 +25,7 @@ def order(rows: RowTable) -> EpochOrder:
 
 
 def test_units_are_the_lanes_rows_in_the_order_of_need(rows: RowTable) -> None:
-    units = needed_units(order(rows), rows, (1, 3), 2, 7, most=3)
+    units = plan_units(order(rows), rows, (1, 3), 2, 7, max_rows=3)
     position = dict.fromkeys((1, 3), 0)
     starts = []
     for unit in units:
@@ -44,7 +44,7 @@ def test_steps_made_of_units_are_the_streams_steps(discs: Discs) -> None:
     wanted = list(stream.batches(2, start=1))
     settings = TaskSettings(size=32, split=SplitConfig(), augment=augment, seed=0, epoch=2)
     epoch = EpochOrder([len(part) for part in stream.rows.train], seed=0, epoch=2, lanes=4)
-    units = needed_units(epoch, stream.rows, range(4), 2, 2 * len(wanted), most=4)
+    units = plan_units(epoch, stream.rows, range(4), 2, 2 * len(wanted), max_rows=4)
     queues, got = LaneQueues(range(4), take=2), []
     for unit in units:
         queues.add(unit.lane, read_part_tasks(*discs, unit.part, unit.rows, settings))

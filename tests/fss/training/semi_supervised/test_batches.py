@@ -19,7 +19,7 @@ from fss.training.semi_supervised.config import LabelledConfig, SemanticStreamCo
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
-from fss.training.semi_supervised.weak_augmentation import WeakView, draw_weak, see_labels, see_picture
+from fss.training.semi_supervised.weak_augmentation import WeakView, apply_weak, apply_weak_to_labels, draw_weak
 from tests.helpers import scenes
 
 PICTURES, LABELLED = 11, 3
@@ -185,9 +185,9 @@ def test_an_incomplete_stage_is_told(collection: Collection) -> None:
 
 def test_a_small_picture_gets_an_ignored_margin_and_scales_come_in_tenths() -> None:
     view = WeakView(scale=0.5, top=0.3, left=0.9, mirror=False)
-    labels = see_labels(np.ones((20, 60), np.uint8), view, (16, 24))
+    labels = apply_weak_to_labels(np.ones((20, 60), np.uint8), view, (16, 24))
     assert (labels[:10] == 1).all() and (labels[10:] == 255).all()
-    assert see_picture(np.full((20, 60, 3), 7, np.uint8), view, (16, 24))[:, :, 0].tolist()[10][0] == 0
+    assert apply_weak(np.full((20, 60, 3), 7, np.uint8), view, (16, 24))[:, :, 0].tolist()[10][0] == 0
     config = WeakConfig()
     scales = {round(draw_weak(keyed_rng(0, item=n, purpose="test.weak"), config).scale, 6) for n in range(300)}
     assert scales == {round(0.5 + 0.1 * n, 6) for n in range(11)}

@@ -13,7 +13,13 @@ from fss.collection.class_map import ClassTable
 from fss.images.mask_codec import decode_mask
 from fss.models.semantic.network import SemanticLogits, build_semantic
 from fss.training.semi_supervised.config import LabelledConfig
-from fss.training.semi_supervised.mask_writer import SemanticMasker, compare_sets, measure, semantic_parts, stability
+from fss.training.semi_supervised.mask_writer import (
+    SemanticMasker,
+    compare_mask_sets,
+    evaluate_network,
+    stability,
+    write_semantic_parts,
+)
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from tests.helpers import scenes
@@ -43,7 +49,7 @@ def by_colour(sureness: float = 1.0) -> Any:
 
 def made(collection: Collection, name: str, masker: SemanticMasker) -> list[dict]:
     masks = collection.create_mask_set(name, config_hash="3" * 16, provenance={})
-    outcomes = dict(semantic_parts(collection.part_names(), masks=masks, masker=masker))
+    outcomes = dict(write_semantic_parts(collection.part_names(), masks=masks, masker=masker))
     assert all(not isinstance(outcome, Exception) for outcome in outcomes.values())
     return [row for part in collection.part_names() for row in masks.read_part(part).to_pylist()]
 
@@ -101,9 +107,13 @@ def test_measures_against_the_truth(collection: Collection, tmp_path: Path) -> N
     scenes.write_masks(collection, "right")
     scenes.write_masks(collection, "wrong", shift=1)
     table, truth = ClassTable(collection.classes), collection.mask_set("truth")
-    scores = [compare_sets(collection.mask_set(n), truth, table, collection.part_names()) for n in ("right", "wrong")]
+    scores = [
+        compare_mask_sets(collection.mask_set(n), truth, table, collection.part_names()) for n in ("right", "wrong")
+    ]
     assert [score.miou() for score in scores] == [1.0, 0.0]
     assert scores[0].counts.sum() == 2 * 40 * 56, "only where the truth is known"
     network = build_semantic(scenes.NETWORK, classes=3).train()
-    confusion = measure(network, SemanticReader(collection, table), scan_rows(collection, LabelledConfig()), truth)
+    confusion = evaluate_network(
+        network, SemanticReader(collection, table), scan_rows(collection, LabelledConfig()), truth
+    )
     assert network.training and confusion.counts.sum() == 2 * 40 * 56

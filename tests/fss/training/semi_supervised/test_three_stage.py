@@ -28,7 +28,7 @@ from fss.training.semi_supervised.losses import StageTargets, stage_loss
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
-from fss.training.semi_supervised.three_stage import AUXILIARY, SemanticLoop
+from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
 from tests.helpers import scenes
 from tests.helpers.processes import train_on_two_workers
 
@@ -58,7 +58,7 @@ def loop(
     rank: int = 0,
     world: int = 1,
 ) -> SemanticLoop:
-    network = build_semantic(kind, classes=3, auxiliary=AUXILIARY[stage])
+    network = build_semantic(kind, classes=3, auxiliary=AUXILIARY_HEADS[stage])
     stream = SemanticStream(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
         scan_rows(collection, LabelledConfig()),
@@ -113,7 +113,7 @@ def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Co
     network = running.network.eval()  # batch statistics are not the question here
     batch = batch_of(running)
     assert batch.pool is not None
-    teacher = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    teacher = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
     moved = warp_labels(batch.pool.pseudo, batch.pool.source)
 
     def gradients(truth: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
@@ -197,14 +197,14 @@ def test_the_teacher_answers_by_its_main_head_and_moves_with_the_picture(collect
             if name.startswith(("head.layers.low_classifier", "head.layers.high_classifier")):
                 value.zero_()
         running.ema.average["head.layers.high_classifier.bias"][1] = 1.0
-    answers = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    answers = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
     count = len(batch.labelled.ids)
     assert (answers[:count][batch.labelled.inside] == 1).all() and (
         answers[:count][~batch.labelled.inside] == 255
     ).all()
     assert ((answers[count:] == 1) == (batch.pool.source >= 0)).all()
     running.config = replace(running.config, confidence=0.99)
-    doubtful = running.teach(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    doubtful = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
     assert (doubtful == 255).all(), "a probability of 0.58 is not sure enough"
 
 

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
 from fss.training.canvas_cache import CanvasCache
-from fss.training.few_shot.tasks import Task, TaskSettings, make_task, read_canvas, read_images, read_masks, record_of
+from fss.training.few_shot.tasks import Task, TaskSettings, make_task, read_canvas, read_images, read_masks, table_row
 from fss.training.few_shot.usable_rows import RowTable
 
 Place = tuple[int, int]
 """Part number, row within the part."""
 
 
-class TaskMaker:
+class TaskBuilder:
     """Makes the tasks of any rows of a collection, and keeps what it has read and decoded."""
 
     def __init__(self, collection: Collection, mask_set: MaskSet, rows: RowTable, cache: CanvasCache, parts: int):
@@ -42,7 +42,7 @@ class TaskMaker:
     def make(self, place: Place, settings: TaskSettings) -> Task:
         """Make the task of one row."""
         part, row = place
-        record = record_of(self._masks(part), row)
+        record = table_row(self._masks(part), row)
         return make_task(record, self._canvas(place, record["image_id"], settings.size), settings)
 
     def _canvas(self, place: Place, image_id: str, size: int) -> NDArray[np.uint8]:
@@ -50,6 +50,6 @@ class TaskMaker:
         slot = self._rows.first_slot[part] + row
         canvas = self._cache.get(slot)
         if canvas is None:
-            canvas = read_canvas(record_of(self._images(part), row), image_id, size, self._limits)
+            canvas = read_canvas(table_row(self._images(part), row), image_id, size, self._limits)
             self._cache.put(slot, canvas)
         return canvas
