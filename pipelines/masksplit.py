@@ -48,7 +48,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         plan: dict[str, object] = {"photographs": photographs.describe()}
         plan |= {"evaluation": labelled.describe() if labelled else "none"}
         plan |= {"backbone": trained.segmenter.backbone, "image size": trained.segmenter.image_size}
-        plan |= {"training steps": trained.training.steps, "episodes per step": trained.stream.batch}
+        plan |= {"training steps": trained.training.steps, "episodes per step": trained.stream.batch_size}
         return dry_run_result(JOB, config, plan)
     if not config.overwrite and (done := finished_before(workdir, key)):
         return done

@@ -4,7 +4,7 @@
     python -m pipelines.selftrain --preset folder --collection roads --output runs
     python -m pipelines.selftrain --preset folder --collection s3://bucket/roads --output s3://bucket/runs --device cuda
     python -m pipelines.selftrain --preset cityscapes --collection cityscapes-train --val-collection cityscapes-val ...
-    python -m pipelines.selftrain --preset pascal --collection voc-trainaug --network.weights deeplab-coco.pth ...
+    python -m pipelines.selftrain --preset pascal --collection voc --network.backbone-weights deeplab-coco.pth ...
 
 Stage 1 learns from the labelled pictures and masks all pictures; stages 2 and 3 start afresh, learn from labels, from a
 teacher that is their own moving average and, with a second head, from the masks of the stage before, and mask all
@@ -43,7 +43,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
     """
     config = _absolute(config)
     data = open_data(config)
-    known = data_hashes(data, config) | weights_hash(config.network.weights)
+    known = data_hashes(data, config) | weights_hash(config.network.backbone_weights)
     key = work_hash(config, known)
     name = config.name or f"{config.network.network}-{key}"
     home = storage.join(config.output, name)
@@ -92,7 +92,7 @@ def _check(config: SelfTrainConfig, data: SelfTrainData, counts: dict[str, int])
                 f"{config.scale.workers} workers cannot share {batch.labelled} labelled pictures in a step of stage "
                 f"{stage}; raise them, or use fewer workers"
             )
-    if config.network.weights != "pretrained":
+    if config.network.backbone_weights != "pretrained":
         build_semantic(config.network, classes=len(data.table))
 
 
@@ -104,7 +104,7 @@ def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
         collection=storage.normalise(config.collection),
         output=storage.normalise(config.output),
         val_collection=config.val_collection and storage.normalise(config.val_collection),
-        network=dataclasses.replace(config.network, weights=absolute_weights(config.network.weights)),
+        network=dataclasses.replace(config.network, backbone_weights=absolute_weights(config.network.backbone_weights)),
         labelled=dataclasses.replace(config.labelled, list_file=listed and storage.normalise(listed)),
     )
 

@@ -4,7 +4,7 @@
     python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --scale.workers 4
     python -m pipelines.train --preset classes --collection fss --output runs --segmenter.learner hsnet
     python -m pipelines.train --preset hsnet-pascal --collection voc-trainaug --classes.val-collection voc-val \\
-        --classes.fold 0 --segmenter.masking hybrid --segmenter.weights resnet50.pth --output runs
+        --classes.fold 0 --segmenter.masking hybrid --segmenter.backbone-weights resnet50.pth --output runs
 
 Episodes are cut from single pictures (MaskSplit, the default: no labels needed), or drawn from the classes of a
 labelled collection. A preset is where all other settings start from, and ``--help`` after it shows them: classes, or
@@ -61,9 +61,9 @@ def run(
         ValueError: no such collection, mask set, acceptance or weights file, settings that don't fit each other, or a
             training of this name with other settings.
     """
-    check_lanes(config.stream.lanes, config.stream.batch, config.scale.workers)
+    check_lanes(config.stream.lanes, config.stream.batch_size, config.scale.workers)
     config = absolute(config)
-    data = data_hashes(config) | weights_hash(config.segmenter.weights)
+    data = data_hashes(config) | weights_hash(config.segmenter.backbone_weights)
     key = work_hash(config, data)
     name = config.name or f"{config.segmenter.learner}-{key}"
     home = storage.join(config.output, name)
@@ -116,7 +116,9 @@ def absolute(config: TrainJobConfig) -> TrainJobConfig:
         config,
         collection=storage.normalise(config.collection),
         output=storage.normalise(config.output),
-        segmenter=dataclasses.replace(config.segmenter, weights=absolute_weights(config.segmenter.weights)),
+        segmenter=dataclasses.replace(
+            config.segmenter, backbone_weights=absolute_weights(config.segmenter.backbone_weights)
+        ),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
         classes=dataclasses.replace(classes, **{name: uri and storage.normalise(uri) for name, uri in places.items()}),
     )

@@ -1,6 +1,7 @@
 """Train a saliency student on a collection's pseudo-masks, without labels, and keep its weights.
 
-    python -m pipelines.train_saliency --collection my-collection --output students --student.weights mobilenet_v2.pth
+    python -m pipelines.train_saliency --collection my-collection --output students \
+        --student.backbone-weights mobilenet_v2.pth
     python -m pipelines.pseudomask --collection my-collection --name refined \
         --estimator student --student students/<name>/student.safetensors
 
@@ -43,9 +44,9 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
     if config.acceptance:
         data["acceptance"] = masks.read_acceptance(config.acceptance).hash
-    weights = config.student.weights
+    weights = config.student.backbone_weights
     named = weights if weights is None or weights == PRETRAINED else file_hash(weights, "weights file")
-    shape = replace(config.student, weights=named)
+    shape = replace(config.student, backbone_weights=named)
     key = config_hash([JOB, config.images], data, shape, config.training)
     name = config.name or f"{config.student.backbone}-{key}"
     home = storage.join(storage.normalise(config.output), name)

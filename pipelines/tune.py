@@ -61,7 +61,7 @@ def run(config: TuneJobConfig) -> JobResult:
     """
     base = absolute(config.training_config())
     space = config.dimensions_by_name
-    data = data_hashes(base) | weights_hash(base.segmenter.weights)
+    data = data_hashes(base) | weights_hash(base.segmenter.backbone_weights)
     key = _key(config, base, data)
     name = config.name or f"{JOB}-{key}"
     home = storage.join(base.output, name)

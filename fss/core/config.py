@@ -88,6 +88,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return plain values that an earlier version wrote, with the present names for its old ones."""
+    return {names.get(name, name): value for name, value in values.items()}
+
+
 def config_hash(*configs: Any) -> str:
     """Return 16 hex digits of the SHA-256 of the settings' canonical JSON (dataclasses or plain values)."""
     text = json.dumps([_plain(config) for config in configs], sort_keys=True, separators=(",", ":"))

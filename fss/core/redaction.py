@@ -14,7 +14,8 @@ _PLAIN = re.compile(r"[\w .:@+=%,()-]{0,80}")
 _FILE = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|parquet|json|db|pth?|safetensors)\b", re.IGNORECASE)
 _PLACES = {"inputs", "outputs", "description", "error"} | {
     *("collection", "output", "workdir", "photographs", "evaluation", "checkpoint", "earlier", "student", "path"),
-    *("uri", "source", "splits", "val_collection", "split_folder", "cache_folder", "weights", "fss.error"),
+    *("uri", "source", "splits", "val_collection", "split_folder", "cache_folder", "fss.error"),
+    *("weights", "backbone_weights"),
 }
 
 

@@ -22,6 +22,7 @@ import fss
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded
 from fss.inference.predictor import Predictor, load_segmenter
+from fss.models.checkpoint import read_description
 from fss.tracking.run import Run
 from fss.visualize import png_bytes
 
@@ -118,10 +119,9 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
 def _without_places(checkpoint: str | Path, copy: Path) -> Path:
     """Copy a checkpoint without saying where its backbone's weights were."""
     shutil.copytree(checkpoint, copy)
-    description = copy / "segmenter.json"
-    values = json.loads(description.read_text())
-    values["segmenter"]["weights"] = None
-    description.write_text(json.dumps(values, indent=2) + "\n")
+    values = read_description(copy)
+    values["segmenter"]["backbone_weights"] = None
+    (copy / "segmenter.json").write_text(json.dumps(values, indent=2) + "\n")
     return copy
 
 

@@ -19,6 +19,7 @@ from fss.models.segmenter import FewShotSegmenter
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "segmenter.json"
+_OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _MOST = {"width": 4096, "image_size": 8192, "grid": 1024}
 
 
@@ -55,7 +56,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
         raise ValueError(
             f"{Path(directory) / _WEIGHTS} holds no safetensors ({error}); nothing else is read"
         ) from error
-    segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, weights=None))
+    segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, backbone_weights=None))
     load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     return segmenter.eval()
@@ -70,7 +71,7 @@ def read_description(directory: str | Path) -> dict[str, Any]:
     description: Any = json.loads((directory / _DESCRIPTION).read_text())
     if not isinstance(description, dict) or not isinstance(description.get("segmenter"), dict):
         raise ValueError(f"{directory / _DESCRIPTION} describes no segmenter")
-    return description
+    return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}
 
 
 def _check_size(config: SegmenterConfig, directory: str | Path) -> None:

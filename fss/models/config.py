@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class SegmenterConfig:
     """How the support mask enters the support features."""
     backbone: str = "resnet50"
     """A built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm name."""
-    weights: str | Path | None = None
+    backbone_weights: str | Path | None = None
     """Backbone weights: none (random), a state dict's path, or "pretrained" (the library's, downloaded on demand)."""
     image_size: int = 400
     """Side of the square images that the network is meant for, in pixels; other sizes work too."""
@@ -34,8 +36,8 @@ class SegmenterConfig:
     """Which of VAT's appearance affinities are used: pascal layers 2 and 1, coco layer 1, fss layers 3, 2 and 1."""
     grid: int | None = None
     """Side of VAT's largest working grid, a multiple of 64; left out, 128 for images above 256 pixels and 64 below."""
-    seed: int = 0
-    """Seed of the random initial weights."""
+    seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
+    """Seed of the random initial weights. None: the job's seed, which is 0 by default."""
 
 
 Fusion = Literal["vote_published", "mean_probability", "joint"]

@@ -77,7 +77,7 @@ def load_published(
         learner=learner,
         masking=masking,
         backbone=backbone,
-        weights=backbone_weights,
+        backbone_weights=backbone_weights,
         image_size=published_image_size(learner, benchmark),
         benchmark=benchmark,
         frozen=True,

@@ -40,7 +40,7 @@ def resolve_defaults(config: SegmenterConfig) -> SegmenterConfig:
         )
     return dataclasses.replace(
         config,
-        frozen=config.weights is not None if config.frozen is None else config.frozen,
+        frozen=config.backbone_weights is not None if config.frozen is None else config.frozen,
         dilated=dilatable and config.backbone in _DILATED_BY_DEFAULT if config.dilated is None else config.dilated,
         grid=(128 if config.image_size > 256 else 64) if config.grid is None else config.grid,
     )

@@ -52,9 +52,11 @@ class FewShotSegmenter(nn.Module):
         config = resolve_defaults(config)
         assert config.frozen is not None and config.dilated is not None
         selection = dataclasses.replace(learner_class.selection, dilated=config.dilated)
-        backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
+        seed = config.seed or 0
+        weights = config.backbone_weights
+        backbone = create_backbone(config.backbone, selection, backbone_weights=weights, seed=seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(seed)
             learner = learner_class.create(backbone.channels, config)
         backbone.freeze(config.frozen, drifting_batchnorm=config.drifting_batchnorm)
         backbone.to(memory_format=torch.channels_last)
@@ -198,7 +200,7 @@ def create_segmenter(**settings: Any) -> FewShotSegmenter:
     """Build a segmenter from the settings of :class:`~fss.models.config.SegmenterConfig`.
 
     Example:
-        >>> create_segmenter(learner="hsnet", masking="hybrid", backbone="resnet50", weights="pretrained")
+        >>> create_segmenter(learner="hsnet", masking="hybrid", backbone="resnet50", backbone_weights="pretrained")
 
     Raises:
         ValueError: an unknown setting, learner, masking strategy or backbone (the message lists the known ones), or

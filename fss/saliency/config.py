@@ -52,7 +52,7 @@ class StudentConfig:
 
     backbone: str = "mobilenet_v2"
     """Any backbone of ``fss.models`` or convolutional model of timm."""
-    weights: str | None = None
+    backbone_weights: str | None = None
     """The backbone's weights: a file, "pretrained" for the library's, or none."""
     image_size: int = 224
     """Pictures are resized to a square of this side, a multiple of 32."""

@@ -64,8 +64,8 @@ class CostMeter:
 
     def training_hours(self, config: TrainJobConfig) -> float:
         """Estimate the hours of one process to train a model, its validations included."""
-        network = replace(config.segmenter, weights=None, frozen=True)
-        episodes = config.training.steps * config.stream.batch
+        network = replace(config.segmenter, backbone_weights=None, frozen=True)
+        episodes = config.training.steps * config.stream.batch_size
         checkpoints = math.ceil(config.training.steps / config.checkpoint_every)
         benchmark = config.classes.benchmark
         assert benchmark is not None, "claims are about benchmarks"

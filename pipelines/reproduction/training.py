@@ -50,8 +50,8 @@ def training(
     source, own = _train_collection(config, data), config.training
     assert source is not None, "see missing_for_training"
     start: TrainJobConfig = PRESETS[f"{learner}-{data}"](collection=source, output=_output(config))
-    batch = own.batch or start.stream.batch
-    steps = own.steps or start.training.steps * start.stream.batch // batch
+    batch = own.batch or start.stream.batch_size
+    steps = own.steps or start.training.steps * start.stream.batch_size // batch
     validated = getattr(config.collections, data)
     return replace(
         start,
@@ -61,10 +61,10 @@ def training(
             start.segmenter,
             masking=masking,
             backbone=backbone,
-            weights=backbone_weights(config, backbone) or "pretrained",
+            backbone_weights=backbone_weights(config, backbone) or "pretrained",
             image_size=own.image_size or start.segmenter.image_size,
         ),
-        stream=replace(start.stream, batch=batch, lanes=math.gcd(batch, LANES)),
+        stream=replace(start.stream, batch_size=batch, lanes=math.gcd(batch, LANES)),
         classes=replace(
             start.classes,
             fold=fold,
@@ -95,7 +95,7 @@ def preset_name(config: TrainJobConfig) -> str:
 def describe(config: TrainJobConfig) -> str:
     """Say how much of the published training this one is."""
     published: TrainJobConfig = PRESETS[preset_name(config)](collection="", output="")
-    share = config.training.steps * config.stream.batch, published.training.steps * published.stream.batch
+    share = config.training.steps * config.stream.batch_size, published.training.steps * published.stream.batch_size
     return f"trained here with {share[0]:,} episodes, published at most {share[1]:,}"
 
 

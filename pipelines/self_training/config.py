@@ -92,7 +92,7 @@ class SelfTrainConfig:
         return () if self.stable_share is None else (max(1, steps // 3), max(1, 2 * steps // 3))
 
 
-_WITHOUT_EFFECT = ("threads", "ahead", "cache_gb")  # of the stream: how fast, not what
+_WITHOUT_EFFECT = ("decode_threads", "ahead", "cache_gb")  # of the stream: how fast, not what
 
 
 def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
@@ -101,7 +101,7 @@ def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
     kept = ("masks", "network", "stream", "training", "stable_share", "checkpoint_every")
     work = {name: values[name] for name in kept}
     work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
-    work["network"] = {**work["network"], "weights": data.get("weights")}
+    work["network"] = {**work["network"], "backbone_weights": data.get("weights")}
     return config_hash(work, data)
 
 
@@ -112,7 +112,7 @@ def cityscapes(*, collection: str, output: str) -> SelfTrainConfig:
         output=output,
         labelled=LabelledConfig(count=100),
         network=SemanticConfig(
-            network="deeplabv2", backbone="resnet101", weights="pretrained", all_dilations=False, stride=8
+            network="deeplabv2", backbone="resnet101", backbone_weights="pretrained", all_dilations=False, stride=8
         ),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(256, 512), scales=(1.0, 1.0)), shrink=2),
         training=ThreeStageConfig(),
@@ -140,7 +140,7 @@ def folder(*, collection: str, output: str) -> SelfTrainConfig:
     return SelfTrainConfig(
         collection=collection,
         output=output,
-        network=SemanticConfig(network="deeplabv3", backbone="resnet50", weights="pretrained", stride=16),
+        network=SemanticConfig(network="deeplabv3", backbone="resnet50", backbone_weights="pretrained", stride=16),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(321, 321), scales=(0.5, 1.5))),
         training=ThreeStageConfig(
             first=StageConfig(steps=2000, labelled=8, pool=0),

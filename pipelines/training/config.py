@@ -89,7 +89,7 @@ class TrainJobConfig:
 
 # How fast, not what.
 _WITHOUT_EFFECT = {
-    "stream": {"threads", "ahead", "cache_gb", "cache_folder"},
+    "stream": {"decode_threads", "ahead", "cache_gb", "cache_folder"},
     "training": {"accumulate", "compile"},
 }
 
@@ -104,5 +104,5 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
     for part, names in _WITHOUT_EFFECT.items():
         work[part] = {name: value for name, value in work[part].items() if name not in names}
-    work["segmenter"] = {**work["segmenter"], "weights": data.get("weights")}
+    work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))

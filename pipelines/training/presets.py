@@ -77,11 +77,11 @@ def published_training(learner: PublishedLearner, data: Data, *, collection: str
         segmenter=SegmenterConfig(
             learner=learner,
             masking=recipe.masking,
-            weights="pretrained",
+            backbone_weights="pretrained",
             image_size=published_image_size(learner, data),
             benchmark=data,
         ),
-        stream=StreamConfig(batch=batch, lanes=math.gcd(batch, LANES)),
+        stream=StreamConfig(batch_size=batch, lanes=math.gcd(batch, LANES)),
         classes=ClassesConfig(
             benchmark=data,
             val=("val",) if data == "fss" else ("test",),

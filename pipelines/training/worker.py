@@ -61,7 +61,7 @@ class CheckpointWriter:
         self.loop, self.validator, self.config = loop, validator, config
         steps = config.training.steps
         self.journal = MetricsLogger(
-            run=run, every=config.log_every, episodes=config.stream.batch, images=1 + config.shots, last=steps
+            run=run, every=config.log_every, episodes=config.stream.batch_size, images=1 + config.shots, last=steps
         )
 
     def save(self) -> None:

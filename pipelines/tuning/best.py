@@ -11,7 +11,7 @@ from pipelines.tuning.trial_runs import TrialRecord
 PLACES = ("collection", "output", "name", "scale", "tracking", "log_model", "dry_run", "overwrite")
 """Settings of a training that say where and how it runs, not what it learns."""
 _SHARED = ("split", "augment")
-_NETWORK = ("learner", "masking", "backbone", "weights", "image_size", "width", "similarity")
+_NETWORK = ("learner", "masking", "backbone", "image_size", "width", "similarity")
 _TRAINING = ("steps", "learning_rate", "weight_decay", "ema")
 
 
@@ -40,7 +40,8 @@ def best_settings(config: TrainJobConfig, values: Mapping[str, Any]) -> dict[str
     masksplit = {name: train[name] for name in _SHARED}
     masksplit |= {name: train["segmenter"][name] for name in _NETWORK}
     masksplit |= {name: train["training"][name] for name in _TRAINING}
-    masksplit["batch"] = train["stream"]["batch"]
+    masksplit["weights"] = train["segmenter"]["backbone_weights"]
+    masksplit["batch"] = train["stream"]["batch_size"]
     if QUANTILE in values:
         masksplit["accept_quantile"] = values[QUANTILE]
     return {"train": train, "masksplit": masksplit}

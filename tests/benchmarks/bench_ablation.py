@@ -95,14 +95,14 @@ def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, see
         collection,
         masks,
         image_size=options.size,
-        stream=StreamConfig(seed=seed, threads=1),
+        stream=StreamConfig(seed=seed, decode_threads=1),
         split=split,
         augment=augment,
         accepted=masks.read_acceptance(options.acceptance).accepted,
     )
     segmenter = create_segmenter(
         backbone=options.backbone,
-        weights=options.weights,
+        backbone_weights=options.weights,
         image_size=options.size,
         width=options.width,
         seed=seed,

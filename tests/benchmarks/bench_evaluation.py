@@ -53,7 +53,7 @@ def main() -> None:
             learner=learner,
             masking=masking,
             backbone=options.backbone,
-            weights=options.weights,
+            backbone_weights=options.weights,
             image_size=options.size,
         )
         for shots in options.shots:

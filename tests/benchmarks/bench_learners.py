@@ -57,7 +57,7 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
         learner=learner,
         masking=masking,
         backbone=options.backbone,
-        weights=options.weights,
+        backbone_weights=options.weights,
         image_size=options.size,
     )
     stream = ClassStream(
@@ -67,7 +67,7 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
         episodes=560,
         shots=1,
         image_size=options.size,
-        stream=StreamConfig(batch=options.batch, lanes=options.batch),
+        stream=StreamConfig(batch_size=options.batch, lanes=options.batch),
         augment=AugmentConfig(enabled=False),
     )
     config = OptimizerConfig(steps=10**6, learning_rate=LEARNING_RATES[learner], weight_decay=0.0, ema=0.99)

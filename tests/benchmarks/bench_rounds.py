@@ -141,7 +141,7 @@ def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
     for part in collection.part_names():
         rows = collection.read_part(part, ["image_id", "height", "width"]).to_pylist()
         masks.write_part(part, mask_table([disc(**row) for row in rows]))
-    network = create_segmenter(backbone=options.backbone, weights=options.weights(), image_size=options.size)
+    network = create_segmenter(backbone=options.backbone, backbone_weights=options.weights(), image_size=options.size)
     checkpoint = save_checkpoint(network, options.output / "untrained")
     summary = relabel(
         RelabelJobConfig(

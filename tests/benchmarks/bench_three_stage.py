@@ -194,7 +194,7 @@ class Bench:
             SemanticConfig(
                 network=self.options.network,
                 backbone=self.options.backbone,
-                weights=self.options.weights,
+                backbone_weights=self.options.weights,
                 stride=16,
                 seed=self.seed,
             ),
@@ -209,7 +209,7 @@ class Bench:
         stream = SemanticStream(
             SemanticReader(self.train_set, self.table, cache_gb=2),
             self.rows,
-            SemanticStreamConfig(weak=weak, strong=strong, seed=self.seed, threads=1, ahead=2),
+            SemanticStreamConfig(weak=weak, strong=strong, seed=self.seed, decode_threads=1, ahead=2),
             truth=self.truth,
             pseudo=self.train_set.mask_set(self._set(stage - 1)) if stage > 1 else None,
             labelled=config.stage(stage).labelled,

@@ -67,7 +67,7 @@ class Data:
             collection,
             collection.mask_set(self.mask_set),
             image_size=size,
-            stream=StreamConfig(batch=self.batch, threads=self.threads, cache_gb=cache_gb),
+            stream=StreamConfig(batch_size=self.batch, decode_threads=self.threads, cache_gb=cache_gb),
             split=SplitConfig(),
             augment=AugmentConfig(),
         )
@@ -214,14 +214,14 @@ def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
             "segmenter.image-size": options.size,
             "training.steps": options.steps,
             "training.learning-rate": 1e-3,
-            "stream.batch": options.batch,
+            "stream.batch-size": options.batch,
             "checkpoint-every": options.steps // 4,
             "log-every": 1,
             "scale.workers": workers,
             "tracking.uri": f"sqlite:///{options.output.absolute()}/mlflow.db",
         }
         if options.weights:
-            settings["segmenter.weights"] = options.weights
+            settings["segmenter.backbone-weights"] = options.weights
         command += [text for key, value in settings.items() for text in (f"--{key}", str(value))]
         began = time.perf_counter()
         if name == "killed":

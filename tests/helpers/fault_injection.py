@@ -26,7 +26,7 @@ SMALL = [
     "--segmenter.width",
     "32",
 ]
-STREAM = ["--stream.batch", "4", "--stream.lanes", "2", "--stream.held-out", "0.2"]
+STREAM = ["--stream.batch-size", "4", "--stream.lanes", "2", "--stream.held-out", "0.2"]
 STEPS = ["--training.steps", "24", "--checkpoint-every", "4", "--no-log-model"]
 
 

@@ -46,7 +46,7 @@ def settings(collection: str, output: Path, tracking: TrackingConfig) -> SelfTra
         name="toy",
         labelled=LabelledConfig(count=LABELLED),
         network=SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16),
-        stream=SemanticStreamConfig(weak=WeakConfig(crop=(64, 64), scales=(0.5, 0.7)), shrink=2, threads=1),
+        stream=SemanticStreamConfig(weak=WeakConfig(crop=(64, 64), scales=(0.5, 0.7)), shrink=2, decode_threads=1),
         training=ThreeStageConfig(
             first=StageConfig(steps=3, labelled=2, pool=0),
             second=stage,
@@ -151,7 +151,7 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
     for change, words in (
         ({"training": small}, "stage 3 wants 5 labelled pictures, there are 4"),
-        ({"network": SemanticConfig(weights="/nowhere.pth")}, "no weights file"),
+        ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
         ({"network": SemanticConfig(backbone="vgg16")}, "ResNets or mobilenet_v2"),
         ({"scale": replace(config.scale, workers=3)}, "3 workers cannot share 2 labelled"),
         ({"val_collection": "/nowhere"}, "no collection at /nowhere"),

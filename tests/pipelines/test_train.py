@@ -34,7 +34,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
         acceptance=None,
         # Frozen: BatchNorm that drifts sees other batches on two workers than on one.
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
-        stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
+        stream=StreamConfig(batch_size=4, lanes=2, held_out=0.1),
         training=OptimizerConfig(steps=STEPS, learning_rate=1e-3),
         checkpoint_every=EVERY,
         log_every=1,
@@ -102,7 +102,7 @@ def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
     with pytest.raises(ValueError, match="no mask set 'saliency'"):
         train.run(replace(config, mask_set="saliency"))
     with pytest.raises(ValueError, match="no weights file"):
-        train.run(replace(config, segmenter=SegmenterConfig(weights="/nowhere.pth")))
+        train.run(replace(config, segmenter=SegmenterConfig(backbone_weights="/nowhere.pth")))
 
 
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(

@@ -71,7 +71,7 @@ def test_mistakes_are_told_before_any_work(lesson: TrainSaliencyConfig) -> None:
     for mistake, said in (
         ({"mask_set": "nowhere"}, "no mask set"),
         ({"acceptance": "nowhere"}, "acceptance"),
-        ({"student": StudentConfig(weights="nowhere.pth")}, "no weights file"),
+        ({"student": StudentConfig(backbone_weights="nowhere.pth")}, "no weights file"),
     ):
         with pytest.raises(ValueError, match=said):
             run(replace(lesson, **mistake))

@@ -33,7 +33,7 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracki
         collection=paint_masked(home / "collection", count=24),
         output=str(home / "sweeps"),
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True, width=32),
-        stream=StreamConfig(batch=4, lanes=2, held_out=0.2),
+        stream=StreamConfig(batch_size=4, lanes=2, held_out=0.2),
         training=OptimizerConfig(steps=4, learning_rate=1e-3, ema=0.0),
         checkpoint_every=2,
         log_every=1,

@@ -9,15 +9,15 @@ from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, l
 
 
 def create_backbone(
-    name: str, selection: MapSelection, *, weights: str | Path | None = None, seed: int = 0
+    name: str, selection: MapSelection, *, backbone_weights: str | Path | None = None, seed: int = 0
 ) -> Backbone:
     """Build the backbone ``name`` with the maps that ``selection`` asks for.
 
     Args:
         name: one of :func:`backbone_names`, or a timm model name (optionally written ``timm:name``).
         selection: the maps to return.
-        weights: None (random weights under ``seed``), a state dict's path, or ``"pretrained"`` (the library's ImageNet
-            weights, downloaded when they are not in its cache).
+        backbone_weights: None (random weights under ``seed``), a state dict's path, or ``"pretrained"`` (the library's
+            ImageNet weights, downloaded when they are not in its cache).
         seed: seed of the random weights.
 
     Raises:
@@ -26,9 +26,9 @@ def create_backbone(
     builder = _builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = builder(name.removeprefix("timm:"), selection, weights == "pretrained")
-    if weights is not None and weights != "pretrained":
-        load_strictly(backbone, backbone.rename_weights(read_state_dict(weights)), what=f"the backbone {name}")
+        backbone = builder(name.removeprefix("timm:"), selection, backbone_weights == "pretrained")
+    if backbone_weights is not None and backbone_weights != "pretrained":
+        load_strictly(backbone, backbone.rename_weights(read_state_dict(backbone_weights)), what=f"the backbone {name}")
     return backbone
 
 

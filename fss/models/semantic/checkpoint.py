@@ -9,12 +9,13 @@ from safetensors.torch import load, save
 
 from fss.collection import part_io
 from fss.core import storage
-from fss.core.config import from_dict, to_dict
+from fss.core.config import from_dict, renamed, to_dict
 from fss.models.backbones.base import load_strictly
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import SemanticNetwork, construct_network
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
+_OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 
 
 def save_semantic(
@@ -49,7 +50,7 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
     if missing:
         raise ValueError(f"{home} is no semantic checkpoint: it has no {' and no '.join(missing)}")
     description = part_io.read_json(storage.join(home, DESCRIPTION))
-    config = from_dict(SemanticConfig, description["network"])
+    config = from_dict(SemanticConfig, renamed(description["network"], _OLD_NAMES))
     network = construct_network(config, len(description["class_ids"]), description["auxiliary"], pretrained=False)
     load_strictly(network, load(storage.read_bytes(storage.join(home, WEIGHTS))), what=f"the checkpoint {home}")
     network.eval()

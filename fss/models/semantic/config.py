@@ -15,7 +15,7 @@ class SemanticConfig:
     """DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
     backbone: str = "resnet50"
     """resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
-    weights: str | Path | None = None
+    backbone_weights: str | Path | None = None
     """Backbone weights: none (random), a state dict's path, or "pretrained" (ImageNet's, downloaded on demand). A whole
     DeepLabV2 is taken too: its classifier is used where the number of classes fits."""
     stride: Literal[8, 16] = 8

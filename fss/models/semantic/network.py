@@ -109,14 +109,14 @@ def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary
     Raises:
         ValueError: a backbone that has no such form, weights that do not fit, or a normalisation without its weights.
     """
-    if config.weights in (None, "pretrained"):
+    if config.backbone_weights in (None, "pretrained"):
         if config.pixels == "coco":
             raise ValueError(
-                f"pixels=coco goes with a DeepLabV2 trained on MS-COCO, weights is {config.weights}: give the path of "
-                "its state dict as weights, or choose pixels=imagenet and weights=pretrained"
+                f"pixels=coco goes with a DeepLabV2 trained on MS-COCO, got backbone_weights="
+                f"{config.backbone_weights}: give the path of its state dict, or choose pixels=imagenet"
             )
-        return construct_network(config, classes, auxiliary, pretrained=config.weights is not None)
-    state = {key.removeprefix("Scale."): value for key, value in read_state_dict(str(config.weights)).items()}
+        return construct_network(config, classes, auxiliary, pretrained=config.backbone_weights is not None)
+    state = {key.removeprefix("Scale."): value for key, value in read_state_dict(str(config.backbone_weights)).items()}
     network = construct_network(config, classes, auxiliary, pretrained=False)
     own = {key: value for key, value in state.items() if not key.startswith("layer5.")}
     what = f"the backbone {config.backbone}"
@@ -132,7 +132,7 @@ def construct_network(
     """Put a network together, its backbone random or with the library's ImageNet weights; reads no file."""
     selection = MapSelection(keep=("none", "last", "last", "last"), activated=True)
     weights = "pretrained" if pretrained else None
-    backbone = create_backbone(config.backbone, selection, weights=weights, seed=config.seed)
+    backbone = create_backbone(config.backbone, selection, backbone_weights=weights, seed=config.seed)
     _hold_stride(backbone, config)
     if config.network == "deeplabv2":
         _stride_first(backbone)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from fss.core import storage
 from fss.core.arrays import Rgb
-from fss.core.config import from_dict, to_dict
+from fss.core.config import from_dict, renamed, to_dict
 from fss.models.backbones.base import MapSelection, load_strictly
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
@@ -25,6 +25,7 @@ from fss.saliency.config import StudentConfig
 from fss.saliency.two_view import normalise_images, resize_images, result_of_views
 
 _HEADER = "student"  # key of the shape and lineage in the weights' header
+_OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 
 
 class SaliencyStudent(nn.Module):
@@ -38,7 +39,9 @@ class SaliencyStudent(nn.Module):
             raise ValueError(f"width is a multiple of 16, got {config.width}; 64 is usual")
         self.config = config
         selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
-        self.backbone = create_backbone(config.backbone, selection, weights=config.weights, seed=config.seed)
+        self.backbone = create_backbone(
+            config.backbone, selection, backbone_weights=config.backbone_weights, seed=config.seed
+        )
         self.backbone.freeze(config.frozen)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -162,9 +165,9 @@ def load_student(uri: str | Path) -> SaliencyStudent:
         state = load(data)
         # The format (huggingface/safetensors): eight bytes with the header's length, the header as JSON, the numbers.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-        config = from_dict(StudentConfig, json.loads(header[_HEADER])["config"])
+        config = from_dict(StudentConfig, renamed(json.loads(header[_HEADER])["config"], _OLD_NAMES))
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{uri} holds no student: {error!r}; expected a file that save_student wrote") from error
-    student = SaliencyStudent(replace(config, weights=None))
+    student = SaliencyStudent(replace(config, backbone_weights=None))
     load_strictly(student, state, what=f"the student {uri}")
     return student.eval()

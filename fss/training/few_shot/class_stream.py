@@ -60,7 +60,7 @@ class ClassStream:
             episodes: in an epoch; what does not fill a batch is left out.
             shots: supports per episode.
             image_size: pixels a side of canvases and rendered images.
-            stream: batch, lanes, seed, cache; nothing is held out, because that is a matter of classes here.
+            stream: batch size, lanes, seed, cache; nothing is held out, because that is a matter of classes here.
             augment: how views are drawn.
             rank: this worker.
             world: all workers; must divide the lanes.
@@ -68,9 +68,9 @@ class ClassStream:
         Raises:
             ValueError: a class with too few images, or lanes that do not fit.
         """
-        check_lanes(stream.lanes, stream.batch, world)
+        check_lanes(stream.lanes, stream.batch_size, world)
         self.image_size = image_size
-        self.steps_per_epoch = steps_per_epoch(episodes, stream.lanes, stream.batch)
+        self.steps_per_epoch = steps_per_epoch(episodes, stream.lanes, stream.batch_size)
         self._reader, self._config, self._augment = reader, stream, augment
         self._index = {c: index.get(c, []) for c in sorted(set(classes))}
         self._shots = shots
@@ -86,7 +86,7 @@ class ClassStream:
             folder=stream.cache_folder,
             key=config_hash([f"{c} {name}" for c, name in self._slots]),
         )
-        share = stream.batch // stream.lanes
+        share = stream.batch_size // stream.lanes
         self._places = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
 
     @property
@@ -97,8 +97,8 @@ class ClassStream:
 
     def plan(self, epoch: int) -> EpisodePlan:
         """Return the plan of an epoch, over all workers."""
-        seed = int(keyed_rng(self._config.seed, epoch=epoch, purpose="plan.seed").integers(2**62))
-        count = self.steps_per_epoch * self._config.batch
+        seed = int(keyed_rng(self._config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
+        count = self.steps_per_epoch * self._config.batch_size
         return make_plan(self._index, episodes=count, shots=self._shots, seed=seed)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
@@ -107,9 +107,9 @@ class ClassStream:
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         plan = self.plan(epoch)
-        with ThreadPoolExecutor(self._config.threads) as pool:
+        with ThreadPoolExecutor(self._config.decode_threads) as pool:
             for step in range(start, self.steps_per_epoch):
-                rows = [plan.episodes[step * self._config.batch + place] for place in self._places]
+                rows = [plan.episodes[step * self._config.batch_size + place] for place in self._places]
                 yield _collate(rows, list(pool.map(lambda row: self._make(row, epoch), rows)))
 
     def _make(self, episode: Episode, epoch: int) -> list[_Shown]:
@@ -125,7 +125,7 @@ class ClassStream:
                 height=height,
                 width=width,
                 size=self.image_size,
-                seed=self._config.seed,
+                seed=self._config.seed or 0,
                 epoch=epoch,
                 item=item,
                 role=f"support.{place}" if place else "query",

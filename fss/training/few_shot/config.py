@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fss.episodes.config import Order
 from fss.training.lanes import check_lanes
@@ -80,15 +82,15 @@ VAL_MIOU = "val_miou"
 class StreamConfig:
     """How episodes are read."""
 
-    batch: int = 16
+    batch_size: int = 16
     """Episodes per step, over all workers."""
     lanes: int = 8
     """Logical lanes; they divide the batch, and there are at most as many workers."""
-    seed: int = 0
-    """Seed of the order, the cuts and the augmentation."""
+    seed: Annotated[int | None, tyro.conf.arg(name="episode-seed")] = None
+    """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
     held_out: float = 0.05
     """Share of the images that is never trained on and serves to choose the checkpoint."""
-    threads: int = 2
+    decode_threads: int = 2
     """Decoding threads per worker."""
     ahead: int = 4
     """Steps that are made ahead of the training; 0 makes each when it is asked for."""
@@ -98,11 +100,11 @@ class StreamConfig:
     """Folder on a node-local disk for the canvases, shared by the node's workers; none keeps them in memory."""
 
     def __post_init__(self) -> None:
-        check_lanes(self.lanes, self.batch)
-        if not 0 <= self.held_out < 1 or self.threads < 1 or self.ahead < 0 or self.cache_gb < 0:
+        check_lanes(self.lanes, self.batch_size)
+        if not 0 <= self.held_out < 1 or self.decode_threads < 1 or self.ahead < 0 or self.cache_gb < 0:
             raise ValueError(
-                "held_out lies within [0, 1), threads is 1 or more, ahead and cache_gb are 0 or more; got "
-                f"{self.held_out}, {self.threads}, {self.ahead} and {self.cache_gb}"
+                "held_out lies within [0, 1), decode_threads is 1 or more, ahead and cache_gb are 0 or more; got "
+                f"{self.held_out}, {self.decode_threads}, {self.ahead} and {self.cache_gb}"
             )
 
 

@@ -61,7 +61,7 @@ class MaskSplitStream:
             collection: the photographs.
             mask_set: any of its mask sets; where an image shows several classes, one is drawn per task.
             image_size: pixels a side of canvases and rendered images.
-            stream: batch, lanes, seed, cache.
+            stream: batch size, lanes, seed, cache.
             split: how masks are cut.
             augment: how views are drawn.
             accepted: image ids to use (see ``MaskSet.read_acceptance``); None uses all.
@@ -71,16 +71,16 @@ class MaskSplitStream:
         Raises:
             ValueError: an incomplete mask set, too few usable images, or lanes that do not fit.
         """
-        check_lanes(stream.lanes, stream.batch, world)
-        if split.distractor > 0 and stream.batch == stream.lanes:
+        check_lanes(stream.lanes, stream.batch_size, world)
+        if split.distractor > 0 and stream.batch_size == stream.lanes:
             raise ValueError(
                 "distractors come from the same lane, so a lane needs two rows of each step: "
-                f"raise the batch ({stream.batch}) or lower the lanes ({stream.lanes})"
+                f"raise the batch ({stream.batch_size}) or lower the lanes ({stream.lanes})"
             )
         self.image_size, self.mask_set = image_size, mask_set
         self.config, self.split, self.augment = stream, split, augment
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
-        self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch)
+        self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch_size)
         self._world, self._lanes = world, range(rank, stream.lanes, world)
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
@@ -103,14 +103,14 @@ class MaskSplitStream:
         """
         places = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
-        with ThreadPoolExecutor(self.config.threads) as pool:
-            for first in range(0, len(places), self.config.batch):
-                chosen = places[first : first + self.config.batch]
+        with ThreadPoolExecutor(self.config.decode_threads) as pool:
+            for first in range(0, len(places), self.config.batch_size):
+                chosen = places[first : first + self.config.batch_size]
                 yield self._make(pool, chosen, settings, group=len(chosen))
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         order, settings, take = self._order(epoch), self._settings(epoch), self._take
-        with ThreadPoolExecutor(self.config.threads) as pool:
+        with ThreadPoolExecutor(self.config.decode_threads) as pool:
             for step in range(start, self.steps_per_epoch):
                 drawn = [place for lane in self._lanes for place in order.rows(lane, step * take, take)]
                 places = [(part, int(self.rows.train[part][number])) for part, number in drawn]
@@ -119,15 +119,15 @@ class MaskSplitStream:
     @property
     def _take(self) -> int:
         """Rows of every lane in a step."""
-        return self.config.batch // self.config.lanes
+        return self.config.batch_size // self.config.lanes
 
     def _order(self, epoch: int) -> EpochOrder:
         counts = [len(rows) for rows in self.rows.train]
-        return EpochOrder(counts, seed=self.config.seed, epoch=epoch, lanes=self.config.lanes)
+        return EpochOrder(counts, seed=self.config.seed or 0, epoch=epoch, lanes=self.config.lanes)
 
     def _settings(self, epoch: int) -> TaskSettings:
         return TaskSettings(
-            size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed, epoch=epoch
+            size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed or 0, epoch=epoch
         )
 
     def _make(self, pool: Executor, places: list[Place], settings: TaskSettings, *, group: int) -> RawEpisodes:

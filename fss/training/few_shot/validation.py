@@ -58,7 +58,9 @@ class PseudoTaskValidator:
 
     def examples(self) -> EpisodeBatch:
         """Return the first tasks."""
-        return next(self._stream.held_out(min(EXAMPLES, self._stream.config.batch))).render(self._stream.image_size)
+        return next(self._stream.held_out(min(EXAMPLES, self._stream.config.batch_size))).render(
+            self._stream.image_size
+        )
 
 
 class EpisodeValidator:

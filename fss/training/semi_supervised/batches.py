@@ -125,7 +125,7 @@ class SemanticStream:
         return prefetch(self._steps(start, stop), self.config.ahead)
 
     def _steps(self, start: int, stop: int) -> Iterator[SemanticBatch]:
-        with ThreadPoolExecutor(self.config.threads) as threads:
+        with ThreadPoolExecutor(self.config.decode_threads) as threads:
             for step in range(start, stop):
                 names, tensors = _collate(threads.map(self._see_labelled, self._labelled.places(step)))
                 labelled, pool = LabelledBatch(names, *tensors), None

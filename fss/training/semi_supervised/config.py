@@ -158,7 +158,7 @@ class SemanticStreamConfig:
     """Logical lanes at most; fewer where a batch is smaller. There are at most as many workers."""
     seed: int = 0
     """Seed of the order and the augmentation."""
-    threads: int = 2
+    decode_threads: int = 2
     """Decoding threads per worker."""
     ahead: int = 4
     """Steps that are made ahead of the training."""
@@ -166,8 +166,8 @@ class SemanticStreamConfig:
     """Decoded pixels to keep, in gigabytes per worker."""
 
     def __post_init__(self) -> None:
-        if min(self.shrink, self.lanes, self.threads) < 1 or min(self.ahead, self.cache_gb) < 0:
+        if min(self.shrink, self.lanes, self.decode_threads) < 1 or min(self.ahead, self.cache_gb) < 0:
             raise ValueError(
-                "shrink, lanes and threads are 1 or more, ahead and cache_gb 0 or more; got "
-                f"{self.shrink}, {self.lanes}, {self.threads}, {self.ahead} and {self.cache_gb}"
+                "shrink, lanes and decode_threads are 1 or more, ahead and cache_gb 0 or more; got "
+                f"{self.shrink}, {self.lanes}, {self.decode_threads}, {self.ahead} and {self.cache_gb}"
             )

@@ -30,7 +30,7 @@ def plain_network(name):
 
 def loaded(name, selection, network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    return create_backbone(name, selection, weights=tmp_path / "weights.pth").freeze().eval()
+    return create_backbone(name, selection, backbone_weights=tmp_path / "weights.pth").freeze().eval()
 
 
 def test_resnet_blocks_come_before_their_last_relu(tmp_path):
@@ -117,11 +117,11 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     state["layer1.0.conv9.weight"] = state.pop("layer1.0.conv1.weight")
     torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"missing: layer1\.0\.conv1\.weight; 1 unexpected: layer1\.0\.conv9\.weight"):
-        create_backbone("resnet18", EVERY, weights=tmp_path / "w.pth")
+        create_backbone("resnet18", EVERY, backbone_weights=tmp_path / "w.pth")
     with pytest.raises(ValueError, match="no weights file at"):
-        create_backbone("resnet18", EVERY, weights=tmp_path / "absent.pth")
+        create_backbone("resnet18", EVERY, backbone_weights=tmp_path / "absent.pth")
     with pytest.raises(ValueError, match="has no weights for resnet101_deepstem"):
-        create_backbone("resnet101_deepstem", EVERY, weights="pretrained")
+        create_backbone("resnet101_deepstem", EVERY, backbone_weights="pretrained")
 
 
 def test_a_deep_stem_written_as_three_convolutions_loads(tmp_path):
@@ -132,7 +132,7 @@ def test_a_deep_stem_written_as_three_convolutions_loads(tmp_path):
         parts = key.split(".")
         state[".".join([names[parts[1]], *parts[2:]]) if parts[0] == "layer0" else key] = value
     torch.save(state, tmp_path / "w.pth")
-    again = create_backbone("resnet50_deepstem", ACTIVATED, weights=tmp_path / "w.pth", seed=9)
+    again = create_backbone("resnet50_deepstem", ACTIVATED, backbone_weights=tmp_path / "w.pth", seed=9)
     assert torch.equal(again.layer0[3].weight, backbone.layer0[3].weight)
 
 

@@ -89,7 +89,7 @@ def test_a_backbone_from_elsewhere_is_refused(checkpoint: Path, backbone: str) -
 
 def test_weights_that_the_description_points_at_are_not_opened(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"a": Payload()}, tmp_path / "weights.pth")
-    describe(checkpoint, weights=str(tmp_path / "weights.pth"))
+    describe(checkpoint, backbone_weights=str(tmp_path / "weights.pth"))
     assert load_checkpoint(checkpoint).config.width == 32
 
 

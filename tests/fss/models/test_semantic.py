@@ -122,7 +122,7 @@ def test_a_whole_deeplab_starts_its_classifier_too(tmp_path: Path) -> None:
     for number, conv in enumerate(trained.head.convs):
         state |= {f"Scale.layer5.conv2d_list.{number}.{key}": value for key, value in conv.state_dict().items()}
     torch.save(state, tmp_path / "coco.pth")
-    config = replace(config, weights=tmp_path / "coco.pth")
+    config = replace(config, backbone_weights=tmp_path / "coco.pth")
     fitting, other = (build_semantic(config, classes=classes) for classes in (3, 4))
     for key, value in trained.backbone.state_dict().items():
         assert torch.equal(value, fitting.backbone.state_dict()[key])

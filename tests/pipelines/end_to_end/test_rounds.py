@@ -39,7 +39,7 @@ def test_a_round_trains_on_its_masks_until_they_collapse(
         collection=paint_masked(tmp_path / "c", count=24, part_size=8),
         output=str(tmp_path / "models"),
         segmenter=NETWORK,
-        stream=StreamConfig(batch=8),
+        stream=StreamConfig(batch_size=8),
         training=OptimizerConfig(steps=2, learning_rate=1e-5, ema=0.9),
         checkpoint_every=2,
         select="last",

@@ -56,7 +56,7 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
         mask_set="truth",
         acceptance=None,
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
-        stream=StreamConfig(batch=4, lanes=2, held_out=0.1),
+        stream=StreamConfig(batch_size=4, lanes=2, held_out=0.1),
         training=OptimizerConfig(steps=STEPS, learning_rate=1e-5),
         checkpoint_every=EVERY,
         log_every=1,

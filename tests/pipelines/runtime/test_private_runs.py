@@ -50,7 +50,9 @@ def test_a_private_model_does_not_say_where_it_was(tmp_path: Path) -> None:
     store.mkdir()
     place = save_checkpoint(create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32), tmp_path / PLACE)
     (place / "segmenter.json").write_text(
-        (place / "segmenter.json").read_text().replace('"weights": null', f'"weights": "/home/{PLACE}/w.pth"')
+        (place / "segmenter.json")
+        .read_text()
+        .replace('"backbone_weights": null', f'"backbone_weights": "/home/{PLACE}/w.pth"')
     )
     with ending(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
         run.log_image("sheet.png", np.zeros((4, 4, 3), np.uint8))

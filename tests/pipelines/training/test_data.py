@@ -34,7 +34,7 @@ def config(collection: str, **settings: Any) -> TrainJobConfig:
         output="nowhere",
         mask_set="truth",
         acceptance=None,
-        stream=StreamConfig(batch=2, lanes=2, held_out=0.1),
+        stream=StreamConfig(batch_size=2, lanes=2, held_out=0.1),
         classes=ClassesConfig(train=("base",), val=("novel",), val_episodes=6),
         held_out_tasks=4,
         **settings,
@@ -85,7 +85,7 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
         segmenter=replace(preset.segmenter, image_size=64),
     )
     stream = open_stream(settings)
-    assert (stream.counts["train classes"], settings.stream.batch) == (15, 20)
+    assert (stream.counts["train classes"], settings.stream.batch_size) == (15, 20)
     batch = next(iter(stream.batches(0)))
     assert batch.query.shape == (20, 3, 64, 64)
     assert len(open_validator(settings, stream).examples()) == 8

@@ -22,7 +22,7 @@ def open_stream(kind: type[MaskSplitStream], collection: str, rank: int = 0, wor
         opened,
         opened.mask_set("saliency"),
         image_size=48,
-        stream=StreamConfig(batch=4, lanes=4, held_out=0.1),
+        stream=StreamConfig(batch_size=4, lanes=4, held_out=0.1),
         split=SplitConfig(),
         augment=AugmentConfig(),
         rank=rank,

@@ -33,7 +33,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
         segmenter=SegmenterConfig(
             learner="hsnet", masking="hybrid", backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True
         ),
-        stream=StreamConfig(batch=4, lanes=2, cache_folder=home / "cache"),
+        stream=StreamConfig(batch_size=4, lanes=2, cache_folder=home / "cache"),
         training=OptimizerConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
         checkpoint_every=EVERY,
         log_every=1,
@@ -144,12 +144,12 @@ def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
     if name != "classes":
         learner, data = name.split("-")
         assert (found.segmenter.learner, found.classes.benchmark) == (learner, data)
-        assert found.checkpoint_every * found.stream.batch == pytest.approx(EPOCH[data], rel=0.01)
+        assert found.checkpoint_every * found.stream.batch_size == pytest.approx(EPOCH[data], rel=0.01)
 
 
 def test_published_settings() -> None:
     found = {name: PRESETS[name](collection="c", output="o") for name in ("hsnet-coco", "vat-coco", "vat-fss")}
-    assert [c.stream.batch for c in found.values()] == [40, 16, 16]
+    assert [c.stream.batch_size for c in found.values()] == [40, 16, 16]
     assert [c.training.learning_rate for c in found.values()] == [1e-3, 5e-4, 5e-4]
     assert [c.segmenter.image_size for c in found.values()] == [400, 417, 473]
     assert [c.classes.val for c in found.values()] == [("test",), ("test",), ("val",)]

@@ -19,7 +19,7 @@ from tests.helpers.discs import photograph
 from tests.helpers.tiny_segmenter import TinySegmenter
 
 CLASSES = (2, 4, 9)
-CONFIG = StreamConfig(batch=4, lanes=2)
+CONFIG = StreamConfig(batch_size=4, lanes=2)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_workers_resume_and_cache_change_nothing(
     assert equal(list(stream(labelled, augment=augment).batches(1, start=2)), whole[2:])
     halves = [list(stream(labelled, augment=augment, rank=r, world=2).batches(1)) for r in range(2)]
     assert [a.ids + b.ids for a, b in zip(*halves, strict=True)] == [batch.ids for batch in whole]
-    cached = StreamConfig(batch=4, lanes=2, cache_folder=tmp_path)
+    cached = StreamConfig(batch_size=4, lanes=2, cache_folder=tmp_path)
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
     monkeypatch.setattr(ImageReader, "read_binary", lambda *_: pytest.fail("decoded again"))
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)

@@ -23,7 +23,7 @@ CONFIG = OptimizerConfig(steps=12, learning_rate=0.01, ema=0.9)
 
 @pytest.fixture(scope="module")
 def stream(discs: tuple[Collection, MaskSet]) -> MaskSplitStream:
-    config = StreamConfig(batch=8, lanes=4, held_out=0.1)
+    config = StreamConfig(batch_size=8, lanes=4, held_out=0.1)
     augment = AugmentConfig(jitter=0, blur=0, grey=0)
     return MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
 

@@ -14,7 +14,7 @@ from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.prefetch import prefetch
 
 Discs = tuple[Collection, MaskSet]
-CONFIG = StreamConfig(batch=8, lanes=4, held_out=0.1)
+CONFIG = StreamConfig(batch_size=8, lanes=4, held_out=0.1)
 
 
 def stream(discs: Discs, config: StreamConfig = CONFIG, **settings: object) -> MaskSplitStream:
@@ -41,7 +41,7 @@ def test_counts_say_what_was_left_out(discs: Discs) -> None:
     assert counts["train"] + counts["held_out"] == 43
     assert counts["held_out"] >= 1
     accepted = discs[0].image_ids()["part-00001"]
-    limited = stream(discs, StreamConfig(batch=4, lanes=2, held_out=0), accepted=set(accepted)).counts
+    limited = stream(discs, StreamConfig(batch_size=4, lanes=2, held_out=0), accepted=set(accepted)).counts
     assert limited == {"train": 8, "held_out": 0, "no_mask": 1, "not_accepted": 36, "too_small": 0}
 
 
@@ -76,8 +76,8 @@ def test_resuming_in_the_middle_gives_the_same_steps(discs: Discs) -> None:
 def test_the_cache_changes_nothing_and_spares_decoding(
     discs: Discs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = list(stream(discs, StreamConfig(batch=8, lanes=4, held_out=0.1, cache_gb=0)).batches(0))
-    config = StreamConfig(batch=8, lanes=4, held_out=0.1, cache_folder=tmp_path)
+    plain = list(stream(discs, StreamConfig(batch_size=8, lanes=4, held_out=0.1, cache_gb=0)).batches(0))
+    config = StreamConfig(batch_size=8, lanes=4, held_out=0.1, cache_folder=tmp_path)
     first = list(stream(discs, config).batches(0))
     monkeypatch.setattr("fss.training.few_shot.tasks.decode_image", lambda *_: pytest.fail("decoded again"))
     again = list(stream(discs, config).batches(0))
@@ -86,7 +86,7 @@ def test_the_cache_changes_nothing_and_spares_decoding(
 
 
 def test_a_cache_that_is_too_small_keeps_what_fits(discs: Discs) -> None:
-    tasks = stream(discs, StreamConfig(batch=8, lanes=4, held_out=0.1, cache_gb=10 * 3 * 32 * 32 / 1e9))
+    tasks = stream(discs, StreamConfig(batch_size=8, lanes=4, held_out=0.1, cache_gb=10 * 3 * 32 * 32 / 1e9))
     assert [batch.ids for batch in tasks.batches(0)] == [batch.ids for batch in stream(discs).batches(0)]
 
 
@@ -102,7 +102,7 @@ def test_held_out_tasks_are_the_same_for_every_seed_and_setting(discs: Discs) ->
     other = MaskSplitStream(
         *discs,
         image_size=32,
-        stream=StreamConfig(batch=8, lanes=4, held_out=0.1, seed=9),
+        stream=StreamConfig(batch_size=8, lanes=4, held_out=0.1, seed=9),
         split=SplitConfig(vertical=0, tilt=0.1),
         augment=AugmentConfig(enabled=False),
     )

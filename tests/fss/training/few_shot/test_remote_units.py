@@ -39,7 +39,7 @@ def test_units_are_the_lanes_rows_in_the_order_of_need(rows: RowTable) -> None:
 
 
 def test_steps_made_of_units_are_the_streams_steps(discs: Discs) -> None:
-    config, augment = StreamConfig(batch=8, lanes=4, held_out=0.1), AugmentConfig()
+    config, augment = StreamConfig(batch_size=8, lanes=4, held_out=0.1), AugmentConfig()
     stream = MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
     wanted = list(stream.batches(2, start=1))
     settings = TaskSettings(size=32, split=SplitConfig(), augment=augment, seed=0, epoch=2)

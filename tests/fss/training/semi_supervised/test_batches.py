@@ -23,7 +23,7 @@ from fss.training.semi_supervised.weak_augmentation import WeakView, apply_weak,
 from tests.helpers import scenes
 
 PICTURES, LABELLED = 11, 3
-CONFIG = SemanticStreamConfig(weak=WeakConfig(crop=(32, 48), scales=(0.7, 1.3)), lanes=2, threads=1, ahead=0)
+CONFIG = SemanticStreamConfig(weak=WeakConfig(crop=(32, 48), scales=(0.7, 1.3)), lanes=2, decode_threads=1, ahead=0)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_list_names_labelled_pictures_by_path_or_id(collection: Collection, tm
 
 def test_steps_do_not_depend_on_workers_threads_or_resume(collection: Collection) -> None:
     whole = flat(stream(collection).batches(0, 7))
-    threaded = SemanticStreamConfig(weak=CONFIG.weak, lanes=2, threads=3, ahead=2)
+    threaded = SemanticStreamConfig(weak=CONFIG.weak, lanes=2, decode_threads=3, ahead=2)
     assert flat(stream(collection, threaded).batches(0, 7)) == whole
     assert flat(stream(collection).batches(0, 4)) + flat(stream(collection).batches(4, 7)) == whole
     halves = [flat(stream(collection, rank=rank, world=2).batches(0, 7)) for rank in (0, 1)]

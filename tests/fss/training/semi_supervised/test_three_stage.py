@@ -63,7 +63,11 @@ def loop(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
         scan_rows(collection, LabelledConfig()),
         SemanticStreamConfig(
-            weak=WeakConfig(crop=(32, 48), scales=(1, 1)), strong=StrongConfig(cutouts=0), lanes=2, threads=1, ahead=0
+            weak=WeakConfig(crop=(32, 48), scales=(1, 1)),
+            strong=StrongConfig(cutouts=0),
+            lanes=2,
+            decode_threads=1,
+            ahead=0,
         ),
         truth=collection.mask_set("truth"),
         pseudo=collection.mask_set("stage-1") if stage > 1 else None,
