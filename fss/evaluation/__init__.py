@@ -1,1 +1,1 @@
-"""Evaluation: figures with intervals, baselines beside every model, and the table that shows them."""
+"""Evaluation: metrics with confidence intervals, baselines for comparison, and reports of both."""

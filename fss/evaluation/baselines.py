@@ -1,4 +1,4 @@
-"""What a trained segmenter has to beat: answers that need no training."""
+"""Baselines without training, which a trained segmenter has to beat."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,39 +16,40 @@ from fss.models.features import Features, split_features
 
 
 class AllForeground:
-    """Says that every pixel belongs to the object."""
+    """Predicts foreground everywhere."""
 
     name = "all foreground"
     passes = 0
 
-    def predict(self, chunk: EvaluationBatch) -> Tensor:
+    def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return ones [B, H, W]."""
-        return torch.ones_like(chunk.target)
+        return torch.ones_like(batch.target)
 
 
 class SalientObject:
-    """Segments whatever is salient in the query and ignores the supports."""
+    """Predicts the salient object of the query and ignores the supports."""
 
     name = "saliency of the query"
     passes = 0
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
-        """Take an estimator.
+        """Wrap an estimator.
 
         Args:
-            estimate: from image id and picture, uint8 [H, W, 3], to a mask, uint8 [H, W] with 1 on what is salient.
+            estimate: returns a mask, uint8 [H, W] with 1 on the salient object, for an image id and an image, uint8
+                [H, W, 3].
         """
         self._estimate = estimate
         self._kept: Lru[str, UInt8] = Lru(1e9)
 
-    def predict(self, chunk: EvaluationBatch) -> Tensor:
-        """Return the salient pixels of the queries, [B, H, W]."""
-        height, width = chunk.target.shape[-2:]
-        masks = [_squash(self._mask(name, chunk.pictures), height, width) for name in chunk.query_ids]
+    def predict(self, batch: EvaluationBatch) -> Tensor:
+        """Return the masks of the salient objects of the queries, [B, H, W] in {0, 1}."""
+        height, width = batch.target.shape[-2:]
+        masks = [_resize_mask(self._mask(name, batch.pictures), height, width) for name in batch.query_ids]
         return torch.from_numpy(np.stack(masks))
 
     def _mask(self, image_id: str, pictures: EpisodeImages) -> UInt8:
-        """Return the mask at the picture's own size."""
+        """Return the mask at the original size of the image."""
         mask = self._kept.get(image_id)
         if mask is None:
             mask = self._estimate(image_id, pictures.reader.read(image_id).rgb)
@@ -57,10 +58,10 @@ class SalientObject:
 
 
 class UntrainedPrototype:
-    """Compares each query cell with the supports' mean foreground and background on the backbone's features alone.
+    """Compares each cell of the query with the mean foreground and background features of the supports.
 
-    On every level the features are pooled under the masks of all shots; the difference of the two cosines, resized and
-    averaged over the levels, decides.
+    The prototypes are averages of a level's backbone features under the masks of all shots and outside of them. A pixel
+    is foreground where the difference of the two cosines, resized and averaged over the levels, is above 0.
     """
 
     name = "untrained prototype"
@@ -68,7 +69,14 @@ class UntrainedPrototype:
     def __init__(
         self, backbone: Backbone, *, device: str | torch.device = "cpu", batch: int = 8, cache_gb: float = 2.0
     ):
-        """Take a backbone as it is before any training; it is moved to ``device`` and put into evaluation mode."""
+        """Wrap a backbone.
+
+        Args:
+            backbone: the backbone before any training; it is moved to ``device`` and put into evaluation mode.
+            device: where the backbone runs.
+            batch: images per pass of the backbone.
+            cache_gb: size of the feature cache, in gigabytes of the device's memory.
+        """
         self._backbone = backbone.to(device).eval()
         self._device = torch.device(device)
         self._pictures: EpisodeImages | None = None
@@ -76,17 +84,17 @@ class UntrainedPrototype:
 
     @property
     def passes(self) -> int:
-        """Images that the backbone has seen."""
+        """Number of images that went through the backbone."""
         return self._cache.encoded
 
     @torch.no_grad()
-    def predict(self, chunk: EvaluationBatch) -> Tensor:
-        """Return masks [B, H, W]."""
-        self._pictures = chunk.pictures
-        names, count = chunk.query_ids + chunk.support_ids, len(chunk.episodes)
+    def predict(self, batch: EvaluationBatch) -> Tensor:
+        """Return the predicted masks, [B, H, W] in {0, 1}."""
+        self._pictures = batch.pictures
+        names, count = batch.query_ids + batch.support_ids, len(batch.episodes)
         query, support = split_features(self._cache.get(names), [count, len(names) - count])
-        masks = chunk.support_masks.to(self._device)
-        size = chunk.target.shape[-2:]
+        masks = batch.support_masks.to(self._device)
+        size = batch.target.shape[-2:]
         scores = [_compare(q[-1], s[-1], masks, size) for q, s in zip(query, support, strict=True) if q]
         return (torch.stack(scores).mean(0) > 0).long()
 
@@ -96,19 +104,19 @@ class UntrainedPrototype:
         return features
 
 
-def _squash(mask: UInt8, height: int, width: int) -> UInt8:
-    """Return a mask at the size at which it is scored: its own, or the network's square."""
+def _resize_mask(mask: UInt8, height: int, width: int) -> UInt8:
+    """Return a mask at the size of scoring: unchanged, or resized to the square of the network."""
     return mask if mask.shape == (height, width) else mask_canvas(mask, height)
 
 
 def _compare(query: Tensor, support: Tensor, masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Return cosine to the foreground minus cosine to the background, [B, *size].
+    """Return the cosine with the foreground minus the cosine with the background, [B, *size].
 
     Args:
-        query: [B, C, h, w].
-        support: [B * K, C, h, w].
-        masks: [B, K, H, W].
-        size: of the result.
+        query: features of the queries, [B, C, h, w].
+        support: features of the supports, [B * K, C, h, w].
+        masks: masks of the supports, [B, K, H, W] in {0, 1}.
+        size: height and width of the result.
     """
     count, shots = masks.shape[:2]
     soft = F.interpolate(masks.flatten(0, 1)[:, None], support.shape[-2:], mode="area")

@@ -1,6 +1,6 @@
-"""Published few-shot segmentation metrics, as a ledger to verify: which method claims which score on which benchmark.
+"""Published metrics of few-shot segmentation: which method claims which score on which benchmark.
 
-The rows are in ``claims.csv`` beside this module. A figure is a claim of its source, not a result of this library.
+The rows are in ``claims.csv`` beside this module. A value is the claim of its source, not a result of this library.
 """
 
 import csv
@@ -13,12 +13,12 @@ COLUMNS = ("source", "dataset", "model", "masking", "backbone", "shots", "metric
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One published figure."""
+    """One published result."""
 
     row: int
     """Number of the row in the ledger, from 1."""
     source: str
-    """Who claims it, such as ``HM (ECCV 2022)``."""
+    """Publication that makes the claim, such as ``HM (ECCV 2022)``."""
     dataset: str
     """Benchmark: PASCAL-5i, COCO-20i, FSS-1000 or COCO-20i -> PASCAL VOC."""
     model: str
@@ -26,13 +26,13 @@ class Claim:
     masking: str
     """Masking strategy: none, feature, input or hybrid."""
     backbone: str
-    """Backbone as the paper names it; ``unknown`` where the source does not say."""
+    """Backbone as the source names it; ``unknown`` where the source names none."""
     shots: int
     """Supports per episode."""
     metric: str
-    """What the figure is, such as ``mIoU``."""
+    """Name of the metric, such as ``mIoU``."""
     claimed: float
-    """The figure, percent."""
+    """Published value in percent."""
 
     @property
     def key(self) -> str:
@@ -58,7 +58,7 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
     """Parse a ledger in CSV.
 
     Raises:
-        ValueError: other columns than the ledger's, or a row that is no claim; the row is named.
+        ValueError: the columns are not those of a ledger, or a row is no claim; the message names the row.
     """
     reader = csv.DictReader(text.splitlines())
     if tuple(reader.fieldnames or ()) != COLUMNS:
@@ -76,24 +76,24 @@ def select_claims(
     shots: int | None = None,
     source: str | None = None,
 ) -> tuple[Claim, ...]:
-    """Return the claims that agree with every given value, compared without case; ``source`` need only be contained.
+    """Return the claims that match every given value, ignoring case; ``source`` may be a part of the claim's source.
 
     Raises:
-        ValueError: nothing is left, naming the values that occur.
+        ValueError: no claim matches; the message lists the values that occur.
     """
-    wanted = {"dataset": dataset, "model": model, "masking": masking, "backbone": backbone, "shots": shots}
-    given = {name: str(value).lower() for name, value in wanted.items() if value is not None}
-    found = tuple(
+    criteria = {"dataset": dataset, "model": model, "masking": masking, "backbone": backbone, "shots": shots}
+    given = {name: str(value).lower() for name, value in criteria.items() if value is not None}
+    selected = tuple(
         claim
         for claim in claims
         if all(str(getattr(claim, name)).lower() == value for name, value in given.items())
         and (source is None or source.lower() in claim.source.lower())
     )
-    if not found:
-        asked = given if source is None else {**given, "source": source}
-        choices = "; ".join(f"{name}: {', '.join(sorted({str(getattr(c, name)) for c in claims}))}" for name in asked)
-        raise ValueError(f"no claim has {asked}; the ledger has {choices}")
-    return found
+    if not selected:
+        filters = given if source is None else {**given, "source": source}
+        choices = "; ".join(f"{name}: {', '.join(sorted({str(getattr(c, name)) for c in claims}))}" for name in filters)
+        raise ValueError(f"no claim has {filters}; the ledger has {choices}")
+    return selected
 
 
 def _claim(number: int, row: dict[str, str]) -> Claim:
@@ -102,6 +102,6 @@ def _claim(number: int, row: dict[str, str]) -> Claim:
     except (TypeError, ValueError) as error:
         raise ValueError(f"row {number} of the ledger is no claim: {row}") from error
     if shots < 1 or not 0.0 <= claimed <= 100.0:
-        raise ValueError(f"row {number} of the ledger needs at least 1 shot and a figure in percent: {row}")
+        raise ValueError(f"row {number} of the ledger needs at least 1 shot and a value from 0 to 100 percent: {row}")
     words = {name: row[name] for name in COLUMNS if name not in ("shots", "claimed")}
     return Claim(row=number, shots=shots, claimed=claimed, **words)

@@ -1,7 +1,7 @@
-"""The state of every published claim: verified, short, or not run and why.
+"""The ledger of published claims: each is verified, short of its claim, or not run for a reason.
 
-A ledger is a folder with ``ledger.json`` (all that is known), ``ledger.csv`` and ``ledger.md`` (for people). Every file
-is replaced as a whole whenever a claim's state changes, so a stopped verification goes on where it was.
+A ledger is a folder with ``ledger.json`` (complete), ``ledger.csv`` and ``ledger.md`` (for reading). Every file is
+replaced atomically whenever a claim's state changes, so a stopped verification resumes.
 """
 
 import csv
@@ -24,58 +24,58 @@ NAME = "ledger"
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """What is known of one claim."""
+    """The state of one claim and our result for it."""
 
     claim: Claim
-    """The published figure."""
+    """The published result."""
     state: State = "not run"
-    """verified: reached within the tolerance; short: below; not run: see ``missing``."""
+    """verified (reached within the tolerance), short (below it) or not run (see ``missing``)."""
     result: float | None = None
-    """Our figure in percent, the mean over the folds."""
+    """Our result in percent, the mean over the folds."""
     folds: dict[str, float] = field(default_factory=dict)
-    """Our figure of every fold, percent."""
+    """Our result of every fold in percent."""
     missing: tuple[str, ...] = ()
-    """What is needed and not there, where it has not been run."""
+    """Requirements that are not met, where the claim has not been run."""
     protocol: str = ""
-    """How the episodes were drawn; ``-derived`` lists are not the published ones."""
+    """Protocol that drew the episodes; lists of a ``-derived`` protocol are not the published ones."""
     training: str = ""
-    """How much the model was trained here; empty where it was given."""
+    """Amount of training that was run here; empty where the user gave a checkpoint."""
     episodes: int = 0
-    """Episodes per fold; 0 where it has not been run."""
+    """Episodes per fold; 0 where the claim has not been run."""
     plans: dict[str, str] = field(default_factory=dict)
     """Hash of the episode plan of every fold."""
     commands: tuple[str, ...] = ()
-    """The commands that give the metrics, one per fold."""
+    """Commands that reproduce the result, one per fold."""
     run_id: str | None = None
-    """The MLflow run."""
+    """Id of the MLflow run."""
 
     @property
     def difference(self) -> float | None:
-        """Our figure minus the claimed one, in points; None where there is none."""
+        """Our result minus the claimed one, in percentage points; None without a result."""
         return None if self.result is None else self.result - self.claim.claimed
 
 
 def claim_state(claim: Claim, result: float, *, tolerance: float) -> State:
-    """Return whether a result reaches its claim; at most ``tolerance`` points below it still does."""
+    """Return the state of a claim with a result in percent, which may be ``tolerance`` points below the claim."""
     return "verified" if result >= claim.claimed - tolerance else "short"
 
 
 class Ledger:
-    """The entries of some claims, kept in a folder."""
+    """The entries of a set of claims, stored in a folder."""
 
     def __init__(self, output_dir: str, claims: Sequence[Claim]):
         """Open the ledger of ``claims`` in ``output_dir`` (local or s3://) with the entries that it already has.
 
         Raises:
-            ValueError: the folder's ledger is of other claims.
+            ValueError: the folder holds the ledger of other claims.
         """
         self._output_dir = output_dir
-        self._entries = {claim.key: LedgerEntry(claim=claim, missing=("not asked for yet",)) for claim in claims}
-        place = storage.join(output_dir, f"{NAME}.json")
-        for key, value in (part_io.read_json(place) if part_io.exists(place) else {}).items():
+        self._entries = {claim.key: LedgerEntry(claim=claim, missing=("not selected yet",)) for claim in claims}
+        uri = storage.join(output_dir, f"{NAME}.json")
+        for key, value in (part_io.read_json(uri) if part_io.exists(uri) else {}).items():
             entry = from_dict(LedgerEntry, value)
             if key not in self._entries or self._entries[key].claim != entry.claim:
-                raise ValueError(f"{place} is a ledger of other claims ({key}); give another output folder")
+                raise ValueError(f"{uri} is a ledger of other claims ({key}); give another output folder")
             self._entries[key] = entry
 
     def __getitem__(self, claim: Claim) -> LedgerEntry:
@@ -91,7 +91,7 @@ class Ledger:
         return {state: sum(entry.state == state for entry in self.entries) for state in STATES}
 
     def put(self, entry: LedgerEntry) -> None:
-        """Replace a claim's entry and write the ledger; a measured figure is not replaced by "not run"."""
+        """Replace a claim's entry and write the ledger; a result is never replaced by "not run"."""
         if entry.state == "not run" and self[entry.claim].state != "not run":
             return
         self._entries[entry.claim.key] = entry
@@ -109,7 +109,7 @@ class Ledger:
 
 
 def to_csv(entries: Sequence[LedgerEntry]) -> str:
-    """Return the entries as CSV: the claim's columns, then what is known of it."""
+    """Return the entries as CSV: the columns of the claim, then our result."""
     buffer = io.StringIO()
     rows = [_flat(entry) for entry in entries]
     writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
@@ -119,7 +119,7 @@ def to_csv(entries: Sequence[LedgerEntry]) -> str:
 
 
 def to_markdown(entries: Sequence[LedgerEntry]) -> str:
-    """Return the entries as a Markdown table, with the state of the whole below."""
+    """Return the entries as a Markdown table, followed by the number of claims in each state."""
     head = ("source", "data", "model", "masking", "backbone", "shots", "claimed", "ours", "difference", "state")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The pictures and masks of an evaluation at network size, each decoded once while there is room."""
+"""Images and masks of an evaluation at network size, decoded once as long as they fit into the cache."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,32 +43,32 @@ class Lru(Generic[Key, Value]):
 
 
 class Reader(Protocol):
-    """Reads a picture and its mask by image id, as ``ImageReader`` does."""
+    """Reads an image and its mask by image id, as ``ImageReader`` does."""
 
     def read(self, image_id: str) -> Sample:
-        """Return the decoded picture."""
+        """Return the decoded image with its mask."""
 
 
 class EpisodeImages:
-    """Images and masks squashed to the network's size, and the masks as they are."""
+    """Images and masks resized to the square of the network, and masks at their original size."""
 
     def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
         self.reader, self.size = reader, size
         self._kept: Lru[str, _Picture] = Lru(limit_bytes)
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
-        """Return normalised pictures, float32 [N, 3, size, size]."""
+        """Return normalised images, float32 [N, 3, size, size]."""
         canvases = np.stack([self._read(name).rgb for name in image_ids])
         return normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
-        """Return masks of one class (or one per picture), uint8 [N, size, size] in {0, 1, 255}."""
-        wanted = [class_id] * len(image_ids) if isinstance(class_id, int) else class_id
-        found = [_binary(self._read(name), c) for name, c in zip(image_ids, wanted, strict=True)]
-        return torch.from_numpy(np.stack(found))
+        """Return masks of one class, or of one class per image, uint8 [N, size, size] in {0, 1, 255}."""
+        class_ids = [class_id] * len(image_ids) if isinstance(class_id, int) else class_id
+        masks = [_binary(self._read(name), c) for name, c in zip(image_ids, class_ids, strict=True)]
+        return torch.from_numpy(np.stack(masks))
 
     def original_mask(self, image_id: str, class_id: int) -> Tensor:
-        """Return the mask of one class at the picture's own size, uint8 [H, W] in {0, 1, 255}."""
+        """Return the mask of one class at the original size of the image, uint8 [H, W] in {0, 1, 255}."""
         sample = self.reader.read(image_id)
         return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
 
@@ -82,7 +82,7 @@ class EpisodeImages:
 
 
 class _Picture(NamedTuple):
-    """Canvas [S, S, 3], index mask [S, S] and its classes."""
+    """Canvas, uint8 [S, S, 3], index mask, uint8 [S, S], and the classes of its values."""
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -101,20 +101,20 @@ def _mask(sample: Sample) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Some episodes of a plan with their masks; a method takes from it what it needs."""
+    """Some episodes of a plan with their masks and access to their images."""
 
     episodes: Sequence[Episode]
     """B rows of the plan."""
     pictures: EpisodeImages
-    """Where the images are."""
+    """Images of the episodes."""
     target: Tensor
-    """long [B, H, W] in {0, 1, 255}: S x S, or the query's own size where the episode is scored at that."""
+    """Masks of the queries, long [B, H, W] in {0, 1, 255}, at network size or, with B = 1, at their original size."""
     support_masks: Tensor
-    """float32 [B, K, S, S] in {0, 1}."""
+    """Masks of the supports, float32 [B, K, S, S] in {0, 1}."""
 
     @classmethod
     def load(cls, episodes: Sequence[Episode], pictures: EpisodeImages, *, original: bool = False) -> "EvaluationBatch":
-        """Read the masks of some episodes of equal shots; ``original`` takes one, its target at the query's size."""
+        """Read the masks of episodes with equal shots; ``original`` takes one episode and keeps its target's size."""
         classes = [episode.class_id for episode in episodes]
         shots = len(episodes[0].support_ids)
         if original:
@@ -129,10 +129,10 @@ class EvaluationBatch:
 
     @property
     def query_ids(self) -> list[str]:
-        """The B queries."""
+        """Image ids of the B queries."""
         return [episode.query_id for episode in self.episodes]
 
     @property
     def support_ids(self) -> list[str]:
-        """The B * K supports, an episode's supports adjacent."""
+        """Image ids of the B * K supports, grouped by episode."""
         return [name for episode in self.episodes for name in episode.support_ids]

@@ -1,4 +1,4 @@
-"""The result of every episode as a table, one row per plan, method and episode: for anyone's own statistics."""
+"""Results of single episodes as a table, one row per plan, method and episode, for further statistics."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +26,8 @@ SCHEMA = pa.schema(
         pa.field("iou", pa.float64()),
     ]
 )
-"""``object_share`` is defined in :mod:`fss.evaluation.object_sizes`; pixels are counted without void; ``iou`` is of the
-foreground, null where its union is empty."""
+"""Schema of the table. ``object_share`` is defined in :mod:`fss.evaluation.object_sizes`. Intersections and unions are
+in pixels, without void. ``iou`` is the foreground IoU, null where the union is empty."""
 
 
 def episode_table(results: Sequence[EvaluationResult]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Evaluate methods on an episode plan: plain Python; each image is decoded and encoded once while there is room."""
+"""Evaluation of methods on an episode plan; each image is decoded and encoded once as long as the caches hold it."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,40 +18,40 @@ from fss.evaluation.object_sizes import SizeMetrics, metrics_by_size, object_sha
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """The pixel counts of every method on every episode, and what follows from them."""
+    """Pixel counts of every method on every episode, and the metrics derived from them."""
 
     plan: EpisodePlan
-    """The episodes."""
+    """Episodes that were evaluated."""
     size: int
-    """Pixels a side at which the pictures were seen, and scored unless ``original``."""
+    """Side in pixels of the network's input, and of scoring unless ``original``."""
     original: bool = False
-    """Whether they were scored at each query's own size."""
+    """Whether each episode was scored at the original size of its query."""
     counts: dict[str, Counts]
-    """By method, in the plan's order."""
+    """Counts [E, 2, 2] by method, in the order of the plan."""
     shares: NDArray[np.float64]
-    """[E]: share of each query's picture that the object covers, in the plan's order."""
+    """Share of each query image that the object covers, [E] in [0, 1], in the order of the plan."""
     seconds: dict[str, float]
-    """By method: time spent in it."""
+    """Seconds spent in each method."""
     passes: dict[str, int]
-    """By method: images that went through its backbone."""
+    """Images that went through the backbone of each method."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
-    """By method and episode number: the predicted masks that were asked for, uint8 in {0, 1}, as they were scored."""
+    """Requested predictions by method and episode number, uint8 [H, W] in {0, 1}, at the size of scoring."""
 
     @property
     def class_ids(self) -> list[int]:
-        """The class of each episode."""
+        """Class id of each episode, [E]."""
         return [episode.class_id for episode in self.plan]
 
     def metrics(self, method: str) -> Metrics:
-        """Return the figures of a method with their intervals."""
+        """Return the metrics of a method with their intervals."""
         return compute_metrics(self.class_ids, self.counts[method])
 
     def metrics_by_size(self, method: str) -> dict[str, SizeMetrics]:
-        """Return the figures of a method on small, medium and large objects (see fss.evaluation.object_sizes)."""
+        """Return the metrics of a method on small, medium and large objects (see fss.evaluation.object_sizes)."""
         return metrics_by_size(self.class_ids, self.counts[method], self.shares)
 
     def difference(self, first: str, second: str) -> dict[str, Interval]:
-        """Return by how much the first method is better than the second, with paired intervals."""
+        """Return the metrics of the first method minus those of the second, with paired intervals."""
         return paired_differences(self.class_ids, self.counts[first], self.counts[second])
 
 
@@ -65,48 +65,48 @@ def evaluate(
     batch: int = 8,
     keep: Collection[int] = (),
     extremes: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda finished, total: None,
 ) -> EvaluationResult:
-    """Let every method answer every episode.
+    """Evaluate every method on every episode of a plan.
 
-    The episodes are visited class by class, so that the images of a class are at hand together; the result is in the
-    plan's order and does not depend on the order of visit.
+    Episodes are visited class by class, so that the caches hold the images of a class together. The result is in the
+    order of the plan and does not depend on the order of the visits.
 
     Args:
-        methods: models and baselines, of different names.
+        methods: models and baselines with different names.
         plan: the episodes.
-        source: reads the plan's collection and the mask set that holds the truth; the same ``EpisodeImages`` for
-            several plans lets methods reuse the features of an image from plan to plan.
-        size: pixels a side of pictures, masks and scoring.
-        original: score at each query's own size instead: logits are resized to it before the decision, and the truth
-            is not resized at all (``use_original_imgsize`` of HSNet's published code).
-        batch: episodes at once; at original sizes it is one at a time.
+        source: reads images and ground truth of the plan's collection. Pass the same ``EpisodeImages`` for several
+            plans, so that methods reuse the features of their images.
+        size: side in pixels of the network's input, and of scoring.
+        original: score at the original size of each query instead. Logits are resized to it before the decision, and
+            the truth is not resized at all (``use_original_imgsize`` of HSNet's published code).
+        batch: episodes per call of a method; always 1 with ``original``.
         keep: episode numbers whose predictions are returned.
-        extremes: how many of the best and of the worst predictions of each method are returned too.
-        progress: called with the episodes done and all of them.
+        extremes: number of best and of worst predictions of each method that are returned too.
+        progress: called after each batch with the number of finished episodes and the number of all.
 
     Raises:
-        ValueError: no methods, two of one name, or an image that the reader does not have.
+        ValueError: there are no methods, two methods share a name, or the reader lacks an image.
     """
     names = _names(methods)
     pictures = source if isinstance(source, EpisodeImages) else EpisodeImages(source, size)
-    assert pictures.size == size, "pictures are kept at one size"
+    assert pictures.size == size, "EpisodeImages hold images of one size"
     counts = {name: np.zeros((len(plan), 2, 2), np.int64) for name in names}
     shares, seconds = np.zeros(len(plan)), dict.fromkeys(names, 0.0)
     galleries = {name: Gallery(keep, extremes) for name in names}
     before = {method.name: method.passes for method in methods}
-    done = 0
+    finished = 0
     for rows in _visits(plan, 1 if original else batch):
-        chunk = EvaluationBatch.load([plan.episodes[row] for row in rows], pictures, original=original)
-        shares[rows] = object_shares(chunk.target)
+        episodes = EvaluationBatch.load([plan.episodes[row] for row in rows], pictures, original=original)
+        shares[rows] = object_shares(episodes.target)
         for method in methods:
-            began = time.perf_counter()
-            prediction = method.predict(chunk).cpu()
-            seconds[method.name] += time.perf_counter() - began
-            counts[method.name][rows] = count_pixels(prediction, chunk.target)
-            _show(galleries[method.name], chunk, prediction, counts[method.name][rows])
-        done += len(rows)
-        progress(done, len(plan))
+            start = time.perf_counter()
+            prediction = method.predict(episodes).cpu()
+            seconds[method.name] += time.perf_counter() - start
+            counts[method.name][rows] = count_pixels(prediction, episodes.target)
+            _offer(galleries[method.name], episodes, prediction, counts[method.name][rows])
+        finished += len(rows)
+        progress(finished, len(plan))
     return EvaluationResult(
         plan=plan,
         size=size,
@@ -127,12 +127,12 @@ def _names(methods: Sequence[Method]) -> list[str]:
 
 
 def _visits(plan: EpisodePlan, batch: int) -> Iterator[list[int]]:
-    """Yield the rows of a plan, some at a time, neighbours by class and query."""
+    """Yield batches of a plan's rows, sorted by class and query."""
     order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
     for first in range(0, len(order), batch):
         yield order[first : first + batch]
 
 
-def _show(gallery: Gallery, chunk: EvaluationBatch, prediction: Tensor, counts: Counts) -> None:
-    for place, (episode, iou) in enumerate(zip(chunk.episodes, episode_ious(counts), strict=True)):
-        gallery.offer(episode.number, float(iou), prediction[place].numpy().astype(np.uint8))
+def _offer(gallery: Gallery, episodes: EvaluationBatch, prediction: Tensor, counts: Counts) -> None:
+    for index, (episode, iou) in enumerate(zip(episodes.episodes, episode_ious(counts), strict=True)):
+        gallery.offer(episode.number, float(iou), prediction[index].numpy().astype(np.uint8))

@@ -1,7 +1,7 @@
-"""Which episodes to draw: the best, the worst and some at random, by the IoU of each episode.
+"""Selection of the episodes to visualize: the best and worst by IoU, and some at random.
 
-While an evaluation runs only the predictions that may be drawn are kept: those of the random episodes, which are known
-beforehand, and those that are among the best or worst so far.
+During an evaluation only the predictions that may be visualized stay in memory: those of the random episodes, which are
+known beforehand, and those that are among the best or worst so far.
 """
 
 from collections.abc import Collection
@@ -16,25 +16,25 @@ from fss.evaluation.metrics import Counts
 
 GROUPS = ("best", "worst", "random")
 FIXED_EPISODES = 8
-"""Episodes of a plan that every evaluation draws, so that models can be compared by eye."""
+"""Number of episodes of a plan that every evaluation visualizes, so that models can be compared by eye."""
 
 
 class Gallery:
-    """The predictions of a method that may be drawn, by episode number."""
+    """Predictions of a method that may be visualized, by episode number."""
 
     def __init__(self, fixed: Collection[int] = (), extremes: int = 0):
-        """Open a gallery.
+        """Create an empty gallery.
 
         Args:
-            fixed: episode numbers that are kept in any case.
-            extremes: how many of the best and of the worst episodes are kept too.
+            fixed: numbers of the episodes whose predictions are always kept.
+            extremes: number of best and of worst episodes whose predictions are kept too.
         """
         self._fixed, self._extremes = frozenset(fixed), extremes
         self._ranked: dict[int, float] = {}
         self.masks: dict[int, UInt8] = {}
 
     def offer(self, number: int, iou: float, mask: UInt8) -> None:
-        """Show an episode's prediction; ``iou`` is nan where the union is empty."""
+        """Keep the prediction of an episode if it may be visualized; ``iou`` is nan where the union is empty."""
         if number in self._fixed:
             self.masks[number] = mask
         if self._extremes == 0 or np.isnan(iou):
@@ -48,32 +48,35 @@ class Gallery:
 
 
 def episode_ious(counts: Counts) -> NDArray[np.float64]:
-    """Return each episode's foreground IoU [E], nan where the union is empty."""
+    """Return the foreground IoU of each episode, [E] in [0, 1]; nan where the union is empty."""
     intersection, union = counts[:, 0, 1], counts[:, 1, 1]
     return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
 
 
 def random_episode_numbers(plan: EpisodePlan, count: int) -> list[int]:
-    """Return ``count`` episode numbers of a plan, drawn from its seed and sorted; all where it has no more."""
+    """Draw ``count`` episode numbers of a plan with its seed, sorted; all of them in a smaller plan."""
     numbers = [episode.number for episode in plan]
-    drawn = keyed_rng(plan.seed, item=len(plan), purpose="gallery").permutation(len(numbers))[:count]
-    return sorted(numbers[int(place)] for place in drawn)
+    sample = keyed_rng(plan.seed, item=len(plan), purpose="gallery").permutation(len(numbers))[:count]
+    return sorted(numbers[int(index)] for index in sample)
 
 
 def choose_episodes(plan: EpisodePlan, counts: Counts, count: int) -> dict[str, list[int]]:
-    """Choose up to ``count`` episodes for each group; best first, worst first, and at random.
+    """Choose up to ``count`` episodes for each of the groups best, worst and random.
 
-    An episode whose union is empty has no IoU and is neither best nor worst. A plan of fewer than ``2 * count``
-    episodes shows some of them twice.
+    The best group starts with the highest IoU, the worst with the lowest. An episode with an empty union has no IoU and
+    is in neither. In a plan of fewer than ``2 * count`` episodes the groups overlap.
 
     Args:
         plan: the episodes.
-        counts: of one method, in the plan's order.
+        counts: counts [E, 2, 2] of one method, in the order of the plan.
         count: episodes per group.
+
+    Returns:
+        Episode numbers by group.
     """
     ious = episode_ious(counts)
-    known = {episode.number: float(iou) for episode, iou in zip(plan, ious, strict=True) if not np.isnan(iou)}
-    order = _ascending(known)
+    by_number = {episode.number: float(iou) for episode, iou in zip(plan, ious, strict=True) if not np.isnan(iou)}
+    order = _ascending(by_number)
     groups = (order[::-1][:count], order[:count], random_episode_numbers(plan, count))
     return dict(zip(GROUPS, groups, strict=True))
 

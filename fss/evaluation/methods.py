@@ -1,4 +1,4 @@
-"""Methods that can be evaluated, first of all a segmenter that encodes each distinct image once."""
+"""Methods for evaluation: the protocol, and a segmenter that encodes each distinct image once."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -15,57 +15,57 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Method(Protocol):
-    """Anything that answers episodes."""
+    """A method that segments the queries of episodes."""
 
     name: str
-    """Its row in the table."""
+    """Name in reports."""
 
     @property
     def passes(self) -> int:
-        """Images that went through its backbone so far."""
+        """Number of images that went through the backbone so far."""
 
-    def predict(self, chunk: EvaluationBatch) -> Tensor:
-        """Return masks of the size of ``chunk.target``, [B, H, W]; 1 is foreground."""
+    def predict(self, batch: EvaluationBatch) -> Tensor:
+        """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}."""
 
 
 class FeatureCache(Generic[Key]):
-    """Features of single images by key, encoded in batches when they are missing."""
+    """A cache of features of single images by key; missing images are encoded in batches."""
 
     def __init__(self, encode: Callable[[Sequence[Key]], Features], *, batch: int, limit_bytes: float):
-        """Open a cache.
+        """Create an empty cache.
 
         Args:
-            encode: encodes the images of some keys together.
-            batch: images to encode at once.
-            limit_bytes: bytes of features to keep; what a request needs is always at hand together.
+            encode: returns the features of the images of some keys.
+            batch: images per call of ``encode``.
+            limit_bytes: size of the cache in bytes; a single request may exceed it while it is served.
         """
         self._encode, self._batch = encode, batch
         self._kept: Lru[Key, Features] = Lru(limit_bytes)
         self.encoded = 0
 
     def get(self, keys: Sequence[Key]) -> Features:
-        """Return the features of ``keys``, joined in their order."""
-        found: dict[Key, Features] = {}
+        """Return the features of ``keys``, concatenated along the batch in their order."""
+        by_key: dict[Key, Features] = {}
         missing: list[Key] = []
         for key in dict.fromkeys(keys):
             features = self._kept.get(key)
             if features is None:
                 missing.append(key)
             else:
-                found[key] = features
+                by_key[key] = features
         for first in range(0, len(missing), self._batch):
-            chosen = missing[first : first + self._batch]
-            # Copies: a slice of a batch would keep the whole batch in memory.
-            for key, features in zip(chosen, split_features(self._encode(chosen), [1] * len(chosen)), strict=True):
-                found[key] = [[m.clone() for m in stage] for stage in features]
+            batch = missing[first : first + self._batch]
+            # Clones, because a view of a batch would keep the whole batch in memory.
+            for key, features in zip(batch, split_features(self._encode(batch), [1] * len(batch)), strict=True):
+                by_key[key] = [[m.clone() for m in stage] for stage in features]
         self.encoded += len(missing)
         for key in missing:
-            self._kept.put(key, found[key], _bytes(found[key]))
-        return concat_features([found[key] for key in keys])
+            self._kept.put(key, by_key[key], _bytes(by_key[key]))
+        return concat_features([by_key[key] for key in keys])
 
 
 class SegmenterMethod:
-    """A segmenter; ``passes`` counts the images that went through its backbone."""
+    """A few-shot segmenter as a method."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class SegmenterMethod:
 
         Args:
             segmenter: the model; it is moved to ``device`` and put into evaluation mode.
-            name: its row in the table.
-            fusion: how K shots become one answer.
-            device: where it computes.
-            batch: images that the backbone takes at once.
-            cache_gb: features to keep, in gigabytes of the device's memory.
+            name: name in reports.
+            fusion: how the predictions of K shots are combined.
+            device: where the model runs.
+            batch: images per pass of the backbone.
+            cache_gb: size of the feature cache, in gigabytes of the device's memory.
         """
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device = name, fusion, torch.device(device)
@@ -99,30 +99,32 @@ class SegmenterMethod:
 
     @property
     def passes(self) -> int:
-        """Images that the backbone has seen, masked ones included."""
+        """Number of images that went through the backbone, masked ones included."""
         return self._plain.encoded + (self._masked.encoded if self._masked else 0)
 
     @torch.no_grad()
-    def predict(self, chunk: EvaluationBatch) -> Tensor:
-        """Return masks of the size of ``chunk.target``, [B, H, W]; the logits are resized to it."""
-        return self.segmenter.decide(*self.encode(chunk), self.fusion)
+    def predict(self, batch: EvaluationBatch) -> Tensor:
+        """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}; the logits are resized to it."""
+        return self.segmenter.decide(*self.encode(batch), self.fusion)
 
     @torch.no_grad()
-    def encode(self, chunk: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
-        """Return what the segmenter's ``decide`` and ``shot_logits`` take: query, support, masks and size."""
-        if self._pictures is not None and self._pictures is not chunk.pictures:
-            raise ValueError("a SegmenterMethod keeps features of one evaluation; make another one for other pictures")
-        self._pictures = chunk.pictures
-        size, masks = chunk.target.shape[-2:], chunk.support_masks.to(self.device)
-        count, names = len(chunk.episodes), chunk.query_ids + chunk.support_ids
+    def encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
+        """Return the arguments of the segmenter's ``decide`` and ``shot_logits``: query, support, masks and size."""
+        if self._pictures is not None and self._pictures is not batch.pictures:
+            raise ValueError(
+                "a SegmenterMethod caches the features of one evaluation; create another one for other images"
+            )
+        self._pictures = batch.pictures
+        size, masks = batch.target.shape[-2:], batch.support_masks.to(self.device)
+        count, names = len(batch.episodes), batch.query_ids + batch.support_ids
         if self._masked is None:
             query, support = split_features(self._plain.get(names), [count, len(names) - count])
-            images = masks.new_empty(0)  # only a masked pass would look at the pictures again
+            images = masks.new_empty(0)  # only a masked pass needs the pixels again
             support = self.segmenter.encode_support(images, masks.flatten(0, 1), support)
         else:
-            query = self._plain.get(chunk.query_ids)
-            classes = [episode.class_id for episode in chunk.episodes for _ in episode.support_ids]
-            support = self._masked.get(list(zip(chunk.support_ids, classes, strict=True)))
+            query = self._plain.get(batch.query_ids)
+            classes = [episode.class_id for episode in batch.episodes for _ in episode.support_ids]
+            support = self._masked.get(list(zip(batch.support_ids, classes, strict=True)))
         return self.segmenter.encode_query(masks.new_empty(0), query), support, masks, size
 
     def _encode_images(self, names: Sequence[str]) -> Features:

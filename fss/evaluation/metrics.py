@@ -1,9 +1,9 @@
 """Metrics of few-shot segmentation, with bootstrap intervals over the episodes.
 
-Pooled mIoU sums intersections and unions per class over all episodes before it divides, then averages the classes (Min
-et al., HSNet, ICCV 2021, and most papers). Per-episode mIoU averages each episode's own IoU per class, then the classes
-(Amac et al., MaskSplit, WACV 2022); the two are not comparable. FB-IoU pools foreground and background over all
-classes.
+Pooled mIoU sums intersections and unions over all episodes of a class, divides, and averages the classes (Min et al.,
+HSNet, ICCV 2021, and most papers). Per-episode mIoU averages the IoU of single episodes per class, then the classes
+(Amac et al., MaskSplit, WACV 2022). The two are not comparable. FB-IoU is the mean of the foreground and background
+IoU, each pooled over all episodes.
 """
 
 from collections.abc import Sequence
@@ -21,63 +21,66 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 Counts = NDArray[np.int64]
-"""[E, 2, 2]: for each episode intersection and union, each of background and foreground, in pixels."""
+"""Pixel counts [E, 2, 2]: for each episode the intersection and the union, each of background and foreground."""
 
 METRIC_NAMES = ("miou", "episode_miou", "fb_iou")
-"""The metrics, in the order of every table."""
+"""Names of the metrics in the order of every table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure and the interval of the middle 95 % of its bootstrap resamples."""
+    """A value with the interval that holds the middle 95 % of its bootstrap resamples."""
 
     value: float
-    """The figure itself."""
+    """Value on the episodes themselves."""
     low: float
-    """Lower end."""
+    """Lower end of the interval."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """The figures of one method on one plan, in [0, 1]."""
+    """The metrics of one method on one plan, in [0, 1]."""
 
     miou: Interval
     """Pooled mIoU."""
     episode_miou: Interval
-    """Per-episode mIoU; episodes whose union is empty are skipped."""
+    """Per-episode mIoU, without episodes whose union is empty."""
     fb_iou: Interval
-    """Mean of the pooled IoU of foreground and background."""
+    """Mean of the pooled foreground IoU and the pooled background IoU."""
     per_class: dict[int, float]
     """Pooled IoU of every class that occurs."""
 
 
 def count_pixels(prediction: Tensor, target: Tensor) -> Counts:
-    """Count intersection and union of each episode.
+    """Count the intersection and union of each episode.
 
     Args:
-        prediction: [B, H, W]; 1 is foreground, anything else background.
-        target: [B, H, W] in {0, 1, 255}; pixels at 255 are removed from both.
+        prediction: [B, H, W]; 1 is foreground, any other value is background.
+        target: [B, H, W] in {0, 1, 255}; pixels at 255 are not counted.
+
+    Returns:
+        int64 [B, 2, 2], see :data:`Counts`.
     """
     valid = target != IGNORE
     pairs = []
     for value in (0, 1):
-        found, wanted = ((prediction == 1) == bool(value)) & valid, target == value
-        pairs.append(torch.stack([(found & wanted).sum((1, 2)), (found | wanted).sum((1, 2))], 1))
+        predicted, true = ((prediction == 1) == bool(value)) & valid, target == value
+        pairs.append(torch.stack([(predicted & true).sum((1, 2)), (predicted | true).sum((1, 2))], 1))
     return np.asarray(torch.stack(pairs, 2).cpu().numpy(), np.int64)
 
 
 def compute_metrics(class_ids: Sequence[int], counts: Counts, *, seed: int = 0) -> Metrics:
-    """Return the figures with their intervals.
+    """Compute the metrics of one method with their intervals.
 
     Args:
-        class_ids: of each episode.
-        counts: [E, 2, 2], see :data:`Counts`.
-        seed: of the resampling; the same seed draws the same episodes for every method.
+        class_ids: class of each episode, [E].
+        counts: pixel counts, [E, 2, 2].
+        seed: seed of the resampling; the same seed draws the same episodes for every method.
 
     Raises:
-        ValueError: no episode.
+        ValueError: there is no episode.
     """
     ids, member = _membership(class_ids)
     whole = _evaluate(np.ones((1, len(member))), member, counts)
@@ -94,8 +97,8 @@ def paired_differences(
 ) -> dict[str, Interval]:
     """Return the differences ``first - second`` of two methods on the same episodes, resampled in pairs.
 
-    An interval above 0 says that the first is better; it is narrower than those of the two metrics, because both meet
-    the same easy and hard episodes.
+    An interval above 0 means that the first method is better. It is narrower than the intervals of the two metrics,
+    because easy and hard episodes affect both methods alike.
     """
     _, member = _membership(class_ids)
     ones, weights = np.ones((1, len(member))), _resamples(len(member), seed)
@@ -112,13 +115,13 @@ def _membership(class_ids: Sequence[int]) -> tuple[list[int], NDArray[np.float64
 
 
 def _resamples(episodes: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each episode is drawn, [R, E]."""
+    """Return how often each resample contains each episode, [R, E]."""
     draws = keyed_rng(seed, item=episodes, purpose="bootstrap").integers(episodes, size=(RESAMPLES, episodes))
     return np.stack([np.bincount(row, minlength=episodes) for row in draws]).astype(np.float64)
 
 
 def _pooled(weights: NDArray[np.float64], member: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the pooled foreground IoU [R, C]; nan for classes that a resample does not have."""
+    """Return the pooled foreground IoU, [R, C]; nan for classes that are missing from a resample."""
     intersection, union = (weights @ (member * counts[:, kind, 1, None]) for kind in (0, 1))
     return np.where(weights @ member > 0, intersection / np.maximum(union, 1), np.nan)
 
@@ -126,11 +129,11 @@ def _pooled(weights: NDArray[np.float64], member: NDArray[np.float64], counts: C
 def _evaluate(
     weights: NDArray[np.float64], member: NDArray[np.float64], counts: Counts
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every figure for every row of weights [R, E]."""
+    """Return every metric, [R], for every row of weights [R, E]."""
     union = counts[:, 1, 1]
-    own = counts[:, 0, 1] / np.maximum(union, 1)
-    shown = weights @ (member * (union > 0)[:, None])
-    per_class = np.where(shown > 0, weights @ (member * (own * (union > 0))[:, None]) / np.maximum(shown, 1), np.nan)
+    iou = counts[:, 0, 1] / np.maximum(union, 1)
+    total = weights @ (member * (union > 0)[:, None])
+    per_class = np.where(total > 0, weights @ (member * (iou * (union > 0))[:, None]) / np.maximum(total, 1), np.nan)
     sums = np.einsum("re,ekf->rkf", weights, counts)
     return {
         "miou": np.nanmean(_pooled(weights, member, counts), 1),
@@ -140,9 +143,9 @@ def _evaluate(
 
 
 def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the classes that have a value, 0 where none has."""
-    there = ~np.isnan(values)
-    return np.asarray(np.where(there, values, 0).sum(1) / np.maximum(there.sum(1), 1))
+    """Return the mean over the classes that have a value, [R]; 0 where none has."""
+    valid = ~np.isnan(values)
+    return np.asarray(np.where(valid, values, 0).sum(1) / np.maximum(valid.sum(1), 1))
 
 
 def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:

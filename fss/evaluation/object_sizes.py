@@ -1,10 +1,9 @@
 """Metrics by the size of the object.
 
-An episode's size is the share of the query's picture that the object covers: its pixels over all pixels of the
-picture, void ones included, at the size at which the episode is scored. The episodes of a plan are cut into thirds at
-the 1/3 and 2/3 quantiles of that share, so the bounds are the plan's own and every method meets the same thirds:
-*small* up to the first bound, *medium* up to the second, *large* above. Equal shares fall into one third, which may
-leave others smaller, or empty.
+The size of an episode is the share of the query image that the object covers: its pixels over all pixels of the image,
+void included, at the size of scoring. The 1/3 and 2/3 quantiles of that share divide the episodes of a plan into
+thirds: *small* up to the first quantile, *medium* up to the second, *large* above. The thirds depend on the plan only,
+so they are the same for every method. Equal shares fall into the same third, so another third may be smaller or empty.
 """
 
 from collections.abc import Sequence
@@ -21,27 +20,27 @@ SIZES = ("small", "medium", "large")
 
 @dataclass(frozen=True, kw_only=True)
 class SizeMetrics:
-    """What a method reaches on one third of the episodes."""
+    """Metrics of a method on one third of the episodes."""
 
     low: float
-    """Smallest share of the picture that occurs in it."""
+    """Smallest share of the image that an object of the third covers."""
     high: float
-    """Largest share."""
+    """Largest share of the image that an object of the third covers."""
     episodes: int
-    """Episodes in it."""
+    """Number of episodes in the third."""
     miou: Interval
-    """Pooled mIoU over the classes that occur in it."""
+    """Pooled mIoU over the classes that occur in the third."""
     episode_miou: Interval
     """Per-episode mIoU."""
 
 
 def object_shares(target: Tensor) -> NDArray[np.float64]:
-    """Return the share of each picture that the object covers, [B]; target is [B, H, W] in {0, 1, 255}."""
+    """Return the share of each image that the object covers, float64 [B]; target is [B, H, W] in {0, 1, 255}."""
     return np.asarray((target == 1).double().mean((1, 2)).cpu().numpy(), np.float64)
 
 
 def size_thirds(shares: NDArray[np.float64]) -> list[str]:
-    """Return the third of each episode: small, medium or large."""
+    """Return the third of each episode (small, medium or large) from the object shares [E]."""
     first, second = np.quantile(shares, [1 / 3, 2 / 3])
     return [SIZES[int(share > first) + int(share > second)] for share in shares]
 
@@ -49,26 +48,26 @@ def size_thirds(shares: NDArray[np.float64]) -> list[str]:
 def metrics_by_size(
     class_ids: Sequence[int], counts: Counts, shares: NDArray[np.float64], *, seed: int = 0
 ) -> dict[str, SizeMetrics]:
-    """Return the figures of every third that has episodes.
+    """Compute the metrics of every third that has episodes.
 
     Args:
-        class_ids: of each episode.
-        counts: [E, 2, 2] of one method.
-        shares: [E].
-        seed: of the intervals' resamples.
+        class_ids: class of each episode, [E].
+        counts: pixel counts of one method, [E, 2, 2].
+        shares: object shares of the episodes, [E].
+        seed: seed of the resampling.
     """
     thirds = np.array(size_thirds(shares))
-    found = {}
+    metrics = {}
     for name in SIZES:
         rows = np.flatnonzero(thirds == name)
         if not len(rows):
             continue
-        part = compute_metrics(np.asarray(class_ids)[rows].tolist(), counts[rows], seed=seed)
-        found[name] = SizeMetrics(
+        third = compute_metrics(np.asarray(class_ids)[rows].tolist(), counts[rows], seed=seed)
+        metrics[name] = SizeMetrics(
             low=float(shares[rows].min()),
             high=float(shares[rows].max()),
             episodes=len(rows),
-            miou=part.miou,
-            episode_miou=part.episode_miou,
+            miou=third.miou,
+            episode_miou=third.episode_miou,
         )
-    return found
+    return metrics

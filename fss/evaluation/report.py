@@ -1,4 +1,4 @@
-"""One table of metrics, as JSON rows, plain text and Markdown."""
+"""Tables of metrics as JSON, plain text and Markdown."""
 
 import json
 from collections.abc import Sequence
@@ -14,17 +14,18 @@ INTERVALS = "In percent, with 95 % bootstrap intervals over the episodes."
 
 
 def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -> list[Row]:
-    """Return one row of plain values per plan and method.
+    """Return one row of JSON values per plan and method.
+
+    Every metric comes with the ends of its 95 % interval (``miou``, ``miou_low``, ``miou_high``), all in [0, 1]. Rows
+    of other methods than ``model`` also have the paired difference in mIoU, ``model`` minus the method (``ahead``,
+    ``ahead_low``, ``ahead_high``). ``passes`` counts the images that went through the method's backbone in this plan;
+    images whose features were cached in an earlier plan do not count.
 
     Args:
-        results: of one or more plans, such as 1 and 5 shots.
-        model: the method that is compared with the others; its rows carry no difference.
-
-    Every figure is given with the ends of its 95 % interval (``miou``, ``miou_low``, ``miou_high``), and each other
-    method with the paired difference ``model`` minus it (``ahead``, ``ahead_low``, ``ahead_high``, in mIoU). ``passes``
-    counts the images that went through the method's backbone in this plan; what it knew from an earlier plan is free.
+        results: results of one or more plans, such as 1 and 5 shots.
+        model: name of the method that the others are compared with.
     """
-    found = []
+    table = []
     for result in results:
         for method in result.counts:
             metrics = result.metrics(method)
@@ -43,8 +44,8 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
             row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
-            found.append(row)
-    return found
+            table.append(row)
+    return table
 
 
 def to_json(table: Sequence[Row]) -> str:
@@ -53,7 +54,7 @@ def to_json(table: Sequence[Row]) -> str:
 
 
 def to_text(table: Sequence[Row]) -> str:
-    """Return the rows as aligned plain text, figures in percent with their intervals."""
+    """Return the rows as aligned plain text, with metrics in percent and their intervals."""
     cells = _cells(table)
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -80,24 +81,28 @@ def _cells(table: Sequence[Row]) -> list[list[str]]:
 def _notes(table: Sequence[Row]) -> list[str]:
     plans = dict.fromkeys(
         f"{row['shots']}-shot: {row['episodes']} episodes, protocol {row['protocol']}, plan {row['plan']}, "
-        f"{_scored(row)}"
+        f"{_resolution(row)}"
         for row in table
     )
     return [*plans, *_size_notes(table), *_pass_notes(table), INTERVALS]
 
 
-def _scored(row: Row) -> str:
+def _resolution(row: Row) -> str:
     pixels = f"{row['size']} x {row['size']} pixels"
-    return f"seen at {pixels}, scored at the queries' own sizes" if row["original_size"] else f"scored at {pixels}"
+    return (
+        f"predicted at {pixels}, scored at the original sizes of the queries"
+        if row["original_size"]
+        else f"scored at {pixels}"
+    )
 
 
 def _size_notes(table: Sequence[Row]) -> list[str]:
-    """Return mIoU by the object's size, of the first method of each plan: the model, where there is one."""
+    """Return the mIoU by object size of the first method of each plan, which is the model where there is one."""
     first = {row["plan"]: row for row in reversed(table)}
     notes = []
     for row in reversed(first.values()):
         parts = [
-            f"{name} ({100 * part['low']:.1f} to {100 * part['high']:.1f} % of the picture) {_percent(part, 'miou')}"
+            f"{name} ({100 * part['low']:.1f} to {100 * part['high']:.1f} % of the image) {_percent(part, 'miou')}"
             for name, part in row["by_size"].items()
         ]
         notes.append(f"{row['shots']}-shot mIoU of {row['method']} by object: {', '.join(parts)}")
@@ -105,10 +110,10 @@ def _size_notes(table: Sequence[Row]) -> list[str]:
 
 
 def _pass_notes(table: Sequence[Row]) -> list[str]:
-    """Return the backbone passes of the methods that have a backbone; one pass an image is what caching is for."""
+    """Return the backbone passes of the methods that have a backbone; with caching it is one pass per image."""
     return [
         f"{row['shots']}-shot {row['method']}: {row['passes']} images through the backbone, of "
-        f"{row['episodes'] * (row['shots'] + 1)} shown; {row['seconds']} s"
+        f"{row['episodes'] * (row['shots'] + 1)} in the episodes; {row['seconds']} s"
         for row in table
         if row["passes"]
     ]
@@ -120,11 +125,11 @@ def _percent(row: Row, name: str, sign: str = "") -> str:
 
 
 def _by_size(result: EvaluationResult, method: str) -> dict[str, Row]:
-    found = {}
+    sizes = {}
     for name, part in result.metrics_by_size(method).items():
         bounds = {"low": part.low, "high": part.high, "episodes": part.episodes}
-        found[name] = bounds | _ends("miou", part.miou) | _ends("episode_miou", part.episode_miou)
-    return found
+        sizes[name] = bounds | _ends("miou", part.miou) | _ends("episode_miou", part.episode_miou)
+    return sizes
 
 
 def _ends(name: str, interval: Interval) -> Row:

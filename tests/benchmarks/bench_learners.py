@@ -84,14 +84,14 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
 
 
 class Fusions(SegmenterMethod):
-    """A segmenter whose encodings and shot logits of the last chunk serve every fusion."""
+    """A segmenter whose encodings and shot logits of the last batch serve every fusion."""
 
     _chunk: EvaluationBatch | None = None
 
-    def fused(self, chunk: EvaluationBatch, fusion: Fusion) -> torch.Tensor:
+    def fused(self, batch: EvaluationBatch, fusion: Fusion) -> torch.Tensor:
         """Return the masks of one fusion."""
-        if chunk is not self._chunk:
-            self._chunk, self._encoded = chunk, self.encode(chunk)
+        if batch is not self._chunk:
+            self._chunk, self._encoded = batch, self.encode(batch)
             self._logits = self.segmenter.shot_logits(*self._encoded)
         if fusion == "joint":
             return self.segmenter.decide(*self._encoded, fusion)
@@ -107,9 +107,9 @@ class OneFusion:
         self.name, self._source = fusion, source
 
     @torch.no_grad()
-    def predict(self, chunk: EvaluationBatch) -> torch.Tensor:
+    def predict(self, batch: EvaluationBatch) -> torch.Tensor:
         """Return masks."""
-        return self._source.fused(chunk, self.name)
+        return self._source.fused(batch, self.name)
 
 
 def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, segmenter: FewShotSegmenter) -> str:

@@ -1,4 +1,4 @@
-"""The ledger of published metrics: complete, unique, selectable, and strict about its form."""
+"""The published claims: complete, unique, selectable and strictly parsed."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_the_ledger_has_every_published_row():
     assert {claim.model for claim in claims} == {"HSNet", "ASNet", "VAT", "MaskSplit"}
 
 
-def test_known_figures():
+def test_published_values():
     claims = read_claims()
     (claim,) = select_claims(
         claims, dataset="pascal-5i", model="hsnet", masking="hybrid", backbone="resnet-101", shots=5
@@ -32,12 +32,12 @@ def test_keys_are_unique_and_plain():
     assert all(key.replace("-", "").isalnum() for key in keys)
 
 
-def test_an_empty_selection_names_what_there_is():
+def test_an_empty_selection_lists_the_values_that_occur():
     with pytest.raises(ValueError, match="ASNet, HSNet, MaskSplit, VAT"):
         select_claims(read_claims(), model="PFENet")
 
 
-def test_wrong_ledgers_are_refused():
+def test_invalid_ledgers_are_rejected():
     with pytest.raises(ValueError, match="columns"):
         parse_claims("source,claimed\na,1\n")
     with pytest.raises(ValueError, match="row 1"):

@@ -1,4 +1,4 @@
-"""The ledger of claims: judged by hand, never half written, never worse than what was measured."""
+"""The ledger of claims: states by hand, resuming, and the files that it writes."""
 
 import csv
 import io
@@ -31,11 +31,11 @@ MEASURED = LedgerEntry(
 @pytest.mark.parametrize(
     ("result", "state"), [(87.1, "verified"), (86.6, "verified"), (86.59, "short"), (99, "verified")]
 )
-def test_half_a_point_below_still_counts(result: float, state: str) -> None:
+def test_half_a_point_below_the_claim_is_verified(result: float, state: str) -> None:
     assert claim_state(CLAIMS[0], result, tolerance=0.5) == state
 
 
-def test_a_ledger_starts_with_nothing_run_and_remembers(tmp_path: Path) -> None:
+def test_a_ledger_starts_empty_and_resumes(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path), CLAIMS)
     assert ledger.counts() == {"verified": 0, "short": 0, "not run": 2}
     ledger.put(MEASURED)
@@ -45,7 +45,7 @@ def test_a_ledger_starts_with_nothing_run_and_remembers(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"ledger.json", "ledger.csv", "ledger.md"}
 
 
-def test_what_was_measured_is_not_forgotten(tmp_path: Path) -> None:
+def test_a_result_is_not_replaced_by_not_run(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path), CLAIMS)
     ledger.put(MEASURED)
     ledger.put(LedgerEntry(claim=CLAIMS[1], missing=("the checkpoint",)))
@@ -55,7 +55,7 @@ def test_what_was_measured_is_not_forgotten(tmp_path: Path) -> None:
     assert ledger[CLAIMS[1]] == better
 
 
-def test_a_ledger_of_other_claims_is_refused(tmp_path: Path) -> None:
+def test_a_ledger_of_other_claims_is_rejected(tmp_path: Path) -> None:
     Ledger(str(tmp_path), CLAIMS).write()
     with pytest.raises(ValueError, match="other claims"):
         Ledger(str(tmp_path), CLAIMS[:1])
@@ -77,7 +77,7 @@ def test_the_tables_by_hand() -> None:
     )
 
 
-def test_a_model_that_was_trained_here_says_how_much() -> None:
+def test_the_state_names_the_training_of_a_model() -> None:
     (line,) = [
         line
         for line in to_markdown([replace(MEASURED, training="trained here with 8 episodes")]).splitlines()

@@ -1,4 +1,4 @@
-"""Evaluation: the same answers as the segmenter itself, few backbone passes, baselines, and a table."""
+"""Evaluation: predictions equal to those of the segmenter, few backbone passes, baselines and reports."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CLASSES, IMAGES = (3, 5), 6
 
 
 class FakeReader:
-    """Pictures of a square of the class's colour on noise; counts what is read."""
+    """Makes images of a square in the colour of the class on noise, and records which are read."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []
@@ -65,7 +65,7 @@ def estimate(image_id: str, rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("masking", ["none", "feature", "input", "hybrid"])
-def test_caching_changes_no_answer_and_spares_passes(
+def test_caching_changes_no_prediction_and_saves_passes(
     segmenters: Callable[[str], FewShotSegmenter], masking: str
 ) -> None:
     reader, episodes = FakeReader(), plan(shots=2)
@@ -81,10 +81,10 @@ def test_caching_changes_no_answer_and_spares_passes(
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
         expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "mean_probability")
         agree = (expected[0].numpy() == result.predictions["model"][episode.number]).mean()
-        assert agree > 0.999  # batches of another size round differently
+        assert agree > 0.999  # rounding depends on the batch size
 
 
-def test_a_small_cache_still_answers_the_same(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+def test_a_small_cache_gives_the_same_result(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     model = segmenters("none")
     roomy = SegmenterMethod(model)
     tight = SegmenterMethod(model, name="tight", cache_gb=1e-9)
@@ -93,7 +93,7 @@ def test_a_small_cache_still_answers_the_same(segmenters: Callable[[str], FewSho
     assert np.abs(result.counts["model"] - result.counts["tight"]).max() <= 3
 
 
-def test_the_order_of_visit_does_not_show(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+def test_the_batch_size_does_not_change_the_result(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     method = SalientObject(estimate)
     many = evaluate([method], plan(), FakeReader(), size=SIZE, batch=7)
     one = evaluate([method], plan(), FakeReader(), size=SIZE, batch=1)
@@ -106,7 +106,7 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
     others = [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)]
     result = evaluate([method, *others], episodes, reader, size=SIZE, original=True, keep=range(3))
     assert result.original
-    # 45 x 45 of the object among 97 rows of 120 that are not void: exactly, for nothing was resized.
+    # The object has 45 x 45 pixels and 97 rows of 120 are not void. The IoU is exact because nothing is resized.
     assert result.metrics("all foreground").miou.value == pytest.approx(45 * 45 / (97 * 120))
     assert result.metrics("saliency of the query").miou.value == 1
     assert result.shares == pytest.approx(45 * 45 / (100 * 120))
@@ -119,12 +119,12 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
         model = method.segmenter
         query, support = model.encode_episode(images[:1], images[None, 1:], masks[None].float())
         expected = model.decide(query, support, masks[None].float(), (100, 120), "mean_probability")
-        found = result.predictions["model"][episode.number]
-        assert found.shape == (100, 120)
-        assert (expected[0].numpy() == found).mean() > 0.999
+        prediction = result.predictions["model"][episode.number]
+        assert prediction.shape == (100, 120)
+        assert (expected[0].numpy() == prediction).mean() > 0.999
 
 
-def test_plans_share_what_is_known_of_a_picture(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+def test_plans_share_the_features_of_images(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     method, pictures = SegmenterMethod(segmenters("none")), EpisodeImages(FakeReader(), SIZE)
     first = evaluate([method], plan(shots=1), pictures, size=SIZE)
     again = evaluate([method], plan(shots=1), pictures, size=SIZE)
@@ -133,7 +133,7 @@ def test_plans_share_what_is_known_of_a_picture(segmenters: Callable[[str], FewS
     assert np.array_equal(first.counts["model"], again.counts["model"])
 
 
-def test_the_episodes_as_a_table(results: list[EvaluationResult], tmp_path: Path) -> None:
+def test_the_table_of_episodes(results: list[EvaluationResult], tmp_path: Path) -> None:
     write_episode_table(str(tmp_path / "episodes.parquet"), results)
     table = pq.read_table(tmp_path / "episodes.parquet")
     assert table.schema.names == SCHEMA.names
@@ -145,7 +145,7 @@ def test_the_episodes_as_a_table(results: list[EvaluationResult], tmp_path: Path
     assert row["iou"] == counts[0, 1] / counts[1, 1]
 
 
-def test_baselines_answer_as_they_should(segmenters: Callable[[str], FewShotSegmenter]) -> None:
+def test_baselines_score_as_expected(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     result = evaluate(
         [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)],
         plan(),
@@ -170,14 +170,14 @@ def test_the_prototype_separates_what_the_features_separate() -> None:
 
 
 def test_void_is_removed_and_support_void_is_background() -> None:
-    chunk = EvaluationBatch.load(plan().episodes[:2], EpisodeImages(FakeReader(), SIZE))
-    assert (chunk.target[:, 0] == 255).all()
-    assert (chunk.support_masks[:, :, 0] == 0).all()
-    assert chunk.target.shape == (2, SIZE, SIZE)
-    assert chunk.support_masks.shape == (2, 1, SIZE, SIZE)
+    batch = EvaluationBatch.load(plan().episodes[:2], EpisodeImages(FakeReader(), SIZE))
+    assert (batch.target[:, 0] == 255).all()
+    assert (batch.support_masks[:, :, 0] == 0).all()
+    assert batch.target.shape == (2, SIZE, SIZE)
+    assert batch.support_masks.shape == (2, 1, SIZE, SIZE)
 
 
-def test_methods_need_names_of_their_own() -> None:
+def test_methods_need_distinct_names() -> None:
     with pytest.raises(ValueError, match="name of its own"):
         evaluate([AllForeground(), AllForeground()], plan(), FakeReader(), size=SIZE)
 
@@ -211,12 +211,12 @@ def test_the_table_has_a_row_per_plan_and_method(results: list[EvaluationResult]
     assert table[0]["plan"] == plan().hash
 
 
-def test_text_and_markdown_show_the_same_figures(results: list[EvaluationResult]) -> None:
+def test_text_and_markdown_show_the_same_metrics(results: list[EvaluationResult]) -> None:
     table = report.result_rows(results, model="model")
     text, markdown = report.to_text(table), report.to_markdown(table)
-    figure = f"{100 * table[1]['miou']:.1f} [{100 * table[1]['miou_low']:.1f}, {100 * table[1]['miou_high']:.1f}]"
-    assert figure in text
-    assert figure in markdown
+    miou = f"{100 * table[1]['miou']:.1f} [{100 * table[1]['miou_low']:.1f}, {100 * table[1]['miou_high']:.1f}]"
+    assert miou in text
+    assert miou in markdown
     assert plan().hash in text
     assert "1-shot mIoU of model by object: small (" in text
     lines = [line for line in markdown.splitlines() if line.startswith("|")]

@@ -1,4 +1,4 @@
-"""Episodes to draw: best, worst and random, and no more predictions kept than these need."""
+"""Selection of best, worst and random episodes, and of the predictions that stay in memory."""
 
 import numpy as np
 import pytest
@@ -33,33 +33,33 @@ def test_best_worst_and_random_by_hand() -> None:
     assert chosen["random"] == random_episode_numbers(plan(), 2)
 
 
-def test_random_episodes_repeat_and_are_all_where_there_are_few() -> None:
+def test_random_episodes_are_reproducible_and_all_of_a_small_plan() -> None:
     assert random_episode_numbers(plan(), 3) == random_episode_numbers(plan(), 3)
     assert random_episode_numbers(plan(), 99) == list(range(10, 17))
 
 
 @pytest.mark.parametrize("order", [range(7), reversed(range(7)), [3, 5, 0, 6, 2, 4, 1]])
-def test_the_gallery_keeps_what_will_be_drawn_in_any_order(order: list[int]) -> None:
+def test_the_gallery_keeps_the_same_predictions_in_any_order(order: list[int]) -> None:
     gallery = Gallery(fixed=[10, 15], extremes=2)
     for row in order:
         gallery.offer(10 + row, IOUS[row], mask(row))
         assert len(gallery.masks) <= 6
     assert sorted(gallery.masks) == [10, 11, 12, 13, 14, 15]
-    assert all((found == number - 10).all() for number, found in gallery.masks.items())
+    assert all((predicted == number - 10).all() for number, predicted in gallery.masks.items())
 
 
-def test_the_extremes_of_shares_hold_those_of_the_whole() -> None:
-    kept: dict[int, np.ndarray] = {}
-    for share in (range(3), range(3, 7)):
+def test_extremes_of_the_parts_include_those_of_the_plan() -> None:
+    masks: dict[int, np.ndarray] = {}
+    for part in (range(3), range(3, 7)):
         gallery = Gallery(extremes=1)
-        for row in share:
+        for row in part:
             gallery.offer(10 + row, IOUS[row], mask(row))
-        kept |= gallery.masks
+        masks |= gallery.masks
     chosen = choose_episodes(plan(), counts(), 1)
-    assert {*chosen["best"], *chosen["worst"]} <= kept.keys()
+    assert {*chosen["best"], *chosen["worst"]} <= masks.keys()
 
 
-def test_nothing_is_kept_without_a_wish() -> None:
+def test_an_empty_gallery_keeps_nothing() -> None:
     gallery = Gallery()
     gallery.offer(1, 0.5, mask(1))
     assert gallery.masks == {}

@@ -1,4 +1,4 @@
-"""Metrics: by hand, against torchmetrics, and intervals that cover."""
+"""Metrics by hand and against torchmetrics, and their intervals."""
 
 import numpy as np
 import pytest
@@ -22,41 +22,41 @@ def random_episodes(count: int, classes: int) -> tuple[torch.Tensor, torch.Tenso
     return prediction, target, rng.integers(1, classes + 1, count).tolist()
 
 
-def test_pixels_by_hand() -> None:
+def test_pixel_counts_by_hand() -> None:
     prediction = torch.tensor([[[1, 1, 0, 0, 1]]])
     target = torch.tensor([[[1, 0, 0, 1, 255]]])
     assert count_pixels(prediction, target).tolist() == [[[1, 1], [3, 3]]]
 
 
-def test_figures_by_hand() -> None:
-    # Class 3: IoU 1/2 and 0/6, so pooled 1/8, own mean 1/4. Class 7: 3/4 and an empty union, which nothing counts.
+def test_metrics_by_hand() -> None:
+    # Class 3: IoU 1/2 and 0/6, so 1/8 pooled and 1/4 per episode. Class 7: 3/4 and an empty union, which is skipped.
     counts = counts_of((5, 1, 10, 2), (0, 0, 10, 6), (6, 3, 10, 4), (9, 0, 10, 0))
-    found = compute_metrics([3, 3, 7, 7], counts)
-    assert found.per_class == {3: 1 / 8, 7: 3 / 4}
-    assert found.miou.value == pytest.approx((1 / 8 + 3 / 4) / 2)
-    assert found.episode_miou.value == pytest.approx((1 / 4 + 3 / 4) / 2)
-    assert found.fb_iou.value == pytest.approx((20 / 40 + 4 / 12) / 2)
-    assert found.miou.low <= found.miou.value <= found.miou.high
+    metrics = compute_metrics([3, 3, 7, 7], counts)
+    assert metrics.per_class == {3: 1 / 8, 7: 3 / 4}
+    assert metrics.miou.value == pytest.approx((1 / 8 + 3 / 4) / 2)
+    assert metrics.episode_miou.value == pytest.approx((1 / 4 + 3 / 4) / 2)
+    assert metrics.fb_iou.value == pytest.approx((20 / 40 + 4 / 12) / 2)
+    assert metrics.miou.low <= metrics.miou.value <= metrics.miou.high
 
 
-def test_empty_unions_alone_give_zero_and_no_warning() -> None:
-    found = compute_metrics([1, 1], counts_of((4, 0, 4, 0), (4, 0, 4, 0)))
-    assert (found.miou.value, found.episode_miou.value, found.fb_iou.value) == (0, 0, 0.5)
+def test_only_empty_unions_give_zero_without_a_warning() -> None:
+    metrics = compute_metrics([1, 1], counts_of((4, 0, 4, 0), (4, 0, 4, 0)))
+    assert (metrics.miou.value, metrics.episode_miou.value, metrics.fb_iou.value) == (0, 0, 0.5)
 
 
-def test_pooled_figures_are_those_of_torchmetrics() -> None:
+def test_pooled_metrics_equal_torchmetrics() -> None:
     prediction, target, ids = random_episodes(40, classes=5)
-    found = compute_metrics(ids, count_pixels(prediction, target))
+    metrics = compute_metrics(ids, count_pixels(prediction, target))
     classes = torch.tensor(ids)[:, None, None]
     jaccard = MulticlassJaccardIndex(num_classes=6, average="none", ignore_index=255)
     expected = jaccard(prediction * classes, torch.where(target == 255, 255, target * classes))[1:]
-    assert found.per_class == pytest.approx({c: float(expected[c - 1]) for c in range(1, 6)}, abs=1e-6)
-    assert found.miou.value == pytest.approx(float(expected.mean()), abs=1e-6)
+    assert metrics.per_class == pytest.approx({c: float(expected[c - 1]) for c in range(1, 6)}, abs=1e-6)
+    assert metrics.miou.value == pytest.approx(float(expected.mean()), abs=1e-6)
     both = MulticlassJaccardIndex(num_classes=2, average="macro", ignore_index=255)(prediction, target)
-    assert found.fb_iou.value == pytest.approx(float(both), abs=1e-6)
+    assert metrics.fb_iou.value == pytest.approx(float(both), abs=1e-6)
 
 
-def test_intervals_shrink_with_the_episodes_and_repeat() -> None:
+def test_intervals_shrink_with_more_episodes_and_are_reproducible() -> None:
     prediction, target, ids = random_episodes(200, classes=2)
     counts = count_pixels(prediction, target)
     many, few = compute_metrics(ids, counts).miou, compute_metrics(ids[:20], counts[:20]).miou
@@ -67,7 +67,7 @@ def test_intervals_shrink_with_the_episodes_and_repeat() -> None:
 def test_a_steady_difference_has_a_narrow_interval() -> None:
     rng = keyed_rng(1, purpose="test")
     union = np.full(100, 1000)
-    weak = rng.integers(100, 800, 100)  # episodes differ much, the two methods on each of them little
+    weak = rng.integers(100, 800, 100)  # episodes differ much, the two methods differ little on each
 
     def foreground(intersection: np.ndarray) -> np.ndarray:
         return np.stack([np.stack([weak, intersection], 1), np.stack([union, union], 1)], 1)
@@ -82,21 +82,21 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
     assert (zero.low, zero.value, zero.high) == (0, 0, 0)
 
 
-def test_no_episode_is_an_error() -> None:
+def test_no_episodes_raise_an_error() -> None:
     with pytest.raises(ValueError, match="at least one episode"):
         compute_metrics([], counts_of())
 
 
-def test_classes_that_never_occur_and_void_alone_by_hand() -> None:
-    # Class 2 occurs and is never found (0/3), class 4's only truth is void: its union is what was wrongly said, 0/1.
+def test_absent_classes_and_targets_of_void_by_hand() -> None:
+    # Class 2 occurs and is never predicted (0/3). The truth of class 4 is all void: its union is a false positive, 0/1.
     prediction = torch.tensor([[[0, 0, 0, 0]], [[1, 1, 0, 0]]])
     target = torch.tensor([[[1, 1, 1, 0]], [[255, 0, 255, 0]]])
-    found = compute_metrics([2, 4], count_pixels(prediction, target))
-    assert found.per_class == {2: 0.0, 4: 0.0}  # and nothing of classes 1, 3, 5
-    assert found.miou.value == 0
-    assert found.fb_iou.value == pytest.approx(((1 + 1) / (4 + 2) + 0) / 2)
-    # Nothing said and nothing there: the pooled IoU is 0, as in the published code; the episode itself has none.
-    silent = compute_metrics([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
-    assert silent.per_class == {2: pytest.approx(2 / 3), 4: 0.0}
-    assert silent.miou.value == pytest.approx(1 / 3)
-    assert silent.episode_miou.value == pytest.approx(2 / 3)
+    metrics = compute_metrics([2, 4], count_pixels(prediction, target))
+    assert metrics.per_class == {2: 0.0, 4: 0.0}  # classes 1, 3 and 5 are absent
+    assert metrics.miou.value == 0
+    assert metrics.fb_iou.value == pytest.approx(((1 + 1) / (4 + 2) + 0) / 2)
+    # Without prediction and object the pooled IoU is 0, as in the published code, and the episode has no IoU.
+    empty = compute_metrics([2, 4], count_pixels(torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]]]), target))
+    assert empty.per_class == {2: pytest.approx(2 / 3), 4: 0.0}
+    assert empty.miou.value == pytest.approx(1 / 3)
+    assert empty.episode_miou.value == pytest.approx(2 / 3)
