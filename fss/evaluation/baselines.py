@@ -1,14 +1,16 @@
 """Baselines without training, which a trained segmenter has to beat."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 import torch
+from cachetools import LRUCache, cachedmethod
 from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import UInt8
-from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
 from fss.evaluation.methods import FeatureCache
 from fss.images.resize import mask_canvas
 from fss.models.backbones.base import Backbone
@@ -40,7 +42,7 @@ class SalientObject:
                 [H, W, 3].
         """
         self._estimate = estimate
-        self._kept: Lru[str, UInt8] = Lru(1e9)
+        self._cache: LRUCache[str, UInt8] = LRUCache(1e9, getsizeof=attrgetter("nbytes"))
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return the masks of the salient objects of the queries, [B, H, W] in {0, 1}."""
@@ -48,13 +50,10 @@ class SalientObject:
         masks = [_resize_mask(self._mask(name, batch.pictures), height, width) for name in batch.query_ids]
         return torch.from_numpy(np.stack(masks))
 
+    @cachedmethod(attrgetter("_cache"), key=lambda _, image_id, pictures: image_id)
     def _mask(self, image_id: str, pictures: EpisodeImages) -> UInt8:
         """Return the mask at the original size of the image."""
-        mask = self._kept.get(image_id)
-        if mask is None:
-            mask = self._estimate(image_id, pictures.reader.read(image_id).rgb)
-            self._kept.put(image_id, mask, mask.nbytes)
-        return mask
+        return self._estimate(image_id, pictures.reader.read(image_id).rgb)
 
 
 class UntrainedPrototype:

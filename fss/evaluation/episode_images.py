@@ -1,12 +1,13 @@
 """Images and masks of an evaluation at network size, decoded once as long as they fit into the cache."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from cachetools import LRUCache, cachedmethod
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,31 +16,6 @@ from fss.episodes.episode_plan import Episode
 from fss.episodes.rendering import normalise
 from fss.images.mask_codec import binary_mask
 from fss.images.resize import image_canvas, mask_canvas
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-class Lru(Generic[Key, Value]):
-    """The values used last, as many as fit into a number of bytes."""
-
-    def __init__(self, limit_bytes: float):
-        self._limit, self._bytes = limit_bytes, 0.0
-        self._values: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        """Return a value, or None where it is not kept."""
-        if key not in self._values:
-            return None
-        self._values.move_to_end(key)
-        return self._values[key][0]
-
-    def put(self, key: Key, value: Value, size: float) -> None:
-        """Keep a value of ``size`` bytes, in the place of the ones not used for longest."""
-        self._values[key] = value, size
-        self._bytes += size
-        while self._bytes > self._limit and len(self._values) > 1:
-            self._bytes -= self._values.popitem(last=False)[1][1]
 
 
 class Reader(Protocol):
@@ -54,7 +30,7 @@ class EpisodeImages:
 
     def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
         self.reader, self.size = reader, size
-        self._kept: Lru[str, _Picture] = Lru(limit_bytes)
+        self._cache: LRUCache[str, _Picture] = LRUCache(limit_bytes, getsizeof=attrgetter("nbytes"))
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised images, float32 [N, 3, size, size]."""
@@ -72,13 +48,10 @@ class EpisodeImages:
         sample = self.reader.read(image_id)
         return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
 
+    @cachedmethod(attrgetter("_cache"))
     def _read(self, image_id: str) -> "_Picture":
-        found = self._kept.get(image_id)
-        if found is None:
-            sample = self.reader.read(image_id)
-            found = _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
-            self._kept.put(image_id, found, found.rgb.nbytes + found.mask.nbytes)
-        return found
+        sample = self.reader.read(image_id)
+        return _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
 
 
 class _Picture(NamedTuple):
@@ -87,6 +60,10 @@ class _Picture(NamedTuple):
     rgb: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     classes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return self.rgb.nbytes + self.mask.nbytes
 
 
 def _binary(picture: _Picture, class_id: int) -> NDArray[np.uint8]:

@@ -1,12 +1,14 @@
 """Methods for evaluation: the protocol, and a segmenter that encodes each distinct image once."""
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
-from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
 from fss.models.config import Fusion
 from fss.models.features import Features, concat_features, split_features
 from fss.models.segmenter import FewShotSegmenter
@@ -40,7 +42,7 @@ class FeatureCache(Generic[Key]):
             limit_bytes: size of the cache in bytes; a single request may exceed it while it is served.
         """
         self._encode, self._batch = encode, batch
-        self._kept: Lru[Key, Features] = Lru(limit_bytes)
+        self._cache: LRUCache[Key, Features] = LRUCache(limit_bytes, getsizeof=_bytes)
         self.encoded = 0
 
     def get(self, keys: Sequence[Key]) -> Features:
@@ -48,7 +50,7 @@ class FeatureCache(Generic[Key]):
         by_key: dict[Key, Features] = {}
         missing: list[Key] = []
         for key in dict.fromkeys(keys):
-            features = self._kept.get(key)
+            features = self._cache.get(key)
             if features is None:
                 missing.append(key)
             else:
@@ -60,7 +62,8 @@ class FeatureCache(Generic[Key]):
                 by_key[key] = [[m.clone() for m in stage] for stage in features]
         self.encoded += len(missing)
         for key in missing:
-            self._kept.put(key, by_key[key], _bytes(by_key[key]))
+            with suppress(ValueError):  # features that alone exceed the limit are not stored
+                self._cache[key] = by_key[key]
         return concat_features([by_key[key] for key in keys])
 
 

@@ -26,6 +26,11 @@ class Shot:
     rgb: UInt8
     mask: UInt8
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both arrays."""
+        return self.rgb.nbytes + self.mask.nbytes
+
 
 Support = str | Shot
 """The name of a support in the bank, or the pixels of a support that was cut from the image itself."""

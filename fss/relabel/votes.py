@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import torch
+from cachetools import LRUCache, cachedmethod
 from torch import Tensor
 
 from fss.core.arrays import Float32, UInt8
-from fss.evaluation.episode_images import Lru
 from fss.evaluation.methods import FeatureCache
 from fss.images.resize import mask_canvas
 from fss.models.features import Features, concat_features, resize, take_features
@@ -61,7 +62,7 @@ class Voter:
         self.encoded = 0
         self.seconds = 0.0
         self._read, self._limit = read, cache_gb * 1e9
-        self._shots: Lru[str, Shot] = Lru(1e9)
+        self._shots: LRUCache[str, Shot] = LRUCache(1e9, getsizeof=attrgetter("nbytes"))
         self._features: dict[int, FeatureCache[str]] = {}
 
     @torch.inference_mode()
@@ -134,11 +135,9 @@ class Voter:
     def _masks(self, shots: Sequence[Shot], side: int) -> Tensor:
         return torch.from_numpy(np.stack([mask_canvas(shot.mask, side) for shot in shots])).float().to(self.device)
 
+    @cachedmethod(attrgetter("_shots"))
     def _shot(self, name: str) -> Shot:
-        shot = self._shots.get(name)
-        if shot is None:
-            start = time.perf_counter()
-            shot = self._read(name)
-            self.seconds -= time.perf_counter() - start  # reading is no network time
-            self._shots.put(name, shot, shot.rgb.nbytes + shot.mask.nbytes)
+        start = time.perf_counter()
+        shot = self._read(name)
+        self.seconds -= time.perf_counter() - start  # reading is no network time
         return shot

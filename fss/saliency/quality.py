@@ -9,6 +9,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from skimage.filters import threshold_otsu
 
 from fss.collection.schema import HARD_GATES
 from fss.core.arrays import BoolArray, Float32
@@ -19,14 +20,12 @@ Scores = dict[str, float | bool]
 def otsu(values: Float32, weights: npt.NDArray[np.float64] | None = None) -> float:
     """Otsu's threshold of values in 0..1, each counting ``weights`` times; values above it are object."""
     bins, edges = np.histogram(values, 256, (0.0, 1.0), weights=weights)
-    below = np.cumsum(bins)
-    total = below[-1]
-    if total <= 0:
+    if bins.sum() <= 0:
         return 0.5
-    moment = np.cumsum(bins * (edges[:-1] + edges[1:]) / 2)
-    spread = below * (total - below)
-    between = np.where(spread > 0, (moment[-1] * below - moment * total) ** 2 / np.where(spread > 0, spread, 1), 0)
-    return float(edges[int(between.argmax()) + 1])
+    if np.count_nonzero(bins) == 1:
+        return float(edges[1])
+    # With upper edges for centres the bin of the threshold is background.
+    return float(threshold_otsu(hist=(bins, edges[1:])))  # type: ignore[no-untyped-call]
 
 
 def agreement(cues: Sequence[Float32], area: npt.NDArray[np.float64]) -> float:

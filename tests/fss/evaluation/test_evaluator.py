@@ -15,7 +15,7 @@ from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalise
 from fss.evaluation import report
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
-from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Lru
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
 from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.methods import SegmenterMethod
@@ -182,13 +182,14 @@ def test_methods_need_distinct_names() -> None:
         evaluate([AllForeground(), AllForeground()], plan(), FakeReader(), size=SIZE)
 
 
-def test_the_least_recently_used_goes_first() -> None:
-    kept: Lru[str, int] = Lru(2)
-    for key in "ab":
-        kept.put(key, ord(key), 1)
-    kept.get("a")
-    kept.put("c", 0, 1)
-    assert [kept.get(key) for key in "abc"] == [97, None, 0]
+def test_the_least_recently_used_image_is_read_again() -> None:
+    reader = FakeReader()
+    images = EpisodeImages(reader, SIZE, limit_bytes=2 * 4 * SIZE * SIZE)
+    for image_id in ("3-0", "3-1", "3-0", "3-2", "3-0", "3-1"):
+        images.images([image_id])
+    assert reader.reads == ["3-0", "3-1", "3-2", "3-1"]
+    small = EpisodeImages(reader, SIZE, limit_bytes=SIZE)
+    assert torch.equal(small.images(["3-0"]), images.images(["3-0"])), "an image above the limit is not stored"
 
 
 @pytest.fixture(scope="module")
