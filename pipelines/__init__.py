@@ -2,7 +2,7 @@
 
 import sys
 
-from fss.core.exit_codes import interrupted_before_it_began
+from fss.core.exit_codes import import_interrupt_hook
 
 if sys.argv[0] == "-m":  # Python is about to run one of them: it imports Ray and torch first, for seconds
-    sys.excepthook = interrupted_before_it_began
+    sys.excepthook = import_interrupt_hook

@@ -18,7 +18,7 @@ from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.evaluator import EvaluationResult
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from pipelines.evaluation.config import EvaluateConfig, make_plans
 from pipelines.evaluation.report import metrics, write_report
@@ -45,7 +45,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
     plans = make_plans(config)
     how = [size, config.original_size, config.fusion, config.baselines]
     key = config_hash([JOB, model, [plan.hash for plan in plans], *how], config.saliency)
-    home = storage.normalise(config.output)
+    home = storage.absolute_uri(config.output)
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     if config.dry_run:
         return dry_run_result(JOB, config, {"episodes": sum(map(len, plans)), **hashes})
@@ -54,7 +54,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
     if done := finished_before(home, key):
         return done
     inputs = {"checkpoint": config.source().uri, "model": model, "key": key, **hashes}
-    inputs |= {"protocol": plans[0].protocol, "collection": storage.normalise(config.collection)}
+    inputs |= {"protocol": plans[0].protocol, "collection": storage.absolute_uri(config.collection)}
     summary = JobResult(job=JOB, inputs=inputs)
     tags = {"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}}
     with job_run(
@@ -68,7 +68,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
     ) as record:
         summary.run_id = record.run_id
         truth = Collection.open(config.collection).mask_set(config.truth)
-        log_data(record, truth, context="evaluation", fingerprint=plans[0].fingerprint, facts={"plans": hashes})
+        log_dataset(record, truth, context="evaluation", fingerprint=plans[0].fingerprint, details={"plans": hashes})
         with summary.timed("evaluation"):
             results = _evaluate(config, plans, size)
         write_report(config, results, summary, record, home)
@@ -78,7 +78,7 @@ def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
 def _evaluate(config: EvaluateConfig, plans: list[EpisodePlan], size: int) -> list[EvaluationResult]:
     job = EvaluationJob(
         model=config.source(),
-        collection=storage.normalise(config.collection),
+        collection=storage.absolute_uri(config.collection),
         truth=config.truth,
         plans=tuple(plans),
         size=size,

@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from fss.collection import TRUTH, Collection
-from fss.collection.ingest import Ingest, complete_classes, start
-from fss.collection.ingest_part import ingest_part, slug
+from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
+from fss.collection.ingest_part import error_reason, ingest_part
 from fss.collection.sources import list_items
 from fss.core.config import config_hash, to_dict
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from pipelines.masks.config import IngestConfig
 from pipelines.runtime.map_parts import PartsResult, run_parts
@@ -43,7 +43,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
     if config.dry_run:
-        found = list_items(config.source).first(config.limit)
+        found = list_items(config.source).head(config.limit)
         plan: dict[str, Any] = {
             "photographs": len(found.items),
             "parts": -(-len(found.items) // config.part_size),
@@ -51,7 +51,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         }
         plan |= {f"note {number}": note for number, note in enumerate(found.notes, start=1)}
         return dry_run_result(JOB, config, plan)
-    ingest = start(
+    ingest = start_ingest(
         config.collection,
         config.source,
         name=config.name,
@@ -63,7 +63,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         overwrite=config.overwrite,
     )
     collection = ingest.collection
-    key = config_hash({"job": JOB, "collection": collection.uri}, collection.info["sources"])
+    key = config_hash({"job": JOB, "collection": collection.uri}, collection.metadata["sources"])
     finished = ingest.finished()
     if set(ingest.parts) <= finished and (done := finished_before(collection.uri, key)):
         return done
@@ -79,12 +79,12 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             task = partial(ingest_part, collection.uri)
             result = run_parts(ingest.parts, task, stage=JOB, finished=finished, workers=config.workers)
         with summary.timed("counting"):
-            complete_classes(collection)
+            add_missing_class_names(collection)
             _fill(summary, ingest, result)
         record.log_metrics({**summary.counts, **{k: v for k, v in summary.metrics.items() if isinstance(v, float)}})
         fingerprint = collection.fingerprint()
         record.set_tags({"fss.collection": fingerprint})
-        log_data(record, collection, context="made", fingerprint=fingerprint, facts=summary.counts)
+        log_dataset(record, collection, context="made", fingerprint=fingerprint, details=summary.counts)
         summary.write(collection.uri)
         record.log_json("summary.json", to_dict(summary))
     return summary
@@ -93,7 +93,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
 def _fill(summary: JobResult, ingest: Ingest, result: PartsResult) -> None:
     collection = ingest.collection
     bad = collection.quarantine()
-    reasons = Counter(slug(error) for error in bad.column("error").to_pylist())
+    reasons = Counter(error_reason(error) for error in bad.column("error").to_pylist())
     summary.counts = {"photographs": ingest.items, "usable": ingest.items - bad.num_rows, "quarantined": bad.num_rows}
     summary.counts |= {f"quarantined: {reason}": count for reason, count in reasons.most_common()}
     if TRUTH in collection.mask_set_names():
@@ -119,7 +119,7 @@ def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
     for part in collection.part_names():
         column = truth.read_part(part, ["error"]).column("error")
         total += len(column)
-        errors.update(slug(error) for error in pc.drop_null(column).to_pylist())
+        errors.update(error_reason(error) for error in pc.drop_null(column).to_pylist())
     errors.pop("no-image", None)
     good = total - quarantined - errors.total()
     return {"masks": good} | {f"without a mask: {reason}": count for reason, count in errors.most_common()}

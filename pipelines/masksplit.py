@@ -38,7 +38,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
     if config.rounds < 0:
         raise ValueError(f"rounds is 0 or more, got {config.rounds}")
-    workdir = storage.normalise(config.workdir)
+    workdir = storage.absolute_uri(config.workdir)
     photographs = photographs_input(config.photographs, workdir, config.limit, config.seed)
     _check_audit(config, photographs)
     labelled = evaluation_input(config.evaluation, config.photographs, workdir, config.seed)
@@ -179,7 +179,7 @@ def _evaluate_config(
     return evaluate.EvaluateConfig(
         checkpoint=training.outputs["model"],
         collection=labelled.collection,
-        output=storage.join(storage.normalise(config.workdir), "results", training.inputs["name"]),
+        output=storage.join(storage.absolute_uri(config.workdir), "results", training.inputs["name"]),
         classes=config.evaluation_classes or labelled.default_split(),
         episodes=config.episodes or preset_for(sample=config.photographs is None).episodes,
         shots=config.shots,

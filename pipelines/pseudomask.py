@@ -21,7 +21,7 @@ from fss.saliency.config import PRETRAINED, StudentSettings
 from fss.saliency.cost_estimate import estimate_cost, measure_sample
 from fss.saliency.estimators import EstimatorSettings, identity
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.masks.config import PseudomaskConfig
@@ -74,7 +74,7 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
-        log_data(record, collection, context="pseudo-masks")
+        log_dataset(record, collection, context="pseudo-masks")
         with summary.timed("masks"):
             result = _make(config, collection.uri, settings, names, finished)
         with summary.timed("acceptance and report"):
@@ -106,8 +106,8 @@ def _settings(config: PseudomaskConfig) -> EstimatorSettings:
     if config.estimator == "vit":
         weights = config.vit.weights
         local = weights not in (None, PRETRAINED)
-        return replace(config.vit, weights=storage.normalise(str(weights))) if local else config.vit
-    return StudentSettings(path=storage.normalise(str(config.student)))
+        return replace(config.vit, weights=storage.absolute_uri(str(weights))) if local else config.vit
+    return StudentSettings(path=storage.absolute_uri(str(config.student)))
 
 
 def _make(

@@ -21,7 +21,7 @@ from fss.collection import Collection, MaskSet
 from fss.core.config import config_hash, to_dict
 from fss.relabel import feature_tables
 from fss.relabel.neighbours import find_neighbours
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.pseudomask import limited_parts
@@ -74,7 +74,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
-        log_data(record, current, context="relabelling", facts={"acceptance": config.source_acceptance})
+        log_dataset(record, current, context="relabelling", details={"acceptance": config.source_acceptance})
         task = RelabelTask(
             collection=collection.uri,
             name=config.name,

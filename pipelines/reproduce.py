@@ -38,7 +38,7 @@ def run(config: ReproduceConfig, *, parent: Run | None = None) -> JobResult:
     chosen = _select(claims, config)
     if config.dry_run:
         return _estimate(chosen, config)
-    home = storage.normalise(config.output)
+    home = storage.absolute_uri(config.output)
     ledger = Ledger(home, claims)
     key = config_hash([JOB, home, [claim.key for claim in chosen]])
     summary = JobResult(job=JOB, inputs={"claims": len(chosen), "key": key})

@@ -101,11 +101,11 @@ def _absolute(config: SelfTrainConfig) -> SelfTrainConfig:
     listed = config.labelled.list_file
     return dataclasses.replace(
         config,
-        collection=storage.normalise(config.collection),
-        output=storage.normalise(config.output),
-        val_collection=config.val_collection and storage.normalise(config.val_collection),
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
+        val_collection=config.val_collection and storage.absolute_uri(config.val_collection),
         network=dataclasses.replace(config.network, backbone_weights=absolute_weights(config.network.backbone_weights)),
-        labelled=dataclasses.replace(config.labelled, list_file=listed and storage.normalise(listed)),
+        labelled=dataclasses.replace(config.labelled, list_file=listed and storage.absolute_uri(listed)),
     )
 
 

@@ -114,13 +114,15 @@ def absolute(config: TrainJobConfig) -> TrainJobConfig:
     places = {"val_collection": classes.val_collection, "split_folder": classes.split_folder}
     return dataclasses.replace(
         config,
-        collection=storage.normalise(config.collection),
-        output=storage.normalise(config.output),
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
         segmenter=dataclasses.replace(
             config.segmenter, backbone_weights=absolute_weights(config.segmenter.backbone_weights)
         ),
         stream=dataclasses.replace(config.stream, cache_folder=cache and cache.absolute()),
-        classes=dataclasses.replace(classes, **{name: uri and storage.normalise(uri) for name, uri in places.items()}),
+        classes=dataclasses.replace(
+            classes, **{name: uri and storage.absolute_uri(uri) for name, uri in places.items()}
+        ),
     )
 
 

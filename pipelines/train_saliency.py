@@ -22,7 +22,7 @@ from fss.saliency.config import PRETRAINED, StudentTrainingConfig
 from fss.saliency.student.data import StudentData, load_student_data
 from fss.saliency.student.network import SaliencyStudent, save_student
 from fss.saliency.student.training import StudentTraining, train_student
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from pipelines.masks.config import TrainSaliencyConfig
 from pipelines.runtime.mlflow_run import job_run
@@ -49,7 +49,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     shape = replace(config.student, backbone_weights=named)
     key = config_hash([JOB, config.images], data, shape, config.training)
     name = config.name or f"{config.student.backbone}-{key}"
-    home = storage.join(storage.normalise(config.output), name)
+    home = storage.join(storage.absolute_uri(config.output), name)
     if config.dry_run:
         return dry_run_result(JOB, config, {"name": name, "output": home})
     if not config.overwrite and (done := finished_before(home, key)):
@@ -63,8 +63,8 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=tags, fresh=config.overwrite
     ) as record:
         summary.run_id = record.run_id
-        log_data(
-            record, masks, context="student", fingerprint=data["collection"], facts={"acceptance": config.acceptance}
+        log_dataset(
+            record, masks, context="student", fingerprint=data["collection"], details={"acceptance": config.acceptance}
         )
         with summary.timed("pictures and masks"):
             lesson = load_student_data(

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fss.collection.part_pipeline import ahead
+from fss.collection.part_pipeline import prefetch
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
 from fss.core.console import output_console
-from fss.core.exit_codes import interrupts_held
+from fss.core.exit_codes import defer_interrupts
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
@@ -57,10 +57,10 @@ def find_pictures(places: Sequence[str], out: str) -> list[Found]:
     Raises:
         ValueError: there are none.
     """
-    target = storage.normalise(out)
+    target = storage.absolute_uri(out)
     found: dict[str, str] = {}
     for place in places:
-        root = storage.normalise(place)
+        root = storage.absolute_uri(place)
         if root == target:
             raise ValueError(f"{place} holds the pictures; write the masks into another folder")
         found |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(f"{target}/")}
@@ -96,9 +96,9 @@ def make_masks(
     rows: list[dict[str, object]] = []
     errors: dict[str, str] = {}
     start = time.monotonic()
-    pairs = ahead(_read(each) for each in found)
+    pairs = prefetch(_read(each) for each in found)
     console = Console(stderr=True)
-    with interrupts_held() as check:
+    with defer_interrupts() as check:
         for each, picture in track(pairs, what, len(found), console=console, disable=not sys.stderr.isatty()):
             check()
             if isinstance(picture, str):

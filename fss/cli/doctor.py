@@ -21,8 +21,8 @@ from rich.table import Table
 from fss.cli._estimate import TrainingPlan, estimate
 from fss.core import storage
 from fss.core.console import output_console
-from fss.core.exit_codes import DONE, PARTLY
-from fss.core.redaction import without_passwords
+from fss.core.exit_codes import PARTIAL, SUCCESS
+from fss.core.redaction import redact_passwords
 from fss.tracking.run import tracking_uri
 
 _TIMEOUT_S = 5
@@ -68,7 +68,7 @@ def run(config: Config) -> int:
     for check in checks:
         table.add_row("[green]ok[/]" if check.fine else "[red]not ok[/]", check.name, check.said)
     output_console().print(table)
-    return DONE if all(check.fine for check in checks) else PARTLY
+    return SUCCESS if all(check.fine for check in checks) else PARTIAL
 
 
 def packages() -> Iterator[Check]:
@@ -116,7 +116,7 @@ def machine(workdir: Path) -> Iterator[Check]:
 def store(tracking: str | None) -> Iterator[Check]:
     """MLflow's store."""
     uri = tracking_uri(tracking)
-    shown = without_passwords(uri)
+    shown = redact_passwords(uri)
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
         fine = folder.is_dir() and os.access(folder, os.W_OK)

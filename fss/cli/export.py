@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fss.cli._make_masks import lines
-from fss.core.exit_codes import DONE
+from fss.core.exit_codes import SUCCESS
 from fss.inference.export import Form, export_segmenter
 from fss.inference.model_files import local_checkpoint
 from fss.models import load_checkpoint
@@ -54,4 +54,4 @@ def run(config: Config) -> int:
         f"{config.out}, {config.out.stat().st_size / 1e6:.1f} MB; its logits differ by {difference:.1e} of the largest"
     )
     lines(iter([("program", said)]))
-    return DONE
+    return SUCCESS

@@ -15,8 +15,8 @@ import tyro
 
 from fss.cli._make_masks import lines
 from fss.collection import Collection, MaskSet, overview
-from fss.collection.verify import problems
-from fss.core.exit_codes import DONE, PARTLY
+from fss.collection.verify import find_problems
+from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.visualize import contact_sheet, save_png
 
 
@@ -50,23 +50,23 @@ def run(config: Config) -> int:
     if config.sheet is not None:
         chosen = collection.mask_set(config.mask_set) if config.mask_set else sets[0] if len(sets) == 1 else None
         title = collection.name + (f", mask set {chosen.name}" if chosen else "")
-        tiles = overview.draw(collection, chosen, count=config.count, seed=config.seed)
+        tiles = overview.sample_tiles(collection, chosen, count=config.count, seed=config.seed)
         save_png(contact_sheet(tiles, title=title), config.sheet)
         lines(iter([("contact sheet", config.sheet)]))
     if config.verify:
-        found = list(problems(collection))
+        found = list(find_problems(collection))
         lines((("wrong", text) for text in found) if found else iter([("verified", "everything is what it says")]))
-        return PARTLY if found else DONE
-    return DONE
+        return PARTIAL if found else SUCCESS
+    return SUCCESS
 
 
 def _said(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str, object]]:
-    found = overview.photographs(collection)
+    found = overview.summarize_images(collection)
     yield "collection", f"{collection.name} at {collection.uri}"
-    for source in collection.info["sources"]:
+    for source in collection.metadata["sources"]:
         yield "source", source if "source" not in source else _plain(source["source"])
-    usable = found.photographs - sum(found.unusable.values())
-    yield "photographs", f"{found.photographs:,} in {found.parts:,} parts of {collection.part_size}, {usable:,} usable"
+    usable = found.images - sum(found.unusable.values())
+    yield "photographs", f"{found.images:,} in {found.parts:,} parts of {collection.part_size}, {usable:,} usable"
     if found.unusable:
         yield "not usable", _counted(found.unusable)
     yield "formats", f"{_counted(found.formats)}; half are at least {found.sizes[1]} x {found.sizes[0]} pixels"
@@ -79,7 +79,7 @@ def _said(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str, ob
 
 
 def _masks(mask_set: MaskSet, parts: int) -> Iterator[tuple[str, object]]:
-    made = overview.masks(mask_set)
+    made = overview.summarize_masks(mask_set)
     state = "complete" if made.parts == parts else f"{made.parts} of {parts} parts"
     without = f"; without: {_counted(made.without)}" if made.without else ""
     classes = f"{made.classes} class{'' if made.classes == 1 else 'es'}"

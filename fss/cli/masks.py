@@ -16,8 +16,8 @@ import tyro
 
 from fss.cli._make_masks import lines, write
 from fss.collection import Collection, MaskSet, mask_admin
-from fss.collection.mask_export import ExportedMask, Values, coco, masks_of, png
-from fss.core.exit_codes import DONE
+from fss.collection.mask_export import ExportedMask, Values, encode_png, iterate_masks, write_coco
+from fss.core.exit_codes import SUCCESS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,10 @@ class Export:
         """Export; returns the exit code."""
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
-        found = masks_of(masks, accepted)
+        found = iterate_masks(masks, accepted)
         said = self._pngs(found) if self.form == "png" else self._coco(found, masks)
         lines(iter([("exported", said), ("written to", self.out)]))
-        return DONE
+        return SUCCESS
 
     def _pngs(self, found: Iterator[ExportedMask]) -> str:
         text = io.StringIO()
@@ -52,7 +52,7 @@ class Export:
         table.writerow(["mask", "image_id", "photograph", "classes"])
         count = 0
         for exported in found:
-            write(self.out, f"{exported.name}.png", png(exported, self.values))
+            write(self.out, f"{exported.name}.png", encode_png(exported, self.values))
             table.writerow(
                 [f"{exported.name}.png", exported.image_id, exported.uri, " ".join(map(str, exported.classes))]
             )
@@ -62,7 +62,7 @@ class Export:
 
     def _coco(self, found: Iterator[ExportedMask], masks: MaskSet) -> str:
         pieces = io.BytesIO()
-        images, annotations = coco(found, masks.collection.classes, pieces.write)
+        images, annotations = write_coco(found, masks.collection.classes, pieces.write)
         write(self.out, "instances.json", pieces.getvalue())
         return f"{annotations} annotations of {images} photographs in instances.json"
 
@@ -80,9 +80,9 @@ class Rename:
 
     def run(self) -> int:
         """Rename; returns the exit code."""
-        renamed = mask_admin.rename(Collection.open(self.collection).mask_set(self.mask_set), self.name)
+        renamed = mask_admin.rename_mask_set(Collection.open(self.collection).mask_set(self.mask_set), self.name)
         lines(iter([("renamed", f"{self.mask_set} is now {renamed.name}"), ("mask set", renamed.uri)]))
-        return DONE
+        return SUCCESS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,8 @@ class Delete:
                 f"this would delete {len(masks.finished_parts())} parts of masks in {masks.uri}, with acceptances and "
                 "reports; give --yes to do it"
             )
-        lines(iter([("deleted", f"{mask_admin.delete(masks)} files of {masks.uri}")]))
-        return DONE
+        lines(iter([("deleted", f"{mask_admin.delete_mask_set(masks)} files of {masks.uri}")]))
+        return SUCCESS
 
 
 Config = (

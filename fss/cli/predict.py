@@ -14,7 +14,7 @@ import tyro
 
 from fss.cli._make_masks import Answer, Found, find_pictures, make_masks, write
 from fss.core.arrays import UInt8
-from fss.core.exit_codes import DONE, PARTLY
+from fss.core.exit_codes import PARTIAL, SUCCESS
 
 _BOX = re.compile(r"-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3}")
 _PAIR = re.compile(r"(?P<picture>.+?):(?P<mask>(?:s3|file)://.+|[^:]+)")
@@ -69,7 +69,7 @@ def run(config: Config) -> int:
     bad = make_masks(
         found, answer, config.out, overlays=config.overlays, soft=config.probabilities, what="segmenting by example"
     )
-    return PARTLY if bad else DONE
+    return PARTIAL if bad else SUCCESS
 
 
 def parse_support(text: str) -> tuple[str, str | tuple[float, ...]]:

@@ -13,7 +13,7 @@ import tyro
 
 from fss.cli._make_masks import Answer, Found, find_pictures, make_masks
 from fss.core.arrays import UInt8
-from fss.core.exit_codes import DONE, PARTLY
+from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.saliency import SaliencyConfig
 from fss.saliency.config import StudentSettings
 from fss.saliency.estimators import create_estimator
@@ -57,4 +57,4 @@ def run(config: Config) -> int:
     bad = make_masks(
         found, answer, config.out, overlays=config.overlays, soft=config.soft, what="finding salient objects"
     )
-    return PARTLY if bad else DONE
+    return PARTIAL if bad else SUCCESS

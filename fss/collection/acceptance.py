@@ -58,7 +58,7 @@ def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return mean
 
 
-def passes(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:
+def passes_gates(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:
     """Tell for each row of :func:`read_scores`' table whether its mask passes every gate; False without a mask."""
     result = np.asarray(pc.is_null(table.column("error")).to_numpy(), np.bool_)
     for gate in gates:
@@ -71,7 +71,7 @@ def gate_values(table: pa.Table, gate: str) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.fill_null(table.column(gate), False).to_numpy(), np.bool_)
 
 
-def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
+def select_rows(table: pa.Table, rule: AcceptanceRule) -> Rows:
     """Choose the rows of :func:`read_scores`' table that a trainer may use, best first; ties go by image id.
 
     Args:
@@ -83,10 +83,10 @@ def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
     """
     rule.check()
     unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
-    valid = passes(table, rule.gates)
+    valid = passes_gates(table, rule.gates)
     # Where nothing was found in any picture, gates are known and all shut, and scores may be undefined.
     judged = any(table.column(gate).null_count < table.num_rows for gate in rule.gates) and not valid.any()
-    if passes(table, ()).any() and unscored.all() and not judged:
+    if passes_gates(table, ()).any() and unscored.all() and not judged:
         raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; ask for scores that the set has")
     rows = np.flatnonzero(valid & ~unscored)
     ranked = table.take(rows)
@@ -105,7 +105,7 @@ def accept(table: pa.Table, rule: AcceptanceRule) -> Rows:
 
 def write_acceptance(masks: MaskSet, name: str, table: pa.Table, rule: AcceptanceRule) -> Rows:
     """Apply a rule, write the acceptance ``name`` of the set, and return the accepted rows, best first."""
-    rows = accept(table, rule)
+    rows = select_rows(table, rule)
     masks.write_acceptance(name, to_dict(rule), table.column("image_id").take(rows).to_pylist())
     return rows
 

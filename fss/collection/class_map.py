@@ -65,7 +65,7 @@ class ClassTable:
         return mask, [self.ids[number] for number in numbers]
 
 
-def shrink_picture(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def shrink_image(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Return a picture [H, W, 3] with its sides divided, by means."""
     if factor == 1:
         return rgb

@@ -31,7 +31,7 @@ class Collection:
 
     def __init__(self, uri: str, info: dict[str, Any]):
         self.uri = uri
-        self.info = info
+        self.metadata = info
 
     @classmethod
     def create(
@@ -61,8 +61,8 @@ class Collection:
         Raises:
             ValueError: there is one already, or a class split names an unknown class.
         """
-        uri = storage.normalise(uri)
-        if exists(uri):
+        uri = storage.absolute_uri(uri)
+        if collection_exists(uri):
             if exist_ok:
                 return cls.open(uri)
             raise ValueError(f"there is a collection at {uri} already; choose another place, or open this one")
@@ -92,8 +92,8 @@ class Collection:
         Raises:
             ValueError: there is none, or it was written by another version.
         """
-        uri = storage.normalise(uri)
-        if not exists(uri):
+        uri = storage.absolute_uri(uri)
+        if not collection_exists(uri):
             raise ValueError(f"there is no collection at {uri} (no collection.json); ingest photographs into it first")
         info = part_io.read_json(storage.join(uri, "collection.json"))
         if info.get("format") != FORMAT:
@@ -103,37 +103,40 @@ class Collection:
     @property
     def name(self) -> str:
         """Name of the collection."""
-        return str(self.info["name"])
+        return str(self.metadata["name"])
 
     @property
     def part_size(self) -> int:
         """Images in a full part."""
-        return int(self.info["part_size"])
+        return int(self.metadata["part_size"])
 
     @property
     def classes(self) -> dict[int, str]:
         """Names of the classes by id."""
-        return {entry["id"]: entry["name"] for entry in self.info["classes"]}
+        return {entry["id"]: entry["name"] for entry in self.metadata["classes"]}
 
     @property
     def class_splits(self) -> dict[str, list[int]]:
         """Class ids of each split."""
-        return {key: list(ids) for key, ids in self.info["class_splits"].items()}
+        return {key: list(ids) for key, ids in self.metadata["class_splits"].items()}
 
     @property
     def limits(self) -> DecodeLimits:
         """The limits that its pictures were accepted under."""
-        return DecodeLimits(**self.info["limits"])
+        return DecodeLimits(**self.metadata["limits"])
 
     def add_source(self, source: Mapping[str, Any]) -> None:
         """Record that the parts to come are from another source or a later state of one."""
-        self.info = {**self.info, "sources": [*self.info["sources"], dict(source)]}
+        self.metadata = {**self.metadata, "sources": [*self.metadata["sources"], dict(source)]}
         self._save()
 
     def add_classes(self, classes: Mapping[int, str]) -> None:
         """Name classes that the collection did not know when it was made."""
         merged = {**dict(classes), **self.classes}
-        self.info = {**self.info, "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())]}
+        self.metadata = {
+            **self.metadata,
+            "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())],
+        }
         self._save()
 
     def part_names(self) -> list[str]:
@@ -211,16 +214,16 @@ class Collection:
         return pa.concat_tables(tables)
 
     def _save(self) -> None:
-        part_io.write_json(storage.join(self.uri, "collection.json"), self.info)
+        part_io.write_json(storage.join(self.uri, "collection.json"), self.metadata)
 
 
-def exists(uri: str) -> bool:
+def collection_exists(uri: str) -> bool:
     """Tell whether there is a collection at ``uri``; ValueError where the object store does not answer."""
     storage.check_access(uri)
-    return part_io.exists(storage.join(storage.normalise(uri), "collection.json"))
+    return part_io.exists(storage.join(storage.absolute_uri(uri), "collection.json"))
 
 
-def delete(uri: str) -> None:
+def delete_collection(uri: str) -> None:
     """Delete the collection at ``uri`` with its mask sets; files that are not of a collection stay.
 
     ``collection.json`` goes last, so that a killed deletion still shows as a collection and can be repeated.

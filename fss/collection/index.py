@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Mask, Rgb
 from fss.images.decode import decode_image
 from fss.images.mask_codec import binary_mask, decode_mask
@@ -126,7 +126,7 @@ class ImageReader:
         record = _row(images, row)
         if record["error"]:
             raise ValueError(f"image {image_id} ({record['uri']}) is unusable: {record['error']}")
-        data = picture_bytes(record["image"], record["uri"], self._limits)
+        data = read_image_bytes(record["image"], record["uri"], self._limits)
         found: dict[str, Any] = _row(masks, row) if masks is not None else {}
         return Sample(
             image_id=image_id,

@@ -1,7 +1,8 @@
 """Bring a source into a collection, part by part.
 
-:func:`start` lists the source and writes the listing into the collection; :mod:`fss.collection.ingest_part` makes one
-part of it. Parts know nothing of each other, so they may be made anywhere, in any order, and made again after a kill.
+:func:`start_ingest` lists the source and writes the listing into the collection;
+:func:`fss.collection.ingest_part.ingest_part` then writes one part. Parts are independent: they can be written on any
+machine, in any order, and again after a crash.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fss.collection import source_listing
-from fss.collection.collection import Collection, delete, exists
+from fss.collection.collection import Collection, collection_exists, delete_collection
 from fss.collection.index import ClassIndex
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
@@ -42,7 +43,7 @@ class Ingest:
         return finished
 
 
-def start(
+def start_ingest(
     uri: str,
     source: SourceConfig,
     *,
@@ -72,7 +73,7 @@ def start(
     """
     if not keep_bytes and source.kind == "sample":
         raise ValueError("pictures of the sample are painted on demand, so their bytes must be kept in the collection")
-    found = list_items(source).first(limit)
+    found = list_items(source).head(limit)
     record = {
         "source": to_dict(source),
         "identity": source.identity(),
@@ -84,13 +85,13 @@ def start(
         "items": len(found.items),
         "labelled": found.labelled,
     }
-    if exists(uri) and overwrite:
-        delete(uri)
-    if not exists(uri):
-        collection = _create(storage.normalise(uri), found, record, name or _name(source), part_size, limits)
+    if collection_exists(uri) and overwrite:
+        delete_collection(uri)
+    if not collection_exists(uri):
+        collection = _create(storage.absolute_uri(uri), found, record, name or _name(source), part_size, limits)
         return _ingest(collection, record, found)
     collection = Collection.open(uri)
-    same = [old for old in collection.info["sources"] if _kept(old) == _kept(record)]
+    same = [old for old in collection.metadata["sources"] if _kept(old) == _kept(record)]
     if same:
         return _ingest(collection, same[0], found)
     if not append:
@@ -102,7 +103,7 @@ def start(
     return _ingest(collection, _append(collection, found, record), found)
 
 
-def complete_classes(collection: Collection) -> None:
+def add_missing_class_names(collection: Collection) -> None:
     """Give every class that the ground truth shows a name, after all parts are made."""
     if TRUTH not in collection.mask_set_names():
         return
@@ -133,7 +134,7 @@ def _create(
 
 def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> dict[str, Any]:
     """Write the listing of what is new and record it as another source."""
-    old = collection.info["sources"]
+    old = collection.metadata["sources"]
     if any(source["identity"] != record["identity"] for source in old):
         raise ValueError(f"--append adds what {old[0]['source']['path']!r} has gained, with the same settings")
     lost = {key: value for key, value in found.classes.items() if collection.classes.get(key, value) != value}
@@ -154,7 +155,7 @@ def _append(collection: Collection, found: Listing, record: dict[str, Any]) -> d
 
 def _ingest(collection: Collection, record: dict[str, Any], found: Listing) -> Ingest:
     _prepare_truth(collection, record)
-    sources: Sequence[dict[str, Any]] = collection.info["sources"]
+    sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
     total = max(source["first_part"] + _parts(source["items"], collection.part_size) for source in sources)
     return Ingest(
         collection=collection,
@@ -180,4 +181,6 @@ def _parts(items: int, part_size: int) -> int:
 
 
 def _name(source: SourceConfig) -> str:
-    return f"sample-{source.sample}" if source.kind == "sample" else storage.normalise(source.path).rsplit("/", 1)[-1]
+    return (
+        f"sample-{source.sample}" if source.kind == "sample" else storage.absolute_uri(source.path).rsplit("/", 1)[-1]
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from fss.collection import source_listing
 from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
-from fss.collection.schema import image_id, image_table, mask_table
+from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.collection.sources import SourceConfig, SourceItem, read_item
 from fss.core.config import from_dict
 from fss.images.decode import DecodeError, inspect_image
@@ -33,7 +33,7 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
     number = int(part.removeprefix("part-"))
     place, record = next(
         (place, record)
-        for place, record in reversed(list(enumerate(collection.info["sources"])))
+        for place, record in reversed(list(enumerate(collection.metadata["sources"])))
         if record["first_part"] <= number
     )
     items = source_listing.read(collection.uri, place, number - record["first_part"])
@@ -54,11 +54,11 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
         "masks": sum("mask" in row for row in masks) if record["labelled"] else 0,
         "mask_errors": sum(bool(row["error"]) for row in masks) if record["labelled"] else 0,
         "bytes": sum(len(row["image"] or b"") for row in images),
-        "reasons": dict(Counter(slug(error) for error in errors)),
+        "reasons": dict(Counter(error_reason(error) for error in errors)),
     }
 
 
-def slug(error: str) -> str:
+def error_reason(error: str) -> str:
     """Return the reason of an error: ``truncated`` of ``truncated: 300 bytes are missing``."""
     return error.split(":", 1)[0]
 
@@ -68,7 +68,7 @@ def _rows(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the image row and the mask row of an item."""
     raw = read_item(item, config, limits)
-    identity = image_id(raw.data, item.relative_path)
+    identity = make_image_id(raw.data, item.relative_path)
     image: dict[str, Any] = {"image_id": identity, "uri": _text(item.uri), "image": None, "error": raw.error}
     if raw.data is not None:
         try:

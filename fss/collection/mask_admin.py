@@ -9,7 +9,7 @@ from fss.core import storage
 _RECORD = "_set.json"
 
 
-def rename(mask_set: MaskSet, name: str) -> MaskSet:
+def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
     """Give a mask set another name; acceptances, reports and neighbours go along.
 
     On a local disk the folder is moved at once. On an object store every file is copied first, the record last, and
@@ -27,7 +27,7 @@ def rename(mask_set: MaskSet, name: str) -> MaskSet:
     target = storage.join(collection.uri, "masks", name)
     filesystem, old = storage.resolve(mask_set.uri)
     _, new = storage.resolve(target)
-    record = {**mask_set.record, "name": name}
+    record = {**mask_set.metadata, "name": name}
     if isinstance(filesystem, pafs.LocalFileSystem):
         filesystem.move(old, new)
         part_io.write_json(storage.join(target, _RECORD), record)
@@ -35,11 +35,11 @@ def rename(mask_set: MaskSet, name: str) -> MaskSet:
     for file in _others(mask_set):
         filesystem.copy_file(f"{old}/{file}", f"{new}/{file}")
     part_io.write_json(storage.join(target, _RECORD), record)
-    delete(mask_set)
+    delete_mask_set(mask_set)
     return MaskSet(collection, name, record)
 
 
-def delete(mask_set: MaskSet) -> int:
+def delete_mask_set(mask_set: MaskSet) -> int:
     """Delete a mask set with its acceptances and reports; returns how many files went.
 
     The record goes first: what a kill leaves behind is no mask set any more, and a new one of the name writes over it.

@@ -40,7 +40,7 @@ class ExportedMask:
     """``classes[v - 1]`` is the class of mask value v."""
 
 
-def masks_of(mask_set: MaskSet, accepted: Ids[str] | None = None) -> Iterator[ExportedMask]:
+def iterate_masks(mask_set: MaskSet, accepted: Ids[str] | None = None) -> Iterator[ExportedMask]:
     """Yield the masks of a set, in the order of parts and rows; rows without one are left out.
 
     Args:
@@ -80,7 +80,7 @@ def safe_name(uri: str, image_id: str) -> str:
     return f"{stem}-{image_id[-8:]}" if stem else image_id[-8:]
 
 
-def png(exported: ExportedMask, values: Values) -> bytes:
+def encode_png(exported: ExportedMask, values: Values) -> bytes:
     """Encode a mask as 8-bit PNG: ``object`` has 255 on any class, ``class`` the class id; background is 0.
 
     Ignored pixels are 128 in the first and 255 in the second.
@@ -97,7 +97,9 @@ def png(exported: ExportedMask, values: Values) -> bytes:
     return encode_mask(table[exported.mask])
 
 
-def coco(masks: Iterator[ExportedMask], class_names: dict[int, str], write: Callable[[bytes], Any]) -> tuple[int, int]:
+def write_coco(
+    masks: Iterator[ExportedMask], class_names: dict[int, str], write: Callable[[bytes], Any]
+) -> tuple[int, int]:
     """Write masks as COCO instances: one annotation per picture and class, its area as run lengths.
 
     ``write`` takes the JSON piece by piece, so that no more than one picture's masks are in memory.
@@ -127,7 +129,7 @@ def coco(masks: Iterator[ExportedMask], class_names: dict[int, str], write: Call
     return len(images), number
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
+def encode_run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     """Return COCO's uncompressed run lengths of a mask [H,W]: column by column, background first."""
     flat = np.concatenate(([False], mask.ravel(order="F")))
     changes = np.flatnonzero(flat[1:] != flat[:-1])
@@ -141,7 +143,7 @@ def _annotation(mask: NDArray[np.bool_]) -> dict[str, Any] | None:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
     return {
-        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+        "segmentation": {"size": list(mask.shape), "counts": encode_run_lengths(mask)},
         "area": int(mask.sum()),
         "bbox": [int(value) for value in box],
     }

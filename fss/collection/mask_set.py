@@ -43,7 +43,7 @@ class MaskSet:
     def __init__(self, collection: "Collection", name: str, record: dict[str, Any]):
         self.collection = collection
         self.name = name
-        self.record = record
+        self.metadata = record
 
     @classmethod
     def open(cls, collection: "Collection", name: str) -> "MaskSet":
@@ -84,12 +84,12 @@ class MaskSet:
     @property
     def config_hash(self) -> str:
         """Hash of the configuration that makes the masks."""
-        return str(self.record["config_hash"])
+        return str(self.metadata["config_hash"])
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the masks come from."""
-        return dict(self.record["provenance"])
+        return dict(self.metadata["provenance"])
 
     def finished_parts(self) -> set[str]:
         """Return the names of the parts that are written (one listing)."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Mask, Rgb
 from fss.core.rng import keyed_rng
 from fss.images.decode import decode_image
@@ -17,12 +17,12 @@ from fss.images.mask_codec import decode_mask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overview:
+class ImageOverview:
     """The photographs of a collection."""
 
     parts: int
     """Finished image parts."""
-    photographs: int
+    images: int
     """Rows in them."""
     unusable: Counter[str]
     """Rows that cannot be used, by reason."""
@@ -56,7 +56,7 @@ class MaskOverview:
     """How many masks each acceptance takes."""
 
 
-def photographs(collection: Collection) -> Overview:
+def summarize_images(collection: Collection) -> ImageOverview:
     """Count a collection's photographs; no pixel is decoded."""
     names = collection.part_names()
     rows = [
@@ -64,9 +64,9 @@ def photographs(collection: Collection) -> Overview:
     ]
     good = [row for row in rows if not row["error"]]
     middle = [int(np.median([row[side] for row in good])) if good else 0 for side in ("height", "width")]
-    return Overview(
+    return ImageOverview(
         parts=len(names),
-        photographs=len(rows),
+        images=len(rows),
         unusable=_reasons(rows),
         formats=Counter(row["format"] for row in good),
         sizes=(middle[0], middle[1]),
@@ -74,7 +74,7 @@ def photographs(collection: Collection) -> Overview:
     )
 
 
-def masks(mask_set: MaskSet) -> MaskOverview:
+def summarize_masks(mask_set: MaskSet) -> MaskOverview:
     """Count a mask set; no mask is decoded."""
     finished = sorted(mask_set.finished_parts())
     rows = [row for part in finished for row in mask_set.read_part(part, ["classes", "error"]).to_pylist()]
@@ -90,7 +90,9 @@ def masks(mask_set: MaskSet) -> MaskOverview:
     )
 
 
-def draw(collection: Collection, mask_set: MaskSet | None, *, count: int, seed: int) -> list[tuple[Rgb, Mask, str]]:
+def sample_tiles(
+    collection: Collection, mask_set: MaskSet | None, *, count: int, seed: int
+) -> list[tuple[Rgb, Mask, str]]:
     """Draw pictures of a collection with their masks (values 0, 1 for any class, 255) and the masks' share in words."""
     names = [name for name in collection.part_names() if mask_set is None or name in mask_set.finished_parts()]
     order = keyed_rng(seed, item=len(names), purpose="inspect").permutation(len(names))
@@ -113,7 +115,7 @@ def _tiles(
     tiles: list[tuple[Rgb, Mask, str]] = []
     for row in [usable[int(place)] for place in order]:
         rgb = decode_image(
-            picture_bytes(images[row]["image"], images[row]["uri"], collection.limits), collection.limits
+            read_image_bytes(images[row]["image"], images[row]["uri"], collection.limits), collection.limits
         )
         data = found[row]
         mask = decode_mask(data) if data else np.zeros(rgb.shape[:2], np.uint8)

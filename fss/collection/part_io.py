@@ -133,7 +133,7 @@ def _checked(columns: Sequence[str] | None, schema: pa.Schema) -> list[str]:
     return list(schema.names if columns is None else columns)
 
 
-def picture_bytes(image: bytes | None, uri: str, limits: DecodeLimits) -> bytes:
+def read_image_bytes(image: bytes | None, uri: str, limits: DecodeLimits) -> bytes:
     """Return the bytes of a row's picture.
 
     A URI may point anywhere, so no more is read than a picture may have: one byte above the limit, and the decoder

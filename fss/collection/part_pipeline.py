@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.images.decode import DecodeError, decode_image
 from fss.images.limits import DecodeLimits
 
-AHEAD = 2  # batches decoded in advance
+PREFETCH_DEPTH = 2  # batches decoded in advance
 ENCODERS = 4  # threads that encode masks
-COLUMNS = ["image_id", "image", "uri", "error"]
+IMAGE_COLUMNS = ["image_id", "image", "uri", "error"]
 """What is read of an image part."""
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ Statistics = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class DecodedImage:
     """A row of an image part, decoded."""
 
     image_id: str
@@ -41,25 +41,25 @@ class Picture:
     """Why it cannot be used."""
 
 
-def decode(record: Mapping[str, Any], limits: DecodeLimits) -> Picture:
-    """Decode a row of an image part (:data:`COLUMNS`); what fails carries its reason."""
+def decode_row(record: Mapping[str, Any], limits: DecodeLimits) -> DecodedImage:
+    """Decode a row of an image part (:data:`IMAGE_COLUMNS`); what fails carries its reason."""
     rgb, error = None, record["error"]
     if not error:
         try:
-            rgb = decode_image(picture_bytes(record["image"], record["uri"], limits), limits)
+            rgb = decode_image(read_image_bytes(record["image"], record["uri"], limits), limits)
         except DecodeError as failure:
             error = str(failure)
         except Exception as failure:
-            error = reason(failure, "decode")
-    return Picture(image_id=record["image_id"], rgb=rgb, error=error)
+            error = stage_error(failure, "decode")
+    return DecodedImage(image_id=record["image_id"], rgb=rgb, error=error)
 
 
-def reason(failure: Exception, stage: str) -> str:
+def stage_error(failure: Exception, stage: str) -> str:
     """The error of a row whose picture a stage could not take."""
     return f"{stage}: {type(failure).__name__}: {failure}"
 
 
-def staged_parts(
+def process_parts(
     parts: Sequence[str],
     *,
     read: Callable[[str], Iterator[list[P]]],
@@ -83,7 +83,7 @@ def staged_parts(
     writing: deque[tuple[str, Future[Statistics]]] = deque()
     failed = ""
     with ThreadPoolExecutor(ENCODERS) as encoders, ThreadPoolExecutor(1) as writer:
-        for part, batch in ahead(_guarded(parts, read)):
+        for part, batch in prefetch(_guarded(parts, read)):
             if part == failed:
                 continue
             pairs = _pairs(work, batch)
@@ -101,7 +101,7 @@ def staged_parts(
             yield _outcome(*writing.popleft())
 
 
-def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int = PREFETCH_DEPTH) -> Iterator[T]:
     """Iterate, with the next ``depth`` items made in a thread while the caller is busy."""
     with ThreadPoolExecutor(1) as pool:
         end = object()

@@ -47,7 +47,7 @@ MASK_SCHEMA = pa.schema(
 )
 
 
-def image_id(data: bytes | None, relative_path: str) -> str:
+def make_image_id(data: bytes | None, relative_path: str) -> str:
     """Return the identity of an image: 16 hex digits of its bytes' SHA-256, a dash, 8 of its path's.
 
     Unique without coordination; equal pictures share the first half.

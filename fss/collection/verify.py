@@ -13,7 +13,7 @@ import numpy as np
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import IGNORE
 from fss.images.decode import DecodeError, inspect_image
 from fss.images.mask_codec import decode_mask
@@ -21,7 +21,7 @@ from fss.images.mask_codec import decode_mask
 _IDENTITY = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 
 
-def problems(collection: Collection) -> Iterator[str]:
+def find_problems(collection: Collection) -> Iterator[str]:
     """Yield what is wrong with a collection and its mask sets, one sentence each; nothing where all is well."""
     seen: set[str] = set()
     for part in collection.part_names():
@@ -47,7 +47,7 @@ def _picture(collection: Collection, row: Mapping[str, Any]) -> str | None:
     if row["error"]:
         return None
     try:
-        data = picture_bytes(row["image"], row["uri"], collection.limits)
+        data = read_image_bytes(row["image"], row["uri"], collection.limits)
         found = inspect_image(data, collection.limits)
     except (OSError, DecodeError) as error:
         return f"the picture cannot be used: {error}"

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from fss.core.redaction import without_passwords
+from fss.core.redaction import redact_passwords
 
-DONE, FAILED, MISTAKE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 INTERRUPTION = "interrupted; start it again with the same settings to go on from here"
 
 
@@ -36,7 +36,7 @@ def exit_cleanly(program: str) -> Iterator[None]:
     except ValueError as error:
         if os.environ.get("FSS_TRACEBACK"):
             traceback.print_exc()
-        _leave(program, str(error), MISTAKE)
+        _leave(program, str(error), USAGE_ERROR)
     except KeyboardInterrupt:
         _leave(program, INTERRUPTION, INTERRUPTED)
     except Exception as error:
@@ -44,16 +44,16 @@ def exit_cleanly(program: str) -> Iterator[None]:
             _leave(program, INTERRUPTION, INTERRUPTED)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" for {error.filename}" if error.filename else ""
-            _leave(program, f"no space left{where}; make room and start it again, what is written stays", FAILED)
+            _leave(program, f"no space left{where}; make room and start it again, what is written stays", FAILURE)
         traceback.print_exc()
         said = str(error).strip().splitlines()
-        _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILED)
+        _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILURE)
     finally:
         # All is done: only Python's own tearing down, which can take a second, is left to interrupt.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
-def interrupted_before_it_began(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say in one line that Ctrl-C came while a program's modules were imported: a ``sys.excepthook``.
 
     Python ends such a program by the signal itself, which a shell reports as 130, too.
@@ -65,7 +65,7 @@ def interrupted_before_it_began(kind: type[BaseException], error: BaseException,
 
 
 @contextmanager
-def interrupts_held() -> Iterator[Callable[[], None]]:
+def defer_interrupts() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back in a block, until what it yields is called; a second Ctrl-C is not held back.
 
     Python raises KeyboardInterrupt wherever it is, and compiled functions that call each other may lose it.
@@ -94,5 +94,5 @@ def interrupts_held() -> Iterator[Callable[[], None]]:
 
 
 def _leave(program: str, message: str, code: int) -> None:
-    print(f"{program}: error: {without_passwords(message)}", file=sys.stderr, flush=True)
+    print(f"{program}: error: {redact_passwords(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code)

@@ -19,17 +19,17 @@ _PLACES = {"inputs", "outputs", "description", "error"} | {
 }
 
 
-def without_passwords(text: str) -> str:
+def redact_passwords(text: str) -> str:
     """Replace the password of every address in a text: ``postgresql://me:***@host/db``."""
     return _PASSWORD.sub(r"\1:***@", text)
 
 
-def hide(value: Any, name: str = "") -> Any:
+def redact(value: Any, name: str = "") -> Any:
     """Return plain values without places and pictures' names, for a private run; ``name`` is the value's setting."""
     if isinstance(value, Mapping):
-        return {hide(str(key)): hide(item, name if name in _PLACES else str(key)) for key, item in value.items()}
+        return {redact(str(key)): redact(item, name if name in _PLACES else str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [hide(item, name) for item in value]
+        return [redact(item, name) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     if name.rpartition(".")[2] in _PLACES or name in _PLACES:

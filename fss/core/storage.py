@@ -50,7 +50,7 @@ def join(uri: str, *names: str) -> str:
     return "/".join([uri.rstrip("/"), *names])
 
 
-def normalise(uri: str | Path) -> str:
+def absolute_uri(uri: str | Path) -> str:
     """Return ``s3://bucket/key`` or an absolute local path, without a trailing slash."""
     _, path = resolve(uri)
     return f"s3://{path}" if is_remote(str(uri)) else path

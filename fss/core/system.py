@@ -57,7 +57,7 @@ def git_commit() -> str | None:
 
 
 @contextmanager
-def monitored(run_id: str, *, uri: str, node: str | None = None) -> Iterator[None]:
+def monitor_system(run_id: str, *, uri: str, node: str | None = None) -> Iterator[None]:
     """Log the machine's metrics (system/cpu_utilization_percentage, ...) every ten seconds for the length of a block.
 
     GPUs are among them where the package nvidia-ml-py is installed.

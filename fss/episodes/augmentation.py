@@ -28,7 +28,7 @@ CELLS = 64  # a view's object is looked for on a grid of at most so many points 
 _PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0], np.float32)
 
 
-def plain_view() -> View:
+def identity_view() -> View:
     """Return the view that shows the picture as it is."""
     return _PLAIN.copy()
 
@@ -62,9 +62,9 @@ def draw_view(
         role: "support" or "query", so that the two views are independent.
     """
     if not config.enabled:
-        return plain_view()
+        return identity_view()
     colours = _draw_colours(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
-    needed = max(config.keep * count_visible(mask, plain_view()[AFFINE], size), 1.0)
+    needed = max(config.keep * count_visible(mask, identity_view()[AFFINE], size), 1.0)
     if not (mask == 1).any():  # only a cut as released leaves a half without a pixel; any view will do
         needed = 0.0
     box, flips = np.zeros(4), np.ones(2)

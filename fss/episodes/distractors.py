@@ -27,7 +27,7 @@ def draw_placement(probability: float, *, seed: int, epoch: int, item: str) -> P
     return np.array([rng.uniform(*SCALE), *rng.uniform(-REACH, REACH, 2)], np.float32)
 
 
-def paste(query: Tensor, target: Tensor, partners: Tensor, placements: Tensor) -> tuple[Tensor, Tensor]:
+def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placements: Tensor) -> tuple[Tensor, Tensor]:
     """Paste each query's partner object behind its own object.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fss.episodes.distractors import paste
+from fss.episodes.distractors import paste_distractors
 from fss.episodes.rendering import render
 
 Device = str | torch.device
@@ -90,7 +90,7 @@ class RawEpisodes:
         count = len(self)
         query, target = images[:count], masks[:count]
         if self.partners is not None and self.placements is not None:
-            query, target = paste(query, target, self.partners, self.placements)
+            query, target = paste_distractors(query, target, self.partners, self.placements)
         return EpisodeBatch(
             query=query,
             target=target.long(),

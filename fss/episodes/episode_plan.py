@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
 )
 
 
-class Shows(Protocol):
+class ImageEntry(Protocol):
     """An entry of a class index."""
 
     @property
@@ -106,7 +106,7 @@ class EpisodePlan:
 
 
 def make_plan(
-    index: Mapping[int, Sequence[Shows]],
+    index: Mapping[int, Sequence[ImageEntry]],
     *,
     classes: Sequence[int] | None = None,
     episodes: int,
@@ -143,7 +143,7 @@ def make_plan(
     return EpisodePlan(episodes=rows, protocol=protocol, seed=seed, shots=shots, fingerprint=fingerprint)
 
 
-def _pools(index: Mapping[int, Sequence[Shows]], classes: list[int], shots: int) -> dict[int, list[str]]:
+def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots: int) -> dict[int, list[str]]:
     if not classes:
         raise ValueError("a plan needs at least one class, got none; does the mask set name classes?")
     pools = {c: sorted({entry.image_id for entry in index.get(c, ())}) for c in classes}

@@ -32,7 +32,7 @@ class Split:
     """1 on the other half, 255 to ignore, else 0."""
 
 
-def usable(pixels: int, height: int, width: int, config: SplitConfig) -> bool:
+def is_splittable(pixels: int, height: int, width: int, config: SplitConfig) -> bool:
     """Tell whether an object of ``pixels`` pixels in an image ``height`` x ``width`` is large enough to be cut."""
     return pixels >= max(2, 2 * config.min_half * height * width)
 
@@ -172,7 +172,7 @@ def _only(mask: Mask, labels: NDArray[np.int32], number: int) -> Mask:
 def _one_component(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Mask:
     """Keep one of the components that are large enough, drawn uniformly, and ignore the others."""
     labels, areas = _components(mask)
-    large = [n for n, area in enumerate(areas) if usable(int(area), mask.shape[0], mask.shape[1], config)]
+    large = [n for n, area in enumerate(areas) if is_splittable(int(area), mask.shape[0], mask.shape[1], config)]
     return _only(mask, labels, int(rng.choice(large))) if large else _largest_component(mask)
 
 

@@ -21,7 +21,7 @@ MASKSPLIT_PIXELS = 2048
 _SEED_STEP = 1_000_000
 """Keeps the ifsl protocol's seeds of different runs apart; seed 0 gives the published ones."""
 
-Drawn = tuple[int, str, tuple[str, ...]]
+EpisodeTuple = tuple[int, str, tuple[str, ...]]
 """Class id, query and supports, by name or by id."""
 
 
@@ -32,7 +32,7 @@ def draw_listed(
     shots: int,
     episodes: int | None = None,
     seed: int = 0,
-) -> list[Drawn]:
+) -> list[EpisodeTuple]:
     """Draw episodes by name from a list, as the published code does.
 
     PASCAL (COCO's models on it too): episode ``i`` takes entry ``i`` of the list, modulo its length, as query. COCO:
@@ -43,7 +43,7 @@ def draw_listed(
         ValueError: a class with fewer than 2 images (the published code would draw for ever), or an image number that
             FSS-1000's layout lacks.
     """
-    pools = listed.of_class()
+    pools = listed.names_by_class()
     _check_listed(listed, pools)
     draw = {"coco": _draw_coco, "fss": _draw_fss}.get(listed.fold.benchmark, _draw_pascal)
     count = episodes or (len(listed.entries) if listed.fold.benchmark == "fss" else 1000)
@@ -51,7 +51,7 @@ def draw_listed(
     return [draw(listed, pools, number, next(states), shots) for number in range(count)]
 
 
-def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: int, seed: int) -> list[Drawn]:
+def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: int, seed: int) -> list[EpisodeTuple]:
     """Draw episodes as MaskSplit's evaluation does, with keyed draws.
 
     The query is uniform over the images that show any test class, the class uniform over the test classes in it, the
@@ -118,14 +118,14 @@ def _supports(query: str, shots: int, draw: Callable[[], str]) -> tuple[str, ...
 
 def _draw_pascal(
     listed: EpisodeList, pools: Mapping[int, list[str]], number: int, state: np.random.RandomState, shots: int
-) -> Drawn:
+) -> EpisodeTuple:
     query, class_id = listed.entries[number % len(listed.entries)]
     return class_id, query, _supports(query, shots, lambda: _pick(state, pools[class_id]))
 
 
 def _draw_coco(
     listed: EpisodeList, pools: Mapping[int, list[str]], number: int, state: np.random.RandomState, shots: int
-) -> Drawn:
+) -> EpisodeTuple:
     class_id = listed.fold.test[int(state.choice(len(listed.fold.test), 1, replace=False)[0])]
     query = _pick(state, pools[class_id])
     return class_id, query, _supports(query, shots, lambda: _pick(state, pools[class_id]))
@@ -133,7 +133,7 @@ def _draw_coco(
 
 def _draw_fss(
     listed: EpisodeList, pools: Mapping[int, list[str]], number: int, state: np.random.RandomState, shots: int
-) -> Drawn:
+) -> EpisodeTuple:
     query, class_id = listed.entries[number % len(listed.entries)]
     folder = query.rsplit("/", 1)[0]
     return class_id, query, _supports(query, shots, lambda: f"{folder}/{state.choice(10, 1, replace=False)[0] + 1}")

@@ -57,7 +57,7 @@ class EpisodeList:
     origin: Origin
     """published: a file with the published counts; given: a file with others; derived: from the masks."""
 
-    def of_class(self) -> dict[int, list[str]]:
+    def names_by_class(self) -> dict[int, list[str]]:
         """Return the image names of every test class, in order; empty where a class has none."""
         names: dict[int, list[str]] = {class_id: [] for class_id in self.fold.test}
         for entry in self.entries:

@@ -40,10 +40,10 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
     pictures = _where(pictures, (views[:, COLOUR] != views.new_tensor([1, 1, 1, 0])).any(1), views[:, COLOUR], _jitter)
     pictures = _where(pictures, views[:, BLUR] > 0, views[:, BLUR], _blur)
     pictures = _where(pictures, views[:, GREY] > 0, views[:, GREY], lambda x, _: _grey(x).expand(-1, 3, -1, -1))
-    return normalise(pictures), warped
+    return normalize_imagenet(pictures), warped
 
 
-def normalise(pictures: Tensor) -> Tensor:
+def normalize_imagenet(pictures: Tensor) -> Tensor:
     """Normalise [B, 3, H, W] in [0, 1] with ImageNet's mean and deviation."""
     mean, std = pictures.new_tensor(IMAGENET_MEAN), pictures.new_tensor(IMAGENET_STD)
     return (pictures - mean[:, None, None]) / std[:, None, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fss.collection.index import Sample
 from fss.episodes.episode_plan import Episode
-from fss.episodes.rendering import normalise
+from fss.episodes.rendering import normalize_imagenet
 from fss.images.mask_codec import binary_mask
 from fss.images.resize import image_canvas, mask_canvas
 
@@ -35,7 +35,7 @@ class EpisodeImages:
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised images, float32 [N, 3, size, size]."""
         canvases = np.stack([self._read(name).rgb for name in image_ids])
-        return normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
+        return normalize_imagenet(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
         """Return masks of one class, or of one class per image, uint8 [N, size, size] in {0, 1, 255}."""

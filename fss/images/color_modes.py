@@ -10,7 +10,7 @@ from PIL import Image, TiffImagePlugin
 from fss.core.arrays import Rgb
 
 
-def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo an EXIF orientation (Exif 2.32, section 4.6.4)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

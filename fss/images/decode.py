@@ -22,7 +22,7 @@ from PIL import (
 )
 
 from fss.core.arrays import Rgb
-from fss.images.color_modes import to_rgb, turn
+from fss.images.color_modes import apply_orientation, to_rgb
 from fss.images.headers import HeaderError, check_png, webp_size
 from fss.images.limits import DecodeLimits
 
@@ -79,7 +79,7 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
     image, orientation = _load(data, limits or DecodeLimits())
     try:
         rgb = to_rgb(image)
-        return np.ascontiguousarray(turn(rgb, orientation))
+        return np.ascontiguousarray(apply_orientation(rgb, orientation))
     except Exception as error:
         raise _explain(error) from error
 
@@ -120,7 +120,7 @@ def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np
         values = values[..., 0]
     if values.dtype.kind == "f":
         raise DecodeError("unsupported", "a mask has integer values, this picture has float values")
-    return np.ascontiguousarray(turn(values.astype(np.int32), orientation))
+    return np.ascontiguousarray(apply_orientation(values.astype(np.int32), orientation))
 
 
 def resize_long_side(rgb: Rgb, side: int) -> Rgb:

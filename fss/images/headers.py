@@ -41,7 +41,7 @@ def check_png(data: bytes) -> None:
         raise HeaderError("truncated", f"{found} of {max(needed, 0)} bytes of pixels are there")
 
 
-def whole_png_size(data: bytes) -> tuple[int, int] | None:
+def intact_png_size(data: bytes) -> tuple[int, int] | None:
     """Return width and height of a PNG whose chunks all lie within the file, None for anything else.
 
     OpenCV's decoder reserves what a chunk claims to hold, up to four gigabytes, before it finds the file too short.

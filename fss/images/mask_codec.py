@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import IGNORE, Mask
-from fss.images.headers import whole_png_size
+from fss.images.headers import intact_png_size
 
 MAX_CLASSES = 254
 MAX_CLASS_ID = 65535  # of a class map
@@ -145,7 +145,7 @@ def any_class(mask: Mask) -> Mask:
 
 def _is_png_that_fits(data: bytes) -> bool:
     """Tell by the header, before any pixel is unpacked; no other decoder is reached."""
-    size = whole_png_size(data)
+    size = intact_png_size(data)
     return size is not None and size[0] * size[1] <= MAX_PIXELS
 
 

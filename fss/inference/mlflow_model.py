@@ -112,7 +112,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
                 signature=_signature(),
                 input_example=pd.DataFrame(example_request()),
             )
-        run.keep_running()
+        run.mark_running()
     return str(logged.model_uri)
 
 

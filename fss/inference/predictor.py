@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.core.arrays import UInt8
-from fss.episodes.rendering import normalise
+from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
 from fss.inference.inputs import MaskLike, PictureLike, read_mask, read_picture
 from fss.inference.model_files import local_checkpoint
@@ -79,7 +79,7 @@ class Predictor:
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
         """Return normalised pictures as the network sees them, float32 [N,3,size,size]."""
         squares = np.stack([image_canvas(rgb, self.size) for rgb in pictures])
-        return normalise(torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255)
+        return normalize_imagenet(torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255)
 
     def _mask(self, mask: UInt8) -> Tensor:
         small = mask_canvas(mask, self.size)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import CLUSTER, passes
+from fss.collection.acceptance import CLUSTER, passes_gates
 from fss.core.arrays import IGNORE, Int64, Mask
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
@@ -105,7 +105,7 @@ def measure_drift(
         seed: seed of the sample of images whose masks are decoded.
     """
     old, new = tables
-    both = np.flatnonzero(passes(old, ()) & passes(new, ()))
+    both = np.flatnonzero(passes_gates(old, ()) & passes_gates(new, ()))
     sample = both[keyed_rng(seed, item=len(both), purpose="drift").permutation(len(both))[:SAMPLE]]
     shares = np.array([_shares(*pair) for pair in mask_pairs(before, now, parts, new, sample)]).reshape(-1, 3)
     ids = np.asarray(new.column("image_id").to_pylist(), object)
@@ -120,7 +120,7 @@ def measure_drift(
         vanished=_mean(shares[had_object, 1]),
         ignored=_mean(shares[:, 2]),
         pictures=len(sample),
-        valid=(float(passes(old).mean()), float(passes(new).mean())),
+        valid=(float(passes_gates(old).mean()), float(passes_gates(new).mean())),
         area=(_areas(old), _areas(new)),
         clusters=(every, first, second),
     )
@@ -150,7 +150,7 @@ def _shares(old: Mask, new: Mask) -> tuple[float, float, float]:
 
 def _areas(table: pa.Table) -> Int64:
     areas = np.asarray(table.column("area").fill_null(np.nan).to_numpy(), np.float64)
-    return np.histogram(areas[~np.isnan(areas) & passes(table, ())], AREA_EDGES)[0].astype(np.int64)
+    return np.histogram(areas[~np.isnan(areas) & passes_gates(table, ())], AREA_EDGES)[0].astype(np.int64)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fss.collection import MaskSet
-from fss.collection.part_pipeline import COLUMNS, Row, Statistics, decode, staged_parts
+from fss.collection.part_pipeline import IMAGE_COLUMNS, Row, Statistics, decode_row, process_parts
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import any_class, decode_mask, mask_row
 from fss.images.resize import image_canvas, mask_canvas
@@ -76,7 +76,7 @@ def feature_parts(
         return {"part": part, "images": len(rows)}
 
     cv2.setNumThreads(1)
-    return staged_parts(parts, read=partial(_read, current, size, None), work=work, encode=encode, write=write)
+    return process_parts(parts, read=partial(_read, current, size, None), work=work, encode=encode, write=write)
 
 
 def relabel_parts(
@@ -111,7 +111,7 @@ def relabel_parts(
 
     cv2.setNumThreads(1)
     read = partial(_read, current, relabeller.size, masks, guided=relabeller.config.edges)
-    return staged_parts(parts, read=read, work=relabeller.collect_votes, encode=encode, write=write)
+    return process_parts(parts, read=read, work=relabeller.collect_votes, encode=encode, write=write)
 
 
 def _read(
@@ -119,7 +119,7 @@ def _read(
 ) -> Iterator[list[RelabelInput]]:
     """Yield the images of a part in batches, on canvases of ``size`` pixels, with their masks and neighbours."""
     collection = current.collection
-    images = collection.read_part(part, COLUMNS).to_pylist()
+    images = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
     masks = current.read_part(part, ["mask"]).column("mask").to_pylist()
     near = feature_tables.read(neighbours, "neighbours", part).to_pylist() if neighbours else [None] * len(images)
     limits = collection.limits
@@ -139,7 +139,7 @@ def _relabel_input(
     mask: bytes | None,
     near: Mapping[str, list[Any]] | None,
 ) -> RelabelInput:
-    picture = decode(image, limits)
+    picture = decode_row(image, limits)
     if picture.rgb is None:
         return RelabelInput(image_id=picture.image_id, error=picture.error)
     return RelabelInput(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from fss.episodes.rendering import normalise
+from fss.episodes.rendering import normalize_imagenet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,4 +47,4 @@ def make_views(*, flip: bool, scales: Sequence[float]) -> tuple[View, ...]:
 
 def network_input(canvases: Tensor, view: View) -> Tensor:
     """Transform RGB canvases, uint8 [B,S,S,3], to a view and normalise them: float32 [B,3,s,s]."""
-    return normalise(view.apply(canvases.permute(0, 3, 1, 2).float() / 255))
+    return normalize_imagenet(view.apply(canvases.permute(0, 3, 1, 2).float() / 255))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fss.collection import Collection
-from fss.collection.part_pipeline import COLUMNS, decode
+from fss.collection.part_pipeline import IMAGE_COLUMNS, decode_row
 from fss.collection.schema import image_table, mask_table
 from fss.core.rng import keyed_rng
 from fss.saliency.config import Fleet
@@ -66,12 +66,12 @@ def measure_sample(
     drawn = keyed_rng(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
     records: list[dict[str, Any]] = []
     for place in drawn:
-        part = collection.read_part(names[int(place)], COLUMNS)
+        part = collection.read_part(names[int(place)], IMAGE_COLUMNS)
         records += part.slice(0, -(-images // len(drawn))).to_pylist()
     records = [record for record in records if not record["error"]][:images]
     if not records:
         raise ValueError(f"the sample of {collection.uri} holds no usable image; look at its quarantine table")
-    pictures, decode_s = _timed(lambda: [decode(record, collection.limits) for record in records])
+    pictures, decode_s = _timed(lambda: [decode_row(record, collection.limits) for record in records])
     good = [picture for picture in pictures if picture.rgb is not None]
     estimator = create_estimator(settings, device=device)
     estimate_all(estimator, good[:2])  # compiling and loading happen once per process, not per image

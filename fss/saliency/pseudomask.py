@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection import Collection, MaskSet
-from fss.collection.part_pipeline import COLUMNS, Picture, Row, Statistics, decode, reason, staged_parts
+from fss.collection.part_pipeline import (
+    IMAGE_COLUMNS,
+    DecodedImage,
+    Row,
+    Statistics,
+    decode_row,
+    process_parts,
+    stage_error,
+)
 from fss.collection.schema import HARD_GATES, mask_table
 from fss.images.mask_codec import mask_row
 from fss.saliency.classical.estimator import SaliencyResult
@@ -43,13 +51,13 @@ def pseudomask_part(
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
     estimator = cached_estimator(cfg, device, masks.config_hash)
-    records = collection.read_part(part, COLUMNS).to_pylist()
-    rows = [_row(estimator, decode(record, collection.limits)) for record in records]
+    records = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
+    rows = [_row(estimator, decode_row(record, collection.limits)) for record in records]
     masks.write_part(part, mask_table(rows))
     return statistics(part, rows)
 
 
-def encode_mask_row(picture: Picture, result: SaliencyResult | str) -> dict[str, Any]:
+def encode_mask_row(picture: DecodedImage, result: SaliencyResult | str) -> dict[str, Any]:
     """Encode a row of the mask part; ``result`` is a result, or why there is none."""
     if isinstance(result, str):
         return mask_row(picture.image_id, None, error=result)
@@ -76,14 +84,14 @@ def cached_estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> E
     return create_estimator(cfg, device=device)
 
 
-def _row(estimator: Estimator, picture: Picture) -> dict[str, Any]:
+def _row(estimator: Estimator, picture: DecodedImage) -> dict[str, Any]:
     if picture.rgb is None:
         return encode_mask_row(picture, str(picture.error))
     try:
         return encode_mask_row(picture, estimator.estimate(picture.rgb, image_id=picture.image_id))
     except Exception as failure:
         # One strange picture must not cost its part; the reason is kept, and the driver counts errors.
-        return encode_mask_row(picture, reason(failure, "saliency"))
+        return encode_mask_row(picture, stage_error(failure, "saliency"))
 
 
 @runtime_checkable
@@ -113,7 +121,7 @@ def pseudomask_parts(
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
     estimator = cached_estimator(cfg, device, masks.config_hash)
-    return staged_parts(
+    return process_parts(
         parts,
         read=partial(_batches, collection),
         work=partial(estimate_all, estimator),
@@ -128,14 +136,14 @@ def write_masks(masks: MaskSet, part: str, rows: list[Row]) -> Statistics:
     return statistics(part, rows)
 
 
-def _batches(collection: Collection, part: str) -> Iterator[list[Picture]]:
+def _batches(collection: Collection, part: str) -> Iterator[list[DecodedImage]]:
     """The decoded pictures of a part, batch by batch."""
-    records = collection.read_part(part, COLUMNS).to_pylist()
+    records = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
     for start in range(0, len(records), BATCH):
-        yield [decode(record, collection.limits) for record in records[start : start + BATCH]]
+        yield [decode_row(record, collection.limits) for record in records[start : start + BATCH]]
 
 
-def estimate_all(estimator: Estimator, pictures: Sequence[Picture]) -> list[SaliencyResult | str]:
+def estimate_all(estimator: Estimator, pictures: Sequence[DecodedImage]) -> list[SaliencyResult | str]:
     """Results of the pictures, or why there is none, in passes of :data:`BATCH` where the estimator can."""
     good = [picture for picture in pictures if picture.rgb is not None]
     batches = [good[start : start + BATCH] for start in range(0, len(good), BATCH)]
@@ -144,7 +152,7 @@ def estimate_all(estimator: Estimator, pictures: Sequence[Picture]) -> list[Sali
     return [found.get(id(picture), str(picture.error)) for picture in pictures]
 
 
-def _estimate(estimator: Estimator, pictures: Sequence[Picture]) -> list[SaliencyResult | str]:
+def _estimate(estimator: Estimator, pictures: Sequence[DecodedImage]) -> list[SaliencyResult | str]:
     if isinstance(estimator, BatchEstimator) and len(pictures) > 1:
         try:
             return list(estimator.estimate_batch([_rgb(picture) for picture in pictures]))
@@ -155,10 +163,10 @@ def _estimate(estimator: Estimator, pictures: Sequence[Picture]) -> list[Salienc
         try:
             results.append(estimator.estimate(_rgb(picture), image_id=picture.image_id))
         except Exception as failure:
-            results.append(reason(failure, "saliency"))
+            results.append(stage_error(failure, "saliency"))
     return results
 
 
-def _rgb(picture: Picture) -> npt.NDArray[np.uint8]:
+def _rgb(picture: DecodedImage) -> npt.NDArray[np.uint8]:
     assert picture.rgb is not None, "only decoded pictures are estimated"
     return picture.rgb

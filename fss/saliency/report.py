@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import Rows, gate_values, passes
+from fss.collection.acceptance import Rows, gate_values, passes_gates
 from fss.collection.config import AcceptanceRule
-from fss.collection.ingest_part import slug
+from fss.collection.ingest_part import error_reason
 from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
@@ -112,9 +112,9 @@ def build_report(
     failures = [
         (ids[int(row)].as_py(), str(errors[row])) for row in np.setdiff1d(np.arange(len(errors)), masked)[:SHOWN]
     ]
-    reasons = Counter(slug(error) for error in errors if error)
+    reasons = Counter(error_reason(error) for error in errors if error)
     counts = {"images": table.num_rows, **{f"no mask: {name}": n for name, n in reasons.most_common()}}
-    by_gate = int((~passes(table, rule.gates)[masked]).sum())
+    by_gate = int((~passes_gates(table, rule.gates)[masked]).sum())
     counts |= {"rejected by a gate": by_gate, "rejected by rank": len(masked) - by_gate - len(accepted)}
     shape = len(rule.gates), len(masked)
     failed = ~np.array([gate_values(table, gate)[masked] for gate in rule.gates], bool).reshape(shape)

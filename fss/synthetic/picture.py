@@ -36,7 +36,7 @@ _RADII = {0: (0.0, 0.0), 1: (0.23, 0.36), 2: (0.21, 0.29), 3: (0.18, 0.23)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplePicture:
+class SampleImage:
     """One picture with its ground truth."""
 
     relative_path: str
@@ -49,7 +49,7 @@ class SamplePicture:
     """Class ids in the picture, ascending."""
 
 
-def sample_picture(index: int, seed: int, kind: Kind) -> SamplePicture:
+def render_sample_image(index: int, seed: int, kind: Kind) -> SampleImage:
     """Paint picture ``index`` of the collection that ``seed`` names.
 
     Raises:
@@ -74,17 +74,17 @@ def sample_picture(index: int, seed: int, kind: Kind) -> SamplePicture:
     written, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert written, "OpenCV could not encode a JPEG"
     classes = tuple(sorted(one.id for one in species))
-    return SamplePicture(relative_path=f"{kind}/{index:06d}.jpg", jpeg=jpeg.tobytes(), mask=mask, classes=classes)
+    return SampleImage(relative_path=f"{kind}/{index:06d}.jpg", jpeg=jpeg.tobytes(), mask=mask, classes=classes)
 
 
-def sample_unlabelled(count: int, seed: int) -> Iterator[SamplePicture]:
+def sample_unlabelled(count: int, seed: int) -> Iterator[SampleImage]:
     """Paint pictures 0 .. count - 1 for training: four in five show one base object, a few none or two."""
-    return (sample_picture(index, seed, "unlabelled") for index in range(count))
+    return (render_sample_image(index, seed, "unlabelled") for index in range(count))
 
 
-def sample_labelled(count: int, seed: int) -> Iterator[SamplePicture]:
+def sample_labelled(count: int, seed: int) -> Iterator[SampleImage]:
     """Paint pictures 0 .. count - 1 for evaluation: two or three objects of different classes, base and novel."""
-    return (sample_picture(index, seed, "labelled") for index in range(count))
+    return (render_sample_image(index, seed, "labelled") for index in range(count))
 
 
 def _choose_unlabelled(rng: np.random.Generator) -> list[SampleClass]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fss.collection import Collection, MaskSet
-from fss.core.redaction import without_passwords
-from fss.tracking.run import Run, connect
+from fss.core.redaction import redact_passwords
+from fss.tracking.run import Run, tracking_client
 
 _CONTEXT = "mlflow.data.context"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataUse:
+class LoggedDataset:
     """A dataset of a run."""
 
     name: str
@@ -33,13 +33,13 @@ class DataUse:
     """Counts and hashes."""
 
 
-def log_data(
+def log_dataset(
     run: Run,
     data: Collection | MaskSet,
     *,
     context: str,
     fingerprint: str | None = None,
-    facts: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Log what a run reads.
 
@@ -48,7 +48,7 @@ def log_data(
         data: a collection, or a mask set with its collection.
         context: what for.
         fingerprint: the collection's, where it is known already.
-        facts: more to say, plain values.
+        details: further plain values for the profile.
     """
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
@@ -56,25 +56,25 @@ def log_data(
 
     collection = data.collection if isinstance(data, MaskSet) else data
     name, digest = collection.name, fingerprint or collection.fingerprint()
-    profile: dict[str, Any] = {"collection": digest, **(facts or {})}
+    profile: dict[str, Any] = {"collection": digest, **(details or {})}
     if isinstance(data, MaskSet):
         name, digest = f"{name}/{data.name}", f"{digest}-{data.config_hash}"
         profile |= {"mask_set": data.name, "mask_set_hash": data.config_hash}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a folder is a local artifact in two ways, says MLflow
-        source = resolve_dataset_source(str(run.shown(without_passwords(collection.uri), "uri")))
-    dataset = MetaDataset(source, name=str(run.shown(name, "collection")), digest=digest)  # type: ignore[abstract]
-    entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(run.shown(profile))})
-    connect(run.uri).log_inputs(run.run_id, [DatasetInput(entity, [InputTag(_CONTEXT, context)])])
+        source = resolve_dataset_source(str(run.redact(redact_passwords(collection.uri), "uri")))
+    dataset = MetaDataset(source, name=str(run.redact(name, "collection")), digest=digest)  # type: ignore[abstract]
+    entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(run.redact(profile))})
+    tracking_client(run.uri).log_inputs(run.run_id, [DatasetInput(entity, [InputTag(_CONTEXT, context)])])
 
 
-def data_uses(uri: str, run_id: str) -> list[DataUse]:
+def logged_datasets(uri: str, run_id: str) -> list[LoggedDataset]:
     """Return the datasets of a run in a tracking store."""
     found = []
-    for entry in connect(uri).get_run(run_id).inputs.dataset_inputs:
+    for entry in tracking_client(uri).get_run(run_id).inputs.dataset_inputs:
         tags = {tag.key: tag.value for tag in entry.tags}
         found.append(
-            DataUse(
+            LoggedDataset(
                 name=entry.dataset.name,
                 uri=str(json.loads(entry.dataset.source).get("uri", "")),
                 digest=entry.dataset.digest,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fss.core.config import flatten
-from fss.core.redaction import hide, without_passwords
+from fss.core.redaction import redact, redact_passwords
 from fss.core.system import environment_tags
 from fss.visualize import save_png
 
@@ -37,12 +37,12 @@ def tracking_uri(uri: str | None = None) -> str:
     return f"sqlite:///{path.absolute()}" if path else uri
 
 
-def prepare(uri: str, experiment: str) -> str:
+def ensure_experiment(uri: str, experiment: str) -> str:
     """Create the store's schema and the experiment where missing; return the experiment's id.
 
     Call it once before several processes write: creating the schema is the one step that SQLite cannot share.
     """
-    client = connect(uri)
+    client = tracking_client(uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         return str(found.experiment_id)
@@ -79,12 +79,12 @@ class Run:
         """Create a run, below ``parent`` where one is given (in its store and experiment, and as private)."""
         private = parent.private if parent else private
         uri = parent.uri if parent else tracking_uri(uri)
-        experiment_id = parent.experiment_id if parent else prepare(uri, experiment)
+        experiment_id = parent.experiment_id if parent else ensure_experiment(uri, experiment)
         all_tags = environment_tags() | dict(tags or {})
         if parent:
             all_tags[PARENT_TAG] = parent.run_id
-        tags = {key: without_passwords(value) for key, value in all_tags.items()}
-        created = connect(uri).create_run(experiment_id, run_name=name, tags=hide(tags) if private else tags)
+        tags = {key: redact_passwords(value) for key, value in all_tags.items()}
+        created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=redact(tags) if private else tags)
         run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
         run.log_params(params or {})
         return run
@@ -95,7 +95,7 @@ class Run:
         from mlflow.exceptions import MlflowException
 
         uri = tracking_uri(uri)
-        client = connect(uri)
+        client = tracking_client(uri)
         try:
             info = client.get_run(run_id).info
         except MlflowException:
@@ -109,9 +109,9 @@ class Run:
         """Log nested parameters with dotted names; a name that the run already has keeps its value."""
         from mlflow.entities import Param
 
-        client = connect(self.uri)
+        client = tracking_client(self.uri)
         known = client.get_run(self.run_id).data.params if params else {}
-        flat = {name: without_passwords(str(self.shown(value, name))) for name, value in flatten(params).items()}
+        flat = {name: redact_passwords(str(self.redact(value, name))) for name, value in flatten(params).items()}
         entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
         for start in range(0, len(entries), _BATCH):
             client.log_batch(self.run_id, params=entries[start : start + _BATCH])
@@ -121,24 +121,24 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        connect(self.uri).log_batch(
+        tracking_client(self.uri).log_batch(
             self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
         )
 
     def last_step(self, metric: str) -> int:
         """Return the last step logged of a metric, -1 where there is none."""
-        history = connect(self.uri).get_metric_history(self.run_id, metric)
+        history = tracking_client(self.uri).get_metric_history(self.run_id, metric)
         return max((entry.step for entry in history), default=-1)
 
-    def latest(self, metric: str) -> tuple[int, dict[str, float]]:
+    def latest_metrics(self, metric: str) -> tuple[int, dict[str, float]]:
         """Return the last step of one metric (-1 where there is none) and the last values of all metrics."""
-        metrics = dict(connect(self.uri).get_run(self.run_id).data.metrics)
+        metrics = dict(tracking_client(self.uri).get_run(self.run_id).data.metrics)
         return (self.last_step(metric) if metric in metrics else -1), metrics
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in tags.items():
-            connect(self.uri).set_tag(self.run_id, name, without_passwords(str(self.shown(value, name))))
+            tracking_client(self.uri).set_tag(self.run_id, name, redact_passwords(str(self.redact(value, name))))
 
     def log_image(self, name: str, picture: np.ndarray) -> None:
         """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
@@ -147,31 +147,31 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             save_png(picture, path)
-            connect(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
+            tracking_client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
 
     def log_json(self, name: str, value: Any) -> None:
         """Log a plain value as the JSON artifact ``name``."""
-        connect(self.uri).log_dict(self.run_id, self.shown(value), name)
+        tracking_client(self.uri).log_dict(self.run_id, self.redact(value), name)
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text artifact; a private run keeps none."""
         if not self.private:
-            connect(self.uri).log_text(self.run_id, without_passwords(text), name)
+            tracking_client(self.uri).log_text(self.run_id, redact_passwords(text), name)
 
-    def keep_running(self) -> None:
+    def mark_running(self) -> None:
         """Mark the run as running again, after a library function that ended it."""
-        connect(self.uri).update_run(self.run_id, status="RUNNING")
+        tracking_client(self.uri).update_run(self.run_id, status="RUNNING")
 
     def end(self, status: str = "FINISHED") -> None:
         """End the run: FINISHED, FAILED or KILLED."""
-        connect(self.uri).set_terminated(self.run_id, status)
+        tracking_client(self.uri).set_terminated(self.run_id, status)
 
-    def shown(self, value: Any, name: str = "") -> Any:
+    def redact(self, value: Any, name: str = "") -> Any:
         """Return a plain value as this run may keep it; ``name`` is the setting that it belongs to."""
-        return hide(value, name) if self.private else value
+        return redact(value, name) if self.private else value
 
 
-def find(
+def find_unfinished(
     key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
 ) -> Run | None:
     """Return the latest run tagged ``fss.key = key`` that never finished, set to running again, or None.
@@ -184,16 +184,16 @@ def find(
         private: what the run keeps from now on; a child does as its parent.
     """
     assert parent or experiment
-    experiment_id = parent.experiment_id if parent else prepare(uri, str(experiment))
+    experiment_id = parent.experiment_id if parent else ensure_experiment(uri, str(experiment))
     wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
-    for found in connect(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+    for found in tracking_client(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         if found.info.status != "FINISHED":
             return Run.resume(found.info.run_id, uri=uri, private=parent.private if parent else private)
     return None
 
 
 @contextmanager
-def ending(run: Run) -> Iterator[Run]:
+def end_on_exit(run: Run) -> Iterator[Run]:
     """End ``run`` with the block: FINISHED, KILLED on an interruption, FAILED with the reason as a tag otherwise."""
     try:
         yield run
@@ -207,7 +207,7 @@ def ending(run: Run) -> Iterator[Run]:
     run.end()
 
 
-def connect(uri: str) -> Any:
+def tracking_client(uri: str) -> Any:
     """Return MLflow's client of a tracking store."""
     from mlflow import MlflowClient
 

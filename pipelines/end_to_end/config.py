@@ -135,7 +135,7 @@ def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConf
     preset = replace(preset, **chosen)
     return TrainJobConfig(
         collection=photographs.collection,
-        output=storage.join(storage.normalise(config.workdir), "models"),
+        output=storage.join(storage.absolute_uri(config.workdir), "models"),
         segmenter=SegmenterConfig(
             learner=preset.learner,
             masking=preset.masking,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fss.collection import Collection
-from fss.collection.collection import exists
+from fss.collection.collection import collection_exists
 from fss.collection.sources import SourceConfig, list_items
 from fss.core import storage
 from fss.core.config import config_hash
@@ -50,7 +50,7 @@ def photographs_input(uri: str | None, workdir: str, limit: int | None, seed: in
         source = SourceConfig(kind="sample", sample="unlabelled", count=SAMPLE.photographs, seed=seed)
         return _input(place, source, limit, part_size=SAMPLE.part_size)
     # Masks beside the photographs are not for learning from.
-    return _existing(uri) or _input(place, SourceConfig(path=storage.normalise(uri), masks="none"), limit)
+    return _existing(uri) or _input(place, SourceConfig(path=storage.absolute_uri(uri), masks="none"), limit)
 
 
 def evaluation_input(uri: str | None, photographs: str | None, workdir: str, seed: int) -> Input | None:
@@ -65,7 +65,7 @@ def evaluation_input(uri: str | None, photographs: str | None, workdir: str, see
             return None
         source = SourceConfig(kind="sample", sample="labelled", count=SAMPLE.labelled, seed=seed)
         return _input(place, source, None, part_size=SAMPLE.part_size)
-    return _existing(uri) or _input(place, _labelled_source(storage.normalise(uri)), None)
+    return _existing(uri) or _input(place, _labelled_source(storage.absolute_uri(uri)), None)
 
 
 def _labelled_source(uri: str) -> SourceConfig:
@@ -75,13 +75,13 @@ def _labelled_source(uri: str) -> SourceConfig:
 
 
 def _existing(uri: str) -> Input | None:
-    if not exists(uri):
+    if not collection_exists(uri):
         return None
     collection = Collection.open(uri)
     return Input(collection=collection.uri, source=None, identity=collection.fingerprint())
 
 
 def _input(place: str, source: SourceConfig, limit: int | None, part_size: int = 64) -> Input:
-    listing = list_items(source).first(limit)
+    listing = list_items(source).head(limit)
     identity = config_hash(source.identity(), listing.hash())
     return Input(collection=place, source=source, identity=identity, part_size=part_size, limit=limit)

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from fss.collection import Collection, MaskSet
-from fss.collection.acceptance import Rows, passes, quality, read_scores, write_acceptance
+from fss.collection.acceptance import Rows, passes_gates, quality, read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core import storage
 from fss.core.config import to_dict
 from fss.core.rng import keyed_rng
@@ -87,7 +87,7 @@ def accept_and_report(
 
 def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
     """Rows to draw: extremes and a random draw of the accepted, a random draw of the rejected masks."""
-    rejected = np.setdiff1d(np.flatnonzero(passes(table, ())), accepted)
+    rejected = np.setdiff1d(np.flatnonzero(passes_gates(table, ())), accepted)
 
     def some(rows: Rows, group: str) -> Rows:
         return rows[keyed_rng(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]
@@ -103,7 +103,7 @@ def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
 def _tiles(
     collection: Collection, masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
 ) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    valid = passes(table, rule.gates)
+    valid = passes_gates(table, rule.gates)
     ranked = np.full(table.num_rows, np.nan)
     ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
@@ -115,7 +115,7 @@ def _tiles(
             mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
             place = int(rows[number])
             rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection_reason(table, place, rule)
-            tiles[number] = decode_image(picture_bytes(image, uri, collection.limits), collection.limits), mask, rank
+            tiles[number] = decode_image(read_image_bytes(image, uri, collection.limits), collection.limits), mask, rank
     return [tiles[number] for number in sorted(tiles)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fss.collection import ImageReader, MaskSet
-from fss.collection.acceptance import Rows, passes, read_scores
+from fss.collection.acceptance import Rows, passes_gates, read_scores
 from fss.core import storage
 from fss.evaluation.metrics import Interval
 from fss.images.mask_codec import any_class
@@ -88,7 +88,7 @@ def assess_round(
 def _accepted(masks: MaskSet, acceptance: str | None, table: pa.Table) -> frozenset[str]:
     if acceptance is not None:
         return masks.read_acceptance(acceptance).accepted
-    return frozenset(table.filter(pa.array(passes(table, ()))).column("image_id").to_pylist())
+    return frozenset(table.filter(pa.array(passes_gates(table, ()))).column("image_id").to_pylist())
 
 
 def _metrics(drift: Drift) -> dict[str, float]:
@@ -119,7 +119,7 @@ def _lines(metrics: dict[str, float]) -> str:
 def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table) -> list[EpisodeView]:
     """The pictures whose masks changed most: the mask of before, then what stayed, came and went."""
     agreement = np.asarray(table.column("previous").fill_null(np.nan).to_numpy(), np.float64)
-    candidates = np.flatnonzero(passes(table, ()) & ~np.isnan(agreement))
+    candidates = np.flatnonzero(passes_gates(table, ()) & ~np.isnan(agreement))
     rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:SHOWN]]
     reader = ImageReader(before.collection)
     views = []

@@ -118,7 +118,7 @@ def _evaluation(
     return EvaluateConfig(
         checkpoint=uri,
         collection=collection,
-        output=storage.join(storage.normalise(config.output), "evaluations", claim.key, fold_name(fold)),
+        output=storage.join(storage.absolute_uri(config.output), "evaluations", claim.key, fold_name(fold)),
         benchmark=benchmark,
         fold=fold,
         protocol=config.protocol or _PROTOCOLS[learner],
@@ -151,5 +151,5 @@ def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | N
     there = set(storage.list_names(filesystem, path))
     for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in SUFFIXES)):
         if candidate in there:
-            return storage.join(storage.normalise(folder), name, candidate)
+            return storage.join(storage.absolute_uri(folder), name, candidate)
     return None

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from fss.collection.collection import exists
+from fss.collection.collection import collection_exists
 from fss.core import storage
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.runtime.command_line import command
@@ -30,7 +30,7 @@ def absent(what: str, collection: str | None) -> tuple[str, ...]:
     """Return what is not there of a collection, in words."""
     if collection is None:
         return (what,)
-    return () if exists(collection) else (f"the collection {collection}",)
+    return () if collection_exists(collection) else (f"the collection {collection}",)
 
 
 def training(
@@ -132,4 +132,4 @@ def _train_collection(config: ReproduceConfig, data: str) -> str | None:
 
 
 def _output(config: ReproduceConfig) -> str:
-    return storage.join(storage.normalise(config.output), "trainings")
+    return storage.join(storage.absolute_uri(config.output), "trainings")

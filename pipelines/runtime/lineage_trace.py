@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from fss.collection import Collection, MaskSet
 from fss.models.checkpoint import read_description
-from fss.tracking.lineage import DataUse, data_uses
-from fss.tracking.run import PARENT_TAG, connect
+from fss.tracking.lineage import LoggedDataset, logged_datasets
+from fss.tracking.run import PARENT_TAG, tracking_client
 from pipelines.runtime.checkpoints import checkpoint_hash
 from pipelines.runtime.model_source import ModelSource, model_source, opened
 from pipelines.runtime.result import read_result
@@ -80,7 +80,7 @@ def trace(uri: str, *, tracking: str) -> Node:
 def run_node(run_id: str, tracking: str) -> Node:
     """Return a run with everything that it read."""
     try:
-        found = connect(tracking).get_run(run_id)
+        found = tracking_client(tracking).get_run(run_id)
     except MlflowException:
         return Node(f"run {run_id}", {"missing": f"not in {tracking}"})
     tags = found.data.tags
@@ -89,11 +89,11 @@ def run_node(run_id: str, tracking: str) -> Node:
     if PARENT_TAG in tags:
         facts["part of run"] = tags[PARENT_TAG]
     node = Node(f"run {run_id} ({found.info.run_name}, {found.info.status})", facts)
-    node.origins = [data_node(use, tracking) for use in data_uses(tracking, run_id)]
+    node.origins = [data_node(use, tracking) for use in logged_datasets(tracking, run_id)]
     return node
 
 
-def data_node(use: DataUse, tracking: str) -> Node:
+def data_node(use: LoggedDataset, tracking: str) -> Node:
     """Return a dataset of a run: what it was then, and whether it still is."""
     node = Node(f"{use.context}: {use.name}", {"at": use.uri, "digest": use.digest})
     try:
@@ -132,7 +132,7 @@ def mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
 def collection_node(collection: Collection, fingerprint: str) -> Node:
     """Return a collection with the places its photographs came from."""
     facts: dict[str, Any] = {"fingerprint": _then_and_now(fingerprint, collection.fingerprint())}
-    for number, record in enumerate(collection.info["sources"], start=1):
+    for number, record in enumerate(collection.metadata["sources"], start=1):
         source = record["source"]
         facts[f"source {number}"] = f"{record['items']} photographs of {source['path'] or 'the painted sample'}"
     facts["unusable"] = collection.quarantine().num_rows
@@ -158,5 +158,5 @@ def _registered(source: ModelSource, tracking: str) -> dict[str, Any]:
     name, at, alias = source.uri.removeprefix("models:/").partition("@")
     if source.kind != "mlflow" or not at:
         return {}
-    version = connect(tracking).get_model_version_by_alias(name, alias)
+    version = tracking_client(tracking).get_model_version_by_alias(name, alias)
     return {"version": version.version} | {key.removeprefix("fss."): value for key, value in version.tags.items()}

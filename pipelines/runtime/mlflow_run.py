@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fss.core.system import installed_packages, monitored
-from fss.tracking.run import Run, ending, find, tracking_uri
+from fss.core.system import installed_packages, monitor_system
+from fss.tracking.run import Run, end_on_exit, find_unfinished, tracking_uri
 from pipelines.runtime.config import TrackingConfig
 
 
@@ -41,13 +41,13 @@ def job_run(
     if record is not None:
         record.log_params(params or {})
         record.set_tags(all_tags)
-        with monitored(record.run_id, uri=record.uri):
+        with monitor_system(record.run_id, uri=record.uri):
             yield record
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     experiment = None if parent else tracking.experiment
     private = tracking.private
-    run = None if fresh else find(key, uri=uri, experiment=experiment, parent=parent, private=private)
+    run = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)
     if run is None:
         run = Run.start(
             job,
@@ -60,5 +60,5 @@ def job_run(
         )
         if parent is None:
             run.log_text("packages.txt", installed_packages())
-    with ending(run), monitored(run.run_id, uri=run.uri):
+    with end_on_exit(run), monitor_system(run.run_id, uri=run.uri):
         yield run

@@ -72,13 +72,13 @@ def model_source(
         trained_for = "coco" if benchmark == "coco-to-pascal" else benchmark or "pascal"
         settings = {name: str(value) for name, value in given.items()}
         return ModelSource(
-            kind=kind, uri=storage.normalise(uri), benchmark=trained_for, weights=_absolute(weights), **settings
+            kind=kind, uri=storage.absolute_uri(uri), benchmark=trained_for, weights=_absolute(weights), **settings
         )
     if unneeded := [name for name, value in {**given, "backbone-weights": weights}.items() if value is not None]:
         raise ValueError(f"{uri} says itself what it is: leave out {' and '.join(f'--{name}' for name in unneeded)}")
     if kind == "mlflow":
         return ModelSource(kind=kind, uri=uri, tracking=tracking_uri(tracking))
-    return ModelSource(kind=kind, uri=storage.normalise(uri))
+    return ModelSource(kind=kind, uri=storage.absolute_uri(uri))
 
 
 def inspect_model(source: ModelSource) -> tuple[str, int]:

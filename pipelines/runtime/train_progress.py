@@ -33,7 +33,7 @@ def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.
     shown = -1
     print(f"[{stage}] {total} steps, starting the workers", file=out, flush=True)
     while not stop.wait(EVERY_S):
-        step, metrics = run.latest("loss")
+        step, metrics = run.latest_metrics("loss")
         if step > shown:
             shown = step
             print(f"[{stage}] {line(step, total, metrics)}", file=out, flush=True)

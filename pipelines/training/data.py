@@ -7,7 +7,7 @@ from typing import cast
 import ray
 
 from fss.collection import Collection, ImageReader, MaskSet
-from fss.tracking.lineage import log_data
+from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from fss.training.few_shot.class_selection import ClassSelection, select_classes, validation_plan
 from fss.training.few_shot.class_stream import ClassStream
@@ -96,10 +96,10 @@ def data_hashes(config: TrainJobConfig) -> dict[str, str]:
 def log_sources(run: Run, config: TrainJobConfig, data: Mapping[str, str]) -> None:
     """Log what a training reads as datasets of its run; ``data`` are its hashes."""
     facts = {"acceptance": config.acceptance, "acceptance_hash": data.get("acceptance")}
-    log_data(run, _masks(config), context="training", fingerprint=data["collection"], facts=facts)
+    log_dataset(run, _masks(config), context="training", fingerprint=data["collection"], details=facts)
     if config.episodes == "classes":
         facts = {"plan": data["val_plan"], "train_classes": data["train_classes"]}
-        log_data(run, _val_masks(config), context="validation", facts=facts)
+        log_dataset(run, _val_masks(config), context="validation", details=facts)
 
 
 def counts(config: TrainJobConfig) -> dict[str, int]:

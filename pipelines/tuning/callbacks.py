@@ -6,7 +6,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from fss.tracking.run import Run, connect
+from fss.tracking.run import Run, tracking_client
 from pipelines.tuning.trial_runs import ERROR_TAG, OBJECTIVE, close_trial, find_trial, open_trial
 
 BEST = "best_objective"
@@ -53,7 +53,7 @@ class TrialRuns(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the run of a trial that failed, with its reason."""
         run = open_trial(self.sweep, trial.trial_id, trial.config)
-        said = connect(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
+        said = tracking_client(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
         reason = said or why(trial.get_pickled_error() or trial.get_error())
         close_trial(run, "failed", reason)
         self._tell(trials, trial, f", failed: {reason}")

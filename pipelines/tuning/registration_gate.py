@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from fss.core import storage
 from fss.inference.mlflow_model import log_model
-from fss.tracking.run import Run, connect
+from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
 from pipelines.runtime.checkpoints import local_copy
 from pipelines.runtime.config import TrackingConfig
@@ -86,7 +86,7 @@ def register(record: Run, model: str, config: GateConfig, verdict: Verdict, *, t
         The model by its alias: ``models:/fss@champion``.
     """
     assert verdict.passed, "only what passed the gate is registered"
-    client = connect(record.uri)
+    client = tracking_client(record.uri)
     before = client.get_run(record.run_id).info
     with local_copy(model) as folder:
         logged = log_model(record, folder)
@@ -104,7 +104,7 @@ def register(record: Run, model: str, config: GateConfig, verdict: Verdict, *, t
 def alias_uri(uri: str, config: GateConfig) -> str | None:
     """Return the model that the alias names at present, None where it names none."""
     try:
-        connect(uri).get_model_version_by_alias(config.model, config.alias)
+        tracking_client(uri).get_model_version_by_alias(config.model, config.alias)
     except MlflowException:
         return None
     return f"models:/{config.model}@{config.alias}"

@@ -57,7 +57,7 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
     except Exception as error:  # said here: Tune's callbacks hear of a failure before its reason is written
         record.set_tags({ERROR_TAG: why(error)})
         raise
-    _, metrics = record.latest(STEP)
+    _, metrics = record.latest_metrics(STEP)
     metrics = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
     tune.report({**metrics, STEP: config.training.steps})
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fss.tracking.run import PARENT_TAG, Run, connect
+from fss.tracking.run import PARENT_TAG, Run, tracking_client
 
 TRIAL_TAG = "ray.trial_id"
 STATE_TAG = "fss.trial"
@@ -45,7 +45,7 @@ class TrialRecord:
 def find_trial(sweep: Run, trial_id: str) -> Run | None:
     """Return the run of a trial, None where it has none yet."""
     wanted = f"tags.`{TRIAL_TAG}` = '{trial_id}' and tags.`{PARENT_TAG}` = '{sweep.run_id}'"
-    found = connect(sweep.uri).search_runs([sweep.experiment_id], wanted, max_results=1)
+    found = tracking_client(sweep.uri).search_runs([sweep.experiment_id], wanted, max_results=1)
     if not found:
         return None
     return Run(uri=sweep.uri, experiment_id=sweep.experiment_id, run_id=found[0].info.run_id, private=sweep.private)
@@ -55,7 +55,7 @@ def open_trial(sweep: Run, trial_id: str, values: Mapping[str, Any]) -> Run:
     """Open the run of a trial: that of before where the sweep was restored, or a new one."""
     run = find_trial(sweep, trial_id)
     if run is not None:
-        run.keep_running()
+        run.mark_running()
         return run
     params = {f"{SEARCHED}{name}": value for name, value in values.items()}
     return Run.start(f"trial {trial_id}", parent=sweep, params=params, tags={TRIAL_TAG: trial_id})
@@ -79,7 +79,7 @@ def close_leftovers(sweep: Run) -> int:
 
 def read_trials(sweep: Run) -> list[TrialRecord]:
     """Return all trials of a sweep in the order of their start."""
-    client = connect(sweep.uri)
+    client = tracking_client(sweep.uri)
     wanted = f"tags.`{PARENT_TAG}` = '{sweep.run_id}' and tags.`{TRIAL_TAG}` != ''"
     order, records, token = ["attributes.start_time ASC"], [], None
     while True:

@@ -32,7 +32,7 @@ import pyarrow as pa
 from fss.collection import Collection
 from fss.collection.acceptance import write_acceptance
 from fss.collection.config import AcceptanceRule
-from fss.collection.schema import GATES, SCORES, image_id, image_table, part_name
+from fss.collection.schema import GATES, SCORES, image_table, make_image_id, part_name
 from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part
 from pipelines.runtime.map_parts import run_parts
@@ -62,7 +62,7 @@ def collect(uri: Path, pictures: list[bytes], count: int, part_size: int) -> Col
         rows = []
         for place in range(start, min(start + part_size, count)):
             data = pictures[place % len(pictures)]
-            rows.append({"image_id": image_id(data, str(place)), "uri": str(place), "image": data})
+            rows.append({"image_id": make_image_id(data, str(place)), "uri": str(place), "image": data})
         collection.write_part(part_name(number), image_table(rows))
     return collection
 

@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 import tyro
 
 from fss.collection import Collection
-from fss.collection.collection import exists
-from fss.collection.ingest import start
+from fss.collection.collection import collection_exists
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.collection.sources import SourceConfig
 from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences
 from fss.images.mask_codec import mask_row
@@ -161,7 +161,7 @@ def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
 def collect(options: Options, audited: int) -> Collection:
     """The collection of photographs; ``audited`` of them have a truth."""
     place = options.output / f"photographs-{options.images}-{audited}"
-    if exists(str(place)):
+    if collection_exists(str(place)):
         return Collection.open(str(place))
     files = sorted((options.data / "unlabelled").glob("*.jpg"))[: options.images]
     splits = json.loads((options.data / "fewshot/splits.json").read_text())
@@ -183,7 +183,7 @@ def collect(options: Options, audited: int) -> Collection:
             data, name = path.read_bytes(), str(path.relative_to(options.data))
             height, width = cv2.imread(str(path)).shape[:2]
             images.append(
-                {"image_id": image_id(data, name), "uri": name, "image": data, "height": height, "width": width}
+                {"image_id": make_image_id(data, name), "uri": name, "image": data, "height": height, "width": width}
             )
             masks.append(true_row(images[-1]["image_id"], path.with_suffix(".png")))
         collection.write_part(part_name(number), image_table(images))
@@ -210,7 +210,7 @@ def disc(image_id: str, height: int, width: int) -> dict[str, object]:
 def test_classes(options: Rounds) -> Collection:
     """The labelled collection that models are evaluated on."""
     source = SourceConfig(kind="fss1000", path=str((options.data / "fewshot").absolute()))
-    ingest = start(str(options.output / "fewshot"), source)
+    ingest = start_ingest(str(options.output / "fewshot"), source)
     for part in sorted(set(ingest.parts) - ingest.finished()):
         ingest_part(ingest.collection.uri, part)
     return ingest.collection
@@ -218,7 +218,7 @@ def test_classes(options: Rounds) -> Collection:
 
 def copy(base: Collection, place: Path) -> Collection:
     """A collection of its own for a seed, with the same pseudo-masks."""
-    if not exists(str(place)):
+    if not collection_exists(str(place)):
         half = place.with_name(place.name + ".part")
         shutil.rmtree(half, ignore_errors=True)
         shutil.copytree(base.uri, half)

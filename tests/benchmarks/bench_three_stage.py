@@ -20,7 +20,7 @@ import torch
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
-from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest import add_missing_class_names, start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import seed_interval
@@ -88,11 +88,11 @@ def parse() -> argparse.Namespace:
 def collect(place: Path, folder: str, void: int) -> Collection:
     """Bring a labelled folder into a collection."""
     source = SourceConfig(path=folder, masks="index", background=None, void=(void,))
-    ingest = start(str(place), source)
+    ingest = start_ingest(str(place), source)
     for part in ingest.parts:
         if part not in ingest.finished():
             ingest_part(ingest.collection.uri, part)
-    complete_classes(ingest.collection)
+    add_missing_class_names(ingest.collection)
     return ingest.collection
 
 

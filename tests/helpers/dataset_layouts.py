@@ -9,7 +9,7 @@ from PIL import Image
 
 from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
 from fss.collection.sources.coco import CATEGORY_IDS
-from fss.synthetic.picture import SamplePicture, sample_picture
+from fss.synthetic.picture import SampleImage, render_sample_image
 
 
 def write_voc(
@@ -27,7 +27,7 @@ def write_voc(
     """
     names = [f"2007_{number:06d}" for number in range(count)]
     for number, name in enumerate(names):
-        picture = sample_picture(number, seed, "labelled")
+        picture = render_sample_image(number, seed, "labelled")
         write_bytes(root / "JPEGImages" / f"{name}.jpg", picture.jpeg)
         mask = ringed(np.where(picture.mask > 0, picture.mask + 4 * (spread and number % 2), 0))
         for folder in ("SegmentationClass", *(["SegmentationClassAug"] * augmented)):
@@ -43,7 +43,7 @@ def write_sbd(root: Path, names: Sequence[str], *, seed: int = 0) -> None:
     from scipy.io import savemat
 
     for name in names:
-        mask = sample_picture(int(name.split("_")[1]), seed, "labelled").mask
+        mask = render_sample_image(int(name.split("_")[1]), seed, "labelled").mask
         path = root / "benchmark_RELEASE" / "dataset" / "cls" / f"{name}.mat"
         path.parent.mkdir(parents=True, exist_ok=True)
         savemat(path, {"GTcls": {"Segmentation": mask, "CategoriesPresent": np.unique(mask[mask > 0])}})
@@ -61,7 +61,7 @@ def write_coco(
     content: dict = {"images": [], "annotations": [], "categories": [{"id": one, "name": ""} for one in CATEGORY_IDS]}
     names = [f"COCO_{subset}_{number:012d}" for number in range(1, count + 1)]
     for number, name in enumerate(names):
-        picture = sample_picture(number, seed, "labelled")
+        picture = render_sample_image(number, seed, "labelled")
         write_bytes(root / subset / f"{name}.jpg", picture.jpeg)
         class_of = {c: 5 * (c - 1) + number % 5 + 1 if spread else c for c in picture.classes}
         if rendered:
@@ -91,7 +91,7 @@ def write_cityscapes(root: Path, subset: str, city: str, *, count: int, train_id
     label_of = {train_id: label for label, train_id in TRAIN_ID_OF_LABEL.items()}
     names = [f"{city}_{number:06d}_000019" for number in range(count)]
     for number, name in enumerate(names):
-        picture = sample_picture(number, seed, "labelled")
+        picture = render_sample_image(number, seed, "labelled")
         image = root / "leftImg8bit" / subset / city / f"{name}_leftImg8bit.png"
         image.parent.mkdir(parents=True, exist_ok=True)
         decoded(picture).save(image)
@@ -109,10 +109,10 @@ def write_fss1000(root: Path, names: Sequence[str], *, images: int = 10, seed: i
     number = 0
     for name in names:
         for place in range(1, images + 1):
-            picture = sample_picture(number, seed, "unlabelled")
+            picture = render_sample_image(number, seed, "unlabelled")
             while not picture.classes:
                 number += 1
-                picture = sample_picture(number, seed, "unlabelled")
+                picture = render_sample_image(number, seed, "unlabelled")
             number += 1
             write_bytes(root / name / f"{place}.jpg", picture.jpeg)
             write_grey(root / name / f"{place}.png", (picture.mask > 0).astype(np.uint8) * 255)
@@ -127,7 +127,7 @@ def ringed(mask: np.ndarray) -> np.ndarray:
     return np.where(edge, 255, mask).astype(np.uint8)
 
 
-def decoded(picture: SamplePicture) -> Image.Image:
+def decoded(picture: SampleImage) -> Image.Image:
     """Decode a sample picture."""
     import io
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from fss.collection import Collection
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.images.mask_codec import mask_row
 
 COLOURS = ((220, 40, 40), (40, 200, 60), (40, 60, 220))
@@ -38,7 +38,7 @@ def build(
         for number in range(start, min(start + part_size, count)):
             rgb, mask = disc(number)
             data = png(rgb)[:40] if number in broken else png(rgb)
-            identity = image_id(data, f"{number}.png")
+            identity = make_image_id(data, f"{number}.png")
             images.append({"image_id": identity, "uri": f"{number}.png", "image": data, "height": 60, "width": 72})
             mask = np.zeros_like(mask) if number in empty else mask
             rows.append(mask_row(identity, mask, [1] if mask.any() else []))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fss.collection import Collection, MaskSet
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import mask_row
 
@@ -35,7 +35,7 @@ def build(folder: Path, images: int, part_size: int = 8) -> tuple[Collection, Ma
         rows, masks = [], []
         for number in range(part * part_size, min(images, (part + 1) * part_size)):
             data, mask = photograph(number)
-            name = image_id(data, str(number))
+            name = make_image_id(data, str(number))
             if number == 0:
                 mask = np.zeros_like(mask)
                 mask[3, 3] = 1

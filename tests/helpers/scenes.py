@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fss.collection import Collection
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import from_class_map, mask_row
 from fss.models.semantic.config import SemanticConfig
@@ -44,7 +44,7 @@ def build(folder: Path, count: int, labelled: int, part_size: int = 4) -> Collec
         for number in range(part * part_size, min(count, (part + 1) * part_size)):
             data, labels = scene(number)
             path = f"{'left' if number % 2 else 'right'}/{number // 2}.png"
-            name = image_id(data, path)
+            name = make_image_id(data, path)
             images.append({"image_id": name, "uri": path, "image": data, "height": 40, "width": 56, "format": "PNG"})
             mask, numbers = from_class_map(labels, background=None)
             missing = mask_row(name, None, error="missing-mask: there is no mask of that name")

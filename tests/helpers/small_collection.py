@@ -3,7 +3,7 @@
 import numpy as np
 
 from fss.collection import Collection
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.images.mask_codec import mask_row
 from tests.helpers.bad_files.formats import encoded
 
@@ -17,7 +17,7 @@ def fill(collection: Collection, parts: int = 2, rows: int = 3) -> Collection:
         images, masks = [], []
         for row in range(rows):
             data = encoded("PNG")
-            identity = image_id(data, f"{number}/{row}.png")
+            identity = make_image_id(data, f"{number}/{row}.png")
             images.append(
                 {"image_id": identity, "uri": f"{row}.png", "image": data, "height": 40, "width": 48, "format": "PNG"}
             )

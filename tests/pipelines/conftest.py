@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.core.config import save
@@ -33,7 +33,7 @@ def paint() -> Paint:
 
     def make(uri: Path, *, count: int, labelled: bool = False, part_size: int = 4) -> str:
         source = SourceConfig(kind="sample", sample="labelled" if labelled else "unlabelled", count=count)
-        ingest = start(str(uri), source, part_size=part_size)
+        ingest = start_ingest(str(uri), source, part_size=part_size)
         for part in ingest.parts:
             ingest_part(ingest.collection.uri, part)
         return ingest.collection.uri

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from fss.collection.collection import Collection
-from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest import add_missing_class_names, start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
-from fss.tracking.lineage import data_uses
+from fss.tracking.lineage import logged_datasets
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView
 from pipelines.evaluate import EvaluateConfig, run
@@ -51,10 +51,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
             Image.fromarray(picture.astype(np.uint8)).save(home / "fss" / name / f"{number + 1}.jpg")
             Image.fromarray(inside.astype(np.uint8) * 255).save(home / "fss" / name / f"{number + 1}.png")
     (home / "fss" / "splits.json").write_text('{"train": ["disc"], "test": ["ring", "square"]}')
-    ingest = start(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "fss")), part_size=6)
+    ingest = start_ingest(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "fss")), part_size=6)
     for part in ingest.parts:
         ingest_part(ingest.collection.uri, part)
-    complete_classes(ingest.collection)
+    add_missing_class_names(ingest.collection)
     return ingest.collection.uri
 
 
@@ -88,7 +88,7 @@ def test_results_of_a_benchmark(config: EvaluateConfig) -> None:
     assert {f"{kind}-{n}shot.png" for kind in ("episodes", "fixed") for n in (1, 2)} < {
         path.name for path in home.iterdir()
     }
-    (used,) = data_uses(str(config.tracking.uri), str(summary.run_id))
+    (used,) = logged_datasets(str(config.tracking.uri), str(summary.run_id))
     assert (used.context, used.uri) == ("evaluation", config.collection)
     assert used.profile["plans"]["1-shot plan"] == summary.inputs["1-shot plan"]
     assert "by object: small" in (home / "table.md").read_text()

@@ -8,8 +8,8 @@ import pytest
 
 from fss.collection import Collection
 from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.lineage import log_data
-from fss.tracking.run import Run, ending
+from fss.tracking.lineage import log_dataset
+from fss.tracking.run import Run, end_on_exit
 from pipelines import lineage
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
@@ -26,9 +26,9 @@ def trained(collection: Collection, mask_set: str, tracking: TrackingConfig, pla
     """Make a checkpoint as a training leaves it, with its run and its data."""
     masks = collection.mask_set(mask_set)
     acceptance = masks.read_acceptance("default")
-    with ending(Run.start("train", uri=tracking.uri, tags={"fss.job": "train"})) as run:
+    with end_on_exit(Run.start("train", uri=tracking.uri, tags={"fss.job": "train"})) as run:
         facts = {"acceptance": "default", "acceptance_hash": acceptance.hash}
-        log_data(run, masks, context="training", facts=facts)
+        log_dataset(run, masks, context="training", details=facts)
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
     return save_checkpoint(network, place, extra={"training": {"run_id": run.run_id, "step": 40}})
 
@@ -39,7 +39,7 @@ def test_a_model_leads_back_to_its_photographs(
     masks = collection.mask_set("saliency")
     ids = sorted(name for names in collection.image_ids().values() for name in names)
     masks.write_acceptance("default", {"quantile": 0.5}, ids[:4])
-    with ending(Run.start("pseudomask", uri=tracking.uri)) as made:
+    with end_on_exit(Run.start("pseudomask", uri=tracking.uri)) as made:
         JobResult(job="pseudomask", run_id=made.run_id).write(masks.uri)
     first = trained(collection, "saliency", tracking, tmp_path / "first")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fss.collection.ingest import complete_classes, start
+from fss.collection.ingest import add_missing_class_names, start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.claims import parse_claims
@@ -53,10 +53,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert list(shown.values()) == [IMAGES] * CLASSES
     train, val, *test = sorted(shown)
     (home / "data" / "splits.json").write_text(json.dumps({"train": [train], "val": [val], "test": test}))
-    ingest = start(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "data")))
+    ingest = start_ingest(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "data")))
     for part in ingest.parts:
         ingest_part(ingest.collection.uri, part)
-    complete_classes(ingest.collection)
+    add_missing_class_names(ingest.collection)
     return ingest.collection.uri
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from fss.core.config import save
 from fss.models import SegmenterConfig, load_checkpoint
-from fss.tracking.run import PARENT_TAG, Run, connect
+from fss.tracking.run import PARENT_TAG, Run, tracking_client
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from pipelines import lineage, tune
 from pipelines.runtime.config import TrackingConfig
@@ -70,7 +70,7 @@ def test_every_trial_ends_and_the_failed_one_says_why(finished: JobResult, track
     assert "a lane needs two rows" in str(failed.error)
     assert "a lane needs two rows" in finished.report
     assert finished.counts == {"trials": 2, "completed": 1, "failed": 1}
-    client = connect(str(tracking.uri))
+    client = tracking_client(str(tracking.uri))
     children = client.search_runs(
         [client.get_run(str(finished.run_id)).info.experiment_id], f"tags.`{PARENT_TAG}` = '{finished.run_id}'"
     )

@@ -43,7 +43,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     """What differs from the standard download, and where to get what is missing."""
 
-    def first(self, limit: int | None) -> "Listing":
+    def head(self, limit: int | None) -> "Listing":
         """Return the listing cut to its first ``limit`` items."""
         return self if limit is None else dataclasses.replace(self, items=self.items[:limit])
 

@@ -4,7 +4,7 @@ from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
-from fss.synthetic.picture import SAMPLE_CLASSES, SAMPLE_SPLITS, sample_picture
+from fss.synthetic.picture import SAMPLE_CLASSES, SAMPLE_SPLITS, render_sample_image
 
 _SCHEME = "sample://"
 
@@ -31,6 +31,6 @@ def list_items(config: SourceConfig) -> Listing:
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
     """Paint a picture and its ground truth."""
     index = int(item.uri.rsplit("/", 1)[1])
-    picture = sample_picture(index, config.seed, config.sample)
+    picture = render_sample_image(index, config.seed, config.sample)
     mask, class_ids = from_class_map(picture.mask)
     return RawItem(data=picture.jpeg, mask=mask, class_ids=tuple(class_ids))

@@ -29,7 +29,7 @@ def save_semantic(
         class_ids: the collection's class id of every class number.
         extra: plain values to keep beside it, such as metrics.
     """
-    home = storage.normalise(directory)
+    home = storage.absolute_uri(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     description = {"network": to_dict(network.config), "auxiliary": network.auxiliary, "class_ids": list(class_ids)}
     description |= dict(extra or {})
@@ -45,7 +45,7 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
     Raises:
         ValueError: a directory without a checkpoint, or weights that do not fit the description.
     """
-    home = storage.normalise(directory)
+    home = storage.absolute_uri(directory)
     missing = [name for name in (WEIGHTS, DESCRIPTION) if not part_io.exists(storage.join(home, name))]
     if missing:
         raise ValueError(f"{home} is no semantic checkpoint: it has no {' and no '.join(missing)}")

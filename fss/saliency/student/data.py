@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import accept, quality, read_scores
+from fss.collection.acceptance import quality, read_scores, select_rows
 from fss.collection.config import AcceptanceRule
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Float32
 from fss.core.rng import keyed_rng
 from fss.images.decode import DecodeError, decode_image
@@ -103,7 +103,7 @@ def _trust(masks: MaskSet, parts: list[str], acceptance: str | None) -> dict[str
     ids = scores.column("image_id").to_pylist()
     ranks = quality(scores)
     if acceptance is None:
-        return {ids[row]: float(ranks[row]) for row in accept(scores, AcceptanceRule(quantile=1.0))}
+        return {ids[row]: float(ranks[row]) for row in select_rows(scores, AcceptanceRule(quantile=1.0))}
     accepted = masks.read_acceptance(acceptance).accepted
     return {name: float(rank) for name, rank in zip(ids, ranks, strict=True) if name in accepted}
 
@@ -112,6 +112,6 @@ def _picture(record: dict[str, Any], limits: DecodeLimits) -> npt.NDArray[np.uin
     if record["error"]:
         return None
     try:
-        return decode_image(picture_bytes(record["image"], record["uri"], limits), limits)
+        return decode_image(read_image_bytes(record["image"], record["uri"], limits), limits)
     except DecodeError:
         return None  # the pseudo-mask job has put the reason into the mask set

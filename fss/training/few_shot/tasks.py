@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
-from fss.collection.part_io import picture_bytes
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Mask
 from fss.core.rng import keyed_rng
 from fss.episodes.augmentation import View, draw_view
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.mask_split import draw_split, usable
+from fss.episodes.mask_split import draw_split, is_splittable
 from fss.images.decode import decode_image
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import binary_mask, decode_mask
@@ -88,7 +88,7 @@ def read_canvas(record: Mapping[str, Any], image_id: str, size: int, limits: Dec
         ValueError: the picture could be decoded when it was ingested and cannot be any more.
     """
     try:
-        data = picture_bytes(record["image"], record["uri"], limits)
+        data = read_image_bytes(record["image"], record["uri"], limits)
         return image_canvas(decode_image(data, limits), size)
     except (OSError, ValueError) as error:
         raise ValueError(f"image {image_id} ({record['uri']}) was usable and is not any more: {error}") from error
@@ -109,7 +109,9 @@ def _drawn_class(record: Mapping[str, Any], settings: TaskSettings) -> Mask:
     """Return the mask of the row's class; of several classes that can be cut one is drawn."""
     mask = decode_mask(record["mask"])
     height, width = mask.shape
-    large = [entry["id"] for entry in record["classes"] if usable(entry["pixels"], height, width, settings.split)]
+    large = [
+        entry["id"] for entry in record["classes"] if is_splittable(entry["pixels"], height, width, settings.split)
+    ]
     if not large:
         large = [max(record["classes"], key=lambda entry: entry["pixels"])["id"]]
     draws = keyed_rng(settings.seed, epoch=settings.epoch, item=record["image_id"], purpose="split.class")

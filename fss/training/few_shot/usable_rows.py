@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fss.collection import Collection, MaskSet
 from fss.core.rng import keyed_rng
 from fss.episodes.config import SplitConfig
-from fss.episodes.mask_split import usable
+from fss.episodes.mask_split import is_splittable
 
 Rows = NDArray[np.int32]
 
@@ -97,7 +97,7 @@ def _scan_part(
             left_out["no_mask"] += 1
         elif accepted is not None and image["image_id"] not in accepted:
             left_out["not_accepted"] += 1
-        elif not usable(max(sizes), image["height"], image["width"], split):
+        elif not is_splittable(max(sizes), image["height"], image["width"], split):
             left_out["too_small"] += 1
         else:
             rows.append(number)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fss.collection import Collection, MaskSet
-from fss.collection.class_map import ClassTable, shrink_picture
-from fss.collection.part_pipeline import COLUMNS, Picture, Row, Statistics, decode, staged_parts
+from fss.collection.class_map import ClassTable, shrink_image
+from fss.collection.part_pipeline import IMAGE_COLUMNS, DecodedImage, Row, Statistics, decode_row, process_parts
 from fss.collection.schema import mask_table
 from fss.core.arrays import IGNORE, UInt8
 from fss.evaluation.semantic import ConfusionMatrix
@@ -41,14 +41,14 @@ class SemanticMasker:
     confidence: float | None = None
     """Pixels below this probability are ignored."""
 
-    def rows(self, pictures: Sequence[Picture]) -> list[Row]:
+    def rows(self, pictures: Sequence[DecodedImage]) -> list[Row]:
         """Return the rows of a mask part."""
         return [self._row(picture) for picture in pictures]
 
-    def _row(self, picture: Picture) -> Row:
+    def _row(self, picture: DecodedImage) -> Row:
         if picture.rgb is None:
             return mask_row(picture.image_id, None, error=str(picture.error))
-        small = shrink_picture(picture.rgb, self.shrink)
+        small = shrink_image(picture.rgb, self.shrink)
         labels = self._labels(self.network, small)
         scores = None
         if self.earlier:
@@ -96,7 +96,7 @@ def write_semantic_parts(
     """
     cv2.setNumThreads(1)
     read = partial(_read, masks.collection)
-    return staged_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=partial(_write, masks))
+    return process_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=partial(_write, masks))
 
 
 def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
@@ -136,7 +136,7 @@ def _write(masks: MaskSet, part: str, rows: list[Row]) -> Statistics:
     return {"part": part, "images": len(rows), "errors": sum(bool(row["error"]) for row in rows)}
 
 
-def _read(collection: Collection, part: str) -> Iterator[list[Picture]]:
-    records = collection.read_part(part, COLUMNS).to_pylist()
+def _read(collection: Collection, part: str) -> Iterator[list[DecodedImage]]:
+    records = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
     for start in range(0, len(records), AHEAD):
-        yield [decode(record, collection.limits) for record in records[start : start + AHEAD]]
+        yield [decode_row(record, collection.limits) for record in records[start : start + AHEAD]]

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
-from fss.collection.class_map import ClassTable, shrink_labels, shrink_picture
-from fss.collection.part_io import picture_bytes
+from fss.collection.class_map import ClassTable, shrink_image, shrink_labels
+from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import UInt8
 from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
@@ -46,8 +46,8 @@ class SemanticReader:
         key = ("", part, row)
         if (found := self._kept.get(key)) is None:
             columns = self._images(part)
-            data = picture_bytes(columns["image"][row], columns["uri"][row], self._limits)
-            found = self._keep(key, shrink_picture(decode_image(data, self._limits), self.shrink))
+            data = read_image_bytes(columns["image"][row], columns["uri"][row], self._limits)
+            found = self._keep(key, shrink_image(decode_image(data, self._limits), self.shrink))
         return found
 
     def labels(self, masks: MaskSet, part: int, row: int) -> UInt8:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fss.cli import main
-from fss.core.exit_codes import exit_cleanly, interrupts_held
+from fss.core.exit_codes import defer_interrupts, exit_cleanly
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -94,17 +94,17 @@ def test_ctrl_c_while_a_job_is_imported_is_told_in_one_line(tmp_path: Path) -> N
 
 def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> None:
     done, before = [], signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), interrupts_held() as check:
+    with pytest.raises(KeyboardInterrupt), defer_interrupts() as check:
         check()
         signal.raise_signal(signal.SIGINT)
         done.append("the work in hand")
         check()
         done.append("the next")
-    with pytest.raises(KeyboardInterrupt), interrupts_held():
+    with pytest.raises(KeyboardInterrupt), defer_interrupts():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append("more")
-    with pytest.raises(KeyboardInterrupt), interrupts_held():
+    with pytest.raises(KeyboardInterrupt), defer_interrupts():
         signal.raise_signal(signal.SIGINT)
         done.append("the last")
     assert done == ["the work in hand", "the last"]

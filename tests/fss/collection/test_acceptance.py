@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from fss.collection import Collection, MaskSet
-from fss.collection.acceptance import accept, passes, quality, read_scores, write_acceptance
+from fss.collection.acceptance import passes_gates, quality, read_scores, select_rows, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES, image_table, mask_table, part_name
 from fss.images.mask_codec import mask_row
@@ -45,10 +45,10 @@ def ids(table: pa.Table, rows: np.ndarray) -> list[str]:
 def test_keeps_the_best_share_of_the_valid_across_parts(tmp_path: Path) -> None:
     parts = [[scored(f"i{k}", k / 10) for k in range(start, start + 5)] for start in (0, 5)]
     table = table_of(tmp_path, *parts, [scored("gated", 5.0, gate_area=False), broken("broken")])
-    assert ids(table, accept(table, AcceptanceRule(quantile=0.3))) == ["i9", "i8", "i7"]
-    assert len(accept(table, ALL)) == 10
-    assert ids(table, accept(table, AcceptanceRule(quantile=1.0, gates=())))[0] == "gated"
-    assert passes(table).tolist() == [True] * 10 + [False, False]
+    assert ids(table, select_rows(table, AcceptanceRule(quantile=0.3))) == ["i9", "i8", "i7"]
+    assert len(select_rows(table, ALL)) == 10
+    assert ids(table, select_rows(table, AcceptanceRule(quantile=1.0, gates=())))[0] == "gated"
+    assert passes_gates(table).tolist() == [True] * 10 + [False, False]
     assert np.isnan(quality(table)).tolist() == [False] * 11 + [True]
     assert table.column("part").to_pylist() == [0] * 5 + [1] * 5 + [2] * 2
     assert table.column("row").to_pylist() == [*range(5), *range(5), 0, 1]
@@ -63,7 +63,7 @@ def test_quality_counts_ranks_and_shares_ties(tmp_path: Path) -> None:
 
 def test_equal_qualities_go_by_image_id_whatever_their_order(tmp_path: Path) -> None:
     table = table_of(tmp_path, [scored("c", 0.5), scored("a", 0.5), scored("b", 0.5)])
-    assert ids(table, accept(table, AcceptanceRule(quantile=0.67))) == ["a", "b"]
+    assert ids(table, select_rows(table, AcceptanceRule(quantile=0.67))) == ["a", "b"]
 
 
 def test_the_file_holds_rule_and_ids_and_the_masks_stay(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_the_file_holds_rule_and_ids_and_the_masks_stay(tmp_path: Path) -> None:
 
 
 def test_nothing_valid_accepts_nothing(tmp_path: Path) -> None:
-    assert accept(table_of(tmp_path, [broken("a")]), ALL).tolist() == []
+    assert select_rows(table_of(tmp_path, [broken("a")]), ALL).tolist() == []
 
 
 def test_where_nothing_was_found_nothing_is_accepted(tmp_path: Path) -> None:
     rows = [mask_row(name, np.zeros((4, 4), np.uint8), scores=dict.fromkeys(HARD_GATES, False)) for name in "ab"]
     table = table_of(tmp_path, rows)
-    assert ids(table, accept(table, ALL)) == []
+    assert ids(table, select_rows(table, ALL)) == []
 
 
 def test_the_best_of_every_cluster(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_the_best_of_every_cluster(tmp_path: Path) -> None:
     table = table_of(tmp_path, easy, rare)
     rule = AcceptanceRule(quantile=0.5, within_clusters=True)
     with pytest.raises(ValueError, match="no clusters"):
-        accept(table, rule)
+        select_rows(table, rule)
     grouped = table.append_column("cluster", pa.array([0] * 4 + [1, 1, None], pa.int32()))
-    assert sorted(ids(grouped, accept(grouped, rule))) == ["easy-2", "easy-3", "rare-1"]
-    assert sorted(ids(table, accept(table, AcceptanceRule(quantile=0.5)))) == ["easy-1", "easy-2", "easy-3"]
+    assert sorted(ids(grouped, select_rows(grouped, rule))) == ["easy-2", "easy-3", "rare-1"]
+    assert sorted(ids(table, select_rows(table, AcceptanceRule(quantile=0.5)))) == ["easy-1", "easy-2", "easy-3"]
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_the_best_of_every_cluster(tmp_path: Path) -> None:
 )
 def test_refuses_what_cannot_be_applied(tmp_path: Path, rule: AcceptanceRule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        accept(table_of(tmp_path, [scored("a", 0.5)]), rule)
+        select_rows(table_of(tmp_path, [scored("a", 0.5)]), rule)
 
 
 def test_a_set_without_scores_is_told(tmp_path: Path) -> None:
     table = table_of(tmp_path, [mask_row("a", np.ones((4, 4), np.uint8), [1])])
     with pytest.raises(ValueError, match="no mask has all of the scores"):
-        accept(table, ALL)
+        select_rows(table, ALL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.core import storage
@@ -29,7 +29,7 @@ def put_photographs(folder: str, count: int = PHOTOGRAPHS) -> None:
 
 def make(uri: str, source: str) -> Collection:
     """Photographs to masks, one part after the other, as every driver does."""
-    ingest = start(uri, SourceConfig(path=source), part_size=PART_SIZE)
+    ingest = start_ingest(uri, SourceConfig(path=source), part_size=PART_SIZE)
     for part in sorted(set(ingest.parts) - ingest.finished()):
         ingest_part(ingest.collection.uri, part)
     masks = ingest.collection.create_mask_set("saliency", config_hash="1" * 16, provenance={})

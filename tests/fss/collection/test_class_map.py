@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fss.collection.class_map import ClassTable, shrink_labels, shrink_picture
+from fss.collection.class_map import ClassTable, shrink_image, shrink_labels
 from fss.images.mask_codec import from_class_map
 
 
@@ -44,5 +44,5 @@ def test_smaller_by_means_and_by_majority() -> None:
     labels = np.array([[1, 1, 255, 2], [1, 2, 255, 255]], np.uint8)
     assert shrink_labels(labels, 2).tolist() == [[1, 255]]
     picture = np.array([[[0, 0, 0], [100, 0, 0]], [[100, 0, 0], [200, 0, 0]]], np.uint8)
-    assert shrink_picture(picture, 2).tolist() == [[[100, 0, 0]]]
-    assert shrink_labels(labels, 1) is labels and shrink_picture(picture, 1) is picture
+    assert shrink_image(picture, 2).tolist() == [[[100, 0, 0]]]
+    assert shrink_labels(labels, 1) is labels and shrink_image(picture, 1) is picture

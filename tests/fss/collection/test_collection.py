@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.collection import delete, exists
+from fss.collection.collection import collection_exists, delete_collection
 from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table
 from fss.core.storage import list_names, resolve
 from fss.images.mask_codec import mask_row
@@ -42,7 +42,7 @@ def test_a_second_collection_at_the_same_place_is_refused(collection: Collection
 def test_bad_settings_leave_nothing_behind(tmp_path: Path, settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Collection.create(str(tmp_path / "c"), name="c", source="test", **settings)
-    assert not exists(str(tmp_path / "c"))
+    assert not collection_exists(str(tmp_path / "c"))
 
 
 def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_fingerprint_is_of_contents_not_of_place(collection: Collection, tmp_pat
 def test_deleting_takes_what_is_the_collections(collection: Collection) -> None:
     mine = Path(collection.uri, "notes.txt")
     mine.write_text("keep me")
-    delete(collection.uri)
+    delete_collection(collection.uri)
     assert [path for path in Path(collection.uri).rglob("*") if path.is_file()] == [mine]
 
 

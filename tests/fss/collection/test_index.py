@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.schema import image_id, image_table, mask_table
+from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.images.mask_codec import mask_row
 from tests.helpers.bad_files.formats import encoded, picture
 
@@ -62,7 +62,7 @@ def test_reader_follows_references(tmp_path: Path) -> None:
     photo = tmp_path / "a.png"
     photo.write_bytes(encoded("PNG"))
     collection = Collection.create(str(tmp_path / "c"), name="c", source="test")
-    identity = image_id(photo.read_bytes(), "a.png")
+    identity = make_image_id(photo.read_bytes(), "a.png")
     collection.write_part("part-00000", image_table([{"image_id": identity, "uri": str(photo)}]))
     np.testing.assert_array_equal(ImageReader(collection).read(identity).rgb, np.asarray(picture()))
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.ingest import Ingest, complete_classes, start
-from fss.collection.ingest_part import ingest_part, slug
+from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
+from fss.collection.ingest_part import error_reason, ingest_part
 from fss.collection.sources import SourceConfig
 from fss.core.storage import resolve, write_atomically
 from fss.images.limits import DecodeLimits
@@ -26,11 +26,11 @@ def photos(root: Path, count: int, first: int = 0) -> str:
 
 
 def ingest(uri: Path | str, source: SourceConfig, **settings: Any) -> Ingest:
-    started = start(str(uri), source, **settings)
+    started = start_ingest(str(uri), source, **settings)
     for part in started.parts:
         if part not in started.finished():
             ingest_part(started.collection.uri, part)
-    complete_classes(started.collection)
+    add_missing_class_names(started.collection)
     return started
 
 
@@ -55,7 +55,7 @@ def test_a_folder_becomes_parts(tmp_path: Path) -> None:
 
 def test_the_same_photographs_give_the_same_collection(tmp_path: Path) -> None:
     first = ingest(tmp_path / "c", SourceConfig(path=photos(tmp_path / "a/photos", 6)), part_size=4)
-    second = start(str(tmp_path / "d"), SourceConfig(path=photos(tmp_path / "b/photos", 6)), part_size=4)
+    second = start_ingest(str(tmp_path / "d"), SourceConfig(path=photos(tmp_path / "b/photos", 6)), part_size=4)
     for part in reversed(second.parts):
         ingest_part(second.collection.uri, part)
     assert first.collection.fingerprint() == second.collection.fingerprint()
@@ -66,12 +66,12 @@ def test_bad_files_are_quarantined_and_good_ones_complete(tmp_path: Path) -> Non
     photos(root, 20)
     for bad in bad_files():
         (root / bad.name).write_bytes(bad.data)
-    started = start(str(tmp_path / "c"), SourceConfig(path=str(root)), part_size=16)
+    started = start_ingest(str(tmp_path / "c"), SourceConfig(path=str(root)), part_size=16)
     statistics = [ingest_part(started.collection.uri, part) for part in started.parts]
     found = {Path(row["uri"]).name: row for row in rows(started.collection)}
     assert len(found) == 20 + len(bad_files()) == sum(row["images"] for row in statistics)
     expected = {bad.name: bad.expected for bad in bad_files() if bad.expected != OK}
-    assert {name: slug(row["error"]) for name, row in found.items() if row["error"]} == expected
+    assert {name: error_reason(row["error"]) for name, row in found.items() if row["error"]} == expected
     assert started.collection.quarantine().num_rows == len(expected) == sum(row["rejected"] for row in statistics)
     reader = ImageReader(started.collection)
     for name, row in found.items():
@@ -82,12 +82,12 @@ def test_bad_files_are_quarantined_and_good_ones_complete(tmp_path: Path) -> Non
 
 def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:
     source = SourceConfig(path=photos(tmp_path / "photos", 10))
-    started = start(str(tmp_path / "c"), source, part_size=4)
+    started = start_ingest(str(tmp_path / "c"), source, part_size=4)
     ingest_part(started.collection.uri, "part-00001")
     written = Path(started.collection.uri, "images/part-00001.parquet").stat().st_mtime_ns
-    again = start(str(tmp_path / "c"), source, part_size=4)
+    again = start_ingest(str(tmp_path / "c"), source, part_size=4)
     assert again.finished() == {"part-00001"}
-    assert [source["first_part"] for source in again.collection.info["sources"]] == [0]
+    assert [source["first_part"] for source in again.collection.metadata["sources"]] == [0]
     ingest(tmp_path / "c", source, part_size=4)
     assert Path(started.collection.uri, "images/part-00001.parquet").stat().st_mtime_ns == written
     assert len({row["image_id"] for row in rows(started.collection)}) == 10
@@ -106,7 +106,7 @@ def test_a_collection_grows_by_new_parts(tmp_path: Path) -> None:
     ids = before.collection.image_ids()
     photos(root, 5)  # in front of the old ones
     with pytest.raises(ValueError, match="--append"):
-        start(str(tmp_path / "c"), source, part_size=4)
+        start_ingest(str(tmp_path / "c"), source, part_size=4)
     grown = ingest(tmp_path / "c", source, part_size=4, append=True)
     after = grown.collection.image_ids()
     assert {part: after[part] for part in ids} == ids
@@ -119,15 +119,15 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
     ingest(tmp_path / "c", SourceConfig(path=photos(tmp_path / "a", 3)))
     other = SourceConfig(path=photos(tmp_path / "b", 2))
     with pytest.raises(ValueError, match="--overwrite"):
-        start(str(tmp_path / "c"), other)
+        start_ingest(str(tmp_path / "c"), other)
     with pytest.raises(ValueError, match="--append adds"):
-        start(str(tmp_path / "c"), other, append=True)
+        start_ingest(str(tmp_path / "c"), other, append=True)
     replaced = ingest(tmp_path / "c", other, overwrite=True)
     assert len(rows(replaced.collection)) == 2
     with pytest.raises(ValueError, match="other settings"):
-        start(str(tmp_path / "c"), other, limits=DecodeLimits(min_side=30))
+        start_ingest(str(tmp_path / "c"), other, limits=DecodeLimits(min_side=30))
     with pytest.raises(ValueError, match="part_size is 1"):
-        start(str(tmp_path / "d"), other, part_size=0)
+        start_ingest(str(tmp_path / "d"), other, part_size=0)
     assert not (tmp_path / "d").exists()
 
 
@@ -146,7 +146,7 @@ def test_by_reference(tmp_path: Path) -> None:
     assert ImageReader(started.collection).read(found[0]["image_id"]).rgb.shape == (40, 40, 3)
     assert found[3]["error"].startswith("unreadable: a name that is no valid Unicode")
     with pytest.raises(ValueError, match="must be kept"):
-        start(str(tmp_path / "d"), SourceConfig(kind="sample"), keep_bytes=False)
+        start_ingest(str(tmp_path / "d"), SourceConfig(kind="sample"), keep_bytes=False)
 
 
 def test_limits_of_the_ingest_hold_for_readers(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_masks_that_do_not_fit_leave_the_picture_good(tmp_path: Path) -> None:
     started = ingest(tmp_path / "c", SourceConfig(path=str(tmp_path)))
     assert [row["error"] is None for row in rows(started.collection)] == [True, True, True, True, False]
     masks = started.collection.mask_set("truth").read_part("part-00000").to_pylist()
-    reasons = [row["error"] and slug(row["error"]) for row in masks]
+    reasons = [row["error"] and error_reason(row["error"]) for row in masks]
     assert reasons == [None, "size-mismatch", "missing-mask", "unknown-format", "no-image"]
     assert [entry.row for entry in ClassIndex.build(started.collection.mask_set("truth"))[1]] == [0]
 
@@ -216,7 +216,7 @@ def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
     masks.write_acceptance("best", {}, ["a"])
     assert collection.mask_set_names() == ["other"]
     assert masks.read_acceptance("best").accepted == {"a"}
-    assert start(f"{s3}/collections/c", source, part_size=4).finished() == set(started.parts)
+    assert start_ingest(f"{s3}/collections/c", source, part_size=4).finished() == set(started.parts)
     local = tmp_path / "raw"
     (local / "bad").mkdir(parents=True)
     for number in range(5):
@@ -231,7 +231,7 @@ def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
 def test_a_store_that_fails_is_no_reason_to_quarantine(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_atomically(*resolve(f"{s3}/raw/a.jpg"), encoded("JPEG"))
     write_atomically(*resolve(f"{s3}/raw/b.jpg"), encoded("JPEG"))
-    started = start(f"{s3}/c", SourceConfig(path=f"{s3}/raw"))
+    started = start_ingest(f"{s3}/c", SourceConfig(path=f"{s3}/raw"))
     resolve(s3)[0].delete_file(f"{s3.removeprefix('s3://')}/raw/b.jpg")
 
     def fail(uri: str, limit: int | None = None) -> bytes:

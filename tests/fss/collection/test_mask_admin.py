@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.mask_admin import delete, rename
+from fss.collection.mask_admin import delete_mask_set, rename_mask_set
 from fss.core import storage
 from tests.helpers.small_collection import fill
 
@@ -24,17 +24,17 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Collection:
 def test_a_renamed_set_is_the_same_set(filled: Collection) -> None:
     old = filled.mask_set("first")
     before = [old.read_part(part) for part in sorted(old.finished_parts())]
-    renamed = rename(old, "second")
+    renamed = rename_mask_set(old, "second")
     assert filled.mask_set_names() == ["second", "truth"]
     opened = filled.mask_set("second")
-    assert opened.record == renamed.record == {**old.record, "name": "second"}
+    assert opened.metadata == renamed.metadata == {**old.metadata, "name": "second"}
     assert [opened.read_part(part) for part in sorted(opened.finished_parts())] == before
     assert opened.read_acceptance("default").accepted
     assert not storage.list_names(*storage.resolve(f"{filled.uri}/masks/first"))
 
 
 def test_a_deleted_set_leaves_nothing(filled: Collection) -> None:
-    assert delete(filled.mask_set("first")) == 4
+    assert delete_mask_set(filled.mask_set("first")) == 4
     assert filled.mask_set_names() == ["truth"]
     assert not storage.list_names(*storage.resolve(f"{filled.uri}/masks/first"))
     filled.create_mask_set("first", config_hash="2" * 16, provenance={})
@@ -44,13 +44,13 @@ def test_what_is_taken_belongs_to_the_source_or_is_no_name_is_refused(filled: Co
     filled.create_mask_set("other", config_hash="0", provenance={})
     first = filled.mask_set("first")
     with pytest.raises(ValueError, match="has a mask set 'other' already"):
-        rename(first, "other")
+        rename_mask_set(first, "other")
     with pytest.raises(ValueError, match="belongs to the collection's source"):
-        rename(filled.mask_set("truth"), "mine")
+        rename_mask_set(filled.mask_set("truth"), "mine")
     with pytest.raises(ValueError, match="belongs to the collection's source"):
-        rename(first, "truth")
+        rename_mask_set(first, "truth")
     with pytest.raises(ValueError, match="no good name"):
-        rename(first, "../../elsewhere")
+        rename_mask_set(first, "../../elsewhere")
     assert filled.mask_set_names() == ["first", "other", "truth"]
 
 
@@ -67,5 +67,5 @@ def test_a_killed_deletion_leaves_no_mask_set(filled: Collection, monkeypatch: p
 
     monkeypatch.setattr(part_io, "delete", dies)
     with pytest.raises(KeyboardInterrupt):
-        delete(filled.mask_set("first"))
+        delete_mask_set(filled.mask_set("first"))
     assert filled.mask_set_names() == ["truth"]

@@ -10,32 +10,32 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fss.collection import Collection
-from fss.collection.mask_export import coco, masks_of, png, run_lengths, safe_name
+from fss.collection.mask_export import encode_png, encode_run_lengths, iterate_masks, safe_name, write_coco
 from fss.images.mask_codec import decode_mask
 
 ID = "0123456789abcdef-89abcdef"
 
 
 def test_pngs_of_the_object_and_of_classes(collection: Collection) -> None:
-    exported = list(masks_of(collection.mask_set("truth")))
+    exported = list(iterate_masks(collection.mask_set("truth")))
     assert len(exported) == 6
     assert len({each.name for each in exported}) == 6
-    mask = decode_mask(png(exported[0], "object"))
+    mask = decode_mask(encode_png(exported[0], "object"))
     assert [mask[0, 0], mask[12, 0], mask[15, 0], mask[39, 0]] == [255, 255, 128, 0]
     with pytest.raises(ValueError, match="class 300 does not fit into 8 bits"):
-        png(exported[0], "class")
+        encode_png(exported[0], "class")
 
 
 def test_only_accepted_masks(collection: Collection) -> None:
     one = collection.image_ids()["part-00001"][2]
-    assert [each.image_id for each in masks_of(collection.mask_set("truth"), {one})] == [one]
+    assert [each.image_id for each in iterate_masks(collection.mask_set("truth"), {one})] == [one]
 
 
 def test_coco_holds_the_very_masks(collection: Collection) -> None:
     pycocotools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
     out = io.BytesIO()
-    masks = list(masks_of(collection.mask_set("truth")))
-    assert coco(iter(masks), collection.classes, out.write) == (6, 12)
+    masks = list(iterate_masks(collection.mask_set("truth")))
+    assert write_coco(iter(masks), collection.classes, out.write) == (6, 12)
     found = json.loads(out.getvalue())
     assert found["categories"] == [{"id": 7, "name": "cat"}, {"id": 300, "name": "dog"}]
     assert {image["image_id"] for image in found["images"]} == {each.image_id for each in masks}
@@ -49,7 +49,7 @@ def test_coco_holds_the_very_masks(collection: Collection) -> None:
 
 @given(st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.bool_, shape)))
 def test_run_lengths_describe_any_mask(mask: np.ndarray) -> None:
-    lengths = run_lengths(mask)
+    lengths = encode_run_lengths(mask)
     values = np.arange(len(lengths)) % 2 == 1
     np.testing.assert_array_equal(np.repeat(values, lengths).reshape(mask.shape, order="F"), mask)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fss.collection import Collection, part_io
-from fss.collection.part_pipeline import ahead
+from fss.collection.part_pipeline import prefetch
 from fss.collection.schema import image_table
 from fss.saliency import SaliencyConfig, pseudomask
 from fss.saliency.estimators import EstimatorSettings
@@ -92,16 +92,16 @@ def test_a_strange_picture_costs_its_batch_nothing(tmp_path: Path, monkeypatch: 
         return real(self, images)
 
     strange = 0
-    decode = pseudomask.decode
+    decode_row = pseudomask.decode_row
 
     def watched(record: dict[str, object], limits: object) -> object:
         nonlocal strange
-        picture = decode(record, limits)  # type: ignore[arg-type]
+        picture = decode_row(record, limits)  # type: ignore[arg-type]
         if record["image_id"] == "0000000000000001-00000000":
             strange = id(picture.rgb)
         return picture
 
-    monkeypatch.setattr(pseudomask, "decode", watched)
+    monkeypatch.setattr(pseudomask, "decode_row", watched)
     monkeypatch.setattr(StudentEstimator, "estimate_batch", fragile)
     settings = saved(tmp_path / "s.safetensors")
     list(pseudomask_parts(NAMES[:1], collection_uri=collection.uri, set_name="staged", cfg=settings, device="cpu"))
@@ -120,7 +120,7 @@ def test_ahead_keeps_order_and_makes_no_more_than_it_may() -> None:
             gate.release()
             yield number
 
-    taken = ahead(numbers(), depth=2)
+    taken = prefetch(numbers(), depth=2)
     assert next(taken) == 0
     for _ in range(3):
         assert gate.acquire(timeout=5)
@@ -133,7 +133,7 @@ def test_an_error_ahead_reaches_the_caller() -> None:
         yield 1
         raise RuntimeError("gone")
 
-    taken = ahead(broken())
+    taken = prefetch(broken())
     assert next(taken) == 1
     with pytest.raises(RuntimeError, match="gone"):
         next(taken)

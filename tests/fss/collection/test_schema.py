@@ -7,23 +7,23 @@ from fss.collection.schema import (
     IMAGE_SCHEMA,
     MASK_SCHEMA,
     check_table,
-    image_id,
     image_table,
+    make_image_id,
     mask_table,
     part_name,
 )
 
 
 def test_image_id_is_of_bytes_and_path() -> None:
-    content, path = image_id(b"abc", "a/b.jpg").split("-")
+    content, path = make_image_id(b"abc", "a/b.jpg").split("-")
     assert content == hashlib.sha256(b"abc").hexdigest()[:16]
     assert path == hashlib.sha256(b"a/b.jpg").hexdigest()[:8]
-    assert image_id(b"abc", "other.jpg").startswith(content)
-    assert image_id(None, "x") == image_id(b"", "x")
+    assert make_image_id(b"abc", "other.jpg").startswith(content)
+    assert make_image_id(None, "x") == make_image_id(b"", "x")
 
 
 def test_image_id_of_a_name_that_is_no_unicode() -> None:
-    assert image_id(b"a", b"\xff.jpg".decode(errors="surrogateescape")) != image_id(b"a", "\ufffd.jpg")
+    assert make_image_id(b"a", b"\xff.jpg".decode(errors="surrogateescape")) != make_image_id(b"a", "\ufffd.jpg")
 
 
 def test_part_names_sort_by_number() -> None:

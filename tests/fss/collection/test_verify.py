@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fss.collection import Collection, ImageReader
-from fss.collection.schema import image_id, image_table, mask_table
-from fss.collection.verify import problems
+from fss.collection.schema import image_table, make_image_id, mask_table
+from fss.collection.verify import find_problems
 from fss.core import storage
 from fss.images.mask_codec import MAX_PIXELS, decode_mask, mask_row
 from tests.helpers.bad_files.formats import encoded, picture, png
@@ -27,12 +27,12 @@ def rewrite(collection: Collection, folder: str, **columns: list[object]) -> Non
 
 
 def test_a_good_collection_is_what_it_says(collection: Collection) -> None:
-    assert list(problems(collection)) == []
+    assert list(find_problems(collection)) == []
 
 
 def test_other_bytes_than_the_identity_names(collection: Collection) -> None:
     rewrite(collection, "images", image=[encoded("PNG"), encoded("PNG", picture((48, 40)).rotate(180)), b"garbage"])
-    found = list(problems(collection))
+    found = list(find_problems(collection))
     assert [text.split(":")[0] for text in found] == ["part-00000 row 1", "part-00000 row 2"]
     assert "is not the one that" in found[0]
     assert "unknown-format" in found[1]
@@ -43,7 +43,7 @@ def test_parts_that_were_exchanged(collection: Collection) -> None:
     (masks / "part-00000.parquet").rename(masks / "x")
     (masks / "part-00001.parquet").rename(masks / "part-00000.parquet")
     (masks / "x").rename(masks / "part-00001.parquet")
-    found = list(problems(collection))
+    found = list(find_problems(collection))
     assert len(found) == 2
     assert all("not those of the image part" in text for text in found)
 
@@ -51,7 +51,7 @@ def test_parts_that_were_exchanged(collection: Collection) -> None:
 def test_ids_that_are_none_or_twice(collection: Collection) -> None:
     first = collection.image_ids()["part-00000"][0]
     rewrite(collection, "images", image_id=[first, first, "../../etc/passwd"])
-    found = "\n".join(problems(collection))
+    found = "\n".join(find_problems(collection))
     assert "is there twice" in found
     assert "'../../etc/passwd' is no image id" in found
 
@@ -71,20 +71,20 @@ def test_masks_that_do_not_fit(
     rows = [mask_row(name, mask, classes, error=None if mask is not None else "gone") for name in ids]
     table = mask_table(rows if mask is not None else [{**row, "error": None} for row in rows])
     pq.write_table(table, Path(collection.uri) / "masks" / "truth" / "part-00000.parquet")
-    found = list(problems(collection))
+    found = list(find_problems(collection))
     assert len(found) == (3 if message else 0)
     assert all(str(message) in text for text in found)
 
 
 def test_classes_that_are_not_in_the_mask(collection: Collection) -> None:
     rewrite(collection, "masks/truth", classes=[[{"id": 7, "pixels": 3}], [{"id": 7, "pixels": 480}], []])
-    assert len([text for text in problems(collection) if "not the classes that its row names" in text]) == 3
+    assert len([text for text in find_problems(collection) if "not the classes that its row names" in text]) == 3
 
 
 def test_a_part_of_another_schema_or_no_parquet_is_told_and_the_rest_is_read(collection: Collection) -> None:
     (Path(collection.uri) / "images" / "part-00000.parquet").write_bytes(b"PAR1 no PAR1")
     pq.write_table(pa.table({"x": [1]}), Path(collection.uri) / "masks" / "truth" / "part-00001.parquet")
-    found = list(problems(collection))
+    found = list(find_problems(collection))
     assert len(found) == 2
     assert "cannot be read" in found[0]
     assert "has the columns" in found[1]
@@ -96,7 +96,9 @@ def test_a_reference_to_a_device_a_pipe_or_a_huge_file_is_not_read(tmp_path: Pat
         file.truncate(1 << 40)  # a sparse terabyte
     collection = Collection.create(str(tmp_path / "c"), name="c", source="test")
     uris = ["/dev/zero", str(tmp_path / "pipe"), str(tmp_path / "huge.png"), "http://somewhere/a.jpg", str(tmp_path)]
-    rows = [{"image_id": image_id(None, uri), "uri": uri, "height": 9, "width": 9, "format": "PNG"} for uri in uris]
+    rows = [
+        {"image_id": make_image_id(None, uri), "uri": uri, "height": 9, "width": 9, "format": "PNG"} for uri in uris
+    ]
     collection.write_part("part-00000", image_table(rows))
     reader = ImageReader(collection)
     for row in rows:

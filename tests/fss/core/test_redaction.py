@@ -2,7 +2,7 @@
 
 import pytest
 
-from fss.core.redaction import HIDDEN, hide, without_passwords
+from fss.core.redaction import HIDDEN, redact, redact_passwords
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,11 @@ from fss.core.redaction import HIDDEN, hide, without_passwords
     ],
 )
 def test_passwords_of_addresses_are_never_shown(text: str, shown: str) -> None:
-    assert without_passwords(text) == shown
+    assert redact_passwords(text) == shown
 
 
 def test_a_private_run_keeps_numbers_and_plain_words_only() -> None:
-    told = hide(
+    told = redact(
         {
             "images": 3,
             "private": True,

@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 from pyarrow import fs as pafs
 
-from fss.core.storage import check_access, join, list_names, normalise, read_bytes, resolve, write_atomically
+from fss.core.storage import absolute_uri, check_access, join, list_names, read_bytes, resolve, write_atomically
 
 
 def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    assert normalise("a/b/") == str(tmp_path / "a/b")
-    assert normalise("file:///a/b") == "/a/b"
-    assert normalise("~/x") == "/home/someone/x"
-    assert normalise(Path("/a")) == "/a"
+    assert absolute_uri("a/b/") == str(tmp_path / "a/b")
+    assert absolute_uri("file:///a/b") == "/a/b"
+    assert absolute_uri("~/x") == "/home/someone/x"
+    assert absolute_uri(Path("/a")) == "/a"
     assert join("/a/", "b", "c") == "/a/b/c"
 
 
@@ -42,7 +42,7 @@ def test_object_store(s3: str) -> None:
     assert read_bytes(uri, limit=3) == b"\x00\x01\x02"
     assert list_names(*resolve(join(s3, "folder"))) == ["a.bin"]
     assert list_names(*resolve(join(s3, "nowhere"))) == []
-    assert normalise(s3 + "/folder/") == s3 + "/folder"
+    assert absolute_uri(s3 + "/folder/") == s3 + "/folder"
     with pytest.raises(FileNotFoundError):
         read_bytes(join(s3, "nowhere"))
     check_access(uri)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fss.core.system import environment_tags, git_commit, installed_packages, monitored
-from fss.tracking.run import Run, connect, ending
+from fss.core.system import environment_tags, git_commit, installed_packages, monitor_system
+from fss.tracking.run import Run, end_on_exit, tracking_client
 
 
 def test_tags_name_versions_and_the_machine() -> None:
@@ -41,10 +41,10 @@ def test_packages_are_listed_as_pip_does() -> None:
 def test_the_machine_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with ending(Run.start("busy", uri=uri)) as run:
+    with end_on_exit(Run.start("busy", uri=uri)) as run:
         for node in (None, "node-1"):
-            with monitored(run.run_id, uri=uri, node=node):
+            with monitor_system(run.run_id, uri=uri, node=node):
                 time.sleep(1.0)
-    metrics = connect(uri).get_run(run.run_id).data.metrics
+    metrics = tracking_client(uri).get_run(run.run_id).data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert "system/node-1/cpu_utilization_percentage" in metrics

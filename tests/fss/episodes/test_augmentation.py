@@ -7,9 +7,9 @@ from torchvision.transforms.v2 import functional as reference
 
 from fss.core.arrays import Mask
 from fss.core.rng import keyed_rng
-from fss.episodes.augmentation import AFFINE, View, count_visible, draw_view, plain_view
+from fss.episodes.augmentation import AFFINE, View, count_visible, draw_view, identity_view
 from fss.episodes.config import OFF, AugmentConfig
-from fss.episodes.rendering import normalise, render
+from fss.episodes.rendering import normalize_imagenet, render
 from fss.images.resize import image_canvas, mask_canvas
 
 
@@ -24,7 +24,7 @@ def disc(size: int, cx: float, cy: float, radius: float) -> Mask:
 
 
 def view_with(**slots: object) -> View:
-    view = plain_view()
+    view = identity_view()
     for name, value in slots.items():
         view[{"affine": slice(0, 6), "colour": slice(6, 10), "blur": 10, "grey": 11}[name]] = value
     return view
@@ -41,7 +41,7 @@ def draw(config: AugmentConfig, mask: Mask, item: str = "a", size: int = 64) -> 
 
 def test_the_plain_view_is_the_normalised_picture() -> None:
     images = picture()
-    assert torch.equal(rendered(plain_view(), images, 16), normalise(images.float() / 255))
+    assert torch.equal(rendered(identity_view(), images, 16), normalize_imagenet(images.float() / 255))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_geometry_by_hand(affine: list[float], expected: object) -> None:
     view = torch.from_numpy(view_with(affine=affine))[None]
     size = expected(images).shape[-1]  # type: ignore[operator]
     out, out_masks = render(images, masks, view, size)
-    assert torch.allclose(out, normalise(expected(images).float() / 255), atol=1e-4)  # type: ignore[operator]
+    assert torch.allclose(out, normalize_imagenet(expected(images).float() / 255), atol=1e-4)  # type: ignore[operator]
     assert torch.equal(out_masks, expected(masks))  # type: ignore[operator]
 
 
@@ -85,7 +85,7 @@ def test_colours_agree_with_torchvision() -> None:
     expected = reference.adjust_contrast(expected, 0.85)
     expected = reference.adjust_saturation(expected, 1.15)
     expected = reference.adjust_hue(expected, -0.13)
-    assert torch.allclose(out, normalise(expected), atol=0.02)
+    assert torch.allclose(out, normalize_imagenet(expected), atol=0.02)
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -93,7 +93,7 @@ def test_blur_agrees_with_torchvision(kernel: int) -> None:
     images = picture(24)
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     expected = reference.gaussian_blur(images.float() / 255, [kernel, kernel], [sigma, sigma])
-    assert torch.allclose(rendered(view_with(blur=kernel), images, 24), normalise(expected), atol=1e-4)
+    assert torch.allclose(rendered(view_with(blur=kernel), images, 24), normalize_imagenet(expected), atol=1e-4)
 
 
 def test_grey_makes_three_equal_channels() -> None:
@@ -116,7 +116,7 @@ def test_the_count_of_visible_points_is_that_of_the_rendered_mask() -> None:
 @pytest.mark.parametrize("mask", [disc(100, 4, 4, 5), disc(100, 50, 98, 4), disc(100, 50, 50, 45)])
 def test_every_view_shows_its_object(mask: Mask) -> None:
     config = AugmentConfig(crop_scale=(0.05, 0.3), keep=0.25, attempts=2)
-    plain = count_visible(mask, plain_view()[AFFINE], 64)
+    plain = count_visible(mask, identity_view()[AFFINE], 64)
     for item in range(30):
         view = torch.from_numpy(draw(config, mask, str(item)))[None]
         warped = render(picture(100), torch.from_numpy(mask)[None], view, 64)[1]
@@ -150,7 +150,7 @@ def test_roles_epochs_and_items_draw_independently() -> None:
 
 
 def test_switched_off_every_view_is_plain() -> None:
-    assert draw(OFF, disc(64, 32, 32, 20)).tolist() == plain_view().tolist()
+    assert draw(OFF, disc(64, 32, 32, 20)).tolist() == identity_view().tolist()
 
 
 def test_canvases_are_squares_and_masks_keep_their_values() -> None:

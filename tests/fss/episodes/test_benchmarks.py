@@ -6,14 +6,14 @@ from functools import cache
 import pytest
 
 from fss.collection import TRUTH, Collection
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import benchmark_plan, choose_fold
 from fss.episodes.episode_plan import EpisodePlan
 from fss.episodes.folds import Fold, coco_fold, pascal_fold
 from fss.episodes.published_lists import image_name
-from fss.synthetic.picture import SAMPLE_CLASSES, sample_picture
+from fss.synthetic.picture import SAMPLE_CLASSES, render_sample_image
 from tests.helpers.dataset_layouts import ringed, write_bytes, write_coco, write_fss1000, write_voc
 
 COUNT = 40
@@ -42,7 +42,7 @@ def fss(tmp_path_factory):
 
 def _ingested(root, kind, **settings):
     source = SourceConfig(kind=kind, path=str(root / "data"), **settings)
-    ingest = start(str(root / "collection"), source, part_size=16)
+    ingest = start_ingest(str(root / "collection"), source, part_size=16)
     statistics = [ingest_part(ingest.collection.uri, part) for part in ingest.parts]
     assert sum(row["rejected"] + row["mask_errors"] for row in statistics) == 0
     return Collection.open(ingest.collection.uri)
@@ -58,7 +58,7 @@ def _names(collection, benchmark):
 
 @cache
 def _picture(number):
-    return sample_picture(number, 0, "labelled")
+    return render_sample_image(number, 0, "labelled")
 
 
 def _showing(class_id):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fss.episodes.distractors import draw_placement, paste
+from fss.episodes.distractors import draw_placement, paste_distractors
 
 
 def two_queries() -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,7 +19,7 @@ def two_queries() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_partners_object_is_pasted_where_it_stands_and_is_background() -> None:
     query, target = two_queries()
     placements = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    pasted, truth = paste(query, target, torch.tensor([1, 0]), placements)
+    pasted, truth = paste_distractors(query, target, torch.tensor([1, 0]), placements)
     assert (pasted[0, :, 4:, 4:] == 2).all() and (pasted[0, :, :4] == 1).all()
     assert torch.equal(truth, target)
     assert torch.equal(pasted[1], query[1])  # scale 0 pastes nothing
@@ -27,15 +27,19 @@ def test_the_partners_object_is_pasted_where_it_stands_and_is_background() -> No
 
 def test_the_querys_own_object_stays_in_front() -> None:
     query, target = two_queries()
-    pasted, _ = paste(query, target, torch.tensor([1, 0]), torch.tensor([[1.0, -1.0, -1.0], [0.0, 0.0, 0.0]]))
+    pasted, _ = paste_distractors(
+        query, target, torch.tensor([1, 0]), torch.tensor([[1.0, -1.0, -1.0], [0.0, 0.0, 0.0]])
+    )
     assert torch.equal(pasted[0], query[0])  # shifted by 4 pixels, it lies wholly behind the object
 
 
 def test_a_shift_moves_the_object_and_a_scale_shrinks_it() -> None:
     query, target = two_queries()
-    pasted, _ = paste(query, target, torch.tensor([1, 0]), torch.tensor([[1.0, -0.5, 0.0], [0.0, 0.0, 0.0]]))
+    pasted, _ = paste_distractors(
+        query, target, torch.tensor([1, 0]), torch.tensor([[1.0, -0.5, 0.0], [0.0, 0.0, 0.0]])
+    )
     assert (pasted[0, 0] == 2).nonzero().tolist() == [[y, x] for y in range(4, 8) for x in range(2, 6)]
-    small, _ = paste(query, target, torch.tensor([1, 0]), torch.tensor([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]))
+    small, _ = paste_distractors(query, target, torch.tensor([1, 0]), torch.tensor([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]))
     assert int((small[0, 0] == 2).sum()) == 4
 
 

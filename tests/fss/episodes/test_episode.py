@@ -2,7 +2,7 @@
 
 import torch
 
-from fss.episodes.augmentation import plain_view
+from fss.episodes.augmentation import identity_view
 from fss.episodes.episode import RawEpisodes
 
 
@@ -10,7 +10,7 @@ def raw(count: int, shots: int, *, own_support: bool) -> RawEpisodes:
     images = torch.arange(count * 3 * 64, dtype=torch.uint8).view(count, 3, 8, 8)
     masks = torch.zeros(count, 8, 8, dtype=torch.uint8)
     masks[:, :4], masks[:, 7] = 1, 255
-    view = torch.from_numpy(plain_view())
+    view = torch.from_numpy(identity_view())
     return RawEpisodes(
         query=images,
         query_masks=masks,

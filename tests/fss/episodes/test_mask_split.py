@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fss.core.arrays import Mask
 from fss.core.rng import keyed_rng
 from fss.episodes.config import SplitConfig
-from fss.episodes.mask_split import Split, draw_split, split_mask, usable
+from fss.episodes.mask_split import Split, draw_split, is_splittable, split_mask
 
 STRAIGHT = SplitConfig(tilt=0.0, alternate=False, min_half=0.01)
 
@@ -215,8 +215,8 @@ def test_both_halves_always_hold_something_and_lose_nothing(seed: int, height: i
 
 
 def test_usable_asks_for_two_halves() -> None:
-    assert usable(500, 100, 1000, SplitConfig(min_half=0.0025))
-    assert not usable(499, 100, 1000, SplitConfig(min_half=0.0025))
+    assert is_splittable(500, 100, 1000, SplitConfig(min_half=0.0025))
+    assert not is_splittable(499, 100, 1000, SplitConfig(min_half=0.0025))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def _fss(classes):
 
 def _transcribed(listed, shots, episodes, per_episode):
     """The description, word for word, on numpy's global generator."""
-    pools = listed.of_class()
+    pools = listed.names_by_class()
     rows = []
     np.random.seed(0)
     for idx in range(episodes):

@@ -12,7 +12,7 @@ import torch
 from fss.collection.index import Sample
 from fss.core.rng import keyed_rng
 from fss.episodes.episode_plan import EpisodePlan, make_plan
-from fss.episodes.rendering import normalise
+from fss.episodes.rendering import normalize_imagenet
 from fss.evaluation import report
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
@@ -75,7 +75,7 @@ def test_caching_changes_no_prediction_and_saves_passes(
     assert method.passes <= len(episodes.image_ids()) * (1 if masking in ("none", "feature") else 2)
     for episode in episodes.episodes[::4]:
         samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
-        images = normalise(
+        images = normalize_imagenet(
             torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
         )
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))
@@ -112,7 +112,7 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
     assert result.shares == pytest.approx(45 * 45 / (100 * 120))
     for episode in episodes:
         samples = [reader.read(name) for name in (episode.query_id, *episode.support_ids)]
-        images = normalise(
+        images = normalize_imagenet(
             torch.from_numpy(np.stack([image_canvas(s.rgb, SIZE) for s in samples])).permute(0, 3, 1, 2).float() / 255
         )
         masks = torch.from_numpy(np.stack([mask_canvas(s.binary(episode.class_id), SIZE) == 1 for s in samples[1:]]))

@@ -112,11 +112,11 @@ def test_loaded_from_mlflow_by_uri_name_and_alias(home: Path, tmp_path: Path, mo
     from mlflow import MlflowClient
 
     from fss.inference.mlflow_model import log_model
-    from fss.tracking.run import Run, ending
+    from fss.tracking.run import Run, end_on_exit
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with ending(Run.start("train")) as run:
+    with end_on_exit(Run.start("train")) as run:
         uri = log_model(run, home / "models" / "masksplit-0" / "model")
     client = MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
     client.create_registered_model("birds")

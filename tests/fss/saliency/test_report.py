@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fss.collection.acceptance import accept, read_scores
+from fss.collection.acceptance import read_scores, select_rows
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES
 from fss.images.mask_codec import mask_row
@@ -33,7 +33,7 @@ def made(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
     ]
     masks = masks_of(tmp_path, first, second)
     table = read_scores(masks, PARTS)
-    accepted = accept(table, RULE)
+    accepted = select_rows(table, RULE)
     ids = table.column("image_id").to_pylist()
     assert [ids[place] for place in accepted] == ["a", "b"]
     why = {ids[place]: rejection_reason(table, place, RULE) for place in (2, 5, 6)}
@@ -78,7 +78,7 @@ def test_people_and_machines_can_read_it(made: tuple[MaskReport, dict[str, str]]
 def test_a_set_without_any_mask_has_a_report_too(tmp_path: Path) -> None:
     masks = masks_of(tmp_path, [broken("a")])
     table = read_scores(masks, PARTS[:1])
-    found = build_report(masks, PARTS[:1], table, accept(table, RULE), RULE)
+    found = build_report(masks, PARTS[:1], table, select_rows(table, RULE), RULE)
     assert found.counts["images"] == 1 and found.shifts() == {"area": 0.0, "position": 0.0}
 
 

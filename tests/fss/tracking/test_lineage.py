@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
-from fss.tracking.lineage import data_uses, log_data
-from fss.tracking.run import Run, connect
+from fss.tracking.lineage import log_dataset, logged_datasets
+from fss.tracking.run import Run, tracking_client
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     source = SourceConfig(kind="sample", sample="labelled", count=4)
-    ingest = start(str(tmp_path_factory.mktemp("data") / "aunt"), source, part_size=4)
+    ingest = start_ingest(str(tmp_path_factory.mktemp("data") / "aunt"), source, part_size=4)
     for part in ingest.parts:
         ingest_part(ingest.collection.uri, part)
     return ingest.collection
@@ -24,9 +24,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 def test_what_a_run_reads_is_a_dataset_with_its_hash(collection: Collection, tmp_path: Path) -> None:
     run = Run.start("train", uri=f"sqlite:///{tmp_path}/mlflow.db")
     truth = collection.mask_set("truth")
-    log_data(run, truth, context="training", facts={"acceptance": "default"})
-    log_data(run, collection, context="pseudo-masks", fingerprint="f" * 16)
-    by_context = {use.context: use for use in data_uses(run.uri, run.run_id)}
+    log_dataset(run, truth, context="training", details={"acceptance": "default"})
+    log_dataset(run, collection, context="pseudo-masks", fingerprint="f" * 16)
+    by_context = {use.context: use for use in logged_datasets(run.uri, run.run_id)}
     used = by_context["training"]
     assert (used.name, used.uri) == (f"{collection.name}/truth", collection.uri)
     assert used.digest == f"{collection.fingerprint()}-{truth.config_hash}"
@@ -37,13 +37,13 @@ def test_what_a_run_reads_is_a_dataset_with_its_hash(collection: Collection, tmp
         "mask_set_hash": truth.config_hash,
     }
     assert by_context["pseudo-masks"].digest == "f" * 16
-    (first, *_) = connect(run.uri).get_run(run.run_id).inputs.dataset_inputs
+    (first, *_) = tracking_client(run.uri).get_run(run.run_id).inputs.dataset_inputs
     assert first.dataset.source_type == "local"
 
 
 def test_a_private_run_does_not_say_where_its_data_are(collection: Collection, tmp_path: Path) -> None:
     run = Run.start("train", uri=f"sqlite:///{tmp_path}/mlflow.db", private=True)
-    log_data(run, collection, context="training")
-    (used,) = data_uses(run.uri, run.run_id)
+    log_dataset(run, collection, context="training")
+    (used,) = logged_datasets(run.uri, run.run_id)
     assert used.digest == collection.fingerprint()
     assert "aunt" not in used.name + used.uri

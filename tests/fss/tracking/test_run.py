@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fss.tracking.run import Run, ending, find, flatten, tracking_uri
+from fss.tracking.run import Run, end_on_exit, find_unfinished, flatten, tracking_uri
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_relative_store_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_parent_child_params_metrics_and_figures(store: str) -> None:
     parent = Run.start("job", uri=store, params={"split": {"ratio": 0.5}, "name": "x"})
-    with ending(Run.start("stage", parent=parent)) as child:
+    with end_on_exit(Run.start("stage", parent=parent)) as child:
         child.log_metrics({"loss": 2.0}, step=3)
         child.log_metrics({"loss": 1.0}, step=4)
         child.log_image("figures/sheet.png", np.zeros((4, 5, 3), np.uint8))
@@ -48,17 +48,17 @@ def test_parent_child_params_metrics_and_figures(store: str) -> None:
 
 def test_a_run_that_never_finished_is_found_and_a_finished_one_is_not(store: str) -> None:
     run = Run.start("stopped", uri=store, tags={"fss.key": "abc"})
-    again = find("abc", uri=store, experiment="fss")
+    again = find_unfinished("abc", uri=store, experiment="fss")
     assert again is not None
     assert again.run_id == run.run_id
     run.end()
-    assert find("abc", uri=store, experiment="fss") is None
-    assert find("unknown", uri=store, experiment="fss") is None
+    assert find_unfinished("abc", uri=store, experiment="fss") is None
+    assert find_unfinished("unknown", uri=store, experiment="fss") is None
 
 
 def test_an_error_ends_the_run_as_failed_with_its_reason(store: str) -> None:
     run = Run.start("fails", uri=store)
-    with pytest.raises(ValueError, match="no such folder"), ending(run):
+    with pytest.raises(ValueError, match="no such folder"), end_on_exit(run):
         raise ValueError("no such folder")
     seen = client(store).get_run(run.run_id)
     assert seen.info.status == "FAILED"

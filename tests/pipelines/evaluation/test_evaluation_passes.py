@@ -13,7 +13,7 @@ from fss.evaluation.baselines import AllForeground
 from fss.evaluation.evaluator import evaluate
 from fss.images.resize import mask_canvas
 from fss.models import create_segmenter, save_checkpoint
-from fss.synthetic.picture import sample_picture
+from fss.synthetic.picture import render_sample_image
 from pipelines.evaluate import EvaluateConfig
 from pipelines.evaluate import run as run_evaluate
 from pipelines.ingest import run as run_ingest
@@ -81,7 +81,7 @@ def bench(tmp_path: Path, checkpoint: str, tracking: TrackingConfig) -> Bench:
 def test_voc_with_published_lists_and_coco_models_on_it(bench: Bench) -> None:
     names = write_voc(bench.home / "data" / "VOCdevkit" / "VOC2012", count=60, val=range(40))
     collection = bench.ingest("voc", "val")
-    shown = {c: [n for n in range(40) if c in sample_picture(n, 0, "labelled").classes] for c in range(1, 6)}
+    shown = {c: [n for n in range(40) if c in render_sample_image(n, 0, "labelled").classes] for c in range(1, 6)}
     lines = [f"{names[n]}__{c:02d}\n" for c, found in shown.items() for n in found[::-1]]
     write_bytes(bench.home / "splits" / "pascal" / "val" / "fold0.txt", "".join(lines).encode())
     summary, plan = bench.evaluate(
@@ -105,7 +105,7 @@ def test_void_pixels_drop_out_of_every_figure(bench: Bench) -> None:
             number_of[row["image_id"]] = int(Path(row["uri"]).stem.split("_")[1])
     pixels: dict[int, list[tuple[int, int]]] = {}
     for episode in plan:
-        truth = mask_canvas(ringed(sample_picture(number_of[episode.query_id], 0, "labelled").mask), SIZE)
+        truth = mask_canvas(ringed(render_sample_image(number_of[episode.query_id], 0, "labelled").mask), SIZE)
         pair = int((truth == episode.class_id).sum()), int((truth != 255).sum())
         pixels.setdefault(episode.class_id, []).append(pair)
     by_hand = [np.sum(pairs, 0)[0] / np.sum(pairs, 0)[1] for pairs in pixels.values()]

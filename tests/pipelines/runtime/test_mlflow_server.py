@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import requests
 
-from fss.core.system import monitored
+from fss.core.system import monitor_system
 from fss.images.decode import decode_image
 from fss.inference.mlflow_model import example_request, log_model
 from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.lineage import data_uses
-from fss.tracking.run import Run, connect, ending, find
+from fss.tracking.lineage import logged_datasets
+from fss.tracking.run import Run, end_on_exit, find_unfinished, tracking_client
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -90,14 +90,14 @@ def test_several_processes_write_to_a_server_and_pictures_lie_in_the_object_stor
     import mlflow
 
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    with ending(Run.start("sweep", uri=server, experiment="several", tags={"fss.key": "k"})) as run:
-        again = find("k", uri=server, experiment="several")
+    with end_on_exit(Run.start("sweep", uri=server, experiment="several", tags={"fss.key": "k"})) as run:
+        again = find_unfinished("k", uri=server, experiment="several")
         assert again is not None
         assert again.run_id == run.run_id
-        with monitored(run.run_id, uri=server):
+        with monitor_system(run.run_id, uri=server):
             jobs = [subprocess.Popen([sys.executable, "-c", writer(server, "several", n)]) for n in range(3)]
             assert [job.wait(timeout=WAIT_S) for job in jobs] == [0, 0, 0]
-    client = connect(server)
+    client = tracking_client(server)
     found = client.search_runs([run.experiment_id], "attributes.run_name != 'sweep'")
     assert {one.info.run_name: one.info.status for one in found} == {f"w{n}": "FINISHED" for n in range(3)}
     for one in found:
@@ -110,12 +110,12 @@ def test_several_processes_write_to_a_server_and_pictures_lie_in_the_object_stor
         run_id=found[0].info.run_id, artifact_path="sheet.png", tracking_uri=server, dst_path=str(tmp_path)
     )
     assert (decode_image(Path(local).read_bytes()) == int(found[0].data.params["n"])).all()
-    assert data_uses(server, run.run_id) == []
+    assert logged_datasets(server, run.run_id) == []
 
 
 def test_a_served_model_answers_a_request_with_a_mask(server: str, s3: str, tmp_path: Path) -> None:
     checkpoint = save_checkpoint(create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32), tmp_path / "m")
-    with ending(Run.start("train", uri=server)) as run:
+    with end_on_exit(Run.start("train", uri=server)) as run:
         model = log_model(run, checkpoint)
     port = free_port()
     command = [str(BIN / "mlflow"), "models", "serve", "--model-uri", model, "--env-manager", "local"]

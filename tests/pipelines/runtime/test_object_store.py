@@ -13,7 +13,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler
 
 from fss.collection import Collection
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import MASK_SCHEMA, image_table
 from fss.collection.sources import SourceConfig
@@ -111,7 +111,7 @@ def take(asked: Counter[str]) -> tuple[int, int]:
 def test_the_plan_knows_the_requests_of_a_part(s3: str, requests: Counter[str]) -> None:
     for number in range(6):
         storage.write_atomically(*storage.resolve(f"{s3}/raw/{number}.jpg"), encoded("JPEG", picture((40, 48))))
-    started = start(f"{s3}/c", SourceConfig(path=f"{s3}/raw"), part_size=3)
+    started = start_ingest(f"{s3}/c", SourceConfig(path=f"{s3}/raw"), part_size=3)
     take(requests)
     ingest_part(started.collection.uri, started.parts[0])
     assert take(requests) == (cost_estimate.INGEST_READS_PER_PART + 3 * cost_estimate.INGEST_READS_PER_IMAGE, 1)

@@ -10,7 +10,7 @@ from fss.collection.sources import SourceConfig
 from fss.core import storage
 from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.run import Run, ending
+from fss.tracking.run import Run, end_on_exit
 from pipelines import ingest, pseudomask
 from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import encoded, picture
@@ -54,7 +54,7 @@ def test_a_private_model_does_not_say_where_it_was(tmp_path: Path) -> None:
         .read_text()
         .replace('"backbone_weights": null', f'"backbone_weights": "/home/{PLACE}/w.pth"')
     )
-    with ending(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
+    with end_on_exit(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
         run.log_image("sheet.png", np.zeros((4, 4, 3), np.uint8))
         run.log_text("report.md", f"/home/{PLACE}")
         log_model(run, place)
@@ -88,6 +88,6 @@ def test_keys_of_the_environment_reach_neither_store_nor_logs_nor_collection(
 
 def test_a_store_s_password_is_not_written_into_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with ending(Run.start("job", uri=uri, params={"tracking": {"uri": "https://me:hunter2@mlflow"}})) as run:
+    with end_on_exit(Run.start("job", uri=uri, params={"tracking": {"uri": "https://me:hunter2@mlflow"}})) as run:
         run.set_tags({"fss.note": "postgresql://me:hunter2@db/x"})
     assert not found(tmp_path, "hunter2")

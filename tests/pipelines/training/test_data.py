@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from fss.collection.ingest import start
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.models import FewShotSegmenter, SegmenterConfig
@@ -74,7 +74,7 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
     places = {}
     for subset in ("trainaug", "val"):
         source = SourceConfig(kind="voc", path=str(tmp_path / "data"), subset=subset)
-        ingest = start(str(tmp_path / subset), source, part_size=64)
+        ingest = start_ingest(str(tmp_path / subset), source, part_size=64)
         for part in ingest.parts:
             ingest_part(ingest.collection.uri, part)
         places[subset] = ingest.collection.uri

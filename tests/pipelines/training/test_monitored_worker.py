@@ -21,14 +21,14 @@ def test_the_first_worker_of_every_other_machine_watches_it(
     trained: list[dict[str, Any]] = []
 
     @contextmanager
-    def monitored(run_id: str, *, uri: str, node: str) -> Any:
+    def monitor_system(run_id: str, *, uri: str, node: str) -> Any:
         seen.append(node)
         yield
 
     context = SimpleNamespace(get_local_rank=lambda: local_rank, get_node_rank=lambda: 1)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: node))
-    monkeypatch.setattr(module, "monitored", monitored)
+    monkeypatch.setattr(module, "monitor_system", monitor_system)
     monkeypatch.setattr(module, "train_worker", trained.append)
     settings = {"driver_node": "driver", "run": {"uri": "sqlite://", "experiment_id": "0", "run_id": "r"}}
     module.monitored_worker(settings)

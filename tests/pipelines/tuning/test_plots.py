@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.run import Run, connect
+from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate, tune
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
@@ -88,7 +88,7 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
     assert settings["train"]["split"]["tilt"] == pytest.approx(0.24)
     assert settings["train"]["segmenter"]["similarity"] is False
 
-    client = connect(str(config.tracking.uri))
+    client = tracking_client(str(config.tracking.uri))
     run = client.get_run(str(summary.run_id))
     assert (run.info.status, run.data.tags["fss.gate"], run.data.tags["fss.best_trial"]) == ("FINISHED", "passed", "t4")
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.run import Run, connect
+from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
@@ -45,7 +45,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     sweep = Run.start("tune", uri=tracking.uri)
     trial = open_trial(sweep, "a", {})
     close_trial(trial, "completed")
-    ended = connect(sweep.uri).get_run(trial.run_id).info
+    ended = tracking_client(sweep.uri).get_run(trial.run_id).info
 
     answers(monkeypatch, {"model": 0.4}, (0.1, 0.05, 0.15))
     verdict = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
@@ -53,7 +53,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     assert verdict.reasons[0] == "passed: ahead of all foreground by +10.0 [+5.0, +15.0] mIoU"
     uri = register(trial, checkpoint, GATE, verdict, tags={"fss.sweep": sweep.run_id})
     assert uri == "models:/gated@champion"
-    client = connect(sweep.uri)
+    client = tracking_client(sweep.uri)
     version = client.get_model_version_by_alias("gated", "champion")
     assert (version.run_id, version.tags["fss.plan"]) == (trial.run_id, "p" * 16)
     now = client.get_run(trial.run_id).info

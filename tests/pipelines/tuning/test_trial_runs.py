@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fss.tracking.run import Run, connect
+from fss.tracking.run import Run, tracking_client
 from pipelines.tuning.callbacks import BEST, TrialRuns, why
 from pipelines.tuning.trial_runs import OBJECTIVE, close_leftovers, find_trial, open_trial, read_trials
 
@@ -53,7 +53,7 @@ def say(told: TrialRuns, trial: Trial, **result: Any) -> None:
 
 
 def status(run: Run) -> tuple[str, str | None]:
-    found = connect(run.uri).get_run(run.run_id)
+    found = tracking_client(run.uri).get_run(run.run_id)
     return found.info.status, found.data.tags.get("fss.trial")
 
 
@@ -101,7 +101,7 @@ def test_the_sweeps_curve_counts_trials_that_ended(sweep: Run) -> None:
         say(told, trial, step=30, held_out_iou=score)
         told.on_trial_complete(0, trials, trial)
         trial.finished = True
-    points = connect(sweep.uri).get_metric_history(sweep.run_id, BEST)
+    points = tracking_client(sweep.uri).get_metric_history(sweep.run_id, BEST)
     assert [(point.step, point.value) for point in points] == [(1, 0.4), (2, 0.4)]
 
 

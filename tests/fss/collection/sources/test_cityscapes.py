@@ -6,7 +6,7 @@ import pytest
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
 from fss.images.limits import DecodeLimits
-from fss.synthetic.picture import sample_picture
+from fss.synthetic.picture import render_sample_image
 from tests.helpers.dataset_layouts import write_cityscapes, write_grey
 
 LIMITS = DecodeLimits()
@@ -29,7 +29,7 @@ def test_both_kinds_of_labels_give_train_ids(tmp_path, train_ids):
     assert listing.classes[0] == "road" and listing.classes[18] == "bicycle" and len(listing.classes) == 19
     for number, item in enumerate(listing.items):
         raw = read_item(item, _config(tmp_path), LIMITS)
-        truth = sample_picture(number, 0, "labelled").mask.astype(int)
+        truth = render_sample_image(number, 0, "labelled").mask.astype(int)
         truth[0, 0] = 255
         assert raw.mask_error is None
         np.testing.assert_array_equal(_class_map(raw), truth)

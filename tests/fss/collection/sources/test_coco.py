@@ -9,7 +9,7 @@ import pytest
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.coco import CATEGORY_IDS, COCO_CLASSES, render
 from fss.images.limits import DecodeLimits
-from fss.synthetic.picture import sample_picture
+from fss.synthetic.picture import render_sample_image
 from tests.helpers.dataset_layouts import write_bytes, write_coco, write_grey
 
 LIMITS = DecodeLimits()
@@ -39,7 +39,7 @@ def test_both_layouts_give_the_painted_masks(tmp_path, rendered):
     for item, (number, seed) in zip(listing.items, [(0, 0), (1, 0), (0, 4)], strict=True):
         raw = read_item(item, _config(tmp_path), LIMITS)
         assert raw.mask_error is None
-        np.testing.assert_array_equal(_class_map(raw), sample_picture(number, seed, "labelled").mask)
+        np.testing.assert_array_equal(_class_map(raw), render_sample_image(number, seed, "labelled").mask)
 
 
 def test_categories_are_counted_without_their_gaps():

@@ -13,8 +13,8 @@ from fss.synthetic.picture import (
     SAMPLE_CLASSES,
     SAMPLE_SPLITS,
     SIDES,
+    render_sample_image,
     sample_labelled,
-    sample_picture,
     sample_unlabelled,
 )
 from fss.synthetic.scene import paint_background, paint_object
@@ -29,28 +29,32 @@ def test_any_picture_alone_equals_the_sequence(kind):
     make = sample_unlabelled if kind == "unlabelled" else sample_labelled
     sequence = list(make(6, 3))
     for index in (5, 0, 3):
-        alone = sample_picture(index, 3, kind)
+        alone = render_sample_image(index, 3, kind)
         assert alone.jpeg == sequence[index].jpeg
         assert alone.relative_path == sequence[index].relative_path == f"{kind}/{index:06d}.jpg"
         np.testing.assert_array_equal(alone.mask, sequence[index].mask)
 
 
 def test_index_seed_and_kind_each_make_another_picture():
-    pictures = [sample_picture(0, 0, "labelled"), sample_picture(1, 0, "labelled"), sample_picture(0, 1, "labelled")]
-    pictures.append(sample_picture(0, 0, "unlabelled"))
+    pictures = [
+        render_sample_image(0, 0, "labelled"),
+        render_sample_image(1, 0, "labelled"),
+        render_sample_image(0, 1, "labelled"),
+    ]
+    pictures.append(render_sample_image(0, 0, "unlabelled"))
     assert len({picture.jpeg for picture in pictures}) == 4
 
 
 def test_global_generators_are_neither_read_nor_moved():
     np.random.seed(1)
     random.seed(1)
-    first = sample_picture(2, 0, "labelled")
+    first = render_sample_image(2, 0, "labelled")
     numbers, python_numbers = np.random.random(4), random.random()
     np.random.seed(1)
     random.seed(1)
     np.testing.assert_array_equal(np.random.random(4), numbers)
     assert random.random() == python_numbers
-    assert sample_picture(2, 0, "labelled").jpeg == first.jpeg
+    assert render_sample_image(2, 0, "labelled").jpeg == first.jpeg
 
 
 def test_pictures_and_masks_have_one_size_in_range():
@@ -135,6 +139,6 @@ def test_colours_follow_the_colour_wheel():
 
 def test_wrong_requests_are_refused_with_what_is_allowed():
     with pytest.raises(ValueError, match="at least 0, got -1"):
-        sample_picture(-1, 0, "labelled")
+        render_sample_image(-1, 0, "labelled")
     with pytest.raises(ValueError, match="unlabelled or labelled, got 'train'"):
-        sample_picture(0, 0, "train")
+        render_sample_image(0, 0, "train")

@@ -9,7 +9,7 @@ import pytest
 from fss.collection.sources import SourceConfig, list_items, read_item
 from fss.collection.sources.voc import VOC_CLASSES
 from fss.images.limits import DecodeLimits
-from fss.synthetic.picture import sample_picture
+from fss.synthetic.picture import render_sample_image
 from tests.helpers.dataset_layouts import ringed, write_grey, write_sbd, write_voc
 
 LIMITS = DecodeLimits()
@@ -27,7 +27,7 @@ def test_masks_come_back_class_by_class_with_void_rings(tmp_path, below):
     assert listing.labelled and listing.classes[1] == "aeroplane" and listing.classes[20] == "tvmonitor"
     for number, item in enumerate(listing.items):
         raw = read_item(item, _config(tmp_path), LIMITS)
-        truth = ringed(sample_picture(number, 0, "labelled").mask)
+        truth = ringed(render_sample_image(number, 0, "labelled").mask)
         assert raw.error is None and raw.mask_error is None
         back = np.array([0, *raw.class_ids, *[0] * (255 - len(raw.class_ids))])
         back[255] = 255
@@ -55,7 +55,7 @@ def test_sbd_fills_in_for_pictures_without_a_mask_of_voc(tmp_path, beside):
     assert "the standard download has 10582 (SegmentationClassAug, trainaug)" in listing.notes[0]
     raw = read_item(listing.items[1], _config(tmp_path), LIMITS)
     back = np.array([0, *raw.class_ids])
-    np.testing.assert_array_equal(back[raw.mask], sample_picture(2, 0, "labelled").mask)
+    np.testing.assert_array_equal(back[raw.mask], render_sample_image(2, 0, "labelled").mask)
     mat = tmp_path / "broken.mat"
     mat.write_bytes(b"MATLAB 5.0 MAT-file, broken")
     broken = read_item(replace(listing.items[1], mask_uri=str(mat)), _config(tmp_path), LIMITS)

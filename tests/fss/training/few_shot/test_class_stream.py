@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.schema import image_id, image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.episodes.config import OFF, AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.images.mask_codec import mask_row
@@ -32,7 +32,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageReader, Cla
         rows, masks = [], []
         for number in range(part * 9, part * 9 + 9):
             data, mask = photograph(number)
-            name = image_id(data, str(number))
+            name = make_image_id(data, str(number))
             rows.append({"image_id": name, "uri": "x", "image": data, "height": 48, "width": 64, "format": "PNG"})
             ids = [CLASSES[number % 3], CLASSES[(number + 1) % 3]]
             masks.append(mask_row(name, np.where(mask == 1, 1, 2).astype(np.uint8), ids))
