@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -58,7 +59,11 @@ def write_coco(
     """
     from pycocotools import mask as coco_mask
 
-    content: dict = {"images": [], "annotations": [], "categories": [{"id": one, "name": ""} for one in CATEGORY_IDS]}
+    content: dict[str, list[Any]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": one, "name": ""} for one in CATEGORY_IDS],
+    }
     names = [f"COCO_{subset}_{number:012d}" for number in range(1, count + 1)]
     for number, name in enumerate(names):
         picture = render_sample_image(number, seed, "labelled")

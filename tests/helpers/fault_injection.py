@@ -192,7 +192,7 @@ class Nodes:
 
     def close(self) -> None:
         """Stop all nodes."""
-        self.cluster.shutdown()
+        self.cluster.shutdown()  # type: ignore[no-untyped-call]
 
     def _another(self) -> Any:
         return self.cluster.add_node(num_cpus=3)

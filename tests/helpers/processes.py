@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 
 def train_on_two_workers(train: Callable[..., None], *arguments: object) -> None:
@@ -15,7 +15,7 @@ def train_on_two_workers(train: Callable[..., None], *arguments: object) -> None
     Fresh processes: forked ones may wait for ever for a lock that a thread of the suite held.
     """
     with tempfile.TemporaryDirectory() as meeting:
-        multiprocessing.start_processes(_worker, (train, arguments, meeting), nprocs=2, start_method="spawn")
+        spawn(_worker, (train, arguments, meeting), nprocs=2)  # type: ignore[no-untyped-call]
 
 
 def _worker(rank: int, train: Callable[..., None], arguments: tuple[object, ...], meeting: str) -> None:

@@ -23,7 +23,8 @@ def golden_files() -> list[Path]:
 
 
 def read_golden(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def weights_by_rule(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:

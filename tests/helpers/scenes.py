@@ -1,16 +1,15 @@
 """Small street scenes: sky, road and a car, of which only some are labelled."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fss.collection import Collection
-from fss.collection.schema import image_table, make_image_id, mask_table, part_name
+from fss.collection.schema import mask_table
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import from_class_map, mask_row
 from fss.models.semantic.config import SemanticConfig
+from tests.helpers.discs import Pixels, Row, image_row, png, write_rows
 
 COLOURS = ((90, 140, 220), (90, 90, 90), (200, 40, 40))
 CLASSES = {0: "sky", 1: "road", 5: "car"}
@@ -18,17 +17,15 @@ NETWORK = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
 """The smallest network that there is."""
 
 
-def scene(number: int) -> tuple[bytes, np.ndarray]:
+def scene(number: int) -> tuple[bytes, Pixels]:
     """Return PNG bytes and class numbers, uint8 [40, 56] in {0, 1, 2}."""
     rng = keyed_rng(0, item=number, purpose="test.scene")
     labels = np.zeros((40, 56), np.uint8)
     labels[int(rng.integers(15, 25)) :] = 1
-    top, left = (int(place) for place in rng.integers((20, 5), (30, 40)))
+    top, left = (int(value) for value in rng.integers((20, 5), (30, 40)))
     labels[top : top + 8, left : left + 12] = 2
     rgb = np.array(COLOURS, np.int16)[labels] + rng.integers(-30, 31, (40, 56, 3))
-    file = io.BytesIO()
-    Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(file, "PNG")
-    return file.getvalue(), labels
+    return png(rgb.clip(0, 255).astype(np.uint8)), labels
 
 
 def build(folder: Path, count: int, labelled: int, part_size: int = 4) -> Collection:
@@ -39,18 +36,15 @@ def build(folder: Path, count: int, labelled: int, part_size: int = 4) -> Collec
     collection = Collection.create(str(folder), name="scenes", source="test", part_size=part_size, classes=CLASSES)
     truth = collection.create_mask_set("truth", config_hash="0" * 16, provenance={})
     ids = sorted(CLASSES)
-    for part in range(-(-count // part_size)):
-        images, masks = [], []
-        for number in range(part * part_size, min(count, (part + 1) * part_size)):
-            data, labels = scene(number)
-            path = f"{'left' if number % 2 else 'right'}/{number // 2}.png"
-            name = make_image_id(data, path)
-            images.append({"image_id": name, "uri": path, "image": data, "height": 40, "width": 56, "format": "PNG"})
-            mask, numbers = from_class_map(labels, background=None)
-            missing = mask_row(name, None, error="missing-mask: there is no mask of that name")
-            masks.append(mask_row(name, mask, [ids[n] for n in numbers]) if number < labelled else missing)
-        collection.write_part(part_name(part), image_table(images))
-        truth.write_part(part_name(part), mask_table(masks))
+    rows: list[Row] = []
+    for number in range(count):
+        data, labels = scene(number)
+        row = image_row(data, f"{'left' if number % 2 else 'right'}/{number // 2}.png", *labels.shape)
+        mask, numbers = from_class_map(labels, background=None)
+        missing = mask_row(row["image_id"], None, error="missing-mask: there is no mask of that name")
+        answer = mask_row(row["image_id"], mask, [ids[n] for n in numbers]) if number < labelled else missing
+        rows.append((row, answer))
+    write_rows(collection, truth, rows)
     return collection
 
 

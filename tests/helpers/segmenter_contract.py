@@ -4,6 +4,7 @@ A new learner's test is one line: call :func:`check_contract` with its settings.
 failure names the promise that was broken.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from fss.models import FewShotSegmenter, create_segmenter, load_checkpoint, save_checkpoint
 
-CLOSE = {"rtol": 1e-4, "atol": 2e-5}
+assert_close = partial(torch.testing.assert_close, rtol=1e-4, atol=2e-5)
 
 
 def make(**settings: Any) -> FewShotSegmenter:
@@ -63,14 +64,14 @@ def check_batches_and_shots(segmenter: FewShotSegmenter) -> None:
     together = segmenter(query, supports, masks)
     for b in range(2):
         alone = segmenter(query[b : b + 1], supports[b : b + 1], masks[b : b + 1])
-        torch.testing.assert_close(alone[0], together[b], **CLOSE)
+        assert_close(alone[0], together[b])
     shots = [segmenter(query, supports[:, k : k + 1], masks[:, k : k + 1]) for k in range(2)]
-    torch.testing.assert_close((shots[0] + shots[1]) / 2, together, **CLOSE)
+    assert_close((shots[0] + shots[1]) / 2, together)
     twice = supports[:, :1].expand(-1, 2, -1, -1, -1), masks[:, :1].expand(-1, 2, -1, -1)
     same = segmenter.predict(query, *twice, "joint") == shots[0].argmax(1)
     assert same.float().mean() > 0.999  # the same support twice says what it says once
     with pytest.raises(ValueError, match="known are"):
-        segmenter.predict(query, supports, masks, "median")
+        segmenter.predict(query, supports, masks, "median")  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -83,10 +84,10 @@ def check_encoded_images_are_enough(segmenter: FewShotSegmenter) -> None:
     support_features = segmenter.encode_support(
         supports.flatten(0, 1), masks.flatten(0, 1), [[m[2:] for m in stage] for stage in features]
     )
-    torch.testing.assert_close(segmenter.decode(query_features, support_features, masks, (96, 96)), expected, **CLOSE)
+    assert_close(segmenter.decode(query_features, support_features, masks, (96, 96)), expected)
     support_features = segmenter.encode_support(supports.flatten(0, 1), masks.flatten(0, 1))
     logits = segmenter.decode(segmenter.encode_query(query), support_features, masks, (96, 96))
-    torch.testing.assert_close(logits, expected, **CLOSE)
+    assert_close(logits, expected)
 
 
 def check_state(segmenter: FewShotSegmenter, directory: Path) -> None:
@@ -103,7 +104,7 @@ def check_training(segmenter: FewShotSegmenter) -> None:
     segmenter.train()
     before = {name: value.clone() for name, value in segmenter.backbone.state_dict().items()}
     query, supports, masks = episode(2, 1)
-    F.cross_entropy(segmenter(query, supports, masks), masks[:, 0].long()).backward()
+    F.cross_entropy(segmenter(query, supports, masks), masks[:, 0].long()).backward()  # type: ignore[no-untyped-call]
     idle = set(segmenter.learner.unused_parameters())
     for name, parameter in segmenter.learner.named_parameters():
         if name in idle:

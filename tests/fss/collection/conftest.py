@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from tests.helpers.small_collection import fill
+from tests.helpers.discs import fill
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fss.collection.collection import collection_exists, delete_collection
 from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table
 from fss.core.storage import list_names, resolve
 from fss.images.mask_codec import mask_row
-from tests.helpers.small_collection import fill
+from tests.helpers.discs import fill
 
 
 def test_what_was_written_is_read(collection: Collection) -> None:
@@ -24,7 +24,7 @@ def test_what_was_written_is_read(collection: Collection) -> None:
     assert again.mask_set("truth").finished_parts() == {"part-00000", "part-00001"}
     table = again.read_part("part-00001")
     assert table.schema.equals(IMAGE_SCHEMA)
-    assert table.column("uri").to_pylist() == ["0.png", "1.png", "2.png"]
+    assert table.column("uri").to_pylist() == ["1/0.png", "1/1.png", "1/2.png"]
     assert again.read_part("part-00000", ["width", "image_id"]).column_names == ["width", "image_id"]
     assert again.limits == collection.limits
 

@@ -7,7 +7,7 @@ import pytest
 from fss.collection import Collection
 from fss.collection.mask_admin import delete_mask_set, rename_mask_set
 from fss.core import storage
-from tests.helpers.small_collection import fill
+from tests.helpers.discs import fill
 
 
 @pytest.fixture(params=["disk", "object store"])

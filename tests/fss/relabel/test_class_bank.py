@@ -13,14 +13,14 @@ from fss.relabel.class_bank import ClassBank, bank_reader, best_threshold, build
 from fss.relabel.relabeller import RelabelInput, Relabeller
 from fss.relabel.supports import Shot
 from fss.relabel.votes import Voter
-from tests.helpers.disc_collection import build, disc
+from tests.helpers.discs import coloured_collection, coloured_disc
 
 CONFIG = RelabelConfig(supports="bank", shots=1, sets=2, foreground=0.5, background=0.5)
 PICTURES = {colour + 1: [f"{n:02d}" for n in range(colour, 18, 3)] for colour in range(3)}
 
 
 def read(name: str) -> Shot:
-    rgb, mask = disc(int(name.split(":")[1]))
+    rgb, mask = coloured_disc(int(name.split(":")[1]))
     return Shot(image_canvas(rgb, 96), mask_canvas(mask, 96))
 
 
@@ -60,11 +60,11 @@ def test_only_classes_above_the_threshold_are_segmented(bank: ClassBank, segment
 
 
 def test_shots_are_read_by_class(tmp_path: Path) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     masks = collection.mask_set("saliency")
     image_id = collection.image_ids()["part-00000"][1]
     shot = bank_reader(masks, 96)(shot_name(1, image_id))
-    assert (shot.mask == mask_canvas(disc(1)[1], 96)).all() and shot.rgb.shape == (96, 96, 3)
+    assert (shot.mask == mask_canvas(coloured_disc(1)[1], 96)).all() and shot.rgb.shape == (96, 96, 3)
     assert not bank_reader(masks, 96)(shot_name(2, image_id)).mask.any()
 
 

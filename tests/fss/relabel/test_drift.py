@@ -15,7 +15,7 @@ from fss.relabel.audit import audit, binarize_mask, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, measure_drift
 from fss.relabel.round_gate import evaluate_round, median_agreement
-from tests.helpers.disc_collection import build
+from tests.helpers.discs import coloured_collection
 
 LEFT = np.zeros((60, 72), np.uint8)
 LEFT[:, :36] = 1
@@ -42,7 +42,7 @@ def write(collection: Collection, name: str, masks: list[np.ndarray | None], sof
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
-    return build(tmp_path / "c", count=4)
+    return coloured_collection(tmp_path / "c", count=4)
 
 
 def drift_of(collection: Collection, old: list[np.ndarray | None], new: list[np.ndarray | None]) -> Drift:
@@ -109,7 +109,7 @@ def test_the_decision_names_every_reason(collection: Collection) -> None:
 
 
 def test_collapse_stops_the_rounds(tmp_path: Path) -> None:
-    collapsed = drift_of(build(tmp_path / "d", count=4), [LEFT] * 4, [FULL, FULL, FULL, NONE])
+    collapsed = drift_of(coloured_collection(tmp_path / "d", count=4), [LEFT] * 4, [FULL, FULL, FULL, NONE])
     text = str(evaluate_round(RoundGateConfig(), collapsed, 0.9))
     assert text.startswith("stop: no mask passes every gate; masks that pass every gate fell from 100% to 0%")
     assert "areas shifted by 1.00" in text and "50% of the pixels changed" in text

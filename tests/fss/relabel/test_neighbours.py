@@ -11,7 +11,7 @@ from fss.models import FewShotSegmenter
 from fss.relabel import RelabelConfig, feature_tables
 from fss.relabel.features import pooled_features, project
 from fss.relabel.neighbours import Clusters, Neighbours, find_neighbours
-from tests.helpers.disc_collection import build
+from tests.helpers.discs import coloured_collection
 
 
 def unit(count: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -99,7 +99,7 @@ def write_features(masks: MaskSet, parts: list[str]) -> list[str]:
 
 
 def test_tables_have_every_row_and_resume(tmp_path: Path) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     parts = collection.part_names()
     ids = write_features(masks, parts)
@@ -121,7 +121,7 @@ def test_tables_have_every_row_and_resume(tmp_path: Path) -> None:
 
 
 def test_the_bank_holds_accepted_images_up_to_its_size(tmp_path: Path) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     parts = collection.part_names()
     ids = write_features(masks, parts)
@@ -134,7 +134,7 @@ def test_the_bank_holds_accepted_images_up_to_its_size(tmp_path: Path) -> None:
 
 
 def test_overwriting_a_mask_set_removes_its_tables(tmp_path: Path) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     write_features(masks, collection.part_names())
     assert len(feature_tables.finished(masks, "features")) == 3

@@ -16,7 +16,7 @@ from fss.relabel.part_relabelling import feature_parts, relabel_parts
 from fss.relabel.relabeller import Relabeller
 from fss.relabel.supports import shot_reader
 from fss.relabel.votes import Voter
-from tests.helpers.disc_collection import build
+from tests.helpers.discs import coloured_collection
 
 # A random network has no confident pixels, so every pixel above one half is object.
 CONFIG = RelabelConfig(shots=2, min_similarity=-1.0, foreground=0.5, background=0.5, dims=32)
@@ -56,7 +56,7 @@ def rows_of(masks: MaskSet) -> list[dict[str, object]]:
 
 
 def test_every_image_has_a_row_with_mask_soft_map_and_scores(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    collection = build(tmp_path / "c", broken=(5,))
+    collection = coloured_collection(tmp_path / "c", broken=(5,))
     masks, outcomes = relabel(collection, segmenter, earlier=True)
     rows = rows_of(masks)
     assert [row["image_id"] for row in rows] == [name for ids in collection.image_ids().values() for name in ids]
@@ -77,7 +77,7 @@ def test_every_image_has_a_row_with_mask_soft_map_and_scores(tmp_path: Path, seg
 
 
 def test_an_image_without_mask_and_neighbours_gets_a_reason(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    collection = build(tmp_path / "c", empty=(3,))
+    collection = coloured_collection(tmp_path / "c", empty=(3,))
     config = RelabelConfig(supports="self", foreground=0.5, background=0.5)
     rows = rows_of(relabel(collection, segmenter, config=config)[0])
     assert rows[3]["error"].startswith("relabel: no support") and rows[3]["mask"] is None
@@ -87,9 +87,9 @@ def test_an_image_without_mask_and_neighbours_gets_a_reason(tmp_path: Path, segm
 
 
 def test_parts_have_the_same_bytes_alone_or_together(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    first, _ = relabel(build(tmp_path / "a"), segmenter)
-    second, _ = relabel(build(tmp_path / "b"), segmenter)
-    third = relabel_part_by_part(build(tmp_path / "c"), segmenter)
+    first, _ = relabel(coloured_collection(tmp_path / "a"), segmenter)
+    second, _ = relabel(coloured_collection(tmp_path / "b"), segmenter)
+    third = relabel_part_by_part(coloured_collection(tmp_path / "c"), segmenter)
     names = [f"{name}.parquet" for name in sorted(first.finished_parts())]
     for other in (second, third):
         assert all(Path(first.uri, name).read_bytes() == Path(other.uri, name).read_bytes() for name in names)
@@ -107,7 +107,7 @@ def relabel_part_by_part(collection: Collection, segmenter: FewShotSegmenter) ->
 
 
 def test_a_damaged_part_does_not_affect_the_others(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     masks, _ = relabel(collection, segmenter)
     for name in collection.part_names():
         Path(masks.uri, f"{name}.parquet").unlink()
@@ -122,7 +122,7 @@ def test_a_damaged_part_does_not_affect_the_others(tmp_path: Path, segmenter: Fe
 def test_the_truth_is_never_opened(
     tmp_path: Path, segmenter: FewShotSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collection = build(tmp_path / "c")
+    collection = coloured_collection(tmp_path / "c")
     truth = collection.create_mask_set("truth", config_hash="c" * 16, provenance={})
     for name in collection.part_names():
         truth.write_part(name, collection.mask_set("saliency").read_part(name))
@@ -139,7 +139,7 @@ def test_the_truth_is_never_opened(
 
 
 def test_every_usable_image_has_features(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    collection = build(tmp_path / "c", broken=(5,), empty=(3,))
+    collection = coloured_collection(tmp_path / "c", broken=(5,), empty=(3,))
     masks, _ = relabel(collection, segmenter)
     rows = [row for name in collection.part_names() for row in feature_tables.read(masks, "features", name).to_pylist()]
     assert [row["feature"] is None for row in rows] == [number == 5 for number in range(12)]
@@ -148,7 +148,7 @@ def test_every_usable_image_has_features(tmp_path: Path, segmenter: FewShotSegme
 
 
 def test_refined_masks_have_the_size_of_the_image(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
-    collection = build(tmp_path / "c", count=4, broken=(1,))
+    collection = coloured_collection(tmp_path / "c", count=4, broken=(1,))
     masks, _ = relabel(collection, segmenter, config=replace(CONFIG, edges=True))
     plain, _ = relabel(collection, segmenter, name="plain")
     rows = rows_of(masks)

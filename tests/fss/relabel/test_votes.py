@@ -11,13 +11,13 @@ from fss.models import FewShotSegmenter
 from fss.relabel.supports import Shot
 from fss.relabel.views import View, make_views, network_input
 from fss.relabel.votes import SegmentationQuery, Voter
-from tests.helpers.disc_collection import disc
+from tests.helpers.discs import coloured_disc
 
 SIZE = 96
 
 
 def shot(number: int) -> Shot:
-    rgb, mask = disc(number)
+    rgb, mask = coloured_disc(number)
     return Shot(image_canvas(rgb, SIZE), mask_canvas(mask, SIZE))
 
 

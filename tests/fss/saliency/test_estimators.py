@@ -11,7 +11,7 @@ from fss.saliency.config import StudentConfig, StudentSettings, ViTSettings
 from fss.saliency.estimators import EstimatorSettings, create_estimator, identity
 from fss.saliency.student.network import SaliencyStudent, StudentEstimator, load_student, save_student
 from fss.saliency.vit import ViTEstimator
-from tests.helpers.disc_picture import disc
+from tests.helpers.discs import disc
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
 TINY = ViTSettings(model="vit_tiny_patch16_224", weights=None, image_size=64)

@@ -10,7 +10,7 @@ from fss.collection.schema import image_table
 from fss.images.mask_codec import decode_mask, decode_soft
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from fss.saliency.pseudomask import OBJECT, pseudomask_part
-from tests.helpers.disc_picture import disc, iou
+from tests.helpers.discs import disc, iou
 
 
 def make(path: Path) -> tuple[Collection, list[object]]:

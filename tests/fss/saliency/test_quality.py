@@ -5,7 +5,7 @@ import pytest
 
 from fss.collection.schema import HARD_GATES
 from fss.saliency import quality
-from tests.helpers.disc_picture import disc
+from tests.helpers.discs import disc
 
 
 def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:

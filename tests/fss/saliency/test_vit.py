@@ -6,7 +6,7 @@ import torch
 
 from fss.collection.schema import GATES, SCORES
 from fss.saliency.vit import ViTEstimator, object_map
-from tests.helpers.disc_picture import disc
+from tests.helpers.discs import disc
 
 TINY = "vit_tiny_patch16_224"
 

@@ -8,8 +8,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
+from tests.helpers.networks import TinySegmenter
 from tests.helpers.processes import train_on_two_workers
-from tests.helpers.tiny_segmenter import TinySegmenter
 
 SIZE = 8
 

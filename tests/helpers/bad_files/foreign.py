@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -45,7 +46,7 @@ FOREIGN = {
     "bom_text.png": b"\xef\xbb\xbfsee attachment",
 }
 for _name, _data in FOREIGN.items():
-    kind(_name, "unknown-format")(lambda data=_data: data)
+    kind(_name, "unknown-format")(partial(bytes, _data))
 
 
 # Cut off or overwritten by disks and networks

@@ -43,10 +43,10 @@ def _matches(statement: Mapping[str, Any], action: str, resource: str, context: 
     return (
         any(fnmatch.fnmatchcase(action.lower(), pattern.lower()) for pattern in as_list(statement["Action"]))
         and any(fnmatch.fnmatchcase(resource, pattern) for pattern in as_list(statement["Resource"]))
-        and all(_holds(*condition, context) for condition in statement.get("Condition", {}).items())
+        and all(_holds(name, values, context) for name, values in statement.get("Condition", {}).items())
     )
 
 
-def _holds(operator: str, wanted: Mapping[str, Any], context: Mapping[str, str]) -> bool:
+def _holds(operator: str, expected: Mapping[str, Any], context: Mapping[str, str]) -> bool:
     assert operator in ("StringEquals", "ArnEquals"), f"teach this test the condition {operator}"
-    return all(context.get(key) in as_list(values) for key, values in wanted.items())
+    return all(context.get(key) in as_list(values) for key, values in expected.items())

@@ -9,7 +9,7 @@ from fss.saliency.classical.bilateral_solver import build_grid, solve
 from fss.saliency.classical.cues import find_cues
 from fss.saliency.classical.refine import clean
 from fss.saliency.classical.superpixels import Superpixels, close_loop, measure, segment, to_lab, two_ring
-from tests.helpers.disc_picture import disc
+from tests.helpers.discs import disc
 
 
 def superpixels() -> tuple[Superpixels, np.ndarray]:

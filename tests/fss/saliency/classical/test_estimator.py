@@ -9,7 +9,7 @@ import pytest
 
 from fss.collection.schema import GATES, HARD_GATES, SCORES
 from fss.saliency import SaliencyConfig, SaliencyEstimator
-from tests.helpers.disc_picture import disc, iou
+from tests.helpers.discs import disc, iou
 
 
 def test_finds_a_disc_with_sure_scores() -> None:

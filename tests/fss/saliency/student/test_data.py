@@ -10,18 +10,18 @@ from fss.collection.schema import mask_table
 from fss.images.mask_codec import mask_row
 from fss.saliency.quality import no_scores
 from fss.saliency.student.data import load_student_data, shrink_mask
-from tests.helpers.discs import build, photograph
+from tests.helpers.discs import noisy_collection, noisy_disc
 
 
 def scored(folder: Path, images: int = 40) -> tuple[Collection, MaskSet]:
     """The discs with scores that grow with their number; the last image of the first part has no mask."""
-    collection, masks = build(folder, images)
+    collection, masks = noisy_collection(folder, images)
     number = 0
     for part in collection.part_names():
         rows = []
         for row in masks.read_part(part).to_pylist():
             scores = {name: (True if name.startswith("gate") else number / images) for name in no_scores()}
-            _, mask = photograph(number)
+            _, mask = noisy_disc(number)
             rows.append(
                 mask_row(row["image_id"], None, error="none")
                 if row["error"]
@@ -39,7 +39,7 @@ def test_accepted_masks_are_trusted_by_rank_and_the_others_wait(tmp_path: Path) 
     data = load_student_data(masks, 64)
     assert data.images.shape == (39, 64, 64, 3) and data.targets.shape == (39, 16, 16)
     assert (data.weights[:19] == 0).all() and (np.diff(data.weights[19:]) > 0).all() and data.weights[-1] == 1
-    _, mask = photograph(20)
+    _, mask = noisy_disc(20)
     np.testing.assert_array_equal(data.targets[19], shrink_mask(mask > 0, 64))
     assert (load_student_data(masks, 64, acceptance=None).weights[1:] > 0).all()
 

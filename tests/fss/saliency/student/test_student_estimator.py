@@ -9,7 +9,7 @@ import torch
 from fss.collection.schema import GATES, SCORES
 from fss.saliency.config import StudentConfig
 from fss.saliency.student.network import SaliencyStudent, StudentEstimator, load_student, save_student
-from tests.helpers.disc_picture import disc
+from tests.helpers.discs import disc
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
 

@@ -15,8 +15,8 @@ from fss.images.mask_codec import mask_row
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
-from tests.helpers.discs import photograph
-from tests.helpers.tiny_segmenter import TinySegmenter
+from tests.helpers.discs import noisy_disc
+from tests.helpers.networks import TinySegmenter
 
 CLASSES = (2, 4, 9)
 CONFIG = StreamConfig(batch_size=4, lanes=2)
@@ -31,7 +31,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageReader, Cla
     for part in range(2):
         rows, masks = [], []
         for number in range(part * 9, part * 9 + 9):
-            data, mask = photograph(number)
+            data, mask = noisy_disc(number)
             name = make_image_id(data, str(number))
             rows.append({"image_id": name, "uri": "x", "image": data, "height": 48, "width": 64, "format": "PNG"})
             ids = [CLASSES[number % 3], CLASSES[(number + 1) % 3]]

@@ -16,7 +16,7 @@ from fss.training.few_shot.config import OptimizerConfig, Schedule, StreamConfig
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.loop import StepReport, TrainingDivergedError, TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from tests.helpers.tiny_segmenter import TinySegmenter
+from tests.helpers.networks import TinySegmenter
 
 CONFIG = OptimizerConfig(steps=12, learning_rate=0.01, ema=0.9)
 
