@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import skimage as ski
 from PIL import Image, ImageDraw, ImageFont
 
 FOREGROUND = (255, 64, 64)
@@ -45,12 +46,12 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FO
     """
     if mask.shape != rgb.shape[:2]:
         raise ValueError(f"mask {mask.shape} and picture {rgb.shape[:2]} differ in size; give masks at picture size")
-    out = rgb.astype(np.float32)
+    picture = Image.fromarray(rgb)
     for value, tint in ((1, colour), (255, IGNORED)):
         region = mask == value
-        out[region] = 0.55 * out[region] + 0.45 * np.asarray(tint, np.float32)
-        out[_edges(region)] = tint
-    return out.round().astype(np.uint8)
+        if region.any():
+            _tint(picture, np.where(ski.morphology.erosion(region), 0.45, region), tint)
+    return np.asarray(picture)
 
 
 def contact_sheet(
@@ -75,7 +76,7 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: st
         cells = [overlay(*fit(rgb, mask, side), SUPPORT) for rgb, mask in episode.supports[:3]]
         query, truth = fit(episode.query, episode.truth, side)
         _, prediction = fit(episode.query, episode.prediction, side)
-        cells += [overlay(query, truth), _judge(query, truth, prediction)]
+        cells += [overlay(query, truth), _compare(query, truth, prediction)]
         rows.append(_with_caption(_grid(cells, len(cells)), episode.caption))
     if not rows:
         return _with_title(_strip(side, side), title or "empty")
@@ -123,33 +124,24 @@ def jpeg_bytes(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _judge(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    out = query.astype(np.float32)
+def _compare(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(query)
     valid = truth != 255
-    said, is_true = (prediction == 1) & valid, (truth == 1) & valid
-    for region, tint in ((said & is_true, CORRECT), (said & ~is_true, FOREGROUND), (~said & is_true, IGNORED)):
-        out[region] = 0.5 * out[region] + 0.5 * np.asarray(tint, np.float32)
-    return out.round().astype(np.uint8)
+    predicted, true = (prediction == 1) & valid, (truth == 1) & valid
+    for region, tint in ((predicted & true, CORRECT), (predicted & ~true, FOREGROUND), (~predicted & true, IGNORED)):
+        _tint(picture, 0.5 * region, tint)
+    return np.asarray(picture)
 
 
-def _edges(region: np.ndarray) -> np.ndarray:
-    inside = region.copy()
-    inside[1:] &= region[:-1]
-    inside[:-1] &= region[1:]
-    inside[:, 1:] &= region[:, :-1]
-    inside[:, :-1] &= region[:, 1:]
-    edges: np.ndarray = region & ~inside
-    return edges
+def _tint(picture: Image.Image, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:
+    picture.paste(colour, mask=Image.fromarray((255 * opacity).round().astype(np.uint8)))
 
 
 def _grid(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    height, width = cells[0].shape[:2]
-    rows = -(-len(cells) // columns)
-    canvas = _strip(rows * (height + _GAP) - _GAP, min(columns, len(cells)) * (width + _GAP) - _GAP)
-    for index, cell in enumerate(cells):
-        top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
-        canvas[top : top + height, left : left + width] = cell
-    return canvas
+    shape = (-(-len(cells) // columns), min(columns, len(cells)))
+    padded = ski.util.montage(cells, fill=[_PAPER] * 3, grid_shape=shape, padding_width=_GAP, channel_axis=-1)
+    grid: np.ndarray = padded[_GAP:-_GAP, _GAP:-_GAP]
+    return grid
 
 
 def _strip(height: int, width: int) -> np.ndarray:

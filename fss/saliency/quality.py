@@ -9,7 +9,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import numpy.typing as npt
-from skimage.filters import threshold_otsu
+import skimage as ski
 
 from fss.collection.schema import HARD_GATES
 from fss.core.arrays import BoolArray, Float32
@@ -25,7 +25,7 @@ def otsu(values: Float32, weights: npt.NDArray[np.float64] | None = None) -> flo
     if np.count_nonzero(bins) == 1:
         return float(edges[1])
     # With upper edges for centres the bin of the threshold is background.
-    return float(threshold_otsu(hist=(bins, edges[1:])))  # type: ignore[no-untyped-call]
+    return float(ski.filters.threshold_otsu(hist=(bins, edges[1:])))  # type: ignore[no-untyped-call]
 
 
 def agreement(cues: Sequence[Float32], area: npt.NDArray[np.float64]) -> float:
