@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OWN = {"fss", "pipelines", "tests"}
+OWN = {"fss", "pipelines", "tests"} | {path.stem for path in (ROOT / "tests/benchmarks").glob("*.py")}
 
 
 def normalised(name: str) -> str:

@@ -1,5 +1,6 @@
-"""What README and CONTRIBUTING say is there is there, and their code runs."""
+"""What the documents say is there is there: paths, modules, and code that runs."""
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -8,59 +9,122 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+DOCUMENTS = {
+    name: (ROOT / name).read_text()
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "fss/README.md",
+        "pipelines/README.md",
+        "infra/README.md",
+        "tests/benchmarks/README.md",
+    )
+}
+JOBS = sorted(path for path in (ROOT / "pipelines").glob("*.py") if path.name != "__init__.py")
 
 
-def tree() -> list[Path]:
-    """The paths in README's tree: names before the gloss, below the folder that was named last with less indent."""
-    lines = README.split("## The house")[1].split("\n\n")[1].splitlines()
-    found: list[Path] = []
-    folder = Path()
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if indent not in (4, 6):
-            continue  # the gloss goes on
-        names = re.match(r"(\S+)((?: \S+\.py)*)", line.strip())
-        assert names, line
-        listed = [names[1], *names[2].split()]
-        folder = folder if indent == 6 else Path(listed[0])
-        found += [folder / name if indent == 6 else Path(name) for name in listed]
-        found += [folder / name for name in re.findall(r"[a-z_]+\.py", line.strip()[len(names[0]) :]) if indent == 6]
-    return found
+def python_blocks(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", DOCUMENTS[name], re.DOTALL)
 
 
-def test_the_tree_has_paths() -> None:
-    assert len(tree()) > 15
-    assert {Path("fss"), Path("pipelines"), Path("infra"), Path("tests")} <= set(tree())
+def test_readme_is_short_and_begins_with_two_commands() -> None:
+    text = DOCUMENTS["README.md"]
+    assert len(text.splitlines()) <= 130
+    assert len(text.encode()) <= 8 * 1024
+    commands = [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("    ")]
+    assert commands[:2] == ["make run", "make test"]
 
 
-@pytest.mark.parametrize("path", tree(), ids=str)
-def test_every_path_of_the_tree_is_there(path: Path) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_path_that_is_named_exists(name: str) -> None:
+    text, folder = DOCUMENTS[name], (ROOT / name).parent
+    paths = set(
+        re.findall(r"\b(?:fss|pipelines|tests|infra|notebooks)/[\w/.-]+\.(?:py|csv|ipynb|md|json|yaml|jpg)", text)
+    )
+    assert not [path for path in paths if not ((ROOT / path).exists() or (folder / path).exists())]
+    links = {link.split("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)}
+    assert not [link for link in links if not (folder / link).exists()]
+    modules = set(re.findall(r"\bpipelines\.[a-z_]+", text)) | set(re.findall(r"\bfss(?:\.[a-z_]+)+", text))
+    assert not [module for module in modules if not module_or_attribute_exists(module)]
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_every_path_that_is_named_is_there(text: str) -> None:
-    named = set(re.findall(r"(?:fss|pipelines|tests|infra|notebooks)/[\w/.-]+\.(?:py|csv|ipynb|md|json)", text))
-    assert named
-    assert not [path for path in named if not (ROOT / path).exists()]
-    modules = set(re.findall(r"(?:python -m|`)\s?(pipelines\.[a-z_]+)", text))
-    assert not [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()]
+def module_or_attribute_exists(name: str) -> bool:
+    """Whether a dotted name is a module or package, or a word in the source of one."""
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").exists():
+        return True
+    source = path.parent / "__init__.py" if path.parent.is_dir() else path.parent.with_suffix(".py")
+    return source.exists() and re.search(rf"\b{path.name}\b", source.read_text()) is not None
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+def test_every_module_group_is_in_the_source_tree_and_exists() -> None:
+    tree = DOCUMENTS["fss/README.md"].split("## Source tree")[1]
+    listed = set(re.findall(r"^      ([a-z_]+(?:/|\.py)) ", tree, re.MULTILINE))
+    present = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "fss").iterdir()}
+    assert listed == {name for name in present if not name.startswith("_") and name.endswith(("/", ".py"))}
+
+
+def test_every_job_has_a_section_and_a_row() -> None:
+    names = [path.stem for path in JOBS]
+    assert sorted(re.findall(r"^## (\w+)$", DOCUMENTS["pipelines/README.md"], re.MULTILINE)) == names
+    assert sorted(re.findall(r"^\| `pipelines\.(\w+)` \|", DOCUMENTS["README.md"], re.MULTILINE)) == names
+
+
+def test_layers_of_the_guide_are_those_that_are_checked() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text().split("layers = [")[1].split("]")[0]
+    checked = [sorted(re.findall(r"fss\.(\w+)", line)) for line in pyproject.splitlines() if "fss." in line]
+    guide = DOCUMENTS["fss/README.md"].split("## Layers")[1].split("##")[0]
+    assert [sorted(line.split()) for line in guide.splitlines() if line.startswith("    ")] == checked
+
+
+def test_flags_of_benchmark_commands_are_those_of_their_scripts() -> None:
+    text = re.sub(r"\\\n\s*", " ", DOCUMENTS["tests/benchmarks/README.md"])
+    commands = re.findall(r"python (tests/benchmarks/\w+\.py)([^\n`]*)", text)
+    assert commands
+    for script, words in commands:
+        source = (ROOT / script).read_text()
+        flags = re.findall(r"--([a-z-]+)", words)
+        assert not [f for f in flags if f'"--{f}"' not in source and f"{f.replace('-', '_')}:" not in source], script
+
+
+@pytest.mark.slow
+def test_examples_of_the_library_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in python_blocks("fss/README.md"):
+        exec(block, names)
+    assert (tmp_path / "model").exists()
+
+
+def test_imports_of_the_examples_exist() -> None:
+    for name in ("README.md", "fss/README.md"):
+        blocks = python_blocks(name)
+        assert blocks
+        for block in blocks:
+            tree = ast.parse(block)
+            imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            exec(compile(ast.Module(imports, []), name, "exec"), {})
+
+
+def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
+    import fss
+    from fss.inference.predictor import Examples, Prediction, Predictor
+
+    (block,) = python_blocks("README.md")
+    assert {"load_segmenter", "examples", "predict", "mask", "probability"} <= set(re.findall(r"\.(\w+)", block))
+    assert callable(fss.load_segmenter) and callable(Predictor.examples) and callable(Examples.predict)
+    assert {field.name for field in dataclasses.fields(Prediction)} == {"mask", "probability"}
 
 
 def test_the_learner_of_the_guide_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fss.models import registry
     from tests.helpers.segmenter_contract import check_contract
 
-    learner, check, _ = blocks()
-    known: dict[str, Any] = {"check_contract": check_contract, "tmp_path": tmp_path}
-    exec(learner, known)
-    monkeypatch.setitem(registry.LEARNERS, "prototype", known["Prototype"])
-    exec(check, known)
+    learner, check, _ = python_blocks("CONTRIBUTING.md")
+    names: dict[str, Any] = {"check_contract": check_contract, "tmp_path": tmp_path}
+    exec(learner, names)
+    monkeypatch.setitem(registry.LEARNERS, "prototype", names["Prototype"])
+    exec(check, names)
 
 
 @pytest.mark.slow
@@ -68,15 +132,15 @@ def test_the_masking_strategy_of_the_guide_keeps_the_contract(tmp_path: Path, mo
     from fss.models import masking
     from tests.helpers.segmenter_contract import check_contract
 
-    known: dict[str, Any] = {}
-    exec(blocks()[2], known)
-    monkeypatch.setitem(masking.MASKINGS, "soft", known["soft"])
+    names: dict[str, Any] = {}
+    exec(python_blocks("CONTRIBUTING.md")[2], names)
+    monkeypatch.setitem(masking.MASKINGS, "soft", names["soft"])
     check_contract(tmp_path, learner="masksplit", masking="soft", backbone="timm:test_resnet.r160_in1k")
 
 
 def test_names_of_the_guide_are_those_of_the_code() -> None:
     from fss.collection import sources
-    from fss.collection.sources import SourceConfig
+    from fss.collection.config import SourceConfig
     from fss.models import SegmenterConfig
     from fss.saliency.classical.cues import WEIGHTS
 

@@ -21,7 +21,7 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -57,9 +57,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """
     _check_names(cls, values)
     try:
-        return _adapter(cls).validate_json(json.dumps(_plain(dict(values))), strict=True)
+        config: T = _adapter(cast(Any, cls)).validate_json(json.dumps(_plain(dict(values))), strict=True)
     except pydantic.ValidationError as error:
         raise ValueError(describe(error)) from error
+    return config
 
 
 def override(config: T, values: Mapping[str, Any]) -> T:
@@ -138,7 +139,7 @@ def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:
 
 
 @cache
-def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
+def _adapter(cls: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(cls)
 
 
