@@ -1,14 +1,14 @@
-"""Masking strategies: how the support mask enters the support features.
+"""Masking strategies: how the support mask is applied to the support features.
 
-========  ==============================================================================================
+========  =============================================================================================
 none      the features of the whole support photograph
-feature   those features times the mask resized to the map (feature masking)
-input     the features of the photograph whose background was set to the mean colour (input masking)
-hybrid    element-wise: the feature-masked value where it is positive, the input-masked value elsewhere
-========  ==============================================================================================
+feature   these features, multiplied by the mask resized to the map
+input     the features of the photograph with its background set to the mean colour
+hybrid    element by element: the feature-masked value if it is positive, else the input-masked value
+========  =============================================================================================
 
-Hybrid masking: Moon et al., "HM: Hybrid Masking for Few-Shot Segmentation", ECCV 2022, section 3. A further strategy is
-one more entry of :data:`MASKINGS`.
+Hybrid masking: Moon et al., "HM: Hybrid Masking for Few-Shot Segmentation", ECCV 2022, section 3. To add a strategy,
+add an entry to :data:`MASKINGS`.
 """
 
 from collections.abc import Callable
@@ -24,29 +24,30 @@ from fss.models.features import resize
 class Masking:
     """One masking strategy.
 
-    ``merge(plain, masked, mask)`` receives a map of the whole photograph and the same map of the masked photograph,
-    ``[N,C,h,w]`` each (one that is not needed may be any tensor), and the masks ``[N,H,W]``; it returns ``[N,C,h,w]``.
+    ``merge(plain, masked, mask)`` takes a map of the whole photographs and the same map of the masked photographs, both
+    ``[N,C,h,w]``, and the masks ``[N,H,W]``. It returns ``[N,C,h,w]``. A map that the strategy does not need may be any
+    tensor.
     """
 
     name: str
     needs_plain: bool
-    """Whether the backbone must see the whole support photograph."""
+    """Whether the strategy uses the features of the whole support photograph."""
     needs_masked: bool
-    """Whether the backbone must see the support photograph times its mask."""
+    """Whether the strategy uses the features of the support photograph times its mask."""
     merge: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
-    """Multiply ``[N,C,h,w]`` by the masks ``[N,H,W]`` resized bilinearly.
+    """Multiply features ``[N,C,h,w]`` by the masks ``[N,H,W]``, resized bilinearly.
 
-    The resize must be the framework's own in float32: on the 50 x 50 grid of a 400-pixel mask, rounding decides whether
-    a border cell weighs 0 or 1e-5, and the cosine that follows makes the two very different.
+    The resize must be PyTorch's own in float32: on the 50 x 50 grid of a 400-pixel mask, rounding decides whether the
+    weight of a border cell is 0 or 1e-5, and the cosine similarity amplifies that difference.
     """
     return features * resize(mask[:, None].float(), features.shape[-2:]).to(features.dtype)
 
 
 def merge_hybrid(plain: Tensor, masked: Tensor, mask: Tensor) -> Tensor:
-    """Take the feature-masked value where it is positive, the input-masked value elsewhere."""
+    """Return the feature-masked value where it is positive, and the input-masked value elsewhere."""
     feature = mask_features(plain, mask)
     return torch.where(feature > 0, feature, masked)
 
@@ -63,7 +64,11 @@ MASKINGS = {
 
 
 def get_masking(name: str) -> Masking:
-    """Return the strategy ``name``; unknown names are answered with the known ones."""
+    """Return the strategy ``name``.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
     if name not in MASKINGS:
         raise ValueError(f"unknown masking strategy {name!r}; known are {', '.join(MASKINGS)}")
     return MASKINGS[name]

@@ -1,7 +1,7 @@
 """Load the published checkpoints of HSNet, ASNet, VAT (with or without hybrid masking) and MaskSplit.
 
-The networks' parameters are translated from the released key names to this package's; what the released files hold
-beside them (classifiers, stored attention masks and position indices, optimiser state, pickled settings) is dropped.
+The released key names are translated to those of this package. Everything else in the released files is ignored:
+classifiers, stored attention masks and position indices, optimiser state, pickled settings.
 """
 
 import re
@@ -21,7 +21,7 @@ _PREFIXES = {"hsnet": "hpn_learner.", "asnet": "learner.", "vat": "hpn_learner.o
 _IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}
 _BENCHMARKS = tuple(_IMAGE_SIZES)
 
-# Entries that evaluation does not read: classifiers, BatchNorm's counters, and VAT's computable buffers.
+# Entries that evaluation does not need: classifiers, BatchNorm's counters, and VAT's buffers, which are computed here.
 _UNUSED = re.compile(
     r"^backbone\.(fc|classifier)\.|\.num_batches_tracked$|\.attn_mask$|\.attn\.relative_position_index$"
 )
@@ -46,24 +46,25 @@ def load_published(
     benchmark: str = "pascal",
     backbone_weights: str | Path | None = None,
 ) -> FewShotSegmenter:
-    """Build a published network and load a released checkpoint by its own key names.
-
-    Accepts a flat state dict or a container with a ``state_dict``, keys with or without a ``module.`` prefix.
+    """Create a published network and load a released checkpoint with the key names of its authors.
 
     Args:
-        state_dict_or_path: the checkpoint; a file is read with ``weights_only``, foreign objects in it become inert.
+        state_dict_or_path: a state dict, a container with a ``state_dict`` entry, or the path of a file with either.
+        Keys
+            may have a ``module.`` prefix. A file is read with ``weights_only=True``; objects of other classes in it are
+            replaced by empty mappings.
         learner: hsnet, asnet, vat or masksplit.
         masking: none, feature, input or hybrid.
-        backbone: resnet50, resnet101 or vgg16; for masksplit the ResNets mean those with the deep stem.
-        benchmark: pascal, coco or fss; decides VAT's affinities and image size.
-        backbone_weights: where the backbone comes from when the checkpoint holds none: a state dict's path or
-            ``"pretrained"``. Without it such a backbone stays random, with a warning.
+        backbone: resnet50, resnet101 or vgg16; for masksplit, the ResNets are the variants with a deep stem.
+        benchmark: pascal, coco or fss, which determines VAT's affinities and image size.
+        backbone_weights: weights for a checkpoint without a backbone: the path of a state dict, or ``"pretrained"``.
+            Without them the backbone has random weights, and a warning is issued.
 
     Returns:
         The segmenter in evaluation mode, with a frozen backbone.
 
     Raises:
-        ValueError: an unknown name, or keys that are missing, unexpected or of another shape, by name.
+        ValueError: a name is unknown, or keys are missing, unexpected or of another shape; the message lists them.
     """
     if benchmark not in _BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; known are {', '.join(_BENCHMARKS)}")
@@ -82,26 +83,26 @@ def load_published(
         benchmark=benchmark,
         frozen=True,
     )
-    state = {_own_name(key, learner): value for key, value in published.items() if not _UNUSED.search(key)}
+    state = {_translate_key(key, learner): value for key, value in published.items() if not _UNUSED.search(key)}
     if not any(key.startswith("backbone.") for key in state):
         if backbone_weights is None:
             warnings.warn(
-                f"the checkpoint holds no backbone: {backbone} stays random. Give backbone_weights.", stacklevel=2
+                f"the checkpoint holds no backbone: {backbone} has random weights. Give backbone_weights.", stacklevel=2
             )
         state |= {f"backbone.{key}": value for key, value in segmenter.backbone.state_dict().items()}
     load_strictly(segmenter, state, what=f"the published {learner} with {backbone} for {benchmark}")
-    # In the default memory format convolutions round as the published code's do.
+    # In the default memory format, convolutions round as in the published code.
     segmenter.backbone.to(memory_format=torch.contiguous_format)
     return segmenter.eval()
 
 
 def published_image_size(learner: str, benchmark: str) -> int:
-    """Return the side of the images, in pixels, that a published network was made for."""
+    """Return the image side, in pixels, that a published network was trained with."""
     return _IMAGE_SIZES[benchmark] if learner == "vat" else 400
 
 
-def _own_name(key: str, learner: str) -> str:
-    """Translate a released key; one that has no place here keeps its name and is reported as unexpected."""
+def _translate_key(key: str, learner: str) -> str:
+    """Translate a released key. Unknown keys keep their names, so that loading reports them as unexpected."""
     if key.startswith("backbone."):
         return key
     if learner == "masksplit":
@@ -116,17 +117,17 @@ def _own_name(key: str, learner: str) -> str:
     return f"learner.{key}"
 
 
-class _Inert:
-    """Stands in for any foreign class in a checkpoint: building one runs no foreign code and yields a plain mapping."""
+class _InertObject:
+    """A substitute for any class in a checkpoint that is not a tensor. Its instances are empty mappings."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return OrderedDict()
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:
-    """Read a released file with ``weights_only``; settings pickled beside the weights are read as inert mappings."""
+    """Read a released file with ``weights_only=True``; pickled settings become empty mappings."""
     if not path.is_file() or path.suffix == ".safetensors":
         return read_state_dict(path)
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    with torch.serialization.safe_globals([(_Inert, name) for name in foreign]):
+    class_names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    with torch.serialization.safe_globals([(_InertObject, name) for name in class_names]):
         return read_state_dict(path)

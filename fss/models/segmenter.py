@@ -20,16 +20,16 @@ from fss.models.shot_fusion import check_fusion, fuse
 
 
 class FewShotSegmenter(nn.Module):
-    """Segments in a query what the supports' masks show.
+    """Segments the objects in a query that the masks of the supports mark.
 
-    Images are ImageNet-normalised floats, masks are 0 and 1 (an ignore value must be 0 before). B episodes, K supports
-    each, N images of any kind.
+    Images are ImageNet-normalised float tensors. Masks contain 0 and 1; pixels to be ignored must be set to 0 before. B
+    is the number of episodes, K the number of supports per episode, N any number of images.
 
-    To encode each distinct image once, as evaluation does::
+    To encode each image only once, as evaluation does::
 
-        features = segmenter.encode_images(images)                    # [N,3,H,W], no masks needed
+        features = segmenter.encode_images(images)                    # [N,3,H,W]; needs no masks
         query = segmenter.encode_query(images, features)
-        support = segmenter.encode_support(images, masks, features)   # hybrid and input masking add a masked pass
+        support = segmenter.encode_support(images, masks, features)   # a second pass for hybrid and input masking
         logits = segmenter.decode(query, support, masks[:, None], size)
     """
 
@@ -63,7 +63,7 @@ class FewShotSegmenter(nn.Module):
         return cls(backbone, learner, config)
 
     def forward(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> Tensor:
-        """Return logits ``[B,2,H,W]`` (background, foreground), the mean over the K shots.
+        """Return logits ``[B,2,H,W]`` of background and foreground, averaged over the K shots.
 
         Args:
             query: ``[B,3,H,W]``.
@@ -71,19 +71,29 @@ class FewShotSegmenter(nn.Module):
             support_masks: ``[B,K,H,W]``, 0 and 1.
 
         Raises:
-            ValueError: shapes that do not belong together, or images smaller than the learner allows.
+            ValueError: the shapes do not match, or the images are smaller than the learner supports.
         """
         query_features, support_features = self.encode_episode(query, support_images, support_masks)
         return self.decode(query_features, support_features, support_masks, query.shape[-2:])
 
     @torch.no_grad()
     def predict(self, query: Tensor, support_images: Tensor, support_masks: Tensor, fusion: Fusion = "joint") -> Tensor:
-        """Return masks ``[B,H,W]`` (long, 0 and 1); ``fusion``: see ``fss.models.shot_fusion``."""
+        """Return masks ``[B,H,W]``, long, of 0 and 1; arguments as in :meth:`forward`.
+
+        ``fusion`` is the rule of ``fss.models.shot_fusion`` that combines the shots.
+        """
         query_features, support_features = self.encode_episode(query, support_images, support_masks)
         return self.decide(query_features, support_features, support_masks, query.shape[-2:], fusion)
 
     def encode_episode(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> tuple[Features, Features]:
-        """Encode queries, supports and masked supports in one batched backbone pass."""
+        """Encode queries, supports and masked supports in one batch of the backbone.
+
+        Returns:
+            The embedded maps of B queries and of B * K supports, those of an episode adjacent.
+
+        Raises:
+            ValueError: as :meth:`forward`.
+        """
         self._check(query, support_images, support_masks)
         supports, masks = support_images.flatten(0, 1), support_masks.flatten(0, 1)
         images = [query]
@@ -96,20 +106,24 @@ class FewShotSegmenter(nn.Module):
         return self.learner.embed_query(pieces[0]), support
 
     def encode_images(self, images: Tensor) -> Features:
-        """Encode images ``[N,3,H,W]`` for both roles.
+        """Encode images ``[N,3,H,W]`` so that they can serve as query and as support.
 
-        Without masking the result is already embedded, so that the roles cost nothing more.
+        Without masking, the result is embedded already, and :meth:`encode_query` and :meth:`encode_support` return it
+        unchanged.
         """
         features: Features = self.backbone(images)
         return self.learner.embed_query(features) if self._shared_embedding else features
 
     def encode_query(self, images: Tensor, features: Features | None = None) -> Features:
-        """Encode queries ``[N,3,H,W]``, from :meth:`encode_images`' features where they exist."""
+        """Encode queries ``[N,3,H,W]``, or embed ``features`` that :meth:`encode_images` returned for them."""
         features = self.encode_images(images) if features is None else features
         return features if self._shared_embedding else self.learner.embed_query(features)
 
     def encode_support(self, images: Tensor, masks: Tensor, features: Features | None = None) -> Features:
-        """Encode supports ``[N,3,H,W]`` with masks ``[N,H,W]``, from ``features`` of :meth:`encode_images` if given."""
+        """Encode supports ``[N,3,H,W]`` with masks ``[N,H,W]``.
+
+        ``features``, if given, are those that :meth:`encode_images` returned for the images; they save a backbone pass.
+        """
         if features is None and self.masking.needs_plain:
             features = self.encode_images(images)
         if self._shared_embedding:
@@ -126,22 +140,22 @@ class FewShotSegmenter(nn.Module):
         """Compare encoded queries and supports.
 
         Args:
-            query_features: of B queries.
-            support_features: of B * K supports, an episode's supports adjacent.
-            support_masks: ``[B,K,H,W]``.
-            size: height and width of the logits.
+            query_features: embedded maps of B queries.
+            support_features: embedded maps of B * K supports; those of an episode are adjacent.
+            support_masks: ``[B,K,H,W]``, 0 and 1.
+            size: height and width of the logits, in pixels.
 
         Returns:
-            Logits ``[B,2,height,width]``, the mean over the shots.
+            Logits ``[B,2,height,width]``, averaged over the shots.
         """
         return self.shot_logits(query_features, support_features, support_masks, size).mean(1)
 
     def shot_logits(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
     ) -> Tensor:
-        """Return each shot's logits ``[B,K,2,height,width]``; arguments as in :meth:`decode`."""
+        """Return the logits ``[B,K,2,height,width]`` of each shot; arguments as in :meth:`decode`."""
         shots = support_masks.shape[1]
-        # One shot after the other: the correlation volumes of one shot fill the memory that K would multiply.
+        # The shots are decoded one by one, because the correlation volumes of all shots would need K times the memory.
         logits = [
             self.learner(query_features, take_shot(support_features, shot, shots), support_masks[:, shot], 1)
             for shot in range(shots)
@@ -151,7 +165,7 @@ class FewShotSegmenter(nn.Module):
     def joint_logits(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
     ) -> Tensor:
-        """Return logits ``[B,2,height,width]`` of a learner that sees all supports at once; as :meth:`decode`."""
+        """Return the logits ``[B,2,height,width]`` for all supports at once; arguments as in :meth:`decode`."""
         shots = support_masks.shape[1]
         return _upsample(self.learner(query_features, support_features, support_masks.flatten(0, 1), shots), size)
 
@@ -164,7 +178,7 @@ class FewShotSegmenter(nn.Module):
         size: Sequence[int],
         fusion: Fusion = "joint",
     ) -> Tensor:
-        """Return masks ``[B,height,width]`` from encoded images; arguments as in :meth:`decode`."""
+        """Return masks ``[B,height,width]``, long, of 0 and 1; arguments as in :meth:`decode` and :meth:`predict`."""
         check_fusion(fusion)
         if fusion == "joint":
             return self.joint_logits(query_features, support_features, support_masks, size).argmax(1)
@@ -186,13 +200,13 @@ class FewShotSegmenter(nn.Module):
         if not fits:
             raise ValueError(
                 "expected query [B,3,H,W], support_images [B,K,3,H,W] and support_masks [B,K,H,W] "
-                f"of one B, K, H and W, got {list(query.shape)}, {list(images.shape)} and {list(masks.shape)}"
+                f"with the same B, K, H and W, got {list(query.shape)}, {list(images.shape)} and {list(masks.shape)}"
             )
         side = self.learner.min_side
         if min(query.shape[-2:]) < side:
             raise ValueError(
-                f"images of {query.shape[-2]} x {query.shape[-1]} pixels are too small: each side needs at least "
-                f"{side} (this network was made for {self.config.image_size}). Resize them."
+                f"images of {query.shape[-2]} x {query.shape[-1]} pixels are too small: each side must have at least "
+                f"{side} pixels. Resize the images; this network is meant for {self.config.image_size} pixels."
             )
 
 
@@ -210,7 +224,7 @@ def create_segmenter(**settings: Any) -> FewShotSegmenter:
 
 
 def _mask_images(images: Tensor, masks: Tensor) -> Tensor:
-    """Set the background of normalised images to 0, the mean colour."""
+    """Set the background of normalised images ``[N,3,H,W]`` to 0, the mean colour."""
     return images * masks[:, None].to(images.dtype)
 
 

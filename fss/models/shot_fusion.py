@@ -1,15 +1,16 @@
-"""Fusing K one-shot predictions of a query into one mask.
+"""Rules that combine the K shots of an episode into one mask.
 
 ================  =========================================================================================
-vote_published    each shot's decision is a vote; foreground where the votes reach half of the image's largest count
-mean_probability  decision of the mean of the K probabilities
-joint             the learner itself sees all supports at once (no fusion afterwards)
+vote_published    foreground where at least half of the image's largest number of votes are for foreground
+mean_probability  the class with the larger mean of the K probabilities
+joint             the learner sees all supports at once, and nothing needs to be combined
 ================  =========================================================================================
 
-``vote_published`` is the rule of HSNet, ASNet and VAT: its divisor is the largest vote in that image, not K. ``joint``
-is the default: with HSNet and ASNet five shots gain most from it, with MaskSplit all agree, VAT loses half a point
-(tests/benchmarks/bench_learners.py), and the learner compares once instead of K times. K as the vote's divisor and the
-mean of the logits were measured too and earn nothing beside these.
+``vote_published`` is the rule of HSNet, ASNet and VAT: each shot votes with its own mask, and the votes are divided by
+the largest number of votes at any pixel of the image, not by K. ``joint`` is the default. With five shots, HSNet and
+ASNet gain most from it, the rules agree for MaskSplit, and VAT loses half a point (tests/benchmarks/bench_learners.py);
+the learner also runs once instead of K times. Dividing the votes by K and averaging the logits were not better than
+these.
 """
 
 from collections.abc import Callable
@@ -36,11 +37,15 @@ FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def fuse(logits: Tensor, fusion: Fusion) -> Tensor:
-    """Fuse the logits ``[B,K,2,H,W]`` of K shots into masks, long ``[B,H,W]`` of 0 and 1."""
+    """Combine the logits ``[B,K,2,H,W]`` of K shots into masks ``[B,H,W]``, long, of 0 and 1."""
     return FUSIONS[fusion](logits).long()
 
 
 def check_fusion(fusion: str) -> None:
-    """Raise a ValueError that names the known fusions unless ``fusion`` is one of them."""
+    """Check the name of a rule.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
     if fusion not in get_args(Fusion):
         raise ValueError(f"unknown fusion {fusion!r}; known are {', '.join(get_args(Fusion))}")

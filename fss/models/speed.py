@@ -1,4 +1,4 @@
-"""Faster ways to run a segmenter that change its results by rounding only."""
+"""Optimisations of a segmenter that change its results only by rounding."""
 
 from typing import Any
 
@@ -12,38 +12,44 @@ from fss.models.segmenter import FewShotSegmenter
 def speed_up(
     segmenter: FewShotSegmenter, *, channels_last: bool = True, fold_batchnorm: bool = True, compile: bool = False
 ) -> FewShotSegmenter:
-    """Prepare a segmenter for speed, in place, and return it.
+    """Optimise a segmenter in place and return it.
 
     Args:
-        segmenter: the network, on its device.
-        channels_last: keep the backbone's weights and maps with channels last, as new segmenters do and published ones
-            do not.
-        fold_batchnorm: merge BatchNorm into the convolutions of a frozen backbone. Hybrid masking is discontinuous, so
-            single elements may flip; checkpoints can no longer be saved from or loaded into the network.
+        segmenter: the network, on the device where it will run.
+        channels_last: use the channels-last memory format in the backbone. New segmenters already do; those from
+            :func:`fss.models.load_published` do not.
+        fold_batchnorm: merge the BatchNorm layers of a frozen backbone into its convolutions. Hybrid masking is
+            discontinuous, so single features may change visibly. The network can then neither save nor load
+            checkpoints.
         compile: compile backbone and learner with ``torch.compile``.
+
+    Raises:
+        ValueError: ``fold_batchnorm`` for a backbone that is not frozen or whose statistics drift.
     """
     if fold_batchnorm:
         if not segmenter.backbone.frozen or segmenter.backbone.drifting_batchnorm:
-            raise ValueError("only a frozen backbone with fixed statistics can have its BatchNorm folded")
-        fold(segmenter.backbone)
+            raise ValueError(
+                "BatchNorm can be folded only in a frozen backbone with fixed statistics; set fold_batchnorm=False"
+            )
+        fold_batchnorms(segmenter.backbone)
     if channels_last:
         segmenter.backbone.to(memory_format=torch.channels_last)
     if compile:
-        # Weights of a frozen backbone become constants, laid out for the kernels once instead of in every call.
+        # Freezing makes the weights constants, which are arranged for the kernels once instead of in every call.
         segmenter.backbone.compile(options={"freezing": segmenter.backbone.frozen})
         segmenter.learner.compile()
     return segmenter
 
 
-def fold(module: nn.Module) -> None:
-    """Fold every BatchNorm that directly follows a convolution, in the order of the module's children."""
+def fold_batchnorms(module: nn.Module) -> None:
+    """Fold each BatchNorm into the convolution right before it, in the order of the module's children."""
     previous: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
             setattr(module, previous[0], _fused(previous[1], child))
             setattr(module, name, nn.Identity())
         else:
-            fold(child)
+            fold_batchnorms(child)
         previous = (name, child)
 
 

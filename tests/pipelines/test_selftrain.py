@@ -152,7 +152,7 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     for change, words in (
         ({"training": small}, "stage 3 wants 5 labelled pictures, there are 4"),
         ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
-        ({"network": SemanticConfig(backbone="vgg16")}, "ResNets or mobilenet_v2"),
+        ({"network": SemanticConfig(backbone="vgg16")}, "must be a ResNet or mobilenet_v2"),
         ({"scale": replace(config.scale, workers=3)}, "3 workers cannot share 2 labelled"),
         ({"val_collection": "/nowhere"}, "no collection at /nowhere"),
     ):

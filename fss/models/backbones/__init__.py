@@ -1,1 +1,1 @@
-"""Backbones that return feature maps of several levels."""
+"""Backbones: image classifiers that return a pyramid of feature maps."""

@@ -1,8 +1,8 @@
-"""Backbones: image classifiers cut open into pyramids of feature maps.
+"""The base class of backbones, and strict loading of their weights.
 
-A backbone returns :data:`fss.models.features.Features`: four stages at reductions 4, 8, 16 and 32. Each learner says
-which maps of each stage it wants, so nothing else is kept alive. The correlation levels of HSNet, ASNet and VAT are the
-stages at reductions 8, 16 and 32, whatever the backbone; the table of maps per stage is in each backbone's module.
+A backbone returns :data:`fss.models.features.Features`: four stages at reductions 4, 8, 16 and 32. A learner's
+:class:`MapSelection` lists the maps that it uses; a backbone keeps no others in memory. HSNet, ASNet and VAT correlate
+the stages at reductions 8, 16 and 32. Each backbone's module lists the maps of its stages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,30 +15,31 @@ from torch import Tensor, nn
 
 from fss.models.features import Features
 
-Keep = Literal["none", "last", "all"]
+MapChoice = Literal["none", "last", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapSelection:
-    """Which maps a learner takes from a backbone."""
+    """The maps that a learner takes from a backbone."""
 
-    keep: tuple[Keep, Keep, Keep, Keep]
-    """Per stage (reductions 4, 8, 16, 32): no map, the last block's, or every block's."""
+    keep: tuple[MapChoice, MapChoice, MapChoice, MapChoice]
+    """For each stage (reductions 4, 8, 16, 32): no map, the map of the last block, or the maps of all blocks."""
     activated: bool = False
     """Take the maps after the block's final ReLU (MaskSplit) instead of before it (HSNet, ASNet, VAT)."""
     dilated: bool = False
-    """Keep the last two stages on the stride-8 grid by dilation, where the backbone can."""
+    """MapChoice the last two stages at stride 8 by dilation, in backbones that support it."""
 
 
 class Backbone(nn.Module):
-    """Base of all backbones: frozen state, channel counts, and the choice of maps.
+    """Base class of all backbones: map selection, channel counts and freezing.
 
-    A frozen backbone takes no gradient and runs under ``no_grad``; its BatchNorm uses the stored statistics even in
-    ``train()``, unless ``drifting_batchnorm`` lets the statistics drift, as the released MaskSplit code did.
+    A frozen backbone computes no gradients. Its BatchNorm layers use the stored statistics even after ``train()``,
+    unless ``drifting_batchnorm`` is set: then the running statistics are updated in training, as in the released
+    MaskSplit code.
     """
 
     channels: tuple[tuple[int, ...], ...]
-    """Channels of every kept map, by stage."""
+    """Channels of every selected map, by stage."""
 
     def __init__(self, selection: MapSelection) -> None:
         super().__init__()
@@ -47,47 +48,51 @@ class Backbone(nn.Module):
         self.drifting_batchnorm = False
 
     def freeze(self, frozen: bool = True, *, drifting_batchnorm: bool = False) -> "Backbone":
-        """Freeze (or thaw) the weights, and the BatchNorm statistics unless they shall drift."""
+        """Freeze or unfreeze the weights; the BatchNorm statistics stay fixed too unless ``drifting_batchnorm``."""
         self.frozen, self.drifting_batchnorm = frozen, drifting_batchnorm
         self.requires_grad_(not frozen)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Switch the mode; a frozen backbone stays in evaluation mode."""
+        """Set the mode. A frozen backbone stays in evaluation mode unless its statistics drift."""
         super().train(mode and (not self.frozen or self.drifting_batchnorm))
         return self
 
     def forward(self, images: Tensor) -> Features:
-        """Encode normalised images ``[B,3,H,W]``."""
+        """Return the selected maps of ImageNet-normalised images ``[B,3,H,W]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.stages(images)
 
     def stages(self, images: Tensor) -> Features:
-        """Compute the kept maps; what a backbone implements."""
+        """Compute the selected maps of images ``[B,3,H,W]``. Subclasses implement this method."""
         raise NotImplementedError
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate a library's state dict into this module's key names, without its classifier."""
+        """Translate the key names of a library's state dict to this module's, and drop the classifier."""
         raise NotImplementedError
 
 
 T = TypeVar("T")
 
 
-def select_maps(maps: Sequence[T], keep: Keep) -> tuple[T, ...]:
-    """Return those of one stage's maps (or of anything listed per map) that ``keep`` asks for."""
+def select_maps(maps: Sequence[T], keep: MapChoice) -> tuple[T, ...]:
+    """Return the selected ones of a stage's maps, or of any other values listed per map."""
     return {"none": (), "last": tuple(maps[-1:]), "all": tuple(maps)}[keep]
 
 
 def select_channels(channels: Sequence[Sequence[int]], selection: MapSelection) -> tuple[tuple[int, ...], ...]:
-    """Return the channel counts of the kept maps, by stage."""
+    """Return the channel counts of the selected maps, by stage."""
     return tuple(select_maps(counts, keep) for counts, keep in zip(channels, selection.keep, strict=True))
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a ``.safetensors`` file or a torch file (weights only, no code is run).
+    """Read a state dict from a ``.safetensors`` file or a torch file.
 
-    A container's ``state_dict`` entry is opened, and a data-parallel ``module.`` prefix is dropped.
+    Torch files are read with ``weights_only=True``, which runs no code from the file. See :func:`unwrap_state_dict` for
+    the containers that are accepted.
+
+    Raises:
+        ValueError: there is no such file, or it holds no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,7 +105,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def unwrap_state_dict(state: Any) -> dict[str, Tensor]:
-    """Open a checkpoint container and drop a ``module.`` prefix that every key shares."""
+    """Return the tensors of a state dict, or of a container's ``state_dict`` entry.
+
+    A ``module.`` prefix (of DataParallel) that all keys share is removed.
+
+    Raises:
+        ValueError: the value is neither a state dict nor such a container.
+    """
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not state:
@@ -112,9 +123,17 @@ def unwrap_state_dict(state: Any) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load ``state`` and name every missing, unexpected and misshapen key in one error.
+    """Load a state dict whose keys and shapes must match those of ``module``.
 
-    ``num_batches_tracked`` counters may be missing: evaluation does not use them.
+    BatchNorm's ``num_batches_tracked`` counters may be missing, because evaluation does not use them.
+
+    Args:
+        module: the module to load into.
+        state: tensors by key.
+        what: the name of the module in the error message.
+
+    Raises:
+        ValueError: keys are missing, unexpected or of another shape; the message lists them.
     """
     own = module.state_dict()
     missing = sorted(key for key in own if key not in state and not key.endswith("num_batches_tracked"))
@@ -125,13 +144,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) 
         if key in state and state[key].shape != own[key].shape
     ]
     if missing or unexpected or misshapen:
-        parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
-        told = "; ".join(f"{len(keys)} {name}: {_some(keys)}" for name, keys in parts if keys)
-        raise ValueError(f"the weights do not fit {what}: {told}. Check the learner, backbone and benchmark names.")
+        groups = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
+        problems = "; ".join(f"{len(keys)} {name}: {_abbreviate(keys)}" for name, keys in groups if keys)
+        raise ValueError(f"the weights do not fit {what}: {problems}. Check the learner, backbone and benchmark names.")
     module.load_state_dict(state, strict=False)
 
 
-def _some(keys: Sequence[str], limit: int = 40) -> str:
+def _abbreviate(keys: Sequence[str], limit: int = 40) -> str:
     more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(keys[:limit]) + more
 

@@ -1,4 +1,4 @@
-"""Backbones by name: the built-in ones, and every convolutional model of timm."""
+"""Create backbones by name: the built-in ones and every convolutional model of timm."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, l
 def create_backbone(
     name: str, selection: MapSelection, *, backbone_weights: str | Path | None = None, seed: int = 0
 ) -> Backbone:
-    """Build the backbone ``name`` with the maps that ``selection`` asks for.
+    """Create a backbone.
 
     Args:
         name: one of :func:`backbone_names`, or a timm model name (optionally written ``timm:name``).
         selection: the maps to return.
-        backbone_weights: None (random weights under ``seed``), a state dict's path, or ``"pretrained"`` (the library's
-            ImageNet weights, downloaded when they are not in its cache).
+        backbone_weights: None for random weights, the path of a state dict, or ``"pretrained"`` for the library's
+            ImageNet weights, which are downloaded unless they are cached.
         seed: seed of the random weights.
 
     Raises:
-        ValueError: an unknown name, or weights that do not fit, with the keys at fault.
+        ValueError: the name is unknown, or the weights do not fit; the message lists the keys at fault.
     """
     builder = _builder(name)
     with torch.random.fork_rng(devices=[]):
@@ -33,7 +33,7 @@ def create_backbone(
 
 
 def backbone_names() -> list[str]:
-    """Return the names of the built-in backbones; timm's names come on top."""
+    """Return the names of the built-in backbones, sorted. Names of timm models are not included."""
     return sorted(_builders())
 
 
@@ -45,9 +45,9 @@ def _builder(name: str) -> BackboneBuilder:
     builders = _builders()
     if name in builders:
         return builders[name]
-    if timm_backbone.knows(name.removeprefix("timm:")):
+    if timm_backbone.is_timm_model(name.removeprefix("timm:")):
         return timm_backbone.build
     raise ValueError(
-        f"unknown backbone {name!r}; known are {', '.join(sorted(builders))}, and every convolutional model of timm "
-        f"by its name{timm_backbone.suggestion(name)}"
+        f"unknown backbone {name!r}; choose one of {', '.join(sorted(builders))}, or the name of a convolutional model "
+        f"of timm{timm_backbone.similar_names(name)}"
     )

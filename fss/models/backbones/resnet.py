@@ -1,7 +1,7 @@
-"""ResNet backbones: torchvision's, and the deep-stem variants of the released MaskSplit models.
+"""ResNet backbones: those of torchvision, and the deep-stem variants of the released MaskSplit models.
 
-Maps per stage are the outputs of the residual blocks of ``layer1`` .. ``layer4``: (2,2,2,2) for ResNet-18,
-(3,4,6,3) for ResNet-34 and 50, (3,4,23,3) for ResNet-101.
+The maps of a stage are the outputs of the residual blocks of ``layer1`` .. ``layer4``. Their numbers are (2,2,2,2) for
+ResNet-18, (3,4,6,3) for ResNet-34 and ResNet-50, and (3,4,23,3) for ResNet-101.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
 class ResNetBackbone(Backbone):
-    """A ResNet whose blocks hand out their sums before or after the last ReLU. Key names are torchvision's.
+    """A ResNet that returns block outputs before or after their last ReLU. Key names are torchvision's.
 
-    With ``dilated`` every 3x3 convolution of ``layer3`` has dilation 2 and of ``layer4`` dilation 4, the first block's
-    included, and nothing after ``layer2`` strides (MaskSplit's released form, which differs from torchvision's
-    ``replace_stride_with_dilation`` in the first blocks).
+    With ``dilated``, all 3x3 convolutions of ``layer3`` have dilation 2 and those of ``layer4`` dilation 4, and both
+    layers have stride 1. This is the form of the released MaskSplit code; torchvision's
+    ``replace_stride_with_dilation`` differs in the first block of each layer.
     """
 
     def __init__(self, network: ResNet, selection: MapSelection, *, deep_stem: bool = False) -> None:
@@ -48,35 +48,36 @@ class ResNetBackbone(Backbone):
         return layer
 
     def stem(self, images: Tensor) -> Tensor:
-        """Bring the images to reduction 4."""
+        """Return the stem's output at reduction 4 for images ``[B,3,H,W]``."""
         if self.deep_stem:
             return self._layer("layer0")(images)  # type: ignore[no-any-return]
         return self.maxpool(self.relu(self.bn1(self.conv1(images))))  # type: ignore[no-any-return]
 
     def stages(self, images: Tensor) -> Features:
-        """Return the block outputs by stage."""
+        """Return the selected block outputs by stage."""
         x, features = self.stem(images), []
         for name, keep in zip(_LAYERS, self.selection.keep, strict=True):
             maps, blocks = [], self._layer(name)
             for i, block in enumerate(blocks):
-                keeps = keep == "all" or (keep == "last" and i == len(blocks) - 1)
+                selected = keep == "all" or (keep == "last" and i == len(blocks) - 1)
                 total = _block_sum(block, x)
-                x = total.relu() if keeps and not self.selection.activated else total.relu_()
-                if keeps:
+                # In place, unless the value before the ReLU is returned.
+                x = total.relu() if selected and not self.selection.activated else total.relu_()
+                if selected:
                     maps.append(x if self.selection.activated else total)
             features.append(maps)
         return features
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Drop the classifier; accept a deep stem written as conv1..conv3 with bn1..bn3."""
+        """Drop the classifier, and translate a deep stem written as conv1..conv3 with bn1..bn3."""
         state = {key.removeprefix("backbone."): v for key, v in state.items()}
         state = {key: v for key, v in state.items() if not key.startswith("fc.")}
         if self.deep_stem:
-            place = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4", "conv3": "6", "bn3": "7"}
+            stem_indices = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4", "conv3": "6", "bn3": "7"}
             renamed = {}
             for key, value in state.items():
                 head, _, tail = key.partition(".")
-                renamed[f"layer0.{place[head]}.{tail}" if head in place else key] = value
+                renamed[f"layer0.{stem_indices[head]}.{tail}" if head in stem_indices else key] = value
             return renamed
         return state
 
@@ -124,7 +125,7 @@ def _build(
 ) -> Backbone:
     deep_stem = name.endswith("_deepstem")
     if deep_stem and pretrained:
-        raise ValueError(f"torchvision has no weights for {name}; give a state dict's path or None")
+        raise ValueError(f"torchvision has no weights for {name}; give the path of a state dict, or None")
     if pretrained:
         network = getattr(torchvision.models, name)(weights="IMAGENET1K_V1")
     else:

@@ -1,4 +1,6 @@
-"""Backbones that are one chain of modules: VGG-16, MobileNetV2 and SqueezeNet 1.1 of torchvision.
+"""Backbones that are one sequence of modules: VGG-16, MobileNetV2 and SqueezeNet 1.1 of torchvision.
+
+The table lists the modules of ``features`` whose outputs are the maps of a stage.
 
 | stage (reduction) | VGG-16 ``features`` | MobileNetV2 ``features`` | SqueezeNet 1.1 ``features`` |
 |---|---|---|---|
@@ -7,8 +9,8 @@
 | 16 | 24, 26, 28 | 7 .. 13 | 9 .. 12 |
 | 32 | 30 (pool) | 14 .. 17 | max pool of 12 |
 
-VGG-16's convolutions are taken before their ReLU (after it for MaskSplit), the pool as it is; MobileNetV2's blocks end
-without activation, SqueezeNet's with one.
+For VGG-16 the maps are the outputs of convolutions before their ReLU (after it for MaskSplit) and of the last pool.
+MobileNetV2's blocks end without an activation, SqueezeNet's with one.
 """
 
 from collections.abc import Mapping
@@ -23,64 +25,67 @@ from fss.models.features import Features
 
 
 @dataclass(frozen=True)
-class _Chain:
+class _Layout:
     indices: tuple[tuple[int, ...], ...]
     channels: tuple[tuple[int, ...], ...]
     length: int
     extra_pool: bool = False
 
 
-_CHAINS = {
-    "vgg16": _Chain(((14,), (17, 19, 21), (24, 26, 28), (30,)), ((256,), (512,) * 3, (512,) * 3, (512,)), 31),
-    "mobilenet_v2": _Chain(
+_LAYOUTS = {
+    "vgg16": _Layout(((14,), (17, 19, 21), (24, 26, 28), (30,)), ((256,), (512,) * 3, (512,) * 3, (512,)), 31),
+    "mobilenet_v2": _Layout(
         ((2, 3), (4, 5, 6), tuple(range(7, 14)), tuple(range(14, 18))),
         ((24, 24), (32,) * 3, (64,) * 4 + (96,) * 3, (160,) * 3 + (320,)),
         18,
     ),
-    "squeezenet1_1": _Chain(
+    "squeezenet1_1": _Layout(
         ((3, 4), (6, 7), (9, 10, 11, 12), (13,)), ((128, 128), (256, 256), (384, 384, 512, 512), (512,)), 13, True
     ),
 }
 
 
 class SequentialBackbone(Backbone):
-    """A chain of modules with maps taken at fixed positions. Key names are torchvision's ``features.<index>``."""
+    """A sequence of modules with maps taken at fixed indices. Key names are torchvision's ``features.<index>``."""
 
     def __init__(self, name: str, features: nn.Sequential, selection: MapSelection) -> None:
         super().__init__(selection)
-        chain = _CHAINS[name]
-        modules = list(features)[: chain.length]
-        if chain.extra_pool:
+        layout = _LAYOUTS[name]
+        modules = list(features)[: layout.length]
+        if layout.extra_pool:
             modules.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         self.features = nn.Sequential(*modules)
-        self.indices = [select_maps(indices, keep) for indices, keep in zip(chain.indices, selection.keep, strict=True)]
-        self.channels = select_channels(chain.channels, selection)
+        self.indices = [
+            select_maps(indices, keep) for indices, keep in zip(layout.indices, selection.keep, strict=True)
+        ]
+        self.channels = select_channels(layout.channels, selection)
 
     def stages(self, images: Tensor) -> Features:
-        """Run the chain and return the maps at the stages' positions."""
+        """Run the sequence and return the selected maps."""
         features: Features = [[] for _ in self.indices]
-        x, wanted = images, self._wanted()
+        x, stage_of = images, self._stage_by_index()
         for index, module in enumerate(self.features):
             if isinstance(module, nn.ReLU):
-                # A copy where the map before the ReLU was select_maps, in place elsewhere.
-                x = x.relu() if index - 1 in wanted and not self.selection.activated else x.relu_()
+                # In place, unless the map before the ReLU is returned.
+                x = x.relu() if index - 1 in stage_of and not self.selection.activated else x.relu_()
             else:
                 x = module(x)
-            if index in wanted:
-                features[wanted[index]].append(x)
+            if index in stage_of:
+                features[stage_of[index]].append(x)
         return features
 
-    def _wanted(self) -> dict[int, int]:
-        wanted = {}
+    def _stage_by_index(self) -> dict[int, int]:
+        """Return the stage of every module whose output is selected."""
+        stage_of = {}
         for stage, indices in enumerate(self.indices):
             for index in indices:
                 follower = self.features[index + 1] if index + 1 < len(self.features) else None
                 shift = int(self.selection.activated and isinstance(follower, nn.ReLU))
-                wanted[index + shift] = stage
-        return wanted
+                stage_of[index + shift] = stage
+        return stage_of
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the entries of the chain; the classifier and later layers are not used."""
+        """Drop the classifier and the layers after the last selected one."""
         state = {key.removeprefix("backbone."): value for key, value in state.items()}
         return {
             key: value
@@ -98,7 +103,7 @@ def _build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
 
 
 def _vgg16_features() -> nn.Sequential:
-    """Build VGG-16's convolutions alone: its classifier's 124 million weights would be drawn only to be dropped."""
+    """Build only VGG-16's convolutions, because initialising the 124 million weights of its classifier takes long."""
     features: nn.Sequential = vgg.make_layers(vgg.cfgs["D"])
     for conv in (m for m in features if isinstance(m, nn.Conv2d)):
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
@@ -107,4 +112,4 @@ def _vgg16_features() -> nn.Sequential:
     return features
 
 
-BUILDERS: dict[str, BackboneBuilder] = dict.fromkeys(_CHAINS, _build)
+BUILDERS: dict[str, BackboneBuilder] = dict.fromkeys(_LAYOUTS, _build)

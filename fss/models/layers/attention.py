@@ -1,7 +1,7 @@
-"""Attention with a learnt additive bias, exact and without keeping the weights of all windows.
+"""Exact attention with a learned additive bias that does not store the attention weights.
 
 PyTorch's fused kernels give no gradient for a bias, and its plain path stores ``windows x heads x N x N`` logits. Here
-the forward pass uses the fused kernel and the backward pass recomputes the weights for a few windows at a time.
+the forward pass uses the fused kernel, and the backward pass recomputes the weights of a few windows at a time.
 """
 
 from typing import Any
@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_LOGITS_AT_ONCE = {"cpu": 1 << 20}  # four megabytes: stays in the cache
+_LOGITS_AT_ONCE = {"cpu": 1 << 20}  # 4 MB, so that a block stays in the processor's cache
 
 
 def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Return ``softmax(q k^T / sqrt(d) + bias) v``.
 
     Args:
-        q: queries ``[W,heads,N,d]`` of W windows; ``k`` and ``v`` likewise.
-        k: keys.
-        v: values.
-        bias: ``[heads,N,N]``, shared by the windows.
+        q: queries ``[W,heads,N,d]`` of W windows.
+        k: keys ``[W,heads,N,d]``.
+        v: values ``[W,heads,N,d]``.
+        bias: ``[heads,N,N]``, shared by all windows.
+
+    Returns:
+        ``[W,heads,N,d]`` in the dtype of ``q``.
     """
     result = _BiasedAttention.apply(q, k, v, bias)
     assert isinstance(result, Tensor)
@@ -48,7 +51,7 @@ class _BiasedAttention(torch.autograd.Function):
 
 
 def _backward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, out: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
-    """Return the gradients of queries, keys, values and bias for some windows."""
+    """Return the gradients of the queries, keys, values and bias for a block of windows."""
     scale = float(q.shape[-1]) ** -0.5
     weights = torch.add(bias, (q @ k.transpose(-1, -2)).float(), alpha=scale).softmax(-1)
     inner = (grad * out).sum(-1, keepdim=True, dtype=torch.float32)

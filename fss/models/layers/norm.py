@@ -1,8 +1,8 @@
-"""Group normalisation of tensors whose channels stand last, with the ReLU that mostly follows.
+"""Group normalisation (Wu and He, ECCV 2018) of channels-last tensors, optionally followed by ReLU.
 
-PyTorch's own channels-last kernel sums squares in one float32 accumulator: over the 400,000 positions of a correlation
-volume its variance is wrong by up to half a percent. Here the moments are taken in blocks, around each block's mean,
-and combined; that costs about the same time and agrees with the exact value to rounding.
+PyTorch's channels-last kernel sums squares in one float32 accumulator. Over the 400,000 cells of a correlation volume
+its variance is wrong by up to half a percent. Here the moments are computed in blocks, around each block's mean, and
+then combined. This takes about the same time and agrees with the exact value up to rounding.
 """
 
 from typing import Any
@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 _EPS = 1e-5
-_ROWS = 1 << 11  # about so many positions have their moments taken by one float32 accumulator
+_ROWS = 1 << 11  # about the number of positions per float32 accumulator
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor, *, relu: bool) -> Tensor:
-    """Normalise ``[B,...,C]`` over all positions of a sample and the channels of a group, then clip at 0 if asked.
+    """Normalise ``[B,...,C]`` over all positions of a sample and the channels of a group.
 
-    The arithmetic is float32 whatever the dtype of ``x``; the result has the dtype of ``x``.
+    Args:
+        norm: the module with the groups, weights and biases; its epsilon must be 1e-5.
+        x: ``[B,...,C]`` of any floating-point dtype. The arithmetic is float32.
+        relu: apply ReLU to the result.
+
+    Returns:
+        A tensor of the shape and dtype of ``x``.
     """
     assert norm.eps == _EPS
     y = _GroupNorm.apply(x.flatten(1, -2), norm.weight, norm.bias, norm.num_groups, relu)
@@ -26,7 +32,7 @@ def group_norm(norm: nn.GroupNorm, x: Tensor, *, relu: bool) -> Tensor:
 
 
 class GroupNormReLU(nn.GroupNorm):
-    """Group normalisation and ReLU of images ``[B,C,H,W]`` in either memory format, exact in both."""
+    """Group normalisation and ReLU of images ``[B,C,H,W]``, exact in both memory formats."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``relu(norm(x))`` in the memory format of ``x``."""
@@ -63,12 +69,12 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def _statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return mean and reciprocal standard deviation ``[B,groups]`` of ``[B,N,C]``, float32."""
+    """Return the mean and the reciprocal standard deviation, float32 ``[B,groups]``, of ``[B,N,C]``."""
     b, n, c = x.shape
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         variance, mean = torch.var_mean(x.float().view(b, n, groups, -1), (1, 3), correction=0)
         return mean, (variance + _EPS).rsqrt()
-    count = max(1, n // _ROWS)  # interleaved blocks: position i is in block i modulo count
+    count = max(1, n // _ROWS)  # blocks are interleaved: position i is in block i modulo count
     whole = n - n % count
     pieces = [x[:, :whole].reshape(b, -1, count * c), x[:, whole:]]
     means, variances, shares = [], [], []

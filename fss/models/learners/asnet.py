@@ -1,8 +1,8 @@
-"""ASNet: attentive squeeze of the correlation over the support, one attention per query position.
+"""ASNet: self-attention squeezes the support dimensions of the correlation at every query position.
 
-Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation", CVPR 2022. Module and key names are
-the published ones. Masking ``none`` gives the published network, which masks attention only; ``hybrid`` is ASNet-HM of
-Moon et al., ECCV 2022.
+Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation", CVPR 2022, section 5. Module and key
+names are the published ones. Masking ``none`` is the published network, which masks only the attention; masking
+``hybrid`` is ASNet-HM of Moon et al., ECCV 2022.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features
-from fss.models.layers.correlation import correlate, l2_normalize, mean_shots, resize_query
+from fss.models.layers.correlation import correlate, l2_normalise, mean_shots, resize_query
 from fss.models.layers.decoder import decode, decoder_modules
 from fss.models.learners.asnet_layers import SqueezeLayer
 from fss.models.learners.base import Channels, Learner
@@ -22,7 +22,7 @@ from fss.models.masking import Masking
 
 
 class ASNet(Learner):
-    """Three encoders of two attentive squeeze layers, coarse-to-fine mixing over the query, and HSNet's 2-D decoder."""
+    """Three encoders of two attentive squeeze layers, top-down mixing over the query, and HSNet's 2-D decoder."""
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "all", "all", "all"))
     shares_embedding: ClassVar[bool] = False
@@ -44,28 +44,28 @@ class ASNet(Learner):
 
     def embed_query(self, features: Features) -> Features:
         """Scale the maps to unit length."""
-        return map_features(l2_normalize, features)
+        return map_features(l2_normalise, features)
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
-        """Average-pool the stride-8 maps, then mask all maps and scale them to unit length."""
+        """Average-pool the stride-8 maps, mask all maps and scale them to unit length."""
         pooled = [pool_stride8(features) for features in ((plain,) if plain is masked else (plain, masked))]
-        return map_features(lambda p, m: l2_normalize(masking.merge(p, m, masks)), pooled[0], pooled[-1])
+        return map_features(lambda p, m: l2_normalise(masking.merge(p, m, masks)), pooled[0], pooled[-1])
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
-        """Return logits at twice the size of the stride-8 grid; shots are averaged after squeezing."""
+        """Return logits at twice the size of the stride-8 grid; shots are averaged after the encoders."""
         strides = support_strides(support[3][0].shape[-2:])
         encoders = (self.encoder_layer2, self.encoder_layer3, self.encoder_layer4)
         e2, e3, e4 = (
             mean_shots(squeeze(encoder, correlate(q, s, shots), masks, steps), shots)
             for encoder, q, s, steps in zip(encoders, query[1:], support[1:], strides, strict=True)
         )
-        seen = masks if shots == 1 else masks.view(-1, shots, *masks.shape[1:]).amax(1)
+        visible = masks if shots == 1 else masks.view(-1, shots, *masks.shape[1:]).amax(1)
         x = resize_query(_mean_support(e4), e3.shape[1:3]) + e3
         for layer in self.encoder_layer4to3:
-            x = layer(x, seen)
+            x = layer(x, visible)
         x = resize_query(_mean_support(x), e2.shape[1:3]) + e2
         for layer in self.encoder_layer3to2:
-            x = layer(x, seen)
+            x = layer(x, visible)
         return decode(self.decoder1, self.decoder2, x.mean((3, 4)))
 
 
@@ -74,21 +74,25 @@ def _pooling_encoder(maps: int) -> nn.ModuleList:
 
 
 def squeeze(encoder: nn.ModuleList, correlation: Tensor, masks: Tensor, strides: Sequence[int]) -> Tensor:
-    """Run an encoder's two layers on a raw correlation."""
+    """Run the two layers of an encoder on a raw correlation ``[B,hq,wq,L,hs,ws]``."""
     volume: Tensor = encoder[0](correlation, masks, strides[0], raw=True)
     return encoder[1](volume, masks, strides[1])  # type: ignore[no-any-return]
 
 
 def pool_stride8(features: Features) -> Features:
-    """Halve the support maps of the stride-8 stage (50 to 25 cells at 400 pixels); the divisor counts the padding."""
+    """Halve the support maps of the stride-8 stage, from 50 to 25 cells at 400 pixels. The average includes padding."""
     return [*features[:1], [F.avg_pool2d(m, 3, 2, 1) for m in features[1]], *features[2:]]
 
 
 def support_strides(deepest: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return the support strides of the encoders' two layers (layers 2, 3, 4), given layer 4's support grid.
+    """Return the support strides of the two layers in each encoder (layers 2, 3 and 4).
 
-    The published strides take 400-pixel images to 2 x 2 support cells. Below 257 and 129 pixels (layer 4 of at most 8
-    and 4 cells) each encoder strides half and a quarter as much, so that the grid stays 2 x 2.
+    The published strides reduce 400-pixel images to 2 x 2 support cells. Smaller images use smaller strides, so that
+    the grid stays 2 x 2: half of them below 257 pixels (at most 8 cells in layer 4), a quarter below 129 (at most 4
+    cells).
+
+    Args:
+        deepest: height and width of layer 4's support grid, in cells.
     """
     cells = min(deepest)
     if cells > 8:

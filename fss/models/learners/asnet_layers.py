@@ -1,7 +1,7 @@
-"""The attentive squeeze layer of ASNet, with its convolutions over the support done together.
+"""The attentive squeeze layer of ASNet, which computes its convolutions over the support in one call.
 
-Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation", CVPR 2022. Module and key names are
-the published ones.
+Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation", CVPR 2022, section 5. Module and key
+names are the published ones.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fss.models.learners.thin_attention import thin_attention
 
 HEADS = 8
 
-# Up to so many keys the elementwise form beats the fused kernel on thin heads (measured on two CPU cores).
+# With at most this many keys, thin_attention is faster than the fused kernel (measured on two CPU cores).
 _FEW_KEYS = 24
 
 
@@ -45,7 +45,17 @@ class SqueezeAttention(nn.Module):
         self.pool_kv = pool_kv
 
     def forward(self, volume: Tensor, mask: Tensor, stride: int, *, raw: bool) -> Tensor:
-        """Squeeze a volume's support by ``stride``; ``mask`` ``[B,H,W]`` hides support cells where it is exactly 0."""
+        """Squeeze the support of a volume by ``stride``.
+
+        Args:
+            volume: ``[B,hq,wq,hs,ws,C]``, or a raw correlation ``[B,hq,wq,L,hs,ws]``.
+            mask: ``[B,H,W]``; support cells where it is exactly 0 are hidden.
+            stride: stride over the support.
+            raw: whether ``volume`` is a raw correlation.
+
+        Returns:
+            ``[B,hq,wq,hs',ws',C']``.
+        """
         b, hq, wq = volume.shape[:3]
         images = volume.flatten(0, 2) if raw else volume.flatten(0, 2).permute(0, 3, 1, 2)
         wide: list[nn.Module] = [self.qhead, self.khead, self.vhead] if self.pool_kv else [self.qhead]
@@ -71,7 +81,7 @@ class FeedForward(nn.Module):
         self.out_norm = nn.GroupNorm(4, width)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Map ``[...,C]`` to the same shape."""
+        """Transform ``[...,C]``; the shape stays the same."""
         f = _linear(self.ff[3], _norm(self.ff[1], _linear(self.ff[0], y)))
         return _norm(self.out_norm, f + y, relu=False)
 
@@ -85,22 +95,29 @@ class SqueezeLayer(nn.Module):
         self.ff = FeedForward(cout)
 
     def forward(self, volume: Tensor, mask: Tensor, stride: int = 1, *, raw: bool = False) -> Tensor:
-        """Squeeze ``[B,hq,wq,hs,ws,C]`` (or a raw ``[B,hq,wq,L,hs,ws]``) over its support."""
+        """Squeeze a volume; arguments and result as in :meth:`SqueezeAttention.forward`."""
         return self.ff(self.attn(volume, mask, stride, raw=raw))  # type: ignore[no-any-return]
 
 
 def convolve_jointly(images: Tensor, convs: Sequence[nn.Module], stride: int, padding: int) -> list[Tensor]:
-    """Apply convolutions of one geometry to images ``[N,C,h,w]`` at once; return each one's ``[N,h',w',C']``."""
-    threes = [conv for conv in convs if isinstance(conv, nn.Conv3d)]
-    weights = [conv.weight.squeeze(2) for conv in threes]
-    biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in threes]
+    """Apply several convolutions of the same kernel size to images ``[N,C,h,w]`` in one call.
+
+    Returns:
+        The result ``[N,h',w',C']`` of each convolution.
+
+    Raises:
+        ValueError: the images are smaller than the kernel.
+    """
+    conv3ds = [conv for conv in convs if isinstance(conv, nn.Conv3d)]
+    weights = [conv.weight.squeeze(2) for conv in conv3ds]
+    biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in conv3ds]
     weight, bias = torch.cat(weights), torch.cat(biases)
     kernel = weight.shape[-1]
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in images.shape[-2:])
     if min(height, width) < 1:
         raise ValueError(
             f"a support grid of {images.shape[-2]} x {images.shape[-1]} cells is too small for ASNet's "
-            f"{kernel} x {kernel} kernel: use larger images"
+            f"{kernel} x {kernel} kernel; use larger images"
         )
     if height * width <= 4 and images.shape[1] >= 16:
         y = convolve_by_matmul(images.permute(0, 2, 3, 1), weight, bias, stride, padding)
@@ -111,7 +128,10 @@ def convolve_jointly(images: Tensor, convs: Sequence[nn.Module], stride: int, pa
 
 
 def convolve_by_matmul(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """Convolve ``[N,h,w,C]`` where the result has few cells: one matrix product per cell, padding left out."""
+    """Convolve ``[N,h,w,C]`` by one matrix product per output cell, which skips the padding.
+
+    This is faster than a convolution where the result has few cells.
+    """
     n, h, w, _ = images.shape
     kernel, cells = weight.shape[-1], []
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (h, w))
@@ -127,18 +147,22 @@ def convolve_by_matmul(images: Tensor, weight: Tensor, bias: Tensor, stride: int
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attend from ``q`` ``[N,hq,wq,C]`` to ``k`` and ``v`` ``[N,hk,wk,C]`` in 8 heads, without a scale factor.
 
-    A key cell is hidden where the sample's mask ``[B,H,W]``, resized to the key grid, is exactly 0; where it is
-    0 in every cell, all cells weigh the same. N is a multiple of B, a sample's items adjacent.
+    A key cell is hidden where the sample's mask ``[B,H,W]``, resized to the key grid, is exactly 0. If it is 0 in every
+    cell, all cells have the same weight. N is a multiple of B, and the items of a sample are adjacent.
+
+    Returns:
+        ``[N,hq * wq,C]``.
     """
     n, c, repeats = len(q), q.shape[-1], len(q) // len(mask)
     visible = resize(mask[:, None].float(), k.shape[1:3]).flatten(1) != 0
-    some = visible.any(1, keepdim=True)
-    q = q.flatten(1, 2) * some.to(q.dtype).repeat_interleave(repeats, 0)[:, :, None]
-    k, v, visible = k.flatten(1, 2), v.flatten(1, 2), visible | ~some
+    any_visible = visible.any(1, keepdim=True)
+    q = q.flatten(1, 2) * any_visible.to(q.dtype).repeat_interleave(repeats, 0)[:, :, None]
+    k, v, visible = k.flatten(1, 2), v.flatten(1, 2), visible | ~any_visible
     if mask.device.type == "cpu" and not torch.compiler.is_compiling():
-        # Keys that no sample sees have weight 0: leave them out, where looking costs no synchronisation.
-        seen = visible.any(0).nonzero().flatten()
-        k, v, visible = k[:, seen], v[:, seen], visible[:, seen]
+        # Keys that are hidden in every sample have weight 0. Only the CPU omits them: on a GPU, finding them would
+        # force a synchronisation.
+        keys = visible.any(0).nonzero().flatten()
+        k, v, visible = k[:, keys], v[:, keys], visible[:, keys]
     bias = q.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
     if q.device.type == "cpu" and c // HEADS <= 2 and k.shape[1] <= _FEW_KEYS and not torch.compiler.is_compiling():
         hidden = None if visible.all() else bias.repeat_interleave(repeats, 0)

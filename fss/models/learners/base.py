@@ -1,4 +1,4 @@
-"""What every learner is: the trainable part of a segmenter, behind the backbone and the masking strategy."""
+"""The interface of learners, the trainable part of a segmenter after the backbone and the masking strategy."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,52 +14,58 @@ Channels = Sequence[Sequence[int]]
 
 
 class Learner(nn.Module):
-    """Base of the learners.
+    """Base class of the learners.
 
-    A learner embeds the query and the support apart, so that an image of many episodes is embedded once, and compares
-    them in ``forward``. All its methods treat the items of a batch independently.
+    A learner embeds query and support separately, so that an image in many episodes is embedded once, and compares them
+    in ``forward``. All methods process the items of a batch independently.
     """
 
     selection: ClassVar[MapSelection]
     """The maps that the learner takes from a backbone."""
     shares_embedding: ClassVar[bool] = True
-    """Whether query and support are embedded by the same function (apart from masking)."""
+    """Whether the same function embeds query and support, apart from masking."""
     min_side: ClassVar[int] = 80
     """The smallest image side, in pixels."""
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "Learner":
-        """Build the learner for a backbone whose kept maps have these channels, by stage."""
+        """Create the learner for a backbone.
+
+        Args:
+            channels: channels of every selected map of the backbone, by stage.
+            config: the segmenter's configuration with its defaults resolved.
+        """
         raise NotImplementedError
 
     def unused_parameters(self) -> list[str]:
-        """Name the parameters that the published network holds but never uses; they get no gradient."""
+        """Return the names of parameters that the published network has but never uses. They get no gradient."""
         return []
 
     def embed_query(self, features: Features) -> Features:
-        """Prepare the query's backbone maps ``[N,C,h,w]``."""
+        """Embed the backbone maps ``[N,C,h,w]`` of queries."""
         return features
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
-        """Mask and prepare the support's maps.
+        """Mask and embed the backbone maps of supports.
 
         Args:
-            plain: maps of the whole photographs ``[N,C,h,w]``.
-            masked: maps of the masked photographs; the same object as ``plain`` where the strategy needs one kind only.
-            masks: ``[N,H,W]``.
-            masking: the strategy.
+            plain: maps ``[N,C,h,w]`` of the whole photographs.
+            masked: maps of the masked photographs; the same object as ``plain`` if the strategy needs only one kind.
+            masks: ``[N,H,W]``, 0 and 1.
+            masking: the masking strategy.
         """
         return map_features(lambda p, m: masking.merge(p, m, masks), plain, masked)
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
-        """Compare ``N`` query pyramids with ``N * shots`` support pyramids and return logits ``[N,2,h,w]``.
-
-        With ``shots`` above 1 the learner sees the supports of a query jointly; an episode's supports are adjacent.
+        """Compare queries with their supports.
 
         Args:
-            query: embedded query maps, ``[N,...]``.
-            support: embedded support maps, ``[N * shots,...]``.
-            masks: ``[N * shots,H,W]``.
-            shots: supports per query.
+            query: embedded maps ``[N,...]`` of the queries.
+            support: embedded maps ``[N * shots,...]`` of the supports; those of an episode are adjacent.
+            masks: ``[N * shots,H,W]``, 0 and 1.
+            shots: supports per query, which the learner combines.
+
+        Returns:
+            Logits ``[N,2,h,w]`` of background and foreground, on a grid of the learner's own size.
         """
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """HSNet: hypercorrelation squeeze with centre-pivot 4-D convolutions.
 
-Min, Kang and Cho, "Hypercorrelation Squeeze for Few-Shot Segmentation", ICCV 2021. Module and key names are the
-published ones. With masking ``feature`` it is the published network, with ``hybrid`` that of Moon et al., ECCV 2022.
+Min, Kang and Cho, "Hypercorrelation Squeeze for Few-Shot Segmentation", ICCV 2021, section 4. Module and key names are
+the published ones. Masking ``feature`` is the published network, masking ``hybrid`` that of Moon et al., ECCV 2022.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,21 @@ from fss.models.layers.correlation import (
     conv_channels_first,
     conv_channels_last,
     correlate,
-    l2_normalize,
+    l2_normalise,
     mean_shots,
     resize_query,
 )
-from fss.models.layers.decoder import check_support_grids, decode, decoder_modules
+from fss.models.layers.decoder import decode, decoder_modules
 from fss.models.layers.norm import group_norm
 from fss.models.learners.base import Channels, Learner
 from fss.models.masking import Masking
 
 
 class CentrePivotConv4d(nn.Module):
-    """A 4-D convolution of two 2-D ones: over the query at every ``stride``-th support cell, and over the support."""
+    """A 4-D convolution as the sum of two 2-D convolutions, one over the query and one over the support.
+
+    The convolution over the query is applied at every ``stride``-th support cell; the other one has that stride.
+    """
 
     def __init__(self, cin: int, cout: int, kernel: int) -> None:
         super().__init__()
@@ -37,7 +40,7 @@ class CentrePivotConv4d(nn.Module):
         self.conv2 = nn.Conv2d(cin, cout, kernel, padding=kernel // 2)
 
     def forward(self, volume: Tensor, stride: int) -> Tensor:
-        """Map ``[B,hq,wq,hs,ws,C]`` to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
+        """Convolve ``[B,hq,wq,hs,ws,C]`` to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
         b, hq, wq, hs, ws, c = volume.shape
         support = self._over_support(volume.reshape(b * hq * wq, hs, ws, c), stride)
         cells = volume[:, :, :, ::stride, ::stride].permute(0, 3, 4, 1, 2, 5)
@@ -54,10 +57,10 @@ class CentrePivotConv4d(nn.Module):
 
 
 class CorrelationConv4d(CentrePivotConv4d):
-    """The same on a raw correlation ``[B,hq,wq,L,hs,ws]``, whose channels do not stand last."""
+    """The centre-pivot convolution of a raw correlation, whose channels are not last."""
 
     def forward(self, volume: Tensor, stride: int) -> Tensor:
-        """Map the correlation to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
+        """Convolve ``[B,hq,wq,L,hs,ws]`` to ``[B,hq,wq,ceil(hs/stride),ceil(ws/stride),C']``."""
         b, hq, wq, maps, hs, ws = volume.shape
         support = conv_channels_first(volume.view(-1, maps, hs, ws), self.conv2, stride)
         cells = volume[..., ::stride, ::stride].permute(0, 4, 5, 3, 1, 2)
@@ -67,9 +70,9 @@ class CorrelationConv4d(CentrePivotConv4d):
 
 
 def _dense_matrix(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Write a same-size convolution on a grid of few cells as one matrix ``[cells * C', cells * C]``.
+    """Return a same-size convolution on a small grid as a matrix ``[cells * C', cells * C]`` and its bias.
 
-    On a 2 x 2 grid more than half of a 3 x 3 kernel's products multiply padding; the matrix leaves them out.
+    On a 2 x 2 grid, more than half of the products of a 3 x 3 kernel involve padding. The matrix omits them.
     """
     kernel, pad = conv.weight.shape[-1], conv.weight.shape[-1] // 2
     device = conv.weight.device
@@ -85,7 +88,7 @@ def _dense_matrix(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Ten
 
 
 class Squeeze(nn.Sequential):
-    """Three times convolution, group normalisation and ReLU; keys ``0``, ``1``, ``3``, ``4``, ``6``, ``7``."""
+    """Three blocks of convolution, group normalisation and ReLU, with keys ``0``, ``1``, ``3``, ``4``, ``6``, ``7``."""
 
     def __init__(self, channels: Sequence[int], kernels: Sequence[int], *, raw: bool) -> None:
         modules: list[nn.Module] = []
@@ -95,7 +98,7 @@ class Squeeze(nn.Sequential):
         super().__init__(*modules)
 
     def forward(self, volume: Tensor, strides: Sequence[int] = (1, 1, 1)) -> Tensor:
-        """Squeeze a volume by the support ``strides`` of its layers."""
+        """Squeeze a volume, or a raw correlation, by the support ``strides`` of the layers."""
         for i, stride in enumerate(strides):
             norm = self[3 * i + 1]
             assert isinstance(norm, nn.GroupNorm)
@@ -104,7 +107,7 @@ class Squeeze(nn.Sequential):
 
 
 class HSNet(Learner):
-    """Three squeezing encoders, coarse-to-fine mixing over the query, and a 2-D decoder."""
+    """Three squeezing encoders, top-down mixing over the query, and a 2-D decoder."""
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "all", "all", "all"))
 
@@ -125,31 +128,35 @@ class HSNet(Learner):
 
     def embed_query(self, features: Features) -> Features:
         """Scale the maps to unit length."""
-        return map_features(l2_normalize, features)
+        return map_features(l2_normalise, features)
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
         """Mask the maps at their own resolution and scale them to unit length."""
-        return map_features(lambda p, m: l2_normalize(masking.merge(p, m, masks)), plain, masked)
+        return map_features(lambda p, m: l2_normalise(masking.merge(p, m, masks)), plain, masked)
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
-        """Return logits at twice the size of the stride-8 grid; shots are averaged after squeezing."""
+        """Return logits at twice the size of the stride-8 grid; shots are averaged after the encoders."""
         strides = support_strides(support[3][0].shape[-2:])
         encoders = (self.encoder_layer2, self.encoder_layer3, self.encoder_layer4)
         e2, e3, e4 = (
             mean_shots(encoder(correlate(q, s, shots), steps), shots)
             for encoder, q, s, steps in zip(encoders, query[1:], support[1:], strides, strict=True)
         )
-        check_support_grids(e2, e3, e4)
+        _check_support_grids(e2, e3, e4)
         x = self.encoder_layer4to3(resize_query(e4, e3.shape[1:3]) + e3)
         x = self.encoder_layer3to2(resize_query(x, e2.shape[1:3]) + e2)
         return decode(self.decoder1, self.decoder2, x.mean((3, 4)))
 
 
 def support_strides(deepest: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return the support strides of the three encoders (layers 2, 3, 4), given layer 4's support grid.
+    """Return the support strides of the three layers in each encoder (layers 2, 3 and 4).
 
-    The published strides take 400-pixel images to 2 x 2 support cells. Below 257 and 129 pixels (layer 4 of at most 8
-    and 4 cells) each encoder strides half and a quarter as much, so that the grid stays 2 x 2.
+    The published strides reduce 400-pixel images to 2 x 2 support cells. Smaller images use smaller strides, so that
+    the grid stays 2 x 2: half of them below 257 pixels (at most 8 cells in layer 4), a quarter below 129 (at most 4
+    cells).
+
+    Args:
+        deepest: height and width of layer 4's support grid, in cells.
     """
     cells = min(deepest)
     if cells > 8:
@@ -157,3 +164,13 @@ def support_strides(deepest: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     if cells > 4:
         return (4, 4, 1), (4, 2, 1), (2, 2, 1)
     return (4, 2, 1), (4, 1, 1), (2, 1, 1)
+
+
+def _check_support_grids(e2: Tensor, e3: Tensor, e4: Tensor) -> None:
+    """Refuse squeezed volumes ``[B,hq,wq,hs,ws,C]`` whose support grids differ, which unusual image sizes can cause."""
+    grids = [tuple(e.shape[3:5]) for e in (e2, e3, e4)]
+    if len(set(grids)) > 1:
+        raise ValueError(
+            f"images of this size have support grids of {grids} cells at the three levels, which cannot be added; "
+            "use a size whose sides are multiples of 32, such as 224, 256, 384 or 416, or 400 with a ResNet"
+        )

@@ -1,10 +1,10 @@
-"""The MaskSplit network: prototypes of the support's foreground beside the query's features, and a decoder.
+"""The MaskSplit network: query features next to prototypes of the support's foreground, then a decoder.
 
-Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022. With the
-deep-stem ResNet-101 and masking ``none`` it is the published network. Any backbone serves: a map that does not stand on
-the stride-8 grid is brought to it after its projection. The other masking strategies act on the
-support maps before the projection. With ``similarity`` the network is also shown, on every level, how much each query
-cell is like the support's foreground and background, which it otherwise has to learn to compute: beyond the paper.
+Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022, section 3. With
+the deep-stem ResNet-101 and masking ``none`` it is the published network. Other backbones work too: maps that are not
+on the stride-8 grid are resized to it after their projection. The other masking strategies act on the support maps
+before the projection. With ``similarity``, an extension of the paper, the input of the decoder also contains the cosine
+similarity of each query cell to the support's foreground and background at every level.
 """
 
 from typing import ClassVar
@@ -22,7 +22,7 @@ from fss.models.masking import Masking
 
 
 def _conv(cin: int, cout: int) -> list[nn.Module]:
-    # The identity stands where the published network has its ReLU, so that the key names agree.
+    # GroupNormReLU includes the ReLU. The identity takes its index, so that the key names are the published ones.
     return [nn.Conv2d(cin, cout, 3, padding=1), GroupNormReLU(4, cout), nn.Identity()]
 
 
@@ -31,7 +31,10 @@ def _up() -> nn.Module:
 
 
 class MaskSplit(Learner):
-    """Projection, masked average prototype, fusion and decoder (5,454,224 parameters with a bottleneck ResNet)."""
+    """Projections, prototypes by masked average pooling, fusion and decoder.
+
+    With a bottleneck ResNet and width 128 the learner has 5,454,224 parameters.
+    """
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "last", "last", "last"), activated=True)
 
@@ -54,39 +57,40 @@ class MaskSplit(Learner):
 
     @torch.no_grad()
     def _init_at_prior(self) -> None:
-        """Let every channel before the last layer speak for one class, those for the background louder.
+        """Initialise the last layer so that the predicted foreground starts near a typical share of the image.
 
-        The first guess is then about the share that half an object has of a picture. From a guess of one half the first
-        steps press every channel that speaks for the object below zero, where its ReLU has no gradient, and some
-        trainings never find an object (at a rate of 1e-3 one in three of width 128, all of width 64).
+        Each channel before the last layer votes for one class, and the biases favour the background. If the prediction
+        started at one half, the first steps would push all foreground channels below zero, where ReLU has no gradient,
+        and some trainings would never predict an object: at a learning rate of 1e-3, one in three with width 128 and
+        all with width 64.
         """
         norm, last = self.decoder[-3], self.decoder[-1]
         assert isinstance(norm, nn.GroupNorm) and isinstance(last, nn.Conv2d)
-        speaks = last.weight.new_ones(last.in_channels)
-        speaks[1::2] = -1
-        norm.bias.copy_((1 - speaks) / 2)
-        last.weight.copy_(last.in_channels**-0.5 * torch.stack([-speaks, speaks])[:, :, None, None])
+        votes = last.weight.new_ones(last.in_channels)
+        votes[1::2] = -1
+        norm.bias.copy_((1 - votes) / 2)
+        last.weight.copy_(last.in_channels**-0.5 * torch.stack([-votes, votes])[:, :, None, None])
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
-        """Build the head for a backbone."""
+        """Create the learner for a backbone."""
         if config.width < 32 or config.width % 32:
-            raise ValueError(f"width is a multiple of 32, for the group normalisations, got {config.width}")
+            raise ValueError(f"width must be a multiple of 32, because of the group normalisation, got {config.width}")
         return cls(channels, config.width, config.similarity)
 
     def embed_query(self, features: Features) -> Features:
-        """Project the three maps to ``[N,128,h/8,w/8]`` each."""
+        """Project the three maps to ``[N,width,h/8,w/8]`` each, for images of h x w pixels."""
         maps = [stage[-1] for stage in features[1:]]
         projections = (self.projection1, self.projection2, self.projection3)
         projected = [projection(m) for projection, m in zip(projections, maps, strict=True)]
         return [[resize(p, projected[0].shape[-2:])] for p in projected]
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
-        """Mask the maps, then project them like the query's."""
+        """Mask the maps, then project them like those of the query."""
         return self.embed_query(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
-        """Return logits at 8 times the stride-8 grid; several shots share one prototype per level."""
+        """Return logits at 8 times the size of the stride-8 grid; all shots share one prototype per level."""
         grid = support[0][0].shape[-2:]
         m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
         parts, similarities = [], []

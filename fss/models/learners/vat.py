@@ -1,8 +1,8 @@
 """VAT: volumetric aggregation with convolutional 4-D Swin transformers.
 
-Hong et al., "Cost Aggregation with 4D Convolutional Swin Transformer for Few-Shot Segmentation", ECCV 2022. With
-masking ``feature`` it is the published network; ``hybrid`` that of Moon et al., ECCV 2022, which masks before resizing
-where the published one masks after.
+Hong et al., "Cost Aggregation with 4D Convolutional Swin Transformer for Few-Shot Segmentation", ECCV 2022, section 4.
+Masking ``feature`` is the published network, which masks after resizing; masking ``hybrid`` is that of Moon et al.,
+ECCV 2022, which masks before resizing.
 """
 
 from typing import ClassVar
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import REDUCTIONS, Features, map_features, resize
-from fss.models.layers.correlation import correlate, l2_normalize, mean_shots, resize_query
+from fss.models.layers.correlation import correlate, l2_normalise, mean_shots, resize_query
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.swin import SwinStack
 from fss.models.learners.vat_embedding import embedding_encoder
 from fss.models.masking import Masking, mask_features
 
-# Which affinities each benchmark's released models use: layer 3, layer 2, layer 1.
+# Whether the released models of a benchmark use the affinities of layer 3, layer 2 and layer 1.
 AFFINITIES = {"pascal": (False, True, True), "coco": (False, False, True), "fss": (True, True, True)}
 _AFFINITY_WIDTHS = (64, 32, 16)
 _STAGE_WIDTHS = (128, 96, 48)
@@ -35,8 +35,8 @@ class VAT(Learner):
     def __init__(self, channels: Channels, affinities: tuple[bool, bool, bool], grid: int) -> None:
         super().__init__()
         if grid <= 0 or grid % 64:
-            raise ValueError(f"VAT's grid must be a positive multiple of 64, got {grid}")
-        self.uses, self.grid = affinities, grid
+            raise ValueError(f"grid must be a positive multiple of 64, got {grid}")
+        self.uses_affinity, self.grid = affinities, grid
         l2, l3, l4 = (len(stage) for stage in channels[1:])
         self.encoders = nn.ModuleList(
             [
@@ -58,40 +58,43 @@ class VAT(Learner):
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "VAT":
-        """Build the learner for a backbone, with the affinities of the configured benchmark."""
+        """Create the learner for a backbone, with the affinities of the configured benchmark."""
         if config.benchmark not in AFFINITIES:
             raise ValueError(f"unknown benchmark {config.benchmark!r}; known are {', '.join(AFFINITIES)}")
         assert config.grid is not None
         return cls(channels, AFFINITIES[config.benchmark], config.grid)
 
     def unused_parameters(self) -> list[str]:
-        """Name the parameters that the published network holds but never uses."""
-        idle = [f"affinities.{i}." for i, use in enumerate(self.uses) if not use]
-        idle += [f"transformers.{i}.norm." for i in range(3)]
-        return [name for name, _ in self.named_parameters() if name.startswith(tuple(idle))]
+        """Return the names of parameters that the published network has but never uses."""
+        prefixes = [f"affinities.{i}." for i, use in enumerate(self.uses_affinity) if not use]
+        prefixes += [f"transformers.{i}.norm." for i in range(3)]
+        return [name for name, _ in self.named_parameters() if name.startswith(tuple(prefixes))]
 
     def resize(self, features: Features) -> Features:
-        """Bring the four stages to the working grids (128, 64, 32 and 16 cells at full size)."""
+        """Resize the four stages to the working grids of 128, 64, 32 and 16 cells a side (for ``grid`` 128)."""
         sides = [self.grid * REDUCTIONS[0] // reduction for reduction in REDUCTIONS]
         return [[resize(m, (side, side)) for m in stage] for stage, side in zip(features, sides, strict=True)]
 
     def embed_query(self, features: Features) -> Features:
-        """Resize the maps; each stage's unit maps are followed by the plain last map where an affinity uses it."""
+        """Resize the maps and scale them to unit length.
+
+        The unscaled last map of a stage follows the scaled ones if an affinity uses it.
+        """
         features = self.resize(features)
-        used = [*reversed(self.uses), False]
+        used = [*reversed(self.uses_affinity), False]
         plain = [stage[-1:] if use else [] for stage, use in zip(features, used, strict=True)]
         return [
             plain[0],
-            *([*map(l2_normalize, stage), *last] for stage, last in zip(features[1:], plain[1:], strict=True)),
+            *([*map(l2_normalise, stage), *last] for stage, last in zip(features[1:], plain[1:], strict=True)),
         ]
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
-        """Mask and resize; feature masking alone is applied after resizing. The stride-4 maps are not needed."""
+        """Mask, resize and scale the maps; only feature masking is applied after resizing. Stride 4 is not used."""
         plain, masked = [[], *plain[1:]], [[], *masked[1:]]
         if masking.name == "feature":
-            return map_features(lambda m: l2_normalize(mask_features(m, masks)), self.resize(plain))
+            return map_features(lambda m: l2_normalise(mask_features(m, masks)), self.resize(plain))
         return map_features(
-            l2_normalize, self.resize(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
+            l2_normalise, self.resize(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
         )
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
@@ -107,8 +110,8 @@ class VAT(Learner):
         return self.decode(x.mean((3, 4)), query)
 
     def decode(self, x: Tensor, query: Features) -> Tensor:
-        """Refine ``[B,32,32,128]`` with the query's affinities and return logits ``[B,2,128,128]``."""
-        for i, (stack, affinity, use) in enumerate(zip(self.stages, self.affinities, self.uses, strict=True)):
+        """Decode ``[B,grid/4,grid/4,128]`` with the query's affinities to logits ``[B,2,grid,grid]``."""
+        for i, (stack, affinity, use) in enumerate(zip(self.stages, self.affinities, self.uses_affinity, strict=True)):
             if use:
                 a = affinity(query[2 - i][-1]).relu()
                 a = F.dropout2d(a, 0.5, self.training) if i < 2 else a

@@ -1,6 +1,7 @@
-"""VAT's volume embedding: 4-D convolutions of two 2-D ones, the other image's dimensions max-pooled.
+"""VAT's volume embedding: 4-D convolutions as the sum of two 2-D convolutions (Hong et al., ECCV 2022, section 4.2).
 
-Hong et al., ECCV 2022. Volumes are ``[B,hq,wq,hs,ws,C]``, raw correlations ``[B,hq,wq,L,hs,ws]``.
+Each 2-D convolution sees the volume max-pooled over the other image's dimensions. Volumes are ``[B,hq,wq,hs,ws,C]``,
+raw correlations ``[B,hq,wq,L,hs,ws]``.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,10 @@ from fss.models.layers.norm import group_norm
 
 
 class PooledConv4d(nn.Module):
-    """A convolution over the query of the support-pooled volume, plus one over the support of the query-pooled."""
+    """The sum of a convolution over the query and one over the support; ``strides`` are their strides.
+
+    Before each convolution, the dimensions of the other image are max-pooled by that image's stride.
+    """
 
     def __init__(self, cin: int, cout: int, strides: tuple[int, int]) -> None:
         super().__init__()
@@ -23,7 +27,7 @@ class PooledConv4d(nn.Module):
         self.supp_conv = nn.Conv2d(cin, cout, 3, padding=1)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Map ``[B,hq,wq,hs,ws,C]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        """Convolve ``[B,hq,wq,hs,ws,C]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
         sq, ss = self.query_stride, self.support_stride
         cells = pool_pairs(volume, 3, ss).permute(0, 3, 4, 1, 2, 5)
         query = conv_channels_last(cells.flatten(0, 2), self.query_conv, sq)
@@ -34,10 +38,10 @@ class PooledConv4d(nn.Module):
 
 
 class PooledCorrelationConv4d(PooledConv4d):
-    """The same on a raw correlation ``[B,hq,wq,L,hs,ws]``."""
+    """The pooled convolution of a raw correlation, whose channels are not last."""
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Map the correlation to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
+        """Convolve ``[B,hq,wq,L,hs,ws]`` to ``[B,hq/sq,wq/sq,hs/ss,ws/ss,C']``."""
         sq, ss = self.query_stride, self.support_stride
         cells = pool_pairs(volume, 4, ss).permute(0, 4, 5, 3, 1, 2)
         query = conv_channels_first(cells.flatten(0, 2), self.query_conv, sq)
@@ -47,24 +51,24 @@ class PooledCorrelationConv4d(PooledConv4d):
 
 
 def pool_pairs(volume: Tensor, axis: int, stride: int) -> Tensor:
-    """Max-pool dimensions ``axis`` and ``axis + 1`` by ``stride``; the volume itself where that is 1."""
+    """Max-pool the dimensions ``axis`` and ``axis + 1`` by ``stride``, without copying if the stride is 1."""
     if stride == 1:
         return volume
     for dim in (axis, axis + 1):
-        # Elementwise maxima of slices take a quarter of the time of a reduction over so short dimensions.
+        # Elementwise maxima of slices take a quarter of the time of a reduction over such short dimensions.
         pairs = volume.reshape(*volume.shape[:dim], -1, stride, *volume.shape[dim + 1 :])
         volume = reduce(torch.maximum, pairs.unbind(dim + 1))
     return volume
 
 
 class EmbeddingLayer(nn.Sequential):
-    """Convolution, group normalisation and ReLU; keys ``0`` and ``1``."""
+    """Convolution, group normalisation and ReLU, with keys ``0`` and ``1``."""
 
     def __init__(self, conv: PooledConv4d, groups: int) -> None:
         super().__init__(conv, nn.GroupNorm(groups, conv.query_conv.out_channels), nn.ReLU(inplace=True))
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Embed a volume."""
+        """Embed a volume, or a raw correlation in the first layer."""
         norm = self[1]
         assert isinstance(norm, nn.GroupNorm)
         return group_norm(norm, self[0](volume), relu=True)
@@ -73,7 +77,13 @@ class EmbeddingLayer(nn.Sequential):
 def embedding_encoder(
     channels: Sequence[int], strides: Sequence[tuple[int, int]], groups: Sequence[int]
 ) -> nn.Sequential:
-    """Build the layers that embed one level's correlation; ``strides`` are (query, support) per layer."""
+    """Create the layers that embed the correlation of one level.
+
+    Args:
+        channels: channels before the first layer and after each layer.
+        strides: strides over query and support, for each layer.
+        groups: groups of the normalisation, for each layer.
+    """
     layers = []
     for i, (stride, count) in enumerate(zip(strides, groups, strict=True)):
         conv = (PooledConv4d if i else PooledCorrelationConv4d)(channels[i], channels[i + 1], stride)

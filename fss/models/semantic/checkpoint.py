@@ -21,37 +21,37 @@ _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 def save_semantic(
     network: SemanticNetwork, directory: str | Path, *, class_ids: Sequence[int], extra: Mapping[str, Any] | None = None
 ) -> str:
-    """Write a network into ``directory``, and return that.
+    """Write a checkpoint and return its directory.
 
     Args:
         network: the network to save.
         directory: local folder or s3:// URI.
-        class_ids: the collection's class id of every class number.
-        extra: plain values to keep beside it, such as metrics.
+        class_ids: the collection's class id of each output channel.
+        extra: JSON values to store beside the configuration, such as metrics.
     """
-    home = storage.absolute_uri(directory)
+    uri = storage.absolute_uri(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     description = {"network": to_dict(network.config), "auxiliary": network.auxiliary, "class_ids": list(class_ids)}
     description |= dict(extra or {})
-    storage.write_atomically(*storage.resolve(storage.join(home, WEIGHTS)), save(tensors))
+    storage.write_atomically(*storage.resolve(storage.join(uri, WEIGHTS)), save(tensors))
     text = json.dumps(description, indent=2) + "\n"
-    storage.write_atomically(*storage.resolve(storage.join(home, DESCRIPTION)), text.encode())
-    return home
+    storage.write_atomically(*storage.resolve(storage.join(uri, DESCRIPTION)), text.encode())
+    return uri
 
 
 def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any]]:
-    """Rebuild a network, on the CPU and in evaluation mode, and read what was saved beside it.
+    """Load a network on the CPU and in evaluation mode, and the content of its JSON file.
 
     Raises:
-        ValueError: a directory without a checkpoint, or weights that do not fit the description.
+        ValueError: the directory holds no checkpoint, or its weights do not fit its configuration.
     """
-    home = storage.absolute_uri(directory)
-    missing = [name for name in (WEIGHTS, DESCRIPTION) if not part_io.exists(storage.join(home, name))]
+    uri = storage.absolute_uri(directory)
+    missing = [name for name in (WEIGHTS, DESCRIPTION) if not part_io.exists(storage.join(uri, name))]
     if missing:
-        raise ValueError(f"{home} is no semantic checkpoint: it has no {' and no '.join(missing)}")
-    description = part_io.read_json(storage.join(home, DESCRIPTION))
+        raise ValueError(f"{uri} is no semantic checkpoint: it has no {' and no '.join(missing)}")
+    description = part_io.read_json(storage.join(uri, DESCRIPTION))
     config = from_dict(SemanticConfig, renamed(description["network"], _OLD_NAMES))
     network = construct_network(config, len(description["class_ids"]), description["auxiliary"], pretrained=False)
-    load_strictly(network, load(storage.read_bytes(storage.join(home, WEIGHTS))), what=f"the checkpoint {home}")
+    load_strictly(network, load(storage.read_bytes(storage.join(uri, WEIGHTS))), what=f"the checkpoint {uri}")
     network.eval()
     return network, description

@@ -1,7 +1,7 @@
-"""Heads of semantic networks: what turns feature maps into class logits.
+"""Heads of semantic networks, which turn feature maps into class logits.
 
-Every head takes the backbone's maps at reduction 8 (``low``, used by LR-ASPP alone) and at the output stride (``high``)
-and returns logits on the grid of its finest map.
+Every head takes the backbone's maps at reduction 8 (``low``, which only LR-ASPP uses) and at the output stride
+(``high``). It returns logits on the grid of the finest map that it uses.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ LRASPP_WIDTH = 128
 class DeepLabV2Head(nn.Module):
     """Sum of dilated 3x3 convolutions (Chen et al., DeepLab, TPAMI 2018).
 
-    The released code of the three-stage framework, and that it came from, returned inside the loop: only the first two
-    dilations were ever summed. ``dilations=(6, 12)`` is that network.
+    The released code of the three-stage framework, like the code it is based on, returns inside the loop, so that it
+    sums only the first two dilations. ``dilations=(6, 12)`` reproduces that network.
     """
 
     def __init__(self, channels: int, classes: int, dilations: Sequence[int] = DILATIONS) -> None:
@@ -40,7 +40,10 @@ class DeepLabV2Head(nn.Module):
 
 
 class DeepLabV3Head(nn.Module):
-    """torchvision's DeepLabV3 head: atrous pyramid pooling, a 3x3 convolution, a classifier."""
+    """torchvision's DeepLabV3 head: atrous spatial pyramid pooling, a 3x3 convolution and a classifier.
+
+    The atrous rates are doubled at output stride 8 (Chen et al., arXiv 1706.05587, section 3.3).
+    """
 
     def __init__(self, channels: int, classes: int, stride: int) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class DeepLabV3Head(nn.Module):
 
 
 class LrasppHead(nn.Module):
-    """torchvision's LR-ASPP head (Howard et al., MobileNetV3, ICCV 2019), cheap enough for a CPU."""
+    """torchvision's LR-ASPP head (Howard et al., MobileNetV3, ICCV 2019), which is fast on a CPU."""
 
     def __init__(self, low_channels: int, channels: int, classes: int) -> None:
         super().__init__()
@@ -64,14 +67,15 @@ class LrasppHead(nn.Module):
 
 
 def build_auxiliary_stage(channels: int, dilation: int, *, published: bool) -> nn.Sequential:
-    """Return a last stage for an auxiliary head alone: three bottlenecks that keep the number of channels.
+    """Return a stage of three bottlenecks that only the auxiliary head uses; it preserves the number of channels.
 
-    On ResNet-50 and 101 that is the released g-hat: 1024 channels, 256 within a bottleneck, dilation 4.
+    On ResNet-50 and ResNet-101 it is that of the released head g-hat: 1024 channels, 256 inside a bottleneck, dilation
+    4.
 
     Args:
-        channels: of the shared maps.
-        dilation: of the 3x3 convolutions.
-        published: draw convolutions from N(0, 0.01) as released; otherwise as torchvision does.
+        channels: channels of the shared maps.
+        dilation: dilation of the 3x3 convolutions.
+        published: initialise the convolutions from N(0, 0.01) as in the released code, instead of as in torchvision.
     """
     width = channels // Bottleneck.expansion
     shortcut = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))

@@ -1,12 +1,12 @@
-"""Networks that give every pixel one of C classes, with a second head for noisy masks.
+"""Semantic segmentation networks with C classes and an optional auxiliary head for noisy masks.
 
     network = build_semantic(SemanticConfig(backbone="mobilenet_v2", network="lraspp"), classes=11, auxiliary="deep")
     main, auxiliary = network(pixels)             # pixels [B,3,H,W] in 0..255 -> logits [B,C,H,W] each
     labels = network.predict(pixels)              # uint8 [B,H,W]
 
-The three heads of Ke et al. (A Three-Stage Self-Training Framework for Semi-Supervised Semantic Segmentation, IEEE TIP
-2022): the main head g; g-hat (``deep``), an auxiliary head with a last stage of its own on the shared maps at reduction
-16; g-tilde (``shallow``), only a classifier of its own on the last maps.
+The heads are those of Ke et al. (A Three-Stage Self-Training Framework for Semi-Supervised Semantic Segmentation, IEEE
+TIP 2022). The main head is g. The auxiliary head is g-hat (``deep``), which has its own last stage on the shared maps
+at reduction 16, or g-tilde (``shallow``), which has only its own classifier on the last maps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,20 +28,20 @@ PIXELS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "coco": ((122.68, 116.67, 104.01), (1.0, 1.0, 1.0)),
 }
-"""Mean and deviation of red, green and blue, 0..255."""
+"""Mean and standard deviation of red, green and blue, in 0..255, by the data that the backbone was trained on."""
 
 
 class SemanticLogits(NamedTuple):
-    """What a network says."""
+    """The output of a network."""
 
     main: Tensor
-    """[B,C,H,W] of head g."""
+    """Logits [B,C,H,W] of the main head."""
     auxiliary: Tensor | None
-    """[B,C,H,W] of the auxiliary head, where there is one."""
+    """Logits [B,C,H,W] of the auxiliary head; None without one."""
 
 
 class SemanticNetwork(nn.Module):
-    """Backbone, main head, and an auxiliary head or none; get it from :func:`build_semantic`."""
+    """A backbone, a main head and an optional auxiliary head. Use :func:`build_semantic` to create one."""
 
     mean: Tensor
     std: Tensor
@@ -68,14 +68,14 @@ class SemanticNetwork(nn.Module):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "SemanticNetwork":
-        """Switch the mode; frozen normalisation stays in evaluation mode."""
+        """Set the mode; frozen BatchNorm layers stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, pixels: Tensor) -> SemanticLogits:
-        """Segment pictures [B,3,H,W], uint8 or float, red, green and blue in 0..255."""
+        """Return the logits of RGB pictures [B,3,H,W], uint8 or float in 0..255."""
         images = ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         _, (low,), (shared,), (last,) = self.backbone(images)
         size = pixels.shape[-2:]
@@ -87,55 +87,61 @@ class SemanticNetwork(nn.Module):
 
     @torch.no_grad()
     def predict(self, pixels: Tensor) -> Tensor:
-        """Return the class number of every pixel by the main head, uint8 [B,H,W]."""
+        """Return the main head's class of every pixel, uint8 [B,H,W], for pictures as in :meth:`forward`."""
         return self(pixels).main.argmax(1).to(torch.uint8)  # type: ignore[no-any-return]
 
     def parameter_groups(self, new: float, pretrained: float) -> list[dict[str, object]]:
-        """Return what an optimiser takes: heads with the rate ``new``, the backbone with ``pretrained``."""
-        old = {id(parameter) for parameter in self.backbone.parameters()}
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [(new, [p for p in trained if id(p) not in old]), (pretrained, [p for p in trained if id(p) in old])]
+        """Return parameter groups with the learning rate ``new`` for the heads and ``pretrained`` for the backbone."""
+        backbone_ids = {id(parameter) for parameter in self.backbone.parameters()}
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            (new, [parameter for parameter in trainable if id(parameter) not in backbone_ids]),
+            (pretrained, [parameter for parameter in trainable if id(parameter) in backbone_ids]),
+        ]
         return [{"params": parameters, "lr": rate} for rate, parameters in groups if parameters]
 
 
 def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary = "none") -> SemanticNetwork:
-    """Build a network with fresh weights.
+    """Create a network with the initial weights that its configuration names.
 
     Args:
-        config: what it is made of.
-        classes: C, the background included where it is a class.
-        auxiliary: the second head: none, ``deep`` (g-hat) or ``shallow`` (g-tilde).
+        config: architecture and weights.
+        classes: C, including the background if it is a class.
+        auxiliary: the auxiliary head: ``none``, ``deep`` (g-hat) or ``shallow`` (g-tilde).
 
     Raises:
-        ValueError: a backbone that has no such form, weights that do not fit, or a normalisation without its weights.
+        ValueError: the backbone is not supported, the weights do not fit, or ``pixels`` does not match the weights.
     """
     if config.backbone_weights in (None, "pretrained"):
         if config.pixels == "coco":
             raise ValueError(
-                f"pixels=coco goes with a DeepLabV2 trained on MS-COCO, got backbone_weights="
-                f"{config.backbone_weights}: give the path of its state dict, or choose pixels=imagenet"
+                "pixels=coco goes with a DeepLabV2 trained on MS-COCO, got backbone_weights="
+                f"{config.backbone_weights}; give the path of its state dict, or choose pixels=imagenet"
             )
         return construct_network(config, classes, auxiliary, pretrained=config.backbone_weights is not None)
     state = {key.removeprefix("Scale."): value for key, value in read_state_dict(str(config.backbone_weights)).items()}
     network = construct_network(config, classes, auxiliary, pretrained=False)
-    own = {key: value for key, value in state.items() if not key.startswith("layer5.")}
+    backbone_state = {key: value for key, value in state.items() if not key.startswith("layer5.")}
     what = f"the backbone {config.backbone}"
-    load_strictly(network.backbone, network.backbone.rename_weights(own), what=what)
+    load_strictly(network.backbone, network.backbone.rename_weights(backbone_state), what=what)
     if isinstance(network.head, DeepLabV2Head):
-        _take_classifier(network.head, state)
+        _load_classifier(network.head, state)
     return network
 
 
 def construct_network(
     config: SemanticConfig, classes: int, auxiliary: Auxiliary, *, pretrained: bool
 ) -> SemanticNetwork:
-    """Put a network together, its backbone random or with the library's ImageNet weights; reads no file."""
+    """Create a network whose backbone has random weights or the library's ImageNet weights.
+
+    ``config.backbone_weights`` is not read; the other arguments are those of :func:`build_semantic`.
+    """
     selection = MapSelection(keep=("none", "last", "last", "last"), activated=True)
     weights = "pretrained" if pretrained else None
     backbone = create_backbone(config.backbone, selection, backbone_weights=weights, seed=config.seed)
-    _hold_stride(backbone, config)
+    _limit_stride(backbone, config)
     if config.network == "deeplabv2":
-        _stride_first(backbone)
+        _use_caffe_strides(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return SemanticNetwork(config, classes, auxiliary, backbone).to(memory_format=torch.channels_last)
@@ -149,8 +155,8 @@ def _head(config: SemanticConfig, low: int, channels: int, classes: int) -> nn.M
     return LrasppHead(low, channels, classes)
 
 
-def _hold_stride(backbone: Backbone, config: SemanticConfig) -> None:
-    """Replace strides by dilation in the stages that would go below the output stride."""
+def _limit_stride(backbone: Backbone, config: SemanticConfig) -> None:
+    """Replace strides by dilation in the stages whose reduction would exceed the output stride."""
     for reduction, stage in zip((16, 32), _last_stages(backbone, config.backbone), strict=True):
         if reduction > config.stride:
             for conv in _convolutions(stage):
@@ -164,13 +170,14 @@ def _last_stages(backbone: Backbone, name: str) -> tuple[Iterable[nn.Module], It
         return backbone._layer("layer3"), backbone._layer("layer4")
     if isinstance(backbone, SequentialBackbone) and name == "mobilenet_v2":
         return backbone.features[7:14], backbone.features[14:]
-    raise ValueError(f"semantic networks have ResNets or mobilenet_v2 as their backbone, got {name!r}")
+    raise ValueError(f"the backbone of a semantic network must be a ResNet or mobilenet_v2, got {name!r}")
 
 
-def _stride_first(backbone: Backbone) -> None:
-    """Move a bottleneck's stride to its first convolution and round up in the pool: the layout of the released weights.
+def _use_caffe_strides(backbone: Backbone) -> None:
+    """Move the stride of each bottleneck to its first convolution, and use ceil mode in the pool.
 
-    DeepLabV2's come from Caffe, and the released code has this form for ImageNet's weights too.
+    The released DeepLabV2 weights were converted from Caffe and have this layout. The released code uses it for
+    ImageNet weights too.
     """
     for module in backbone.modules():
         if isinstance(module, Bottleneck):
@@ -184,8 +191,8 @@ def _convolutions(stage: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:
         yield from (module for module in block.modules() if isinstance(module, nn.Conv2d))
 
 
-def _take_classifier(head: DeepLabV2Head, state: Mapping[str, Tensor]) -> None:
-    """Start the main head from a DeepLabV2's classifier, where it has as many classes."""
+def _load_classifier(head: DeepLabV2Head, state: Mapping[str, Tensor]) -> None:
+    """Initialise the main head from the classifier of a DeepLabV2 state dict if it has the same number of classes."""
     for number, conv in enumerate(head.convs):
         key = f"layer5.conv2d_list.{number}"
         if f"{key}.weight" in state and state[f"{key}.weight"].shape == conv.weight.shape:

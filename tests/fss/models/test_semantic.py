@@ -142,5 +142,5 @@ def test_a_checkpoint_answers_alike(tmp_path: Path) -> None:
 
 
 def test_other_backbones_are_refused() -> None:
-    with pytest.raises(ValueError, match="ResNets or mobilenet_v2"):
+    with pytest.raises(ValueError, match="must be a ResNet or mobilenet_v2"):
         build_semantic(SemanticConfig(backbone="squeezenet1_1"), classes=2)

@@ -25,5 +25,5 @@ def test_several_shots_are_pooled_jointly() -> None:
 
 
 def test_a_width_that_the_normalisations_cannot_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="width is a multiple of 32"):
+    with pytest.raises(ValueError, match="width must be a multiple of 32"):
         create_segmenter(backbone="resnet18", width=40)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fss.models.layers.attention import biased_attention
-from fss.models.layers.correlation import correlate, l2_normalize, resize_query
+from fss.models.layers.correlation import correlate, l2_normalise, resize_query
 from fss.models.layers.norm import GroupNormReLU, group_norm
 from fss.models.learners.asnet_layers import attend, convolve_by_matmul
 from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
@@ -27,7 +27,7 @@ def test_correlation_is_the_clipped_cosine_of_every_pair():
         [randn(2, 5, 3, 4), randn(2, 6, 3, 4, seed=1)],
         [randn(2, 5, 2, 3, seed=2), randn(2, 6, 2, 3, seed=3)],
     )
-    volume = correlate([l2_normalize(m) for m in query], [l2_normalize(m) for m in support])
+    volume = correlate([l2_normalise(m) for m in query], [l2_normalise(m) for m in support])
     for i, (q, s) in enumerate(zip(query, support, strict=True)):
         cosine = torch.einsum(
             "bcij,bckl->bijkl", q / (q.norm(dim=1, keepdim=True) + 1e-5), s / (s.norm(dim=1, keepdim=True) + 1e-5)
