@@ -1,1 +1,1 @@
-"""Training: streams of episodes, the loop, the losses and the moving average."""
+"""Training: reading order, losses, moving average and schedules, and the training of each kind of network."""

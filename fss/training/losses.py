@@ -1,4 +1,4 @@
-"""Losses over pixels, the same whatever the number of workers and passes they are spread over."""
+"""Pixel losses that do not depend on the number of workers, or of passes per step."""
 
 import torch.distributed as dist
 from torch import Tensor
@@ -8,29 +8,29 @@ from fss.core.arrays import IGNORE
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy, summed over the valid pixels.
+    """Return the cross-entropy, summed over the valid pixels.
 
     Args:
-        logits: float [B, C, H, W]; of an episode background and foreground.
-        target: long [B, H, W] in 0 .. C - 1, or 255 where a pixel is ignored.
+        logits: float [B, C, H, W]; for an episode, the classes are background and foreground.
+        target: long [B, H, W] in 0 .. C - 1, or 255 for ignored pixels.
     """
     return F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
 
 
 def count_valid_pixels(target: Tensor) -> Tensor:
-    """Return the number of valid pixels of all workers, at least 1.
+    """Return the number of valid pixels of all workers, but at least 1.
 
-    A worker differentiates its sum times ``world_size() / valid_pixels``: gradients that DistributedDataParallel
-    averages over the workers are then those of the mean over all valid pixels.
+    A worker multiplies the sum of its losses by ``world_size()`` and divides it by this number. The gradients, which
+    DistributedDataParallel averages over the workers, are then those of the mean over all valid pixels.
 
     Args:
-        target: long [B, H, W], all that this worker sees in a step.
+        target: integers [B, H, W], all targets of this worker in a step; 255 is ignored.
     """
     return sum_over_workers((target != IGNORE).sum()).clamp(min=1)
 
 
 def sum_over_workers(value: Tensor) -> Tensor:
-    """Return the sum of a value over all workers."""
+    """Return the sum of a tensor over all workers."""
     if world_size() > 1:
         value = value.clone()
         dist.all_reduce(value)
@@ -38,5 +38,5 @@ def sum_over_workers(value: Tensor) -> Tensor:
 
 
 def world_size() -> int:
-    """Return the number of workers that train together."""
+    """Return the number of workers of this training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

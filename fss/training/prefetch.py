@@ -1,4 +1,4 @@
-"""Make the next items in a background thread while the present one is used."""
+"""Produce items in a background thread, ahead of their use."""
 
 import queue
 import threading
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Yield ``items`` in order, made by a thread that is up to ``depth`` items ahead.
+    """Yield ``items`` in order from a thread that is up to ``depth`` items ahead; with depth 0 there is no thread.
 
-    An exception of the thread is raised here, in its place. Closing or dropping the iterator stops the thread.
+    An exception in the thread is raised here, after the items before it. Closing the iterator stops the thread.
     """
     if depth < 1:
         yield from items
@@ -19,10 +19,10 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
     results: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def offer(made: bool, value: T | BaseException | None) -> bool:
+    def offer(is_item: bool, value: T | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
-                results.put((made, value), timeout=0.1)
+                results.put((is_item, value), timeout=0.1)
                 return True
             except queue.Full:
                 continue
@@ -34,15 +34,15 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
                 if not offer(True, item):
                     return
             offer(False, None)
-        except BaseException as error:  # handed over, whatever it is
+        except BaseException as error:  # raised in the consumer's thread
             offer(False, error)
 
     thread = threading.Thread(target=work, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:
-            made, value = results.get()
-            if made:
+            is_item, value = results.get()
+            if is_item:
                 yield value  # type: ignore[misc]
             elif isinstance(value, BaseException):
                 raise value

@@ -1,7 +1,7 @@
 """Class episodes for training on labelled collections: query and supports are different images of one class.
 
-Each epoch has its own episode plan, drawn from (seed, epoch). Pictures and masks are read at random once and kept as
-canvases while the cache has room.
+Each epoch has its own episode plan, which depends only on (seed, epoch). Images and masks are decoded once and cached
+as canvases, up to the limit of the cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,22 +20,21 @@ from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.episode_plan import Episode, EpisodePlan, make_plan
 from fss.images.resize import image_canvas, mask_canvas
-from fss.training.canvas_cache import CanvasCache
+from fss.training.canvas_cache import GIGABYTE, CanvasCache
 from fss.training.few_shot.config import StreamConfig
-from fss.training.few_shot.mask_split_stream import GIGABYTE
 from fss.training.lanes import check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 
 
-class _Shown(NamedTuple):
-    """One picture of an episode: canvas [C, C, 4] of RGB and mask, and its view."""
+class _ViewedImage(NamedTuple):
+    """An image of an episode: the canvas [size, size, 4] of RGB and mask, and the view of it."""
 
     canvas: UInt8
     view: View
 
 
 class ClassStream:
-    """Class episodes of a mask set that names classes."""
+    """A stream of class episodes from a mask set with named classes."""
 
     def __init__(
         self,
@@ -54,19 +53,20 @@ class ClassStream:
         """Check the classes and open the cache.
 
         Args:
-            reader: of the collection and the mask set.
-            index: which of its images show which class.
-            classes: the classes to train on.
-            episodes: in an epoch; what does not fill a batch is left out.
+            reader: reads images and masks by image id.
+            index: the images that show each class.
+            classes: ids of the classes to train on.
+            episodes: episodes in an epoch, rounded down to whole batches.
             shots: supports per episode.
-            image_size: pixels a side of canvases and rendered images.
-            stream: batch size, lanes, seed, cache; nothing is held out, because that is a matter of classes here.
+            image_size: side of canvases and rendered images, in pixels.
+            stream: batch size, lanes, seed and cache. ``held_out`` is not used, because whole classes are held out
+            here.
             augment: how views are drawn.
-            rank: this worker.
-            world: all workers; must divide the lanes.
+            rank: number of this worker, from 0.
+            world: number of workers, at most the number of lanes.
 
         Raises:
-            ValueError: a class with too few images, or lanes that do not fit.
+            ValueError: a class has too few images, or the lanes do not divide the batch.
         """
         check_lanes(stream.lanes, stream.batch_size, world)
         self.image_size = image_size
@@ -74,8 +74,8 @@ class ClassStream:
         self._reader, self._config, self._augment = reader, stream, augment
         self._index = {c: index.get(c, []) for c in sorted(set(classes))}
         self._shots = shots
-        self.plan(0)  # names every class with too few images
-        entries = [(c, entry) for c, found in self._index.items() for entry in found]
+        self.plan(0)  # raises an error that lists the classes with too few images
+        entries = [(c, entry) for c, entries in self._index.items() for entry in entries]
         self._slots = {(c, entry.image_id): slot for slot, (c, entry) in enumerate(entries)}
         self._sizes = _native_sizes(reader, {entry.part for _, entry in entries})
         self._cache = CanvasCache(
@@ -87,36 +87,37 @@ class ClassStream:
             key=config_hash([f"{c} {name}" for c, name in self._slots]),
         )
         share = stream.batch_size // stream.lanes
-        self._places = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
+        self._positions = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many classes and pictures are trained on."""
-        images = {entry.image_id for found in self._index.values() for entry in found}
+        """Return the numbers of classes and images to train on."""
+        images = {entry.image_id for entries in self._index.values() for entry in entries}
         return {"train classes": len(self._index), "train images": len(images)}
 
     def plan(self, epoch: int) -> EpisodePlan:
-        """Return the plan of an epoch, over all workers."""
+        """Return the episodes of an epoch for all workers."""
         seed = int(keyed_rng(self._config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
         count = self.steps_per_epoch * self._config.batch_size
         return make_plan(self._index, episodes=count, shots=self._shots, seed=seed)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of the steps ``start``, ``start + 1``, ... of an epoch, made ahead in threads."""
+        """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
         return prefetch(self._epoch(epoch, start), self._config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         plan = self.plan(epoch)
         with ThreadPoolExecutor(self._config.decode_threads) as pool:
             for step in range(start, self.steps_per_epoch):
-                rows = [plan.episodes[step * self._config.batch_size + place] for place in self._places]
-                yield _collate(rows, list(pool.map(lambda row: self._make(row, epoch), rows)))
+                first = step * self._config.batch_size
+                episodes = [plan.episodes[first + position] for position in self._positions]
+                yield _collate(episodes, list(pool.map(lambda episode: self._load(episode, epoch), episodes)))
 
-    def _make(self, episode: Episode, epoch: int) -> list[_Shown]:
-        """Return query and supports of one episode."""
+    def _load(self, episode: Episode, epoch: int) -> list[_ViewedImage]:
+        """Return the query and the supports of an episode."""
         item = f"episode {episode.number}"
-        shown = []
-        for place, image_id in enumerate((episode.query_id, *episode.support_ids)):
+        images = []
+        for position, image_id in enumerate((episode.query_id, *episode.support_ids)):
             canvas = self._canvas(episode.class_id, image_id)
             height, width = self._sizes[image_id]
             view = draw_view(
@@ -128,10 +129,10 @@ class ClassStream:
                 seed=self._config.seed or 0,
                 epoch=epoch,
                 item=item,
-                role=f"support.{place}" if place else "query",
+                role=f"support.{position}" if position else "query",
             )
-            shown.append(_Shown(canvas, view))
-        return shown
+            images.append(_ViewedImage(canvas, view))
+        return images
 
     def _canvas(self, class_id: int, image_id: str) -> UInt8:
         slot = self._slots[class_id, image_id]
@@ -145,7 +146,7 @@ class ClassStream:
 
 
 def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, int]]:
-    """Return height and width of the images of some parts."""
+    """Return the height and width of every image in some parts, in pixels."""
     sizes = {}
     for part in sorted(parts):
         for row in reader.collection.read_part(part, ["image_id", "height", "width"]).to_pylist():
@@ -153,11 +154,11 @@ def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, 
     return sizes
 
 
-def _collate(rows: Sequence[Episode], made: Sequence[Sequence[_Shown]]) -> RawEpisodes:
-    canvases = torch.from_numpy(
-        np.stack([[shown.canvas for shown in episode] for episode in made])
-    )  # [B, 1+K, C, C, 4]
-    views = torch.from_numpy(np.stack([[shown.view for shown in episode] for episode in made]))
+def _collate(episodes: Sequence[Episode], images_of: Sequence[Sequence[_ViewedImage]]) -> RawEpisodes:
+    """Stack the query and the K supports of each of B episodes."""
+    # canvases: [B, 1 + K, size, size, 4]
+    canvases = torch.from_numpy(np.stack([[image.canvas for image in images] for images in images_of]))
+    views = torch.from_numpy(np.stack([[image.view for image in images] for images in images_of]))
     images, masks = canvases[..., :3].permute(0, 1, 4, 2, 3).contiguous(), canvases[..., 3].contiguous()
     return RawEpisodes(
         query=images[:, 0],
@@ -166,5 +167,5 @@ def _collate(rows: Sequence[Episode], made: Sequence[Sequence[_Shown]]) -> RawEp
         support=images[:, 1:],
         support_masks=masks[:, 1:],
         support_views=views[:, 1:],
-        ids=tuple(" ".join((episode.query_id, *episode.support_ids)) for episode in rows),
+        ids=tuple(" ".join((episode.query_id, *episode.support_ids)) for episode in episodes),
     )

@@ -1,4 +1,4 @@
-"""Choose a checkpoint without labels: how well held-out pseudo-tasks are solved."""
+"""Score a segmenter on held-out pseudo-tasks, which chooses checkpoints without labels."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,51 +16,59 @@ from fss.evaluation.metrics import count_pixels
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutScore:
-    """Metrics over the held-out tasks."""
+    """Metrics of a segmenter over the held-out tasks."""
 
     iou: float
-    """Foreground intersection over union, summed over all tasks."""
+    """Foreground IoU in 0..1, from intersection and union summed over all tasks."""
     episode_iou: float
-    """Mean over the tasks of each one's foreground IoU; tasks whose union is empty are skipped."""
+    """Mean of the foreground IoU of each task, in 0..1; tasks with an empty union are skipped."""
     fb_iou: float
-    """Mean of the foreground's and the background's IoU, each summed over all tasks."""
+    """Mean of foreground and background IoU in 0..1, each from sums over all tasks."""
     loss: float
     """Mean cross-entropy over the valid pixels."""
     tasks: int
-    """How many there were."""
+    """Number of tasks."""
 
 
 @torch.no_grad()
 def score_held_out(
     segmenter: nn.Module, batches: Iterable[RawEpisodes], size: int, *, device: str | torch.device = "cpu"
 ) -> HeldOutScore:
-    """Solve held-out tasks with the segmenter in evaluation mode; its mode is given back.
+    """Evaluate a segmenter on held-out tasks in evaluation mode, and restore its mode.
 
-    Nothing is exchanged between workers, so one of them may do it alone.
+    Workers exchange nothing, so that one of them can call this function alone.
+
+    Args:
+        segmenter: the network, on ``device``.
+        batches: the tasks.
+        size: side of the rendered images, in pixels.
+        device: device of the network.
 
     Raises:
         ValueError: there are no tasks.
     """
     training = segmenter.training
     segmenter.eval()
-    found, pixels, loss = [], 0, 0.0
+    batch_counts, pixels, loss = [], 0, 0.0
     for raw in batches:
         batch = raw.to(device).render(size)
         logits = segmenter(batch.query, batch.support_images, batch.support_masks)
-        found.append(count_pixels(logits.argmax(1), batch.target))
+        batch_counts.append(count_pixels(logits.argmax(1), batch.target))
         loss += float(F.cross_entropy(logits.float(), batch.target, ignore_index=IGNORE, reduction="sum"))
         pixels += int((batch.target != IGNORE).sum())
     segmenter.train(training)
-    if not found:
-        raise ValueError("there are no held-out tasks to choose a checkpoint by; raise held_out or keep the last one")
-    counts = np.concatenate(found)
+    if not batch_counts:
+        raise ValueError(
+            "there are no held-out tasks to choose a checkpoint by; raise held_out or keep the last checkpoint"
+        )
+    counts = np.concatenate(batch_counts)
     intersection, union = counts.sum(0)
     background, foreground = (float(value) for value in intersection / np.maximum(union, 1))
     ious = episode_ious(counts)
-    known = ious[~np.isnan(ious)]
+    defined_ious = ious[~np.isnan(ious)]
     return HeldOutScore(
         iou=foreground,
-        episode_iou=float(known.mean()) if len(known) else 0.0,
+        episode_iou=float(defined_ious.mean()) if len(defined_ious) else 0.0,
         fb_iou=(background + foreground) / 2,
         loss=loss / max(pixels, 1),
         tasks=len(counts),

@@ -1,16 +1,16 @@
-"""The training loop: plain torch, one step after another, for any segmenter and any stream of episodes.
+"""The training loop in plain PyTorch, for any segmenter and any stream of episodes.
 
     loop = TrainLoop(segmenter, stream, OptimizerConfig(steps=1000))
     for report in loop.run():
         if report.step % 100 == 0:
-            ...  # evaluate, save loop.state_dict(), log: between two steps everything is at rest
+            ...  # evaluate, save loop.state_dict(), log
 
-The caller decides what happens between steps; the loop only knows how to train and how to go on.
+The caller decides what happens between steps. The loop only trains and resumes.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,28 +30,41 @@ from fss.training.schedule import schedule
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What one step did."""
+    """The result of one step."""
 
     step: int
-    """Steps done, counted from 1."""
+    """Number of the step, counted from 1."""
     epoch: int
-    """Epoch of the step, counted from 0."""
+    """Number of the epoch, counted from 0."""
     loss: float
     """Mean cross-entropy over the valid pixels of all workers."""
     gradient_norm: float
-    """Norm of the gradient before clipping."""
+    """Euclidean norm of the gradient before clipping."""
     wait_s: float
     """Seconds that this worker waited for data."""
     compute_s: float
-    """Seconds of rendering, forward, backward and update."""
+    """Seconds for rendering, forward pass, backward pass and update."""
 
 
 class TrainingDivergedError(RuntimeError):
-    """A loss or gradient that is no finite number."""
+    """The loss or the gradient is not a finite number."""
+
+
+def check_finite(step: int, loss: float, gradient_norm: float, image_ids: Iterable[str]) -> None:
+    """Check the loss and the gradient's norm of a step, counted from 1.
+
+    Raises:
+        TrainingDivergedError: one of them is not finite; the message names the step and its images.
+    """
+    if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+        raise TrainingDivergedError(
+            f"step {step}: the loss is {loss} and the gradient's norm {gradient_norm}. Images: {', '.join(image_ids)}. "
+            "Check these images, lower the learning rate, or clip the gradient."
+        )
 
 
 class TrainLoop:
-    """A model, its optimiser, its moving average, and the position in the stream."""
+    """A model with its optimiser, its moving average and the position in the stream."""
 
     def __init__(
         self,
@@ -61,23 +74,23 @@ class TrainLoop:
         *,
         device: str | torch.device = "cpu",
     ):
-        """Set up a training.
+        """Create the optimiser and the moving average.
 
         Args:
-            model: a segmenter on ``device``, or one in DistributedDataParallel.
-            stream: the episodes.
-            config: the optimisation.
-            device: where the episodes are rendered.
+            model: a segmenter on ``device``, optionally wrapped in DistributedDataParallel.
+            stream: the episodes to train on.
+            config: the settings of the optimisation.
+            device: device of the model, where the episodes are rendered.
 
         Raises:
-            ValueError: the model has nothing to train.
+            ValueError: all parameters of the model are frozen.
         """
         self.model, self.stream, self.config = model, stream, config
         self.segmenter: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         self.device = torch.device(device)
         self.parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
         if not self.parameters:
-            raise ValueError("every parameter of the model is frozen: there is nothing to train")
+            raise ValueError("every parameter of the model is frozen, so that there is nothing to train")
         self.optimizer = torch.optim.Adam(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
         self.ema = Ema(self.segmenter, config.ema)
         self._start_at(0)
@@ -88,18 +101,18 @@ class TrainLoop:
         self.scheduler = schedule(self.optimizer, [self.config.learning_rate], factor, step=step)
 
     def run(self) -> Iterator[StepReport]:
-        """Train from the present step to the last, yielding after each.
+        """Train from the current step to the last, and yield after each step.
 
         Raises:
-            TrainingDivergedError: naming the step and its images.
+            TrainingDivergedError: the loss or the gradient is not finite.
         """
         while self.step < self.config.steps:
             epoch, start = divmod(self.step, self.stream.steps_per_epoch)
             batches = iter(self.stream.batches(epoch, start))
             for _ in range(start, min(self.stream.steps_per_epoch, start + self.config.steps - self.step)):
-                began = time.perf_counter()
+                wait_start = time.perf_counter()
                 raw = next(batches)
-                got = time.perf_counter()
+                compute_start = time.perf_counter()
                 loss, gradient_norm = self._train(raw)
                 self.step += 1
                 yield StepReport(
@@ -107,8 +120,8 @@ class TrainLoop:
                     epoch=epoch,
                     loss=loss,
                     gradient_norm=gradient_norm,
-                    wait_s=got - began,
-                    compute_s=time.perf_counter() - got,
+                    wait_s=compute_start - wait_start,
+                    compute_s=time.perf_counter() - compute_start,
                 )
 
     def _train(self, raw: RawEpisodes) -> tuple[float, float]:
@@ -116,26 +129,22 @@ class TrainLoop:
             self.model.train()
         batch = raw.to(self.device).render(self.stream.image_size)
         self.optimizer.zero_grad(set_to_none=True)
-        value = self._backward(batch)
+        loss = self._backward(batch)
         limit = math.inf if self.config.clip is None else self.config.clip
         gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
-        if not math.isfinite(value) or not math.isfinite(gradient_norm):
-            raise TrainingDivergedError(
-                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient_norm}. Images: "
-                f"{', '.join(batch.ids)}. Look at these, lower the learning rate or clip the gradient."
-            )
+        check_finite(self.step + 1, loss, gradient_norm, batch.ids)
         self.optimizer.step()
         self.scheduler.step()
         self.ema.update(self.segmenter)
-        return value, gradient_norm
+        return loss, gradient_norm
 
     def _backward(self, batch: EpisodeBatch) -> float:
-        """Leave the gradients of the mean loss over all workers' valid pixels, and return that mean."""
+        """Compute the gradients of the mean loss over the valid pixels of all workers, and return that mean."""
         pixels = count_valid_pixels(batch.target)
         total = torch.zeros((), device=self.device)
         passes = batch.chunks(self.config.accumulate)
         for number, part in enumerate(passes, start=1):
-            with self._gathering(last=number == len(passes)):
+            with self._gradient_sync(last_pass=number == len(passes)):
                 with self._precision():
                     logits = self.model(part.query, part.support_images, part.support_masks)
                 loss = cross_entropy_sum(logits, part.target)
@@ -143,9 +152,9 @@ class TrainLoop:
             total += loss.detach()
         return float(sum_over_workers(total) / pixels)
 
-    def _gathering(self, *, last: bool) -> AbstractContextManager[None]:
-        """Only the last pass of a step has workers exchange their gradients."""
-        if last or not isinstance(self.model, DistributedDataParallel):
+    def _gradient_sync(self, *, last_pass: bool) -> AbstractContextManager[None]:
+        """Let the workers exchange gradients only in the last pass of a step."""
+        if last_pass or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
 
@@ -153,7 +162,7 @@ class TrainLoop:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a training needs to go on: weights, optimiser, average, and the position."""
+        """Return what is needed to resume: weights, optimiser state, moving average and step."""
         return {
             "step": self.step,
             "model": self.segmenter.state_dict(),
@@ -162,7 +171,7 @@ class TrainLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a saved training was; the next step is the one after its last."""
+        """Resume from a saved state; the next step is the one after its last."""
         self.segmenter.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])

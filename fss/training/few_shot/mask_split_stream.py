@@ -1,7 +1,7 @@
-"""Self-supervised episodes streamed from a collection: each image becomes one task by cutting its mask in two.
+"""A stream of self-supervised episodes: the mask of each image is split in two (MaskSplit, WACV 2022, section 3).
 
-The content of a step depends on (seed, epoch, step) and the lanes alone, never on workers, threads or resume (see
-``lanes``). Pictures are decoded once and kept as canvases while the cache has room.
+The content of a step depends only on (seed, epoch, step) and the number of lanes, not on workers, threads or resuming
+(see ``fss.training.lanes``). Images are decoded once and cached as canvases, up to the limit of the cache.
 """
 
 from collections.abc import Collection as Ids
@@ -12,35 +12,34 @@ from typing import Protocol
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
-from fss.training.canvas_cache import CanvasCache
+from fss.training.canvas_cache import GIGABYTE, CanvasCache
 from fss.training.few_shot.config import StreamConfig
-from fss.training.few_shot.task_builder import Place, TaskBuilder
+from fss.training.few_shot.task_builder import RowPosition, TaskBuilder
 from fss.training.few_shot.tasks import TaskSettings, collate
 from fss.training.few_shot.usable_rows import scan
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 
-GIGABYTE = 1e9
 HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
-"""How held-out tasks are cut: half of them need their support, whatever the training does."""
+"""How the masks of held-out tasks are split, in every training: half of the tasks have a distractor."""
 HELD_OUT_AUGMENT = AugmentConfig(jitter=0.0, blur=0.0, grey=0.0)
-"""How held-out tasks are seen: moved and turned, in their own colours, as photographs are when the model is used."""
+"""How held-out tasks are augmented, in every training: geometrically, but with the colours of the photograph."""
 
 
 class EpisodeStream(Protocol):
-    """What the training loop reads."""
+    """A source of episodes for the training loop."""
 
     image_size: int
-    """Pixels a side of the rendered images."""
+    """Side of the rendered images, in pixels."""
     steps_per_epoch: int
-    """Steps in every epoch, the same on every worker."""
+    """Number of steps in an epoch, the same on all workers."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of the steps ``start``, ``start + 1``, ... of an epoch."""
+        """Yield this worker's share of each step of an epoch, from step ``start`` on."""
 
 
 class MaskSplitStream:
-    """Episodes of MaskSplit over the images of a collection and the masks of a set."""
+    """A stream of MaskSplit episodes from the images of a collection and a mask set."""
 
     def __init__(
         self,
@@ -58,18 +57,19 @@ class MaskSplitStream:
         """Scan the mask set and open the cache.
 
         Args:
-            collection: the photographs.
-            mask_set: any of its mask sets; where an image shows several classes, one is drawn per task.
-            image_size: pixels a side of canvases and rendered images.
+            collection: the images.
+            mask_set: one of the collection's mask sets; if an image shows several classes, each task uses a random one.
+            image_size: side of canvases and rendered images, in pixels.
             stream: batch size, lanes, seed, cache.
-            split: how masks are cut.
-            augment: how views are drawn.
-            accepted: image ids to use (see ``MaskSet.read_acceptance``); None uses all.
-            rank: this worker.
-            world: all workers; must divide the lanes.
+            split: how masks are split.
+            augment: how views are lane_rows.
+            accepted: ids of the images to use (see ``MaskSet.read_acceptance``); None uses all.
+            rank: number of this worker, from 0.
+            world: number of workers, at most the number of lanes.
 
         Raises:
-            ValueError: an incomplete mask set, too few usable images, or lanes that do not fit.
+            ValueError: the mask set is incomplete, there are too few usable images, or the lanes do not divide the
+            batch.
         """
         check_lanes(stream.lanes, stream.batch_size, world)
         if split.distractor > 0 and stream.batch_size == stream.lanes:
@@ -84,41 +84,41 @@ class MaskSplitStream:
         self._world, self._lanes = world, range(rank, stream.lanes, world)
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
-        # Each lane is within one part, or passes from one to the next within a step.
-        self._maker = TaskBuilder(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
+        # In each step, a lane reads one part, or two if it reaches the end of one.
+        self._builder = TaskBuilder(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images are trained on, held out, and left out for what reason."""
+        """Return the numbers of images to train on, held out, and excluded for each reason."""
         return dict(self.rows.counts)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of the steps ``start``, ``start + 1``, ... of an epoch, made ahead in threads."""
+        """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
         return prefetch(self._epoch(epoch, start), self.config.ahead)
 
     def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
-        """Yield the held-out tasks, the same whatever the seed, split and augmentation of the training.
+        """Yield the held-out tasks in batches, at most ``limit`` tasks.
 
-        They are always cut and augmented by the same settings, so that runs compare; at most ``limit``.
+        They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
         """
-        places = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
+        positions = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
         with ThreadPoolExecutor(self.config.decode_threads) as pool:
-            for first in range(0, len(places), self.config.batch_size):
-                chosen = places[first : first + self.config.batch_size]
-                yield self._make(pool, chosen, settings, group=len(chosen))
+            for first in range(0, len(positions), self.config.batch_size):
+                batch = positions[first : first + self.config.batch_size]
+                yield self._build(pool, batch, settings, group=len(batch))
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self._order(epoch), self._settings(epoch), self._take
+        order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
         with ThreadPoolExecutor(self.config.decode_threads) as pool:
             for step in range(start, self.steps_per_epoch):
-                drawn = [place for lane in self._lanes for place in order.rows(lane, step * take, take)]
-                places = [(part, int(self.rows.train[part][number])) for part, number in drawn]
-                yield self._make(pool, places, settings, group=take)
+                lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
+                positions = [(part, int(self.rows.train[part][number])) for part, number in lane_rows]
+                yield self._build(pool, positions, settings, group=take)
 
     @property
-    def _take(self) -> int:
-        """Rows of every lane in a step."""
+    def _rows_per_lane(self) -> int:
+        """Return the number of rows that a step takes from each lane."""
         return self.config.batch_size // self.config.lanes
 
     def _order(self, epoch: int) -> EpochOrder:
@@ -130,6 +130,8 @@ class MaskSplitStream:
             size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed or 0, epoch=epoch
         )
 
-    def _make(self, pool: Executor, places: list[Place], settings: TaskSettings, *, group: int) -> RawEpisodes:
-        self._maker.load(places)
-        return collate(list(pool.map(lambda place: self._maker.make(place, settings), places)), group)
+    def _build(
+        self, pool: Executor, positions: list[RowPosition], settings: TaskSettings, *, group: int
+    ) -> RawEpisodes:
+        self._builder.load(positions)
+        return collate(list(pool.map(lambda position: self._builder.build(position, settings), positions)), group)

@@ -1,4 +1,7 @@
-"""Make the task of one image: read, decode, cut, draw two views. Plain numpy, safe to call from several threads."""
+"""Build the MaskSplit task of one image: decode it, split its mask and draw two views.
+
+All functions use plain numpy and may be called from several threads.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,22 +29,22 @@ from fss.images.resize import image_canvas, mask_canvas
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What decides a task beside its image."""
+    """Everything besides the image that determines a task."""
 
     size: int
-    """Pixels a side of the canvases."""
+    """Side of the canvases, in pixels."""
     split: SplitConfig
-    """How masks are cut."""
+    """How masks are split."""
     augment: AugmentConfig
     """How views are drawn."""
     seed: int
-    """Of every draw."""
+    """Seed of all random draws."""
     epoch: int
-    """Pass over the images, another key of every draw."""
+    """Number of the epoch, which all random draws depend on too."""
 
 
 class Task(NamedTuple):
-    """One episode of one image, before it is rendered."""
+    """An episode from one image before rendering: canvas [size, size, 3], masks [size, size], views, distractor."""
 
     image_id: str
     canvas: NDArray[np.uint8]
@@ -52,17 +55,17 @@ class Task(NamedTuple):
     distractor: Placement
 
 
-def make_task(record: Mapping[str, Any], canvas: NDArray[np.uint8], settings: TaskSettings) -> Task:
-    """Make the task of one image; equal keys give equal tasks.
+def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: TaskSettings) -> Task:
+    """Build the task of one image, which depends only on the arguments.
 
     Args:
-        record: the mask row: ``image_id``, ``mask``, ``classes``.
-        canvas: the picture, uint8 [C, C, 3].
-        settings: C and the rest.
+        mask_row: the row of the mask set: ``image_id``, ``mask``, ``classes``.
+        canvas: the image, uint8 [size, size, 3].
+        settings: the settings of the task.
     """
-    image_id, size = record["image_id"], settings.size
+    image_id, size = mask_row["image_id"], settings.size
     keys: dict[str, Any] = {"seed": settings.seed, "epoch": settings.epoch, "item": image_id}
-    mask = _drawn_class(record, settings)
+    mask = _select_class_mask(mask_row, settings)
     halves = draw_split(mask, settings.split, **keys)
     small = {"support": mask_canvas(halves.support, size), "query": mask_canvas(halves.query, size)}
     height, width = mask.shape
@@ -81,55 +84,60 @@ def make_task(record: Mapping[str, Any], canvas: NDArray[np.uint8], settings: Ta
     )
 
 
-def read_canvas(record: Mapping[str, Any], image_id: str, size: int, limits: DecodeLimits) -> NDArray[np.uint8]:
-    """Decode the picture of an image row (``image``, ``uri``) to a canvas, uint8 [size, size, 3].
+def read_canvas(image_row: Mapping[str, Any], image_id: str, size: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Decode the image of a row with ``image`` and ``uri`` to a canvas, uint8 [size, size, 3].
 
     Raises:
-        ValueError: the picture could be decoded when it was ingested and cannot be any more.
+        ValueError: the image can no longer be decoded, although it could when it was ingested.
     """
     try:
-        data = read_image_bytes(record["image"], record["uri"], limits)
+        data = read_image_bytes(image_row["image"], image_row["uri"], limits)
         return image_canvas(decode_image(data, limits), size)
     except (OSError, ValueError) as error:
-        raise ValueError(f"image {image_id} ({record['uri']}) was usable and is not any more: {error}") from error
+        raise ValueError(
+            f"image {image_id} ({image_row['uri']}) was usable at ingest, not any more: {error}"
+        ) from error
 
 
 def read_part_tasks(
     collection: Collection, mask_set: MaskSet, part: str, rows: Sequence[int], settings: TaskSettings
 ) -> Iterator[Task]:
-    """Yield the tasks of some rows of a part, in their order."""
+    """Yield the tasks of some rows of a part, in the order of ``rows``."""
     images, masks = read_images(collection, part), read_masks(mask_set, part)
     for row in rows:
-        record = table_row(masks, row)
-        canvas = read_canvas(table_row(images, row), record["image_id"], settings.size, collection.limits)
-        yield make_task(record, canvas, settings)
+        mask_row = table_row(masks, row)
+        canvas = read_canvas(table_row(images, row), mask_row["image_id"], settings.size, collection.limits)
+        yield make_task(mask_row, canvas, settings)
 
 
-def _drawn_class(record: Mapping[str, Any], settings: TaskSettings) -> Mask:
-    """Return the mask of the row's class; of several classes that can be cut one is drawn."""
-    mask = decode_mask(record["mask"])
+def _select_class_mask(mask_row: Mapping[str, Any], settings: TaskSettings) -> Mask:
+    """Return the mask of a random class that is large enough to be split, or of the largest class if none is."""
+    mask = decode_mask(mask_row["mask"])
     height, width = mask.shape
     large = [
-        entry["id"] for entry in record["classes"] if is_splittable(entry["pixels"], height, width, settings.split)
+        entry["id"] for entry in mask_row["classes"] if is_splittable(entry["pixels"], height, width, settings.split)
     ]
     if not large:
-        large = [max(record["classes"], key=lambda entry: entry["pixels"])["id"]]
-    draws = keyed_rng(settings.seed, epoch=settings.epoch, item=record["image_id"], purpose="split.class")
-    return binary_mask(mask, record["classes"], large[int(draws.integers(len(large)))])
+        large = [max(mask_row["classes"], key=lambda entry: entry["pixels"])["id"]]
+    rng = keyed_rng(settings.seed, epoch=settings.epoch, item=mask_row["image_id"], purpose="split.class")
+    return binary_mask(mask, mask_row["classes"], large[int(rng.integers(len(large)))])
 
 
 def read_masks(mask_set: MaskSet, part: str) -> pa.Table:
-    """Read what of a part's masks tasks need."""
+    """Read the columns of a mask part that tasks need."""
     return mask_set.read_part(part, ["image_id", "mask", "classes"])
 
 
 def read_images(collection: Collection, part: str) -> pa.Table:
-    """Read what of a part's pictures tasks need."""
+    """Read the columns of an image part that tasks need."""
     return collection.read_part(part, ["uri", "image"])
 
 
 def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
-    """Stack tasks into raw episodes of one shot; the partner of a task is the next one of its ``group`` rows."""
+    """Stack tasks into raw one-shot episodes.
+
+    The partner of a task, from which a distractor comes, is the next task of the same ``group`` adjacent rows.
+    """
     rows = np.arange(len(tasks))
     start = rows // group * group
     partners = start + (rows - start + 1) % np.minimum(group, len(tasks) - start)
@@ -147,5 +155,5 @@ def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
 
 
 def table_row(table: pa.Table, row: int) -> dict[str, Any]:
-    """Return one row of a table as plain values."""
+    """Return a row of a table as a dict of Python values."""
     return {name: table.column(name)[row].as_py() for name in table.column_names}

@@ -1,4 +1,4 @@
-"""Which rows of a collection can be trained on: one scan of light columns, no picture or mask decoded."""
+"""Find the rows of a collection that can be trained on, from small columns only: no image or mask is decoded."""
 
 import hashlib
 from collections.abc import Collection as Ids
@@ -18,20 +18,20 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class RowTable:
-    """The usable rows of every part, those held out apart, and the count of those left out."""
+    """The usable rows of every part, split into training rows and held-out rows."""
 
     parts: tuple[str, ...]
     """Part names, in the collection's order."""
     train: tuple[Rows, ...]
-    """For each part the row numbers to train on."""
+    """Row numbers to train on, for each part."""
     held_out: tuple[Rows, ...]
-    """For each part the row numbers that are never trained on."""
+    """Row numbers that are never trained on, for each part."""
     first_slot: tuple[int, ...]
-    """For each part the number of rows of all parts before it."""
+    """Number of rows in all parts before each part."""
     total: int
-    """Rows of all parts, usable or not."""
+    """Number of rows in all parts, usable or not."""
     counts: dict[str, int]
-    """train, held_out, and what was left out: no_mask, not_accepted, too_small."""
+    """Numbers of rows: train, held_out, and by reason those that are excluded: no_mask, not_accepted, too_small."""
     key: str
     """16 hex digits over the image ids of all parts."""
 
@@ -44,10 +44,17 @@ def scan(
     accepted: Ids[str] | None = None,
     held_out: float = 0.0,
 ) -> RowTable:
-    """Find the usable rows: with a mask, accepted, and with an object that is large enough to be cut.
+    """Find the usable rows, which have a mask, are accepted, and show an object large enough to be split.
 
-    Whether a row is held out depends on its image id alone, so that all runs agree; where a share above 0 finds none,
-    the row with the smallest draw is held out.
+    Whether a row is held out depends only on its image id, so that all runs agree. If the share is above 0, at least
+    one row is held out.
+
+    Args:
+        collection: the images.
+        mask_set: their masks.
+        split: how masks are split, which determines the smallest usable object.
+        accepted: ids of the images to use; None uses all.
+        held_out: share of the usable rows to hold out.
 
     Raises:
         ValueError: the mask set lacks parts, or no row is usable.
@@ -57,25 +64,25 @@ def scan(
     if missing:
         raise ValueError(
             f"mask set {mask_set.name!r} lacks {len(missing)} of {len(parts)} parts ({missing[0]}, ...); "
-            "run the job that makes it again, it goes on where it stopped"
+            "run the job that makes it again; it resumes where it stopped"
         )
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda part: _scan_part(collection, mask_set, part, split, accepted), parts))
-    draws = [draws for _, draws, _, _ in found]
+        scans = list(pool.map(lambda part: _scan_part(collection, mask_set, part, split, accepted), parts))
+    draws = [draws for _, draws, _, _ in scans]
     threshold = _threshold(draws, held_out)
-    counts = {name: sum(left_out[name] for *_, left_out in found) for name in ("no_mask", "not_accepted", "too_small")}
-    kept = [rows for rows, *_ in found]
-    train = tuple(rows[d > threshold] for rows, d in zip(kept, draws, strict=True))
-    held = tuple(rows[d <= threshold] for rows, d in zip(kept, draws, strict=True))
-    sizes = [len(ids) for _, _, ids, _ in found]
-    counts = {"train": sum(map(len, train)), "held_out": sum(map(len, held)), **counts}
+    counts = {name: sum(excluded[name] for *_, excluded in scans) for name in ("no_mask", "not_accepted", "too_small")}
+    usable_rows = [rows for rows, *_ in scans]
+    train = tuple(rows[d > threshold] for rows, d in zip(usable_rows, draws, strict=True))
+    held_out_rows = tuple(rows[d <= threshold] for rows, d in zip(usable_rows, draws, strict=True))
+    sizes = [len(ids) for _, _, ids, _ in scans]
+    counts = {"train": sum(map(len, train)), "held_out": sum(map(len, held_out_rows)), **counts}
     if not counts["train"]:
         raise ValueError(f"no image of {collection.uri} can be trained on with mask set {mask_set.name!r}: {counts}")
-    digest = hashlib.sha256("\n".join(name for _, _, ids, _ in found for name in ids).encode())
+    digest = hashlib.sha256("\n".join(name for _, _, ids, _ in scans for name in ids).encode())
     return RowTable(
         parts=parts,
         train=train,
-        held_out=held,
+        held_out=held_out_rows,
         first_slot=tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])),
         total=sum(sizes),
         counts=counts,
@@ -86,28 +93,28 @@ def scan(
 def _scan_part(
     collection: Collection, mask_set: MaskSet, part: str, split: SplitConfig, accepted: Ids[str] | None
 ) -> tuple[Rows, NDArray[np.float64], list[str], dict[str, int]]:
-    """Return usable rows, their held-out draws, all image ids of the part, and the counts of what was left out."""
+    """Return the usable rows, their held-out draws, all image ids of the part, and the numbers of excluded rows."""
     images = collection.read_part(part, ["image_id", "height", "width", "error"]).to_pylist()
     masks = mask_set.read_part(part, ["classes", "error"]).to_pylist()
     rows, draws = [], []
-    left_out = {"no_mask": 0, "not_accepted": 0, "too_small": 0}
+    excluded = {"no_mask": 0, "not_accepted": 0, "too_small": 0}
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
         sizes = [entry["pixels"] for entry in mask["classes"] or ()]
         if image["error"] or mask["error"] or not sizes:
-            left_out["no_mask"] += 1
+            excluded["no_mask"] += 1
         elif accepted is not None and image["image_id"] not in accepted:
-            left_out["not_accepted"] += 1
+            excluded["not_accepted"] += 1
         elif not is_splittable(max(sizes), image["height"], image["width"], split):
-            left_out["too_small"] += 1
+            excluded["too_small"] += 1
         else:
             rows.append(number)
             draws.append(float(keyed_rng(0, item=image["image_id"], purpose="held_out").random()))
-    return np.array(rows, np.int32), np.array(draws), [image["image_id"] for image in images], left_out
+    return np.array(rows, np.int32), np.array(draws), [image["image_id"] for image in images], excluded
 
 
 def _threshold(draws: list[NDArray[np.float64]], share: float) -> float:
-    """Return the largest draw that is held out; -1 for none."""
-    together = np.concatenate(draws) if draws else np.zeros(0)
-    if share <= 0 or len(together) < 2:
+    """Return the largest draw for which a row is held out, or -1 to hold out none."""
+    all_draws = np.concatenate(draws) if draws else np.zeros(0)
+    if share <= 0 or len(all_draws) < 2:
         return -1.0
-    return max(share, float(together.min()))
+    return max(share, float(all_draws.min()))

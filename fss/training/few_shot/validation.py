@@ -1,4 +1,4 @@
-"""What a training's checkpoints are judged by: held-out pseudo-tasks without labels, or episodes of other classes."""
+"""Validators, which score checkpoints on held-out pseudo-tasks (no labels needed) or on episodes of other classes."""
 
 from typing import Protocol
 
@@ -18,26 +18,26 @@ from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 
 EXAMPLES = 8
-"""Tasks that are drawn at every checkpoint."""
+"""Number of tasks to visualise at every checkpoint."""
 
 
 class Validator(Protocol):
-    """Scores a segmenter, on the same tasks every time."""
+    """Scores a segmenter on the same tasks at every checkpoint."""
 
     score: str
-    """Name of the figure that chooses a checkpoint; higher is better."""
+    """Name of the metric that chooses the checkpoint; higher is better."""
     title: str
-    """What the tasks are, for people."""
+    """Description of the tasks, for titles."""
 
     def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the figures of a segmenter in evaluation mode by name, ``score`` among them."""
+        """Return the metrics of a segmenter by name, including ``score``. Its mode is restored."""
 
     def examples(self) -> EpisodeBatch:
-        """Return the first tasks, to be drawn."""
+        """Return the first tasks, for visualisations."""
 
 
 class PseudoTaskValidator:
-    """The IoU over held-out pseudo-tasks of a MaskSplit stream; needs no labels."""
+    """Validates on the held-out pseudo-tasks of a MaskSplit stream, which need no labels."""
 
     score = HELD_OUT_IOU
     title = "held-out pseudo-tasks"
@@ -46,14 +46,14 @@ class PseudoTaskValidator:
         self._stream, self._tasks = stream, tasks
 
     def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the metrics over all tasks; of the loss, lower is better."""
+        """Return the metrics over all tasks. For the loss, lower is better."""
         held_out = self._stream.held_out(self._tasks)
-        found = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
+        result = score_held_out(segmenter, held_out, self._stream.image_size, device=device)
         return {
-            HELD_OUT_IOU: found.iou,
-            "held_out_episode_iou": found.episode_iou,
-            "held_out_fb_iou": found.fb_iou,
-            HELD_OUT_LOSS: found.loss,
+            HELD_OUT_IOU: result.iou,
+            "held_out_episode_iou": result.episode_iou,
+            "held_out_fb_iou": result.fb_iou,
+            HELD_OUT_LOSS: result.loss,
         }
 
     def examples(self) -> EpisodeBatch:
@@ -64,7 +64,7 @@ class PseudoTaskValidator:
 
 
 class EpisodeValidator:
-    """Pooled mIoU over the episodes of a plan; every image is encoded once a judgement."""
+    """Validates on the episodes of a plan; each image is encoded once per validation."""
 
     score = VAL_MIOU
     title = "validation episodes"
@@ -74,7 +74,7 @@ class EpisodeValidator:
         self._pictures = EpisodeImages(reader, image_size)
 
     def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the figures of the plan's episodes, first the mean over the classes of their pooled IoU."""
+        """Return the metrics over the episodes; the score is the mean over classes of the pooled IoU."""
         assert isinstance(segmenter, FewShotSegmenter)
         training = segmenter.training
         method = SegmenterMethod(segmenter, device=device)

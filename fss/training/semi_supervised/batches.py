@@ -1,7 +1,8 @@
-"""Batches of labelled pictures and of the pool, streamed from a collection.
+"""A stream of batches from a collection, with labelled pictures and pictures of the pool.
 
-The content of a step depends on (seed, step) and the lanes alone, never on workers, threads or resume (see ``lanes``).
-The labelled pictures and the pool each have an order and epochs of their own.
+The pool contains all usable pictures, whose labels are not used. The content of a step depends only on (seed, step) and
+the number of lanes, not on workers, threads or resuming (see ``fss.training.lanes``). The labelled pictures and the
+pool have separate orders and epochs.
 """
 
 import math
@@ -24,52 +25,52 @@ from fss.training.semi_supervised.rows import Rows, SemanticRows
 from fss.training.semi_supervised.strong_augmentation import apply_strong, draw_strong
 from fss.training.semi_supervised.weak_augmentation import apply_weak, apply_weak_to_labels, draw_weak
 
-Place = tuple[int, int, int]
-"""Epoch, part number, row."""
-Seen = tuple[str, UInt8, UInt8, UInt8, Tensor]
-"""One picture's fields of a batch."""
+RowKey = tuple[int, int, int]
+"""Epoch, part number and row."""
+Sample = tuple[str, UInt8, UInt8, UInt8, Tensor]
+"""The fields of a batch for one picture."""
 
 
 class LabelledBatch(NamedTuple):
-    """Pictures whose truth is known, weakly augmented."""
+    """Labelled pictures after weak augmentation."""
 
     ids: tuple[str, ...]
-    """Their identities."""
+    """Image ids."""
     pixels: Tensor
     """uint8 [B,3,H,W]."""
     truth: Tensor
     """uint8 [B,H,W], 255 ignored."""
     pseudo: Tensor
-    """uint8 [B,H,W] masks of the stage before; all 255 in the first stage."""
+    """uint8 [B,H,W], pseudo-labels of the previous stage; all 255 in stage 1."""
     inside: Tensor
-    """bool [B,H,W]: no margin."""
+    """bool [B,H,W], True except in the margin around a small picture."""
 
 
 class PoolBatch(NamedTuple):
-    """Pictures of the pool, as teacher and student see them."""
+    """Pictures of the pool as the teacher (weak augmentation) and the student (strong augmentation) see them."""
 
     ids: tuple[str, ...]
-    """Their identities."""
+    """Image ids."""
     pixels: Tensor
     """uint8 [B,3,H,W], weakly augmented."""
     strong: Tensor
-    """uint8 [B,3,H,W], the same strongly augmented."""
+    """uint8 [B,3,H,W], ``pixels`` after strong augmentation."""
     pseudo: Tensor
-    """uint8 [B,H,W] masks of the stage before, as the weak view has them."""
+    """uint8 [B,H,W], pseudo-labels of the previous stage for ``pixels``."""
     source: Tensor
-    """long [B,H,W]: where each pixel of ``strong`` lies in ``pixels``, -1 outside (see ``strong.warp_labels``)."""
+    """long [B,H,W], the flat index in ``pixels`` of each pixel of ``strong``, or -1 (see ``warp_labels``)."""
 
 
 class SemanticBatch(NamedTuple):
-    """What one step sees."""
+    """The input of one step."""
 
     labelled: LabelledBatch
-    """Pictures with truth."""
+    """Labelled pictures."""
     pool: PoolBatch | None
-    """Pictures without; None in the first stage."""
+    """Pictures of the pool; None in stage 1."""
 
     def to(self, device: torch.device) -> "SemanticBatch":
-        """Move all tensors."""
+        """Return the batch with all tensors on ``device``."""
         labelled = LabelledBatch(self.labelled.ids, *(tensor.to(device) for tensor in self.labelled[1:]))
         if self.pool is None:
             return SemanticBatch(labelled, None)
@@ -77,7 +78,7 @@ class SemanticBatch(NamedTuple):
 
 
 class SemanticStream:
-    """Batches for a stage of the three-stage framework."""
+    """A stream of batches for one stage of the three-stage framework."""
 
     def __init__(
         self,
@@ -92,28 +93,28 @@ class SemanticStream:
         rank: int = 0,
         world: int = 1,
     ):
-        """Prepare the orders.
+        """Check the arguments and create the reading orders.
 
         Args:
-            reader: where pixels come from.
-            rows: which pictures are labelled, which are the pool.
-            config: augmentation, lanes, seed.
-            truth: labels of the labelled pictures.
-            pseudo: masks of the stage before, of all pictures; None in the first stage.
+            reader: reads pictures and class maps.
+            rows: the labelled rows and the rows of the pool.
+            config: augmentation, lanes and seed.
+            truth: mask set with the labels of the labelled pictures.
+            pseudo: mask set of the previous stage, with all pictures; None in stage 1.
             labelled: labelled pictures in a step, over all workers.
-            pool: pictures of the pool in a step, over all workers; 0 for none.
-            rank: this worker.
-            world: all workers.
+            pool: pictures of the pool in a step, over all workers; 0 in stage 1.
+            rank: number of this worker, from 0.
+            world: number of workers.
 
         Raises:
-            ValueError: too few pictures, an incomplete mask set, or batches that the workers cannot share.
+            ValueError: there are too few pictures, the mask set is incomplete, or the workers cannot share the batches.
         """
         if pool and pseudo is None:
-            raise ValueError("a pool is learned from with masks of the stage before; give pseudo, or pool=0")
+            raise ValueError("the pool needs the masks of the previous stage; give pseudo, or set pool to 0")
         if pseudo is not None and (missing := sorted(set(rows.parts) - pseudo.finished_parts())):
             raise ValueError(
                 f"mask set {pseudo.name!r} lacks {len(missing)} of {len(rows.parts)} parts ({missing[0]}, ...); run "
-                "the job that makes it again, it goes on where it stopped"
+                "the job that makes it again; it resumes where it stopped"
             )
         self.config, self.reader = config, reader
         self._truth, self._pseudo = truth, pseudo
@@ -121,21 +122,21 @@ class SemanticStream:
         self._pool = _Order(rows.pool, pool, config, "pool", rank, world) if pool else None
 
     def batches(self, start: int, stop: int) -> Iterator[SemanticBatch]:
-        """Yield this worker's share of the steps ``start`` to ``stop`` - 1, made ahead in threads."""
+        """Yield this worker's share of each step from ``start`` to ``stop`` - 1; threads work ahead."""
         return prefetch(self._steps(start, stop), self.config.ahead)
 
     def _steps(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         with ThreadPoolExecutor(self.config.decode_threads) as threads:
             for step in range(start, stop):
-                names, tensors = _collate(threads.map(self._see_labelled, self._labelled.places(step)))
+                names, tensors = _collate(threads.map(self._labelled_sample, self._labelled.row_keys(step)))
                 labelled, pool = LabelledBatch(names, *tensors), None
                 if self._pool is not None:
-                    names, tensors = _collate(threads.map(self._see_pool, self._pool.places(step)))
+                    names, tensors = _collate(threads.map(self._pool_sample, self._pool.row_keys(step)))
                     pool = PoolBatch(names, *tensors)
                 yield SemanticBatch(labelled, pool)
 
-    def _see_labelled(self, place: Place) -> Seen:
-        epoch, part, row = place
+    def _labelled_sample(self, row_key: RowKey) -> Sample:
+        epoch, part, row = row_key
         name, crop = self.reader.image_id(part, row), self.config.weak.crop
         rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
         view = draw_weak(rng, self.config.weak)
@@ -147,8 +148,8 @@ class SemanticStream:
         inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, crop) != IGNORE
         return name, apply_weak(rgb, view, crop), truth, pseudo, torch.from_numpy(inside)
 
-    def _see_pool(self, place: Place) -> Seen:
-        epoch, part, row = place
+    def _pool_sample(self, row_key: RowKey) -> Sample:
+        epoch, part, row = row_key
         assert self._pseudo is not None
         name, weak = self.reader.image_id(part, row), self.config.weak
         view = draw_weak(keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
@@ -163,35 +164,42 @@ class SemanticStream:
 
 
 class _Order:
-    """The rows that a worker reads in each step, epoch after epoch."""
+    """The rows that a worker reads in each step, over all epochs."""
 
     def __init__(
         self, rows: Sequence[Rows], batch: int, config: SemanticStreamConfig, item: str, rank: int, world: int
     ):
         self._rows, self._counts = rows, [len(part) for part in rows]
-        self._total = math.gcd(batch, config.lanes)
-        check_lanes(self._total, batch, world)
-        self._take = batch // self._total
-        self._lanes = range(rank, self._total, world)
-        self._steps = steps_per_epoch(sum(self._counts), self._total, batch)
+        self._lane_count = math.gcd(batch, config.lanes)
+        check_lanes(self._lane_count, batch, world)
+        self._rows_per_lane = batch // self._lane_count
+        self._lanes = range(rank, self._lane_count, world)
+        self._steps = steps_per_epoch(sum(self._counts), self._lane_count, batch)
         self._seed = int(keyed_rng(config.seed, item=item, purpose="semantic.order").integers(2**31))
         self._epoch, self._order = -1, None
 
     _order: EpochOrder | None
 
-    def places(self, step: int) -> list[Place]:
+    def row_keys(self, step: int) -> list[RowKey]:
         epoch, number = divmod(step, self._steps)
         if self._order is None or epoch != self._epoch:
-            self._epoch, self._order = epoch, EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._total)
-        drawn = [place for lane in self._lanes for place in self._order.rows(lane, number * self._take, self._take)]
-        return [(epoch, part, int(self._rows[part][row])) for part, row in drawn]
+            self._epoch, self._order = (
+                epoch,
+                EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._lane_count),
+            )
+        lane_rows = [
+            row
+            for lane in self._lanes
+            for row in self._order.rows(lane, number * self._rows_per_lane, self._rows_per_lane)
+        ]
+        return [(epoch, part, int(self._rows[part][row])) for part, row in lane_rows]
 
 
-def _collate(items: Iterable[Seen]) -> tuple[tuple[str, ...], list[Tensor]]:
-    """Stack the fields of some pictures; colours come before rows."""
+def _collate(items: Iterable[Sample]) -> tuple[tuple[str, ...], list[Tensor]]:
+    """Stack the fields of some pictures; images [H,W,3] become [B,3,H,W]."""
     names, *fields = zip(*items, strict=True)
     stacked = []
     for values in fields:
-        together = torch.stack([torch.as_tensor(value) for value in values])
-        stacked.append(together.permute(0, 3, 1, 2).contiguous() if together.ndim == 4 else together)
+        batch = torch.stack([torch.as_tensor(value) for value in values])
+        stacked.append(batch.permute(0, 3, 1, 2).contiguous() if batch.ndim == 4 else batch)
     return names, stacked

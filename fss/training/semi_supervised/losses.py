@@ -1,4 +1,4 @@
-"""Losses of the three-stage framework: means over valid pixels, the same on any number of workers."""
+"""Losses of the three-stage framework: means over valid pixels that do not depend on the number of workers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,49 +10,49 @@ from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_
 
 
 class PixelLoss(NamedTuple):
-    """A loss to differentiate, and its value for people."""
+    """A loss for differentiation and its value for reports."""
 
     local: Tensor
-    """Scalar; its gradients, averaged over the workers as DistributedDataParallel does, are those of ``mean``."""
+    """Scalar; DistributedDataParallel averages its gradients over the workers to those of ``mean``."""
     mean: Tensor
     """Scalar without gradient: the mean over the valid pixels of all workers."""
 
 
 def pixel_loss(logits: Tensor, target: Tensor) -> PixelLoss:
-    """Cross-entropy: the sum over valid pixels, divided by their number over all workers.
+    """Return the mean cross-entropy over the valid pixels of all workers.
 
     Args:
         logits: float [B,C,H,W].
-        target: integers [B,H,W], 0 .. C - 1 and 255 for ignored pixels.
+        target: integers [B,H,W] in 0 .. C - 1, or 255 for ignored pixels.
     """
     total, count = cross_entropy_sum(logits, target.long()), count_valid_pixels(target)
     return PixelLoss(total * world_size() / count, sum_over_workers(total.detach()) / count)
 
 
 class StageTargets(NamedTuple):
-    """What stages 2 and 3 learn from, labelled pictures first, then the pool's; all uint8, 255 ignored."""
+    """The targets of stages 2 and 3, uint8 with 255 ignored, for B_l labelled pictures and then B_u of the pool."""
 
     truth: Tensor
-    """[B_l,H,W] of the labelled pictures."""
+    """[B_l,H,W], the labels of the labelled pictures."""
     teacher: Tensor
-    """[B_l+B_u,H,W] hard answers of the teacher, moved like the student's pictures."""
+    """[B_l+B_u,H,W], the teacher's predictions, warped like the student's pictures."""
     pseudo: Tensor
-    """[B_l+B_u,H,W] masks of the stage before, moved likewise; also for labelled pictures."""
+    """[B_l+B_u,H,W], the pseudo-labels of the previous stage, warped in the same way."""
 
 
 def stage_loss(
     main: Tensor, auxiliary: Tensor, targets: StageTargets, weights: Mapping[str, float]
 ) -> tuple[PixelLoss, dict[str, float]]:
-    """Weigh the three cross-entropies of stages 2 and 3.
+    """Return the weighted sum of the three cross-entropies of stages 2 and 3 (Ke et al., IEEE TIP 2022).
 
     Args:
-        main: logits of the main head [B_l+B_u,C,H,W]; it never has a mask of the stage before as its target.
-        auxiliary: logits of the auxiliary head, the same shape; it never has the truth as its target.
-        targets: what they are compared with.
-        weights: of ``supervised``, ``consistency`` and ``pseudo``.
+        main: logits [B_l+B_u,C,H,W] of the main head, which never learns from the previous stage's pseudo-labels.
+        auxiliary: logits [B_l+B_u,C,H,W] of the auxiliary head, which never learns from the true labels.
+        targets: the targets of both heads.
+        weights: the weights of ``supervised``, ``consistency`` and ``pseudo``.
 
     Returns:
-        The loss, and its unweighted parts.
+        The loss, and its parts before weighting.
     """
     parts = {
         "supervised": pixel_loss(main[: len(targets.truth)], targets.truth),

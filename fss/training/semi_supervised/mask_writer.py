@@ -1,4 +1,4 @@
-"""Masks of all pictures by a semantic network: the end of a stage, and its evaluate_network on labelled pictures."""
+"""Predict and write the masks of all pictures at the end of a stage, and compare them with labels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows
 
 AHEAD = 16
-"""Decoded pictures handed to the network's thread at a time; each is a pass of its own, at its own size."""
+"""Number of pictures that are decoded together; the network processes each one separately, at its own size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticMasker:
-    """What makes the masks of a stage: argmax of the main head, one picture at a time, no test-time augmentation."""
+    """Predicts the masks of a stage by the argmax of the main head, one picture at a time and without augmentation."""
 
     network: SemanticNetwork
-    """The stage's last weights: of the teacher where there is one. In evaluation mode."""
+    """Network in evaluation mode with the final weights of the stage; those of the teacher in stages 2 and 3."""
     table: ClassTable
-    """Numbers of the classes."""
+    """The class ids of the network's output channels."""
     earlier: tuple[SemanticNetwork, ...] = ()
-    """Earlier checkpoints; how far they agree with the last becomes the score ``checkpoint``."""
+    """Networks of earlier checkpoints; their agreement with the final one becomes the score ``checkpoint``."""
     shrink: int = 1
-    """What the sides of the pictures are divided by; masks have the pictures' own size."""
+    """Factor by which the sides of the pictures are divided; the masks have the size of the pictures."""
     confidence: float | None = None
-    """Pixels below this probability are ignored."""
+    """Pixels whose probability is lower are ignored; None ignores no pixel."""
 
     def rows(self, pictures: Sequence[DecodedImage]) -> list[Row]:
-        """Return the rows of a mask part."""
+        """Return the rows of a mask part for decoded pictures, in their order."""
         return [self._row(picture) for picture in pictures]
 
     def _row(self, picture: DecodedImage) -> Row:
@@ -52,8 +52,8 @@ class SemanticMasker:
         labels = self._labels(self.network, small)
         scores = None
         if self.earlier:
-            others = [self._labels(network, small) for network in self.earlier]
-            scores = {"checkpoint": stability(labels, others, len(self.table))}
+            earlier_labels = [self._labels(network, small) for network in self.earlier]
+            scores = {"checkpoint": stability(labels, earlier_labels, len(self.table))}
         height, width = picture.rgb.shape[:2]
         if labels.shape != (height, width):
             labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
@@ -72,7 +72,13 @@ class SemanticMasker:
 
 
 def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:
-    """Mean over earlier masks of their mIoU with the last one (ST++, Yang et al., CVPR 2022, section 3.3)."""
+    """Return the mean mIoU of earlier class maps with the last one (ST++, Yang et al., CVPR 2022, section 3.3).
+
+    Args:
+        last: class map of the last checkpoint, uint8 [H,W], 255 ignored.
+        earlier: class maps of earlier checkpoints, in the same format.
+        classes: number of classes.
+    """
     values = []
     for labels in earlier:
         confusion = ConfusionMatrix(classes)
@@ -84,15 +90,16 @@ def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:
 def write_semantic_parts(
     parts: Sequence[str], *, masks: MaskSet, masker: SemanticMasker
 ) -> Iterator[tuple[str, Statistics | Exception]]:
-    """Make the masks of the pictures of some parts; pictures are decoded ahead of the network.
+    """Predict and write the masks of some parts, decoding pictures ahead of the network.
 
     Args:
         parts: names of image parts.
-        masks: the set to write to.
-        masker: what makes them.
+        masks: the mask set to write to.
+        masker: predicts the masks.
 
     Yields:
-        Each part with its statistics once it is written, or with what went wrong; the other parts go on.
+        The name of each part with its statistics, once it is written, or with the exception that it raised. After an
+        exception the other parts are still processed.
     """
     cv2.setNumThreads(1)
     read = partial(_read, masks.collection)
@@ -100,7 +107,10 @@ def write_semantic_parts(
 
 
 def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
-    """Compare the main head's answers with the truth of the labelled pictures of ``rows``, at the reader's size."""
+    """Return the confusion matrix of the main head on the labelled pictures of ``rows``, at the size of the reader.
+
+    The network is used in evaluation mode, and its mode is restored.
+    """
     assert isinstance(network, SemanticNetwork)
     confusion, training = ConfusionMatrix(network.classes), network.training
     network.eval()
@@ -116,17 +126,16 @@ def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticR
 
 
 def compare_mask_sets(masks: MaskSet, truth: MaskSet, table: ClassTable, parts: Sequence[str]) -> ConfusionMatrix:
-    """Compare two mask sets over the pictures that have a mask in both: what masks are worth, where truth is known."""
+    """Return the confusion matrix of two mask sets over the pictures that have a mask in both."""
     confusion = ConfusionMatrix(len(table))
     for part in parts:
-        pairs = [_columns(each, part, table) for each in (masks, truth)]
-        for said, true in zip(*pairs, strict=True):
-            if said is not None and true is not None:
-                confusion.add(said, true)
+        for labels, true_labels in zip(_read_labels(masks, part, table), _read_labels(truth, part, table), strict=True):
+            if labels is not None and true_labels is not None:
+                confusion.add(labels, true_labels)
     return confusion
 
 
-def _columns(masks: MaskSet, part: str, table: ClassTable) -> list[UInt8 | None]:
+def _read_labels(masks: MaskSet, part: str, table: ClassTable) -> list[UInt8 | None]:
     rows: list[dict[str, Any]] = masks.read_part(part, ["mask", "classes", "error"]).to_pylist()
     return [None if row["error"] else table.to_labels(decode_mask(row["mask"]), row["classes"]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Decoded pictures and class maps of a collection, kept while there is room. Threads may share a reader."""
+"""A reader of pictures and class maps with a cache of decoded pixels. Threads may share it."""
 
 import functools
 from typing import Any
@@ -12,60 +12,68 @@ from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import UInt8
 from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
+from fss.training.canvas_cache import GIGABYTE
 
-GIGABYTE = 1e9
 PARTS = 16
-"""Encoded parts of each kind to keep: every lane reads one, or passes from one to the next."""
+"""Number of encoded parts of each kind to cache; in each step a lane reads one part, or two if it reaches an end."""
 
 
 class SemanticReader:
-    """Reads rows of a collection at the size that a network works at."""
+    """Reads rows of a collection at the working size of a network."""
 
     def __init__(self, collection: Collection, table: ClassTable, *, shrink: int = 1, cache_gb: float = 0.0):
-        """Open a reader.
+        """Create a reader with an empty cache.
 
         Args:
             collection: the pictures.
-            table: numbers of the classes.
-            shrink: what the sides are divided by.
-            cache_gb: decoded pixels to keep, in gigabytes.
+            table: maps class ids to class numbers.
+            shrink: factor by which the sides of pictures and class maps are divided.
+            cache_gb: maximum size of the cache of decoded pixels, in gigabytes.
         """
         self.collection, self.table, self.shrink = collection, table, shrink
         self._limits, self._names = collection.limits, collection.part_names()
-        self._room = cache_gb * GIGABYTE
-        self._kept: dict[tuple[str, int, int], NDArray[np.uint8]] = {}
+        self._free_bytes = cache_gb * GIGABYTE
+        self._cache: dict[tuple[str, int, int], NDArray[np.uint8]] = {}
         self._images = functools.lru_cache(PARTS)(self._read_images)
         self._masks = functools.lru_cache(PARTS)(self._read_masks)
 
     def image_id(self, part: int, row: int) -> str:
-        """Return the identity of a picture."""
+        """Return the id of a picture."""
         return str(self._images(part)["image_id"][row])
 
     def picture(self, part: int, row: int) -> NDArray[np.uint8]:
-        """Return a picture, uint8 [H, W, 3]; ValueError where it cannot be decoded."""
+        """Return a picture, uint8 [H,W,3].
+
+        Raises:
+            ValueError: it cannot be decoded.
+        """
         key = ("", part, row)
-        if (found := self._kept.get(key)) is None:
+        if (pixels := self._cache.get(key)) is None:
             columns = self._images(part)
             data = read_image_bytes(columns["image"][row], columns["uri"][row], self._limits)
-            found = self._keep(key, shrink_image(decode_image(data, self._limits), self.shrink))
-        return found
+            pixels = self._store(key, shrink_image(decode_image(data, self._limits), self.shrink))
+        return pixels
 
     def labels(self, masks: MaskSet, part: int, row: int) -> UInt8:
-        """Return the class map of a picture in a mask set, uint8 [H, W]; ValueError where it has none."""
+        """Return the class map of a picture in a mask set, uint8 [H,W], 255 ignored.
+
+        Raises:
+            ValueError: the picture has no mask in the set.
+        """
         key = (masks.name, part, row)
-        if (found := self._kept.get(key)) is None:
+        if (pixels := self._cache.get(key)) is None:
             columns = self._masks(masks, part)
             if columns["mask"][row] is None:
                 name = self.image_id(part, row)
                 raise ValueError(f"image {name} has no mask in {masks.name!r}: {columns['error'][row]}")
             labels = self.table.to_labels(decode_mask(columns["mask"][row]), columns["classes"][row])
-            found = self._keep(key, shrink_labels(labels, self.shrink))
-        return found
+            pixels = self._store(key, shrink_labels(labels, self.shrink))
+        return pixels
 
-    def _keep(self, key: tuple[str, int, int], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self._room >= pixels.nbytes:
-            self._room -= pixels.nbytes
-            self._kept[key] = pixels
+    def _store(self, key: tuple[str, int, int], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._free_bytes >= pixels.nbytes:
+            self._free_bytes -= pixels.nbytes
+            self._cache[key] = pixels
         return pixels
 
     def _read_images(self, part: int) -> dict[str, list[Any]]:

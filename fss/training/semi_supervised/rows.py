@@ -1,4 +1,4 @@
-"""Which pictures a semantic training sees: the labelled ones, and the pool of all."""
+"""Find the rows that a semantic training uses: the labelled pictures, and the pool of all usable pictures."""
 
 from collections.abc import Collection as Ids
 from concurrent.futures import ThreadPoolExecutor
@@ -19,33 +19,34 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticRows:
-    """Rows of a collection by their use."""
+    """The rows of a collection that a training uses."""
 
     parts: tuple[str, ...]
     """Part names."""
     labelled: tuple[Rows, ...]
-    """Per part: labelled rows."""
+    """Labelled rows, for each part."""
     pool: tuple[Rows, ...]
-    """Per part: all usable rows, the labelled ones included."""
+    """All usable rows, including the labelled ones, for each part."""
     counts: dict[str, int] = field(default_factory=dict)
-    """labelled, pool, unusable."""
+    """Numbers of rows: labelled, pool, unusable."""
     hash: str = ""
-    """Hash of the ids of the labelled pictures."""
+    """Hash of the ids of the labelled pictures, 16 hex digits."""
 
 
 def scan_rows(collection: Collection, config: LabelledConfig, *, accepted: Ids[str] | None = None) -> SemanticRows:
-    """Find the rows; no mask is decoded.
+    """Find the rows without decoding masks.
 
     Args:
         collection: the pictures.
-        config: which are labelled.
-        accepted: image ids of the pool; None: all usable pictures. Labelled ones are always in it.
+        config: which pictures are labelled.
+        accepted: image ids of the pool, to which the labelled pictures are added; None selects all usable pictures.
 
     Raises:
-        ValueError: no such mask set, a listed picture that is not there or has no mask, or no labelled picture.
+        ValueError: the mask set does not exist, a listed picture does not exist or has no mask, or no picture is
+            labelled.
     """
     truth = collection.mask_set(config.mask_set)
-    wanted = _listed(config.list_file)
+    listed = _read_list(config.list_file)
     parts, finished = tuple(collection.part_names()), truth.finished_parts()
 
     def scan(part: str) -> list[tuple[str, bool, bool]]:
@@ -54,42 +55,42 @@ def scan_rows(collection: Collection, config: LabelledConfig, *, accepted: Ids[s
         if part in finished:
             masked = [error is None for error in truth.read_part(part, ["error"]).column("error").to_pylist()]
         return [
-            (row["image_id"], not row["error"], has and not row["error"] and _is_wanted(row, wanted))
+            (row["image_id"], not row["error"], has and not row["error"] and _is_listed(row, listed))
             for row, has in zip(images, masked, strict=True)
         ]
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(scan, parts))
-    if wanted and (missing := sorted(name for name, seen in wanted.items() if not seen)):
+        scans = list(pool.map(scan, parts))
+    if listed and (missing := sorted(name for name, exists_ in listed.items() if not exists_)):
         raise ValueError(
             f"{config.list_file} names {len(missing)} pictures that {collection.uri} does not have with a mask in "
             f"{config.mask_set!r}: {', '.join(missing[:3])}"
         )
-    chosen = _draw([name for rows in found for name, _, labelled in rows if labelled], config)
-    labelled = tuple(_rows([name in chosen for name, *_ in rows]) for rows in found)
-    kept = tuple(
+    chosen = _draw([name for rows in scans for name, _, labelled in rows if labelled], config)
+    labelled = tuple(_rows([name in chosen for name, *_ in rows]) for rows in scans)
+    pool_rows = tuple(
         _rows([ok and (accepted is None or name in accepted or name in chosen) for name, ok, _ in rows])
-        for rows in found
+        for rows in scans
     )
-    total = sum(map(len, found))
-    counts = {"labelled": len(chosen), "pool": sum(map(len, kept))}
-    counts["unusable"] = total - sum(ok for rows in found for _, ok, _ in rows)
+    total = sum(map(len, scans))
+    counts = {"labelled": len(chosen), "pool": sum(map(len, pool_rows))}
+    counts["unusable"] = total - sum(ok for rows in scans for _, ok, _ in rows)
     if not chosen:
         raise ValueError(f"no picture of {collection.uri} has a mask in {config.mask_set!r}; label at least a few")
-    return SemanticRows(parts=parts, labelled=labelled, pool=kept, counts=counts, hash=config_hash(sorted(chosen)))
+    return SemanticRows(parts=parts, labelled=labelled, pool=pool_rows, counts=counts, hash=config_hash(sorted(chosen)))
 
 
 def _draw(names: list[str], config: LabelledConfig) -> set[str]:
     if config.count is None:
         return set(names)
     if config.count > len(names):
-        raise ValueError(f"{config.count} labelled pictures were asked for, there are {len(names)}; lower the count")
+        raise ValueError(f"count is {config.count} labelled pictures, but there are {len(names)}; lower the count")
     draws = {name: keyed_rng(config.seed, item=name, purpose="semantic.labelled").random() for name in names}
     return set(sorted(names, key=lambda name: (draws[name], name))[: config.count])
 
 
-def _listed(uri: str | None) -> dict[str, bool] | None:
-    """The names of a list, none of them seen yet."""
+def _read_list(uri: str | None) -> dict[str, bool] | None:
+    """Return the names in a list file, each with False until a picture matches it."""
     if uri is None:
         return None
     if not exists(uri):
@@ -101,15 +102,15 @@ def _listed(uri: str | None) -> dict[str, bool] | None:
     return names
 
 
-def _is_wanted(row: dict[str, str], wanted: dict[str, bool] | None) -> bool:
-    """Look for a picture under its id and under every end of its path."""
-    if wanted is None:
+def _is_listed(row: dict[str, str], listed: dict[str, bool] | None) -> bool:
+    """Return whether the list contains a picture's id or an end of its path, and mark the names that match."""
+    if listed is None:
         return True
     pieces = row["uri"].split("/")
     names = [row["image_id"], *("/".join(pieces[start:]) for start in range(len(pieces)))]
-    found = [name for name in names if name in wanted]
-    wanted.update(dict.fromkeys(found, True))
-    return bool(found)
+    matches = [name for name in names if name in listed]
+    listed.update(dict.fromkeys(matches, True))
+    return bool(matches)
 
 
 def _rows(chosen: list[bool]) -> Rows:

@@ -1,7 +1,8 @@
-"""Strong augmentation whose every move of a pixel is known, so that labels can follow.
+"""Strong augmentation that also returns where each pixel came from, so that labels can be warped in the same way.
 
-A variant of RandAugment (Cubuk et al., NeurIPS 2020 Workshops) as the three-stage framework uses it: a few operations
-drawn with replacement, each applied with a probability; then squares cut out of the picture alone, whose labels stay.
+It is the variant of RandAugment (Cubuk et al., NeurIPS 2020) of the three-stage framework: a few operations are drawn
+with replacement, and each is applied with a probability. Then squares are cut out of the picture, but not out of the
+labels.
 """
 
 import math
@@ -18,7 +19,6 @@ from fss.core.arrays import IGNORE, Int32, UInt8
 from fss.training.semi_supervised.config import StrongConfig
 
 T = TypeVar("T", bound=np.generic)
-"""[H, W]: for each pixel the flat place it came from, -1 where it came from outside."""
 
 ENHANCEMENTS = {
     "color": ImageEnhance.Color,
@@ -30,21 +30,21 @@ GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = ("identity", "autocontrast", "equalize", "solarize", "posterize", *ENHANCEMENTS, *GEOMETRIC)
 LEVELS = 10
 CUTOUT_COLOUR = (124, 116, 104)
-"""ImageNet's mean: 0 once the picture is normalised."""
+"""The mean colour of ImageNet, which is 0 after normalisation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrongPlan:
-    """The changes of one picture."""
+    """The augmentation of one picture."""
 
     steps: tuple[tuple[str, float], ...]
-    """Name and strength of each operation that is applied; the strength lies within [-1, 1]."""
+    """Name and strength, within [-1, 1], of each operation."""
     cutouts: tuple[tuple[int, int, int], ...]
-    """Top, left and side of each square, pixels."""
+    """Top, left and side of each square, in pixels."""
 
 
 def draw_strong(rng: np.random.Generator, shape: tuple[int, int], config: StrongConfig) -> StrongPlan:
-    """Draw the changes of a picture of some height and width."""
+    """Draw the augmentation of a picture; ``shape`` is its height and width in pixels."""
     steps = []
     for _ in range(config.operations):
         name = OPERATIONS[int(rng.integers(len(OPERATIONS)))]
@@ -57,14 +57,18 @@ def draw_strong(rng: np.random.Generator, shape: tuple[int, int], config: Strong
 
 
 def apply_strong(picture: UInt8, plan: StrongPlan) -> tuple[UInt8, Int32]:
-    """Change a picture [H, W, 3]; returns it with the place that each of its pixels came from."""
+    """Augment a picture, uint8 [H,W,3].
+
+    Returns:
+        The picture, and an index [H,W] with the flat position that each pixel came from, or -1 if it came from outside.
+    """
     height, width = picture.shape[:2]
     index = np.arange(height * width, dtype=np.int32).reshape(height, width)
     for name, strength in plan.steps:
         if name in GEOMETRIC:
-            moved = moved_index((height, width), name, strength)
-            index = gather(index, moved, -1)
-            picture = gather(picture, moved, 0)
+            step_index = geometric_index((height, width), name, strength)
+            index = gather(index, step_index, -1)
+            picture = gather(picture, step_index, 0)
         else:
             picture = _colour(picture, name, strength)
     picture = picture.copy()
@@ -73,8 +77,8 @@ def apply_strong(picture: UInt8, plan: StrongPlan) -> tuple[UInt8, Int32]:
     return picture, index
 
 
-def moved_index(shape: tuple[int, int], name: str, strength: float) -> Int32:
-    """Return where each pixel comes from when a picture of ``shape`` is moved by a geometric operation."""
+def geometric_index(shape: tuple[int, int], name: str, strength: float) -> Int32:
+    """Return the index [H,W] of a geometric operation on a picture of this size; see :func:`apply_strong`."""
     height, width = shape
     (a, b), (c, d), (down, right) = _motion(name, strength)
     ys, xs = np.mgrid[:height, :width].astype(np.float64)
@@ -86,28 +90,28 @@ def moved_index(shape: tuple[int, int], name: str, strength: float) -> Int32:
 
 
 def gather(values: NDArray[T], index: Int32, outside: int) -> NDArray[T]:
-    """Take the values [H, W, ...] that ``index`` names, and ``outside`` where it names none."""
-    taken: NDArray[T] = values.reshape(-1, *values.shape[2:])[index.clip(0)]
-    taken[index < 0] = outside
-    return taken
+    """Return the values [H,W,...] at the flat positions ``index`` [H,W], and ``outside`` where the index is -1."""
+    result: NDArray[T] = values.reshape(-1, *values.shape[2:])[index.clip(0)]
+    result[index < 0] = outside
+    return result
 
 
 def warp_labels(labels: Tensor, index: Tensor) -> Tensor:
-    """Let labels follow a picture's moves.
+    """Warp labels like a picture.
 
     Args:
         labels: [B,H,W].
-        index: long [B,H,W], see :data:`Int32`.
+        index: long [B,H,W], the index that :func:`apply_strong` returned for each picture.
 
     Returns:
-        [B,H,W], 255 where the picture shows what was outside before.
+        [B,H,W], with 255 (ignored) where the index is -1.
     """
-    moved = labels.flatten(1).gather(1, index.flatten(1).clamp(min=0)).view_as(labels)
-    return torch.where(index < 0, torch.full_like(moved, IGNORE), moved)
+    warped = labels.flatten(1).gather(1, index.flatten(1).clamp(min=0)).view_as(labels)
+    return torch.where(index < 0, torch.full_like(warped, IGNORE), warped)
 
 
 def _motion(name: str, strength: float) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """Return the rows of the matrix from new to old (y, x) around the centre, and the shift, pixels."""
+    """Return the rows of the matrix from new to old (y, x) around the centre, and the shift in pixels."""
     if name == "rotate":
         cos, sin = math.cos(math.radians(30 * strength)), math.sin(math.radians(30 * strength))
         return (cos, -sin), (sin, cos), (0, 0)

@@ -1,15 +1,15 @@
-"""The three-stage framework: one stage's training, in plain torch.
+"""The training loop of one stage of the three-stage framework, in plain PyTorch.
 
 Ke, Aviles-Rivero, Pandey, Reddy and Schoenlieb, "A Three-Stage Self-Training Framework for Semi-Supervised Semantic
-Segmentation", IEEE TIP 31, 2022. Stage 1 learns from the labelled pictures alone and masks all pictures. Stage 2 starts
-afresh with two heads: the main head g learns from the truth and from a moving-average teacher's answers, the auxiliary
-head from the masks of stage 1, so that their noise never is a target of g; the teacher's main head masks all pictures
-again. Stage 3 does the same on those masks with an auxiliary head that shares more of the network.
+Segmentation", IEEE TIP 31, 2022. Stage 1 learns from the labelled pictures and predicts pseudo-labels for all pictures.
+Stage 2 starts from new weights with two heads. The main head learns from the true labels and from the predictions of a
+moving-average teacher. The auxiliary head learns from the pseudo-labels of stage 1, so that their noise never reaches
+the main head. The teacher's main head then predicts new pseudo-labels. Stage 3 repeats stage 2 with these, and with an
+auxiliary head that shares more layers with the main head.
 
     for report in SemanticLoop(network, stream, config, stage=2).run(): ...
 """
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from fss.core.arrays import IGNORE
 from fss.models.semantic.config import Auxiliary
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.ema import Ema
-from fss.training.few_shot.loop import StepReport, TrainingDivergedError
+from fss.training.few_shot.loop import StepReport, check_finite
 from fss.training.schedule import schedule
 from fss.training.semi_supervised.batches import PoolBatch, SemanticBatch, SemanticStream
 from fss.training.semi_supervised.config import Stage, ThreeStageConfig
@@ -37,14 +37,14 @@ AUXILIARY_HEADS: dict[Stage, Auxiliary] = {1: "none", 2: "deep", 3: "shallow"}
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticReport(StepReport):
-    """What one step did; the parts of the loss are unweighted."""
+    """The result of one step."""
 
     parts: dict[str, float]
-    """supervised, and in stages 2 and 3 consistency and pseudo."""
+    """Parts of the loss before weighting: supervised, and in stages 2 and 3 consistency and pseudo."""
 
 
 class SemanticLoop:
-    """A network, its optimiser, its teacher, and the position in the stream."""
+    """A network with its optimiser, its teacher and the position in the stream."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class SemanticLoop:
         stage: Stage,
         device: str | torch.device = "cpu",
     ):
-        """Set up a stage.
+        """Create the optimiser and, in stages 2 and 3, the teacher.
 
         Args:
-            model: a semantic network with the stage's auxiliary head, or one in DistributedDataParallel.
-            stream: the stage's batches.
-            config: the optimisation.
+            model: a semantic network with the auxiliary head of the stage, optionally in DistributedDataParallel.
+            stream: the batches of the stage.
+            config: the settings of the optimisation.
             stage: 1, 2 or 3.
-            device: where the network is.
+            device: device of the network.
         """
         network = model.module if isinstance(model, DistributedDataParallel) else model
         assert isinstance(network, SemanticNetwork) and network.auxiliary == AUXILIARY_HEADS[stage]
@@ -81,16 +81,16 @@ class SemanticLoop:
         self.scheduler = schedule(self.optimizer, self._rates, factor, step=step)
 
     def run(self) -> Iterator[SemanticReport]:
-        """Train from the present step to the last, yielding after each.
+        """Train from the current step to the last, and yield after each step.
 
         Raises:
-            TrainingDivergedError: naming the step and its images.
+            TrainingDivergedError: the loss or the gradient is not finite.
         """
         batches = self.stream.batches(self.step, self.steps)
         while self.step < self.steps:
-            began = time.perf_counter()
+            wait_start = time.perf_counter()
             batch = next(batches)
-            got = time.perf_counter()
+            compute_start = time.perf_counter()
             loss, gradient_norm, parts = self._train(batch.to(self.device))
             self.step += 1
             yield SemanticReport(
@@ -98,24 +98,30 @@ class SemanticLoop:
                 epoch=(self.step - 1) // self.config.epoch_steps,
                 loss=loss,
                 gradient_norm=gradient_norm,
-                wait_s=got - began,
-                compute_s=time.perf_counter() - got,
+                wait_s=compute_start - wait_start,
+                compute_s=time.perf_counter() - compute_start,
                 parts=parts,
             )
 
     def teacher_labels(self, labelled: Tensor, inside: Tensor, pool: PoolBatch) -> Tensor:
-        """Return the teacher's hard answers, those for the pool moved as the student sees it: uint8 [B,H,W]."""
+        """Return the teacher's predictions for the student's pictures, uint8 [B_l+B_u,H,W], 255 ignored.
+
+        Args:
+            labelled: uint8 [B_l,3,H,W], the labelled pictures.
+            inside: bool [B_l,H,W], False in their margins.
+            pool: B_u pictures of the pool, whose predictions are warped like the strongly augmented pictures.
+        """
         assert self.ema is not None
         self.network.eval()
         with torch.no_grad():
             logits = functional_call(self.network, self.ema.average, (torch.cat([labelled, pool.pixels]),)).main
-            confident, answers = logits.softmax(1).max(1) if self.config.confidence else (None, logits.argmax(1))
-            answers = answers.to(torch.uint8)
-            if confident is not None:
-                answers[confident < self.config.confidence] = IGNORE
+            confidence, labels = logits.softmax(1).max(1) if self.config.confidence else (None, logits.argmax(1))
+            labels = labels.to(torch.uint8)
+            if confidence is not None:
+                labels[confidence < self.config.confidence] = IGNORE
         count = len(labelled)
-        own = torch.where(inside, answers[:count], torch.full_like(answers[:count], IGNORE))
-        return torch.cat([own, warp_labels(answers[count:], pool.source)])
+        of_labelled = torch.where(inside, labels[:count], torch.full_like(labels[:count], IGNORE))
+        return torch.cat([of_labelled, warp_labels(labels[count:], pool.source)])
 
     def _train(self, batch: SemanticBatch) -> tuple[float, float, dict[str, float]]:
         labelled, pool = batch
@@ -131,13 +137,9 @@ class SemanticLoop:
             weights = self.config.loss_weights(self.step)
             loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), weights)
         torch.autograd.backward(loss.local)
-        gradient_norm = self._gradient()
+        gradient_norm = self._gradient_norm()
         value = float(loss.mean)
-        if not math.isfinite(value) or not math.isfinite(gradient_norm):
-            raise TrainingDivergedError(
-                f"step {self.step + 1}: the loss is {value} and the gradient's norm {gradient_norm}. Images: "
-                f"{', '.join(labelled.ids + (pool.ids if pool else ()))}. Look at these, or lower the learning rates."
-            )
+        check_finite(self.step + 1, value, gradient_norm, labelled.ids + (pool.ids if pool else ()))
         self.optimizer.step()
         self.scheduler.step()
         if self.ema is not None:
@@ -145,12 +147,12 @@ class SemanticLoop:
             self.ema.update(self.network)
         return value, gradient_norm, parts
 
-    def _gradient(self) -> float:
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return float(torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]))
+    def _gradient_norm(self) -> float:
+        trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return float(torch.nn.utils.get_total_norm([p.grad for p in trainable if p.grad is not None]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a stage needs to go on."""
+        """Return what is needed to resume the stage."""
         return {
             "step": self.step,
             "model": self.network.state_dict(),
@@ -159,7 +161,7 @@ class SemanticLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a saved stage was; the next step is the one after its last."""
+        """Resume from a saved state; the next step is the one after its last."""
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:

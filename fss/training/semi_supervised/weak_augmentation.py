@@ -1,4 +1,4 @@
-"""Weak augmentation of pictures with class maps: a scale, a crop, a mirror."""
+"""Weak augmentation of pictures and class maps: random scaling, cropping and mirroring."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,20 @@ from fss.training.semi_supervised.config import WeakConfig
 
 
 class WeakView(NamedTuple):
-    """How one picture is seen."""
+    """The weak augmentation of one picture."""
 
     scale: float
+    """Factor of both sides."""
     top: float
-    """Place of the crop, 0 at the top to 1 at the bottom."""
+    """Vertical position of the crop, from 0 (top) to 1 (bottom)."""
     left: float
+    """Horizontal position of the crop, from 0 (left) to 1 (right)."""
     mirror: bool
+    """Whether the crop is mirrored horizontally."""
 
 
 def draw_weak(rng: np.random.Generator, config: WeakConfig) -> WeakView:
-    """Draw a view."""
+    """Draw the weak augmentation of a picture."""
     low, high = config.scales
     scale = low + 0.1 * int(rng.integers(round((high - low) / 0.1) + 1))
     top, left = rng.random(2)
@@ -29,27 +32,27 @@ def draw_weak(rng: np.random.Generator, config: WeakConfig) -> WeakView:
 
 
 def apply_weak(rgb: NDArray[np.uint8], view: WeakView, crop: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the crop of a picture [H, W, 3]; the margin is black."""
-    return np.asarray(_see(rgb, view, crop, cv2.INTER_LINEAR, 0), np.uint8)
+    """Augment a picture, uint8 [H,W,3]; the result has the height and width ``crop``, with a black margin if needed."""
+    return np.asarray(_apply(rgb, view, crop, cv2.INTER_LINEAR, 0), np.uint8)
 
 
 def apply_weak_to_labels(labels: UInt8, view: WeakView, crop: tuple[int, int]) -> UInt8:
-    """Return the same crop of a class map [H, W]; the margin is ignored."""
-    return np.asarray(_see(labels, view, crop, cv2.INTER_NEAREST_EXACT, IGNORE), np.uint8)
+    """Augment a class map, uint8 [H,W], in the same way; the margin is 255 (ignored)."""
+    return np.asarray(_apply(labels, view, crop, cv2.INTER_NEAREST_EXACT, IGNORE), np.uint8)
 
 
-def _see(
+def _apply(
     values: NDArray[np.uint8], view: WeakView, crop: tuple[int, int], interpolation: int, margin: int
 ) -> NDArray[np.uint8]:
     if view.scale != 1:
         height, width = (max(1, round(side * view.scale)) for side in values.shape[:2])
         values = np.asarray(cv2.resize(values, (width, height), interpolation=interpolation), np.uint8)
     top, left = (
-        round(place * max(0, side - wanted))
-        for place, side, wanted in zip((view.top, view.left), values.shape[:2], crop, strict=True)
+        round(position * max(0, side - crop_side))
+        for position, side, crop_side in zip((view.top, view.left), values.shape[:2], crop, strict=True)
     )
     values = values[top : top + crop[0], left : left + crop[1]]
-    missing = [(0, wanted - side) for side, wanted in zip(values.shape[:2], crop, strict=True)]
-    if any(after for _, after in missing):
-        values = np.pad(values, [*missing, *[(0, 0)] * (values.ndim - 2)], constant_values=margin)
+    padding = [(0, crop_side - side) for side, crop_side in zip(values.shape[:2], crop, strict=True)]
+    if any(after for _, after in padding):
+        values = np.pad(values, [*padding, *[(0, 0)] * (values.ndim - 2)], constant_values=margin)
     return np.ascontiguousarray(values[:, ::-1] if view.mirror else values)

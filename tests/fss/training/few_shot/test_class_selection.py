@@ -60,7 +60,7 @@ def test_classes_by_name_and_split_together(fss: MaskSet) -> None:
     assert (names(fss, choice.train), names(fss, choice.val)) == (["thing1", "thing4", "thing5"], ["thing0"])
     with pytest.raises(ValueError, match=r"thing9: no class split or class of .*splits are train, val, test"):
         select_classes(ClassesConfig(train=("thing9",)), fss)
-    with pytest.raises(ValueError, match=r"2 classes are both trained and validated on \(thing4, thing5\)"):
+    with pytest.raises(ValueError, match=r"2 classes are both training and validation classes \(thing4, thing5\)"):
         select_classes(ClassesConfig(train=("test",), val=("test",)), fss)
     with pytest.raises(ValueError, match="no class to train on"):
         select_classes(ClassesConfig(train=()), fss)
@@ -73,9 +73,9 @@ def test_without_validation_classes_some_are_held_out(fss: MaskSet) -> None:
     assert not set(choice.train) & set(choice.val)
     fewer = select_classes(config, fss, held_out=0.01)
     assert len(fewer.val) == 1 and set(fewer.val) <= set(choice.val), "the same classes come first"
-    with pytest.raises(ValueError, match="of 1 classes none can be held out"):
+    with pytest.raises(ValueError, match="no class can be held out of 1"):
         select_classes(ClassesConfig(train=("thing0",), val=()), fss, held_out=0.05)
-    with pytest.raises(ValueError, match="of 5 classes none can be held out"):
+    with pytest.raises(ValueError, match="no class can be held out of 5"):
         select_classes(config, fss, held_out=0.0)
 
 

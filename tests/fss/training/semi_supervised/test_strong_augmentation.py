@@ -13,7 +13,7 @@ from fss.training.semi_supervised.strong_augmentation import (
     apply_strong,
     draw_strong,
     gather,
-    moved_index,
+    geometric_index,
     warp_labels,
 )
 
@@ -39,7 +39,7 @@ def test_labels_warped_by_the_index_are_labels_warped_directly(steps: list[tuple
     picture, index = apply_strong(numbered(), StrongPlan(steps=tuple(steps), cutouts=()))
     direct = labels()
     for name, strength in steps:
-        direct = gather(direct, moved_index(SHAPE, name, strength), 255)
+        direct = gather(direct, geometric_index(SHAPE, name, strength), 255)
     warped = warp_labels(torch.from_numpy(labels())[None], torch.from_numpy(index).long()[None])[0].numpy()
     assert np.array_equal(warped, direct)
     outside = index < 0
@@ -48,11 +48,11 @@ def test_labels_warped_by_the_index_are_labels_warped_directly(steps: list[tuple
 
 
 def test_a_translation_moves_whole_pixels_and_a_rotation_turns_around_the_centre() -> None:
-    down = moved_index(SHAPE, "translate_y", 0.5)
+    down = geometric_index(SHAPE, "translate_y", 0.5)
     assert (down[-5:] == -1).all() and down[0, 3] == 5 * SHAPE[1] + 3
     blob = np.zeros((41, 41), np.uint8)
     blob[18:23, 33:38] = 1  # 15 pixels right of the centre
-    turned = gather(blob, moved_index(blob.shape, "rotate", 1.0), 7)
+    turned = gather(blob, geometric_index(blob.shape, "rotate", 1.0), 7)
     assert (turned == 7).any()
     assert np.argwhere(turned == 1).mean(0) == pytest.approx([20 + 15 / 2, 20 + 15 * 3**0.5 / 2], abs=0.5)
 
