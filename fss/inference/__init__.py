@@ -1,1 +1,1 @@
-"""Predictions from a trained segmenter: inputs, predictor, exported programs, the served model."""
+"""Use a trained segmenter: read inputs, predict, export programs, serve with MLflow."""

@@ -1,4 +1,4 @@
-"""Export a segmenter as a program of its own, run without this package, after a check that it answers the same.
+"""Export a segmenter as a program that runs without this package, and check that it gives the same logits.
 
 program = torch.export.load("segmenter.pt2").module()             # .pt2, run by PyTorch
 logits = program(query, support_images, support_masks)
@@ -18,7 +18,7 @@ from fss.models import FewShotSegmenter
 
 Form = Literal["pt2", "onnx"]
 INPUTS = ("query", "support_images", "support_masks")
-_TOLERANCE = {"pt2": 1e-4, "onnx": 1e-3}  # of the largest logit; another runtime adds its sums in another order
+_TOLERANCE = {"pt2": 1e-4, "onnx": 1e-3}  # share of the largest logit; other runtimes sum in a different order
 
 
 def export_segmenter(
@@ -30,25 +30,26 @@ def export_segmenter(
     batch: int = 1,
     form: Form = "pt2",
 ) -> float:
-    """Write the program, run it beside the segmenter, and return how far their logits lie apart.
+    """Export a segmenter and compare the logits of the program with those of the segmenter.
 
     Args:
-        segmenter: the network; it is put into evaluation mode.
+        segmenter: the network; it is set to evaluation mode.
         path: file to write, usually ``.pt2`` or ``.onnx``.
-        size: height and width of the images; the program takes this size alone.
-        shots: supports per episode, fixed as well; their answer is the mean of the shots' logits.
-        batch: episodes at a time, fixed as well.
-        form: pt2 for PyTorch; onnx (opset 18) for other runtimes, which needs onnx, onnxscript and onnxruntime.
+        size: height and width of the images, in pixels. The program accepts only this size.
+        shots: supports per episode, which the program fixes too; it returns the mean of the shots' logits.
+        batch: episodes per call, which the program fixes too.
+        form: ``pt2`` for PyTorch, or ``onnx`` (opset 18) for other runtimes, which needs the packages onnx, onnxscript
+            and onnxruntime.
 
     Returns:
-        Largest difference of the logits, as a share of the largest logit.
+        The largest difference of the logits, as a share of the largest logit.
 
     Raises:
-        ValueError: images too small for the network, an unknown form, packages that are missing, or a program whose
-            logits differ; the file is then not kept.
+        ValueError: the images are too small for the network, the form is unknown, packages are missing, or the logits
+            differ too much. In the last case the file is deleted.
     """
     if form not in get_args(Form):
-        raise ValueError(f"a segmenter is exported as {' or '.join(get_args(Form))}, got {form!r}")
+        raise ValueError(f"form must be {' or '.join(get_args(Form))}, got {form!r}")
     segmenter.eval()
     device = next(segmenter.parameters()).device
     inputs = tuple(tensor.to(device) for tensor in _episode(batch, shots, *size))
@@ -60,8 +61,8 @@ def export_segmenter(
     if not difference <= _TOLERANCE[form]:
         Path(path).unlink()
         raise ValueError(
-            f"the exported program's logits differ by {difference:.1e} of the largest one, allowed is "
-            f"{_TOLERANCE[form]}; nothing was kept"
+            f"the logits of the exported program differ by {difference:.1e} of the largest logit; allowed are "
+            f"{_TOLERANCE[form]}. The file was deleted."
         )
     return difference
 
@@ -69,14 +70,14 @@ def export_segmenter(
 def _pt2(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -> Tensor:
     program = torch.export.export(segmenter, inputs, strict=False)
     torch.export.save(program, path)
-    answer: Tensor = torch.export.load(path).module()(*inputs)
-    return answer
+    logits: Tensor = torch.export.load(path).module()(*inputs)
+    return logits
 
 
 def _onnx(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -> Tensor:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  # what PyTorch's exporter is written with
+        import onnxscript  # noqa: F401  # used by PyTorch's exporter
     except ImportError as error:
         raise ValueError(f"ONNX needs the package {error.name}; install it with pip install 'fss[onnx]'") from error
     program = torch.onnx.export(
@@ -91,7 +92,7 @@ def _onnx(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -
 
 
 def _episode(batch: int, shots: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return random images with the left half as object."""
+    """Return a random query, random supports, and masks whose left half is the object."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(batch, 3, height, width, generator=generator)
     supports = torch.randn(batch, shots, 3, height, width, generator=generator)

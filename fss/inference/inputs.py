@@ -1,4 +1,4 @@
-"""Whatever holds a picture or a mask, to arrays: files, encoded bytes, PIL pictures, arrays, tensors, boxes."""
+"""Read pictures and masks from files, encoded bytes, PIL images, arrays, tensors and boxes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +16,19 @@ from fss.images.decode import DecodeError, decode_image, decode_labels
 
 Encoded = str | Path | bytes
 PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
-"""A path or s3:// URI, encoded bytes, a PIL picture, an array [H,W,3] (or grey [H,W]), or a tensor [3,H,W]; 8 bits, or
-floats in 0..1."""
+"""A path or s3:// URI, encoded bytes, a PIL image, an array [H,W,3] or [H,W], or a tensor [3,H,W]. Arrays and tensors
+contain 8-bit integers or floats in 0..1."""
 Box = Sequence[float]
-"""left, top, right, bottom in pixels of the picture."""
+"""Left, top, right and bottom, in pixels of the picture."""
 MaskLike = PictureLike | Box
-"""The object as an array or tensor [H,W], anything that a picture may be given as, or a box around it."""
+"""A mask [H,W] in any form that a picture may have, or a box around the object."""
 
 
 def read_picture(value: PictureLike) -> UInt8:
     """Return a picture as uint8 [H,W,3] RGB.
 
     Raises:
-        ValueError: a file that is missing or no picture, or an array that is none.
+        ValueError: the file is missing or is not a picture, or the array has the wrong shape, type or range.
     """
     if isinstance(value, str | Path | bytes):
         return decode_image(_encoded(value))
@@ -40,30 +40,30 @@ def read_picture(value: PictureLike) -> UInt8:
     fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
     if pixels.dtype != np.uint8 or not pixels.size or not fits:
         raise ValueError(
-            f"a picture is [H,W,3] RGB (a tensor [3,H,W]) of 8 bits or of floats in 0..1, got {value.dtype} "
+            f"a picture must be [H,W,3] RGB (a tensor [3,H,W]) of 8 bits or of floats in 0..1, got {value.dtype} "
             f"{list(value.shape)}"
         )
     return np.ascontiguousarray(to_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)))
 
 
 def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
-    """Return a support's mask as uint8 [H,W] in {0,1}.
+    """Return the mask of a support as uint8 [H,W] in {0,1}.
 
-    Two values mark background (0) and object; with 0, 1 and 255 the object is 1 and 255 is ignored; a mask of many
-    greys is cut in the middle.
+    In a mask with one or two values, every value above 0 marks the object. In a mask with the values 0, 1 and 255, 1
+    marks the object and 255 is ignored. A mask with many grey values and the maximum 255 is thresholded at its middle.
 
     Args:
-        value: the mask, or a box, whose inside then counts as object.
-        shape: height and width of its picture.
+        value: the mask, or a box whose inside is the object.
+        shape: height and width of the picture, in pixels.
 
     Raises:
-        ValueError: a mask of another size, of several classes, or that marks nothing.
+        ValueError: the mask has another size, contains several classes, or marks no pixel.
     """
     if _is_box(value):
         return _box(value, shape)  # type: ignore[arg-type]
     values = _labels(value)
     if values.shape != tuple(shape[:2]):
-        raise ValueError(f"a support's mask has its picture's size {list(shape[:2])}, got {list(values.shape)}")
+        raise ValueError(f"a support's mask must have its picture's size {list(shape[:2])}, got {list(values.shape)}")
     return _marked(values).astype(np.uint8)
 
 
@@ -73,31 +73,33 @@ def _labels(value: Any) -> NDArray[Any]:
     if isinstance(value, Image.Image):
         value = np.asarray(value.convert("L") if value.mode == "1" else value)
     elif not isinstance(value, np.ndarray | Tensor):
-        raise ValueError(f"a mask is a picture, an array [H,W] or a box of four numbers, got {type(value).__name__}")
+        raise ValueError(
+            f"a mask must be a picture, an array [H,W] or a box of four numbers, got {type(value).__name__}"
+        )
     values = _array(value)
     if values.ndim == 3:
         if (values[..., :3] != values[..., :1]).any():
-            raise ValueError("a mask has one value per pixel, this one has colours; give a grey or two-valued mask")
+            raise ValueError("a mask must have one value per pixel, got colours; give a grey or two-valued mask")
         values = values[..., 0]
     return values
 
 
 def _marked(values: NDArray[Any]) -> NDArray[np.bool_]:
-    found = np.unique(values)
+    levels = np.unique(values)
     if values.dtype.kind == "f":
-        if not np.isfinite(found).all() or found[0] < 0 or found[-1] > 1:
-            raise ValueError(f"a mask of floats lies in 0..1, got {found[0]:g}..{found[-1]:g}")
+        if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 1:
+            raise ValueError(f"a mask of floats must lie in 0..1, got {levels[0]:g}..{levels[-1]:g}")
         marked: NDArray[np.bool_] = values > 0.5
-    elif set(found.tolist()) == {0, 1, 255}:
+    elif set(levels.tolist()) == {0, 1, 255}:
         marked = values == 1
-    elif len(found) <= 2:
+    elif len(levels) <= 2:
         marked = values > 0
-    elif found[-1] == 255:
+    elif levels[-1] == 255:
         marked = values > 127
     else:
-        raise ValueError(f"the mask holds the values {found[:8].tolist()}; set one object to 1 and all else to 0")
+        raise ValueError(f"the mask holds the values {levels[:8].tolist()}; set one object to 1 and all else to 0")
     if not marked.any():
-        raise ValueError("a support's mask marks nothing: set the object's pixels to 1 (or 255)")
+        raise ValueError("a support's mask marks no pixel; set the pixels of the object to 1 (or 255)")
     return marked
 
 
@@ -112,7 +114,7 @@ def _box(box: Box, shape: Sequence[int]) -> UInt8:
     mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 1
     if not mask.any():
         raise ValueError(
-            f"the box {list(box)} holds no pixel of a picture {width} wide and {height} high; a box is left, top, "
+            f"the box {list(box)} contains no pixel of a picture of {width} x {height} pixels; a box is left, top, "
             "right, bottom"
         )
     return mask

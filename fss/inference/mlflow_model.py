@@ -1,9 +1,9 @@
-"""The model as MLflow serves it: pictures in, an encoded mask out, no pickle anywhere.
+"""An MLflow model that takes pictures and returns encoded masks, without pickle files.
 
-The logged model is *code plus a checkpoint folder*: a three-line file that calls :func:`python_model`, this package
-beside it, and weights as safetensors. One row is one request: the query, a list of support pictures and a list of their
-masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an array of 8 bits, [H,W,3] and [H,W] (nested lists
-in JSON). The answer is a PNG of the query's size, 255 on the object.
+The logged model consists of a short script that calls :func:`python_model`, a copy of this package, and a checkpoint
+folder with weights as safetensors. Each row is a request: the query, a list of support pictures and a list of their
+masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an 8-bit array, [H,W,3] or [H,W] (nested lists in
+JSON). The answer is a PNG mask of the query's size, 255 on the object.
 """
 
 import base64
@@ -28,7 +28,7 @@ from fss.visualize import png_bytes
 
 CHECKPOINT = "checkpoint"  # the artifact's name
 COLUMNS = ("query", "support_images", "support_masks")
-_ENTRY = '''"""What MLflow runs to make the served model."""
+_ENTRY = '''"""The script with which MLflow creates the served model."""
 
 import warnings
 
@@ -36,14 +36,14 @@ from mlflow.models import set_model
 
 from fss.inference.mlflow_model import python_model
 
-with warnings.catch_warnings(record=True):  # advice to give predict() type hints, which the signature replaces
+with warnings.catch_warnings(record=True):  # MLflow recommends type hints, which the signature replaces
     set_model(python_model())
 '''
 _REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-python-headless", "timm", "safetensors")
 
 
 def python_model() -> Any:
-    """Return the MLflow model object; its class is made here so that MLflow is imported only when it serves."""
+    """Return the MLflow model. The class is defined inside, so that MLflow is imported only for serving."""
     from mlflow.pyfunc.model import PythonModel
 
     class FewShotModel(PythonModel):
@@ -53,7 +53,7 @@ def python_model() -> Any:
             """Load the checkpoint once."""
             self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu")
 
-        # Unannotated, because MLflow would take type hints for the signature, in a form of its own.
+        # There are no type hints, because MLflow would derive the signature from them.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
             import pandas as pd
@@ -65,20 +65,20 @@ def python_model() -> Any:
 
 
 def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
-    """Answer one request with a PNG of the query's size, 255 where the object is.
+    """Answer a request with a PNG mask of the query's size, 255 on the object.
 
     Raises:
-        ValueError: as many masks as pictures are needed; pictures that cannot be decoded, arrays that are none.
+        ValueError: the numbers of support pictures and masks differ, or a picture or mask is invalid.
     """
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
-    found = predictor.predict([*map(_pixels, pictures)], [*map(_pixels, masks)], _pixels(row["query"]))
-    return encode_mask(found.mask * np.uint8(255))
+    prediction = predictor.predict([*map(_pixels, pictures)], [*map(_pixels, masks)], _pixels(row["query"]))
+    return encode_mask(prediction.mask * np.uint8(255))
 
 
 def example_request() -> dict[str, list[Any]]:
-    """Return a small valid request, column by column: a red disc to be found again."""
+    """Return a small valid request by column: a red disc as support and as query."""
     rows, columns = np.mgrid[:64, :64]
     disc = (rows - 32) ** 2 + (columns - 32) ** 2 < 200
     picture = np.where(disc[..., None], (200, 40, 40), (60, 90, 60)).astype(np.uint8)
@@ -100,8 +100,8 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     with tempfile.TemporaryDirectory() as folder:
         entry = Path(folder) / "model.py"
         entry.write_text(_ENTRY)
-        if run.private:  # MLflow writes down where an artifact came from
-            checkpoint = _without_places(checkpoint, Path(folder) / CHECKPOINT)
+        if run.private:  # MLflow records the paths of artifacts
+            checkpoint = _copy_without_paths(checkpoint, Path(folder) / CHECKPOINT)
         with mlflow.start_run(run_id=run.run_id):
             logged = mlflow.pyfunc.log_model(
                 name=name,
@@ -116,8 +116,8 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     return str(logged.model_uri)
 
 
-def _without_places(checkpoint: str | Path, copy: Path) -> Path:
-    """Copy a checkpoint without saying where its backbone's weights were."""
+def _copy_without_paths(checkpoint: str | Path, copy: Path) -> Path:
+    """Copy a checkpoint and remove the path of the backbone weights from its description."""
     shutil.copytree(checkpoint, copy)
     values = read_description(copy)
     values["segmenter"]["backbone_weights"] = None
@@ -129,30 +129,32 @@ def _signature() -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-    # MLflow has no type for "bytes or an array"; what is in a column is checked when it is read.
+    # MLflow has no type for "bytes or an array"; :func:`segment_request` checks the values.
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs = Schema([ColSpec(anything, name) for name in COLUMNS])
     return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]))
 
 
 def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:
-    """Return a request's picture or mask: bytes, or an array; text is base64 and never a path."""
+    """Return a picture or mask of a request as bytes or as an array. Text must be base64; it is never a path."""
     if isinstance(value, (str, bytes)):
         return _bytes(value)
     try:
         pixels = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"a picture's rows are of one length: {error}") from None
-    numbers = pixels.dtype.kind in "bui" and pixels.ndim in (2, 3) and pixels.size > 0
-    if not numbers or pixels.min() < 0 or pixels.max() > 255:
-        raise ValueError(f"a picture is [H,W,3] and a mask [H,W], of 0 to 255; got {pixels.dtype} {list(pixels.shape)}")
+        raise ValueError(f"the rows of a picture must have the same length: {error}") from None
+    is_image = pixels.dtype.kind in "bui" and pixels.ndim in (2, 3) and pixels.size > 0
+    if not is_image or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(
+            f"a picture must be [H,W,3] and a mask [H,W] in 0..255, got {pixels.dtype} {list(pixels.shape)}"
+        )
     return pixels.astype(np.uint8)
 
 
 def _bytes(value: str | bytes) -> bytes:
-    """Undo the base64 of JSON.
+    """Decode base64; other bytes are returned unchanged.
 
-    No encoded picture is valid base64: each format's header has bytes outside its alphabet.
+    The two cannot be confused: the header of every picture format contains bytes that are not base64.
     """
     raw = value.encode() if isinstance(value, str) else value
     try:
@@ -160,4 +162,4 @@ def _bytes(value: str | bytes) -> bytes:
     except ValueError:
         if isinstance(value, bytes):
             return value
-        raise ValueError("a picture is its encoded bytes, or their base64 text; got other text") from None
+        raise ValueError("a picture must be encoded bytes or their base64 text, got other text") from None

@@ -1,4 +1,4 @@
-"""A segmenter's checkpoint, wherever it is: a folder, an object store, or a model in MLflow."""
+"""Open the checkpoint of a segmenter from a folder, an object store or MLflow."""
 
 import os
 import re
@@ -15,24 +15,29 @@ from fss.tracking.run import tracking_uri
 
 MLFLOW = ("models:/", "runs:/")
 DESCRIPTION = "segmenter.json"
-_BELOW = ("", "model/", "*/model/", "models/*/model/")  # a checkpoint, a training, trainings, the main job's folder
+_BELOW = (
+    "",
+    "model/",
+    "*/model/",
+    "models/*/model/",
+)  # folders of a checkpoint, a training, several trainings, the masksplit job
 _REGISTERED = re.compile(r"[\w.-]+(@[\w-]+)?")
 
 
 @contextmanager
-def local_checkpoint(place: str | Path, *, tracking: str | None = None) -> Iterator[Path]:
-    """Give a checkpoint's folder as a local one for the length of a block.
+def local_checkpoint(model: str | Path, *, tracking: str | None = None) -> Iterator[Path]:
+    """Yield the local folder of a checkpoint; downloaded files are deleted at the end of the block.
 
     Args:
-        place: a checkpoint's folder (or one above that holds a single checkpoint, such as ``runs/masksplit``), an
-            s3:// URI, an MLflow URI (``models:/name/3``, ``runs:/id/model``), or the name of a registered model,
-            with its alias where it has one (``birds@best``; without, the latest version).
-        tracking: where MLflow keeps its models; None: ``MLFLOW_TRACKING_URI``, or this directory's store.
+        model: the folder of a checkpoint, or of a job that left a single checkpoint, such as ``runs/masksplit``; an
+            s3:// URI; an MLflow URI (``models:/name/3``, ``runs:/id/model``); or the name of a registered model,
+            optionally with an alias (``birds@best``; the default is the latest version).
+        tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:
         ValueError: there is no checkpoint, or there are several.
     """
-    text = str(place)
+    text = str(model)
     if text.startswith(MLFLOW):
         with tempfile.TemporaryDirectory() as folder:
             yield download_model(text, folder, tracking=tracking)
@@ -40,21 +45,21 @@ def local_checkpoint(place: str | Path, *, tracking: str | None = None) -> Itera
         uri = f"models:/{text}" if "@" in text else f"models:/{text}/latest"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = download_model(uri, folder, tracking=tracking)
+                checkpoint = download_model(uri, folder, tracking=tracking)
             except ValueError as error:
                 raise ValueError(f"there is neither a folder {text!r} nor a registered model: {error}") from error
-            yield found
+            yield checkpoint
     else:
-        with local_copy(text) as folder_:
-            yield folder_
+        with local_copy(text) as checkpoint:
+            yield checkpoint
 
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
-    """Give a checkpoint's folder as a local one for the length of a block; object stores are copied.
+    """Yield the folder of a checkpoint; one in an object store is copied and deleted at the end of the block.
 
     Raises:
-        ValueError: there is no checkpoint.
+        ValueError: there is no checkpoint, or there are several.
     """
     filesystem, path = storage.resolve(uri)
     if isinstance(filesystem, pafs.LocalFileSystem):
@@ -67,10 +72,10 @@ def local_copy(uri: str) -> Iterator[Path]:
 
 
 def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Path:
-    """Copy a model from MLflow and return the checkpoint in it.
+    """Download a model from MLflow into ``folder`` and return the folder of its checkpoint.
 
     Raises:
-        ValueError: there is no such model, or it is none of this library.
+        ValueError: there is no such model, or it does not belong to this library.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -81,16 +86,17 @@ def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Pat
         mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store)
     except (MlflowException, OSError) as error:
         raise ValueError(f"there is no model {uri} in {store}: {error}") from error
-    found = next(Path(folder).rglob(DESCRIPTION), None)
-    if found is None:
+    description = next(Path(folder).rglob(DESCRIPTION), None)
+    if description is None:
         raise ValueError(f"{uri} is no model of fss: it holds no {DESCRIPTION}")
-    return found.parent
+    return description.parent
 
 
 def _checkpoint_in(folder: Path) -> Path:
-    found = [path.parent for below in _BELOW for path in sorted(folder.glob(f"{below}{DESCRIPTION}"))]
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
-        raise ValueError(f"{folder} holds {len(found)} checkpoints; name one of them: {names}")
-    read_description(found[0] if found else folder)
-    return found[0] if found else folder
+    checkpoints = [path.parent for below in _BELOW for path in sorted(folder.glob(f"{below}{DESCRIPTION}"))]
+    if len(checkpoints) > 1:
+        names = ", ".join(str(path) for path in checkpoints)
+        raise ValueError(f"{folder} holds {len(checkpoints)} checkpoints; name one of them: {names}")
+    checkpoint = checkpoints[0] if checkpoints else folder
+    read_description(checkpoint)
+    return checkpoint

@@ -1,10 +1,10 @@
 """Segment photographs by example.
 
 segmenter = fss.load_segmenter("runs/masksplit")
-found = segmenter.predict(["cup.jpg"], ["cup-mask.png"], "table.jpg")
-found.mask, found.probability  # [H,W] of the query's own size
+prediction = segmenter.predict(["cup.jpg"], ["cup-mask.png"], "table.jpg")
+prediction.mask, prediction.probability  # [H,W], the size of the query
 
-Many queries share one encoding of the examples:
+Many queries can share one encoding of the examples:
 
 cups = segmenter.examples(["cup.jpg", "mug.jpg"], ["cup-mask.png", (40, 60, 180, 220)])
 masks = [cups.predict(path).mask for path in photographs]
@@ -31,16 +31,16 @@ from fss.models.segmenter import FewShotSegmenter
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the examples show, in one query, at the query's own size."""
+    """The prediction for a query of H x W pixels."""
 
     mask: UInt8
-    """uint8 [H,W] in {0,1}: where the object is more likely than not."""
+    """uint8 [H,W]: 1 where the probability of the object is above 0.5, else 0."""
     probability: NDArray[np.float32]
-    """float32 [H,W] in 0..1, of the object."""
+    """float32 [H,W] in 0..1, the probability of the object."""
 
 
 class Predictor:
-    """A segmenter with the picture handling around it; get one from :func:`load_segmenter`."""
+    """A segmenter for pictures of any kind and size; :func:`load_segmenter` creates one."""
 
     def __init__(self, segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu") -> None:
         self.segmenter = segmenter.to(device).eval()
@@ -53,31 +53,33 @@ class Predictor:
         support_masks: MaskLike | Sequence[MaskLike],
         query: PictureLike,
     ) -> Prediction:
-        """Segment in ``query`` what the supports' masks show.
+        """Segment the objects in ``query`` that the masks of the supports mark.
 
         Args:
-            support_images: one picture or K of them, of any kind and size (see ``fss.inference.inputs.PictureLike``).
-            support_masks: as many masks, each of its picture's size, or boxes (left, top, right, bottom).
+            support_images: a picture or K pictures of any kind and size (see ``fss.inference.inputs.PictureLike``).
+            support_masks: a mask or K masks of the sizes of their pictures, or boxes (left, top, right, bottom).
             query: a picture.
 
         Raises:
-            ValueError: no support, pictures and masks that do not pair up, or what is no picture or mask.
+            ValueError: there is no support, the numbers of pictures and masks differ, or a picture or mask is invalid.
         """
         return self.examples(support_images, support_masks).predict(query)
 
     def examples(
         self, support_images: PictureLike | Sequence[PictureLike], support_masks: MaskLike | Sequence[MaskLike]
     ) -> "Examples":
-        """Encode supports once, for many queries; arguments as in :meth:`predict`."""
-        images, masks = _listed(support_images, support_masks)
+        """Encode supports once for many queries; arguments and errors as in :meth:`predict`."""
+        images, masks = _as_lists(support_images, support_masks)
         pictures = [read_picture(image) for image in images]
         pairs = [(rgb, read_mask(mask, rgb.shape)) for rgb, mask in zip(pictures, masks, strict=True)]
-        marks = torch.stack([self._mask(mask) for _, mask in pairs]).to(self.device)
+        mask_batch = torch.stack([self._mask(mask) for _, mask in pairs]).to(self.device)
         with torch.no_grad():
-            return Examples(self, self.segmenter.encode_support(self.canvases(pictures), marks), marks[None], pairs)
+            return Examples(
+                self, self.segmenter.encode_support(self.canvases(pictures), mask_batch), mask_batch[None], pairs
+            )
 
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
-        """Return normalised pictures as the network sees them, float32 [N,3,size,size]."""
+        """Return the network's input for N pictures, ImageNet-normalised float32 [N,3,size,size]."""
         squares = np.stack([image_canvas(rgb, self.size) for rgb in pictures])
         return normalize_imagenet(torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255)
 
@@ -98,15 +100,15 @@ class Examples:
     ) -> None:
         self.predictor = predictor
         self.supports = supports
-        """(picture uint8 [H,W,3], mask uint8 [H,W]) as they were understood."""
+        """Pairs of picture, uint8 [H,W,3], and mask, uint8 [H,W], as they were read."""
         self._features, self._masks = features, masks
 
     @torch.no_grad()
     def predict(self, query: PictureLike) -> Prediction:
-        """Segment what the supports show in a picture of any kind and size.
+        """Segment a picture of any kind and size.
 
         Raises:
-            ValueError: what is no picture.
+            ValueError: the picture is invalid.
         """
         rgb = read_picture(query)
         segmenter = self.predictor.segmenter
@@ -116,31 +118,31 @@ class Examples:
         return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
 
 
-def load_segmenter(place: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
-    """Load a trained segmenter, ready for pictures of any kind.
+def load_segmenter(model: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
+    """Load a trained segmenter for pictures of any kind and size.
 
     Args:
-        place: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
+        model: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
             ``fss.inference.model_files.local_checkpoint``).
-        device: where it runs; None: a GPU where there is one.
-        tracking: MLflow's store, for its models.
+        device: device of the network; None uses a GPU if there is one.
+        tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:
         ValueError: there is no such model.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with local_checkpoint(place, tracking=tracking) as folder:
+    with local_checkpoint(model, tracking=tracking) as folder:
         return Predictor(load_checkpoint(folder), device=device)
 
 
-def _listed(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:
-    """Return K pictures and K masks, where one of each, lists or stacked tensors were given."""
+def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:
+    """Return lists of K pictures and K masks, given single ones, lists or stacked tensors."""
     if not isinstance(images, list | tuple) and getattr(images, "ndim", 3) != 4:
         images, masks = [images], [masks]
-    pictures, marks = list(images), list(masks)  # type: ignore[call-overload]
-    if not pictures or len(pictures) != len(marks):
+    picture_list, mask_list = list(images), list(masks)  # type: ignore[call-overload]
+    if not picture_list or len(picture_list) != len(mask_list):
         raise ValueError(
-            f"got {len(pictures)} support pictures and {len(marks)} masks; give at least one picture, and a mask or "
-            "a box for each"
+            f"got {len(picture_list)} support pictures and {len(mask_list)} masks; give at least one picture, and a "
+            "mask or a box for each"
         )
-    return pictures, marks
+    return picture_list, mask_list

@@ -40,7 +40,7 @@ def test_grey_and_turned_pictures() -> None:
     [np.zeros((4, 4, 2), np.uint8), RGB.astype(np.int32), np.full((4, 4, 3), 2.0), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_what_is_no_picture_is_refused(wrong: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"a picture is \[H,W,3\]"):
+    with pytest.raises(ValueError, match=r"a picture must be \[H,W,3\]"):
         read_picture(wrong)
 
 
@@ -71,12 +71,12 @@ def test_ignored_and_soft_borders() -> None:
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (MASK * 0, "marks nothing"),
+        (MASK * 0, "marks no pixel"),
         (MASK[:10], "its picture's size"),
         (MASK + np.arange(SHAPE[1], dtype=np.uint8), "set one object to 1"),
         (RGB, "colours"),
-        (np.full(SHAPE, np.nan), "floats lies in"),
-        ((30, 20, 10, 5), "holds no pixel"),
+        (np.full(SHAPE, np.nan), "floats must lie in"),
+        ((30, 20, 10, 5), "contains no pixel"),
         ("a", "No such file"),
         (7, "a box of four numbers"),
     ],
