@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from fss.collection import TRUTH, Collection
 from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
-from fss.collection.ingest_part import error_reason, ingest_part
+from fss.collection.ingest_part import ingest_part
+from fss.collection.schema import error_reason
 from fss.collection.sources import list_items
 from fss.core.config import config_hash, to_dict
 from fss.tracking.lineage import log_dataset

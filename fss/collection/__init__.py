@@ -1,4 +1,4 @@
-"""Photographs in parts and the mask sets that belong to them."""
+"""Collections of images in parts, and their mask sets."""
 
 from fss.collection.collection import Collection
 from fss.collection.index import ClassIndex, Entry, ImageReader, Sample

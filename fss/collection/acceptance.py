@@ -1,7 +1,7 @@
-"""Which masks of a set a trainer may use: a filter over the stored scores, made in seconds and changed at will.
+"""Acceptance of masks for training: a filter over the stored scores of a mask set.
 
-Masks are never made again for it: the scores of a set are a small table, the rule ranks its rows, and the result is one
-small file beside the set (``MaskSet.write_acceptance``).
+The scores of a set are a small table. A rule ranks its rows, and the result is one small file beside the set
+(``MaskSet.write_acceptance``), so a new rule takes seconds and never recomputes masks.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,41 @@ from fss.collection.config import AcceptanceRule
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import to_dict
 
-READERS = 8  # parts read at a time: an object store answers late
+READERS = 8  # parts read concurrently, which hides the latency of an object store
 
 CLUSTER = "cluster"
-"""Column of a picture's cluster, which those add to the table who have clusters."""
+"""Optional column with the cluster of each image, int64; relabelled sets add it to the table of scores."""
 Rows = npt.NDArray[np.int64]
 
 
 def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
-    """Read what is known about the masks of some parts, without the masks.
+    """Read the scores and gates of some parts, without decoding masks.
 
     Returns:
-        One row per image in the order of the parts: ``image_id``, ``error``, ``part`` (place in ``parts``) and ``row``
-        (int32), and every score and gate of the schema as a column, null where there is none.
+        One row per image in the order of the parts: ``image_id``, ``error``, ``part`` (index in ``parts``, int32) and
+        ``row`` (int32), and every score and gate of the schema as a column, null if it is missing.
     """
     with ThreadPoolExecutor(READERS) as pool:
         tables = pool.map(lambda part: masks.read_part(part, ["image_id", "scores", "error"]), parts)
-        return pa.concat_tables([_flat(table, place) for place, table in enumerate(tables)])
+        return pa.concat_tables([_flatten_scores(table, index) for index, table in enumerate(tables)])
 
 
 def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDArray[np.float64]:
-    """Rank-normalised mean of some scores, 0..1, for each row of :func:`read_scores`' table; nan without scores.
+    """Return the mean rank in [0, 1] over some scores for each row of a table of :func:`read_scores`, float64 [N].
 
-    Ranks are within the table, so that scores of different scales count alike; ties share their mean rank.
+    Rows that lack a score get nan. Scores are ranked within the table, so scores of different scales weigh the same.
+    Ties share their mean rank.
     """
     values = np.array([_floats(table, name) for name in scores])
-    known = ~np.isnan(values).any(0)
+    complete = ~np.isnan(values).any(0)
     result = np.full(table.num_rows, np.nan)
-    if known.any():
-        result[known] = ranked_mean(values[:, known])
+    if complete.any():
+        result[complete] = ranked_mean(values[:, complete])
     return result
 
 
 def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean over the scores, [S,N], of the ranks in 0..1 of their values: [N]."""
+    """Return the mean over S scores, [S,N], of the ranks in [0, 1] of their values: [N]."""
     from scipy.stats import rankdata  # takes 0.4 s to import; most commands never rank
 
     ranks = rankdata(scores, axis=1) - 1
@@ -59,7 +60,7 @@ def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def passes_gates(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:
-    """Tell for each row of :func:`read_scores`' table whether its mask passes every gate; False without a mask."""
+    """Return whether the mask of each row passes every gate, bool [N]; False for rows without a mask."""
     result = np.asarray(pc.is_null(table.column("error")).to_numpy(), np.bool_)
     for gate in gates:
         result = result & gate_values(table, gate)
@@ -67,44 +68,44 @@ def passes_gates(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDAr
 
 
 def gate_values(table: pa.Table, gate: str) -> npt.NDArray[np.bool_]:
-    """One gate of each row of :func:`read_scores`' table; False where it is not known."""
+    """Return one gate of each row, bool [N]; False if it is missing."""
     return np.asarray(pc.fill_null(table.column(gate), False).to_numpy(), np.bool_)
 
 
 def select_rows(table: pa.Table, rule: AcceptanceRule) -> Rows:
-    """Choose the rows of :func:`read_scores`' table that a trainer may use, best first; ties go by image id.
+    """Return the indices of the rows that a trainer may use, int64, best first; ties are ordered by image id.
 
     Args:
-        table: the scores; with a column ``cluster`` where the rule ranks within clusters.
-        rule: which to keep.
+        table: table of :func:`read_scores`, with a column ``cluster`` if the rule ranks within clusters.
+        rule: scores, gates and share of the masks to accept.
 
     Raises:
-        ValueError: a rule that cannot be applied, or a set without the scores or the clusters it asks for.
+        ValueError: the rule is invalid, or the set has no scores or clusters that it needs.
     """
     rule.check()
     unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
     valid = passes_gates(table, rule.gates)
-    # Where nothing was found in any picture, gates are known and all shut, and scores may be undefined.
-    judged = any(table.column(gate).null_count < table.num_rows for gate in rule.gates) and not valid.any()
-    if passes_gates(table, ()).any() and unscored.all() and not judged:
-        raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; ask for scores that the set has")
+    # If no image has an object, every gate is present but False, and the scores may be undefined.
+    all_rejected = any(table.column(gate).null_count < table.num_rows for gate in rule.gates) and not valid.any()
+    if passes_gates(table, ()).any() and unscored.all() and not all_rejected:
+        raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; choose scores that the set has")
     rows = np.flatnonzero(valid & ~unscored)
     ranked = table.take(rows)
     ids = np.asarray(ranked.column("image_id").to_pylist(), str)
     groups = _clusters(ranked) if rule.within_clusters else np.zeros(len(rows), np.int64)
-    worth, kept = np.zeros(len(rows)), np.zeros(len(rows), bool)
+    qualities, accepted = np.zeros(len(rows)), np.zeros(len(rows), bool)
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        worth[members] = quality(ranked.take(members), rule.scores)
-        best = members[np.lexsort((ids[members], -worth[members]))]
-        kept[best[: round(rule.quantile * len(best))]] = True
-    order = np.lexsort((ids, -worth))
-    chosen: Rows = rows[order[kept[order]]]
-    return chosen
+        qualities[members] = quality(ranked.take(members), rule.scores)
+        best = members[np.lexsort((ids[members], -qualities[members]))]
+        accepted[best[: round(rule.quantile * len(best))]] = True
+    order = np.lexsort((ids, -qualities))
+    selected: Rows = rows[order[accepted[order]]]
+    return selected
 
 
 def write_acceptance(masks: MaskSet, name: str, table: pa.Table, rule: AcceptanceRule) -> Rows:
-    """Apply a rule, write the acceptance ``name`` of the set, and return the accepted rows, best first."""
+    """Apply a rule, write the acceptance ``name`` of the set, and return the rows of :func:`select_rows`."""
     rows = select_rows(table, rule)
     masks.write_acceptance(name, to_dict(rule), table.column("image_id").take(rows).to_pylist())
     return rows
@@ -112,16 +113,16 @@ def write_acceptance(masks: MaskSet, name: str, table: pa.Table, rule: Acceptanc
 
 def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:
     if CLUSTER not in table.column_names:
-        raise ValueError("this mask set has no clusters to rank within; only relabelled sets have them")
+        raise ValueError("this mask set has no clusters to rank within; use within_clusters with a relabelled set only")
     return np.asarray(table.column(CLUSTER).to_numpy(), np.int64)
 
 
-def _flat(table: pa.Table, place: int) -> pa.Table:
+def _flatten_scores(table: pa.Table, part_index: int) -> pa.Table:
     scores = table.column("scores").combine_chunks()
     columns = {
         "image_id": table.column("image_id"),
         "error": table.column("error"),
-        "part": pa.array(np.full(table.num_rows, place, np.int32)),
+        "part": pa.array(np.full(table.num_rows, part_index, np.int32)),
         "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
     }
     columns |= {name: pc.struct_field(scores, name) for name in ALL_SCORES + GATES}

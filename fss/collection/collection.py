@@ -1,12 +1,12 @@
-"""The collection: photographs in parts, and mask sets aligned with them.
+"""The collection: images in parts, and mask sets aligned with them.
 
     collection.json                      name, sources, part size, classes, class splits
     images/part-00000.parquet            see schema.IMAGE_SCHEMA
     masks/<set>/part-00000.parquet       see schema.MASK_SCHEMA; same rows in the same order
     masks/<set>/_set.json                configuration hash and provenance
-    masks/<set>/acceptance-<name>.json   which of its masks a trainer may use
+    masks/<set>/acceptance-<name>.json   masks of the set that a trainer may use
 
-A collection grows by new parts and never re-sorts old ones. Everything is written whole or not at all.
+A collection grows by new parts and never reorders existing ones. Every write is atomic.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ FORMAT = 1
 
 
 class Collection:
-    """Images plus mask sets, on a local disk or an object store. Get one from :meth:`create` or :meth:`open`."""
+    """Images plus mask sets, on a local disk or an object store; use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, uri: str, info: dict[str, Any]):
+    def __init__(self, uri: str, metadata: dict[str, Any]):
         self.uri = uri
-        self.metadata = info
+        self.metadata = metadata
 
     @classmethod
     def create(
@@ -46,33 +46,35 @@ class Collection:
         limits: DecodeLimits | None = None,
         exist_ok: bool = False,
     ) -> "Collection":
-        """Start an empty collection.
+        """Create an empty collection.
 
         Args:
             uri: local folder or ``s3://bucket/folder``.
-            name: for people.
-            source: where the pictures come from.
-            part_size: images in a part.
-            classes: names of the classes by id.
+            name: display name.
+            source: origin of the images.
+            part_size: number of images per part.
+            classes: class names by id.
             class_splits: class ids by split, such as ``{"train": [...], "test": [...]}``.
-            limits: what a picture may be; readers decode with the same.
-            exist_ok: open the collection that is there instead of refusing.
+            limits: limits on images; readers decode with the same.
+            exist_ok: open an existing collection instead of raising an error.
 
         Raises:
-            ValueError: there is one already, or a class split names an unknown class.
+            ValueError: the collection exists, or a class split has an unknown class.
         """
         uri = storage.absolute_uri(uri)
         if collection_exists(uri):
             if exist_ok:
                 return cls.open(uri)
-            raise ValueError(f"there is a collection at {uri} already; choose another place, or open this one")
+            raise ValueError(f"there is already a collection at {uri}; open it, or choose another path")
         if part_size < 1:
-            raise ValueError(f"part_size is 1 or more, got {part_size}")
+            raise ValueError(f"part_size must be at least 1, got {part_size}")
         classes, class_splits = dict(classes or {}), dict(class_splits or {})
         unknown = sorted({c for ids in class_splits.values() for c in ids} - set(classes))
         if unknown:
-            raise ValueError(f"class_splits names the class ids {unknown[:5]}, which `classes` does not have")
-        info = {
+            raise ValueError(
+                f"class_splits has the class ids {unknown[:5]}, which `classes` lacks; add them to `classes`"
+            )
+        metadata = {
             "format": FORMAT,
             "name": name,
             "part_size": part_size,
@@ -81,7 +83,7 @@ class Collection:
             "limits": (limits or DecodeLimits()).as_dict(),
             "sources": [dict(source) if isinstance(source, Mapping) else {"uri": source}],
         }
-        collection = cls(uri, info)
+        collection = cls(uri, metadata)
         collection._save()
         return collection
 
@@ -90,15 +92,15 @@ class Collection:
         """Open the collection at ``uri``.
 
         Raises:
-            ValueError: there is none, or it was written by another version.
+            ValueError: there is no collection, or another version wrote it.
         """
         uri = storage.absolute_uri(uri)
         if not collection_exists(uri):
             raise ValueError(f"there is no collection at {uri} (no collection.json); ingest photographs into it first")
-        info = part_io.read_json(storage.join(uri, "collection.json"))
-        if info.get("format") != FORMAT:
-            raise ValueError(f"the collection at {uri} has format {info.get('format')}; this version reads {FORMAT}")
-        return cls(uri, info)
+        metadata = part_io.read_json(storage.join(uri, "collection.json"))
+        if (written := metadata.get("format")) != FORMAT:
+            raise ValueError(f"the collection at {uri} has format {written}; this version reads {FORMAT}")
+        return cls(uri, metadata)
 
     @property
     def name(self) -> str:
@@ -107,31 +109,31 @@ class Collection:
 
     @property
     def part_size(self) -> int:
-        """Images in a full part."""
+        """Number of images in a full part."""
         return int(self.metadata["part_size"])
 
     @property
     def classes(self) -> dict[int, str]:
-        """Names of the classes by id."""
+        """Class names by id."""
         return {entry["id"]: entry["name"] for entry in self.metadata["classes"]}
 
     @property
     def class_splits(self) -> dict[str, list[int]]:
-        """Class ids of each split."""
+        """Class ids by split."""
         return {key: list(ids) for key, ids in self.metadata["class_splits"].items()}
 
     @property
     def limits(self) -> DecodeLimits:
-        """The limits that its pictures were accepted under."""
+        """Limits that the images were accepted under."""
         return DecodeLimits(**self.metadata["limits"])
 
     def add_source(self, source: Mapping[str, Any]) -> None:
-        """Record that the parts to come are from another source or a later state of one."""
+        """Record another source, or a later state of one, for the parts that follow."""
         self.metadata = {**self.metadata, "sources": [*self.metadata["sources"], dict(source)]}
         self._save()
 
     def add_classes(self, classes: Mapping[int, str]) -> None:
-        """Name classes that the collection did not know when it was made."""
+        """Add class names; a class that already has a name keeps it."""
         merged = {**dict(classes), **self.classes}
         self.metadata = {
             **self.metadata,
@@ -147,7 +149,7 @@ class Collection:
         """Read an image part, or some columns of it.
 
         Raises:
-            ValueError: the part is missing, damaged or of another schema.
+            ValueError: the part is missing, damaged or has another schema.
         """
         return part_io.read(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns)
 
@@ -165,20 +167,20 @@ class Collection:
         """Open a mask set.
 
         Raises:
-            ValueError: there is none of that name.
+            ValueError: there is no mask set of that name.
         """
         return MaskSet.open(self, name)
 
     def create_mask_set(
         self, name: str, *, config_hash: str, provenance: Mapping[str, Any], overwrite: bool = False
     ) -> MaskSet:
-        """Start a mask set, or resume the one that has the same configuration hash.
+        """Create a mask set, or resume an existing one with the same configuration hash.
 
         Args:
-            name: lower case letters, digits, dots, dashes, underscores.
-            config_hash: of the configuration that makes the masks.
-            provenance: method, model version, run id: whatever tells where the masks come from.
-            overwrite: delete the parts of the set that is there and start again.
+            name: lower case letters, digits, dots, dashes and underscores.
+            config_hash: hash of the configuration that produces the masks.
+            provenance: origin of the masks, such as method, model version and run id.
+            overwrite: delete the parts of an existing set and start again.
 
         Raises:
             ValueError: the set exists with another configuration hash and ``overwrite`` is off.
@@ -193,12 +195,12 @@ class Collection:
             return {part: table.column("image_id").to_pylist() for part, table in zip(names, tables, strict=True)}
 
     def image_bytes(self) -> int:
-        """Return the bytes that the image parts take."""
+        """Return the total size of the image parts in bytes."""
         fs, path = storage.resolve(storage.join(self.uri, "images"))
         return sum(info.size or 0 for info in fs.get_file_info([f"{path}/{p}.parquet" for p in self.part_names()]))
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits over part names and image ids: equal for equal contents, wherever they are kept."""
+        """Return a hash of part names and image ids, 16 hex digits; it does not depend on the storage location."""
         digest = hashlib.sha256()
         for part, ids in self.image_ids().items():
             digest.update(f"{part}:{','.join(ids)}\n".encode())
@@ -218,15 +220,22 @@ class Collection:
 
 
 def collection_exists(uri: str) -> bool:
-    """Tell whether there is a collection at ``uri``; ValueError where the object store does not answer."""
+    """Return whether there is a collection at ``uri``.
+
+    Raises:
+        ValueError: the object store does not answer.
+    """
     storage.check_access(uri)
     return part_io.exists(storage.join(storage.absolute_uri(uri), "collection.json"))
 
 
 def delete_collection(uri: str) -> None:
-    """Delete the collection at ``uri`` with its mask sets; files that are not of a collection stay.
+    """Delete the collection at ``uri`` and its mask sets; other files in the folder stay.
 
-    ``collection.json`` goes last, so that a killed deletion still shows as a collection and can be repeated.
+    ``collection.json`` is deleted last, so an interrupted deletion can be repeated.
+
+    Raises:
+        ValueError: there is no collection.
     """
     collection = Collection.open(uri)
     folders = ["images", "listings", *(f"masks/{name}" for name in collection.mask_set_names())]

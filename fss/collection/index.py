@@ -1,4 +1,4 @@
-"""Finding and reading single images of a collection: by class, and by image id."""
+"""Access to single images of a collection, by class and by image id."""
 
 import threading
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from fss.images.mask_codec import binary_mask, decode_mask
 
 
 class Entry(NamedTuple):
-    """A picture that shows a class."""
+    """An image that shows a class, with the class's number of pixels."""
 
     image_id: str
     part: str
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
 
 class ClassIndex(Mapping[int, list[Entry]]):
-    """Which pictures show which class: class id to entries, in the order of parts and rows. No mask is decoded."""
+    """Mapping of class ids to the images that show them, in the order of parts and rows. No mask is decoded."""
 
     def __init__(self, entries: Mapping[int, list[Entry]]):
         self._entries = {class_id: entries[class_id] for class_id in sorted(entries)}
@@ -37,21 +37,20 @@ class ClassIndex(Mapping[int, list[Entry]]):
         """Index a mask set.
 
         Args:
-            mask_set: the masks.
-            min_pixels: leave out pictures that show less of the class.
-            accepted: image ids to take; None takes all. Rows with an error are left out anyway.
+            mask_set: mask set to index.
+            min_pixels: smallest number of pixels of a class for an image to be listed.
+            accepted: image ids to include; None includes all. Rows with an error are always left out.
         """
         entries: dict[int, list[Entry]] = {}
-        finished = mask_set.finished_parts()
-        for part in [name for name in mask_set.collection.part_names() if name in finished]:
+        for part in mask_set.ordered_parts():
             table = mask_set.read_part(part, ["image_id", "classes", "error"])
-            for row, record in enumerate(table.to_pylist()):
-                image_id = record["image_id"]
-                if record["error"] or (accepted is not None and image_id not in accepted):
+            for position, row in enumerate(table.to_pylist()):
+                image_id = row["image_id"]
+                if row["error"] or (accepted is not None and image_id not in accepted):
                     continue
-                for entry in record["classes"] or ():
+                for entry in row["classes"] or ():
                     if entry["pixels"] >= max(1, min_pixels):
-                        entries.setdefault(entry["id"], []).append(Entry(image_id, part, row, entry["pixels"]))
+                        entries.setdefault(entry["id"], []).append(Entry(image_id, part, position, entry["pixels"]))
         return cls(entries)
 
     def __getitem__(self, class_id: int) -> list[Entry]:
@@ -66,14 +65,14 @@ class ClassIndex(Mapping[int, list[Entry]]):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A decoded picture and, where a mask set was named, its mask."""
+    """A decoded image and, if the reader has a mask set, its mask."""
 
     image_id: str
-    """Its identity."""
+    """Id of the image."""
     rgb: Rgb
-    """uint8 [H, W, 3]."""
+    """RGB image, uint8 [H, W, 3]."""
     mask: Mask | None
-    """Index mask, uint8 [H, W]; None without a mask set, or where the row has none."""
+    """Index mask, uint8 [H, W]; None without a mask set or if the row has no mask."""
     classes: tuple[int, ...]
     """``classes[v - 1]`` is the class of mask value v."""
 
@@ -81,32 +80,35 @@ class Sample:
         """Return the mask of one class: uint8 [H, W] in {0, 1, 255}.
 
         Raises:
-            ValueError: the picture has no mask.
+            ValueError: the image has no mask.
         """
         if self.mask is None:
-            raise ValueError(f"image {self.image_id} has no mask; name a mask set that has one for it")
+            raise ValueError(f"image {self.image_id} has no mask; choose a mask set that has one for it")
         return binary_mask(self.mask, self.classes, class_id)
 
 
 class ImageReader:
-    """Random access by image id, with the parts used last kept in memory. Threads may share one."""
+    """Random access by image id, with a cache of the most recently used parts. Thread-safe."""
 
     def __init__(self, collection: Collection, mask_set: MaskSet | None = None, *, cached_parts: int = 8):
         """Open a reader.
 
         Args:
-            collection: where the pictures are.
-            mask_set: whose masks to read beside them.
-            cached_parts: parts to keep in memory (encoded, so about the size of their files).
+            collection: collection of the images.
+            mask_set: mask set to read with the images; None reads images alone.
+            cached_parts: number of parts to keep in memory, encoded, so each takes about its file size.
+
+        Raises:
+            ValueError: ``cached_parts`` is less than 1.
         """
         if cached_parts < 1:
-            raise ValueError(f"cached_parts is 1 or more, got {cached_parts}")
+            raise ValueError(f"cached_parts must be at least 1, got {cached_parts}")
         self.collection = collection
         self.mask_set = mask_set
         self._limits = collection.limits
         self._cached_parts = cached_parts
         self._parts: OrderedDict[str, tuple[pa.Table, pa.Table | None]] = OrderedDict()
-        self._places: dict[str, tuple[str, int]] = {}
+        self._positions: dict[str, tuple[str, int]] = {}
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
 
@@ -114,38 +116,44 @@ class ImageReader:
         return image_id in self._index()
 
     def read(self, image_id: str) -> Sample:
-        """Read and decode one picture and its mask.
+        """Read and decode one image and its mask.
 
         Raises:
-            ValueError: the collection has no such picture, or it is quarantined.
+            ValueError: the collection has no such image, or the image is quarantined.
         """
         if image_id not in self._index():
-            raise ValueError(f"{self.collection.uri} has no image {image_id}; was it made from this collection?")
+            raise ValueError(
+                f"{self.collection.uri} has no image {image_id}; open the collection that the id comes from"
+            )
         part, row = self._index()[image_id]
         images, masks = self._part(part)
-        record = _row(images, row)
-        if record["error"]:
-            raise ValueError(f"image {image_id} ({record['uri']}) is unusable: {record['error']}")
-        data = read_image_bytes(record["image"], record["uri"], self._limits)
-        found: dict[str, Any] = _row(masks, row) if masks is not None else {}
+        image_row = _row(images, row)
+        if image_row["error"]:
+            raise ValueError(f"image {image_id} ({image_row['uri']}) is unusable: {image_row['error']}; leave it out")
+        data = read_image_bytes(image_row["image"], image_row["uri"], self._limits)
+        mask_row: dict[str, Any] = _row(masks, row) if masks is not None else {}
         return Sample(
             image_id=image_id,
             rgb=decode_image(data, self._limits),
-            mask=decode_mask(found["mask"]) if found.get("mask") else None,
-            classes=tuple(entry["id"] for entry in found.get("classes") or ()),
+            mask=decode_mask(mask_row["mask"]) if mask_row.get("mask") else None,
+            classes=tuple(entry["id"] for entry in mask_row.get("classes") or ()),
         )
 
     def read_binary(self, image_id: str, class_id: int) -> tuple[Rgb, Mask]:
-        """Return a picture, uint8 [H, W, 3], and the mask of one class, uint8 [H, W] in {0, 1, 255}."""
+        """Return an image, uint8 [H, W, 3], and the mask of one class, uint8 [H, W] in {0, 1, 255}.
+
+        Raises:
+            ValueError: the collection has no such image, it is quarantined, or it has no mask.
+        """
         sample = self.read(image_id)
         return sample.rgb, sample.binary(class_id)
 
     def _index(self) -> dict[str, tuple[str, int]]:
         with self._lock:
-            if not self._places:
+            if not self._positions:
                 for part, ids in self.collection.image_ids().items():
-                    self._places.update((image_id, (part, row)) for row, image_id in enumerate(ids))
-            return self._places
+                    self._positions.update((image_id, (part, row)) for row, image_id in enumerate(ids))
+            return self._positions
 
     def _part(self, part: str) -> tuple[pa.Table, pa.Table | None]:
         with self._lock:

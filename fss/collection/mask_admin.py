@@ -1,4 +1,4 @@
-"""Mask sets renamed and deleted, so that a kill at any time leaves a set that is whole or one that is not there."""
+"""Renaming and deletion of mask sets; after a crash at any time a set is either complete or absent."""
 
 from pyarrow import fs as pafs
 
@@ -6,17 +6,17 @@ from fss.collection import part_io
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.core import storage
 
-_RECORD = "_set.json"
+_METADATA = "_set.json"
 
 
 def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
-    """Give a mask set another name; acceptances, reports and neighbours go along.
+    """Rename a mask set together with its acceptances, reports and neighbour tables.
 
-    On a local disk the folder is moved at once. On an object store every file is copied first, the record last, and
-    only then the old ones are deleted: after a kill in between there are two whole sets, and one can be deleted.
+    On a local disk the folder is renamed atomically. On an object store every file is copied, the metadata last, and
+    then the old files are deleted; after a crash in between there are two complete sets, and one can be deleted.
 
     Raises:
-        ValueError: the ground truth, which its source fills by name; a name that is taken or no good.
+        ValueError: the set is the ground truth, which its source fills by name, or the name is taken or invalid.
     """
     collection = mask_set.collection
     part_io.check_name(name, "the mask set")
@@ -27,24 +27,24 @@ def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
     target = storage.join(collection.uri, "masks", name)
     filesystem, old = storage.resolve(mask_set.uri)
     _, new = storage.resolve(target)
-    record = {**mask_set.metadata, "name": name}
+    metadata = {**mask_set.metadata, "name": name}
     if isinstance(filesystem, pafs.LocalFileSystem):
         filesystem.move(old, new)
-        part_io.write_json(storage.join(target, _RECORD), record)
-        return MaskSet(collection, name, record)
+        part_io.write_json(storage.join(target, _METADATA), metadata)
+        return MaskSet(collection, name, metadata)
     for file in _others(mask_set):
         filesystem.copy_file(f"{old}/{file}", f"{new}/{file}")
-    part_io.write_json(storage.join(target, _RECORD), record)
+    part_io.write_json(storage.join(target, _METADATA), metadata)
     delete_mask_set(mask_set)
-    return MaskSet(collection, name, record)
+    return MaskSet(collection, name, metadata)
 
 
 def delete_mask_set(mask_set: MaskSet) -> int:
-    """Delete a mask set with its acceptances and reports; returns how many files went.
+    """Delete a mask set with its acceptances and reports, and return the number of deleted files.
 
-    The record goes first: what a kill leaves behind is no mask set any more, and a new one of the name writes over it.
+    The metadata is deleted first, so leftovers of a crash no longer count as a mask set and a new set overwrites them.
     """
-    names = [_RECORD, *_others(mask_set)]
+    names = [_METADATA, *_others(mask_set)]
     for name in names:
         part_io.delete(storage.join(mask_set.uri, name))
     filesystem, path = storage.resolve(mask_set.uri)
@@ -54,7 +54,7 @@ def delete_mask_set(mask_set: MaskSet) -> int:
 
 
 def _others(mask_set: MaskSet) -> list[str]:
-    """The files of a set but its record."""
+    """Return the names of the files of a set except its metadata."""
     filesystem, path = storage.resolve(mask_set.uri)
-    found = filesystem.get_file_info(pafs.FileSelector(path))
-    return sorted(info.base_name for info in found if info.type == pafs.FileType.File and info.base_name != _RECORD)
+    infos = filesystem.get_file_info(pafs.FileSelector(path))
+    return sorted(info.base_name for info in infos if info.type == pafs.FileType.File and info.base_name != _METADATA)

@@ -1,7 +1,7 @@
-"""Masks of a set to files that other programs read: a folder of PNGs, or COCO JSON.
+"""Export of masks to files that other programs read: a folder of PNGs, or COCO JSON.
 
-Names of files are made here, from letters, digits and the picture's identity: a collection's own names and URIs come
-from elsewhere and never decide where something is written.
+File names consist of safe characters and the image id only. Names and URIs of a collection are untrusted and never
+determine the path that a file is written to.
 """
 
 import json
@@ -16,24 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.collection.mask_set import MaskSet
+from fss.collection.schema import is_image_id
 from fss.core.arrays import IGNORE, Mask
 from fss.images.mask_codec import binary_mask, decode_mask, encode_mask
 
 Values = Literal["object", "class"]
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_IDENTITY = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedMask:
-    """One mask of a set, on its way out."""
+    """One mask of a set, decoded for export."""
 
     name: str
-    """File name without suffix: the photograph's, made safe, and eight digits that make it unique."""
+    """File name without suffix: the sanitised name of the photograph and eight digits that make it unique."""
     image_id: str
-    """The photograph's identity."""
+    """Image id of the photograph."""
     uri: str
-    """Where the photograph came from."""
+    """URI of the photograph in its source."""
     mask: Mask
     """Index mask, uint8 [H,W]."""
     classes: tuple[int, ...]
@@ -41,17 +41,16 @@ class ExportedMask:
 
 
 def iterate_masks(mask_set: MaskSet, accepted: Ids[str] | None = None) -> Iterator[ExportedMask]:
-    """Yield the masks of a set, in the order of parts and rows; rows without one are left out.
+    """Yield the masks of a set in the order of parts and rows; rows without a mask are left out.
 
     Args:
-        mask_set: the masks.
-        accepted: image ids to take; None takes all.
+        mask_set: mask set to export.
+        accepted: image ids to export; None exports all.
 
     Raises:
-        ValueError: an image id that is none.
+        ValueError: an image id is malformed.
     """
-    finished = mask_set.finished_parts()
-    for part in [name for name in mask_set.collection.part_names() if name in finished]:
+    for part in mask_set.ordered_parts():
         uris = mask_set.collection.read_part(part, ["uri"]).column("uri").to_pylist()
         rows = mask_set.read_part(part, ["image_id", "mask", "classes"]).to_pylist()
         for uri, row in zip(uris, rows, strict=True):
@@ -67,48 +66,54 @@ def iterate_masks(mask_set: MaskSet, accepted: Ids[str] | None = None) -> Iterat
 
 
 def safe_name(uri: str, image_id: str) -> str:
-    """Return a file name for a photograph's mask that leads nowhere else.
+    """Return a file name for the mask of a photograph, without suffix and path separators.
 
     Raises:
-        ValueError: the id is none.
+        ValueError: the image id is malformed.
     """
-    if not _IDENTITY.fullmatch(image_id):
+    if not is_image_id(image_id):
         raise ValueError(
-            f"{image_id!r} is no image id (16 hex digits, a dash, 8 hex digits); the collection is damaged"
+            f"{image_id!r} is not an image id (16 hex digits, a dash, 8 hex digits); the collection is damaged"
         )
     stem = _UNSAFE.sub("_", PurePosixPath(uri).stem)[:80].strip("_")
     return f"{stem}-{image_id[-8:]}" if stem else image_id[-8:]
 
 
 def encode_png(exported: ExportedMask, values: Values) -> bytes:
-    """Encode a mask as 8-bit PNG: ``object`` has 255 on any class, ``class`` the class id; background is 0.
+    """Encode a mask as an 8-bit PNG.
 
-    Ignored pixels are 128 in the first and 255 in the second.
+    Args:
+        exported: mask to encode.
+        values: ``object`` writes 255 for any class and 128 for ignored pixels; ``class`` writes the class id and 255
+            for ignored pixels. Background is 0 in both.
 
     Raises:
-        ValueError: a class id above 254 for ``class``.
+        ValueError: ``values`` is ``class`` and a class id is outside 1..254.
     """
     table = np.zeros(256, np.uint8)
     table[IGNORE] = 128 if values == "object" else IGNORE
-    for place, class_id in enumerate(exported.classes, start=1):
+    for value, class_id in enumerate(exported.classes, start=1):
         if values == "class" and not 1 <= class_id < IGNORE:
-            raise ValueError(f"class {class_id} does not fit into 8 bits; export as COCO, or the object alone")
-        table[place] = 255 if values == "object" else class_id
+            raise ValueError(f"class {class_id} does not fit into 8 bits; export COCO JSON, or values=object")
+        table[value] = 255 if values == "object" else class_id
     return encode_mask(table[exported.mask])
 
 
 def write_coco(
     masks: Iterator[ExportedMask], class_names: dict[int, str], write: Callable[[bytes], Any]
 ) -> tuple[int, int]:
-    """Write masks as COCO instances: one annotation per picture and class, its area as run lengths.
+    """Write masks as COCO instances: one annotation per image and class, with run-length encoded segmentation.
 
-    ``write`` takes the JSON piece by piece, so that no more than one picture's masks are in memory.
+    Args:
+        masks: masks to write.
+        class_names: class names by id.
+        write: receives the JSON piece by piece, so only the masks of one image are in memory.
 
     Returns:
-        How many pictures and annotations were written.
+        Number of images and number of annotations.
     """
     images: list[dict[str, Any]] = []
-    seen: set[int] = set()
+    used: set[int] = set()
     number = 0
     write(b'{"annotations": [')
     for exported in masks:
@@ -120,17 +125,17 @@ def write_coco(
             if annotation is None:
                 continue
             number += 1
-            seen.add(class_id)
-            record = {"id": number, "image_id": len(images), "category_id": class_id, "iscrowd": 0, **annotation}
-            write((b",\n" if number > 1 else b"\n") + json.dumps(record).encode())
-    categories = [{"id": class_id, "name": class_names.get(class_id, f"class {class_id}")} for class_id in sorted(seen)]
+            used.add(class_id)
+            row = {"id": number, "image_id": len(images), "category_id": class_id, "iscrowd": 0, **annotation}
+            write((b",\n" if number > 1 else b"\n") + json.dumps(row).encode())
+    categories = [{"id": class_id, "name": class_names.get(class_id, f"class {class_id}")} for class_id in sorted(used)]
     rest = json.dumps({"images": images, "categories": categories})
     write(b"\n], " + rest[1:].encode() + b"\n")
     return len(images), number
 
 
 def encode_run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """Return COCO's uncompressed run lengths of a mask [H,W]: column by column, background first."""
+    """Return COCO's uncompressed run lengths of a mask, bool [H,W]: column-major, background first."""
     flat = np.concatenate(([False], mask.ravel(order="F")))
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     edges = np.concatenate(([0], changes, [mask.size]))

@@ -1,7 +1,7 @@
-"""Parts made in stages: images are read and decoded ahead, and rows are encoded and written behind the work.
+"""A pipeline over parts: images are read and decoded ahead of the computation, masks encoded and written behind it.
 
-A process takes several part names. A thread reads and decodes the next batches while the caller works on one, and
-other threads encode and write the batches before, so that a GPU waits for neither.
+One thread reads and decodes the next batches while the caller computes on the current one, and other threads encode and
+write the previous ones, so a GPU waits for neither.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from fss.images.limits import DecodeLimits
 PREFETCH_DEPTH = 2  # batches decoded in advance
 ENCODERS = 4  # threads that encode masks
 IMAGE_COLUMNS = ["image_id", "image", "uri", "error"]
-"""What is read of an image part."""
+"""Columns of an image part that :func:`decode_row` needs."""
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -31,31 +31,31 @@ Statistics = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """A row of an image part, decoded."""
+    """A decoded row of an image part."""
 
     image_id: str
-    """Its identity."""
+    """Id of the image."""
     rgb: npt.NDArray[np.uint8] | None
-    """uint8 [H,W,3]; None where there is an error."""
+    """RGB image, uint8 [H,W,3]; None if there is an error."""
     error: str | None
-    """Why it cannot be used."""
+    """Reason why the image is unusable."""
 
 
-def decode_row(record: Mapping[str, Any], limits: DecodeLimits) -> DecodedImage:
-    """Decode a row of an image part (:data:`IMAGE_COLUMNS`); what fails carries its reason."""
-    rgb, error = None, record["error"]
+def decode_row(row: Mapping[str, Any], limits: DecodeLimits) -> DecodedImage:
+    """Decode a row of an image part (:data:`IMAGE_COLUMNS`); a failure is returned as the image's error."""
+    rgb, error = None, row["error"]
     if not error:
         try:
-            rgb = decode_image(read_image_bytes(record["image"], record["uri"], limits), limits)
+            rgb = decode_image(read_image_bytes(row["image"], row["uri"], limits), limits)
         except DecodeError as failure:
             error = str(failure)
         except Exception as failure:
             error = stage_error(failure, "decode")
-    return DecodedImage(image_id=record["image_id"], rgb=rgb, error=error)
+    return DecodedImage(image_id=row["image_id"], rgb=rgb, error=error)
 
 
 def stage_error(failure: Exception, stage: str) -> str:
-    """The error of a row whose picture a stage could not take."""
+    """Return the error of a row whose image failed in a stage: ``stage: type: message``."""
     return f"{stage}: {type(failure).__name__}: {failure}"
 
 
@@ -67,17 +67,18 @@ def process_parts(
     encode: Callable[[P, R], Row],
     write: Callable[[str, list[Row]], Statistics],
 ) -> Iterator[tuple[str, Statistics | Exception]]:
-    """Make parts with reading, work and writing side by side.
+    """Process parts with overlapped reading, computation and writing.
 
     Args:
-        parts: names of parts.
-        read: yields a part's items, batch by batch; called in a thread ahead of the work.
-        work: one result for each item of a batch; called in this thread, where the network is.
-        encode: the row of an item; called in several threads.
-        write: writes a part's rows and returns its statistics; called in a thread behind the work.
+        parts: names of the parts.
+        read: yields the items of a part batch by batch; runs in a thread ahead of ``work``.
+        work: returns one result per item of a batch; runs in the calling thread.
+        encode: returns the row of an item and its result; runs in several threads.
+        write: writes the rows of a part and returns its statistics; runs in a thread behind ``work``.
 
     Yields:
-        Each part with its statistics once it is written, or with what went wrong; the other parts go on.
+        Each part with its statistics once it is written, or with the exception that it failed with. A failed part does
+        not stop the others.
     """
     rows: list[Future[Row]] = []
     writing: deque[tuple[str, Future[Statistics]]] = deque()
@@ -95,37 +96,37 @@ def process_parts(
             else:
                 writing.append((part, writer.submit(_write, write, part, rows)))
                 rows = []
-                if len(writing) > 1:  # at most one finished part waits for the store
+                if len(writing) > 1:  # at most one finished part waits to be written
                     yield _outcome(*writing.popleft())
         while writing:
             yield _outcome(*writing.popleft())
 
 
 def prefetch(items: Iterator[T], depth: int = PREFETCH_DEPTH) -> Iterator[T]:
-    """Iterate, with the next ``depth`` items made in a thread while the caller is busy."""
+    """Iterate over ``items`` while a thread computes the next ``depth`` of them."""
     with ThreadPoolExecutor(1) as pool:
         end = object()
         pending = deque(pool.submit(next, items, end) for _ in range(depth))
         while (item := pending.popleft().result()) is not end:
             pending.append(pool.submit(next, items, end))
-            yield item  # type: ignore[misc]  # the end is the only object that is no T
+            yield item  # type: ignore[misc]  # only the sentinel is not a T
 
 
 def _guarded(
     parts: Sequence[str], read: Callable[[str], Iterator[list[P]]]
 ) -> Iterator[tuple[str, list[P] | Exception]]:
-    """The batches of the parts; an empty batch ends a part, an exception gives it up."""
+    """Yield the batches of the parts; an empty batch ends a part, an exception marks it as failed."""
     for part in parts:
         try:
             for batch in read(part):
                 yield part, batch
             yield part, []
-        except Exception as failure:  # one damaged part must not cost the others
+        except Exception as failure:  # one damaged part must not stop the others
             yield part, failure
 
 
 def _pairs(work: Callable[[list[P]], Sequence[R]], batch: list[P] | Exception) -> list[tuple[P, R]] | Exception:
-    """The items of a batch with their results, or what went wrong."""
+    """Return the items of a batch with their results, or the exception that was raised."""
     if isinstance(batch, Exception):
         return batch
     try:
@@ -138,7 +139,7 @@ def _write(write: Callable[[str, list[Row]], Statistics], part: str, rows: list[
     return write(part, [row.result() for row in rows])
 
 
-def _outcome(part: str, written: Future[Statistics]) -> tuple[str, Statistics | Exception]:
-    failure = written.exception()
+def _outcome(part: str, future: Future[Statistics]) -> tuple[str, Statistics | Exception]:
+    failure = future.exception()
     assert failure is None or isinstance(failure, Exception)
-    return (part, failure) if failure else (part, written.result())
+    return (part, failure) if failure else (part, future.result())

@@ -1,9 +1,11 @@
-"""The columns of image parts and mask parts, and the identity of an image.
+"""Columns of image parts and mask parts, and the ids of images.
 
-A part is one Parquet file. Row ``i`` of a mask part describes the image in row ``i`` of the image part of that name.
+A part is one Parquet file. Row ``i`` of a mask part describes the image in row ``i`` of the image part with the same
+name.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,16 +17,16 @@ ALL_SCORES = SCORES + RELABEL_SCORES
 GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component", "gate_refined")
 
 QUALITY_SCORES = ("agreement", "contrast", "stability")
-"""The scores whose ranks make the quality; the others are stored for inspection."""
+"""Scores whose mean rank is the quality of a mask; the others are stored for inspection."""
 HARD_GATES = ("gate_area", "gate_border", "gate_corners", "gate_span", "gate_component")
-"""Gates that an accepted mask passes; ``gate_refined`` only says whether the refined mask was kept."""
+"""Gates that an accepted mask must pass; ``gate_refined`` only records whether the refined mask was used."""
 
 IMAGE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("image", pa.large_binary()),  # encoded bytes as they came; null: kept by reference, or unusable
-        pa.field("height", pa.int32()),  # pixels as shown, that is after the EXIF rotation
+        pa.field("image", pa.large_binary()),  # encoded bytes, unchanged; null if stored by reference or unusable
+        pa.field("height", pa.int32()),  # pixels after the EXIF rotation
         pa.field("width", pa.int32()),
         pa.field("format", pa.string()),
         pa.field("error", pa.string()),  # null, or "reason: text"
@@ -47,13 +49,16 @@ MASK_SCHEMA = pa.schema(
 )
 
 
-def make_image_id(data: bytes | None, relative_path: str) -> str:
-    """Return the identity of an image: 16 hex digits of its bytes' SHA-256, a dash, 8 of its path's.
+_IMAGE_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 
-    Unique without coordination; equal pictures share the first half.
+
+def make_image_id(data: bytes | None, relative_path: str) -> str:
+    """Return the id of an image: 16 hex digits of the SHA-256 of its bytes, a dash, 8 of the SHA-256 of its path.
+
+    Ids are unique without coordination, and images with equal bytes share the first half.
 
     Args:
-        data: the encoded bytes; None where they could not be read, which counts as the empty string.
+        data: encoded bytes; None if they could not be read, which counts as empty.
         relative_path: path relative to the source, with forward slashes.
     """
     content = hashlib.sha256(data or b"").hexdigest()[:16]
@@ -61,20 +66,30 @@ def make_image_id(data: bytes | None, relative_path: str) -> str:
     return f"{content}-{path}"
 
 
+def is_image_id(text: str) -> bool:
+    """Return whether a text has the form of an image id."""
+    return bool(_IMAGE_ID.fullmatch(text))
+
+
+def error_reason(error: str) -> str:
+    """Return the short reason of a row's error: ``truncated`` for ``truncated: 300 bytes are missing``."""
+    return error.split(":", 1)[0]
+
+
 def part_name(number: int) -> str:
     """Return the name of part ``number``: ``part-00000`` for 0."""
     if number < 0:
-        raise ValueError(f"a part number is 0 or more, got {number}")
+        raise ValueError(f"a part number must be at least 0, got {number}")
     return f"part-{number:05d}"
 
 
 def image_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Make an image part of row dictionaries; absent columns become null."""
+    """Return an image part from row dictionaries; missing columns become null."""
     return _table(rows, IMAGE_SCHEMA)
 
 
 def mask_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Make a mask part of row dictionaries (see ``mask_codec.mask_row``); absent columns become null."""
+    """Return a mask part from row dictionaries (see ``mask_codec.mask_row``); missing columns become null."""
     return _table(rows, MASK_SCHEMA)
 
 
@@ -82,21 +97,21 @@ def check_table(table: pa.Table, schema: pa.Schema, what: str) -> None:
     """Check that ``table`` has exactly the columns of ``schema``.
 
     Raises:
-        ValueError: naming the first column that differs.
+        ValueError: a column is missing, unknown, of another type, or null where that is not allowed.
     """
     if table.column_names != schema.names:
         raise ValueError(f"{what} has the columns {table.column_names}; expected {schema.names}")
     for field in schema:
-        found = table.schema.field(field.name).type
-        if found != field.type:
-            raise ValueError(f"{what}: column {field.name} has the type {found}; expected {field.type}")
+        column_type = table.schema.field(field.name).type
+        if column_type != field.type:
+            raise ValueError(f"{what}: column {field.name} has the type {column_type}; expected {field.type}")
         if not field.nullable and table.column(field.name).null_count:
-            raise ValueError(f"{what}: column {field.name} has empty values; every row needs one")
+            raise ValueError(f"{what}: column {field.name} has null values; every row needs one")
 
 
 def _table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    listed = [dict(row) for row in rows]
-    unknown = sorted({key for row in listed for key in row} - set(schema.names))
+    copies = [dict(row) for row in rows]
+    unknown = sorted({key for row in copies for key in row} - set(schema.names))
     if unknown:
-        raise ValueError(f"unknown columns {unknown}; the columns are {schema.names}")
-    return pa.Table.from_pylist(listed, schema=schema)
+        raise ValueError(f"unknown columns {unknown}; choose from {schema.names}")
+    return pa.Table.from_pylist(copies, schema=schema)

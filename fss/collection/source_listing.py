@@ -1,7 +1,7 @@
-"""The listing of a source, kept in its collection: which photograph goes into which row of which part.
+"""The listing of a source, stored in its collection: the photograph of every row of every part.
 
-``listings/<source>-<batch>.parquet`` holds a thousand parts, one row group each. A task reads the row group of its part
-and nothing else, and a resumed job finds the same rows even if the folder has changed meanwhile.
+``listings/<source>-<batch>.parquet`` contains a thousand parts, one row group each. A task reads only the row group of
+its part, and a resumed job gets the same rows even if the folder has changed in the meantime.
 """
 
 import os
@@ -18,7 +18,7 @@ from fss.core.retry import retry_transient
 PARTS_PER_FILE = 1000
 
 _SCHEMA = pa.schema(
-    [  # binary: a file name need not be valid Unicode
+    [  # binary, since a file name need not be valid Unicode
         pa.field("relative_path", pa.binary(), nullable=False),
         pa.field("uri", pa.binary(), nullable=False),
         pa.field("mask_uri", pa.binary()),
@@ -29,7 +29,14 @@ _SCHEMA = pa.schema(
 
 
 def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_size: int) -> None:
-    """Write the listing of source number ``source``."""
+    """Write the listing of a source.
+
+    Args:
+        collection_uri: URI of the collection.
+        source: index of the source in the collection.
+        items: items of the source, in row order.
+        part_size: number of images per part.
+    """
     step = part_size * PARTS_PER_FILE
     for batch, start in enumerate(range(0, len(items), step)):
         rows = [_encode(item) for item in items[start : start + step]]
@@ -41,7 +48,16 @@ def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_si
 
 @retry_transient
 def read(collection_uri: str, source: int, number: int) -> list[SourceItem]:
-    """Return the items of the source's part ``number``, counted from the source's first part."""
+    """Return the items of one part of a source.
+
+    Args:
+        collection_uri: URI of the collection.
+        source: index of the source in the collection.
+        number: part number, counted from the first part of the source.
+
+    Raises:
+        ValueError: the listing does not have that part.
+    """
     batch, group = divmod(number, PARTS_PER_FILE)
     fs, path = storage.resolve(_uri(collection_uri, source, batch))
     with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:

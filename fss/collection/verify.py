@@ -1,11 +1,10 @@
-"""Read all of a collection and hold it against itself: for one that came from elsewhere, or from a failing disk.
+"""Consistency check of a whole collection, for one that was copied from elsewhere or lies on a failing disk.
 
-Every picture must be what its identity says, every identity unique, every mask aligned with its picture, of its size,
-and of the classes that its row names.
+The bytes of every image must match its id, ids must be unique, and every mask must be aligned with its image and have
+its size and the classes of its row.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,15 +13,14 @@ import numpy as np
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
 from fss.collection.part_io import read_image_bytes
+from fss.collection.schema import is_image_id
 from fss.core.arrays import IGNORE
 from fss.images.decode import DecodeError, inspect_image
 from fss.images.mask_codec import decode_mask
 
-_IDENTITY = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
-
 
 def find_problems(collection: Collection) -> Iterator[str]:
-    """Yield what is wrong with a collection and its mask sets, one sentence each; nothing where all is well."""
+    """Yield the problems of a collection and its mask sets, one sentence each."""
     seen: set[str] = set()
     for part in collection.part_names():
         try:
@@ -31,34 +29,34 @@ def find_problems(collection: Collection) -> Iterator[str]:
             yield str(error)
             continue
         for number, row in enumerate(rows):
-            where = f"{part} row {number}"
+            position = f"{part} row {number}"
             if row["image_id"] in seen:
-                yield f"{where}: the image id {row['image_id']} is there twice"
+                yield f"{position}: the image id {row['image_id']} occurs twice"
             seen.add(row["image_id"])
-            if wrong := _picture(collection, row):
-                yield f"{where}: {wrong}"
+            if problem := _image_problem(collection, row):
+                yield f"{position}: {problem}"
         for name in collection.mask_set_names():
-            yield from _masks(collection.mask_set(name), part, rows)
+            yield from _mask_problems(collection.mask_set(name), part, rows)
 
 
-def _picture(collection: Collection, row: Mapping[str, Any]) -> str | None:
-    if not _IDENTITY.fullmatch(row["image_id"]):
-        return f"{row['image_id']!r} is no image id"
+def _image_problem(collection: Collection, row: Mapping[str, Any]) -> str | None:
+    if not is_image_id(row["image_id"]):
+        return f"{row['image_id']!r} is not an image id"
     if row["error"]:
         return None
     try:
         data = read_image_bytes(row["image"], row["uri"], collection.limits)
-        found = inspect_image(data, collection.limits)
+        header = inspect_image(data, collection.limits)
     except (OSError, DecodeError) as error:
-        return f"the picture cannot be used: {error}"
+        return f"the image is unusable: {error}"
     if hashlib.sha256(data).hexdigest()[:16] != row["image_id"][:16]:
-        return f"the picture is not the one that {row['image_id']} names"
-    if found != (row["height"], row["width"], row["format"]):
-        return f"the picture is {found}, the row says {(row['height'], row['width'], row['format'])}"
+        return f"the bytes of the image do not match its id {row['image_id']}"
+    if header != (row["height"], row["width"], row["format"]):
+        return f"the image is {header}, but the row has {(row['height'], row['width'], row['format'])}"
     return None
 
 
-def _masks(mask_set: MaskSet, part: str, images: list[dict[str, Any]]) -> Iterator[str]:
+def _mask_problems(mask_set: MaskSet, part: str, images: list[dict[str, Any]]) -> Iterator[str]:
     if part not in mask_set.finished_parts():
         return
     try:
@@ -66,27 +64,27 @@ def _masks(mask_set: MaskSet, part: str, images: list[dict[str, Any]]) -> Iterat
     except ValueError as error:
         yield str(error)
         return
-    where = f"{part} of mask set {mask_set.name}"
+    position = f"{part} of mask set {mask_set.name}"
     if [row["image_id"] for row in rows] != [image["image_id"] for image in images]:
-        yield f"{where}: its rows are not those of the image part, in their order"
+        yield f"{position}: its rows are not the images of the image part in the same order"
         return
     for number, (row, image) in enumerate(zip(rows, images, strict=True)):
-        if wrong := _mask(row, image):
-            yield f"{where}, row {number}: {wrong}"
+        if problem := _mask_problem(row, image):
+            yield f"{position}, row {number}: {problem}"
 
 
-def _mask(row: Mapping[str, Any], image: Mapping[str, Any]) -> str | None:
+def _mask_problem(row: Mapping[str, Any], image: Mapping[str, Any]) -> str | None:
     if row["mask"] is None:
-        return None if row["error"] else "there is neither a mask nor a reason"
+        return None if row["error"] else "there is neither a mask nor an error"
     try:
         masks = [decode_mask(data) for data in (row["mask"], row["soft"]) if data is not None]
     except ValueError as error:
         return str(error)
     for mask in masks:
         if mask.shape != (image["height"], image["width"]):
-            return f"a mask {list(mask.shape)} of a picture {[image['height'], image['width']]}"
+            return f"the mask is {list(mask.shape)}, but the image is {[image['height'], image['width']]}"
     counts = np.bincount(masks[0].ravel(), minlength=256)
-    told = [entry["pixels"] for entry in row["classes"] or ()]
-    if counts[1 : len(told) + 1].tolist() != told or counts[len(told) + 1 : IGNORE].any():
-        return "the mask's values are not the classes that its row names"
+    pixels = [entry["pixels"] for entry in row["classes"] or ()]
+    if counts[1 : len(pixels) + 1].tolist() != pixels or counts[len(pixels) + 1 : IGNORE].any():
+        return "the values of the mask do not match the classes of its row"
     return None

@@ -1,1 +1,1 @@
-"""What every package builds on: configuration, storage, retries, random draws, exit codes. No torch."""
+"""Foundations of every package: configuration, storage, retries, random numbers and exit codes. No torch."""

@@ -1,13 +1,13 @@
-"""The array types of the library, and the value of ignored pixels."""
+"""Array aliases of the library, and the mask value of ignored pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
-"""Value of pixels in a mask that count neither as object nor as background."""
+"""Mask value of pixels that count as neither object nor background."""
 
 UInt8 = NDArray[np.uint8]
-"""Masks and label pictures [H,W], grey pictures [H,W], RGB pictures [H,W,3]."""
+"""8-bit values: masks [H,W], label images [H,W], grey images [H,W] or RGB images [H,W,3]."""
 Rgb = NDArray[np.uint8]
 """An RGB picture [H,W,3]."""
 Mask = NDArray[np.uint8]

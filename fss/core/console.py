@@ -1,4 +1,4 @@
-"""Where tables for people are printed."""
+"""The console that human-readable tables are printed to."""
 
 import sys
 
@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 def output_console() -> Console:
-    """Return a console on standard output: as wide as the terminal, or 140 columns where there is none.
+    """Return a console on standard output, as wide as the terminal, or 140 columns without one.
 
-    Without a terminal rich falls back to 80 columns and folds every path.
+    Without a terminal, rich falls back to 80 columns and wraps long paths.
     """
     return Console() if sys.stdout.isatty() else Console(width=140)

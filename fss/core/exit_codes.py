@@ -1,14 +1,14 @@
-"""How a command ends, the same for ``fss`` and for every job.
+"""Exit codes, shared by ``fss`` and every job.
 
 ====  =======================================================================
-0     done
-1     the program or the machine failed; the last line says what, the lines above where
-2     a mistake in what was asked: one line says what came, what is allowed and what to do
-3     done, but some pictures or checks failed; they are listed
-130   interrupted (Ctrl-C): what was written is whole, and the same command goes on
+0     success
+1     the program or the machine failed; the last line says why, the traceback above it where
+2     invalid usage; one line says what was given, what is allowed and what to do
+3     finished, but some images or checks failed; the output lists them
+130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes
 ====  =======================================================================
 
-``FSS_TRACEBACK=1`` shows where a mistake was found, too.
+``FSS_TRACEBACK=1`` also prints a traceback for invalid usage.
 """
 
 import atexit
@@ -25,38 +25,41 @@ from types import TracebackType
 from fss.core.redaction import redact_passwords
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
-INTERRUPTION = "interrupted; start it again with the same settings to go on from here"
+INTERRUPTION = "interrupted; run it again with the same settings to resume"
 
 
 @contextmanager
 def exit_cleanly(program: str) -> Iterator[None]:
-    """Turn what goes wrong in a block into one last line and an exit code, which no later Ctrl-C changes."""
+    """Turn an exception in the block into one line on standard error and an exit code.
+
+    A Ctrl-C after the block no longer changes the exit code.
+    """
     try:
         yield
     except ValueError as error:
         if os.environ.get("FSS_TRACEBACK"):
             traceback.print_exc()
-        _leave(program, str(error), USAGE_ERROR)
+        _exit(program, str(error), USAGE_ERROR)
     except KeyboardInterrupt:
-        _leave(program, INTERRUPTION, INTERRUPTED)
+        _exit(program, INTERRUPTION, INTERRUPTED)
     except Exception as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code has made another error of it
-            _leave(program, INTERRUPTION, INTERRUPTED)
+        if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
+            _exit(program, INTERRUPTION, INTERRUPTED)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = f" for {error.filename}" if error.filename else ""
-            _leave(program, f"no space left{where}; make room and start it again, what is written stays", FAILURE)
+            target = f" for {error.filename}" if error.filename else ""
+            _exit(program, f"no space left{target}; free some space and run it again to resume", FAILURE)
         traceback.print_exc()
-        said = str(error).strip().splitlines()
-        _leave(program, f"{type(error).__name__}: {said[0] if said else ''}", FAILURE)
+        lines = str(error).strip().splitlines()
+        _exit(program, f"{type(error).__name__}: {lines[0] if lines else ''}", FAILURE)
     finally:
-        # All is done: only Python's own tearing down, which can take a second, is left to interrupt.
+        # Only the interpreter's shutdown is left, which can take a second; an interrupt there would change the code.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say in one line that Ctrl-C came while a program's modules were imported: a ``sys.excepthook``.
+    """Report a Ctrl-C during a program's imports in one line; install it as ``sys.excepthook``.
 
-    Python ends such a program by the signal itself, which a shell reports as 130, too.
+    Python then ends the process by the signal itself, which a shell also reports as 130.
     """
     if issubclass(kind, KeyboardInterrupt):
         print(f"error: {INTERRUPTION}", file=sys.stderr)
@@ -66,33 +69,33 @@ def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace
 
 @contextmanager
 def defer_interrupts() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back in a block, until what it yields is called; a second Ctrl-C is not held back.
+    """Defer Ctrl-C within the block until the yielded function is called; a second Ctrl-C interrupts at once.
 
-    Python raises KeyboardInterrupt wherever it is, and compiled functions that call each other may lose it.
+    Python raises KeyboardInterrupt at any bytecode, and nested compiled functions may swallow it.
     """
-    came = False
+    interrupted = False
 
     def hold(*_: object) -> None:
-        nonlocal came
-        if came:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        came = True
+        interrupted = True
 
     def check() -> None:
-        if came:
+        if interrupted:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # Python tells no other thread of signals
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield check
         return
-    before = signal.signal(signal.SIGINT, hold)
+    previous = signal.signal(signal.SIGINT, hold)
     try:
         yield check
         check()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
-def _leave(program: str, message: str, code: int) -> None:
+def _exit(program: str, message: str, code: int) -> None:
     print(f"{program}: error: {redact_passwords(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""Content hashes of files, local or in an object store."""
+"""Content hashes of files on a local disk or an object store."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fss.core import storage
 
 DIGITS = 16
-"""Hex digits of a SHA-256 that identify content."""
+"""Number of leading hex digits of a SHA-256 that identify a content."""
 _CHUNK = 1 << 20
 
 
@@ -27,5 +27,5 @@ def file_hash(uri: str | Path, what: str = "file") -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
-        raise ValueError(f"there is no {what} at {uri} ({error}); give the path of a file") from error
+        raise ValueError(f"cannot read the {what} {uri} ({error}); give the path of an existing file") from error
     return digest.hexdigest()[:DIGITS]

@@ -1,7 +1,7 @@
 """Files on a local disk or an object store, behind one small interface.
 
-A name is either a local path, ``file://...`` or ``s3://bucket/key``. Writes are atomic: a reader sees the whole file or
-none of it, whenever the writer is killed.
+A URI is a local path, ``file://...`` or ``s3://bucket/key``. Writes are atomic: a reader sees the complete file or none
+of it, even if the writer is killed.
 """
 
 import errno
@@ -16,7 +16,7 @@ from pyarrow import fs as pafs
 
 from fss.core.retry import retry_transient
 
-MAX_ATTEMPTS = 6  # throttling of an object store passes with patience
+MAX_ATTEMPTS = 6  # throttling of an object store is temporary
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 60.0
 
@@ -29,10 +29,10 @@ def is_remote(uri: str) -> bool:
 def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     """Return the filesystem of ``uri`` and the path on it.
 
-    ``AWS_ENDPOINT_URL`` is honoured for ``s3://``; credentials come from the environment as usual.
+    For ``s3://``, ``AWS_ENDPOINT_URL`` and the usual credentials are taken from the environment.
 
     Raises:
-        ValueError: a scheme other than ``file`` and ``s3``, or ``s3://`` without a bucket.
+        ValueError: the scheme is neither ``file`` nor ``s3``, or an ``s3://`` URI has no bucket.
     """
     text = str(uri)
     if is_remote(text):
@@ -41,7 +41,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
             raise ValueError(f"{text!r} names no bucket; write s3://bucket/folder")
         return _s3(os.environ.get("AWS_ENDPOINT_URL"), _region()), path
     if "://" in text and not text.startswith("file://"):
-        raise ValueError(f"cannot open {text!r}: allowed are local paths, file:// and s3://")
+        raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
     return pafs.LocalFileSystem(), str(Path(text.removeprefix("file://")).expanduser().absolute())
 
 
@@ -57,26 +57,26 @@ def absolute_uri(uri: str | Path) -> str:
 
 
 def check_access(uri: str | Path) -> None:
-    """Make one call, so that a wrong bucket or missing credentials show themselves before a job starts.
+    """Make one request, so that a wrong bucket or missing credentials are reported before a job starts.
 
     Raises:
-        ValueError: the object store does not answer or refuses, with its message.
+        ValueError: the object store does not answer or refuses; the message contains its reason.
     """
     if not is_remote(str(uri)):
         return
     _, path = resolve(uri)
-    fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), _region(), attempts=2)  # a person waits for the answer
+    fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), _region(), attempts=2)  # a user waits for the answer
     bucket = path.split("/")[0]
     try:
-        found = _type_of(fs, path)
-        if found == pafs.FileType.NotFound:
-            found = _type_of(fs, bucket)
+        file_type = _file_type(fs, path)
+        if file_type == pafs.FileType.NotFound:
+            file_type = _file_type(fs, bucket)
     except OSError as error:
         raise ValueError(
             f"cannot reach {uri}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
             "AWS_ENDPOINT_URL and the network."
         ) from error
-    if found == pafs.FileType.NotFound:
+    if file_type == pafs.FileType.NotFound:
         raise ValueError(f"cannot reach {uri}: there is no bucket {bucket!r}. Create it or correct the name.")
 
 
@@ -85,12 +85,12 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     """Read a file, at most ``limit`` bytes of it.
 
     Raises:
-        OSError: the file is missing, cannot be read, or is no regular file (a pipe or a device has no end).
+        OSError: the file is missing, unreadable or not a regular file (reading a pipe or a device may never end).
     """
     fs, path = resolve(uri)
-    if isinstance(fs, pafs.LocalFileSystem):  # plain open: also names that are no valid Unicode
+    if isinstance(fs, pafs.LocalFileSystem):  # Python's open also accepts file names that are not valid Unicode
         if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", path)
+            raise OSError(errno.EINVAL, "not a regular file", path)
         with Path(path).open("rb") as file:
             return file.read(-1 if limit is None else limit)
     with fs.open_input_file(path) as stream:
@@ -100,10 +100,10 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
 
 @retry_transient
 def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
-    """Write ``data`` (bytes or a buffer) to ``path`` so that half a file never shows under that name.
+    """Write ``data`` (bytes or a buffer) to ``path`` so that a partial file never appears under that name.
 
-    Local: temporary name in the same folder, fsync, rename, fsync of the folder. Object store: one upload, visible when
-    complete.
+    On a local disk: write to a temporary name in the same folder, fsync, rename, fsync the folder. On an object store:
+    one upload, which is visible once it is complete.
     """
     if not isinstance(fs, pafs.LocalFileSystem):
         with fs.open_output_stream(path) as stream:
@@ -129,13 +129,13 @@ def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
 
 @retry_transient
 def list_names(fs: pafs.FileSystem, directory: str) -> list[str]:
-    """Return the sorted names of the files and folders in ``directory``; none where it does not exist."""
+    """Return the sorted names of the files and folders in ``directory``; empty if it does not exist."""
     selector = pafs.FileSelector(directory, recursive=False, allow_not_found=True)
     return sorted(PurePosixPath(info.path).name for info in fs.get_file_info(selector))
 
 
 @retry_transient
-def _type_of(fs: pafs.FileSystem, path: str) -> pafs.FileType:
+def _file_type(fs: pafs.FileSystem, path: str) -> pafs.FileType:
     return fs.get_file_info(path).type
 
 

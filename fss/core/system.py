@@ -1,6 +1,6 @@
-"""Where and with what a job runs: git commit, library versions, the machine and how busy it is.
+"""The environment of a job: git commit, library versions, hardware and its utilisation.
 
-MLflow is imported when a machine is watched, not with this module.
+MLflow is imported by :func:`monitor_system`, not with this module.
 """
 
 import importlib.metadata
@@ -16,14 +16,14 @@ LIBRARIES = ("torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-
 
 
 def environment_tags() -> dict[str, str]:
-    """Return git commit, Python, library versions and the machine, as tags of a run."""
+    """Return git commit, Python and library versions and hardware, as tags of a run."""
     import torch
 
     cuda = torch.cuda.is_available()
     tags = {
         "python": platform.python_version(),
         **{name: version for name in LIBRARIES if (version := _version(name))},
-        "torch": torch.__version__,  # says which CUDA it was built for
+        "torch": torch.__version__,  # includes the CUDA version of the build
         "platform": platform.platform(),
         "cpu": _processor(),
         "cpus": str(os.cpu_count()),
@@ -38,34 +38,34 @@ def environment_tags() -> dict[str, str]:
 
 
 def installed_packages() -> str:
-    """Return every installed distribution with its version, a line each, as pip freezes them."""
-    found = {f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions()}
-    return "\n".join(sorted(found, key=str.lower)) + "\n"
+    """Return every installed distribution with its version, one per line, in the format of ``pip freeze``."""
+    requirements = {f"{each.metadata['Name']}=={each.version}" for each in importlib.metadata.distributions()}
+    return "\n".join(sorted(requirements, key=str.lower)) + "\n"
 
 
 def git_commit() -> str | None:
-    """Return the commit of the source tree this package runs from, with ``-dirty`` where files differ from it.
+    """Return the commit of the source tree this package runs from, with ``-dirty`` if files differ from it.
 
-    ``FSS_GIT_COMMIT`` says it where there is no repository: in an image, or on the machines of a submitted job.
+    Without a repository, as in a container or on the nodes of a submitted job, it is taken from ``FSS_GIT_COMMIT``.
     """
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("FSS_GIT_COMMIT")
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 @contextmanager
 def monitor_system(run_id: str, *, uri: str, node: str | None = None) -> Iterator[None]:
-    """Log the machine's metrics (system/cpu_utilization_percentage, ...) every ten seconds for the length of a block.
+    """Log system metrics (system/cpu_utilization_percentage, ...) every ten seconds while the block runs.
 
-    GPUs are among them where the package nvidia-ml-py is installed.
+    GPU metrics are included if the package nvidia-ml-py is installed.
 
     Args:
         run_id: MLflow run to log to.
-        uri: its tracking store.
-        node: name of the machine, where several log to one run.
+        uri: tracking URI of the run.
+        node: name of the machine, if several log to one run.
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -88,7 +88,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """Return the processor's name, which Linux keeps in a file of its own."""
+    """Return the name of the processor; on Linux it is read from /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

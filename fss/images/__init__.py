@@ -1,1 +1,1 @@
-"""Images and masks as bytes and arrays: decoding, colour modes, headers, the mask codec, resizing."""
+"""Images and masks as bytes and arrays: decoding, colour modes, headers, mask encoding and resizing."""

@@ -1,4 +1,4 @@
-"""Pixels of any mode to 8-bit RGB, and the right way up."""
+"""Conversion of pixels of any mode to 8-bit RGB, and of any EXIF orientation to upright."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from fss.core.arrays import Rgb
 
 
 def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo an EXIF orientation (Exif 2.32, section 4.6.4)."""
+    """Rotate and mirror pixels, [H, W] or [H, W, C], upright according to an EXIF orientation of 1 to 8.
+
+    Exif 2.32, section 4.6.4.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -22,19 +25,19 @@ def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def to_rgb(image: Image.Image) -> Rgb:
-    """Return the pixels of a loaded picture of any mode as RGB, uint8 [H, W, 3]."""
+    """Return the pixels of a loaded image of any mode as RGB, uint8 [H, W, 3]; transparency is blended over white."""
     mode = image.mode
     if mode.startswith("I") or mode == "F":
         return np.asarray(cv2.cvtColor(_grey_to_8_bit(np.asarray(image), image), cv2.COLOR_GRAY2RGB), np.uint8)
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        paper = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.array(Image.alpha_composite(paper, rgba))[..., :3]
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(white, rgba))[..., :3]
     return np.array(image if mode == "RGB" else image.convert("RGB"))
 
 
 def _grey_to_8_bit(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8]:
-    """Scale grey values of more than 8 bits to 0..255."""
+    """Scale grey values [H, W] of more than 8 bits to 0..255."""
     if values.dtype == np.uint16 or values.dtype == np.dtype(">u2"):
         bits = 16
         if isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -1,8 +1,8 @@
-"""Encoded photographs of unknown origin to RGB, safely.
+"""Safe decoding of untrusted photographs to RGB.
 
-Sizes are checked from the header, before any pixel is decoded, and whatever goes wrong becomes a :class:`DecodeError`
-with a short reason. The format is told by the first bytes, never by the file's name, and only six decoders can be
-reached. Nothing here changes global state, so threads may decode side by side.
+Sizes are checked from the header before any pixel is decoded, and every failure becomes a :class:`DecodeError` with a
+short reason. The format is detected from the first bytes, never from the file name, and only six decoders are
+reachable. No global state is changed, so threads may decode concurrently.
 """
 
 import io
@@ -46,12 +46,12 @@ _MAGIC = (
     (b"BM", "BMP"),
 )
 _ORIENTATION = 0x0112
-_MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty ones are a way to burn hours
+_MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty scans would keep the decoder busy for hours
 _TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
 
 
 class DecodeError(ValueError):
-    """A picture that cannot be used. ``str`` of it is ``"reason: text"``."""
+    """An image cannot be decoded. Its message is ``"reason: text"``."""
 
     def __init__(self, reason: str, text: str):
         super().__init__(f"{reason}: {text}")
@@ -61,20 +61,20 @@ class DecodeError(ValueError):
 
 
 def sniff_format(data: bytes) -> str | None:
-    """Tell the format by the first bytes: JPEG, PNG, GIF, WEBP, TIFF, BMP, or None."""
+    """Return the format that the first bytes indicate: JPEG, PNG, GIF, WEBP, TIFF, BMP, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
 
 
 def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
-    """Decode a picture to RGB, uint8 [H, W, 3], turned as its EXIF orientation says.
+    """Decode an image to RGB, uint8 [H, W, 3], upright according to its EXIF orientation.
 
-    Transparent pixels are laid over white; the first frame stands for an animation; 16-bit grey is scaled by its
-    declared depth; 32-bit and float grey by its range.
+    Transparency is blended over white. Of an animation, the first frame is decoded. 16-bit grey is scaled by its
+    declared depth, 32-bit and float grey by its range.
 
     Raises:
-        DecodeError: whatever is wrong with the picture; nothing else gets out.
+        DecodeError: the image cannot be decoded; no other exception is raised.
     """
     image, orientation = _load(data, limits or DecodeLimits())
     try:
@@ -85,10 +85,10 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
 
 
 def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int, int, str]:
-    """Return height and width (as shown) and format of a picture, after decoding all of it.
+    """Return height and width in pixels (upright) and format of an image, after decoding all of it.
 
     Raises:
-        DecodeError: exactly where :func:`decode_image` raises one.
+        DecodeError: :func:`decode_image` would raise it for the same bytes.
     """
     image, orientation = _load(data, limits or DecodeLimits())
     if image.mode not in ("RGB", "L"):  # the other modes can still fail in the conversion
@@ -100,10 +100,10 @@ def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int,
 
 
 def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np.int32]:
-    """Decode a picture whose values are labels: integers [H, W]; of a palette picture the indices.
+    """Decode an image whose values are labels: int32 [H, W]. A palette image gives its indices.
 
     Raises:
-        DecodeError: as :func:`decode_image`, and for colours that are no single value.
+        DecodeError: the image cannot be decoded, or it has colours instead of one integer per pixel.
     """
     image, orientation = _load(data, limits or DecodeLimits())
     try:
@@ -116,17 +116,17 @@ def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np
         values = values[..., 0]
     elif values.ndim == 3:
         if (values[..., 0] != values[..., 1]).any() or (values[..., 0] != values[..., 2]).any():
-            raise DecodeError("unsupported", f"a mask has one value per pixel, this {image.mode} picture has colours")
+            raise DecodeError("unsupported", f"a mask has one value per pixel, but this {image.mode} image has colours")
         values = values[..., 0]
     if values.dtype.kind == "f":
-        raise DecodeError("unsupported", "a mask has integer values, this picture has float values")
+        raise DecodeError("unsupported", "a mask has integer values, but this image has float values")
     return np.ascontiguousarray(apply_orientation(values.astype(np.int32), orientation))
 
 
 def resize_long_side(rgb: Rgb, side: int) -> Rgb:
-    """Shrink a picture so that its long side is ``side`` pixels (area average); smaller ones stay as they are."""
+    """Shrink an RGB image [H, W, 3] to a long side of ``side`` pixels by area averaging; never enlarge it."""
     if side < 1:
-        raise ValueError(f"side is 1 or more, got {side}")
+        raise ValueError(f"side must be at least 1 pixel, got {side}")
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -136,16 +136,16 @@ def resize_long_side(rgb: Rgb, side: int) -> Rgb:
 
 
 def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
-    """Open, check and decode; return the picture and its EXIF orientation (1 to 8)."""
+    """Open, check and decode an image; return it with its EXIF orientation (1 to 8)."""
     if not data:
         raise DecodeError("empty", "the file has no bytes")
     if len(data) > limits.max_bytes:
         raise DecodeError("too-many-bytes", f"more than {limits.max_bytes} bytes")
     kind = sniff_format(data)
     if kind is None:
-        raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; it begins with {data[:8]!r}")
+        raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; the file starts with {data[:8]!r}")
     try:
-        if kind == "WEBP":  # its decoder reserves the canvas on opening
+        if kind == "WEBP":  # its decoder allocates the canvas on opening
             _check_size(*webp_size(data), limits)
         elif kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
             raise DecodeError("too-many-scans", f"more than {_MAX_SCANS} scans in one JPEG")
@@ -153,7 +153,7 @@ def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         _check_size(*image.size, limits)
         if kind == "PNG":
             check_png(data)
-        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself when it loads
+        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself on loading
         image.load()
     except Exception as error:
         raise _explain(error) from error
@@ -171,7 +171,7 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; 1 where it is absent or the EXIF block is damaged (the pixels may be fine)."""
+    """Return the EXIF orientation; 1 if it is absent or the EXIF block is damaged (the pixels may be intact)."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -187,7 +187,7 @@ def _explain(error: Exception) -> DecodeError:
     text = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return DecodeError("too-many-pixels", text)
-    if isinstance(error.__cause__ or error, KeyError):  # Pillow wraps it
+    if isinstance(error.__cause__ or error, KeyError):  # Pillow wraps the KeyError
         return DecodeError("unsupported", f"no decoder for {text}")
     if any(word in text.lower() for word in _TRUNCATED):
         return DecodeError("truncated", text)

@@ -1,7 +1,7 @@
-"""What the headers of PNG and WebP say, read before or beside their decoders.
+"""Checks of PNG and WebP headers that their decoders leave out.
 
-Pillow fills a PNG whose pixels are missing or damaged with black and says nothing, and WebP's decoder reserves the
-whole canvas on opening; both are settled here. Formats: RFC 2083 (PNG) and RFC 9649 (WebP).
+Pillow silently fills missing or damaged pixels of a PNG with black, and the WebP decoder allocates the whole canvas on
+opening. Formats: RFC 2083 (PNG) and RFC 9649 (WebP).
 """
 
 import struct
@@ -14,7 +14,7 @@ _BUFFER = 1 << 20
 
 
 class HeaderError(ValueError):
-    """The file is cut off or damaged; ``reason`` is ``truncated`` or ``corrupt``."""
+    """The file is incomplete or damaged; ``reason`` is ``truncated`` or ``corrupt``."""
 
     def __init__(self, reason: str, text: str):
         super().__init__(text)
@@ -22,44 +22,44 @@ class HeaderError(ValueError):
 
 
 def check_png(data: bytes) -> None:
-    """Check that the pixels of a PNG are all there and undamaged, in bounded memory.
+    """Check in bounded memory that the pixels of a PNG are complete and undamaged.
 
     Raises:
-        HeaderError: they are not.
+        HeaderError: pixels are missing or damaged.
     """
     inflate = zlib.decompressobj()
-    needed, found = -1, 0
+    expected, unpacked = -1, 0
     try:
         for name, body in _png_chunks(data):
             if name == b"IHDR":
-                needed = _png_bytes(*struct.unpack(">IIBBBBB", body))
+                expected = _png_bytes(*struct.unpack(">IIBBBBB", body))
             elif name == b"IDAT":
-                found += _inflated(inflate, body)
+                unpacked += _inflated_size(inflate, body)
     except (zlib.error, struct.error, KeyError) as error:
         raise HeaderError("corrupt", f"damaged PNG: {error}") from None
-    if found < needed or needed < 0:
-        raise HeaderError("truncated", f"{found} of {max(needed, 0)} bytes of pixels are there")
+    if unpacked < expected or expected < 0:
+        raise HeaderError("truncated", f"only {unpacked} of {max(expected, 0)} bytes of pixels are present")
 
 
 def intact_png_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a PNG whose chunks all lie within the file, None for anything else.
+    """Return width and height in pixels of a PNG whose chunks all lie within the file; None for anything else.
 
-    OpenCV's decoder reserves what a chunk claims to hold, up to four gigabytes, before it finds the file too short.
+    OpenCV's decoder allocates the size that a chunk claims, up to 4 GiB, before it notices that the file is too short.
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 33:
         return None
-    place = 8
-    while place < len(data):
-        if place + 12 > len(data):
+    offset = 8
+    while offset < len(data):
+        if offset + 12 > len(data):
             return None
-        (size,) = struct.unpack_from(">I", data, place)
-        place += size + 12
+        (size,) = struct.unpack_from(">I", data, offset)
+        offset += size + 12
     width, height = struct.unpack_from(">II", data, 16)
-    return (width, height) if place == len(data) else None
+    return (width, height) if offset == len(data) else None
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Return width and height that a WebP header tells.
+    """Return width and height in pixels from a WebP header.
 
     Raises:
         HeaderError: the file is shorter than its header says.
@@ -67,7 +67,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
     try:
         (size,) = struct.unpack_from("<I", data, 4)
         if size + 8 > len(data):
-            raise HeaderError("truncated", f"{len(data)} of {size + 8} bytes are there")
+            raise HeaderError("truncated", f"only {len(data)} of {size + 8} bytes are present")
         chunk = data[12:16]
         if chunk == b"VP8X":
             low, middle, high = struct.unpack_from("<HHH", data, 24)
@@ -77,16 +77,16 @@ def webp_size(data: bytes) -> tuple[int, int]:
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
         width, height = struct.unpack_from("<HH", data, 26)
     except struct.error:
-        raise HeaderError("truncated", "the WebP header is cut off") from None
+        raise HeaderError("truncated", "the WebP header is incomplete") from None
     return width & 0x3FFF, height & 0x3FFF
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    place, view = 8, memoryview(data)
-    while place + 8 <= len(data):
-        (size,) = struct.unpack_from(">I", data, place)
-        yield data[place + 4 : place + 8], view[place + 8 : place + 8 + size]
-        place += size + 12
+    offset, view = 8, memoryview(data)
+    while offset + 8 <= len(data):
+        (size,) = struct.unpack_from(">I", data, offset)
+        yield data[offset + 4 : offset + 8], view[offset + 8 : offset + 8 + size]
+        offset += size + 12
 
 
 def _png_bytes(width: int, height: int, depth: int, colour: int, _: int, __: int, interlaced: int) -> int:
@@ -101,8 +101,8 @@ def _png_bytes(width: int, height: int, depth: int, colour: int, _: int, __: int
     return total
 
 
-def _inflated(inflate: "zlib._Decompress", body: memoryview) -> int:
-    """Return how many bytes ``body`` unpacks to; none of them are kept."""
+def _inflated_size(inflate: "zlib._Decompress", body: memoryview) -> int:
+    """Return the number of bytes that ``body`` unpacks to, without storing them."""
     total = 0
     rest: bytes | memoryview = body
     while len(rest) and not inflate.eof:

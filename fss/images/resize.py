@@ -1,4 +1,4 @@
-"""Pictures as they travel to the training device: square uint8 canvases, and masks of the same size."""
+"""Resizing of images and masks to the square uint8 canvases that travel to the training device."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from fss.core.arrays import UInt8
 
 
 def image_canvas(rgb: UInt8, size: int) -> UInt8:
-    """Squash a picture, uint8 [H, W, 3], to uint8 [size, size, 3], bilinearly and smoothed when it shrinks."""
+    """Resize an image, uint8 [H, W, 3], to uint8 [size, size, 3], bilinear with antialiasing; the ratio is not kept."""
     if rgb.shape[:2] == (size, size):
         return rgb
     resized = Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
@@ -16,7 +16,7 @@ def image_canvas(rgb: UInt8, size: int) -> UInt8:
 
 
 def mask_canvas(mask: UInt8, size: int) -> UInt8:
-    """Squash a mask, uint8 [H, W], to uint8 [size, size] by nearest neighbours, pixel centres aligned."""
+    """Resize a mask, uint8 [H, W], to uint8 [size, size] by nearest neighbour with aligned pixel centres."""
     if mask.shape == (size, size):
         return mask
     return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fss.collection import MaskSet
 from fss.collection.acceptance import Rows, gate_values, passes_gates
 from fss.collection.config import AcceptanceRule
-from fss.collection.ingest_part import error_reason
+from fss.collection.schema import error_reason
 from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask

@@ -104,5 +104,5 @@ def test_a_command_that_may_not_write_more_says_so_in_one_line(collection: Colle
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
-    assert done.stderr.strip() == "fss masks: error: no space left; make room and start it again, what is written stays"
+    assert done.stderr.strip() == "fss masks: error: no space left; free some space and run it again to resume"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -31,12 +31,12 @@ def test_where_id_0_is_a_class_there_is_no_background() -> None:
     assert table.to_mask(labels)[1] == [0, 2]
 
 
-def test_what_cannot_be_numbered_is_told() -> None:
-    with pytest.raises(ValueError, match="names no classes"):
+def test_invalid_classes_are_rejected() -> None:
+    with pytest.raises(ValueError, match="has no classes"):
         ClassTable([])
     with pytest.raises(ValueError, match="at most 255"):
         ClassTable(range(300))
-    with pytest.raises(ValueError, match="shows class 7"):
+    with pytest.raises(ValueError, match="has class 7"):
         ClassTable([1]).to_labels(np.ones((2, 2), np.uint8), entries([7]))
 
 

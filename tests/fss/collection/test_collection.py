@@ -52,7 +52,7 @@ def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format 99"):
         Collection.open(str(tmp_path))
     (tmp_path / "collection.json").write_text('{"form')
-    with pytest.raises(ValueError, match="no valid JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         Collection.open(str(tmp_path))
 
 
@@ -60,17 +60,17 @@ def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
     "part", ["../part-00000", "part-1", "part-00000/../../x", "part-00000.parquet", "", "part-٠٠٠٠٠"]
 )
 def test_part_names_lead_nowhere_else(collection: Collection, part: str) -> None:
-    with pytest.raises(ValueError, match="no part name"):
+    with pytest.raises(ValueError, match="not a part name"):
         collection.read_part(part)
-    with pytest.raises(ValueError, match="no part name"):
+    with pytest.raises(ValueError, match="not a part name"):
         collection.write_part(part, image_table([]))
 
 
 @pytest.mark.parametrize("name", ["../truth", "a/b", ".hidden", "", "Upper", "a..b", "x" * 65])
 def test_mask_set_names_lead_nowhere_else(collection: Collection, name: str) -> None:
-    with pytest.raises(ValueError, match="no good name"):
+    with pytest.raises(ValueError, match="cannot be named"):
         collection.create_mask_set(name, config_hash="1", provenance={})
-    with pytest.raises(ValueError, match="no good name"):
+    with pytest.raises(ValueError, match="cannot be named"):
         collection.mask_set(name)
 
 

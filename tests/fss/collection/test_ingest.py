@@ -9,7 +9,8 @@ from PIL import Image
 
 from fss.collection import ClassIndex, Collection, ImageReader
 from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
-from fss.collection.ingest_part import error_reason, ingest_part
+from fss.collection.ingest_part import ingest_part
+from fss.collection.schema import error_reason
 from fss.collection.sources import SourceConfig
 from fss.core.storage import resolve, write_atomically
 from fss.images.limits import DecodeLimits
@@ -120,13 +121,13 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
     other = SourceConfig(path=photos(tmp_path / "b", 2))
     with pytest.raises(ValueError, match="--overwrite"):
         start_ingest(str(tmp_path / "c"), other)
-    with pytest.raises(ValueError, match="--append adds"):
+    with pytest.raises(ValueError, match="--append only adds new files"):
         start_ingest(str(tmp_path / "c"), other, append=True)
     replaced = ingest(tmp_path / "c", other, overwrite=True)
     assert len(rows(replaced.collection)) == 2
     with pytest.raises(ValueError, match="other settings"):
         start_ingest(str(tmp_path / "c"), other, limits=DecodeLimits(min_side=30))
-    with pytest.raises(ValueError, match="part_size is 1"):
+    with pytest.raises(ValueError, match="part_size must be at least 1"):
         start_ingest(str(tmp_path / "d"), other, part_size=0)
     assert not (tmp_path / "d").exists()
 
@@ -144,8 +145,8 @@ def test_by_reference(tmp_path: Path) -> None:
     found = rows(started.collection)
     assert [row["image"] for row in found] == [None] * 4
     assert ImageReader(started.collection).read(found[0]["image_id"]).rgb.shape == (40, 40, 3)
-    assert found[3]["error"].startswith("unreadable: a name that is no valid Unicode")
-    with pytest.raises(ValueError, match="must be kept"):
+    assert found[3]["error"].startswith("unreadable: a file name that is not valid Unicode")
+    with pytest.raises(ValueError, match="must store their bytes"):
         start_ingest(str(tmp_path / "d"), SourceConfig(kind="sample"), keep_bytes=False)
 
 

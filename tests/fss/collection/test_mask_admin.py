@@ -49,7 +49,7 @@ def test_what_is_taken_belongs_to_the_source_or_is_no_name_is_refused(filled: Co
         rename_mask_set(filled.mask_set("truth"), "mine")
     with pytest.raises(ValueError, match="belongs to the collection's source"):
         rename_mask_set(first, "truth")
-    with pytest.raises(ValueError, match="no good name"):
+    with pytest.raises(ValueError, match="cannot be named"):
         rename_mask_set(first, "../../elsewhere")
     assert filled.mask_set_names() == ["first", "other", "truth"]
 

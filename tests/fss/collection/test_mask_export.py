@@ -78,5 +78,5 @@ def test_no_uri_makes_a_path(uri: str) -> None:
 
 @pytest.mark.parametrize("identity", ["../../../etc/passwd", "", "0123456789abcdef-89abcde/"])
 def test_an_identity_that_is_none_is_refused(identity: str) -> None:
-    with pytest.raises(ValueError, match="is no image id"):
+    with pytest.raises(ValueError, match="is not an image id"):
         safe_name("a.jpg", identity)

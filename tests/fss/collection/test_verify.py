@@ -26,15 +26,15 @@ def rewrite(collection: Collection, folder: str, **columns: list[object]) -> Non
     pq.write_table(table, path)
 
 
-def test_a_good_collection_is_what_it_says(collection: Collection) -> None:
+def test_a_consistent_collection_has_no_problems(collection: Collection) -> None:
     assert list(find_problems(collection)) == []
 
 
-def test_other_bytes_than_the_identity_names(collection: Collection) -> None:
+def test_image_bytes_that_do_not_match_their_id(collection: Collection) -> None:
     rewrite(collection, "images", image=[encoded("PNG"), encoded("PNG", picture((48, 40)).rotate(180)), b"garbage"])
     found = list(find_problems(collection))
     assert [text.split(":")[0] for text in found] == ["part-00000 row 1", "part-00000 row 2"]
-    assert "is not the one that" in found[0]
+    assert "do not match its id" in found[0]
     assert "unknown-format" in found[1]
 
 
@@ -45,23 +45,23 @@ def test_parts_that_were_exchanged(collection: Collection) -> None:
     (masks / "x").rename(masks / "part-00001.parquet")
     found = list(find_problems(collection))
     assert len(found) == 2
-    assert all("not those of the image part" in text for text in found)
+    assert all("are not the images of the image part" in text for text in found)
 
 
-def test_ids_that_are_none_or_twice(collection: Collection) -> None:
+def test_malformed_and_duplicate_ids(collection: Collection) -> None:
     first = collection.image_ids()["part-00000"][0]
     rewrite(collection, "images", image_id=[first, first, "../../etc/passwd"])
     found = "\n".join(find_problems(collection))
-    assert "is there twice" in found
-    assert "'../../etc/passwd' is no image id" in found
+    assert "occurs twice" in found
+    assert "'../../etc/passwd' is not an image id" in found
 
 
 @pytest.mark.parametrize(
     ("mask", "classes", "message"),
     [
-        (np.zeros((10, 10), np.uint8), [7], "a mask [10, 10] of a picture [40, 48]"),
+        (np.zeros((10, 10), np.uint8), [7], "the mask is [10, 10], but the image is [40, 48]"),
         (np.full((40, 48), 1, np.uint8), [7, 300], None),
-        (None, [], "neither a mask nor a reason"),
+        (None, [], "neither a mask nor an error"),
     ],
 )
 def test_masks_that_do_not_fit(
@@ -78,10 +78,10 @@ def test_masks_that_do_not_fit(
 
 def test_classes_that_are_not_in_the_mask(collection: Collection) -> None:
     rewrite(collection, "masks/truth", classes=[[{"id": 7, "pixels": 3}], [{"id": 7, "pixels": 480}], []])
-    assert len([text for text in find_problems(collection) if "not the classes that its row names" in text]) == 3
+    assert len([text for text in find_problems(collection) if "do not match the classes of its row" in text]) == 3
 
 
-def test_a_part_of_another_schema_or_no_parquet_is_told_and_the_rest_is_read(collection: Collection) -> None:
+def test_a_damaged_part_is_reported_and_the_others_are_checked(collection: Collection) -> None:
     (Path(collection.uri) / "images" / "part-00000.parquet").write_bytes(b"PAR1 no PAR1")
     pq.write_table(pa.table({"x": [1]}), Path(collection.uri) / "masks" / "truth" / "part-00001.parquet")
     found = list(find_problems(collection))
@@ -117,12 +117,12 @@ def test_a_mask_that_unpacks_to_gigabytes_or_is_no_png_is_refused() -> None:
             decode_mask(encoded(form, picture().convert("L")))
 
 
-def test_a_collection_by_a_stranger_names_no_place_outside(collection: Collection, tmp_path: Path) -> None:
+def test_an_untrusted_collection_cannot_point_outside_itself(collection: Collection, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "evil").mkdir(parents=True)
     (outside / "evil" / "_set.json").write_text("{}")
     (Path(collection.uri) / "masks" / "..evil").mkdir()
     for name in ("../../outside/evil", "/etc", "..evil", "a/../../outside/evil"):
-        with pytest.raises(ValueError, match="no good name"):
+        with pytest.raises(ValueError, match="cannot be named"):
             collection.mask_set(name)
     assert collection.mask_set_names() == ["truth"]

@@ -306,7 +306,7 @@ def test_resize_shrinks_and_never_enlarges() -> None:
     assert resize_long_side(np.zeros((1, 900, 3), np.uint8), 400).shape == (1, 400, 3)
     checker = (np.indices((4, 4)).sum(0) % 2 * 200).astype(np.uint8)
     assert (resize_long_side(grey3(checker), 2) == 100).all()
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ValueError, match="at least 1"):
         resize_long_side(big, 0)
 
 

@@ -67,7 +67,7 @@ def test_bare_class_ids_will_do() -> None:
         (lambda: from_class_map(np.arange(300)[None]), "at most 254"),
         (lambda: from_class_map(np.array([[-1]])), "0..65535"),
         (lambda: mask_row("x", np.full((2, 2), 2, np.uint8), [5]), "value 2, but there are 1"),
-        (lambda: mask_row("x", None), "say why"),
+        (lambda: mask_row("x", None), "neither a mask nor an error"),
     ],
 )
 def test_what_is_no_mask_is_refused(call: object, message: str) -> None:
