@@ -1,17 +1,10 @@
-"""Few-shot segmentation from unlabelled photographs: pseudo-masks, label-free training, hybrid masking, relabels."""
+"""Few-shot segmentation from unlabelled photographs: pseudo-masks, label-free training, hybrid masking, relabels.
 
-from typing import TYPE_CHECKING, Any
+Names are imported on first use, so that ``import fss`` and the configuration modules load neither torch nor OpenCV.
+"""
 
-if TYPE_CHECKING:
-    from fss.inference.predictor import load_segmenter as load_segmenter
+import lazy_loader
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is offered here only when it is asked for, so that ``import fss`` stays light."""
-    if name == "load_segmenter":
-        from fss.inference.predictor import load_segmenter
-
-        return load_segmenter
-    raise AttributeError(f"module 'fss' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

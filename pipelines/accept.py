@@ -24,7 +24,6 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
     Raises:
         ValueError: no such collection or mask set, no finished part, or a rule that the set has no scores for.
     """
-    config.rule.check()
     collection = Collection.open(config.collection)
     masks = collection.mask_set(config.name)
     finished = masks.finished_parts()

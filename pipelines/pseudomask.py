@@ -40,7 +40,6 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
         ValueError: no such collection, or the mask set exists with other settings.
     """
     rule = AcceptanceRule(quantile=config.accept_quantile)
-    rule.check()
     settings = _settings(config)
     made_by = identity(settings)
     collection = Collection.open(config.collection)
@@ -51,7 +50,6 @@ def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
     if config.dry_run:
         return dry_run_result(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
-        config.fleet.check()
         sample = measure_sample(
             collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device
         )

@@ -46,9 +46,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
         ValueError: no such collection, mask set, acceptance or checkpoint, settings that don't fit each other, or the
             mask set exists with other settings.
     """
-    config.relabel.check()
     rule = config.rule()
-    rule.check()
     collection = Collection.open(config.collection)
     names = limited_parts(collection, config.limit)
     current = _current(collection, config, names)

@@ -1,7 +1,5 @@
 """Collections of images in parts, and their mask sets."""
 
-from fss.collection.collection import Collection
-from fss.collection.index import ClassIndex, Entry, ImageReader, Sample
-from fss.collection.mask_set import TRUTH, Acceptance, MaskSet
+import lazy_loader
 
-__all__ = ["TRUTH", "Acceptance", "ClassIndex", "Collection", "Entry", "ImageReader", "MaskSet", "Sample"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -82,7 +82,6 @@ def select_rows(table: pa.Table, rule: AcceptanceRule) -> Rows:
     Raises:
         ValueError: the rule is invalid, or the set has no scores or clusters that it needs.
     """
-    rule.check()
     unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
     valid = passes_gates(table, rule.gates)
     # If no image has an object, every gate is present but False, and the scores may be undefined.

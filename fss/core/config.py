@@ -17,6 +17,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import re
 import typing
 from collections.abc import Mapping
 from functools import cache
@@ -120,7 +121,7 @@ def _describe_one(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] in ("value_error", "unexpected_keyword_argument", "missing", "missing_argument"):
         return f"{name}: {message}" if name else message
-    rule = message.replace("Input should be", "must be", 1)
+    rule = re.sub(r"^\w+ should (be|have)", r"must \1", message).replace(" after validation", "")
     return f"{name} {rule}, got {error['input']!r}"
 
 

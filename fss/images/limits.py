@@ -1,20 +1,24 @@
 """What a photograph may be."""
 
 import dataclasses
-from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from fss.core.config import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class DecodeLimits:
-    """What a picture may be. Checked before its pixels are decoded."""
+    """Limits that a picture is checked against before its pixels are decoded."""
 
-    max_bytes: int = 64 * 2**20
+    max_bytes: Annotated[int, Ge(1)] = 64 * 2**20
     """Largest file, in bytes."""
-    max_pixels: int = 64_000_000
+    max_pixels: Annotated[int, Ge(1)] = 64_000_000
     """Largest height times width."""
-    max_side: int = 32_000
+    max_side: Annotated[int, Ge(1)] = 32_000
     """Longest side, in pixels."""
-    min_side: int = 16
+    min_side: Annotated[int, Ge(1)] = 16
     """Shortest side, in pixels."""
 
     def as_dict(self) -> dict[str, int]:

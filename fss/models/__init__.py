@@ -1,14 +1,5 @@
 """Few-shot segmenters: backbones, masking strategies and the learners MaskSplit, HSNet, ASNet and VAT."""
 
-from fss.models.checkpoint import load_checkpoint, load_published, save_checkpoint
-from fss.models.config import SegmenterConfig
-from fss.models.segmenter import FewShotSegmenter, create_segmenter
+import lazy_loader
 
-__all__ = [
-    "FewShotSegmenter",
-    "SegmenterConfig",
-    "create_segmenter",
-    "load_checkpoint",
-    "load_published",
-    "save_checkpoint",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """Relabelling: a trained segmenter predicts the masks of its training images again, with other images as supports."""
 
-from fss.relabel.config import RelabelConfig
+import lazy_loader
 
-__all__ = ["RelabelConfig"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

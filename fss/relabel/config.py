@@ -1,87 +1,85 @@
-"""How masks are made again."""
+"""Settings of relabelling and of the gate after a round."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from fss.core.config import settings
+
+_Inside = Annotated[float, Interval(gt=0, lt=1)]
+_Share = Annotated[float, Interval(ge=0, le=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RelabelConfig:
-    """Where supports come from, how often a picture is looked at, and what becomes of the votes."""
+    """Where supports come from, how often a picture is segmented, and what becomes of the votes."""
 
     supports: Literal["neighbours", "self", "bank"] = "neighbours"
-    """The most similar other pictures with their current masks, the picture's own current mask, or labelled shots of
-    classes, each asked for only where it seems to be in the picture."""
-    shots: int = 3
+    """Source of the supports. neighbours: the most similar other pictures with their current masks. self: the picture's
+    own current mask. bank: labelled shots of every class, for pictures that seem to contain the class."""
+    shots: Annotated[int, Ge(1)] = 3
     """Pictures in a support set of neighbours or of labelled shots."""
-    sets: int = 2
-    """Support sets that a picture is segmented with, one after the other; their agreement is a score. A picture's own
-    supports are always two sets."""
+    sets: Annotated[int, Ge(2)] = 2
+    """Support sets that a picture is segmented with, one after the other; their agreement is a score, so there are at
+    least two. A picture's own supports are always two sets."""
     own: Literal["half", "view"] = "half"
     """The two sets of a picture's own supports: the halves of its mask, or its mirror image and a view of its
     object."""
     min_similarity: float = 0.5
-    """Least cosine of the nearest neighbour; below it a picture is its own support."""
-    bank: int = 20_000
-    """Pictures that may be supports, drawn from all that can be: each process encodes each of them once, as
-    long as their features fit into its cache."""
-    clusters: int = 32
-    """Clusters of the features, within which masks are ranked; fewer where there are fewer than 20 pictures for one."""
-    dims: int = 256
-    """Numbers of a picture's feature; longer ones are projected at random."""
+    """Smallest cosine similarity of the nearest neighbour; below it a picture is its own support."""
+    bank: Annotated[int, Ge(1)] = 20_000
+    """Pictures that may be supports, drawn from all candidates; each process encodes each of them once, as long as
+    their features fit into its cache."""
+    clusters: Annotated[int, Ge(1)] = 32
+    """Clusters of the features, within which masks are ranked; there are fewer where a cluster would have less than 20
+    pictures."""
+    dims: Annotated[int, Ge(1)] = 256
+    """Length of a picture's feature vector; longer ones are projected at random."""
     flip: bool = True
-    """Also look at the mirror image."""
-    scales: tuple[float, ...] = (1.0,)
+    """Segment the mirror image too."""
+    scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
     """Sides of the picture that the network sees, as shares of its image size; 1 has to be one of them."""
-    foreground: float = 0.7
-    """Least mean probability of the object's pixels."""
-    background: float = 0.3
-    """Mean probability below which a pixel is background; what lies between is ignored."""
+    foreground: _Inside = 0.7
+    """Smallest mean probability of the object's pixels."""
+    background: _Inside = 0.3
+    """Mean probability below which a pixel is background; pixels between background and foreground are ignored."""
     edges: bool = False
-    """Let objects follow the picture's edges, by a colour model and the bilateral solver; costs tens of milliseconds
-    of CPU a picture."""
-    margin: float = 0.1
-    """Of several classes: where the mean probabilities of the two likeliest are closer, the pixel is ignored."""
+    """Align objects with the picture's edges, by a colour model and the bilateral solver; costs tens of milliseconds of
+    CPU per picture."""
+    margin: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    """Smallest difference between the mean probabilities of the two likeliest classes; below it a pixel is ignored."""
     seed: int = 0
-    """Of the bank, the projection, the clusters and the cuts."""
+    """Seed of the bank, the projection, the clusters and the cuts."""
 
-    def check(self) -> None:
-        """Refuse what cannot be done; ValueError saying what is allowed."""
-        for name in ("shots", "bank", "clusters", "dims"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, got {getattr(self, name)}")
-        if self.sets < 2:
-            raise ValueError(f"sets is 2 or more, or there would be no agreement between them; got {self.sets}")
-        if not 0 < self.background <= self.foreground < 1:
+    def __post_init__(self) -> None:
+        if self.background > self.foreground:
             raise ValueError(
-                "background and foreground are probabilities in (0, 1), background not above foreground; got "
-                f"{self.background} and {self.foreground}"
+                f"background is not above foreground, got {self.background} and {self.foreground}; lower background"
             )
-        if not 0 <= self.margin < 1:
-            raise ValueError(f"margin is a difference of probabilities in [0, 1), got {self.margin}")
-        if 1.0 not in self.scales or min(self.scales) <= 0:
+        if 1.0 not in self.scales:
             raise ValueError(f"scales are shares above 0 of the network's image size, 1 among them; got {self.scales}")
         if not self.flip and len(self.scales) == 1:
             raise ValueError("one view agrees with nothing: switch flip on, or give more scales")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RoundGateConfig:
-    """What a new mask set has to show."""
+    """Conditions on a new mask set for the next round to go on."""
 
     min_agreement: float = 0.5
-    """Least median of the support-set agreement: below it the new masks depend on the supports more than on the
+    """Smallest median agreement of the support sets; below it the new masks depend on the supports more than on the
     picture."""
     min_valid: float = 0.7
-    """Least share of masks that pass every gate, as a part of the share before."""
+    """Smallest share of masks that pass every gate, relative to the share before the round."""
     max_area_shift: float = 0.5
-    """Largest distance of the histograms of areas, 0 to 1."""
-    max_changed: float = 0.4
+    """Largest distance between the histograms of mask areas before and after the round, 0 to 1."""
+    max_changed: _Share = 0.4
     """Largest mean share of changed pixels."""
-    min_changed: float = 0.005
-    """Least mean share of changed pixels: below it another training would see the same masks."""
+    min_changed: _Share = 0.005
+    """Smallest mean share of changed pixels; below it another training would see the same masks."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_changed <= self.max_changed <= 1:
+        if self.min_changed > self.max_changed:
             raise ValueError(
-                f"min_changed and max_changed are shares, the least first, got {self.min_changed}, {self.max_changed}"
+                f"min_changed is at most max_changed, got {self.min_changed} and {self.max_changed}; lower min_changed"
             )

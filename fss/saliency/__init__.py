@@ -1,6 +1,5 @@
 """Pseudo-masks of the salient object, without labels."""
 
-from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
-from fss.saliency.config import SaliencyConfig
+import lazy_loader
 
-__all__ = ["SaliencyConfig", "SaliencyEstimator", "SaliencyResult"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -91,7 +91,6 @@ def measure_sample(
 
 def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     """Return the cost of a fleet's job, as lines for people: what -> how much."""
-    fleet.check()
     parts = -(-int(fleet.images) // fleet.part_size)
     cpu_s, gpu_s = fleet.images * sum(sample.cpu_s.values()), fleet.images * sample.gpu_s
     if gpu_s and not fleet.gpus:

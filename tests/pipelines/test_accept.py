@@ -69,8 +69,6 @@ def test_overwriting_a_set_takes_acceptances_and_reports_with_it(
     ("mistake", "message"),
     [
         ({"name": "nothing"}, "no mask set"),
-        ({"rule": AcceptanceRule(quantile=2.0)}, "quantile is a share"),
-        ({"rule": AcceptanceRule(scores=("beauty",))}, "no scores beauty"),
     ],
 )
 def test_mistakes_are_told(

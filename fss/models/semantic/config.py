@@ -1,32 +1,33 @@
 """Settings of a semantic segmentation network."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from fss.core.config import settings
 
 Auxiliary = Literal["none", "deep", "shallow"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SemanticConfig:
     """What a semantic network is made of."""
 
     network: Literal["deeplabv2", "deeplabv3", "lraspp"] = "deeplabv3"
-    """DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
+    """Architecture: DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
     backbone: str = "resnet50"
-    """resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
+    """Backbone: resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
     backbone_weights: str | Path | None = None
-    """Backbone weights: none (random), a state dict's path, or "pretrained" (ImageNet's, downloaded on demand). A whole
-    DeepLabV2 is taken too: its classifier is used where the number of classes fits."""
+    """Backbone weights: a state dict's path (of a backbone or a whole DeepLabV2, whose classifier is used where the
+    number of classes fits), or "pretrained" to download ImageNet's. None: random weights."""
     stride: Literal[8, 16] = 8
-    """Output stride; 8 as published, 16 is cheaper."""
+    """Output stride: 8 as published, or 16, which is cheaper."""
     all_dilations: bool = True
-    """DeepLabV2: sum the dilations 6, 12, 18 and 24; off, only 6 and 12, as the released code did."""
+    """Sum DeepLabV2's dilations 6, 12, 18 and 24 instead of 6 and 12 alone, as the released code did."""
     pixels: Literal["imagenet", "coco"] = "imagenet"
-    """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO); both
-    with red first: turn the first convolution of Caffe's weights around."""
+    """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO), both
+    for RGB order; reverse the input channels of the first convolution in weights from Caffe."""
     frozen_norm: bool = True
-    """Leave all BatchNorm layers as they are, as published: the backbone's with its weights' statistics, those of new
-    layers without effect. Otherwise they would learn the statistics of strongly augmented pictures too."""
+    """Keep all BatchNorm layers fixed, as published; otherwise they learn the statistics of strongly augmented pictures
+    too."""
     seed: int = 0
     """Seed of the random initial weights."""

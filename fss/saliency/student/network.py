@@ -33,10 +33,6 @@ class SaliencyStudent(nn.Module):
 
     def __init__(self, config: StudentConfig):
         super().__init__()
-        if config.image_size % 32 or config.image_size < 64:
-            raise ValueError(f"image_size is a multiple of 32 from 64 on, got {config.image_size}; 224 is usual")
-        if config.width % 16:
-            raise ValueError(f"width is a multiple of 16, got {config.width}; 64 is usual")
         self.config = config
         selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
         self.backbone = create_backbone(

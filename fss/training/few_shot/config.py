@@ -1,12 +1,13 @@
 """How a segmenter is optimised: the settings, and the learning-rate schedule."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Gt, Interval
 
+from fss.core.config import settings
 from fss.episodes.config import Order
 from fss.training.lanes import check_lanes
 
@@ -14,47 +15,34 @@ Schedule = Literal["constant", "poly", "cosine"]
 Precision = Literal["fp32", "bf16"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class OptimizerConfig:
     """How a segmenter is trained; the defaults are MaskSplit's published ones, but for length and averaging."""
 
-    steps: int = 1000
-    """Optimiser steps in all."""
-    learning_rate: float = 1e-4
-    """Of Adam; what the schedule starts from."""
+    steps: Annotated[int, Ge(1)] = 1000
+    """Optimiser steps of the whole training."""
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
+    """Learning rate of Adam at the start of the schedule."""
     schedule: Schedule = "constant"
-    """How the rate falls to 0 over all steps: not at all, as (1 - t) ** 0.9 (poly), or along half a cosine."""
-    warmup: int = 0
-    """Steps over which the rate rises in a line from 0."""
-    weight_decay: float = 1e-5
-    """Of Adam, added to the gradient."""
-    clip: float | None = None
-    """Largest norm of the gradient; none leaves it."""
-    ema: float = 0.999
-    """Decay of the moving average of the weights; 0 follows the weights."""
-    accumulate: int = 1
-    """Passes that each worker's share of a batch is cut into, for memory; the result is the same."""
+    """Schedule of the learning rate: constant, or falling to 0 as (1 - t) ** 0.9 (poly) or along half a cosine."""
+    warmup: Annotated[int, Ge(0)] = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    weight_decay: Annotated[float, Ge(0)] = 1e-5
+    """Weight decay of Adam, added to the gradient."""
+    clip: Annotated[float, Gt(0)] | None = None
+    """Largest norm of the gradient. None: the gradient is not clipped."""
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
+    """Decay of the moving average of the weights; with 0 the average equals the weights."""
+    accumulate: Annotated[int, Ge(1)] = 1
+    """Passes that each worker's share of a batch is divided into, to save memory; the result is the same."""
     precision: Precision = "fp32"
-    """Numbers of the forward pass: fp32, or bf16 where that loses nothing (autocast)."""
+    """Precision of the forward pass: fp32, or bf16 under autocast."""
     compile: bool = False
-    """Compile backbone and learner: minutes at the start, faster steps on a GPU."""
+    """Compile backbone and learner, which takes minutes at the start and makes steps on a GPU faster."""
 
     def __post_init__(self) -> None:
-        if (
-            self.steps < 1
-            or self.learning_rate <= 0
-            or self.weight_decay < 0
-            or (self.clip is not None and self.clip <= 0)
-        ):
-            raise ValueError(
-                "steps, learning_rate and clip are above 0 and weight_decay at least 0; got "
-                f"{self.steps}, {self.learning_rate}, {self.clip} and {self.weight_decay}"
-            )
-        if self.accumulate < 1 or not 0 <= self.warmup <= self.steps:
-            raise ValueError(
-                f"accumulate is 1 or more and warmup lies within 0 and the steps ({self.steps}); "
-                f"got {self.accumulate} and {self.warmup}"
-            )
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup is at most steps ({self.steps}), got {self.warmup}; lower warmup or raise steps")
 
 
 def rate_factor(config: OptimizerConfig, step: int) -> float:
@@ -78,69 +66,58 @@ HELD_OUT_LOSS = "held_out_loss"
 VAL_MIOU = "val_miou"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class StreamConfig:
     """How episodes are read."""
 
-    batch_size: int = 16
-    """Episodes per step, over all workers."""
-    lanes: int = 8
-    """Logical lanes; they divide the batch, and there are at most as many workers."""
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Episodes per training step, over all workers."""
+    lanes: Annotated[int, Ge(1)] = 8
+    """Logical lanes that the batch is divided into, at least as many as workers; batch_size is a multiple of it."""
     seed: Annotated[int | None, tyro.conf.arg(name="episode-seed")] = None
     """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
-    held_out: float = 0.05
+    held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     """Share of the images that is never trained on and serves to choose the checkpoint."""
-    decode_threads: int = 2
+    decode_threads: Annotated[int, Ge(1)] = 2
     """Decoding threads per worker."""
-    ahead: int = 4
-    """Steps that are made ahead of the training; 0 makes each when it is asked for."""
-    cache_gb: float = 4.0
-    """Decoded canvases to keep, in gigabytes per worker (or per node, with a folder)."""
+    ahead: Annotated[int, Ge(0)] = 4
+    """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
+    cache_gb: Annotated[float, Ge(0)] = 4.0
+    """Size of the cache of decoded canvases, in gigabytes per worker (per node with a cache folder)."""
     cache_folder: Path | None = None
-    """Folder on a node-local disk for the canvases, shared by the node's workers; none keeps them in memory."""
+    """Folder on a node-local disk for the cache, shared by the node's workers. None: the cache is in memory."""
 
     def __post_init__(self) -> None:
         check_lanes(self.lanes, self.batch_size)
-        if not 0 <= self.held_out < 1 or self.decode_threads < 1 or self.ahead < 0 or self.cache_gb < 0:
-            raise ValueError(
-                "held_out lies within [0, 1), decode_threads is 1 or more, ahead and cache_gb are 0 or more; got "
-                f"{self.held_out}, {self.decode_threads}, {self.ahead} and {self.cache_gb}"
-            )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ClassesConfig:
     """Class episodes: which classes are trained on, which validated on, and how many episodes are drawn of them."""
 
     benchmark: Literal["pascal", "coco", "fss"] | None = None
-    """Let train, val and test be the classes of a public benchmark's fold, and not the collection's class splits."""
-    fold: int | None = None
+    """Public benchmark whose fold defines the classes of train, val and test. None: the collection's class splits."""
+    fold: Annotated[int, Interval(ge=0, le=3)] | None = None
     """Fold of the benchmark, 0 to 3; FSS-1000 has none."""
     order: Order = "interleaved"
-    """How COCO-20i deals its classes to the folds."""
+    """Assignment of COCO-20i's classes to the folds."""
     split_folder: str | None = None
-    """Folder data/splits of HSNet's code: train on the pictures of the published lists; None: on all that there are."""
+    """Folder data/splits of HSNet's code, to train on the pictures of the published lists. None: all pictures."""
     train: tuple[str, ...] = ("train",)
     """Classes to train on: names of class splits, or of classes."""
     val: tuple[str, ...] = ("val",)
-    """Classes to validate on, in the same words; none: a share of the training classes (the stream's held_out) is held
-    out. "test" chooses the checkpoint by the test classes, as was published for PASCAL-5i and COCO-20i."""
+    """Classes to validate on: names of class splits, or of classes. Empty: a share of the training classes (the
+    stream's held_out) is held out. "test" chooses the checkpoint by the test classes, as published for PASCAL-5i and
+    COCO-20i."""
     val_collection: str | None = None
-    """Collection to validate on; None: the one that is trained on."""
+    """Collection to validate on. None: the training's collection."""
     val_mask_set: str | None = None
-    """Its mask set; None: the name of the one that is trained on."""
-    val_episodes: int = 1000
-    """Episodes to validate on, the same ones at every checkpoint."""
-    shots: int = 1
+    """Mask set to validate on. None: the one of the training mask set's name."""
+    val_episodes: Annotated[int, Ge(1)] = 1000
+    """Episodes to validate on, the same at every checkpoint."""
+    shots: Annotated[int, Ge(1)] = 1
     """Supports per episode, in training and validation."""
-    episodes: int | None = None
-    """Episodes in an epoch; None: one for every picture of every class."""
-    min_pixels: int = 1
-    """Pictures that show less of a class are no episodes of it."""
-
-    def __post_init__(self) -> None:
-        if min(self.shots, self.val_episodes, self.min_pixels) < 1 or (self.episodes is not None and self.episodes < 1):
-            raise ValueError(
-                "shots, episodes, val_episodes and min_pixels are 1 or more, got "
-                f"{self.shots}, {self.episodes}, {self.val_episodes} and {self.min_pixels}"
-            )
+    episodes: Annotated[int, Ge(1)] | None = None
+    """Episodes in an epoch. None: one for every picture of every class."""
+    min_pixels: Annotated[int, Ge(1)] = 1
+    """Smallest number of pixels of a class for a picture to be in its episodes."""

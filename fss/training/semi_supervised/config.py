@@ -1,69 +1,68 @@
 """Settings of the three-stage framework."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+from fss.core.config import settings
 
 Stage = Literal[1, 2, 3]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class StageConfig:
-    """How long a stage lasts, and what a step sees."""
+    """Length of a stage and the pictures of a step."""
 
-    steps: int
-    """Optimiser steps."""
-    labelled: int
-    """Labelled pictures in a step."""
-    pool: int
-    """Pictures of the pool in a step; none in stage 1."""
+    steps: Annotated[int, Ge(1)]
+    """Optimiser steps of the stage."""
+    labelled: Annotated[int, Ge(1)]
+    """Labelled pictures per step."""
+    pool: Annotated[int, Ge(0)]
+    """Pictures of the pool per step, 0 in stage 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ThreeStageConfig:
     """The optimisation of all stages; the defaults are the released ones, for Cityscapes."""
 
     first: StageConfig = StageConfig(steps=20_000, labelled=4, pool=0)
-    """Stage 1."""
+    """Settings of stage 1."""
     second: StageConfig = StageConfig(steps=60_000, labelled=1, pool=4)
-    """Stage 2."""
+    """Settings of stage 2."""
     third: StageConfig = StageConfig(steps=60_000, labelled=1, pool=4)
-    """Stage 3."""
-    learning_rate: float = 3e-5
-    """Of Adam, for new layers."""
-    backbone_learning_rate: float = 3e-6
-    """Of Adam, for the backbone."""
+    """Settings of stage 3."""
+    learning_rate: Annotated[float, Ge(0)] = 3e-5
+    """Learning rate of Adam for new layers."""
+    backbone_learning_rate: Annotated[float, Ge(0)] = 3e-6
+    """Learning rate of Adam for the backbone."""
     decay: Literal["constant", "poly"] = "constant"
-    """How the rates fall: not at all, or by (1 - step / steps) ** 0.9."""
+    """Decay of the learning rates: constant, or (1 - step / steps) ** 0.9 (poly)."""
     supervised_weight: float = 0.5
-    """Weight of the loss against the truth."""
+    """Weight of the supervised loss."""
     consistency_weight: float = 0.5
-    """Weight of the mean of the losses against the teacher and against the masks of the stage before."""
-    ema: tuple[tuple[int, float], ...] = ((0, 0.99), (20, 0.995), (40, 0.9975), (50, 0.999))
-    """Decay of the teacher from an epoch on."""
-    epoch_steps: int = 1000
-    """Steps of such an epoch."""
-    ramp_up: int = 0
-    """Steps over which the weight of the teacher's answers grows, by exp(-5 (1 - r)^2); 0: at once, as released. In a
-    short training the first answers are worth little."""
-    confidence: float | None = None
-    """Teacher's answers below this probability are ignored, and left out of the masks; none: all count."""
+    """Weight of the mean of two losses: against the teacher, and against the masks of the previous stage."""
+    ema: Annotated[tuple[tuple[Annotated[int, Ge(0)], Annotated[float, Interval(ge=0, lt=1)]], ...], MinLen(1)] = (
+        *((0, 0.99), (20, 0.995), (40, 0.9975), (50, 0.999)),
+    )
+    """Decay of the teacher's moving average as pairs of first epoch and decay, the first from epoch 0."""
+    epoch_steps: Annotated[int, Ge(1)] = 1000
+    """Steps of an epoch in the schedule of the teacher's decay."""
+    ramp_up: Annotated[int, Ge(0)] = 0
+    """Steps over which the weight of the teacher's predictions grows, as exp(-5 (1 - r)^2), because the first ones of a
+    short training are worth little. 0: full weight from the start, as released."""
+    confidence: Annotated[float, Interval(ge=0, lt=1)] | None = None
+    """Probability below which a teacher's prediction is ignored and left out of the masks. None: all count."""
 
     def __post_init__(self) -> None:
-        stages = (self.first, self.second, self.third)
-        if min(min(stage.steps, stage.labelled) for stage in stages) < 1 or self.epoch_steps < 1:
-            raise ValueError("steps, labelled pictures in a step, and epoch_steps are 1 or more in every stage")
-        if self.first.pool or min(self.second.pool, self.third.pool) < 1:
-            raise ValueError("stage 1 has no pool, stages 2 and 3 have one of 1 or more pictures in a step")
-        if min(self.learning_rate, self.backbone_learning_rate, self.ramp_up) < 0:
-            raise ValueError(
-                "learning rates and ramp_up are 0 or more, got "
-                f"{self.learning_rate}, {self.backbone_learning_rate} and {self.ramp_up}"
-            )
-        if not self.ema or self.ema[0][0] != 0 or any(not 0 <= decay < 1 for _, decay in self.ema):
-            raise ValueError(f"ema lists (epoch, decay) from epoch 0 on, decays within [0, 1); got {self.ema}")
-        if self.confidence is not None and not 0 <= self.confidence < 1:
-            raise ValueError(f"confidence lies within [0, 1), got {self.confidence}")
+        if self.first.pool:
+            raise ValueError(f"first.pool is 0, because stage 1 has no pool; got {self.first.pool}")
+        for name, stage in (("second", self.second), ("third", self.third)):
+            if not stage.pool:
+                raise ValueError(f"{name}.pool is 1 or more pictures per step, got 0")
+        if self.ema[0][0] != 0:
+            raise ValueError(f"ema begins with epoch 0, got {self.ema}")
 
     def stage(self, number: Stage) -> StageConfig:
         """Return the settings of a stage."""
@@ -85,89 +84,68 @@ class ThreeStageConfig:
         return 1.0 if self.decay == "constant" else float((1 - step / steps) ** 0.9)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class WeakConfig:
-    """How every picture is seen in training."""
+    """Weak augmentation, applied to every picture in training."""
 
-    crop: tuple[int, int] = (321, 321)
-    """Height and width of what is cut out, pixels; smaller pictures get a margin that is ignored."""
-    scales: tuple[float, float] = (0.5, 1.5)
-    """Least and greatest scale, drawn in steps of 0.1 before the crop."""
-    mirror: float = 0.5
-    """Probability of a mirrored picture."""
+    crop: tuple[Annotated[int, Ge(8)], Annotated[int, Ge(8)]] = (321, 321)
+    """Height and width of the crop in pixels; smaller pictures get a margin that is ignored."""
+    scales: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.5, 1.5)
+    """Smallest and largest scale before the crop, drawn in steps of 0.1."""
+    mirror: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Probability of mirroring left and right."""
 
     def __post_init__(self) -> None:
-        if min(self.crop) < 8 or not 0 < self.scales[0] <= self.scales[1] or not 0 <= self.mirror <= 1:
-            raise ValueError(
-                "crop is 8 pixels or more a side, scales rise and lie above 0, mirror lies within [0, 1]; got "
-                f"{self.crop}, {self.scales} and {self.mirror}"
-            )
+        if self.scales[0] > self.scales[1]:
+            raise ValueError(f"scales is a range above 0, lower end first, got {self.scales}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class StrongConfig:
-    """How strongly pictures are changed; the defaults are the released ones."""
+    """Strong augmentation; the defaults are the released ones."""
 
-    operations: int = 3
+    operations: Annotated[int, Ge(0)] = 3
     """Operations drawn for each picture, with replacement."""
-    probability: float = 0.5
-    """Of each drawn operation to be applied."""
-    cutouts: int = 3
+    probability: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Probability of applying each drawn operation."""
+    cutouts: Annotated[int, Ge(0)] = 3
     """Squares cut out of each picture."""
-    cutout_size: int = 32
-    """Side of a square, pixels."""
-
-    def __post_init__(self) -> None:
-        if min(self.operations, self.cutouts) < 0 or not 0 <= self.probability <= 1 or self.cutout_size < 1:
-            raise ValueError(
-                "operations and cutouts are 0 or more, probability lies within [0, 1] and cutout_size is 1 or more; "
-                f"got {self.operations}, {self.cutouts}, {self.probability} and {self.cutout_size}"
-            )
+    cutout_size: Annotated[int, Ge(1)] = 32
+    """Side of a cutout, in pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LabelledConfig:
-    """Which pictures count as labelled; the truth of the others is never read."""
+    """Which pictures count as labelled; the ground truth of the others is never read."""
 
     mask_set: str = "truth"
     """Mask set with the labels; pictures without a mask in it are unlabelled."""
-    count: int | None = None
-    """Use only so many labelled pictures, drawn by the seed; none: all."""
+    count: Annotated[int, Ge(1)] | None = None
+    """Number of labelled pictures to use, drawn at random. None: all."""
     list_file: str | None = None
-    """Text file, local or s3://, that names the labelled pictures, one a line: an image id, or the end of a path; more
-    words on a line are left alone. None: all that have a mask."""
+    """Text file, local or s3://, that names the labelled pictures, one per line, by image id or the end of a path;
+    other words on the line are ignored. None: all pictures that have a mask."""
     seed: int = 0
-    """Of the draw of ``count``."""
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"count is 1 or more labelled pictures, got {self.count}")
+    """Seed of the draw of labelled pictures."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SemanticStreamConfig:
-    """How pictures are read and changed."""
+    """How pictures are read and augmented."""
 
     weak: WeakConfig = field(default_factory=WeakConfig)
-    """How every picture is seen."""
+    """Augmentation of every picture."""
     strong: StrongConfig = field(default_factory=StrongConfig)
-    """What is done to the student's view of the pool, on top."""
-    shrink: int = 1
-    """What the sides of all pictures are divided by before anything else: 2 for Cityscapes at half resolution."""
-    lanes: int = 8
-    """Logical lanes at most; fewer where a batch is smaller. There are at most as many workers."""
+    """Additional augmentation of the student's view of the pool."""
+    shrink: Annotated[int, Ge(1)] = 1
+    """Divisor of the sides of all pictures before anything else; 2 gives Cityscapes at half resolution."""
+    lanes: Annotated[int, Ge(1)] = 8
+    """Largest number of logical lanes, at least as many as workers; a smaller batch has fewer."""
     seed: int = 0
     """Seed of the order and the augmentation."""
-    decode_threads: int = 2
+    decode_threads: Annotated[int, Ge(1)] = 2
     """Decoding threads per worker."""
-    ahead: int = 4
-    """Steps that are made ahead of the training."""
-    cache_gb: float = 2.0
-    """Decoded pixels to keep, in gigabytes per worker."""
-
-    def __post_init__(self) -> None:
-        if min(self.shrink, self.lanes, self.decode_threads) < 1 or min(self.ahead, self.cache_gb) < 0:
-            raise ValueError(
-                "shrink, lanes and decode_threads are 1 or more, ahead and cache_gb 0 or more; got "
-                f"{self.shrink}, {self.lanes}, {self.decode_threads}, {self.ahead} and {self.cache_gb}"
-            )
+    ahead: Annotated[int, Ge(0)] = 4
+    """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
+    cache_gb: Annotated[float, Ge(0)] = 2.0
+    """Size of the cache of decoded pictures, in gigabytes per worker."""

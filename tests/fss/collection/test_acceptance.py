@@ -1,15 +1,18 @@
 """The filter over stored scores: ranks, gates, ties, and what cannot be applied."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from fss.collection import Collection, MaskSet
 from fss.collection.acceptance import passes_gates, quality, read_scores, select_rows, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES, image_table, mask_table, part_name
+from fss.core.config import describe
 from fss.images.mask_codec import mask_row
 
 ALL = AcceptanceRule(quantile=1.0)
@@ -101,17 +104,19 @@ def test_the_best_of_every_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "message"),
+    ("settings", "message"),
     [
-        (AcceptanceRule(quantile=0.0), "best 65 %"),
-        (AcceptanceRule(scores=("beauty",)), "no scores beauty; the scores are agreement"),
-        (AcceptanceRule(gates=("garden",)), "no gates garden"),
-        (AcceptanceRule(scores=()), "name at least one"),
+        ({"quantile": 0.0}, "quantile must be greater than 0, got 0.0"),
+        ({"quantile": 2.0}, "quantile must be less than or equal to 1, got 2.0"),
+        ({"scores": ("beauty",)}, "there are no scores beauty; the scores are agreement"),
+        ({"gates": ("garden",)}, "there are no gates garden; the gates are gate_area"),
+        ({"scores": ()}, "scores must have at least 1 item"),
     ],
 )
-def test_refuses_what_cannot_be_applied(tmp_path: Path, rule: AcceptanceRule, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        select_rows(table_of(tmp_path, [scored("a", 0.5)]), rule)
+def test_invalid_rules_are_rejected(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        AcceptanceRule(**settings)
+    assert describe(raised.value).startswith(message)
 
 
 def test_a_set_without_scores_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from fss.core.config import describe
 from fss.relabel import RelabelConfig
 from fss.relabel.supports import Shot, deal, foreground, support_sets
 
@@ -61,14 +63,14 @@ def test_foreground_is_any_class_without_ignored_pixels() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"shots": 0}, "shots is 1 or more"),
-        ({"sets": 1}, "sets is 2 or more"),
-        ({"background": 0.8}, "background and foreground"),
+        ({"shots": 0}, "shots must be greater than or equal to 1, got 0"),
+        ({"sets": 1}, "sets must be greater than or equal to 2, got 1"),
+        ({"background": 0.8}, "background is not above foreground, got 0.8 and 0.7"),
         ({"scales": (0.5,)}, "1 among them"),
         ({"flip": False}, "one view agrees with nothing"),
     ],
 )
 def test_invalid_settings_are_rejected(change: dict[str, object], words: str) -> None:
-    RelabelConfig().check()
-    with pytest.raises(ValueError, match=words):
-        replace(RelabelConfig(), **change).check()  # type: ignore[arg-type]
+    with pytest.raises(ValidationError) as raised:
+        replace(RelabelConfig(), **change)  # type: ignore[arg-type]
+    assert words in describe(raised.value)

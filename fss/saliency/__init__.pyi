@@ -1,0 +1,3 @@
+from .classical.estimator import SaliencyEstimator as SaliencyEstimator
+from .classical.estimator import SaliencyResult as SaliencyResult
+from .config import SaliencyConfig as SaliencyConfig
