@@ -84,7 +84,7 @@ class StudentTrainingConfig:
     """Smallest gain in a round's best agreement over the round before for another round to follow."""
     batch_size: Annotated[int, Ge(1)] = 16
     """Pictures per training step."""
-    learning_rate: Annotated[float, Gt(0)] = 2e-3
+    learning_rate: Annotated[float, Ge(0)] = 2e-3
     """Learning rate of the decoder at the start of a round; it falls to zero along half a cosine."""
     backbone_learning_rate: Annotated[float, Ge(0)] = 1e-4
     """Learning rate of a backbone that is not frozen."""

@@ -123,7 +123,6 @@ def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_
         ({"source": "nothing"}, "has no mask set 'nothing'"),
         ({"source_acceptance": "none"}, "no acceptance 'none'"),
         ({"checkpoint": "/nowhere"}, "no checkpoint"),
-        ({"relabel": RelabelConfig(sets=1)}, "sets is 2 or more"),
         ({"relabel": RelabelConfig(supports="bank"), "name": "x"}, "give --bank.collection"),
         ({"accept_quantile": 0.0}, "quantile is a share"),
     ],

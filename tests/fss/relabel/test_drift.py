@@ -122,5 +122,5 @@ def test_median_agreement_skips_missing_scores(collection: Collection) -> None:
 
 
 def test_shares_out_of_order_are_refused() -> None:
-    with pytest.raises(ValueError, match="the least first"):
+    with pytest.raises(ValueError, match=r"min_changed is at most max_changed, got 0\.6 and 0\.4"):
         RoundGateConfig(min_changed=0.6)

@@ -111,7 +111,7 @@ def test_schedules() -> None:
     assert factors["cosine"] == pytest.approx([1, 0.5, (1 + math.cos(0.9 * math.pi)) / 2])
     warm = OptimizerConfig(steps=10, warmup=4)
     assert [rate_factor(warm, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
-    with pytest.raises(ValueError, match="warmup lies within 0 and the steps \\(10\\)"):
+    with pytest.raises(ValueError, match="warmup is at most steps \\(10\\), got 11"):
         OptimizerConfig(steps=10, warmup=11)
 
 

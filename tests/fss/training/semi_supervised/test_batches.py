@@ -193,5 +193,5 @@ def test_a_small_picture_gets_an_ignored_margin_and_scales_come_in_tenths() -> N
     config = WeakConfig()
     scales = {round(draw_weak(keyed_rng(0, item=n, purpose="test.weak"), config).scale, 6) for n in range(300)}
     assert scales == {round(0.5 + 0.1 * n, 6) for n in range(11)}
-    with pytest.raises(ValueError, match="scales rise"):
+    with pytest.raises(ValueError, match="scales is a range above 0, lower end first"):
         WeakConfig(scales=(1.2, 0.8))

@@ -82,5 +82,5 @@ def test_draws_are_as_often_as_said_and_repeat() -> None:
     strengths = {round(abs(strength), 1) for plan in plans for _, strength in plan.steps}
     assert strengths == {n / 10 for n in range(1, 10)}
     assert all(len(plan.cutouts) == 3 for plan in plans)
-    with pytest.raises(ValueError, match="probability lies within"):
+    with pytest.raises(ValueError, match="probability\n  Input should be less than or equal to 1"):
         StrongConfig(probability=2)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
+from fss.core.config import describe
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
 from fss.training.ema import Ema
@@ -254,12 +256,16 @@ def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -
 def test_settings_that_make_no_sense_are_refused() -> None:
     stage = StageConfig(steps=5, labelled=1, pool=1)
     for change, words in (
-        ({"first": stage}, "stage 1 has no pool"),
-        ({"third": replace(stage, pool=0)}, "stages 2 and 3 have one"),
-        ({"second": replace(stage, steps=0)}, "1 or more in every stage"),
-        ({"ema": ((1, 0.9),)}, "from epoch 0 on"),
-        ({"confidence": 1.0}, "confidence lies within"),
-        ({"learning_rate": -1.0}, "learning rates"),
+        ({"first": stage}, "first.pool is 0, because stage 1 has no pool; got 1"),
+        ({"third": replace(stage, pool=0)}, "third.pool is 1 or more pictures per step, got 0"),
+        ({"ema": ((1, 0.9),)}, "ema begins with epoch 0, got ((1, 0.9),)"),
+        ({"ema": ((0, 1.0),)}, "ema.0.1 must be less than 1, got 1.0"),
+        ({"confidence": 1.0}, "confidence must be less than 1, got 1.0"),
+        ({"learning_rate": -1.0}, "learning_rate must be greater than or equal to 0, got -1.0"),
     ):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValidationError) as raised:
             ThreeStageConfig(**change)  # type: ignore[arg-type]
+        assert describe(raised.value) == words
+    with pytest.raises(ValidationError) as raised:
+        replace(stage, steps=0)
+    assert describe(raised.value) == "steps must be greater than or equal to 1, got 0"
