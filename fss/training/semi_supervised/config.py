@@ -4,7 +4,7 @@ import math
 from dataclasses import field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval
 
 from fss.core.config import settings
 
@@ -43,7 +43,7 @@ class ThreeStageConfig:
     """Weight of the supervised loss."""
     consistency_weight: float = 0.5
     """Weight of the mean of two losses: against the teacher, and against the masks of the previous stage."""
-    ema: Annotated[tuple[tuple[Annotated[int, Ge(0)], Annotated[float, Interval(ge=0, lt=1)]], ...], MinLen(1)] = (
+    ema: tuple[tuple[Annotated[int, Ge(0)], Annotated[float, Interval(ge=0, lt=1)]], ...] = (
         *((0, 0.99), (20, 0.995), (40, 0.9975), (50, 0.999)),
     )
     """Decay of the teacher's moving average as pairs of first epoch and decay, the first from epoch 0."""
@@ -61,7 +61,7 @@ class ThreeStageConfig:
         for name, stage in (("second", self.second), ("third", self.third)):
             if not stage.pool:
                 raise ValueError(f"{name}.pool is 1 or more pictures per step, got 0")
-        if self.ema[0][0] != 0:
+        if not self.ema or self.ema[0][0] != 0:
             raise ValueError(f"ema begins with epoch 0, got {self.ema}")
 
     def stage(self, number: Stage) -> StageConfig:
