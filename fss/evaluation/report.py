@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from fss.core.console import text_table
 from fss.evaluation.evaluator import EvaluationResult
 from fss.evaluation.metrics import METRIC_NAMES, Interval
 
@@ -55,17 +56,14 @@ def to_json(table: Sequence[Row]) -> str:
 
 def to_text(table: Sequence[Row]) -> str:
     """Return the rows as aligned plain text, with metrics in percent and their intervals."""
-    cells = _cells(table)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *_notes(table)]) + "\n"
+    header, *rows = _cells(table)
+    return text_table(header, rows) + "\n".join(_notes(table)) + "\n"
 
 
 def to_markdown(table: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    head, *body = ["| " + " | ".join(row) + " |" for row in _cells(table)]
-    notes = ["", *_notes(table)]
-    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *body, *notes]) + "\n"
+    header, *rows = _cells(table)
+    return text_table(header, rows, markdown=True) + "\n".join(["", *_notes(table)]) + "\n"
 
 
 def _cells(table: Sequence[Row]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fss.core.config import to_dict
+from fss.core.console import text_table
 from pipelines.training.config import TrainJobConfig
 from pipelines.tuning.space import QUANTILE, Dimension
 from pipelines.tuning.trial_runs import TrialRecord
@@ -52,15 +53,13 @@ def table(space: Mapping[str, Dimension], trials: Sequence[TrialRecord], *, obje
     names = [name for name, dimension in space.items() if len(dimension.choices) != 1]
     sign = -1 if mode == "max" else 1
     ranked = sorted(trials, key=lambda each: (each.objective is None, sign * (each.objective or 0.0)))
-    cells = [["trial", "state", "steps", objective, *names]]
+    rows = []
     for each in ranked:
         score = "" if each.objective is None else f"{each.objective:.4f}"
         drawn = [_short(each.values.get(name)) for name in names]
-        cells.append([each.trial_id, each.state, str(max(each.curve, default=0)), score, *drawn])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    failed = [f"{each.trial_id} failed: {each.error}" for each in trials if each.state == "failed"]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *failed]) + "\n"
+        rows.append([each.trial_id, each.state, str(max(each.curve, default=0)), score, *drawn])
+    failures = [f"{each.trial_id} failed: {each.error}\n" for each in trials if each.state == "failed"]
+    return text_table(["trial", "state", "steps", objective, *names], rows) + "".join(failures)
 
 
 def _short(value: Any) -> str:

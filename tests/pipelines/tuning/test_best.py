@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import pyplot
+from matplotlib.collections import LineCollection
 
 from fss.core.rng import keyed_rng
 from fss.models import SegmenterConfig
@@ -104,6 +107,7 @@ def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialR
 
 
 def test_pictures(trials: list[TrialRecord]) -> None:
+    settings = dict(matplotlib.rcParams)
     few = parallel_coordinates(SPACE, trials[:2], objective="held_out_iou", mode="max")
     many = parallel_coordinates(SPACE, trials, objective="held_out_iou", mode="max")
     assert few.shape == many.shape
@@ -112,5 +116,15 @@ def test_pictures(trials: list[TrialRecord]) -> None:
     found = importance(SPACE, trials)
     assert found is not None
     bars = importance_bars(found, objective="held_out_iou")
-    blue = (np.abs(bars.astype(int) - (0x44, 0x77, 0xAA)).max(2) < 8).sum(1)
+    blue = (np.abs(bars.astype(int) - (0x31, 0x82, 0xBD)).max(2) < 8).sum(1)
     assert blue.max() > bars.shape[1] / 3, "the longest bar fills most of its axis"
+    assert not pyplot.get_fignums(), "every figure is closed"
+    assert dict(matplotlib.rcParams) == settings
+
+
+def test_the_lines_of_stopped_trials_are_dashed(trials: list[TrialRecord], monkeypatch: pytest.MonkeyPatch) -> None:
+    styles: list[str] = []
+    monkeypatch.setattr(LineCollection, "set_linestyle", lambda _, value: styles.extend(value))
+    parallel_coordinates(SPACE, trials, objective="held_out_iou", mode="max")
+    assert styles.count("--") == sum(trial.state == "pruned" for trial in trials) == 10
+    assert styles.count("-") == 20
