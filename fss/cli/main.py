@@ -37,14 +37,14 @@ pictures or checks failed; 130 interrupted. FSS_TRACEBACK=1 shows where a mistak
 def main(words: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its code."""
     words = list(sys.argv[1:] if words is None else words)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP.format(verbs="\n".join(f"    {verb:<10} {what}" for verb, what in VERBS.items())))
-        raise SystemExit(0 if words else 2)
-    if words[0] == "--version":
-        print(f"fss {fss.__version__}")
-        return
-    verb = words[0]
-    with exit_cleanly(f"fss {verb}"):
+    with exit_cleanly(f"fss {words[0]}" if words else "fss"):
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_HELP.format(verbs="\n".join(f"    {verb:<10} {what}" for verb, what in VERBS.items())))
+            raise SystemExit(0 if words else 2)
+        if words[0] == "--version":
+            print(f"fss {fss.__version__}")
+            return
+        verb = words[0]
         if verb not in VERBS:
             near = difflib.get_close_matches(verb, VERBS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -6,6 +6,7 @@
 2     invalid usage; one line says what was given, what is allowed and what to do
 3     finished, but some images or checks failed; the output lists them
 130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes
+141   the reader of the output closed the pipe, as ``head`` does
 ====  =======================================================================
 
 ``FSS_TRACEBACK=1`` also prints a traceback for invalid usage.
@@ -14,6 +15,7 @@
 import atexit
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -24,7 +26,7 @@ from types import TracebackType
 
 from fss.core.redaction import redact_passwords
 
-SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 INTERRUPTION = "interrupted; run it again with the same settings to resume"
 
 
@@ -35,14 +37,21 @@ def exit_cleanly(program: str) -> Iterator[None]:
     A Ctrl-C after the block no longer changes the exit code.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # an error here would otherwise come in the interpreter's shutdown
     except ValueError as error:
         if os.environ.get("FSS_TRACEBACK"):
             traceback.print_exc()
-        _exit(program, str(error), USAGE_ERROR)
+        _exit(program, _message(error), USAGE_ERROR)
     except KeyboardInterrupt:
         _exit(program, INTERRUPTION, INTERRUPTED)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            # The interpreter flushes the rest of the buffer at exit: https://docs.python.org/3/library/signal.html
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(PIPE_CLOSED) from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
             _exit(program, INTERRUPTION, INTERRUPTED)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -94,6 +103,22 @@ def defer_interrupts() -> Iterator[Callable[[], None]]:
         check()
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def _reader_is_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads; a broken connection to a server is another error."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def _message(error: ValueError) -> str:
+    """Return an error's message, that of invalid settings in one line."""
+    import pydantic
+
+    from fss.core.config import describe
+
+    return describe(error) if isinstance(error, pydantic.ValidationError) else str(error)
 
 
 def _exit(program: str, message: str, code: int) -> None:

@@ -1,0 +1,36 @@
+"""How a program ends where its output's reader is gone, and what it says of invalid settings."""
+
+import subprocess
+import sys
+from typing import Annotated
+
+import pytest
+from annotated_types import Ge
+
+from fss.core.config import settings
+from fss.core.exit_codes import PIPE_CLOSED, USAGE_ERROR, exit_cleanly
+
+
+@settings
+class Size:
+    """A size."""
+
+    side: Annotated[int, Ge(1)] = 1
+    """Side in pixels."""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["inspect", "--help"]])
+def test_a_closed_pipe_ends_a_program_quietly(words: list[str]) -> None:
+    command = [sys.executable, "-m", "fss.cli.main", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == PIPE_CLOSED
+
+
+def test_invalid_settings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised, exit_cleanly("fss x"):
+        Size(side=0)
+    assert raised.value.code == USAGE_ERROR
+    assert capsys.readouterr().err == "fss x: error: side must be greater than or equal to 1, got 0\n"
