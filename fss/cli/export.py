@@ -1,7 +1,7 @@
 """Write a segmenter as a program of its own, after a check that it answers the same.
 
-    fss export --model runs/masksplit --out segmenter.onnx --form onnx
-    fss export --model birds@best --out segmenter.pt2 --shots 5
+    fss export --model runs/masksplit --output segmenter.onnx --form onnx
+    fss export --model birds@best --output segmenter.pt2 --shots 5
 
 The program takes query [1,3,H,W], support_images [1,K,3,H,W] (ImageNet-normalised) and support_masks [1,K,H,W] of the
 size it was made for, and returns logits [1,2,H,W].
@@ -23,7 +23,7 @@ class Config:
 
     model: str
     """A trained segmenter: its folder, an s3:// or MLflow URI, or a registered model's name."""
-    out: Path
+    output: Path
     """File to write."""
     form: Form = "pt2"
     """onnx, for other runtimes, or pt2, for PyTorch."""
@@ -46,12 +46,11 @@ def run(config: Config) -> int:
     with local_checkpoint(config.model, tracking=config.tracking) as folder:
         segmenter = load_checkpoint(folder)
     side = config.image_size or segmenter.config.image_size
-    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     difference = export_segmenter(
-        segmenter, config.out, size=(side, side), shots=config.shots, batch=config.batch, form=config.form
+        segmenter, config.output, size=(side, side), shots=config.shots, batch=config.batch, form=config.form
     )
-    said = (
-        f"{config.out}, {config.out.stat().st_size / 1e6:.1f} MB; its logits differ by {difference:.1e} of the largest"
-    )
-    lines(iter([("program", said)]))
+    megabytes = config.output.stat().st_size / 1e6
+    program = f"{config.output}, {megabytes:.1f} MB; its logits differ by {difference:.1e} of the largest"
+    lines(iter([("program", program)]))
     return SUCCESS

@@ -22,9 +22,9 @@ Masks from photographs, almost without labels.
 
 {verbs}
 
-    fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --out masks
-    fss predict --model birds@best --support bird.jpg:40,60,180,220 --query new.jpg --out masks
-    fss saliency ~/photos --out masks
+    fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
+    fss predict --model birds@best --support bird.jpg:40,60,180,220 --query new.jpg --output masks
+    fss saliency ~/photos --output masks
 
 Jobs on collections, from a laptop to a cluster, are started as `python -m pipelines.JOB --help`: ingest (--append adds
 what a folder has gained), pseudomask, train, relabel, evaluate, and masksplit, which is all of them in a row.

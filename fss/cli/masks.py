@@ -1,7 +1,7 @@
 """Export a mask set as PNGs or COCO JSON, rename it, or delete it.
 
-fss masks export photos saliency --out masks --acceptance default
-fss masks export labelled truth --out truth --form coco
+fss masks export photos saliency --output masks --acceptance default
+fss masks export labelled truth --output truth --form coco
 fss masks rename photos saliency first-try
 fss masks delete photos first-try --yes
 """
@@ -28,7 +28,7 @@ class Export:
     """The collection: local folder or s3:// URI."""
     mask_set: tyro.conf.Positional[str]
     """Name of the mask set."""
-    out: str
+    output: str
     """Folder or s3:// URI for the files."""
     form: Literal["png", "coco"] = "png"
     """png: a mask per photograph and masks.csv, which says whose it is; coco: one instances.json."""
@@ -43,7 +43,7 @@ class Export:
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
         found = iterate_masks(masks, accepted)
         said = self._pngs(found) if self.form == "png" else self._coco(found, masks)
-        lines(iter([("exported", said), ("written to", self.out)]))
+        lines(iter([("exported", said), ("written to", self.output)]))
         return SUCCESS
 
     def _pngs(self, found: Iterator[ExportedMask]) -> str:
@@ -52,18 +52,18 @@ class Export:
         table.writerow(["mask", "image_id", "photograph", "classes"])
         count = 0
         for exported in found:
-            write(self.out, f"{exported.name}.png", encode_png(exported, self.values))
+            write(self.output, f"{exported.name}.png", encode_png(exported, self.values))
             table.writerow(
                 [f"{exported.name}.png", exported.image_id, exported.uri, " ".join(map(str, exported.classes))]
             )
             count += 1
-        write(self.out, "masks.csv", text.getvalue().encode())
+        write(self.output, "masks.csv", text.getvalue().encode())
         return f"{count} masks as PNG, and masks.csv"
 
     def _coco(self, found: Iterator[ExportedMask], masks: MaskSet) -> str:
         pieces = io.BytesIO()
         images, annotations = write_coco(found, masks.collection.classes, pieces.write)
-        write(self.out, "instances.json", pieces.getvalue())
+        write(self.output, "instances.json", pieces.getvalue())
         return f"{annotations} annotations of {images} photographs in instances.json"
 
 

@@ -1,7 +1,7 @@
 """Segment photographs by example.
 
-    fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --out masks
-    fss predict --model birds@best --support a.jpg:a.png b.jpg:40,60,180,220 --query s3://bucket/new --out masks
+    fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
+    fss predict --model birds@best --support a.jpg:a.png b.jpg:40,60,180,220 --query s3://bucket/new --output masks
 
 Several examples make one answer. Writes a mask per picture (PNG, 255 on the object), overlays, masks.csv, and
 examples.jpg, which shows how the examples were understood.
@@ -26,7 +26,7 @@ class Config:
 
     model: str
     """A trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""
-    out: str
+    output: str
     """Folder or s3:// URI for the masks."""
     support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Examples, PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels)."""
@@ -55,11 +55,11 @@ def run(config: Config) -> int:
     places = [place for places in config.query for place in places]
     if not pairs or not places:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
-    found = find_pictures(places, config.out)
+    found = find_pictures(places, config.output)
     predictor = load_segmenter(config.model, device=config.device, tracking=config.tracking)
     examples = predictor.examples([picture for picture, _ in pairs], [mask for _, mask in pairs])
     tiles = [(rgb, mask, "") for rgb, mask in examples.supports]
-    write(config.out, "examples.jpg", jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks")))
+    write(config.output, "examples.jpg", jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks")))
 
     def answer(rgb: UInt8, _: Found) -> Answer:
         made = examples.predict(rgb)
@@ -67,7 +67,7 @@ def run(config: Config) -> int:
         return Answer(mask=made.mask, soft=made.probability, said={"sureness": sure})
 
     bad = make_masks(
-        found, answer, config.out, overlays=config.overlays, soft=config.probabilities, what="segmenting by example"
+        found, answer, config.output, overlays=config.overlays, soft=config.probabilities, what="segmenting by example"
     )
     return PARTIAL if bad else SUCCESS
 

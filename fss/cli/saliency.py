@@ -1,7 +1,7 @@
 """Find the salient object of every photograph, without any example.
 
-    fss saliency ~/photos --out masks
-    fss saliency ~/photos --out masks --student students/<name>/student.safetensors
+    fss saliency ~/photos --output masks
+    fss saliency ~/photos --output masks --student students/<name>/student.safetensors
 
 Writes a mask per picture (PNG, 255 on the object), overlays, and masks.csv with the scores that say how far each can
 be trusted. For a million photographs make a collection: pipelines.ingest, then pipelines.pseudomask.
@@ -25,7 +25,7 @@ class Config:
 
     photographs: tyro.conf.Positional[tuple[str, ...]]
     """Folders (at any depth), pictures, s3:// URIs."""
-    out: str
+    output: str
     """Folder or s3:// URI for the masks."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
@@ -46,7 +46,7 @@ def run(config: Config) -> int:
         ValueError: no picture, or no such student.
     """
     settings = config.saliency if config.student is None else StudentSettings(path=config.student)
-    found = find_pictures(config.photographs, config.out)
+    found = find_pictures(config.photographs, config.output)
     estimator = create_estimator(settings, device=config.device)
 
     def answer(rgb: UInt8, picture: Found) -> Answer:
@@ -55,6 +55,6 @@ def run(config: Config) -> int:
         return Answer(mask=made.mask, soft=made.soft, said=said)
 
     bad = make_masks(
-        found, answer, config.out, overlays=config.overlays, soft=config.soft, what="finding salient objects"
+        found, answer, config.output, overlays=config.overlays, soft=config.soft, what="finding salient objects"
     )
     return PARTIAL if bad else SUCCESS

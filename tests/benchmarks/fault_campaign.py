@@ -1,6 +1,6 @@
 """Kill workers, drivers and nodes, press Ctrl-C, at random times, and hold what comes of it against undisturbed runs.
 
-    python tests/benchmarks/fault_campaign.py --kills 20 --out campaign
+    python tests/benchmarks/fault_campaign.py --kills 20 --output campaign
 
 Ingest, pseudo-masks, training and relabelling take turns, and so do the faults. A job that ends with an error is
 started again with the same command, as a person would. Every row must be there once and be that of the undisturbed
@@ -45,7 +45,7 @@ class CampaignConfig:
     """Photographs in a part."""
     seed: int = 0
     """Draws the times and the victims."""
-    out: Path = Path("campaign")
+    output: Path = Path("campaign")
     """Folder for table and figure."""
 
 
@@ -91,7 +91,7 @@ def run(config: CampaignConfig) -> list[Disturbance]:
             place = home / f"kill-{number:03d}"
             done.append(disturb(job, fault, (base, place), usual[job.name], tracking, draws, nodes))
             print(f"{number + 1}/{config.kills} {row(done[-1])}", flush=True)
-            write(done, config.out)
+            write(done, config.output)
             shutil.rmtree(place)
     finally:
         if nodes:
@@ -209,7 +209,7 @@ def main(config: CampaignConfig) -> None:
     """Run, and fail where something is not identical."""
     done = run(config)
     wrong = [one for one in done if one.wrong]
-    print(f"{len(done)} kills: {len(done) - len(wrong)} identical, {len(wrong)} not; see {config.out}/campaign.png")
+    print(f"{len(done)} kills: {len(done) - len(wrong)} identical, {len(wrong)} not; see {config.output}/campaign.png")
     raise SystemExit(1 if wrong else 0)
 
 

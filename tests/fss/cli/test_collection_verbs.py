@@ -40,10 +40,10 @@ def test_inspect_says_what_there_is(collection: str, tmp_path: Path, capsys: pyt
 def test_masks_are_exported_and_nothing_is_deleted_unasked(
     collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ends("masks", "export", collection, "truth", "--out", tmp_path / "png", "--values", "class") == 0
+    assert ends("masks", "export", collection, "truth", "--output", tmp_path / "png", "--values", "class") == 0
     assert len(list((tmp_path / "png").glob("*.png"))) == 5
     assert (tmp_path / "png" / "masks.csv").read_text().count("\n") == 6
-    assert ends("masks", "export", collection, "truth", "--out", tmp_path / "coco", "--form", "coco") == 0
+    assert ends("masks", "export", collection, "truth", "--output", tmp_path / "coco", "--form", "coco") == 0
     assert len(json.loads((tmp_path / "coco" / "instances.json").read_text())["images"]) == 5
     capsys.readouterr()
     assert ends("masks", "delete", collection, "truth") == 2
@@ -54,7 +54,7 @@ def test_masks_are_exported_and_nothing_is_deleted_unasked(
 def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
     save_checkpoint(segmenter, tmp_path / "model")
-    assert ends("export", "--model", tmp_path / "model", "--out", tmp_path / "new" / "s.pt2") == 0
+    assert ends("export", "--model", tmp_path / "model", "--output", tmp_path / "new" / "s.pt2") == 0
     assert (tmp_path / "new" / "s.pt2").stat().st_size > 100_000
     assert "differ by" in capsys.readouterr().out
 

@@ -121,7 +121,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> No
         "fss.cli.main",
         "saliency",
         str(tmp_path / "photos"),
-        "--out",
+        "--output",
         str(tmp_path / "masks"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[2])}

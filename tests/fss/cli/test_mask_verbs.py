@@ -48,7 +48,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_predict_writes_a_mask_of_each_pictures_size(model: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["predict", "--model", model, "--query", photos, "--out", out, "--probabilities"]
+    words = ["predict", "--model", model, "--query", photos, "--output", out, "--probabilities"]
     first, second = f"{photos}/a.jpg:{tmp_path}/mask.png", f"{photos}/a.png:10,10,50,40"
     assert ends(*words, "--support", first, second) == 0
     together = (out / "a.jpg.png").read_bytes()
@@ -72,7 +72,7 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
 ) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     support = f"{photos}/a.jpg:{tmp_path}/mask.png"
-    assert ends("predict", "--model", model, "--support", support, "--query", photos, "--out", tmp_path / "out") == 3
+    assert ends("predict", "--model", model, "--support", support, "--query", photos, "--output", tmp_path / "out") == 3
     assert "3 of 4 pictures" in capsys.readouterr().out
     told = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
     assert told["broken.jpg"].startswith("corrupt")
@@ -86,13 +86,13 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
         (["--support", "a.jpg", "--query", "{photos}"], "an example is PICTURE:MASK"),
         (["--support", "{photos}/a.jpg:{photos}/a.png", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
-        (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--out", "{photos}"], "into another folder"),
+        (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
     model: Path, photos: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--model", str(model), "--out", f"{photos}/out", *(word.format(photos=photos) for word in words)]
+    asked = ["--model", str(model), "--output", f"{photos}/out", *(word.format(photos=photos) for word in words)]
     assert ends("predict", *asked) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
@@ -121,7 +121,7 @@ def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Pat
 
 
 def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
-    assert ends("saliency", photos, "--out", tmp_path / "out", "--soft", "--no-overlays") == 0
+    assert ends("saliency", photos, "--output", tmp_path / "out", "--soft", "--no-overlays") == 0
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6
     assert not (tmp_path / "out" / "overlays").exists()
     assert {"share", "agreement", "gate_area"} <= set(rows(tmp_path / "out")[0])
@@ -129,5 +129,5 @@ def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
 
 def test_saliency_from_and_to_an_object_store(s3: str, tmp_path: Path) -> None:
     storage.write_atomically(*storage.resolve(f"{s3}/raw/a.jpg"), encoded("JPEG", picture((80, 60))))
-    assert ends("saliency", f"{s3}/raw", "--out", f"{s3}/masks") == 0
+    assert ends("saliency", f"{s3}/raw", "--output", f"{s3}/masks") == 0
     assert storage.list_names(*storage.resolve(f"{s3}/masks")) == ["a.png", "masks.csv", "overlays"]

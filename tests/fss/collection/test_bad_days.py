@@ -100,7 +100,7 @@ def test_a_command_that_may_not_write_more_says_so_in_one_line(collection: Colle
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); from fss.cli.main import main; main(sys.argv[1:])"
     )
-    words = ["masks", "export", collection.uri, "truth", "--out", str(tmp_path / "out")]
+    words = ["masks", "export", collection.uri, "truth", "--output", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
     assert done.returncode == 1

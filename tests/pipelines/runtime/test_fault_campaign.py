@@ -15,7 +15,10 @@ def test_a_worker_a_driver_and_a_node_are_killed_and_nothing_is_lost(tmp_path: P
     words = ["--kills", "4", "--jobs", "pseudomask", "ingest", "relabel", "pseudomask", "--pictures", "48"]
     # A process of its own: the suite's Ray would give its address to the campaign's nodes.
     ended = subprocess.run(
-        [sys.executable, CAMPAIGN, *words, "--out", tmp_path / "campaign"], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, CAMPAIGN, *words, "--output", tmp_path / "campaign"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     done = json.loads((tmp_path / "campaign" / "campaign.json").read_text())
