@@ -1,1 +1,1 @@
-"""The command ``fss``: one module per verb."""
+"""The command ``fss``, with one module per verb."""

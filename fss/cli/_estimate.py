@@ -1,4 +1,4 @@
-"""What a job on some photographs would need, from a small sample measured here and now."""
+"""Estimate the disk space and time of a job on some photographs by measuring a small sample on this machine."""
 
 import time
 from collections.abc import Iterator
@@ -15,21 +15,21 @@ from fss.saliency import SaliencyEstimator
 from fss.saliency.cost_estimate import duration
 
 SAMPLE = 12  # photographs
-EFFICIENCY = 0.9  # of a core's speed that it keeps with all others busy (tests/benchmarks/bench_pseudomask.py)
+EFFICIENCY = 0.9  # speed of a core while all others are busy, as a share (tests/benchmarks/bench_pseudomask.py)
 EXTRAS = 1.05  # ids, scores, reports
-CHECKPOINTS = 4  # with the optimiser's state: the best, the last, the one being written, the model
+CHECKPOINTS = 4  # the best, the last, the one being written and the model, each with the optimiser's state
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a job would need."""
+class JobEstimate:
+    """The estimated needs of a job."""
 
     photographs: int
-    """Files that look like photographs."""
+    """Number of files that look like photographs."""
     disk_bytes: float
-    """Collection, masks and checkpoints."""
-    said: dict[str, str]
-    """Lines for people."""
+    """Disk space for collection, masks and checkpoints, in bytes."""
+    lines: dict[str, str]
+    """Descriptions of the needs by topic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,17 @@ class TrainingPlan:
     """Episodes per step."""
 
 
-def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: str) -> Needs:
-    """Measure a sample and say what ingest, pseudo-masks and training of all photographs would need.
+def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: str) -> JobEstimate:
+    """Measure a sample and estimate ingest, pseudo-masks and training for all photographs.
+
+    Args:
+        photographs: folder or s3:// URI.
+        training: the planned training.
+        cores: number of processor cores that the jobs will use.
+        device: device of the training, cpu or cuda.
 
     Raises:
-        ValueError: no photograph there that can be used.
+        ValueError: there is no usable photograph.
     """
     uris = [uri for path, uri in walk(photographs).uris.items() if is_photograph(path)]
     if not uris:
@@ -62,10 +68,10 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
     stored = count * (size + mask_size) * EXTRAS
     disk = stored + CHECKPOINTS * weights
     workers = f"on {cores} core{'s' if cores > 1 else ''}"
-    return Needs(
+    return JobEstimate(
         photographs=count,
         disk_bytes=disk,
-        said={
+        lines={
             "photographs": f"{count:,}, {size / 1e3:,.0f} kB each in a sample of {min(count, SAMPLE)}",
             "disk": f"{disk / 1e9:,.2f} GB: {stored / 1e9:,.2f} photographs and masks, {CHECKPOINTS} checkpoints of "
             f"{weights / 1e9:,.2f}",
@@ -78,14 +84,14 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
 
 
 def _measure(uris: list[str]) -> tuple[float, float, float, float]:
-    """Bytes of a photograph and of its mask, seconds to decode it and to find its mask, on one core."""
+    """Return the mean bytes of a photograph and its mask, and the seconds to decode and to segment it on one core."""
     order = keyed_rng(0, item=len(uris), purpose="doctor").permutation(len(uris))[:SAMPLE]
     estimator = SaliencyEstimator()
-    rows = list(_timings([uris[int(place)] for place in order], estimator))
+    rows = list(_timings([uris[int(index)] for index in order], estimator))
     if not rows:
-        raise ValueError("none of the photographs in a sample can be read; fss saliency says why")
-    kept = rows[1:] or rows  # the first one compiles
-    size, mask_size, decode_s, mask_s = (float(value) for value in np.mean(kept, axis=0))
+        raise ValueError("no photograph of the sample can be read; fss saliency reports the reasons")
+    warm = rows[1:] or rows  # the first one includes compilation
+    size, mask_size, decode_s, mask_s = (float(value) for value in np.mean(warm, axis=0))
     return size, mask_size, decode_s, mask_s
 
 
@@ -98,13 +104,13 @@ def _timings(uris: list[str], estimator: SaliencyEstimator) -> Iterator[tuple[fl
         except (OSError, ValueError):
             continue
         middle = time.perf_counter()
-        found = estimator.estimate(rgb)
-        written = len(encode_mask(found.mask)) + len(encode_soft(found.soft))
-        yield len(data), written, middle - start, time.perf_counter() - middle
+        result = estimator.estimate(rgb)
+        mask_bytes = len(encode_mask(result.mask)) + len(encode_soft(result.soft))
+        yield len(data), mask_bytes, middle - start, time.perf_counter() - middle
 
 
 def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
-    """Seconds of a step (forward, backward), and the bytes of a checkpoint with the optimiser's state."""
+    """Return the seconds of a step (forward and backward) and the bytes of a checkpoint with optimiser state."""
     import torch
 
     from fss.models import create_segmenter
@@ -115,7 +121,7 @@ def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
     masks = torch.zeros(1, 1, side, side, device=device)
     masks[..., : side // 2] = 1
     seconds = 0.0
-    for _ in range(2):  # the first one warms up
+    for _ in range(2):  # the first one is a warm-up
         start = time.perf_counter()
         segmenter(query, query[:, None], masks).mean().backward()
         if device == "cuda":

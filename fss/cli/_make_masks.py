@@ -1,4 +1,4 @@
-"""What the verbs that make masks of pictures share: find them, read ahead, write masks and overlays, and tell."""
+"""Functions of the verbs that make masks: find and read pictures, write masks and overlays, print a summary."""
 
 import csv
 import io
@@ -26,118 +26,123 @@ from fss.inference.inputs import read_picture
 from fss.visualize import jpeg_bytes, overlay
 
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
-RECORD = "masks.csv"
+TABLE = "masks.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A picture to make a mask of."""
+class Picture:
+    """A picture to segment."""
 
     name: str
-    """Of its mask: the picture's path below the folder that was named, without suffix."""
+    """Name of the mask: the path of the picture below the given folder, without suffix."""
     uri: str
-    """Where it is."""
+    """Path or s3:// URI of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The mask of a picture."""
+class Segmentation:
+    """The segmentation of a picture."""
 
     mask: UInt8
     """uint8 [H,W] in {0,1}."""
     soft: np.ndarray
-    """float32 [H,W] in 0..1."""
-    said: dict[str, float] = field(default_factory=dict)
-    """What else there is to say of it, for the record."""
+    """float32 [H,W] in 0..1, the probability of the object."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Additional columns of masks.csv."""
 
 
-def find_pictures(places: Sequence[str], out: str) -> list[Found]:
-    """Find pictures by folders (at any depth) and files; those below ``out`` are left out.
+def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
+    """Find pictures in folders (at any depth) and among files, except those below ``out``.
+
+    Args:
+        sources: folders, files and s3:// URIs.
+        out: folder or s3:// URI of the masks.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is no picture, ``out`` is a folder of pictures, or two pictures have the same name.
     """
     target = storage.absolute_uri(out)
-    found: dict[str, str] = {}
-    for place in places:
-        root = storage.absolute_uri(place)
+    paths: dict[str, str] = {}
+    for source in sources:
+        root = storage.absolute_uri(source)
         if root == target:
-            raise ValueError(f"{place} holds the pictures; write the masks into another folder")
-        found |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(f"{target}/")}
-    if not found:
-        raise ValueError(f"there is no picture in {', '.join(places)}; name folders, pictures or s3:// URIs")
-    stems = {uri: stem_and_suffix(path)[0] for uri, path in found.items()}
+            raise ValueError(f"{source} is a folder of pictures; write the masks into another folder")
+        paths |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(f"{target}/")}
+    if not paths:
+        raise ValueError(f"there is no picture in {', '.join(sources)}; name folders, pictures or s3:// URIs")
+    stems = {uri: stem_and_suffix(path)[0] for uri, path in paths.items()}
     shared = Counter(stems.values())
-    names = {uri: stem if shared[stem] == 1 else found[uri] for uri, stem in stems.items()}
+    names = {uri: stem if shared[stem] == 1 else paths[uri] for uri, stem in stems.items()}
     if len(set(names.values())) < len(names):
-        raise ValueError(f"two of {', '.join(places)} hold pictures of the same name; make their masks one by one")
-    return [Found(name=names[uri], uri=uri) for uri in found]
+        raise ValueError(f"two of {', '.join(sources)} contain pictures of the same name; process them one by one")
+    return [Picture(name=names[uri], uri=uri) for uri in paths]
 
 
 def make_masks(
-    found: Sequence[Found],
-    answer: Callable[[UInt8, Found], Answer],
+    pictures: Sequence[Picture],
+    segment: Callable[[UInt8, Picture], Segmentation],
     out: str,
     *,
     overlays: bool,
     soft: bool,
     what: str,
 ) -> int:
-    """Write the mask of every picture and a record of all; returns how many pictures could not be used.
+    """Write the masks of all pictures and a table of them, and return the number of unusable pictures.
 
     Args:
-        found: the pictures.
-        answer: makes the mask of one, given as uint8 [H,W,3].
-        out: folder; masks are ``<name>.png``, 255 on the object.
-        overlays: write them over the pictures too, into ``overlays/``.
-        soft: write the probabilities too, into ``soft/``.
-        what: the word for progress.
+        pictures: the pictures.
+        segment: segments a picture, given as uint8 [H,W,3].
+        out: folder or s3:// URI. The masks are ``<name>.png``, 255 on the object; the table is ``masks.csv``.
+        overlays: also write the pictures with their masks into ``overlays/``.
+        soft: also write the probabilities into ``soft/``.
+        what: description for the progress bar and the summary.
     """
     rows: list[dict[str, object]] = []
     errors: dict[str, str] = {}
     start = time.monotonic()
-    pairs = prefetch(_read(each) for each in found)
+    pairs = prefetch(_read(each) for each in pictures)
     console = Console(stderr=True)
     with defer_interrupts() as check:
-        for each, picture in track(pairs, what, len(found), console=console, disable=not sys.stderr.isatty()):
+        for each, rgb in track(pairs, what, len(pictures), console=console, disable=not sys.stderr.isatty()):
             check()
-            if isinstance(picture, str):
-                errors[each.uri] = picture
-                rows.append({"picture": each.uri, "error": picture})
+            if isinstance(rgb, str):
+                errors[each.uri] = rgb
+                rows.append({"picture": each.uri, "error": rgb})
                 continue
-            made = answer(picture, each)
-            write(out, f"{each.name}.png", encode_mask(made.mask * np.uint8(255)))
+            result = segment(rgb, each)
+            write(out, f"{each.name}.png", encode_mask(result.mask * np.uint8(255)))
             if overlays:
-                small = resize_long_side(picture, OVERLAY_SIDE)
-                mask = np.asarray(Image.fromarray(made.mask).resize(small.shape[1::-1], Image.Resampling.NEAREST))
+                small = resize_long_side(rgb, OVERLAY_SIDE)
+                mask = np.asarray(Image.fromarray(result.mask).resize(small.shape[1::-1], Image.Resampling.NEAREST))
                 write(out, f"overlays/{each.name}.jpg", jpeg_bytes(overlay(small, mask)))
             if soft:
-                write(out, f"soft/{each.name}.png", encode_mask(np.rint(made.soft * 255).astype(np.uint8)))
-            share = round(float(made.mask.mean()), 4)
-            rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **made.said, "error": ""})
-    write(out, RECORD, _csv(rows))
-    _show(what, out, len(found), errors, time.monotonic() - start)
+                write(out, f"soft/{each.name}.png", encode_mask(np.rint(result.soft * 255).astype(np.uint8)))
+            share = round(float(result.mask.mean()), 4)
+            rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **result.scores, "error": ""})
+    write(out, TABLE, _csv(rows))
+    _print_summary(what, out, len(pictures), errors, time.monotonic() - start)
     return len(errors)
 
 
 def write(out: str, name: str, data: bytes) -> None:
-    """Write a file below ``out``, whole or not at all."""
+    """Write a file below ``out`` atomically."""
     storage.write_atomically(*storage.resolve(storage.join(out, name)), data)
 
 
 def _pictures(root: str) -> dict[str, str]:
-    """The pictures in a folder, or the one that is named: their paths below it by URI."""
+    """Return the relative paths, by URI, of the pictures in a folder, or of a single picture."""
     fs, path = storage.resolve(root)
     if fs.get_file_info(path).is_file:
         return {root: root.rsplit("/", 1)[-1]}
-    return {uri: below for below, uri in walk(root).uris.items() if is_photograph(below)}
+    return {uri: path for path, uri in walk(root).uris.items() if is_photograph(path)}
 
 
-def _read(found: Found) -> tuple[Found, UInt8 | str]:
+def _read(picture: Picture) -> tuple[Picture, UInt8 | str]:
+    """Return a picture with its pixels, or with the reason why it cannot be used."""
     try:
-        return found, read_picture(found.uri)
+        return picture, read_picture(picture.uri)
     except ValueError as error:
-        return found, str(error)
+        return picture, str(error)
 
 
 def _csv(rows: Sequence[dict[str, object]]) -> bytes:
@@ -149,19 +154,19 @@ def _csv(rows: Sequence[dict[str, object]]) -> bytes:
     return text.getvalue().encode(errors="backslashreplace")
 
 
-def _show(what: str, out: str, pictures: int, errors: dict[str, str], seconds: float) -> None:
+def _print_summary(what: str, out: str, pictures: int, errors: dict[str, str], seconds: float) -> None:
     table = Table(title=what, show_header=False, title_justify="left")
     table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
     for uri, error in list(errors.items())[:20]:
         table.add_row("not usable", f"{uri}: {error}")
     if len(errors) > 20:
-        table.add_row("", f"and {len(errors) - 20} more, in {RECORD}")
-    table.add_row("written to", f"{out} (its {RECORD} lists them)")
+        table.add_row("", f"and {len(errors) - 20} more, in {TABLE}")
+    table.add_row("written to", f"{out} (its {TABLE} lists them)")
     output_console().print(table)
 
 
-def lines(pairs: Iterator[tuple[str, object]]) -> None:
-    """Print pairs as a table of two columns."""
+def print_table(pairs: Iterator[tuple[str, object]]) -> None:
+    """Print pairs as a table with two columns."""
     table = Table(show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,10 +1,11 @@
-"""Check this machine, and say what disk and time a job would need.
+"""Check this machine, and estimate the disk space and time of a job.
 
     fss doctor
     fss doctor --s3 s3://bucket/photos --tracking http://mlflow:5000
     fss doctor --photographs ~/photos --training.backbone mobilenet_v2 --training.image-size 256
 
-With photographs, a dozen of them are decoded and masked and one training step is made, to measure what all would take.
+With --photographs, a dozen of them are decoded and segmented and one training step is run, to estimate the time for
+all.
 """
 
 import importlib.metadata
@@ -49,15 +50,15 @@ class Check:
     """One line of the doctor's table."""
 
     name: str
-    said: str
-    fine: bool = True
+    result: str
+    ok: bool = True
 
 
 def run(config: Config) -> int:
-    """Print every check; returns 3 where one is not fine.
+    """Print all checks and return the exit code, which is 3 if one of them fails.
 
     Raises:
-        ValueError: no photograph where there should be some.
+        ValueError: there is no usable photograph.
     """
     checks = [*packages(), *machine(config.workdir), *store(config.tracking)]
     if config.s3 is not None:
@@ -66,37 +67,39 @@ def run(config: Config) -> int:
         checks += needs(config)
     table = Table(show_header=False)
     for check in checks:
-        table.add_row("[green]ok[/]" if check.fine else "[red]not ok[/]", check.name, check.said)
+        table.add_row("[green]ok[/]" if check.ok else "[red]not ok[/]", check.name, check.result)
     output_console().print(table)
-    return SUCCESS if all(check.fine for check in checks) else PARTIAL
+    return SUCCESS if all(check.ok for check in checks) else PARTIAL
 
 
 def packages() -> Iterator[Check]:
-    """The packages that this one needs, and their versions."""
+    """Check the versions of the required packages."""
     from packaging.requirements import Requirement
 
     yield Check("python", platform.python_version())
     try:
-        listed = [Requirement(text) for text in importlib.metadata.requires("fss-masks") or ()]
+        requirements = [Requirement(text) for text in importlib.metadata.requires("fss-masks") or ()]
     except importlib.metadata.PackageNotFoundError:
         yield Check("fss", "is not installed: pip install -c constraints.txt -e .", False)
         return
-    found = []
-    for needed in [needed for needed in listed if needed.marker is None]:
+    installed = []
+    for requirement in [requirement for requirement in requirements if requirement.marker is None]:
         try:
-            version = importlib.metadata.version(needed.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(needed.name, f"is missing: pip install '{needed}'", False)
+            yield Check(requirement.name, f"is missing: pip install '{requirement}'", False)
             continue
-        if needed.specifier.contains(version, prereleases=True):
-            found.append(f"{needed.name} {version}")
+        if requirement.specifier.contains(version, prereleases=True):
+            installed.append(f"{requirement.name} {version}")
         else:
-            yield Check(needed.name, f"is {version}, needed is {needed.specifier}: pip install '{needed}'", False)
-    yield Check("packages", ", ".join(found))
+            yield Check(
+                requirement.name, f"is {version}, needed is {requirement.specifier}: pip install '{requirement}'", False
+            )
+    yield Check("packages", ", ".join(installed))
 
 
 def machine(workdir: Path) -> Iterator[Check]:
-    """Cores, memory, GPU, and room where a job would write."""
+    """Check cores, memory, GPU, Ray and the free disk space in ``workdir``."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -114,25 +117,25 @@ def machine(workdir: Path) -> Iterator[Check]:
 
 
 def store(tracking: str | None) -> Iterator[Check]:
-    """MLflow's store."""
+    """Check MLflow's store."""
     uri = tracking_uri(tracking)
-    shown = redact_passwords(uri)
+    public_uri = redact_passwords(uri)
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
-        fine = folder.is_dir() and os.access(folder, os.W_OK)
-        yield Check("MLflow", shown if fine else f"{shown}: {folder} cannot be written", fine)
+        writable = folder.is_dir() and os.access(folder, os.W_OK)
+        yield Check("MLflow", public_uri if writable else f"{public_uri}: {folder} cannot be written", writable)
     elif uri.startswith("http"):
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):
-                yield Check("MLflow", f"{shown} answers")
+                yield Check("MLflow", f"{public_uri} answers")
         except OSError as error:
-            yield Check("MLflow", f"{shown} does not answer: {error}", False)
+            yield Check("MLflow", f"{public_uri} does not answer: {error}", False)
     else:
-        yield Check("MLflow", f"{shown} (not checked)")
+        yield Check("MLflow", f"{public_uri} (not checked)")
 
 
 def object_store(uri: str) -> Check:
-    """Whether an object store lets us in."""
+    """Check the access to an object store."""
     try:
         storage.check_access(uri)
         count = len(storage.list_names(*storage.resolve(uri)))
@@ -142,14 +145,14 @@ def object_store(uri: str) -> Check:
 
 
 def needs(config: Config) -> Iterator[Check]:
-    """What a job would need, and whether it is there."""
+    """Estimate the needs of a job, and check the disk space."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = estimate(str(config.photographs), config.training, cores=_cores(), device=device)
+    job = estimate(str(config.photographs), config.training, cores=_cores(), device=device)
     free = _free(config.workdir)
-    for name, said in found.said.items():
-        yield Check(name, said, name != "disk" or found.disk_bytes < free)
+    for name, line in job.lines.items():
+        yield Check(name, line, name != "disk" or job.disk_bytes < free)
 
 
 def _cores() -> int:
@@ -157,7 +160,7 @@ def _cores() -> int:
 
 
 def _free(workdir: Path) -> int:
-    place = workdir.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    folder = workdir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,16 +1,16 @@
-"""Write a segmenter as a program of its own, after a check that it answers the same.
+"""Export a segmenter as a program that runs without this package, and check that it gives the same logits.
 
     fss export --model runs/masksplit --output segmenter.onnx --form onnx
     fss export --model birds@best --output segmenter.pt2 --shots 5
 
 The program takes query [1,3,H,W], support_images [1,K,3,H,W] (ImageNet-normalised) and support_masks [1,K,H,W] of the
-size it was made for, and returns logits [1,2,H,W].
+size that it was exported for, and returns logits [1,2,H,W].
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from fss.cli._make_masks import lines
+from fss.cli._make_masks import print_table
 from fss.core.exit_codes import SUCCESS
 from fss.inference.export import Form, export_segmenter
 from fss.inference.model_files import local_checkpoint
@@ -38,10 +38,10 @@ class Config:
 
 
 def run(config: Config) -> int:
-    """Export.
+    """Export a segmenter and return the exit code.
 
     Raises:
-        ValueError: no such model, or a program that would answer otherwise.
+        ValueError: there is no such model, or the logits of the program differ too much.
     """
     with local_checkpoint(config.model, tracking=config.tracking) as folder:
         segmenter = load_checkpoint(folder)
@@ -52,5 +52,5 @@ def run(config: Config) -> int:
     )
     megabytes = config.output.stat().st_size / 1e6
     program = f"{config.output}, {megabytes:.1f} MB; its logits differ by {difference:.1e} of the largest"
-    lines(iter([("program", program)]))
+    print_table(iter([("program", program)]))
     return SUCCESS

@@ -1,8 +1,8 @@
-"""Look at a collection: photographs, mask sets, where they come from, a contact sheet.
+"""Describe a collection: photographs, mask sets and their origin. Optionally draw a contact sheet or verify the files.
 
 fss inspect photos
 fss inspect s3://bucket/photos --sheet sheet.png --mask-set saliency
-    fss inspect downloaded --verify
+fss inspect downloaded --verify
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from fss.cli._make_masks import lines
+from fss.cli._make_masks import print_table
 from fss.collection import Collection, MaskSet, overview
 from fss.collection.verify import find_problems
 from fss.core.exit_codes import PARTIAL, SUCCESS
@@ -39,53 +39,55 @@ class Config:
 
 
 def run(config: Config) -> int:
-    """Print what there is, and draw.
+    """Print a description, draw the contact sheet, verify the files, and return the exit code.
 
     Raises:
-        ValueError: no such collection or mask set.
+        ValueError: the collection or the mask set does not exist.
     """
     collection = Collection.open(config.collection)
     sets = [collection.mask_set(name) for name in collection.mask_set_names()]
-    lines(_said(collection, sets))
+    print_table(_describe(collection, sets))
     if config.sheet is not None:
         chosen = collection.mask_set(config.mask_set) if config.mask_set else sets[0] if len(sets) == 1 else None
         title = collection.name + (f", mask set {chosen.name}" if chosen else "")
         tiles = overview.sample_tiles(collection, chosen, count=config.count, seed=config.seed)
         save_png(contact_sheet(tiles, title=title), config.sheet)
-        lines(iter([("contact sheet", config.sheet)]))
+        print_table(iter([("contact sheet", config.sheet)]))
     if config.verify:
-        found = list(find_problems(collection))
-        lines((("wrong", text) for text in found) if found else iter([("verified", "everything is what it says")]))
-        return PARTIAL if found else SUCCESS
+        errors = list(find_problems(collection))
+        print_table(
+            (("wrong", text) for text in errors) if errors else iter([("verified", "everything is what it says")])
+        )
+        return PARTIAL if errors else SUCCESS
     return SUCCESS
 
 
-def _said(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str, object]]:
-    found = overview.summarize_images(collection)
+def _describe(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str, object]]:
+    images = overview.summarize_images(collection)
     yield "collection", f"{collection.name} at {collection.uri}"
     for source in collection.metadata["sources"]:
         yield "source", source if "source" not in source else _plain(source["source"])
-    usable = found.images - sum(found.unusable.values())
-    yield "photographs", f"{found.images:,} in {found.parts:,} parts of {collection.part_size}, {usable:,} usable"
-    if found.unusable:
-        yield "not usable", _counted(found.unusable)
-    yield "formats", f"{_counted(found.formats)}; half are at least {found.sizes[1]} x {found.sizes[0]} pixels"
-    yield "stored", f"{found.stored_bytes / 1e6:,.1f} MB"
+    usable = images.images - sum(images.unusable.values())
+    yield "photographs", f"{images.images:,} in {images.parts:,} parts of {collection.part_size}, {usable:,} usable"
+    if images.unusable:
+        yield "not usable", _counted(images.unusable)
+    yield "formats", f"{_counted(images.formats)}; half are at least {images.sizes[1]} x {images.sizes[0]} pixels"
+    yield "stored", f"{images.stored_bytes / 1e6:,.1f} MB"
     if collection.classes:
         splits = ", ".join(f"{name}: {len(ids)}" for name, ids in collection.class_splits.items())
         yield "classes", f"{len(collection.classes)}" + (f" ({splits})" if splits else "")
     for mask_set in sets:
-        yield from _masks(mask_set, found.parts)
+        yield from _masks(mask_set, images.parts)
 
 
 def _masks(mask_set: MaskSet, parts: int) -> Iterator[tuple[str, object]]:
-    made = overview.summarize_masks(mask_set)
-    state = "complete" if made.parts == parts else f"{made.parts} of {parts} parts"
-    without = f"; without: {_counted(made.without)}" if made.without else ""
-    classes = f"{made.classes} class{'' if made.classes == 1 else 'es'}"
-    yield f"masks {made.name}", f"{state}, {made.masks:,} masks of {classes}{without}"
-    yield "  made by", f"{_plain(made.provenance)} (configuration {made.config_hash})"
-    for name, count in made.acceptances.items():
+    masks = overview.summarize_masks(mask_set)
+    state = "complete" if masks.parts == parts else f"{masks.parts} of {parts} parts"
+    without = f"; without: {_counted(masks.without)}" if masks.without else ""
+    classes = f"{masks.classes} class{'' if masks.classes == 1 else 'es'}"
+    yield f"masks {masks.name}", f"{state}, {masks.masks:,} masks of {classes}{without}"
+    yield "  made by", f"{_plain(masks.provenance)} (configuration {masks.config_hash})"
+    for name, count in masks.acceptances.items():
         yield f"  acceptance {name}", f"{count:,} masks"
 
 
@@ -94,8 +96,8 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def _plain(values: dict[str, object]) -> str:
-    """Name the settings that say something, in one line."""
-    told = {name: value for name, value in values.items() if value not in (None, "", [], {}, ())}
+    """Return the settings that have a value, in one line."""
+    settings = {name: value for name, value in values.items() if value not in (None, "", [], {}, ())}
     return ", ".join(
-        f"{name} {json.dumps(value) if isinstance(value, dict | list) else value}" for name, value in told.items()
+        f"{name} {json.dumps(value) if isinstance(value, dict | list) else value}" for name, value in settings.items()
     )

@@ -1,4 +1,4 @@
-"""The command ``fss``: one verb per file in ``fss.cli``, imported when it is asked for."""
+"""The command ``fss``. Each verb is a module of ``fss.cli``, which is imported only when it runs."""
 
 import difflib
 import importlib
@@ -10,11 +10,11 @@ from fss.core.exit_codes import exit_cleanly
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
-    "saliency": "find the salient object of every photograph, without any example",
-    "inspect": "look at a collection: counts, mask sets, where they come from, a contact sheet",
+    "saliency": "segment the salient object of every photograph, without examples",
+    "inspect": "describe a collection: counts, mask sets and their origin, a contact sheet",
     "masks": "export a mask set as PNGs or COCO JSON, rename it, delete it",
-    "export": "write a segmenter as a program of its own: ONNX, or PyTorch's .pt2",
-    "doctor": "check this machine, and say what disk and time a job would need",
+    "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
+    "doctor": "check this machine, and estimate the disk space and time of a job",
 }
 _HELP = """usage: fss VERB [OPTIONS]         (fss VERB --help explains each)
 
@@ -26,16 +26,16 @@ Masks from photographs, almost without labels.
     fss predict --model birds@best --support bird.jpg:40,60,180,220 --query new.jpg --output masks
     fss saliency ~/photos --output masks
 
-Jobs on collections, from a laptop to a cluster, are started as `python -m pipelines.JOB --help`: ingest (--append adds
-what a folder has gained), pseudomask, train, relabel, evaluate, and masksplit, which is all of them in a row.
+Jobs on collections run on a laptop or a cluster with `python -m pipelines.JOB` (--help explains each): ingest (--append
+adds new files of a folder), pseudomask, train, relabel, evaluate, and masksplit, which runs them one after the other.
 
-Exit codes: 0 done; 1 something failed, the last line says what; 2 a mistake in what was asked; 3 done, but some
-pictures or checks failed; 130 interrupted. FSS_TRACEBACK=1 shows where a mistake was found.
+Exit codes: 0 done; 1 something failed, see the last line; 2 a mistake in the arguments; 3 done, but some pictures or
+checks failed; 130 interrupted. Set FSS_TRACEBACK=1 to see the traceback of a mistake.
 """
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run a verb and exit with its code."""
+    """Run a verb and exit with its exit code; ``words`` are the command line arguments without the program name."""
     words = list(sys.argv[1:] if words is None else words)
     with exit_cleanly(f"fss {words[0]}" if words else "fss"):
         if not words or words[0] in ("-h", "--help", "help"):
@@ -47,8 +47,8 @@ def main(words: Sequence[str] | None = None) -> None:
         verb = words[0]
         if verb not in VERBS:
             near = difflib.get_close_matches(verb, VERBS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"there is no verb {verb!r}{hint} The verbs are {', '.join(VERBS)}")
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"there is no verb {verb!r}.{hint} The verbs are {', '.join(VERBS)}.")
         command = importlib.import_module(f"fss.cli.{verb}")
         import tyro
 

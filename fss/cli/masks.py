@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fss.cli._make_masks import lines, write
+from fss.cli._make_masks import print_table, write
 from fss.collection import Collection, MaskSet, mask_admin
 from fss.collection.mask_export import ExportedMask, Values, encode_png, iterate_masks, write_coco
 from fss.core.exit_codes import SUCCESS
@@ -38,20 +38,20 @@ class Export:
     """Only the masks that this acceptance takes; None: all."""
 
     def run(self) -> int:
-        """Export; returns the exit code."""
+        """Export the masks and return the exit code."""
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
-        found = iterate_masks(masks, accepted)
-        said = self._pngs(found) if self.form == "png" else self._coco(found, masks)
-        lines(iter([("exported", said), ("written to", self.output)]))
+        exported_masks = iterate_masks(masks, accepted)
+        summary = self._pngs(exported_masks) if self.form == "png" else self._coco(exported_masks, masks)
+        print_table(iter([("exported", summary), ("written to", self.output)]))
         return SUCCESS
 
-    def _pngs(self, found: Iterator[ExportedMask]) -> str:
+    def _pngs(self, exported_masks: Iterator[ExportedMask]) -> str:
         text = io.StringIO()
         table = csv.writer(text)
         table.writerow(["mask", "image_id", "photograph", "classes"])
         count = 0
-        for exported in found:
+        for exported in exported_masks:
             write(self.output, f"{exported.name}.png", encode_png(exported, self.values))
             table.writerow(
                 [f"{exported.name}.png", exported.image_id, exported.uri, " ".join(map(str, exported.classes))]
@@ -60,9 +60,9 @@ class Export:
         write(self.output, "masks.csv", text.getvalue().encode())
         return f"{count} masks as PNG, and masks.csv"
 
-    def _coco(self, found: Iterator[ExportedMask], masks: MaskSet) -> str:
+    def _coco(self, exported_masks: Iterator[ExportedMask], masks: MaskSet) -> str:
         pieces = io.BytesIO()
-        images, annotations = write_coco(found, masks.collection.classes, pieces.write)
+        images, annotations = write_coco(exported_masks, masks.collection.classes, pieces.write)
         write(self.output, "instances.json", pieces.getvalue())
         return f"{annotations} annotations of {images} photographs in instances.json"
 
@@ -79,9 +79,9 @@ class Rename:
     """Its new name."""
 
     def run(self) -> int:
-        """Rename; returns the exit code."""
+        """Rename the mask set and return the exit code."""
         renamed = mask_admin.rename_mask_set(Collection.open(self.collection).mask_set(self.mask_set), self.name)
-        lines(iter([("renamed", f"{self.mask_set} is now {renamed.name}"), ("mask set", renamed.uri)]))
+        print_table(iter([("renamed", f"{self.mask_set} is now {renamed.name}"), ("mask set", renamed.uri)]))
         return SUCCESS
 
 
@@ -97,14 +97,14 @@ class Delete:
     """Really delete it."""
 
     def run(self) -> int:
-        """Delete; returns the exit code."""
+        """Delete the mask set and return the exit code."""
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         if not self.yes:
             raise ValueError(
                 f"this would delete {len(masks.finished_parts())} parts of masks in {masks.uri}, with acceptances and "
                 "reports; give --yes to do it"
             )
-        lines(iter([("deleted", f"{mask_admin.delete_mask_set(masks)} files of {masks.uri}")]))
+        print_table(iter([("deleted", f"{mask_admin.delete_mask_set(masks)} files of {masks.uri}")]))
         return SUCCESS
 
 
@@ -116,9 +116,9 @@ Config = (
 
 
 def run(config: Export | Rename | Delete) -> int:
-    """Do what was asked.
+    """Run the subcommand and return the exit code.
 
     Raises:
-        ValueError: no such collection, mask set or acceptance, or a name that is taken.
+        ValueError: the collection, mask set or acceptance does not exist, or the new name is taken.
     """
     return config.run()

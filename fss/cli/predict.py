@@ -3,8 +3,8 @@
     fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
     fss predict --model birds@best --support a.jpg:a.png b.jpg:40,60,180,220 --query s3://bucket/new --output masks
 
-Several examples make one answer. Writes a mask per picture (PNG, 255 on the object), overlays, masks.csv, and
-examples.jpg, which shows how the examples were understood.
+All examples together define the object. The command writes a mask per picture (PNG, 255 on the object), overlays,
+masks.csv, and examples.jpg, which shows the examples with their masks.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from fss.cli._make_masks import Answer, Found, find_pictures, make_masks, write
+from fss.cli._make_masks import Picture, Segmentation, find_pictures, make_masks, write
 from fss.core.arrays import UInt8
 from fss.core.exit_codes import PARTIAL, SUCCESS
 
@@ -43,43 +43,48 @@ class Config:
 
 
 def run(config: Config) -> int:
-    """Make the masks.
+    """Segment the pictures and return the exit code.
 
     Raises:
-        ValueError: no such model, an example that is none, or no picture.
+        ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
     from fss.inference.predictor import load_segmenter
     from fss.visualize import contact_sheet, jpeg_bytes
 
     pairs = [parse_support(text) for texts in config.support for text in texts]
-    places = [place for places in config.query for place in places]
-    if not pairs or not places:
+    queries = [query for queries in config.query for query in queries]
+    if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
-    found = find_pictures(places, config.output)
+    pictures = find_pictures(queries, config.output)
     predictor = load_segmenter(config.model, device=config.device, tracking=config.tracking)
     examples = predictor.examples([picture for picture, _ in pairs], [mask for _, mask in pairs])
     tiles = [(rgb, mask, "") for rgb, mask in examples.supports]
     write(config.output, "examples.jpg", jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks")))
 
-    def answer(rgb: UInt8, _: Found) -> Answer:
-        made = examples.predict(rgb)
-        sure = round(float(abs(made.probability - 0.5).mean() * 2), 4)
-        return Answer(mask=made.mask, soft=made.probability, said={"sureness": sure})
+    def segment(rgb: UInt8, _: Picture) -> Segmentation:
+        prediction = examples.predict(rgb)
+        sureness = round(float(abs(prediction.probability - 0.5).mean() * 2), 4)
+        return Segmentation(mask=prediction.mask, soft=prediction.probability, scores={"sureness": sureness})
 
-    bad = make_masks(
-        found, answer, config.output, overlays=config.overlays, soft=config.probabilities, what="segmenting by example"
+    unusable = make_masks(
+        pictures,
+        segment,
+        config.output,
+        overlays=config.overlays,
+        soft=config.probabilities,
+        what="segmenting by example",
     )
-    return PARTIAL if bad else SUCCESS
+    return PARTIAL if unusable else SUCCESS
 
 
 def parse_support(text: str) -> tuple[str, str | tuple[float, ...]]:
-    """Split PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM.
+    """Split PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM into the picture and its mask or box.
 
     Raises:
-        ValueError: neither.
+        ValueError: the text has neither form.
     """
     pair = _PAIR.fullmatch(text)
     if pair is None:
-        raise ValueError(f"an example is PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM, got {text!r}")
+        raise ValueError(f"an example must be PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM, got {text!r}")
     mask = pair["mask"]
     return pair["picture"], tuple(float(number) for number in mask.split(",")) if _BOX.fullmatch(mask) else mask

@@ -1,17 +1,17 @@
-"""Find the salient object of every photograph, without any example.
+"""Segment the salient object of every photograph, without examples.
 
     fss saliency ~/photos --output masks
     fss saliency ~/photos --output masks --student students/<name>/student.safetensors
 
-Writes a mask per picture (PNG, 255 on the object), overlays, and masks.csv with the scores that say how far each can
-be trusted. For a million photographs make a collection: pipelines.ingest, then pipelines.pseudomask.
+The command writes a mask per picture (PNG, 255 on the object), overlays, and masks.csv with quality scores. For a
+million photographs, create a collection instead, with pipelines.ingest and then pipelines.pseudomask.
 """
 
 from dataclasses import dataclass, field
 
 import tyro
 
-from fss.cli._make_masks import Answer, Found, find_pictures, make_masks
+from fss.cli._make_masks import Picture, Segmentation, find_pictures, make_masks
 from fss.core.arrays import UInt8
 from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.saliency import SaliencyConfig
@@ -40,21 +40,21 @@ class Config:
 
 
 def run(config: Config) -> int:
-    """Make the masks.
+    """Segment the pictures and return the exit code.
 
     Raises:
-        ValueError: no picture, or no such student.
+        ValueError: there is no picture, or the student does not exist.
     """
     settings = config.saliency if config.student is None else StudentSettings(path=config.student)
-    found = find_pictures(config.photographs, config.output)
+    pictures = find_pictures(config.photographs, config.output)
     estimator = create_estimator(settings, device=config.device)
 
-    def answer(rgb: UInt8, picture: Found) -> Answer:
-        made = estimator.estimate(rgb, image_id=picture.name)
-        said = {name: round(float(value), 4) for name, value in made.scores.items()}
-        return Answer(mask=made.mask, soft=made.soft, said=said)
+    def segment(rgb: UInt8, picture: Picture) -> Segmentation:
+        result = estimator.estimate(rgb, image_id=picture.name)
+        scores = {name: round(float(value), 4) for name, value in result.scores.items()}
+        return Segmentation(mask=result.mask, soft=result.soft, scores=scores)
 
-    bad = make_masks(
-        found, answer, config.output, overlays=config.overlays, soft=config.soft, what="finding salient objects"
+    unusable = make_masks(
+        pictures, segment, config.output, overlays=config.overlays, soft=config.soft, what="finding salient objects"
     )
-    return PARTIAL if bad else SUCCESS
+    return PARTIAL if unusable else SUCCESS

@@ -29,15 +29,15 @@ def ends(*words: object) -> int:
     return int(end.value.code or 0)
 
 
-def test_inspect_says_what_there_is(collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_describes_the_collection(collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--count", 4) == 0
-    said = capsys.readouterr().out
-    assert all(words in said for words in ("5 in 2 parts of 3", "masks truth", "complete, 5 masks", "ground truth"))
+    output = capsys.readouterr().out
+    assert all(words in output for words in ("5 in 2 parts of 3", "masks truth", "complete, 5 masks", "ground truth"))
     assert Image.open(tmp_path / "sheet.png").width > 600
     assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--mask-set", "none") == 2
 
 
-def test_masks_are_exported_and_nothing_is_deleted_unasked(
+def test_masks_are_exported_and_deletion_needs_confirmation(
     collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ends("masks", "export", collection, "truth", "--output", tmp_path / "png", "--values", "class") == 0
@@ -59,7 +59,7 @@ def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "differ by" in capsys.readouterr().out
 
 
-def test_the_doctor_says_what_a_job_would_need(
+def test_the_doctor_estimates_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -69,12 +69,14 @@ def test_the_doctor_says_what_a_job_would_need(
     small = ["--training.backbone", "timm:test_resnet.r160_in1k", "--training.image-size", 96, "--training.steps", 10]
     words = ["doctor", "--photographs", tmp_path / "photos", "--workdir", tmp_path, *small]
     assert ends(*words) == 0
-    said = capsys.readouterr().out
-    assert all(words in said for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16"))
+    output = capsys.readouterr().out
+    assert all(
+        words in output for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16")
+    )
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.0, False), (1000.0, True)])
-def test_the_doctor_says_when_a_busy_machine_makes_times_long(
+def test_the_doctor_warns_about_a_busy_machine(
     load: float, busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -83,15 +85,15 @@ def test_the_doctor_says_when_a_busy_machine_makes_times_long(
     assert ("come out too long" in capsys.readouterr().out) == busy
 
 
-def test_the_doctor_finds_what_is_wrong(
+def test_the_doctor_reports_problems(
     s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ends("doctor", "--s3", s3, "--tracking", "sqlite:///nowhere/mlflow.db") == 3
-    said = capsys.readouterr().out
-    assert f"{s3} answers" in said
-    assert "cannot be written" in said
+    output = capsys.readouterr().out
+    assert f"{s3} answers" in output
+    assert "cannot be written" in output
     assert ends("doctor", "--s3", f"{s3}-other", "--tracking", "http://me:secret@127.0.0.1:9") == 3
-    said = capsys.readouterr().out
-    assert "there is no bucket" in said
-    assert "does not answer" in said
-    assert "secret" not in said
+    output = capsys.readouterr().out
+    assert "there is no bucket" in output
+    assert "does not answer" in output
+    assert "secret" not in output

@@ -1,4 +1,4 @@
-"""The command: verbs, help, exit codes, an end in the middle."""
+"""The command fss: verbs, help, exit codes, interruption."""
 
 import errno
 import os
@@ -39,8 +39,8 @@ def test_help_names_every_verb_and_the_exit_codes(capsys: pytest.CaptureFixture[
 def test_help_loads_no_network_library() -> None:
     code = "import sys; from fss.cli import main\ntry: main.main(['--help'])\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'numpy', 'tyro') if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("verb", main.VERBS)
@@ -51,7 +51,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 
 def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("predct") == 2
-    assert "did you mean predict?" in capsys.readouterr().err
+    assert "Did you mean predict?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_ctrl_c_after_the_end_changes_nothing() -> None:
     assert (ended.returncode, ended.stderr) == (3, "")
 
 
-def test_ctrl_c_while_a_job_is_imported_is_told_in_one_line(tmp_path: Path) -> None:
+def test_ctrl_c_while_a_job_is_imported_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "pyarrow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     root = Path(main.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
@@ -132,13 +132,13 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> No
         assert time.monotonic() < deadline
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said.splitlines() == [said.strip()], f"one line, no traceback: {said}"
-    assert said.startswith("fss saliency: error: interrupted")
-    made = list((tmp_path / "masks").rglob("*"))
-    assert not [path for path in made if path.suffix == ".tmp"]
-    assert len([path for path in made if path.suffix == ".png"]) < 100
+    assert stderr.splitlines() == [stderr.strip()], f"one line, no traceback: {stderr}"
+    assert stderr.startswith("fss saliency: error: interrupted")
+    files = list((tmp_path / "masks").rglob("*"))
+    assert not [path for path in files if path.suffix == ".tmp"]
+    assert len([path for path in files if path.suffix == ".png"]) < 100
     again = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert len(list((tmp_path / "masks").glob("*.png"))) == 100

@@ -60,8 +60,8 @@ def test_predict_writes_a_mask_of_each_pictures_size(model: Path, photos: Path, 
         assert (mask.size, mask.mode) == (size, "L")
         assert set(np.unique(mask)) <= {0, 255}
         soft = np.asarray(Image.open(out / "soft" / f"{name}.png"))
-        said = np.asarray(mask) > 0
-        assert said[soft > 128].all() and not said[soft < 128].any()
+        marked = np.asarray(mask) > 0
+        assert marked[soft > 128].all() and not marked[soft < 128].any()
         assert Image.open(out / "overlays" / f"{name}.jpg").size == size
     assert Image.open(out / "examples.jpg").width > 600
     assert sorted(row["mask"] for row in rows(out)) == sorted(f"{name}.png" for name in sizes)
@@ -74,26 +74,26 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
     support = f"{photos}/a.jpg:{tmp_path}/mask.png"
     assert ends("predict", "--model", model, "--support", support, "--query", photos, "--output", tmp_path / "out") == 3
     assert "3 of 4 pictures" in capsys.readouterr().out
-    told = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
-    assert told["broken.jpg"].startswith("corrupt")
-    assert not told["a.jpg"]
+    errors = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
+    assert errors["broken.jpg"].startswith("corrupt")
+    assert not errors["a.jpg"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--query", "{photos}"], "give at least one example"),
-        (["--support", "a.jpg", "--query", "{photos}"], "an example is PICTURE:MASK"),
+        (["--support", "a.jpg", "--query", "{photos}"], "an example must be PICTURE:MASK"),
         (["--support", "{photos}/a.jpg:{photos}/a.png", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     model: Path, photos: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["--model", str(model), "--output", f"{photos}/out", *(word.format(photos=photos) for word in words)]
-    assert ends("predict", *asked) == 2
+    arguments = ["--model", str(model), "--output", f"{photos}/out", *(word.format(photos=photos) for word in words)]
+    assert ends("predict", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -117,7 +117,7 @@ def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Pat
     (photos / "masks" / "a.png").write_bytes(encoded("PNG"))
     assert find_pictures([str(photos)], str(photos / "masks")) == before
     single = find_pictures([str(photos / "a.jpg")], "out")
-    assert [(found.name, found.uri) for found in single] == [("a", str(photos / "a.jpg"))]
+    assert [(picture.name, picture.uri) for picture in single] == [("a", str(photos / "a.jpg"))]
 
 
 def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:

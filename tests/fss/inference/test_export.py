@@ -1,4 +1,4 @@
-"""Exported programs answer as the segmenter does, without it."""
+"""Exported programs give the logits of the segmenter, without this package."""
 
 import sys
 
@@ -55,7 +55,7 @@ def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
         torch.testing.assert_close(torch.from_numpy(logits), segmenter(*inputs), rtol=1e-2, atol=1e-3)
 
 
-def test_other_forms_and_missing_packages_are_told(tmp_path, monkeypatch):
+def test_other_forms_and_missing_packages_are_reported(tmp_path, monkeypatch):
     segmenter = make("masksplit", "none")
     with pytest.raises(ValueError, match="form must be pt2 or onnx, got 'tflite'"):
         export_segmenter(segmenter, tmp_path / "x", size=(96, 96), form="tflite")

@@ -1,4 +1,4 @@
-"""Pictures and masks of every kind become the same arrays."""
+"""Pictures and masks in every supported form become the same arrays."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_grey_and_turned_pictures() -> None:
     "wrong",
     [np.zeros((4, 4, 2), np.uint8), RGB.astype(np.int32), np.full((4, 4, 3), 2.0), np.zeros((0, 4, 3), np.uint8)],
 )
-def test_what_is_no_picture_is_refused(wrong: np.ndarray) -> None:
+def test_invalid_pictures_are_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"a picture must be \[H,W,3\]"):
         read_picture(wrong)
 
@@ -81,6 +81,6 @@ def test_ignored_and_soft_borders() -> None:
         (7, "a box of four numbers"),
     ],
 )
-def test_what_marks_no_object_is_refused(mask: object, message: str) -> None:
+def test_invalid_masks_are_refused(mask: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_mask(mask, SHAPE)  # type: ignore[arg-type]

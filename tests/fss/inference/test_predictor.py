@@ -29,24 +29,24 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_answer_has_the_querys_size_whatever_the_supports_are(predictor: Predictor) -> None:
     query, _ = picture(90, 130)
     (one, one_mask), (two, _) = picture(50, 40), picture(200, 64)
-    found = predictor.predict([one, two], [one_mask, (16, 50, 32, 100)], query)
-    assert found.mask.shape == found.probability.shape == (90, 130)
-    assert (found.mask.dtype, found.probability.dtype) == (np.uint8, np.float32)
-    np.testing.assert_array_equal(found.mask, found.probability > 0.5)
-    assert 0 <= found.probability.min() <= found.probability.max() <= 1
+    prediction = predictor.predict([one, two], [one_mask, (16, 50, 32, 100)], query)
+    assert prediction.mask.shape == prediction.probability.shape == (90, 130)
+    assert (prediction.mask.dtype, prediction.probability.dtype) == (np.uint8, np.float32)
+    np.testing.assert_array_equal(prediction.mask, prediction.probability > 0.5)
+    assert 0 <= prediction.probability.min() <= prediction.probability.max() <= 1
 
 
 def test_the_mask_is_the_segmenters_at_the_querys_size(predictor: Predictor) -> None:
     query, _ = picture(96, 96)
     support, mask = picture(96, 96)
     support = support[::-1].copy()
-    found = predictor.predict(support, mask, query)
+    prediction = predictor.predict(support, mask, query)
     tensors = (
         predictor.canvases([query]),
         predictor.canvases([support])[None],
         torch.from_numpy(mask).float()[None, None],
     )
-    np.testing.assert_array_equal(found.mask, predictor.segmenter.predict(*tensors)[0])
+    np.testing.assert_array_equal(prediction.mask, predictor.segmenter.predict(*tensors)[0])
 
 
 def test_supports_are_encoded_once_for_many_queries(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,30 +85,37 @@ def test_refuses_what_it_cannot_answer(predictor: Predictor) -> None:
 
 
 @pytest.fixture(scope="module")
-def home(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the main job leaves behind: a training below its folder."""
-    home = tmp_path_factory.mktemp("home")
-    save_checkpoint(predictor.segmenter, home / "models" / "masksplit-0" / "model")
-    return home
+def output_dir(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of the masksplit job, with one training below it."""
+    output_dir = tmp_path_factory.mktemp("output")
+    save_checkpoint(predictor.segmenter, output_dir / "models" / "masksplit-0" / "model")
+    return output_dir
 
 
-def test_loaded_from_the_checkpoint_or_from_a_folder_above_it(predictor: Predictor, home: Path) -> None:
+def test_loaded_from_the_checkpoint_or_from_a_folder_above_it(predictor: Predictor, output_dir: Path) -> None:
     support, mask = picture(64, 64)
     expected = predictor.predict(support, mask, support).probability
-    for place in (home, home / "models", home / "models" / "masksplit-0", home / "models" / "masksplit-0" / "model"):
-        loaded = fss.load_segmenter(place, device="cpu")
+    for source in (
+        output_dir,
+        output_dir / "models",
+        output_dir / "models" / "masksplit-0",
+        output_dir / "models" / "masksplit-0" / "model",
+    ):
+        loaded = fss.load_segmenter(source, device="cpu")
         np.testing.assert_allclose(loaded.predict(support, mask, support).probability, expected, atol=1e-6)
 
 
-def test_loaded_from_an_object_store(predictor: Predictor, home: Path, s3: str) -> None:
+def test_loaded_from_an_object_store(predictor: Predictor, output_dir: Path, s3: str) -> None:
     from fss.core import storage
 
-    for file in (home / "models" / "masksplit-0" / "model").iterdir():
+    for file in (output_dir / "models" / "masksplit-0" / "model").iterdir():
         storage.write_atomically(*storage.resolve(f"{s3}/models/m/{file.name}"), file.read_bytes())
     assert fss.load_segmenter(f"{s3}/models/m", device="cpu").size == 96
 
 
-def test_loaded_from_mlflow_by_uri_name_and_alias(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_from_mlflow_by_uri_name_and_alias(
+    output_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
     from fss.inference.mlflow_model import log_model
@@ -117,18 +124,18 @@ def test_loaded_from_mlflow_by_uri_name_and_alias(home: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with end_on_exit(Run.start("train")) as run:
-        uri = log_model(run, home / "models" / "masksplit-0" / "model")
+        uri = log_model(run, output_dir / "models" / "masksplit-0" / "model")
     client = MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
     client.create_registered_model("birds")
     client.create_model_version("birds", uri, run.run_id)
     client.set_registered_model_alias("birds", "best", "1")
-    for place in (uri, "birds", "birds@best", "models:/birds/1"):
-        assert fss.load_segmenter(place, device="cpu").size == 96
+    for source in (uri, "birds", "birds@best", "models:/birds/1"):
+        assert fss.load_segmenter(source, device="cpu").size == 96
     with pytest.raises(ValueError, match="neither a folder 'cats' nor a registered model"):
         fss.load_segmenter("cats")
 
 
-def test_several_checkpoints_or_none_are_told(predictor: Predictor, tmp_path: Path) -> None:
+def test_several_checkpoints_or_none_are_reported(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no checkpoint"):
         fss.load_segmenter(tmp_path)
     for name in ("a", "b"):
@@ -139,13 +146,13 @@ def test_several_checkpoints_or_none_are_told(predictor: Predictor, tmp_path: Pa
 
 def test_import_is_light() -> None:
     code = "import fss, sys; print([m for m in ('torch', 'numpy', 'pyarrow') if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
     with pytest.raises(AttributeError):
         _ = fss.nothing
 
 
 def test_pil_pictures_are_taken(predictor: Predictor) -> None:
     rgb, mask = picture(64, 64)
-    found = predictor.predict(Image.fromarray(rgb), Image.fromarray(mask * 255), Image.fromarray(rgb))
-    np.testing.assert_array_equal(found.mask, predictor.predict(rgb, mask, rgb).mask)
+    prediction = predictor.predict(Image.fromarray(rgb), Image.fromarray(mask * 255), Image.fromarray(rgb))
+    np.testing.assert_array_equal(prediction.mask, predictor.predict(rgb, mask, rgb).mask)

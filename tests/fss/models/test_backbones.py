@@ -1,4 +1,4 @@
-"""Backbones hand out the maps that the networks were made for."""
+"""Backbones return the maps that the published networks use."""
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_small_backbones_fill_the_correlation_levels(name, counts):
     assert all(0.6 * 96 / r <= side <= 96 / r for side, r in zip(sides, (4, 8, 16, 32), strict=True))
 
 
-def test_timm_names_work_and_unknown_ones_are_answered_with_the_known():
+def test_timm_names_work_and_unknown_names_list_the_known_ones():
     backbone = create_backbone("timm:mobilenetv3_small_050", ACTIVATED)
     assert [stage[-1].shape[-1] for stage in backbone.eval()(IMAGE)[1:]] == [12, 6, 3]
     with pytest.raises(ValueError, match=r"mobilenet_v2.*resnet50"):
@@ -139,9 +139,9 @@ def test_a_deep_stem_written_as_three_convolutions_loads(tmp_path):
 def test_the_seed_decides_the_random_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     first, second = create_backbone("resnet18", EVERY, seed=1), create_backbone("resnet18", EVERY, seed=2)
-    drawn = torch.rand(1)
+    value_after_creation = torch.rand(1)
     torch.manual_seed(5)
-    assert torch.equal(drawn, torch.rand(1))
+    assert torch.equal(value_after_creation, torch.rand(1))
     again = create_backbone("resnet18", EVERY, seed=1)
     assert torch.equal(first.conv1.weight, again.conv1.weight)
     assert not torch.equal(first.conv1.weight, second.conv1.weight)

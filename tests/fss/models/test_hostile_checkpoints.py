@@ -1,4 +1,4 @@
-"""Checkpoints from strangers: nothing in them is run, and what is no checkpoint is a plain mistake."""
+"""Untrusted checkpoints: no code in them runs, and invalid files raise ValueError."""
 
 import json
 import os
@@ -15,7 +15,7 @@ MARK = Path("/tmp") / f"fss-was-run-{os.getpid()}"
 
 
 class Payload:
-    """Unpickled, it would leave a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return os.system, (f"touch {MARK}",)
@@ -27,10 +27,10 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_run() -> object:
+def no_payload_runs() -> object:
     MARK.unlink(missing_ok=True)
     yield
-    assert not MARK.exists(), "a payload was run"
+    assert not MARK.exists(), "a payload ran"
 
 
 def describe(checkpoint: Path, **settings: object) -> None:
@@ -40,7 +40,7 @@ def describe(checkpoint: Path, **settings: object) -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_a_pickle_in_the_place_of_weights_is_refused(checkpoint: Path, protocol: int) -> None:
+def test_a_pickle_instead_of_weights_is_refused(checkpoint: Path, protocol: int) -> None:
     (checkpoint / "model.safetensors").write_bytes(pickle.dumps(Payload(), protocol=protocol))
     with pytest.raises(ValueError, match="holds no safetensors"):
         load_checkpoint(checkpoint)
@@ -58,21 +58,21 @@ def test_a_torch_file_with_a_payload_is_refused(checkpoint: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\x00" * 100, (2**60).to_bytes(8, "little") + b"{}"])
-def test_damaged_weights_are_a_plain_mistake(checkpoint: Path, data: bytes) -> None:
+def test_damaged_weights_raise_a_value_error(checkpoint: Path, data: bytes) -> None:
     (checkpoint / "model.safetensors").write_bytes(data)
     with pytest.raises(ValueError, match="holds no safetensors"):
         load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"segmenter": 7}', "not json", '{"segmenter": {"evil": 1}}'])
-def test_damaged_descriptions_are_a_plain_mistake(checkpoint: Path, text: str) -> None:
+def test_damaged_descriptions_raise_a_value_error(checkpoint: Path, text: str) -> None:
     (checkpoint / "segmenter.json").write_text(text)
     with pytest.raises(ValueError, match=r"."):
         load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("settings", [{"width": 10**9}, {"image_size": 10**6}, {"grid": 10**5}])
-def test_a_network_that_would_take_all_memory_is_refused(checkpoint: Path, settings: dict[str, int]) -> None:
+def test_a_network_that_is_too_large_is_refused(checkpoint: Path, settings: dict[str, int]) -> None:
     describe(checkpoint, **settings)
     with pytest.raises(ValueError, match="asks for"):
         load_checkpoint(checkpoint)
@@ -87,7 +87,7 @@ def test_a_backbone_from_elsewhere_is_refused(checkpoint: Path, backbone: str) -
         load_checkpoint(checkpoint)
 
 
-def test_weights_that_the_description_points_at_are_not_opened(checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_that_the_description_names_are_not_opened(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"a": Payload()}, tmp_path / "weights.pth")
     describe(checkpoint, backbone_weights=str(tmp_path / "weights.pth"))
     assert load_checkpoint(checkpoint).config.width == 32

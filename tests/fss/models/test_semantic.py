@@ -47,8 +47,8 @@ def test_all_four_dilations_learn_and_the_reference_sums_two() -> None:
     for mine, theirs in zip(head.convs, DeepLabV2Head(8, 3, (6, 12)).convs, strict=False):
         theirs.load_state_dict(mine.state_dict())
         assert torch.equal(theirs(high), mine(high))
-    wanted = head.convs[0](high) + head.convs[1](high) + head.convs[2](high) + head.convs[3](high)
-    assert torch.allclose(head(high, high), wanted, atol=1e-5)
+    expected = head.convs[0](high) + head.convs[1](high) + head.convs[2](high) + head.convs[3](high)
+    assert torch.allclose(head(high, high), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MaskSplit's head beyond the paper: narrower, or shown the similarities of query and support."""
+"""Extensions of MaskSplit's network: other widths, and similarities of query and support as input."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The 4-D operations against plain forms written for clarity."""
+"""The 4-D operations agree with simple reference implementations."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Lanes: every row at most once, the same steps whatever the workers, and no uneven ends."""
+"""Lanes contain each row at most once, have equal lengths, and give the same steps for any number of workers."""
 
 import itertools
 
@@ -18,9 +18,9 @@ def lane_rows(epoch: int = 0, seed: int = 0, lanes: int = 4) -> list[list[tuple[
 def test_lanes_share_the_rows_evenly_and_none_twice() -> None:
     lanes = lane_rows()
     assert {len(rows) for rows in lanes} == {sum(COUNTS) // 4}
-    together = [row for rows in lanes for row in rows]
-    assert len(set(together)) == len(together) == 88
-    assert all(0 <= row < COUNTS[part] for part, row in together)
+    all_rows = [row for rows in lanes for row in rows]
+    assert len(set(all_rows)) == len(all_rows) == 88
+    assert all(0 <= row < COUNTS[part] for part, row in all_rows)
 
 
 def test_a_lane_reads_its_parts_one_after_the_other() -> None:

@@ -1,4 +1,4 @@
-"""Classes to train and to validate on: by split, by name, by benchmark, by published list, or held out."""
+"""Classes for training and validation, selected by split, name, benchmark or published list, or held out."""
 
 import pickle
 from pathlib import Path
@@ -115,16 +115,16 @@ def test_folds_belong_to_a_benchmark(fss: MaskSet) -> None:
 
 def test_published_lists_of_pascal_restrict_the_images(voc: tuple[MaskSet, MaskSet], tmp_path: Path) -> None:
     train, _ = voc
-    shown = select_classes(ClassesConfig(benchmark="pascal", fold=0, val=("test",)), train).index
+    unrestricted = select_classes(ClassesConfig(benchmark="pascal", fold=0, val=("test",)), train).index
     by_id = {image: name for name, image in ids_by_name(train.collection, "pascal").items()}
-    wanted = {c: by_id[shown[c][-1].image_id] for c in shown if shown[c]}
+    listed_names = {c: by_id[unrestricted[c][-1].image_id] for c in unrestricted if unrestricted[c]}
     for number in range(1, 4):
-        lines = [f"{name}__{c:02d}\n" for c, name in wanted.items() if (c - 1) // 5 == number]
+        lines = [f"{name}__{c:02d}\n" for c, name in listed_names.items() if (c - 1) // 5 == number]
         write_bytes(tmp_path / "pascal" / "trn" / f"fold{number}.txt", "".join(lines).encode())
     config = ClassesConfig(benchmark="pascal", fold=0, val=("test",), split_folder=str(tmp_path))
-    found = select_classes(config, train).index
-    assert {c: [by_id[entry.image_id] for entry in found[c]] for c in found if found[c]} == {
-        c: [name] for c, name in wanted.items()
+    restricted = select_classes(config, train).index
+    assert {c: [by_id[entry.image_id] for entry in restricted[c]] for c in restricted if restricted[c]} == {
+        c: [name] for c, name in listed_names.items()
     }
     write_bytes(tmp_path / "pascal" / "trn" / "fold2.txt", b"2011_000001__12\n")
     with pytest.raises(ValueError, match=r"1 images that .* lacks, such as 2011_000001"):

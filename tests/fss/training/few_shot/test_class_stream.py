@@ -1,4 +1,4 @@
-"""Class episodes: by plan, the same whatever workers, cache and resume, with different images of one class."""
+"""Class episodes follow their plan and do not depend on workers, cache or resuming."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +42,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageReader, Cla
 
 
 def stream(labelled: tuple[ImageReader, ClassIndex], config: StreamConfig = CONFIG, **settings: object) -> ClassStream:
-    wanted = {"classes": CLASSES, "episodes": 22, "shots": 2, "image_size": 32, "augment": OFF} | settings
-    return ClassStream(*labelled, stream=config, **wanted)  # type: ignore[arg-type]
+    arguments = {"classes": CLASSES, "episodes": 22, "shots": 2, "image_size": 32, "augment": OFF} | settings
+    return ClassStream(*labelled, stream=config, **arguments)  # type: ignore[arg-type]
 
 
 def equal(first: Sequence[RawEpisodes], second: Sequence[RawEpisodes]) -> bool:

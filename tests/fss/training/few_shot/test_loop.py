@@ -1,4 +1,4 @@
-"""The loop: it learns, resumes exactly, averages, and names what broke it."""
+"""The training loop learns, resumes exactly, averages weights, and reports diverging losses."""
 
 import math
 from collections.abc import Iterator

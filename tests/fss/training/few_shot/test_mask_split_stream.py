@@ -1,4 +1,4 @@
-"""The stream: the same tasks whatever workers, threads, cache and resume; held-out images never among them."""
+"""The stream does not depend on workers, threads, cache or resuming, and contains no held_out_ids-out image."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,9 +49,9 @@ def test_an_epoch_shows_each_image_at_most_once_and_never_a_held_out_one(discs: 
     tasks = stream(discs)
     ids = [name for batch in tasks.batches(0) for name in batch.ids]
     assert len(ids) == len(set(ids)) == tasks.steps_per_epoch * 8
-    held = {name for batch in tasks.held_out() for name in batch.ids}
-    assert len(held) == tasks.counts["held_out"]
-    assert not held & {name for epoch in range(4) for batch in tasks.batches(epoch) for name in batch.ids}
+    held_out_ids = {name for batch in tasks.held_out() for name in batch.ids}
+    assert len(held_out_ids) == tasks.counts["held_out"]
+    assert not held_out_ids & {name for epoch in range(4) for batch in tasks.batches(epoch) for name in batch.ids}
 
 
 @pytest.mark.parametrize(("world", "sizes"), [(2, (4, 4)), (3, (4, 2, 2))])
@@ -117,11 +117,11 @@ def test_an_incomplete_mask_set_is_refused(discs: Discs) -> None:
 
 
 def test_prefetch_keeps_order_passes_errors_and_stops() -> None:
-    made: list[int] = []
+    produced: list[int] = []
 
     def numbers() -> Iterator[int]:
         for number in range(5):
-            made.append(number)
+            produced.append(number)
             yield number
         raise RuntimeError("broken")
 
@@ -130,8 +130,8 @@ def test_prefetch_keeps_order_passes_errors_and_stops() -> None:
         for number in prefetch(numbers(), 2):
             received.append(number)
     assert received == [0, 1, 2, 3, 4]
-    made.clear()
+    produced.clear()
     early = prefetch(numbers(), 1)
     assert next(early) == 0
     early.close()  # type: ignore[attr-defined]
-    assert len(made) <= 4
+    assert len(produced) <= 4

@@ -1,4 +1,4 @@
-"""Units: a lane's rows by part, in the order in which a worker needs them, and steps put together from them."""
+"""Units contain the rows of a lane by part, in the order of need, and give the same steps as the stream."""
 
 import pytest
 import torch
@@ -41,15 +41,15 @@ def test_units_are_the_lanes_rows_in_the_order_of_need(rows: RowTable) -> None:
 def test_steps_made_of_units_are_the_streams_steps(discs: Discs) -> None:
     config, augment = StreamConfig(batch_size=8, lanes=4, held_out=0.1), AugmentConfig()
     stream = MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
-    wanted = list(stream.batches(2, start=1))
+    expected = list(stream.batches(2, start=1))
     settings = TaskSettings(size=32, split=SplitConfig(), augment=augment, seed=0, epoch=2)
     epoch = EpochOrder([len(part) for part in stream.rows.train], seed=0, epoch=2, lanes=4)
-    units = plan_units(epoch, stream.rows, range(4), 2, 2 * len(wanted), max_rows=4)
-    queues, got = LaneQueues(range(4), take=2), []
+    units = plan_units(epoch, stream.rows, range(4), 2, 2 * len(expected), max_rows=4)
+    queues, steps = LaneQueues(range(4), take=2), []
     for unit in units:
         queues.add(unit.lane, read_part_tasks(*discs, unit.part, unit.rows, settings))
-        got += [collate(step, 2) for step in queues.steps()]
-    assert [step.ids for step in got] == [step.ids for step in wanted]
-    for a, b in zip(got, wanted, strict=True):
+        steps += [collate(step, 2) for step in queues.steps()]
+    assert [step.ids for step in steps] == [step.ids for step in expected]
+    for a, b in zip(steps, expected, strict=True):
         assert torch.equal(a.query, b.query)
         assert torch.equal(a.support_views, b.support_views)

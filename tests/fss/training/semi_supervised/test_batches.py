@@ -1,4 +1,4 @@
-"""Which pictures a semantic training sees, and that steps depend on nothing but their number."""
+"""The rows of a semantic training, and steps that depend only on their number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,8 +104,8 @@ def test_masks_follow_the_picture_into_both_views(collection: Collection) -> Non
         assert batch.pool is not None
         colours = torch.tensor(scenes.COLOURS)
         weak = (batch.pool.pixels.permute(0, 2, 3, 1)[..., None, :].float() - colours).abs().sum(-1).argmin(-1)
-        known = batch.pool.pseudo != 255
-        assert (weak[known] == batch.pool.pseudo[known]).float().mean() > 0.93  # but for the noise at borders
+        valid = batch.pool.pseudo != 255
+        assert (weak[valid] == batch.pool.pseudo[valid]).float().mean() > 0.93  # but for the noise at borders
         assert torch.equal(batch.labelled.truth, batch.labelled.pseudo)  # the stage's masks are the scenes' own here
         assert torch.equal(batch.labelled.inside, batch.labelled.truth != 255)
         moved = warp_labels(batch.pool.pseudo, batch.pool.source)
@@ -169,7 +169,7 @@ def test_a_folder_with_masks_for_a_few_will_do(tmp_path: Path) -> None:
     assert np.array_equal(labels, scenes.scene(4)[1])
 
 
-def test_an_incomplete_stage_is_told(collection: Collection) -> None:
+def test_an_incomplete_stage_is_reported(collection: Collection) -> None:
     partial = collection.create_mask_set("partial", config_hash="2" * 16, provenance={})
     with pytest.raises(ValueError, match="lacks 3 of 3 parts"):
         SemanticStream(

@@ -1,4 +1,4 @@
-"""Masks of a stage: whose answers they are, what a part holds, and how sure they are."""
+"""The masks of a stage: predictions of the main head, rows of a part, scores."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def by_colour(sureness: float = 1.0) -> Any:
     return ByColour(sureness).eval()
 
 
-def made(collection: Collection, name: str, masker: SemanticMasker) -> list[dict]:
+def write_masks(collection: Collection, name: str, masker: SemanticMasker) -> list[dict]:
     masks = collection.create_mask_set(name, config_hash="3" * 16, provenance={})
     outcomes = dict(write_semantic_parts(collection.part_names(), masks=masks, masker=masker))
     assert all(not isinstance(outcome, Exception) for outcome in outcomes.values())
@@ -56,32 +56,32 @@ def made(collection: Collection, name: str, masker: SemanticMasker) -> list[dict
 
 def test_masks_are_the_main_heads_answers_one_row_a_picture(collection: Collection) -> None:
     table, network = ClassTable(collection.classes), by_colour()
-    rows = made(collection, "plain", SemanticMasker(network=network, table=table))
+    rows = write_masks(collection, "plain", SemanticMasker(network=network, table=table))
     assert [row["image_id"] for row in rows] == [name for ids in collection.image_ids().values() for name in ids]
     assert len({row["image_id"] for row in rows}) == 8, "two files of one name are two pictures"
     for number, row in enumerate(rows):
-        said = table.to_labels(decode_mask(row["mask"]), row["classes"])
-        assert (said == scenes.scene(number)[1]).mean() > 0.95, "the auxiliary head would say nearly the opposite"
+        labels = table.to_labels(decode_mask(row["mask"]), row["classes"])
+        assert (labels == scenes.scene(number)[1]).mean() > 0.95, "the auxiliary head would say nearly the opposite"
     assert rows[0]["scores"] is None and rows[0]["error"] is None
 
 
 def test_pictures_of_one_name_keep_their_own_masks(collection: Collection) -> None:
-    rows = made(collection, "names", SemanticMasker(network=by_colour(), table=ClassTable(collection.classes)))
+    rows = write_masks(collection, "names", SemanticMasker(network=by_colour(), table=ClassTable(collection.classes)))
     uris = [uri for part in collection.part_names() for uri in collection.read_part(part, ["uri"])["uri"].to_pylist()]
     assert [uri.split("/")[1] for uri in uris[:2]] == ["0.png", "0.png"]
     assert rows[0]["mask"] != rows[1]["mask"] and rows[0]["image_id"] != rows[1]["image_id"]
 
 
 def test_masks_made_at_a_smaller_size_have_the_pictures_own(collection: Collection) -> None:
-    rows = made(
+    rows = write_masks(
         collection, "small", SemanticMasker(network=by_colour(), table=ClassTable(collection.classes), shrink=2)
     )
     assert {decode_mask(row["mask"]).shape for row in rows} == {(40, 56)}
 
 
-def test_doubtful_pixels_are_left_out_where_asked(collection: Collection) -> None:
+def test_doubtful_pixels_are_left_out_below_the_confidence(collection: Collection) -> None:
     masker = SemanticMasker(network=by_colour(1e-4), table=ClassTable(collection.classes), confidence=0.5)
-    rows = made(collection, "sure", masker)
+    rows = write_masks(collection, "sure", masker)
     assert all((decode_mask(row["mask"]) == 255).mean() > 0.9 for row in rows)
 
 
@@ -97,9 +97,9 @@ def test_earlier_checkpoints_give_a_score(collection: Collection) -> None:
     network = by_colour()
     different = by_colour(-1.0)
     table = ClassTable(collection.classes)
-    alike = made(collection, "alike", SemanticMasker(network=network, table=table, earlier=(network, network)))
+    alike = write_masks(collection, "alike", SemanticMasker(network=network, table=table, earlier=(network, network)))
     assert [row["scores"]["checkpoint"] for row in alike] == [1.0] * 8
-    apart = made(collection, "apart", SemanticMasker(network=network, table=table, earlier=(different, network)))
+    apart = write_masks(collection, "apart", SemanticMasker(network=network, table=table, earlier=(different, network)))
     assert all(row["scores"]["checkpoint"] < 1 for row in apart)
 
 

@@ -21,7 +21,7 @@ SHAPE = (40, 56)
 
 
 def numbered() -> np.ndarray:
-    """A picture whose every pixel is told by its colour, never black."""
+    """A picture in which every pixel has its own colour, never black."""
     count = np.arange(1, SHAPE[0] * SHAPE[1] + 1).reshape(SHAPE)
     return np.stack([count % 256, count // 256, np.full(SHAPE, 9)], 2).astype(np.uint8)
 
@@ -73,7 +73,7 @@ def test_cutouts_hide_the_picture_and_leave_the_labels() -> None:
     assert (index >= 0).all()
 
 
-def test_draws_are_as_often_as_said_and_repeat() -> None:
+def test_draws_have_the_configured_frequency_and_repeat() -> None:
     config = StrongConfig()
     plans = [draw_strong(keyed_rng(0, item=n, purpose="test.strong"), SHAPE, config) for n in range(300)]
     assert plans[0] == draw_strong(keyed_rng(0, item=0, purpose="test.strong"), SHAPE, config)

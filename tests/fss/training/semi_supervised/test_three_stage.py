@@ -103,13 +103,13 @@ def test_loss_weights_on_hand_made_logits(config: ThreeStageConfig, weight: floa
     pseudo = torch.tensor([1, 0, 1, 255], dtype=torch.uint8).view(4, 1, 1)
     loss, parts = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), config.loss_weights(0))
     right, wrong = -math.log(3 / 4), -math.log(1 / 4)
-    wanted = {
+    expected = {
         "supervised": right,
         "consistency": (2 * right + wrong) / 3,
         "pseudo": (2 * -math.log(9 / 10) - math.log(1 / 10)) / 3,
     }
-    assert parts == pytest.approx(wanted)
-    total = weight * wanted["supervised"] + 0.25 * wanted["consistency"] + 0.25 * wanted["pseudo"]
+    assert parts == pytest.approx(expected)
+    total = weight * expected["supervised"] + 0.25 * expected["consistency"] + 0.25 * expected["pseudo"]
     assert float(loss.mean) == pytest.approx(total) and float(loss.local) == pytest.approx(total)
 
 
@@ -153,8 +153,8 @@ def test_a_ramp_up_holds_back_the_teachers_answers_alone() -> None:
 
 def test_the_teachers_decay_changes_at_the_epochs_edges() -> None:
     steps = [0, 19_999, 20_000, 39_999, 40_000, 49_999, 50_000, 59_999]
-    wanted = [0.99, 0.99, 0.995, 0.995, 0.9975, 0.9975, 0.999, 0.999]
-    assert [CITYSCAPES.teacher_decay(step) for step in steps] == wanted
+    expected = [0.99, 0.99, 0.995, 0.995, 0.9975, 0.9975, 0.999, 0.999]
+    assert [CITYSCAPES.teacher_decay(step) for step in steps] == expected
 
 
 def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collection: Collection) -> None:
@@ -169,13 +169,14 @@ def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collect
         students.append({name: own[name].detach().clone() for name in start})
         if report.step == 3:
             break
-    wanted, buffers = dict(start), 0
+    expected, buffers = dict(start), 0
     for student, decay in zip(students, (0.9, 0.9, 0.5), strict=True):
-        wanted = {
-            n: decay * v + (1 - decay) * student[n] if v.is_floating_point() else student[n] for n, v in wanted.items()
+        expected = {
+            n: decay * v + (1 - decay) * student[n] if v.is_floating_point() else student[n]
+            for n, v in expected.items()
         }
     for name, value in running.ema.average.items():
-        assert torch.allclose(value, wanted[name], atol=1e-6), name
+        assert torch.allclose(value, expected[name], atol=1e-6), name
         buffers += name.endswith("running_mean") and not torch.equal(value, start[name])
     assert buffers, "statistics of normalisation that learns are averaged too"
 
@@ -249,8 +250,8 @@ def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second and len(one) == SHORT.second.steps
     assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
-    for (_, found), (_, wanted) in zip(first, one, strict=True):
-        assert found == pytest.approx(wanted, rel=1e-3)
+    for (_, found), (_, expected) in zip(first, one, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
