@@ -31,7 +31,7 @@ _TIMEOUT_S = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What ``fss doctor`` is asked."""
+    """The arguments of ``fss doctor``."""
 
     photographs: str | None = None
     """Photographs that a job would learn from: a folder or s3:// URI."""

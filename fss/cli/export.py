@@ -19,7 +19,7 @@ from fss.models import load_checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What ``fss export`` is asked."""
+    """The arguments of ``fss export``."""
 
     model: str
     """A trained segmenter: its folder, an s3:// or MLflow URI, or a registered model's name."""

@@ -22,7 +22,7 @@ from fss.visualize import contact_sheet, save_png
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What ``fss inspect`` is asked."""
+    """The arguments of ``fss inspect``."""
 
     collection: tyro.conf.Positional[str]
     """The collection: local folder or s3:// URI."""

@@ -22,7 +22,7 @@ _PAIR = re.compile(r"(?P<picture>.+?):(?P<mask>(?:s3|file)://.+|[^:]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What ``fss predict`` is asked."""
+    """The arguments of ``fss predict``."""
 
     model: str
     """A trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""

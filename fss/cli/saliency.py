@@ -21,7 +21,7 @@ from fss.saliency.estimators import create_estimator
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What ``fss saliency`` is asked."""
+    """The arguments of ``fss saliency``."""
 
     photographs: tyro.conf.Positional[tuple[str, ...]]
     """Folders (at any depth), pictures, s3:// URIs."""

@@ -70,5 +70,5 @@ def get_masking(name: str) -> Masking:
         ValueError: the name is unknown; the message lists the known ones.
     """
     if name not in MASKINGS:
-        raise ValueError(f"unknown masking strategy {name!r}; known are {', '.join(MASKINGS)}")
+        raise ValueError(f"unknown masking strategy {name!r}; choose one of {', '.join(MASKINGS)}")
     return MASKINGS[name]

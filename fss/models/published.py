@@ -67,7 +67,7 @@ def load_published(
         ValueError: a name is unknown, or keys are missing, unexpected or of another shape; the message lists them.
     """
     if benchmark not in _BENCHMARKS:
-        raise ValueError(f"unknown benchmark {benchmark!r}; known are {', '.join(_BENCHMARKS)}")
+        raise ValueError(f"unknown benchmark {benchmark!r}; choose one of {', '.join(_BENCHMARKS)}")
     if isinstance(state_dict_or_path, (str, Path)):
         published = _read_published(Path(state_dict_or_path))
     else:

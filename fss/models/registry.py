@@ -22,7 +22,7 @@ def get_learner(name: str) -> type[Learner]:
         ValueError: the name is unknown; the message lists the known ones.
     """
     if name not in LEARNERS:
-        raise ValueError(f"unknown learner {name!r}; known are {', '.join(LEARNERS)}")
+        raise ValueError(f"unknown learner {name!r}; choose one of {', '.join(LEARNERS)}")
     return LEARNERS[name]
 
 

@@ -48,4 +48,4 @@ def check_fusion(fusion: str) -> None:
         ValueError: the name is unknown; the message lists the known ones.
     """
     if fusion not in get_args(Fusion):
-        raise ValueError(f"unknown fusion {fusion!r}; known are {', '.join(get_args(Fusion))}")
+        raise ValueError(f"unknown fusion {fusion!r}; choose one of {', '.join(get_args(Fusion))}")

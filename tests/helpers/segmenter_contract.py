@@ -70,7 +70,7 @@ def check_batches_and_shots(segmenter: FewShotSegmenter) -> None:
     twice = supports[:, :1].expand(-1, 2, -1, -1, -1), masks[:, :1].expand(-1, 2, -1, -1)
     same = segmenter.predict(query, *twice, "joint") == shots[0].argmax(1)
     assert same.float().mean() > 0.999  # the same support twice says what it says once
-    with pytest.raises(ValueError, match="known are"):
+    with pytest.raises(ValueError, match="choose one of"):
         segmenter.predict(query, supports, masks, "median")  # type: ignore[arg-type]
 
 

@@ -60,7 +60,7 @@ class VAT(Learner):
     def create(cls, channels: Channels, config: SegmenterConfig) -> "VAT":
         """Create the learner for a backbone, with the affinities of the configured benchmark."""
         if config.benchmark not in AFFINITIES:
-            raise ValueError(f"unknown benchmark {config.benchmark!r}; known are {', '.join(AFFINITIES)}")
+            raise ValueError(f"unknown benchmark {config.benchmark!r}; choose one of {', '.join(AFFINITIES)}")
         assert config.grid is not None
         return cls(channels, AFFINITIES[config.benchmark], config.grid)
 

@@ -146,6 +146,6 @@ def _write(masks: MaskSet, part: str, rows: list[Row]) -> Statistics:
 
 
 def _read(collection: Collection, part: str) -> Iterator[list[DecodedImage]]:
-    records = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
-    for start in range(0, len(records), AHEAD):
-        yield [decode_row(record, collection.limits) for record in records[start : start + AHEAD]]
+    rows = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
+    for start in range(0, len(rows), AHEAD):
+        yield [decode_row(row, collection.limits) for row in rows[start : start + AHEAD]]
