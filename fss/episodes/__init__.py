@@ -1,1 +1,1 @@
-"""Episodes: a query picture, support pictures with masks, and how they are made of masks and drawn."""
+"""Episodes of a query and its supports: plans, benchmarks, mask splits, augmentation and rendering."""

@@ -1,7 +1,7 @@
-"""The random numbers of one augmented view: drawn on the CPU, one keyed draw per image and role.
+"""Sampling of augmentation parameters on the CPU, keyed by image and role.
 
-A view is a short row of numbers; `fss.episodes.rendering` turns a batch of pictures and views into tensors on the
-training device. Strengths as published: Amac et al., "MaskSplit", WACV 2022, section 4.
+A view is a short vector of parameters; `fss.episodes.rendering` applies a batch of views to images on the training
+device. The default strengths follow Amac et al., "MaskSplit", WACV 2022, section 4.
 """
 
 import cv2
@@ -13,23 +13,23 @@ from fss.core.rng import keyed_rng
 from fss.episodes.config import AugmentConfig
 
 View = NDArray[np.float32]
-"""float32 [12]: 6 numbers of the affine map, 4 of the colours, blur kernel, grey."""
+"""float32 [12]: 6 parameters of the affine map, 4 of the colours, blur kernel, grey."""
 
 AFFINE = slice(0, 6)
-"""Row-major 2x3 map from coordinates of the view to coordinates of the canvas, both in [-1, 1] across all pixels."""
+"""Row-major 2x3 map from view coordinates to canvas coordinates, both in [-1, 1] from edge to edge."""
 COLOUR = slice(6, 10)
-"""Factors of brightness, contrast, saturation, and shift of the hue in turns; 1, 1, 1, 0 change nothing."""
+"""Factors of brightness, contrast and saturation, and hue shift in turns; (1, 1, 1, 0) is the identity."""
 BLUR = 10
-"""Side of the Gaussian kernel in pixels; 0 for none."""
+"""Side of the Gaussian kernel in pixels; 0 for no blur."""
 GREY = 11
-"""1 for a grey picture, else 0."""
+"""1 to convert the image to grey, else 0."""
 
-CELLS = 64  # a view's object is looked for on a grid of at most so many points a side
+CELLS = 64  # largest number of grid points per side for counting visible object pixels
 _PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0], np.float32)
 
 
 def identity_view() -> View:
-    """Return the view that shows the picture as it is."""
+    """Return the view that leaves the image unchanged, float32 [12]."""
     return _PLAIN.copy()
 
 
@@ -45,28 +45,28 @@ def draw_view(
     item: str,
     role: str,
 ) -> View:
-    """Draw one view of a picture, the same whenever the key is the same.
+    """Sample one view of an image, float32 [12]; equal keys give equal views.
 
-    The view shows at least ``config.keep`` of the object (1 in ``mask``), or all of it: geometries are drawn by
-    attempt number, and where none keeps enough, the last crop is widened until it contains the object, unrotated.
+    The view shows at least the share ``config.keep`` of the object (1 in ``mask``). Geometries are sampled by attempt
+    number; if none shows enough, the last crop is enlarged, without rotation, until it contains the object.
 
     Args:
         config: strengths and probabilities.
-        mask: the canvas's mask, uint8 [C, C]; 1 is what the view must show.
-        height: of the original picture in pixels; the crop's ratio is meant there.
-        width: of the original picture.
-        size: pixels a side of the rendered view.
-        seed: first part of the key.
-        epoch: second part of the key.
-        item: image or episode id, third part of the key.
-        role: "support" or "query", so that the two views are independent.
+        mask: mask of the canvas, uint8 [C, C]; 1 is the object that the view must show.
+        height: height of the original image in pixels; the aspect ratio of the crop refers to it.
+        width: width of the original image in pixels.
+        size: side of the rendered view in pixels.
+        seed: seed of the key.
+        epoch: epoch of the key.
+        item: image or episode id of the key.
+        role: "support" or "query", which have independent views.
     """
     if not config.enabled:
         return identity_view()
     colours = _draw_colours(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
-    needed = max(config.keep * count_visible(mask, identity_view()[AFFINE], size), 1.0)
-    if not (mask == 1).any():  # only a cut as released leaves a half without a pixel; any view will do
-        needed = 0.0
+    required = max(config.keep * count_visible(mask, identity_view()[AFFINE], size), 1.0)
+    if not (mask == 1).any():  # only the released variant of the cut leaves an empty half; then any view is valid
+        required = 0.0
     box, flips = np.zeros(4), np.ones(2)
     for attempt in range(config.attempts):
         rng = keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.{attempt}")
@@ -74,16 +74,22 @@ def draw_view(
         flips = np.where(rng.random(2) < (config.horizontal_flip, config.vertical_flip), -1.0, 1.0)
         angle = np.deg2rad(rng.uniform(-config.degrees, config.degrees)) if rng.random() < config.rotate else 0.0
         affine = _affine(box, flips, angle)
-        if count_visible(mask, affine, size) >= needed:
+        if count_visible(mask, affine, size) >= required:
             return np.concatenate([affine, colours])
     return np.concatenate([_affine(_containing(box, mask), flips, 0.0), colours])
 
 
 def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
-    """Count the points of a coarse grid of the view that show the object; the grid lies on the view's pixels."""
+    """Return the number of grid points of the view that show the object.
+
+    Args:
+        mask: mask of the canvas, uint8 [C, C]; 1 is the object.
+        affine: map of the view, float32 [6].
+        size: side of the view in pixels; the grid lies on a subset of its pixels.
+    """
     step = -(-size // CELLS)
     points = -(-(size - step // 2) // step)
-    # From the number of a point to its coordinate, through the view's map, to the number of a canvas pixel.
+    # Composes three maps: grid index to view coordinate, view to canvas coordinate, coordinate to pixel index.
     first, spacing, half = (2 * (step // 2) + 1) / size - 1, 2 * step / size, mask.shape[0] / 2
     a, b, c, d, e, f = affine.astype(np.float64) * half
     offset = half - 0.5
@@ -94,12 +100,12 @@ def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
         ]
     )
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(mask, numbers, (points, points), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return int(np.count_nonzero(seen == 1))
+    sampled = cv2.warpAffine(mask, numbers, (points, points), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return int(np.count_nonzero(sampled == 1))
 
 
 def _draw_box(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a crop as left, top, right, bottom in fractions of the picture."""
+    """Sample a crop as left, top, right, bottom in fractions of the image, float64 [4]."""
     area = height * width * rng.uniform(*config.crop_scale)
     ratio = np.exp(rng.uniform(*np.log(config.crop_ratio)))
     extent = np.minimum((np.sqrt(area * ratio) / width, np.sqrt(area / ratio) / height), 1.0)

@@ -1,7 +1,7 @@
-"""Paste another task's object into a query, as background: then the support decides what to find.
+"""Distractors: the object of another task, pasted into a query as background.
 
-A photograph with one salient object never needs its support: "find what is salient" answers every task that is cut from
-it. With a second object beside it, which is background, that answer is wrong. Beyond the published method.
+In a photograph with one salient object, segmenting what is salient solves every task without the support. A second
+salient object that is background makes the support necessary. This is an addition to the published method.
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ SCALE = (0.5, 1.0)
 REACH = 0.7
 
 Placement = NDArray[np.float32]
-"""float32 [3]: scale, and shift to the right and down in half image sides; scale 0 pastes nothing."""
+"""float32 [3]: scale, and shifts to the right and down in half image sides; scale 0 means no distractor."""
 
 
 def draw_placement(probability: float, *, seed: int, epoch: int, item: str) -> Placement:
-    """Draw whether and where a query gets a distractor: half to full size, anywhere up to the picture's border."""
+    """Sample whether and where a query gets a distractor, at half to full size."""
     rng = keyed_rng(seed, epoch=epoch, item=item, purpose="distractor")
     if rng.random() >= probability:
         return np.zeros(3, np.float32)
@@ -28,16 +28,16 @@ def draw_placement(probability: float, *, seed: int, epoch: int, item: str) -> P
 
 
 def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placements: Tensor) -> tuple[Tensor, Tensor]:
-    """Paste each query's partner object behind its own object.
+    """Paste an object of another query of the batch behind the object of each query.
 
     Args:
-        query: [B, 3, S, S], rendered.
-        target: uint8 [B, S, S] in {0, 1, 255}; what is not 0 is the object.
-        partners: long [B], the row of the batch whose object is pasted.
-        placements: float32 [B, 3], see ``Placement``.
+        query: rendered queries, float [B, 3, S, S].
+        target: targets, uint8 [B, S, S] in {0, 1, 255}; all values except 0 belong to the object.
+        partners: index of the query whose object is pasted, long [B].
+        placements: placements, float32 [B, 3]; see ``Placement``.
 
     Returns:
-        the new queries, and the targets, in which the pasted objects are 0.
+        Queries with distractors, [B, 3, S, S], and the targets, unchanged, since distractors are background.
     """
     rows = (placements[:, 0] > 0).nonzero()[:, 0]
     if not len(rows):
@@ -47,5 +47,5 @@ def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placement
     grid = F.affine_grid(theta, [len(rows), 1, *query.shape[2:]], align_corners=False).to(query.dtype)
     moved = F.grid_sample(query[source], grid, align_corners=False)
     mask = F.grid_sample((target[source] != 0)[:, None].to(query.dtype), grid, mode="nearest", align_corners=False)
-    here = (mask > 0) & (target[rows] == 0)[:, None]
-    return query.index_copy(0, rows, torch.where(here, moved, query[rows])), target
+    visible = (mask > 0) & (target[rows] == 0)[:, None]
+    return query.index_copy(0, rows, torch.where(visible, moved, query[rows])), target

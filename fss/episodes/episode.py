@@ -1,6 +1,6 @@
-"""Episodes as tensors: raw ones, as they travel to the device, and rendered ones, as a network takes them.
+"""Batches of episodes as tensors: raw, as transferred to the device, and rendered, as input of a network.
 
-B episodes, K supports each, canvases of C x C pixels, images of S x S pixels.
+B is the number of episodes, K of supports per episode, C the side of a canvas and S the side of an image in pixels.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -17,18 +17,18 @@ Device = str | torch.device
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """Episodes that a segmenter takes."""
+    """Rendered episodes, the input of a segmenter."""
 
     query: Tensor
-    """float32 [B, 3, S, S], ImageNet-normalised."""
+    """Queries, float32 [B, 3, S, S], ImageNet-normalised."""
     target: Tensor
-    """long [B, S, S]: 1 object, 0 background, 255 ignored."""
+    """Targets, long [B, S, S]: 1 object, 0 background, 255 ignored."""
     support_images: Tensor
-    """float32 [B, K, 3, S, S], ImageNet-normalised."""
+    """Supports, float32 [B, K, 3, S, S], ImageNet-normalised."""
     support_masks: Tensor
-    """float32 [B, K, S, S]: 1 object, else 0."""
+    """Support masks, float32 [B, K, S, S]: 1 object, else 0."""
     ids: tuple[str, ...]
-    """For each episode the image or episode it was made of."""
+    """Image or episode id of each episode."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,7 +38,7 @@ class EpisodeBatch:
         return _move(self, device)
 
     def chunks(self, count: int) -> list["EpisodeBatch"]:
-        """Cut the batch into at most ``count`` batches of nearly the same size, in order."""
+        """Split the batch into at most ``count`` batches of nearly equal size, in order."""
         size = -(-len(self) // count)
         starts = range(0, len(self), size)
         return [
@@ -49,26 +49,26 @@ class EpisodeBatch:
 
 @dataclass(frozen=True)
 class RawEpisodes:
-    """Episodes before their augmentation: uint8 canvases and the numbers of each view."""
+    """Episodes before augmentation: uint8 canvases and the parameters of each view."""
 
     query: Tensor
-    """uint8 [B, 3, C, C]."""
+    """Query canvases, uint8 [B, 3, C, C]."""
     query_masks: Tensor
-    """uint8 [B, C, C] in {0, 1, 255}."""
+    """Query masks, uint8 [B, C, C] in {0, 1, 255}."""
     query_views: Tensor
-    """float32 [B, 12], see ``augment.View``."""
+    """Query views, float32 [B, 12]; see ``augmentation.View``."""
     support_masks: Tensor
-    """uint8 [B, K, C, C] in {0, 1, 255}."""
+    """Support masks, uint8 [B, K, C, C] in {0, 1, 255}."""
     support_views: Tensor
-    """float32 [B, K, 12]."""
+    """Support views, float32 [B, K, 12]."""
     ids: tuple[str, ...]
-    """For each episode the image or episode it is made of."""
+    """Image or episode id of each episode."""
     support: Tensor | None = None
-    """uint8 [B, K, 3, C, C]; None where every support is the query's picture, which then travels once."""
+    """Support canvases, uint8 [B, K, 3, C, C]; None if every support is the query image, which is then stored once."""
     partners: Tensor | None = None
-    """long [B], the row whose object may be pasted into each query; None: no distractors."""
+    """Index of the query whose object is pasted into each query, long [B]; None without distractors."""
     placements: Tensor | None = None
-    """float32 [B, 3], where it is pasted, see ``distract.Placement``."""
+    """Placements of the distractors, float32 [B, 3]; see ``distractors.Placement``."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,7 +78,7 @@ class RawEpisodes:
         return _move(self, device)
 
     def render(self, size: int) -> EpisodeBatch:
-        """Warp pictures and masks into their views, on the device where the tensors are; see ``render.render``."""
+        """Warp canvases and masks to views of ``size`` pixels per side; see ``rendering.render``."""
         shots = self.support_masks.shape[1]
         support = self.query[:, None].expand(-1, shots, -1, -1, -1) if self.support is None else self.support
         images, masks = render(

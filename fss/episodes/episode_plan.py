@@ -1,4 +1,4 @@
-"""Episode plans: tables of episodes that are made once, saved, and named by their hash in every reported figure."""
+"""Episode plans: saved tables of episodes, whose hash accompanies every reported metric."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class ImageEntry(Protocol):
 
     @property
     def image_id(self) -> str:
-        """The picture that shows the class."""
+        """Id of an image that shows the class."""
 
 
 class Episode(NamedTuple):
@@ -42,32 +42,32 @@ class Episode(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodePlan:
-    """Episodes, and how they were drawn."""
+    """Episodes and the protocol they were sampled with."""
 
     episodes: tuple[Episode, ...]
-    """The rows, in order."""
+    """Rows of the plan, in order."""
     protocol: str
-    """How they were drawn: "ours", or the name of a published protocol."""
+    """Protocol of the sampling: "ours", or the name of a published protocol."""
     seed: int
-    """Seed of the draws."""
+    """Seed of the sampling."""
     shots: int
     """Supports per episode."""
     fingerprint: str = ""
-    """Fingerprint of the collection whose images are named."""
+    """Fingerprint of the collection of the images."""
 
     @property
     def hash(self) -> str:
-        """16 hex digits over every episode and how it was drawn."""
-        text = json.dumps([self._record(), self.episodes], separators=(",", ":"))
+        """Hash of all episodes and of the sampling, 16 hex digits."""
+        text = json.dumps([self._metadata(), self.episodes], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def classes(self) -> list[int]:
-        """Ids of the classes that occur, sorted."""
+        """Sorted ids of the classes in the plan."""
         return sorted({episode.class_id for episode in self.episodes})
 
     def image_ids(self) -> set[str]:
-        """Return the ids of all pictures that occur."""
+        """Return the ids of all images in the plan."""
         return {name for episode in self.episodes for name in (episode.query_id, *episode.support_ids)}
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class EpisodePlan:
         table = pa.table(
             [pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], SCHEMA
         )
-        table = table.replace_schema_metadata({_METADATA: json.dumps(self._record()).encode()})
+        table = table.replace_schema_metadata({_METADATA: json.dumps(self._metadata()).encode()})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         storage.write_atomically(*storage.resolve(uri), sink.getvalue())
@@ -92,16 +92,17 @@ class EpisodePlan:
         """Read a plan.
 
         Raises:
-            ValueError: the file is no episode plan.
+            OSError: the file is missing or unreadable.
+            ValueError: the file is not an episode plan.
         """
         table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
         if _METADATA not in (table.schema.metadata or {}) or table.column_names != SCHEMA.names:
-            raise ValueError(f"{uri} is no episode plan (columns {table.column_names}); make one with `make_plan`")
+            raise ValueError(f"{uri} is not an episode plan (columns {table.column_names}); make one with `make_plan`")
         rows = zip(*(table.column(name).to_pylist() for name in SCHEMA.names), strict=True)
         episodes = tuple(Episode(number, c, query, tuple(supports)) for number, c, query, supports in rows)
         return cls(episodes=episodes, **json.loads(table.schema.metadata[_METADATA]))
 
-    def _record(self) -> dict[str, str | int]:
+    def _metadata(self) -> dict[str, str | int]:
         return {key: value for key, value in asdict(self).items() if key != "episodes"}
 
 
@@ -115,52 +116,61 @@ def make_plan(
     protocol: str = "ours",
     fingerprint: str = "",
 ) -> EpisodePlan:
-    """Draw an episode plan.
+    """Sample an episode plan.
 
-    Protocol ``ours``: episode ``i`` depends on (seed, i), the classes and their images only, not on any order. Classes
-    are balanced: each block of as many episodes as classes shows every class once, shuffled. The query is uniform
-    over the class's images, the supports are drawn from the others without repeats. Plans that differ in ``shots``
-    only have the same queries, and the supports of the smaller are the first of the larger.
+    With protocol ``ours``, episode ``i`` depends only on (seed, i), the classes and their images. Classes are balanced:
+    each block of as many episodes as classes contains every class once, in random order. The query is uniform over the
+    images of the class, and the supports are sampled from the others without replacement. Plans that differ only in
+    ``shots`` have the same queries, and the supports of the smaller plan are the first ones of the larger.
 
     Args:
         index: class id to the entries of the images that show it, such as a ``ClassIndex``.
-        classes: classes to draw; None draws all of the index.
-        episodes: rows of the plan.
+        classes: ids of the classes to sample; None samples all classes of the index.
+        episodes: number of episodes.
         shots: supports per episode.
-        seed: of the draws.
-        protocol: only "ours" so far.
-        fingerprint: of the collection, to be kept with the plan.
+        seed: seed of the sampling.
+        protocol: name of the protocol; only "ours" is supported.
+        fingerprint: fingerprint of the collection, stored with the plan.
 
     Raises:
-        ValueError: an unknown protocol, or classes with fewer than ``shots + 1`` images, all of them named.
+        ValueError: the protocol is unknown, or classes have fewer than ``shots + 1`` images; all of them are listed.
     """
     if protocol != "ours":
         raise ValueError(f"unknown protocol {protocol!r}; allowed is 'ours'")
-    if episodes < 1 or shots < 1:
-        raise ValueError(f"a plan has at least 1 episode and 1 shot, got {episodes} and {shots}")
+    check_plan_size(episodes, shots)
     pools = _pools(index, sorted(index) if classes is None else sorted(set(classes)), shots)
     rows = tuple(_draw_episode(number, pools, shots, seed) for number in range(episodes))
     return EpisodePlan(episodes=rows, protocol=protocol, seed=seed, shots=shots, fingerprint=fingerprint)
 
 
+def check_plan_size(episodes: int, shots: int) -> None:
+    """Check the numbers of episodes and shots of a plan.
+
+    Raises:
+        ValueError: one of them is less than 1.
+    """
+    if episodes < 1 or shots < 1:
+        raise ValueError(f"a plan needs at least 1 episode and 1 shot, got {episodes} and {shots}")
+
+
 def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots: int) -> dict[int, list[str]]:
     if not classes:
-        raise ValueError("a plan needs at least one class, got none; does the mask set name classes?")
+        raise ValueError("a plan needs at least one class, got none; use a mask set with classes")
     pools = {c: sorted({entry.image_id for entry in index.get(c, ())}) for c in classes}
     short = [f"{c} has {len(pool)}" for c, pool in pools.items() if len(pool) <= shots]
     if short:
         raise ValueError(
             f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; "
-            "leave these classes out, take fewer shots or add images"
+            "leave out these classes, use fewer shots or add images"
         )
     return pools
 
 
 def _draw_episode(number: int, pools: Mapping[int, list[str]], shots: int, seed: int) -> Episode:
     classes = list(pools)
-    block, place = divmod(number, len(classes))
+    block, position = divmod(number, len(classes))
     order = keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(classes))
-    class_id = classes[int(order[place])]
-    drawn = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pools[class_id]))[: shots + 1]
-    query, *supports = (pools[class_id][int(position)] for position in drawn)
+    class_id = classes[int(order[position])]
+    indices = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pools[class_id]))[: shots + 1]
+    query, *supports = (pools[class_id][int(index)] for index in indices)
     return Episode(number, class_id, query, tuple(supports))

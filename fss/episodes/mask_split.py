@@ -1,9 +1,9 @@
-"""Cut a pseudo-mask in two: one half becomes the support mask, the other half the query's target.
+"""Splitting of a pseudo-mask into two halves: the support mask and the target of the query.
 
 Method: Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022,
 section 3 (arXiv 2110.12207). The released code displaces and mirrors the cut, measures the tilt in pixels, drops the
-pixels on the line and lets tasks without a query object pass; ``as_released`` does the same, for comparison. Random
-numbers are always keyed by (seed, epoch, image), in both modes.
+pixels on the line and accepts tasks without a query object; ``as_released`` reproduces that for comparison. Random
+numbers are keyed by (seed, epoch, image) in both modes.
 """
 
 from dataclasses import dataclass
@@ -33,15 +33,15 @@ class Split:
 
 
 def is_splittable(pixels: int, height: int, width: int, config: SplitConfig) -> bool:
-    """Tell whether an object of ``pixels`` pixels in an image ``height`` x ``width`` is large enough to be cut."""
+    """Return whether an object of ``pixels`` pixels in an image of ``height`` x ``width`` is large enough to split."""
     return pixels >= max(2, 2 * config.min_half * height * width)
 
 
 def draw_split(mask: Mask, config: SplitConfig, *, seed: int, epoch: int, item: str) -> Split:
-    """Cut the mask of one image, the same way whenever seed, epoch and item are the same.
+    """Split the mask of one image, uint8 [H, W]; equal seed, epoch and item give equal splits.
 
-    Attempts are keyed by their number. When none leaves two halves that are large enough, the straight median cut
-    across the longer side of the object is taken, which always leaves two.
+    Attempts are keyed by their number. If none gives two halves that are large enough, the object is split by a
+    straight median cut across its longer side, which always gives two halves.
 
     Raises:
         ValueError: the mask has fewer than 2 foreground pixels.
@@ -54,15 +54,15 @@ def draw_split(mask: Mask, config: SplitConfig, *, seed: int, epoch: int, item: 
 
 
 def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Split | None:
-    """Cut a mask once.
+    """Split a mask by one random cut.
 
     Args:
-        mask: uint8 [H, W] in {0, 1, 255}.
-        config: how.
-        rng: where the random numbers come from.
+        mask: mask, uint8 [H, W] in {0, 1, 255}.
+        config: settings of the cut.
+        rng: random generator.
 
     Returns:
-        the two halves, or None when one of them is too small.
+        The two halves, or None if one of them is too small.
 
     Raises:
         ValueError: the mask has fewer than 2 foreground pixels.
@@ -88,20 +88,20 @@ def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Spl
 
 
 def _profiles(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the foreground pixels of every column and of every row."""
+    """Return the numbers of foreground pixels per column, int64 [W], and per row, int64 [H]."""
     foreground = mask == 1
     columns, rows = np.count_nonzero(foreground, axis=0), np.count_nonzero(foreground, axis=1)
     if columns.sum() < 2:
         raise ValueError(
             f"a mask needs at least 2 foreground pixels to be cut, got {columns.sum()}; "
-            "leave the image out (see `usable`)"
+            "leave the image out (see `is_splittable`)"
         )
     return columns, rows
 
 
 def _extent(profile: NDArray[np.int64]) -> int:
-    places = np.nonzero(profile)[0]
-    return int(places[-1] - places[0] + 1)
+    positions = np.nonzero(profile)[0]
+    return int(positions[-1] - positions[0] + 1)
 
 
 def _quantile(profile: NDArray[np.int64], share: float) -> int:
@@ -111,10 +111,10 @@ def _quantile(profile: NDArray[np.int64], share: float) -> int:
 
 
 def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: float = 0.0) -> Sides:
-    """Return where the first and the second half lie, [H, W] each, ``margin`` pixels apart.
+    """Return the masks of the first and the second side of the cut, bool [H, W] each, ``margin`` pixels apart.
 
     The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t). Pixels exactly on it
-    count as left of or above it, as the median column itself does.
+    count as left of or above it, like the median column.
     """
     x, y = np.arange(width)[None], np.arange(height)[:, None]
     if vertical:
@@ -125,7 +125,7 @@ def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: fl
 
 
 def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
-    """Return the released code's halves: a wrong normal mirrors the line and moves it by 2t; neither has the line."""
+    """Return the sides of the released code: a wrong normal mirrors the line and shifts it by 2t."""
     x, y = np.arange(width)[None], np.arange(height)[:, None]
     if vertical:
         left, right = (x - h + 3 * t) * (height - 1), 2 * t * y
@@ -137,7 +137,7 @@ def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -
 def _halves(mask: Mask, support_side: NDArray[np.bool_], query_side: NDArray[np.bool_], config: SplitConfig) -> Split:
     foreground = mask == 1
     support, query = foreground & support_side, (foreground & query_side).view(np.uint8)
-    # Adding 255 to 0 marks what is ignored; foreground halves and ignored pixels never overlap.
+    # The sum marks ignored pixels by 255, since foreground halves and ignored pixels never overlap.
     ignored = (mask == IGNORE).view(np.uint8) * np.uint8(IGNORE)
     half = support.view(np.uint8) * np.uint8(IGNORE if config.ignore_support else 1)
     return Split(support.view(np.uint8), query + half + ignored)
@@ -146,9 +146,9 @@ def _halves(mask: Mask, support_side: NDArray[np.bool_], query_side: NDArray[np.
 def _large_enough(split: Split, config: SplitConfig) -> bool:
     if config.as_released:  # ignored pixels count as 255 each, so a query without an object passes
         return min(int(split.support.sum(dtype=np.int64)), int(split.query.sum(dtype=np.int64))) >= RELEASED_MIN_SUM
-    needed = max(1.0, config.min_half * split.support.size)
-    left = (split.query == 1) & (split.support == 0)
-    return min(int(np.count_nonzero(split.support)), int(np.count_nonzero(left))) >= needed
+    required = max(1.0, config.min_half * split.support.size)
+    visible = (split.query == 1) & (split.support == 0)
+    return min(int(np.count_nonzero(split.support)), int(np.count_nonzero(visible))) >= required
 
 
 def _straight_cut(mask: Mask, config: SplitConfig) -> Split:
@@ -170,7 +170,7 @@ def _only(mask: Mask, labels: NDArray[np.int32], number: int) -> Mask:
 
 
 def _one_component(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Mask:
-    """Keep one of the components that are large enough, drawn uniformly, and ignore the others."""
+    """Keep one uniformly sampled component that is large enough, and ignore the others."""
     labels, areas = _components(mask)
     large = [n for n, area in enumerate(areas) if is_splittable(int(area), mask.shape[0], mask.shape[1], config)]
     return _only(mask, labels, int(rng.choice(large))) if large else _largest_component(mask)

@@ -1,11 +1,11 @@
-"""The draws of published evaluation code, repeated number for number.
+"""Sampling protocols of published evaluation code, reproduced exactly where that is possible.
 
-- ``hsnet``: one legacy generator of numpy, seeded once; episodes follow each other (also VAT's protocol).
-- ``ifsl``: the same draws, but the generator is seeded with the episode's number before each (ASNet's protocol).
-- ``masksplit``: MaskSplit's evaluation (Amac et al., WACV 2022). The released code draws from unseeded workers, so its
-  very episodes cannot be repeated; the way of drawing is followed.
+- ``hsnet``: one legacy NumPy generator, seeded once for all episodes (also the protocol of VAT).
+- ``ifsl``: the same sampling, but the generator is seeded with the number of each episode (the protocol of ASNet).
+- ``masksplit``: the evaluation of MaskSplit (Amac et al., WACV 2022). The released code samples in unseeded workers, so
+  its exact episodes cannot be reproduced; the distribution is the same.
 
-:mod:`fss.episodes.benchmarks` makes plans of them; protocol ``ours`` is :func:`fss.episodes.episode_plan.make_plan`.
+:mod:`fss.episodes.benchmarks` builds plans from them; protocol ``ours`` is :func:`fss.episodes.episode_plan.make_plan`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from fss.core.rng import keyed_rng
 from fss.episodes.published_lists import EpisodeList
 
 MASKSPLIT_PIXELS = 2048
-"""An image stands for a class in the masksplit protocol when the class covers at least so many native pixels."""
+"""Smallest number of native pixels of a class for an image to represent it in the masksplit protocol."""
 _SEED_STEP = 1_000_000
-"""Keeps the ifsl protocol's seeds of different runs apart; seed 0 gives the published ones."""
+"""Distance between the generator seeds of different seeds of the ifsl protocol; seed 0 gives the published ones."""
 
 EpisodeTuple = tuple[int, str, tuple[str, ...]]
-"""Class id, query and supports, by name or by id."""
+"""Class id, query and supports, as names or ids of images."""
 
 
 def draw_listed(
@@ -33,15 +33,22 @@ def draw_listed(
     episodes: int | None = None,
     seed: int = 0,
 ) -> list[EpisodeTuple]:
-    """Draw episodes by name from a list, as the published code does.
+    """Sample episodes from a list of image names, as the published code does.
 
-    PASCAL (COCO's models on it too): episode ``i`` takes entry ``i`` of the list, modulo its length, as query. COCO:
-    the class is drawn, then the query. FSS-1000: entry ``i`` is the query, and supports are drawn by their numbers 1
-    to 10. Supports differ from the query but may repeat.
+    On PASCAL, entry ``i`` of the list, modulo its length, is the query of episode ``i``. On COCO, the class is sampled
+    first, then the query. On FSS-1000, entry ``i`` is the query, and supports are sampled by their numbers 1 to 10.
+    Supports differ from the query but may repeat.
+
+    Args:
+        listed: entries of a fold.
+        protocol: name of the protocol.
+        shots: supports per episode.
+        episodes: number of episodes; None takes 1,000, or every entry once for FSS-1000.
+        seed: seed of the sampling.
 
     Raises:
-        ValueError: a class with fewer than 2 images (the published code would draw for ever), or an image number that
-            FSS-1000's layout lacks.
+        ValueError: a class has fewer than 2 images, for which the published code would never terminate, or images of
+            FSS-1000 are not numbered 1 to 10.
     """
     pools = listed.names_by_class()
     _check_listed(listed, pools)
@@ -52,25 +59,25 @@ def draw_listed(
 
 
 def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: int, seed: int) -> list[EpisodeTuple]:
-    """Draw episodes as MaskSplit's evaluation does, with keyed draws.
+    """Sample episodes as the evaluation of MaskSplit does, with keyed random numbers.
 
-    The query is uniform over the images that show any test class, the class uniform over the test classes in it, the
-    supports uniform over the class's other images, without repeats.
+    The query is uniform over the images that show any test class, the class is uniform over the test classes in the
+    query, and the supports are uniform over the other images of the class, without replacement.
 
     Args:
-        pools: images of each test class.
+        pools: image ids by test class.
         shots: supports per episode.
-        episodes: how many.
-        seed: of the draws.
+        episodes: number of episodes.
+        seed: seed of the sampling.
 
     Raises:
-        ValueError: a class with no more images than shots.
+        ValueError: a class does not have more images than shots.
     """
     short = [f"{class_id} has {len(pool)}" for class_id, pool in pools.items() if len(pool) <= shots]
     if short:
         raise ValueError(
             f"{shots} shots need {shots + 1} images with at least {MASKSPLIT_PIXELS} pixels of every class, but class "
-            f"{', class '.join(short)}; leave these classes out, take fewer shots or add images"
+            f"{', class '.join(short)}; leave out these classes, use fewer shots or add images"
         )
     members = {class_id: sorted(pool) for class_id, pool in sorted(pools.items())}
     classes_in: dict[str, list[int]] = {}
@@ -78,15 +85,15 @@ def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: 
         for image in pool:
             classes_in.setdefault(image, []).append(class_id)
     images = sorted(classes_in)
-    drawn = []
+    tuples = []
     for number in range(episodes):
         rng = keyed_rng(seed, item=number, purpose="plan.masksplit")
         query = images[int(rng.integers(len(images)))]
         class_id = classes_in[query][int(rng.integers(len(classes_in[query])))]
         others = [image for image in members[class_id] if image != query]
-        supports = tuple(others[int(place)] for place in rng.choice(len(others), shots, replace=False))
-        drawn.append((class_id, query, supports))
-    return drawn
+        supports = tuple(others[int(position)] for position in rng.choice(len(others), shots, replace=False))
+        tuples.append((class_id, query, supports))
+    return tuples
 
 
 def _one_stream(seed: int) -> Iterator[np.random.RandomState]:
@@ -103,17 +110,17 @@ def _stream_per_episode(seed: int) -> Iterator[np.random.RandomState]:
 
 
 def _pick(state: np.random.RandomState, pool: Sequence[str]) -> str:
-    # the published code draws without replacement, which permutes the whole pool: other numbers than randint's
+    # the published code samples without replacement, which permutes the whole pool and differs from randint
     return pool[int(state.choice(len(pool), 1, replace=False)[0])]
 
 
 def _supports(query: str, shots: int, draw: Callable[[], str]) -> tuple[str, ...]:
-    kept: list[str] = []
-    while len(kept) < shots:
+    supports: list[str] = []
+    while len(supports) < shots:
         support = draw()
         if support != query:
-            kept.append(support)
-    return tuple(kept)
+            supports.append(support)
+    return tuple(supports)
 
 
 def _draw_pascal(
@@ -144,13 +151,14 @@ def _check_listed(listed: EpisodeList, pools: Mapping[int, list[str]]) -> None:
     short = [str(c) for c, pool in pools.items() if len(set(pool)) < 2 and (pool or not by_position)]
     if short or not listed.entries:
         raise ValueError(
-            f"every class needs at least 2 images to draw from; class {', '.join(short) or 'none'} has not"
+            f"every class needs at least 2 images, but class {', '.join(short) or 'none'} has fewer; "
+            "leave it out or add images"
         )
     if listed.fold.benchmark == "fss":
-        wanted = {str(number) for number in range(1, 11)}
-        odd = [c for c, pool in pools.items() if {name.rsplit("/", 1)[1] for name in pool} != wanted]
-        if odd:
+        expected = {str(number) for number in range(1, 11)}
+        mismatched = [c for c, pool in pools.items() if {name.rsplit("/", 1)[1] for name in pool} != expected]
+        if mismatched:
             raise ValueError(
-                f"FSS-1000's protocol draws images 1 to 10 of a class, but {len(odd)} classes have others, such as "
-                f"class {odd[0]}: {sorted(pools[odd[0]])[:12]}; use protocol 'ours'"
+                f"the protocol of FSS-1000 needs images 1 to 10 of a class, but {len(mismatched)} classes have others, "
+                f"such as class {mismatched[0]}: {sorted(pools[mismatched[0]])[:12]}; use protocol 'ours'"
             )

@@ -1,4 +1,4 @@
-"""The lists that the published protocols draw episodes from: which image stands for which class, in which order.
+"""Image lists of the published protocols: the images of every class, in order.
 
 Published lists are read in the layout of HSNet's code (Min et al., "Hypercorrelation Squeeze for Few-Shot
 Segmentation", ICCV 2021):
@@ -7,8 +7,8 @@ Segmentation", ICCV 2021):
     coco/val/fold<f>.pkl      dictionary: class 0 to 79 -> image names
     fss/test.txt              class names
 
-and the same with ``trn`` for training: PASCAL's fold f trains on the three files of the other numbers, COCO's on its
-own number's. Without them lists are derived from the masks; they have other entries.
+and the same with ``trn`` for training: fold f of PASCAL trains on the files of the three other folds, fold f of COCO on
+its own file. Without these files, lists are derived from the masks; their entries differ.
 """
 
 import io
@@ -40,7 +40,7 @@ FSS_TEST_CLASSES = 240
 
 
 class Entry(NamedTuple):
-    """An image that stands for a class."""
+    """An image that represents a class."""
 
     name: str
     class_id: int
@@ -48,17 +48,17 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeList:
-    """Test entries of a fold, in the order that the draws count on."""
+    """Test entries of a fold, in the order that the sampling depends on."""
 
     fold: Fold
-    """Whose test classes these are."""
+    """Fold of the test classes."""
     entries: tuple[Entry, ...]
-    """(image name, class id), in file order."""
+    """Image names and class ids, in file order."""
     origin: Origin
-    """published: a file with the published counts; given: a file with others; derived: from the masks."""
+    """Origin of the entries: published (a file with the published counts), given (another file) or derived (masks)."""
 
     def names_by_class(self) -> dict[int, list[str]]:
-        """Return the image names of every test class, in order; empty where a class has none."""
+        """Return the image names of every test class, in order; empty if a class has no image."""
         names: dict[int, list[str]] = {class_id: [] for class_id in self.fold.test}
         for entry in self.entries:
             names[entry.class_id].append(entry.name)
@@ -66,7 +66,7 @@ class EpisodeList:
 
 
 def image_name(uri: str, benchmark: str) -> str:
-    """Return the name by which lists call an image: its file name without suffix, for FSS-1000 behind its class."""
+    """Return the name of an image in the lists: its file name without suffix, preceded by its class for FSS-1000."""
     path = PurePosixPath(uri.replace("\\", "/"))
     return f"{path.parent.name}/{path.stem}" if benchmark == "fss" else path.stem
 
@@ -75,13 +75,13 @@ def read_list(folder: str, fold: Fold, classes: Mapping[int, str], names: Iterab
     """Read the published test list of a fold.
 
     Args:
-        folder: local folder or s3:// URI that holds ``pascal/``, ``coco/`` and ``fss/``.
-        fold: the fold.
-        classes: class names by id, of the collection that is tested on.
-        names: image names of that collection (FSS-1000's lists name classes only).
+        folder: local folder or s3:// URI with ``pascal/``, ``coco/`` and ``fss/``.
+        fold: fold to read.
+        classes: class names by id of the test collection.
+        names: image names of the test collection, since the lists of FSS-1000 contain classes only.
 
     Raises:
-        ValueError: a file is missing or not of its form.
+        ValueError: a file is missing or malformed.
     """
     if fold.benchmark == "fss":
         entries = _fss_entries(folder, classes, names)
@@ -95,12 +95,12 @@ def read_list(folder: str, fold: Fold, classes: Mapping[int, str], names: Iterab
         entries = _pascal_entries(folder, fold.number)
         published = len(entries) == PUBLISHED_ENTRIES["pascal", fold.number]
     else:
-        every = [(number, _pascal_entries(folder, number)) for number in range(FOLDS)]
-        published = all(len(found) == PUBLISHED_ENTRIES["pascal", number] for number, found in every)
-        entries = [entry for _, found in every for entry in found if entry.class_id in fold.test]
-    strange = sorted({entry.class_id for entry in entries} - set(fold.test))
-    if strange:
-        raise ValueError(f"the lists in {folder} name classes {strange[:5]}, which fold {fold.number} does not test")
+        by_fold = [(number, _pascal_entries(folder, number)) for number in range(FOLDS)]
+        published = all(len(part) == PUBLISHED_ENTRIES["pascal", number] for number, part in by_fold)
+        entries = [entry for _, part in by_fold for entry in part if entry.class_id in fold.test]
+    unexpected = sorted({entry.class_id for entry in entries} - set(fold.test))
+    if unexpected:
+        raise ValueError(f"the lists in {folder} have classes {unexpected[:5]}, which fold {fold.number} does not test")
     return EpisodeList(fold=fold, entries=tuple(entries), origin="published" if published else "given")
 
 
@@ -108,7 +108,7 @@ def read_fss_splits(folder: str, classes: Mapping[int, str]) -> dict[str, list[i
     """Read FSS-1000's published class lists, ``fss/{trn,val,test}.txt``, as class ids by split.
 
     Raises:
-        ValueError: a list is missing, or names a class that the collection does not have.
+        ValueError: a list is missing, or has a class that the collection lacks.
     """
     splits = {"train": "trn", "val": "val", "test": "test"}
     return {split: _fss_classes(storage.join(folder, "fss", f"{name}.txt"), classes) for split, name in splits.items()}
@@ -118,7 +118,7 @@ def read_training_entries(folder: str, benchmark: Literal["pascal", "coco"], num
     """Read the published training list of a fold of PASCAL or COCO.
 
     Raises:
-        ValueError: a file is missing or not of its form.
+        ValueError: a file is missing or malformed.
     """
     if benchmark == "coco":
         return _coco_entries(storage.join(folder, "coco", "trn", f"fold{number}.pkl"))
@@ -126,14 +126,14 @@ def read_training_entries(folder: str, benchmark: Literal["pascal", "coco"], num
     return [entry for other in others for entry in _pascal_entries(folder, other, "trn")]
 
 
-def derive_list(fold: Fold, shown: Mapping[int, Sequence[str]]) -> EpisodeList:
+def derive_list(fold: Fold, names: Mapping[int, Sequence[str]]) -> EpisodeList:
     """Derive a fold's list from the masks: entries sorted by image name, then by class.
 
     Args:
-        fold: the fold.
-        shown: image names by class id, of all images that show the class.
+        fold: fold to list.
+        names: names by class id of all images that show the class.
     """
-    entries = {Entry(name, class_id) for class_id in fold.test for name in shown.get(class_id, ())}
+    entries = {Entry(name, class_id) for class_id in fold.test for name in names.get(class_id, ())}
     order = sorted(entries, key=lambda entry: (entry.class_id, entry.name)) if fold.benchmark == "fss" else None
     return EpisodeList(fold=fold, entries=tuple(order or sorted(entries)), origin="derived")
 
@@ -143,7 +143,7 @@ def _read(uri: str) -> bytes:
         return storage.read_bytes(uri)
     except OSError as error:
         raise ValueError(
-            f"there is no split file {uri}; give the folder data/splits of HSNet's code "
+            f"there is no split file {uri}; use the folder data/splits of HSNet's code "
             "(https://github.com/juhongm999/hsnet), or no folder to derive lists from the masks"
         ) from error
 
@@ -154,7 +154,7 @@ def _pascal_entries(folder: str, number: int, subset: str = "val") -> list[Entry
     for line in _read(uri).decode().split():
         name, _, class_id = line.rpartition("__")
         if not name or not class_id.isdigit() or not 1 <= int(class_id) <= 20:
-            raise ValueError(f"{uri}: a line is <image>__<class 1 to 20>, got {line!r}")
+            raise ValueError(f"{uri}: a line must be <image>__<class 1 to 20>, got {line!r}")
         entries.append(Entry(name, int(class_id)))
     return entries
 
@@ -162,7 +162,7 @@ def _pascal_entries(folder: str, number: int, subset: str = "val") -> list[Entry
 def _coco_entries(uri: str) -> list[Entry]:
     content = _PlainUnpickler(io.BytesIO(_read(uri))).load()
     if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
-        raise ValueError(f"{uri} must hold a dictionary: class 0 to 79 -> list of image names")
+        raise ValueError(f"{uri} must contain a dictionary: class 0 to 79 -> list of image names")
     return [
         Entry(image_name(str(name), "coco"), int(class_id) + 1)
         for class_id, names in sorted(content.items())
@@ -180,15 +180,15 @@ def _fss_entries(folder: str, classes: Mapping[int, str], names: Iterable[str]) 
 
 def _fss_classes(uri: str, classes: Mapping[int, str]) -> list[int]:
     ids = {name: class_id for class_id, name in classes.items()}
-    listed = _read(uri).decode().split()
-    unknown = [name for name in listed if name not in ids]
+    names = _read(uri).decode().split()
+    unknown = [name for name in names if name not in ids]
     if unknown:
-        raise ValueError(f"{uri} names {len(unknown)} classes that the collection lacks, such as {unknown[:3]}")
-    return [ids[name] for name in listed]
+        raise ValueError(f"{uri} has {len(unknown)} classes that the collection lacks, such as {unknown[:3]}")
+    return [ids[name] for name in names]
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads dictionaries, lists, text and numbers, and nothing that could run code."""
+    """An unpickler of dictionaries, lists, text and numbers that rejects anything that could run code."""
 
     def find_class(self, module: str, name: str) -> type:
-        raise ValueError(f"a split file holds plain dictionaries and lists, this one asks for {module}.{name}")
+        raise ValueError(f"a split file must contain plain dictionaries and lists, but this one needs {module}.{name}")

@@ -1,8 +1,7 @@
-"""Warp canvases and masks into augmented views, in batches, on whatever device the tensors are.
+"""Batched rendering of augmented views from canvases and masks, on the device of the tensors.
 
-One affine grid per view moves picture and mask alike; then colours, blur and grey, always in this order, and the
-ImageNet normalisation. Beyond the picture's border the picture is reflected; where a rotation leaves the crop, it shows
-what the picture has there.
+One affine grid per view warps image and mask together. Colour jitter, blur, grey and ImageNet normalisation follow, in
+this order. Beyond its border the image is reflected; a rotated crop shows the image outside of the crop.
 """
 
 from collections.abc import Callable
@@ -23,13 +22,13 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
     """Render a batch of views.
 
     Args:
-        images: uint8 [B, 3, C, C], square canvases in RGB.
-        masks: uint8 [B, C, C], any values; nearest neighbours keep them.
-        views: float32 [B, 12], see ``augment.View``.
-        size: pixels a side of the result.
+        images: square RGB canvases, uint8 [B, 3, C, C].
+        masks: masks of any values, uint8 [B, C, C]; they are warped by nearest neighbour.
+        views: views, float32 [B, 12]; see ``augmentation.View``.
+        size: side of the views in pixels.
 
     Returns:
-        pictures, float32 [B, 3, size, size], normalised; masks, uint8 [B, size, size].
+        ImageNet-normalised images, float32 [B, 3, size, size], and masks, uint8 [B, size, size].
     """
     if bool((views[:, AFFINE] == views.new_tensor([1, 0, 0, 0, 1, 0])).all()) and images.shape[-1] == size:
         pictures, warped = images.float() / 255, masks.clone()
@@ -44,7 +43,7 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
 
 
 def normalize_imagenet(pictures: Tensor) -> Tensor:
-    """Normalise [B, 3, H, W] in [0, 1] with ImageNet's mean and deviation."""
+    """Normalise images, float [B, 3, H, W] in [0, 1], with the ImageNet mean and standard deviation."""
     mean, std = pictures.new_tensor(IMAGENET_MEAN), pictures.new_tensor(IMAGENET_STD)
     return (pictures - mean[:, None, None]) / std[:, None, None]
 
@@ -54,7 +53,7 @@ def _sample(x: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 
 def _where(x: Tensor, rows: Tensor, settings: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply ``change`` to the chosen rows only."""
+    """Apply ``change`` to the selected rows of a batch only."""
     index = rows.nonzero()[:, 0]
     return x.index_copy(0, index, change(x[index], settings[index])) if len(index) else x
 
@@ -64,7 +63,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _jitter(x: Tensor, factors: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue of [B, 3, H, W] by [B, 4], in this order."""
+    """Change brightness, contrast, saturation and hue of images [B, 3, H, W] by factors [B, 4], in this order."""
     brightness, contrast, saturation, hue = factors[:, :, None, None, None].unbind(1)
     x = (x * brightness).clamp(0, 1)
     x = (x * contrast + _grey(x).mean((2, 3), keepdim=True) * (1 - contrast)).clamp(0, 1)
@@ -73,7 +72,7 @@ def _jitter(x: Tensor, factors: Tensor) -> Tensor:
 
 
 def _shift_hue(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of RGB in [0, 1] by ``turns`` [B, 1, 1, 1] of the colour circle, keeping HSV's other two."""
+    """Shift the hue of RGB in [0, 1] by ``turns`` [B, 1, 1, 1] of the colour circle; saturation and value stay."""
     value, low = x.amax(1), x.amin(1)
     span = value - low
     red, green, blue = x.unbind(1)
@@ -84,7 +83,7 @@ def _shift_hue(x: Tensor, turns: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     sextant = sextant + 6 * turns[:, 0]
-    # A channel lies at `value` but for a dip of `span` around the opposite hue: HSV to RGB in closed form.
+    # HSV to RGB in closed form: a channel equals `value` except for a dip of `span` around the opposite hue.
     channels = []
     for offset in (5, 3, 1):
         position = (offset + sextant) % 6
@@ -93,7 +92,7 @@ def _shift_hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, kernels: Tensor) -> Tensor:
-    """Blur each picture with its own Gaussian; the deviation follows from the kernel's side."""
+    """Blur each image with its own Gaussian, whose standard deviation follows from the side of the kernel."""
     offsets = torch.arange(_LARGEST_KERNEL, device=x.device, dtype=x.dtype) - _LARGEST_KERNEL // 2
     sigma = 0.3 * ((kernels - 1) * 0.5 - 1) + 0.8
     weights = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2) * (offsets.abs() <= (kernels[:, None] - 1) / 2)

@@ -1,1 +1,1 @@
-"""The painted sample: pictures with known masks, for tests and the first run."""
+"""A synthetic sample collection with exact masks, for tests and first runs."""

@@ -1,7 +1,7 @@
-"""The classes of the sample collection: which outline, pattern and colours make each family.
+"""Classes of the sample collection, each defined by an outline, a pattern and two colour ranges.
 
-Colours are HSV ranges: hue in degrees, saturation and value in [0, 1]. An individual draws its own main and accent
-colour inside its family's ranges.
+Colours are HSV ranges: hue in degrees, saturation and value in [0, 1]. Every object samples its main and accent colour
+from the ranges of its class.
 """
 
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """A family of colours."""
+    """Range of colours."""
 
     hue: Range
     saturation: Range
     value: Range
 
     def draw(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Return one colour as RGB in [0, 1], float32 ``[3]``."""
+        """Sample one colour as RGB in [0, 1], float32 ``[3]``."""
         return hsv(rng.uniform(*self.hue), rng.uniform(*self.saturation), rng.uniform(*self.value))
 
 
 def hsv(hue: float, saturation: float, value: float) -> npt.NDArray[np.float32]:
-    """Return RGB in [0, 1], float32 ``[3]``, of a hue in degrees (any turn), a saturation and a value in [0, 1]."""
+    """Convert a hue in degrees (any multiple of a turn), a saturation and a value in [0, 1] to RGB, float32 ``[3]``."""
     share = (np.array([5.0, 3.0, 1.0]) + hue / 60.0) % 6.0
     ramp = np.clip(np.minimum(share, 4.0 - share), 0.0, 1.0)
     return (value - value * saturation * ramp).astype(np.float32)
@@ -38,7 +38,7 @@ def hsv(hue: float, saturation: float, value: float) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleClass:
-    """One object family."""
+    """One class of objects."""
 
     id: int
     name: str
@@ -48,7 +48,7 @@ class SampleClass:
     main: Colour
     accent: Colour
     turn: float = 30.0
-    """Largest rotation to either side, degrees."""
+    """Largest rotation in either direction, in degrees."""
 
 
 def _colour(hue: Range, saturation: Range, value: Range) -> Colour:
@@ -92,4 +92,4 @@ SPECIES: tuple[SampleClass, ...] = tuple(
     SampleClass(id=number, name=name, split=split, shape=shape, pattern=pattern, main=main, accent=accent, turn=turn)
     for number, (name, split, shape, pattern, main, accent, turn) in enumerate(_SPECIES, start=1)
 )
-"""Every class, by id from 1."""
+"""All classes in the order of their ids, which start at 1."""

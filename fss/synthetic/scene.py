@@ -1,6 +1,6 @@
-"""Paint the sample collection's scenes: cluttered backgrounds, objects with shadows, light and grain.
+"""Rendering of sample scenes: cluttered backgrounds, objects with shadows, lighting and grain.
 
-Pictures are float32 RGB in [0, 1] until they are finished.
+Images are float32 RGB in [0, 1] until :func:`finish`.
 """
 
 import math
@@ -14,16 +14,16 @@ from fss.synthetic.classes import SPECIES, Colour, SampleClass, hsv
 from fss.synthetic.textures import smooth_noise
 
 _COARSE = 4
-"""Soft shapes are drawn this many times smaller: they are blurred anyway."""
+"""Downscaling factor for blurred shapes, which need no full resolution."""
 _STRENGTH = (0.5, 0.85)
-"""How strongly a pattern shows, from its main colour (0) to full accent (1): below 1, so that families that share a
-strong contrast still differ in colour for a network that has seen little."""
+"""Range of the opacity of a pattern, from the main colour (0) to the full accent (1). It stays below 1 so that classes
+with strong contrast still differ in colour for a network with little training."""
 
 
 def paint_background(rng: np.random.Generator, height: int, width: int) -> Float32:
     """Return a background ``[height, width, 3]``: gradient, noise at several scales, a faint pattern, soft shapes.
 
-    The soft shapes take their colours from the objects' families, so colour alone does not tell an object.
+    The soft shapes have the colours of the classes, so colour alone does not identify an object.
     """
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
@@ -45,7 +45,7 @@ def paint_background(rng: np.random.Generator, height: int, width: int) -> Float
 
 
 def _faint_pattern(rng: np.random.Generator, x: Float32, y: Float32) -> Float32:
-    """Return a relative change of light ``[H, W]``: nothing, stripes, wood, tiles or speckles."""
+    """Return a relative brightness change ``[H, W]``: none, stripes, wood grain, tiles or speckles."""
     kind, amount, angle = rng.integers(5), rng.uniform(0.04, 0.13), rng.uniform(0, np.pi)
     height, width = x.shape
     across = x * math.cos(angle) + y * math.sin(angle)
@@ -64,7 +64,7 @@ def _faint_pattern(rng: np.random.Generator, x: Float32, y: Float32) -> Float32:
 
 
 def _soft_shapes(rng: np.random.Generator, picture: Float32) -> Float32:
-    """Lay two to six blurred shapes in the objects' colours over the picture."""
+    """Blend two to six blurred shapes in the colours of the classes over the image."""
     height, width = picture.shape[:2]
     small = (height // _COARSE + 1, width // _COARSE + 1)
     colour, opacity = np.zeros((*small, 3), dtype=np.float32), np.zeros((*small, 1), dtype=np.float32)
@@ -88,14 +88,14 @@ def _soft_shapes(rng: np.random.Generator, picture: Float32) -> Float32:
 def paint_object(
     picture: Float32, species: SampleClass, rng: np.random.Generator, *, centre: tuple[float, float], radius: float
 ) -> Float32:
-    """Paint one individual with its shadow into ``picture`` (in place) and return its coverage ``[H, W]`` in [0, 1].
+    """Render one object with its shadow into ``picture`` in place and return its coverage ``[H, W]`` in [0, 1].
 
     Args:
-        picture: ``[H, W, 3]``.
-        species: the individual's class.
-        rng: draws outline, pattern, colours and pose.
-        centre: (x, y) of the object's middle, pixels.
-        radius: half the object's extent, pixels.
+        picture: image, float32 ``[H, W, 3]``.
+        species: class of the object.
+        rng: generator of outline, pattern, colours and pose.
+        centre: centre (x, y) of the object in pixels.
+        radius: half the extent of the object in pixels.
     """
     matrix = _pose(rng, species.turn, radius)
     parts = [
@@ -127,7 +127,7 @@ def paint_object(
 
 
 def _box(contours: list[Float64], picture: Float32) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom (exclusive) of the contours inside the picture, a pixel wider."""
+    """Return left, top, right and bottom (exclusive) of the contours, clipped to the image, with a margin of 1."""
     points = np.concatenate(contours)
     left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - 1, 0)
     right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 2, picture.shape[1::-1])
@@ -135,7 +135,7 @@ def _box(contours: list[Float64], picture: Float32) -> tuple[int, int, int, int]
 
 
 def _pose(rng: np.random.Generator, turn: float, radius: float) -> npt.NDArray[np.float64]:
-    """Return the 2 x 2 matrix from unit coordinates to pixels: size, proportions, slant, mirror and turn."""
+    """Return the 2 x 2 matrix from unit coordinates to pixels: scale, aspect ratio, shear, reflection and rotation."""
     angle = math.radians(rng.uniform(-turn, turn))
     stretch = math.exp(rng.uniform(-0.12, 0.12))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -155,7 +155,7 @@ def _unit_coordinates(
 
 
 def _coverage(contours: list[Float64], corner: tuple[int, int], height: int, width: int) -> Float32:
-    """Return the anti-aliased coverage in [0, 1] of the window ``[height, width]`` whose first pixel is ``corner``."""
+    """Return the anti-aliased coverage in [0, 1], ``[height, width]``, of the window at ``corner``."""
     canvas = np.zeros((height, width), dtype=np.uint8)
     sixteenths = [np.round((contour - np.asarray(corner)) * 16).astype(np.int32) for contour in contours]
     cv2.fillPoly(canvas, sixteenths, 255, lineType=cv2.LINE_AA, shift=4)
@@ -163,7 +163,7 @@ def _coverage(contours: list[Float64], corner: tuple[int, int], height: int, wid
 
 
 def _light(rng: np.random.Generator, u: Float32, v: Float32) -> Float32:
-    """Return the light on the object ``[H, W, 1]``: brighter on one side, with a little mottle."""
+    """Return the lighting of the object ``[H, W, 1]``: brighter on one side, with slight noise."""
     angle = rng.uniform(-np.pi, 0.0)
     slope = rng.uniform(0.08, 0.2)
     height, width = u.shape
@@ -173,7 +173,7 @@ def _light(rng: np.random.Generator, u: Float32, v: Float32) -> Float32:
 
 
 def _cast_shadow(picture: Float32, coverage: Float32, rng: np.random.Generator, radius: float) -> None:
-    """Darken the picture (in place) beside the object, softly."""
+    """Darken the image in place with a soft shadow of the object."""
     height, width = coverage.shape
     small = cv2.resize(coverage, (width // _COARSE, height // _COARSE), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.9, 1.8))
@@ -185,7 +185,7 @@ def _cast_shadow(picture: Float32, coverage: Float32, rng: np.random.Generator, 
 
 
 def finish(rng: np.random.Generator, picture: Float32) -> npt.NDArray[np.uint8]:
-    """Light the whole scene, add the camera's grain and return uint8 RGB ``[H, W, 3]``."""
+    """Apply global lighting, blur and camera noise, and return uint8 RGB ``[H, W, 3]``."""
     height, width = picture.shape[:2]
     ramp = np.linspace(-0.5, 0.5, width, dtype=np.float32) * np.float32(rng.uniform(-0.2, 0.2))
     tint = (1 + rng.uniform(-0.06, 0.06, 3)) * rng.uniform(0.88, 1.06)

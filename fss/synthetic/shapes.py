@@ -1,8 +1,8 @@
-"""Outlines of the sample collection's objects.
+"""Outlines of the objects of the sample collection.
 
-A shape is drawn in unit coordinates: x to the right, y down, the object inside about [-1, 1] x [-1, 1]. It is a list of
-parts, painted in order; each part has one or more contours, filled by the even-odd rule (a second contour is a hole),
-and says which surface covers it. Every call draws another individual of the family.
+A shape has unit coordinates: x to the right, y down, the object within about [-1, 1] x [-1, 1]. It is a list of parts
+in rendering order. Each part has one or more contours, filled by the even-odd rule (a second contour is a hole), and a
+surface. Every call samples another object of the class.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Surface = Literal["pattern", "main", "accent", "dark", "light"]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One piece of an object: contours ``[N, 2]`` of (x, y) and the surface that covers it."""
+    """One piece of an object: contours ``[N, 2]`` of (x, y) and a surface."""
 
     contours: tuple[Float64, ...]
     surface: Surface
@@ -51,7 +51,7 @@ def _wobble(rng: np.random.Generator, amount: float) -> npt.NDArray[np.float64]:
 
 
 def _rounded(corners: list[tuple[float, float]], rounds: int = 2) -> Float64:
-    """Cut the corners of a polygon (Chaikin's scheme), each round twice as fine."""
+    """Round the corners of a polygon by Chaikin's corner cutting; every round doubles the number of points."""
     points = np.asarray(corners, dtype=np.float64)
     for _ in range(rounds):
         after = np.roll(points, -1, axis=0)

@@ -1,8 +1,8 @@
-"""Surface patterns of the sample collection's objects.
+"""Surface patterns of the objects of the sample collection.
 
-A pattern maps unit coordinates ``u, v`` (float32 ``[h, w]``, the object inside about [-1, 1]) to the share of the
-accent colour in [0, 1], float32 ``[h, w]``. ``soft`` is the size of a pixel in unit coordinates: edges are that wide,
-so that patterns are anti-aliased. Phase, scale and proportions vary from call to call.
+A pattern maps unit coordinates ``u, v`` (float32 ``[h, w]``, about [-1, 1] within the object) to the share of the
+accent colour in [0, 1], float32 ``[h, w]``. ``soft`` is the size of a pixel in unit coordinates and the width of
+edges, so patterns are anti-aliased. Phase, scale and proportions vary from call to call.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def _cells(
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Float32:
     """Return noise in about [-1, 1], float32 ``[height, width]``, with ``cells`` random values along each side."""
     grid = rng.uniform(-1.0, 1.0, (cells + 3, cells + 3)).astype(np.float32)
-    # the outermost cells only steady the interpolation: they are cut off
+    # the outermost cells only stabilise the interpolation and are cropped
     large = cv2.resize(grid, (width + width * 2 // cells, height + height * 2 // cells), interpolation=cv2.INTER_CUBIC)
     top, left = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
     return np.ascontiguousarray(large[top : top + height, left : left + width])

@@ -1,7 +1,7 @@
-"""What a run reads, as datasets of MLflow's: so that a model leads back to its photographs.
+"""The inputs of a run as MLflow datasets, so that a model can be traced back to its photographs.
 
-A dataset is a collection, or a mask set of one. Its digest is the content's hash; the profile says the rest in plain
-values. ``pipelines.lineage`` reads it back.
+A dataset is a collection or one of its mask sets. Its digest is a hash of the content, and its profile contains further
+plain values. ``pipelines.lineage`` reads them back.
 """
 
 import json
@@ -19,18 +19,18 @@ _CONTEXT = "mlflow.data.context"
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedDataset:
-    """A dataset of a run."""
+    """A dataset that a run has logged as its input."""
 
     name: str
-    """The collection's name, with the mask set's."""
+    """Name of the collection, followed by that of the mask set if there is one."""
     uri: str
-    """The collection; a private run has not said where it is."""
+    """URI of the collection; redacted if the run is private."""
     digest: str
-    """Hash of what was there when the run read it."""
+    """Hash of the content at the time of the run."""
     context: str
-    """What for: training, validation, evaluation, pseudo-masks, ..."""
+    """Use of the data: training, validation, evaluation, pseudo-masks, ..."""
     profile: dict[str, Any]
-    """Counts and hashes."""
+    """Counts and hashes of the data."""
 
 
 def log_dataset(
@@ -41,13 +41,13 @@ def log_dataset(
     fingerprint: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Log what a run reads.
+    """Log an input of a run as an MLflow dataset.
 
     Args:
-        run: the run.
-        data: a collection, or a mask set with its collection.
-        context: what for.
-        fingerprint: the collection's, where it is known already.
+        run: run to log to.
+        data: collection, or mask set together with its collection.
+        context: use of the data, such as ``"training"``.
+        fingerprint: fingerprint of the collection; None computes it.
         details: further plain values for the profile.
     """
     from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -61,7 +61,7 @@ def log_dataset(
         name, digest = f"{name}/{data.name}", f"{digest}-{data.config_hash}"
         profile |= {"mask_set": data.name, "mask_set_hash": data.config_hash}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a folder is a local artifact in two ways, says MLflow
+        warnings.simplefilter("ignore")  # MLflow warns that a folder matches two kinds of local source
         source = resolve_dataset_source(str(run.redact(redact_passwords(collection.uri), "uri")))
     dataset = MetaDataset(source, name=str(run.redact(name, "collection")), digest=digest)  # type: ignore[abstract]
     entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(run.redact(profile))})
@@ -69,11 +69,11 @@ def log_dataset(
 
 
 def logged_datasets(uri: str, run_id: str) -> list[LoggedDataset]:
-    """Return the datasets of a run in a tracking store."""
-    found = []
+    """Return the datasets that a run of a tracking store has logged."""
+    datasets = []
     for entry in tracking_client(uri).get_run(run_id).inputs.dataset_inputs:
         tags = {tag.key: tag.value for tag in entry.tags}
-        found.append(
+        datasets.append(
             LoggedDataset(
                 name=entry.dataset.name,
                 uri=str(json.loads(entry.dataset.source).get("uri", "")),
@@ -82,4 +82,4 @@ def logged_datasets(uri: str, run_id: str) -> list[LoggedDataset]:
                 profile=json.loads(entry.dataset.profile or "{}"),
             )
         )
-    return found
+    return datasets

@@ -1,7 +1,7 @@
-"""MLflow, in explicit steps: a run is an object, nothing is global, and a curve never has a step twice.
+"""MLflow runs as explicit objects, without global state.
 
-MLflow is imported when a run is opened, not with this module. Without a tracking server everything goes to one SQLite
-file and a folder of artifacts beside it; the path is made absolute, because Ray's workers run in other directories.
+MLflow is imported when a run is opened, not with this module. Without a tracking server, everything is stored in one
+SQLite file and a folder of artifacts beside it. Its path is made absolute because Ray workers run in other directories.
 """
 
 import logging
@@ -24,11 +24,11 @@ from fss.visualize import save_png
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
 _PARAM_LIMIT = 6000  # MLflow's longest parameter value
-_BATCH = 100  # parameters per call: MLflow's limit
+_BATCH = 100  # MLflow's limit of parameters per request
 
 
 def tracking_uri(uri: str | None = None) -> str:
-    """Return the tracking URI to use: the given one, ``MLFLOW_TRACKING_URI``, or a SQLite file in this directory.
+    """Return the tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the current directory.
 
     A relative SQLite path becomes absolute.
     """
@@ -38,14 +38,14 @@ def tracking_uri(uri: str | None = None) -> str:
 
 
 def ensure_experiment(uri: str, experiment: str) -> str:
-    """Create the store's schema and the experiment where missing; return the experiment's id.
+    """Create the schema of the store and the experiment if missing, and return the id of the experiment.
 
-    Call it once before several processes write: creating the schema is the one step that SQLite cannot share.
+    Call it once before several processes write, since SQLite cannot create the schema concurrently.
     """
     client = tracking_client(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        return str(found.experiment_id)
+    existing = client.get_experiment_by_name(experiment)
+    if existing is not None:
+        return str(existing.experiment_id)
     path = _sqlite_path(uri)
     location = (path.parent / "mlruns" / experiment).absolute().as_uri() if path else None
     return str(client.create_experiment(experiment, artifact_location=location))
@@ -53,16 +53,16 @@ def ensure_experiment(uri: str, experiment: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One MLflow run, by its id: usable from any process that reaches the tracking store."""
+    """One MLflow run, identified by its id and usable from any process that reaches the tracking store."""
 
     uri: str
     """Absolute tracking URI."""
     experiment_id: str
-    """The experiment the run belongs to."""
+    """Id of the experiment of the run."""
     run_id: str
-    """The run."""
+    """Id of the run."""
     private: bool = False
-    """Keep pictures, texts and places out of the store: numbers and plain settings only."""
+    """Log numbers and plain settings only, without images, texts and paths."""
 
     @classmethod
     def start(
@@ -76,7 +76,17 @@ class Run:
         tags: Mapping[str, str] | None = None,
         private: bool = False,
     ) -> "Run":
-        """Create a run, below ``parent`` where one is given (in its store and experiment, and as private)."""
+        """Create a run.
+
+        Args:
+            name: name of the run.
+            uri: tracking URI; see :func:`tracking_uri`.
+            experiment: name of the experiment, created if missing.
+            parent: parent run, whose store, experiment and privacy the new run takes over.
+            params: nested parameters to log.
+            tags: tags besides those of the environment.
+            private: whether to redact paths, texts and images.
+        """
         private = parent.private if parent else private
         uri = parent.uri if parent else tracking_uri(uri)
         experiment_id = parent.experiment_id if parent else ensure_experiment(uri, experiment)
@@ -91,7 +101,7 @@ class Run:
 
     @classmethod
     def resume(cls, run_id: str, *, uri: str | None = None, private: bool = False) -> "Run | None":
-        """Go on with an earlier run (set to running again); None where the store no longer has it."""
+        """Mark an earlier run as running and return it; None if the store does not have it."""
         from mlflow.exceptions import MlflowException
 
         uri = tracking_uri(uri)
@@ -106,18 +116,18 @@ class Run:
         return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log nested parameters with dotted names; a name that the run already has keeps its value."""
+        """Log nested parameters under dotted names; parameters that the run already has keep their values."""
         from mlflow.entities import Param
 
         client = tracking_client(self.uri)
-        known = client.get_run(self.run_id).data.params if params else {}
+        logged = client.get_run(self.run_id).data.params if params else {}
         flat = {name: redact_passwords(str(self.redact(value, name))) for name, value in flatten(params).items()}
-        entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in known]
+        entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in logged]
         for start in range(0, len(entries), _BATCH):
             client.log_batch(self.run_id, params=entries[start : start + _BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Log metrics at an explicit step."""
+        """Log metrics at a step."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -126,12 +136,12 @@ class Run:
         )
 
     def last_step(self, metric: str) -> int:
-        """Return the last step logged of a metric, -1 where there is none."""
+        """Return the last logged step of a metric; -1 if there is none."""
         history = tracking_client(self.uri).get_metric_history(self.run_id, metric)
         return max((entry.step for entry in history), default=-1)
 
     def latest_metrics(self, metric: str) -> tuple[int, dict[str, float]]:
-        """Return the last step of one metric (-1 where there is none) and the last values of all metrics."""
+        """Return the last step of one metric (-1 if there is none) and the latest values of all metrics."""
         metrics = dict(tracking_client(self.uri).get_run(self.run_id).data.metrics)
         return (self.last_step(metric) if metric in metrics else -1), metrics
 
@@ -140,13 +150,13 @@ class Run:
         for name, value in tags.items():
             tracking_client(self.uri).set_tag(self.run_id, name, redact_passwords(str(self.redact(value, name))))
 
-    def log_image(self, name: str, picture: np.ndarray) -> None:
-        """Log a uint8 [H,W,3] picture as the PNG artifact ``name``; a private run keeps none."""
+    def log_image(self, name: str, image: np.ndarray) -> None:
+        """Log an image, uint8 [H,W,3], as the PNG artifact ``name``; a private run ignores the call."""
         if self.private:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
-            save_png(picture, path)
+            save_png(image, path)
             tracking_client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
 
     def log_json(self, name: str, value: Any) -> None:
@@ -154,12 +164,12 @@ class Run:
         tracking_client(self.uri).log_dict(self.run_id, self.redact(value), name)
 
     def log_text(self, name: str, text: str) -> None:
-        """Log a text artifact; a private run keeps none."""
+        """Log a text artifact; a private run ignores the call."""
         if not self.private:
             tracking_client(self.uri).log_text(self.run_id, redact_passwords(text), name)
 
     def mark_running(self) -> None:
-        """Mark the run as running again, after a library function that ended it."""
+        """Mark the run as running again after a library function has ended it."""
         tracking_client(self.uri).update_run(self.run_id, status="RUNNING")
 
     def end(self, status: str = "FINISHED") -> None:
@@ -167,34 +177,34 @@ class Run:
         tracking_client(self.uri).set_terminated(self.run_id, status)
 
     def redact(self, value: Any, name: str = "") -> Any:
-        """Return a plain value as this run may keep it; ``name`` is the setting that it belongs to."""
+        """Return a plain value as the run may log it; ``name`` is the setting that it belongs to."""
         return redact(value, name) if self.private else value
 
 
 def find_unfinished(
     key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
 ) -> Run | None:
-    """Return the latest run tagged ``fss.key = key`` that never finished, set to running again, or None.
+    """Return the latest unfinished run with the tag ``fss.key = key``, marked as running, or None.
 
     Args:
-        key: the tag's value.
-        uri: the tracking store.
-        experiment: where to look when there is no parent.
-        parent: look among this run's children.
-        private: what the run keeps from now on; a child does as its parent.
+        key: value of the tag.
+        uri: tracking URI.
+        experiment: name of the experiment to search if there is no parent.
+        parent: run whose children are searched.
+        private: whether the run redacts values; a child takes over the privacy of its parent.
     """
     assert parent or experiment
     experiment_id = parent.experiment_id if parent else ensure_experiment(uri, str(experiment))
-    wanted = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
-    for found in tracking_client(uri).search_runs([experiment_id], wanted, order_by=["attributes.start_time DESC"]):
-        if found.info.status != "FINISHED":
-            return Run.resume(found.info.run_id, uri=uri, private=parent.private if parent else private)
+    query = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
+    for candidate in tracking_client(uri).search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
+        if candidate.info.status != "FINISHED":
+            return Run.resume(candidate.info.run_id, uri=uri, private=parent.private if parent else private)
     return None
 
 
 @contextmanager
 def end_on_exit(run: Run) -> Iterator[Run]:
-    """End ``run`` with the block: FINISHED, KILLED on an interruption, FAILED with the reason as a tag otherwise."""
+    """End ``run`` when the block exits: FINISHED, KILLED on Ctrl-C, or FAILED with the error as a tag."""
     try:
         yield run
     except KeyboardInterrupt:
@@ -208,10 +218,10 @@ def end_on_exit(run: Run) -> Iterator[Run]:
 
 
 def tracking_client(uri: str) -> Any:
-    """Return MLflow's client of a tracking store."""
+    """Return an MLflow client of a tracking store."""
     from mlflow import MlflowClient
 
-    # The store's migrations are announced table by table otherwise, and a server's runs by their addresses.
+    # Otherwise MLflow logs every migrated table of the store, and prints the URL of every run on a server.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -110,7 +110,7 @@ def test_lists_that_name_absent_images_or_other_classes_are_refused(voc, tmp_pat
         plan(b"2011_000001__02\n2007_000000__02\n")
     with pytest.raises(ValueError, match=r"classes \[7\], which fold 0 does not test"):
         plan(b"2007_000000__07\n")
-    with pytest.raises(ValueError, match="a line is <image>__<class 1 to 20>"):
+    with pytest.raises(ValueError, match="a line must be <image>__<class 1 to 20>"):
         plan(b"2007_000000__21\n")
     with pytest.raises(ValueError, match="no split file"):
         benchmark_plan(voc, truth, pascal_fold(1), protocol="ifsl", shots=1, split_folder=str(tmp_path))
@@ -192,15 +192,15 @@ def test_plans_are_saved_and_named_by_their_contents(voc, tmp_path):
 
 def test_wrong_requests_say_what_is_allowed(voc, fss):
     truth = voc.mask_set(TRUTH)
-    with pytest.raises(ValueError, match="ours, hsnet, ifsl, masksplit; got 'pfenet'"):
+    with pytest.raises(ValueError, match="unknown protocol 'pfenet'; choose from ours, hsnet, ifsl, masksplit"):
         benchmark_plan(voc, truth, pascal_fold(0), protocol="pfenet", shots=1)
     with pytest.raises(ValueError, match="at least 1 episode and 1 shot"):
         benchmark_plan(voc, truth, pascal_fold(0), protocol="ours", shots=0)
-    with pytest.raises(ValueError, match="needs a fold, 0 to 3"):
+    with pytest.raises(ValueError, match="needs a fold; choose 0 to 3"):
         choose_fold(voc, "pascal")
     with pytest.raises(ValueError, match="tests on COCO, but class 1"):
         choose_fold(voc, "coco", 0)
-    with pytest.raises(ValueError, match="pascal, coco, coco-to-pascal, fss; got 'lvis'"):
+    with pytest.raises(ValueError, match="unknown benchmark 'lvis'; choose from pascal, coco, coco-to-pascal, fss"):
         choose_fold(fss, "lvis", 0)
     with pytest.raises(ValueError, match="every class needs at least 2 images"):
         benchmark_plan(voc, truth, coco_fold(0), protocol="hsnet", shots=1)

@@ -16,7 +16,7 @@ def two_queries() -> tuple[torch.Tensor, torch.Tensor]:
     return query, target
 
 
-def test_the_partners_object_is_pasted_where_it_stands_and_is_background() -> None:
+def test_the_partners_object_is_pasted_in_place_as_background() -> None:
     query, target = two_queries()
     placements = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     pasted, truth = paste_distractors(query, target, torch.tensor([1, 0]), placements)
@@ -25,7 +25,7 @@ def test_the_partners_object_is_pasted_where_it_stands_and_is_background() -> No
     assert torch.equal(pasted[1], query[1])  # scale 0 pastes nothing
 
 
-def test_the_querys_own_object_stays_in_front() -> None:
+def test_the_object_of_the_query_stays_in_front() -> None:
     query, target = two_queries()
     pasted, _ = paste_distractors(
         query, target, torch.tensor([1, 0]), torch.tensor([[1.0, -1.0, -1.0], [0.0, 0.0, 0.0]])

@@ -72,5 +72,5 @@ def test_classes_with_too_few_images_are_named_up_front() -> None:
 
 def test_another_table_is_no_plan(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="no episode plan"):
+    with pytest.raises(ValueError, match="not an episode plan"):
         EpisodePlan.load(str(tmp_path / "x.parquet"))

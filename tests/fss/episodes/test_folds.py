@@ -59,12 +59,12 @@ def test_the_splits_of_a_collection_come_first():
     classes = {1: "a", 2: "b", 3: "c"}
     fold = fss_fold(classes, {"train": [2], "test": [3, 1]})
     assert (fold.train, fold.val, fold.test) == ((2,), (), (3, 1))
-    with pytest.raises(ValueError, match="must be called test"):
+    with pytest.raises(ValueError, match="name one of them test"):
         fss_fold(classes, {"base": [1]})
 
 
 def test_wrong_requests_say_what_is_allowed():
-    with pytest.raises(ValueError, match="folds 0 to 3, got 4"):
+    with pytest.raises(ValueError, match="the fold must be 0 to 3, got 4"):
         pascal_fold(4)
     with pytest.raises(ValueError, match="interleaved or consecutive"):
         coco_fold(0, "random")

@@ -124,7 +124,7 @@ def test_pascal_queries_run_round_the_list():
 
 def test_endless_draws_are_refused():
     lonely = EpisodeList(fold=pascal_fold(0), entries=(Entry("a", 1), Entry("b", 2), Entry("c", 2)), origin="given")
-    with pytest.raises(ValueError, match=r"at least 2 images.*class 1 has not"):
+    with pytest.raises(ValueError, match=r"at least 2 images.*class 1 has fewer"):
         draw_listed(lonely, protocol="hsnet", shots=1)
     few = Fold(benchmark="fss", number=None, train=(), test=(1,))
     entries = tuple(Entry(f"class1/{i}", 1) for i in range(1, 6))

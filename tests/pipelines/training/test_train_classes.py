@@ -122,7 +122,7 @@ def test_what_decides_the_result_is_hashed(config: TrainJobConfig) -> None:
 def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
     with pytest.raises(ValueError, match=r"training: no class split or class of .* its splits are base, novel"):
         train.run(replace(config, classes=replace(config.classes, train=("training",))))
-    with pytest.raises(ValueError, match="needs a fold, 0 to 3"):
+    with pytest.raises(ValueError, match="needs a fold; choose 0 to 3"):
         train.run(replace(config, classes=replace(config.classes, benchmark="pascal")))
     with pytest.raises(ValueError, match="99 shots need 100 images"):
         train.run(replace(config, classes=replace(config.classes, shots=99)))
