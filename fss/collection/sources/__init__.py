@@ -1,4 +1,4 @@
-"""Where photographs come from. Every source lists its items cheaply and reads them one by one, anywhere."""
+"""Sources of photographs. Every source lists its items without opening files, and reads items independently."""
 
 from types import ModuleType
 
@@ -23,7 +23,7 @@ def list_items(config: SourceConfig) -> Listing:
     """List a source.
 
     Raises:
-        ValueError: the source is not there, or offers nothing.
+        ValueError: the source is missing or has no photographs.
     """
     if config.kind != "sample" and not config.path:
         raise ValueError(f"a source of kind {config.kind} needs a path: a local folder or s3://bucket/folder")
@@ -35,6 +35,10 @@ def list_items(config: SourceConfig) -> Listing:
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Read one item; whatever is wrong with it is told in the result and never raised."""
+    """Read one item; an unusable photograph or mask is reported in the result.
+
+    Raises:
+        OSError: the object store does not answer.
+    """
     result: RawItem = _SOURCES[config.kind].read_item(item, config, limits)
     return result

@@ -1,4 +1,4 @@
-"""What every source of photographs has in common: its settings, its listing, its items."""
+"""Types shared by all sources of photographs: items, listings and raw items."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from fss.core.arrays import Mask
 from fss.core.config import config_hash
 
-BINARY_CLASS = 1  # class id of the foreground where a folder of binary masks names no classes
+BINARY_CLASS = 1  # class id of the foreground of binary masks without class names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,40 +15,40 @@ class SourceItem:
     """One photograph of a source, before it is opened."""
 
     relative_path: str
-    """Path below the source, with forward slashes; identity and order come from it."""
+    """Path relative to the source, with forward slashes; it determines id and order."""
     uri: str
-    """Where to read it."""
+    """URI of the photograph."""
     mask_uri: str | None = None
-    """Where to read its mask."""
+    """URI of the mask; None if there is no mask file."""
     class_id: int | None = None
-    """Class of the foreground of its binary mask."""
+    """Class id of the foreground of a binary mask."""
     annotation: str | None = None
-    """Its mask as the source describes it in a common file (COCO: JSON of outlines); None where masks are files."""
+    """Annotation of the mask from a shared file (COCO: JSON of outlines); None if masks are files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Everything a source offers, without having opened a single file."""
+    """All items of a source, listed without opening a photograph."""
 
     items: list[SourceItem]
-    """Sorted by relative path."""
+    """Items sorted by relative path."""
     labelled: bool = False
-    """Whether there are masks at all."""
+    """Whether the source has masks."""
     classes: dict[int, str] = field(default_factory=dict)
     """Class names by id."""
     class_splits: dict[str, list[int]] = field(default_factory=dict)
     """Class ids by split."""
     ignored: dict[str, int] = field(default_factory=dict)
-    """How many files were left out, by reason."""
+    """Number of files left out, by reason."""
     notes: tuple[str, ...] = ()
-    """What differs from the standard download, and where to get what is missing."""
+    """Differences from the standard download, and where to get what is missing."""
 
     def head(self, limit: int | None) -> "Listing":
-        """Return the listing cut to its first ``limit`` items."""
+        """Return the listing with its first ``limit`` items; None keeps all."""
         return self if limit is None else dataclasses.replace(self, items=self.items[:limit])
 
     def hash(self) -> str:
-        """Return a hash of items and classes."""
+        """Return a hash of items and classes, 16 hex digits."""
         items: list[Any] = [
             [
                 ascii(item.relative_path),
@@ -57,21 +57,21 @@ class Listing:
                 *([item.annotation] * bool(item.annotation)),
             ]
             for item in self.items
-        ]  # ascii: a file name need not be valid Unicode
+        ]  # ascii, since a file name need not be valid Unicode
         return config_hash(items, self.classes, self.class_splits)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawItem:
-    """What was read of an item: encoded picture and index mask, or why not."""
+    """An item after reading: encoded image and index mask, or the reasons why they are missing."""
 
     data: bytes | None = None
-    """Encoded picture, not yet decoded."""
+    """Encoded image."""
     error: str | None = None
-    """Why there is no picture."""
+    """Reason why there is no image."""
     mask: Mask | None = None
     """Index mask, uint8 [H, W]."""
     class_ids: tuple[int, ...] = ()
     """``class_ids[v - 1]`` is the class of mask value v."""
     mask_error: str | None = None
-    """Why there is no mask."""
+    """Reason why there is no mask."""

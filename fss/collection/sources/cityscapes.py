@@ -1,4 +1,4 @@
-"""Cityscapes' fine annotations.
+"""The fine annotations of Cityscapes.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. Standard layout:
 
@@ -48,8 +48,8 @@ def list_items(config: SourceConfig) -> Listing:
     for folder in (IMAGES, MASKS):
         if not tree.has_folder(folder):
             raise ValueError(f"{config.path} has no folder {folder}: get it from {_PAGE}")
-    wanted = ("train", "val") if subset == "all" else (subset,)
-    prefixes = tuple(f"{IMAGES}/{name}/" for name in wanted)
+    subsets = ("train", "val") if subset == "all" else (subset,)
+    prefixes = tuple(f"{IMAGES}/{name}/" for name in subsets)
     photographs = [path for path in tree.uris if path.startswith(prefixes) and path.endswith(f"_{IMAGES}.png")]
     items = [SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=_mask(tree, path)) for path in photographs]
     ignored = Counter(tree.ignored)
@@ -77,8 +77,8 @@ def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]
         table[list(TRAIN_ID_OF_LABEL)] = list(TRAIN_ID_OF_LABEL.values())
     else:
         table[: len(CITYSCAPES_CLASSES)] = range(len(CITYSCAPES_CLASSES))
-    known = (values >= 0) & (values < 256)  # label -1 (licence plate) is void however it is stored
-    return from_class_map(np.where(known, table[values.clip(0, 255)], VOID), background=None, void=(VOID,))
+    in_range = (values >= 0) & (values < 256)  # label -1 (licence plate) is void however it is stored
+    return from_class_map(np.where(in_range, table[values.clip(0, 255)], VOID), background=None, void=(VOID,))
 
 
 def _mask(tree: Tree, photograph: str) -> str | None:

@@ -67,14 +67,14 @@ def list_items(config: SourceConfig) -> Listing:
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Read a photograph and read or paint its mask."""
+    """Read a photograph, and read or render its mask."""
     return read_pair(item, limits, lambda: _read_mask(item, limits))
 
 
 def render(annotation: dict[str, Any]) -> Mask:
-    """Paint the objects of a photograph: uint8 ``[H, W]`` of class ids, 0 background, 255 crowds.
+    """Render the objects of a photograph as class ids, uint8 ``[H, W]``: 0 is background, 255 are crowds.
 
-    Larger objects first, so that smaller ones lie over them; crowds lie below every single object.
+    Smaller objects cover larger ones, and all single objects cover crowds.
 
     Args:
         annotation: ``height`` and ``width`` in pixels, and ``objects``: each ``[class id, crowd, segmentation]`` with

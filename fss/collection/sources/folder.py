@@ -1,6 +1,6 @@
 """A folder of photographs at any depth, or ``images/`` beside ``masks/`` with equal names.
 
-ECSSD's binary masks and CamVid's class-index masks are both of the second kind.
+The binary masks of ECSSD and the class-index masks of CamVid have the second layout.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ def list_items(config: SourceConfig) -> Listing:
     """List a folder.
 
     Raises:
-        ValueError: there is no such folder, or masks were asked for and there are none.
+        ValueError: the folder is missing, or it has no masks although the settings require them.
     """
     tree = walk(config.path)
     paired = tree.has_folder(IMAGES) and tree.has_folder(MASKS)
@@ -33,15 +33,15 @@ def list_items(config: SourceConfig) -> Listing:
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Read a photograph and its mask; what fails is told in the result."""
+    """Read a photograph and its mask; failures are reported in the result."""
     return read_pair(item, limits, lambda: read_mask(item, config, limits))
 
 
 def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> tuple[Mask, list[int]]:
-    """Read the mask of an item as index mask and classes.
+    """Read the mask of an item as index mask, uint8 [H, W], and class ids.
 
     Raises:
-        ValueError: it cannot be read, or it is not of the kind that the settings say.
+        ValueError: the mask cannot be read, or its kind differs from the settings.
     """
     assert item.mask_uri is not None
     values = decode_labels(read_bytes(item.mask_uri, limits), limits)

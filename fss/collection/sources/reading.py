@@ -1,4 +1,4 @@
-"""Read one item: its photograph, and its mask in whatever way the source keeps masks."""
+"""Reading of one item: the photograph, and the mask by a function of the source."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from fss.images.limits import DecodeLimits
 
 
 def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tuple[Mask, list[int]]]) -> RawItem:
-    """Read a photograph and its mask; what fails is told in the result.
+    """Read a photograph and its mask; failures are reported in the result.
 
     Args:
-        item: the item.
-        limits: what its files may be.
-        read_mask: returns index mask and classes, or raises ValueError with the reason; called where there is a mask.
+        item: item to read.
+        limits: limits on its files.
+        read_mask: returns index mask and class ids, or raises ValueError with the reason; called if there is a mask.
     """
     try:
         data = read_bytes(item.uri, limits)
@@ -34,8 +34,8 @@ def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
     """Read a file, at most one byte more than the limit.
 
     Raises:
-        DecodeError: it cannot be read.
-        OSError: the object store does not answer. That says nothing about the file: the part has to be made again.
+        DecodeError: the file cannot be read.
+        OSError: the object store does not answer; the file may be intact, so the part must be retried.
     """
     try:
         return storage.read_bytes(uri, limit=limits.max_bytes + 1)

@@ -1,4 +1,4 @@
-"""The embedded sample as a source: items are painted when they are read (see ``sample.py``)."""
+"""The synthetic sample as a source: images are rendered when they are read (see :mod:`fss.synthetic.picture`)."""
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
@@ -10,13 +10,13 @@ _SCHEME = "sample://"
 
 
 def list_items(config: SourceConfig) -> Listing:
-    """List the first ``config.count`` pictures of the sample.
+    """List the first ``config.count`` images of the sample.
 
     Raises:
-        ValueError: a count below 1.
+        ValueError: the count is less than 1.
     """
     if config.count < 1:
-        raise ValueError(f"count is 1 or more, got {config.count}")
+        raise ValueError(f"count must be at least 1, got {config.count}")
     items = [
         SourceItem(
             relative_path=f"{config.sample}/{index:06d}.jpg", uri=f"{_SCHEME}{config.sample}/{config.seed}/{index}"
@@ -29,7 +29,7 @@ def list_items(config: SourceConfig) -> Listing:
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Paint a picture and its ground truth."""
+    """Render an image and its ground truth."""
     index = int(item.uri.rsplit("/", 1)[1])
     picture = render_sample_image(index, config.seed, config.sample)
     mask, class_ids = from_class_map(picture.mask)

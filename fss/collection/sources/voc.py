@@ -102,8 +102,8 @@ def _decode_sbd(data: bytes) -> Mask:
     from scipy.io import loadmat
 
     try:
-        found = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
-        return np.asarray(found, np.uint8).reshape(found.shape[0], found.shape[1])
+        labels = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
+        return np.asarray(labels, np.uint8).reshape(labels.shape[0], labels.shape[1])
     except Exception as error:  # the reader raises many kinds; each says that this file is no mask
         raise DecodeError("bad-annotation", f"no GTcls.Segmentation of SBD in it: {error}") from error
 
@@ -146,11 +146,11 @@ def _names(tree: Tree, prefix: str, subset: str, masks: dict[str, str]) -> set[s
     return set(masks) - listed if subset == "trainaug" else listed
 
 
-def _notes(folder: str, subset: str, found: int) -> tuple[str, ...]:
+def _notes(folder: str, subset: str, count: int) -> tuple[str, ...]:
     expected = EXPECTED[folder, subset]
     notes = []
-    if found != expected:
-        notes.append(f"{found} photographs with a mask; the standard download has {expected} ({folder}, {subset})")
+    if count != expected:
+        notes.append(f"{count} photographs with a mask; the standard download has {expected} ({folder}, {subset})")
     if folder == PLAIN:
         notes.append(f"no folder {AUGMENTED}, so only VOC's own masks are used; {_AUG_HINT}")
     return tuple(notes)

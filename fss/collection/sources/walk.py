@@ -1,4 +1,4 @@
-"""List the files below a folder, local or on an object store, in an order that is the same everywhere."""
+"""Recursive listing of a folder, local or on an object store, in an order that is the same everywhere."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from fss.core import storage
 
 PHOTOGRAPHS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
-    | {".heic", ".heif", ".avif", ".jp2"}  # not readable yet: they show up in the quarantine instead of vanishing
+    | {".heic", ".heif", ".avif", ".jp2"}  # not supported; listed so that they are reported in the quarantine
 )
 
 
@@ -23,15 +23,15 @@ class Tree:
     uris: dict[str, str]
     """URI by relative path, sorted by relative path."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """How many were left out, by reason."""
+    """Number of files left out, by reason."""
 
     def has_folder(self, name: str) -> bool:
-        """Tell whether there is a file below the folder ``name``."""
+        """Return whether there is a file below the folder ``name``."""
         return any(path.startswith(f"{name}/") for path in self.uris)
 
 
 def is_photograph(path: str) -> bool:
-    """Tell by the file's name."""
+    """Return whether a file name has the suffix of a photograph."""
     return stem_and_suffix(path)[1] in PHOTOGRAPHS
 
 
@@ -42,7 +42,7 @@ def stem_and_suffix(path: str) -> tuple[str, str]:
 
 
 def walk(uri: str) -> Tree:
-    """List the files below ``uri``. Hidden ones and links that lead out of the folder are left out.
+    """List the files below ``uri``. Hidden files and links that point outside the folder are left out.
 
     Raises:
         ValueError: there is no such folder.
@@ -52,9 +52,9 @@ def walk(uri: str) -> Tree:
     if fs.get_file_info(path).type != pafs.FileType.Directory:
         raise ValueError(f"there is no folder {uri}; give a folder of photographs, or s3://bucket/folder")
     ignored: Counter[str] = Counter()
-    found = _walk_local(Path(path), ignored) if isinstance(fs, pafs.LocalFileSystem) else _walk_remote(fs, path)
+    uris = _walk_local(Path(path), ignored) if isinstance(fs, pafs.LocalFileSystem) else _walk_remote(fs, path)
     visible = {}
-    for relative, file_uri in sorted(found.items()):
+    for relative, file_uri in sorted(uris.items()):
         if any(name.startswith(".") or name == "__MACOSX" for name in relative.split("/")):
             ignored["hidden files"] += 1
         else:
@@ -63,7 +63,7 @@ def walk(uri: str) -> Tree:
 
 
 def _walk_local(root: Path, ignored: Counter[str]) -> dict[str, str]:
-    found = {}
+    uris = {}
     real_root = root.resolve()
     for folder, folders, names in os.walk(root, followlinks=False):
         ignored["linked folders"] += sum(Path(folder, name).is_symlink() for name in folders)
@@ -72,10 +72,10 @@ def _walk_local(root: Path, ignored: Counter[str]) -> dict[str, str]:
             if path.is_symlink() and not path.resolve().is_relative_to(real_root):
                 ignored["links out of the folder"] += 1
             elif not _is_file(path):
-                ignored["no regular files"] += 1  # a pipe would be read for ever
+                ignored["no regular files"] += 1  # reading a pipe may never end
             else:
-                found[path.relative_to(root).as_posix()] = str(path)
-    return found
+                uris[path.relative_to(root).as_posix()] = str(path)
+    return uris
 
 
 def _is_file(path: Path) -> bool:
