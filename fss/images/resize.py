@@ -20,3 +20,13 @@ def mask_canvas(mask: UInt8, size: int) -> UInt8:
     if mask.shape == (size, size):
         return mask
     return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def shrink_to_area(rgb: UInt8, pixels: int) -> UInt8:
+    """Shrink an image, uint8 [H, W, 3], to about ``pixels`` pixels in its own proportions; never enlarge it."""
+    height, width = rgb.shape[:2]
+    scale = (pixels / (height * width)) ** 0.5
+    if scale >= 1:
+        return np.ascontiguousarray(rgb)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from fss.core.arrays import Float32, UInt8
+from fss.images.resize import shrink_to_area
 from fss.saliency.classical.refine import refine
 from fss.saliency.classical.superpixels import to_lab
 from fss.saliency.quality import weighted_iou
@@ -13,11 +14,8 @@ LEAST_SIDE = 8  # pixels; a smaller image has no edges to follow
 
 
 def shrink_to_working_size(rgb: UInt8) -> UInt8:
-    """Shrink an image, uint8 [H,W,3], to at most :data:`WORKING_PIXELS` pixels; its proportions stay."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, (WORKING_PIXELS / (height * width)) ** 0.5)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    """Shrink an image, uint8 [H,W,3], to about :data:`WORKING_PIXELS` pixels; its proportions stay."""
+    return shrink_to_area(rgb, WORKING_PIXELS)
 
 
 def follow_edges(soft: Float32, guide: UInt8) -> Float32:

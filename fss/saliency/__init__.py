@@ -1,4 +1,4 @@
-"""Pseudo-masks of the salient object, without labels."""
+"""Saliency estimators: pseudo-masks of the salient object of an image, without labels."""
 
 import lazy_loader
 

@@ -1,6 +1,6 @@
-"""What a collection of any size would cost, from a measured sample of it: hours, bytes, requests, rates.
+"""Cost estimate of pseudo-masks for a collection of any size: hours, bytes, requests and rates.
 
-The sample is measured here and now, on one thread; everything else is arithmetic that can be checked by hand.
+A sample of the collection is measured on one thread of this machine; the rest is arithmetic.
 """
 
 import time
@@ -18,79 +18,83 @@ from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.pseudomask import encode_mask_row, estimate_all
 
-# Requests to the object store per part; tests/pipelines/runtime/test_object_store.py counts them at a server.
-READS_PER_PART = 14  # of the pseudo-mask job: its records, the image part, and the ids again before writing
+# Requests to the object store per part, as counted by tests/pipelines/runtime/test_object_store.py.
+READS_PER_PART = 14  # of the pseudo-mask job: metadata, the image part, and its ids again before writing
 INGEST_READS_PER_PART = 8
-INGEST_READS_PER_IMAGE = 2  # its size, its bytes
-WRITE_BLOCK = 10 * 2**20  # a larger part is written in pieces of this size, opened and closed by one request each
+INGEST_READS_PER_IMAGE = 2  # of its size and of its bytes
+WRITE_BLOCK = 10 * 2**20  # bytes of a piece of a multipart upload, which has one more request to open and one to close
 KEYS_PER_LISTING = 1000
-READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # per second, as AWS documents for S3
-SCORE_ROW_BYTES = 300  # of the driver's memory per image while it accepts (measured: bench_pseudomask.py)
-DRIVER_BYTES = 8 * 2**30  # what one driver may take for it
+READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 guarantees per prefix
+SCORE_ROW_BYTES = 300  # of the driver's memory per image during acceptance (measured by bench_pseudomask.py)
+DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use for acceptance
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostSample:
-    """What one image costs, measured; the mean of a sample."""
+    """Measured cost of one image, averaged over a sample."""
 
     images: int
-    """Images measured."""
+    """Number of images in the sample."""
     image_bytes: float
-    """Stored photograph."""
+    """Bytes of a stored image."""
     mask_bytes: float
-    """Stored mask, soft map and scores."""
+    """Bytes of a stored mask with its soft map and scores."""
     cpu_s: dict[str, float] = field(default_factory=dict)
-    """CPU seconds of one thread by step: decode, estimate, encode."""
+    """CPU seconds by step: decode, estimate, encode."""
     gpu_s: float = 0.0
-    """Seconds that an estimator on a GPU holds it."""
+    """Seconds on the GPU; 0 for an estimator on the CPU."""
 
 
 def measure_sample(
     collection: Collection, settings: EstimatorSettings, *, images: int, seed: int, device: str
 ) -> CostSample:
-    """Make masks of a random sample of a collection, without keeping them.
+    """Estimate the masks of a random sample of a collection without writing them, and measure the cost.
 
     Args:
-        collection: with at least one good image.
-        settings: of the estimator.
-        images: to measure; they come from as many parts as an eighth of them.
-        seed: draws the parts.
+        collection: a collection with at least one usable image.
+        settings: settings of the estimator.
+        images: size of the sample; it comes from up to ``images / 8`` parts.
+        seed: seed of the draw of the parts.
         device: where a network runs.
 
     Raises:
-        ValueError: no image of the sample can be used.
+        ValueError: no image of the sample is usable.
     """
     names = collection.part_names()
-    drawn = keyed_rng(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
-    records: list[dict[str, Any]] = []
-    for place in drawn:
-        part = collection.read_part(names[int(place)], IMAGE_COLUMNS)
-        records += part.slice(0, -(-images // len(drawn))).to_pylist()
-    records = [record for record in records if not record["error"]][:images]
-    if not records:
+    parts = keyed_rng(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
+    rows: list[dict[str, Any]] = []
+    for index in parts:
+        part = collection.read_part(names[int(index)], IMAGE_COLUMNS)
+        rows += part.slice(0, -(-images // len(parts))).to_pylist()
+    rows = [row for row in rows if not row["error"]][:images]
+    if not rows:
         raise ValueError(f"the sample of {collection.uri} holds no usable image; look at its quarantine table")
-    pictures, decode_s = _timed(lambda: [decode_row(record, collection.limits) for record in records])
+    pictures, decode_s = _timed(lambda: [decode_row(row, collection.limits) for row in rows])
     good = [picture for picture in pictures if picture.rgb is not None]
     estimator = create_estimator(settings, device=device)
-    estimate_all(estimator, good[:2])  # compiling and loading happen once per process, not per image
+    estimate_all(estimator, good[:2])  # warm up: compiling and loading happen once per process
     start = time.perf_counter()
     results, estimate_s = _timed(lambda: estimate_all(estimator, good))
     wall = time.perf_counter() - start
-    rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
+    mask_rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
     count = len(good)
     return CostSample(
         images=count,
-        image_bytes=_size(image_table({**r, "image": r["image"] or b""} for r in records)) / len(records),
-        mask_bytes=_size(mask_table(rows)) / count,
+        image_bytes=_size(image_table({**row, "image": row["image"] or b""} for row in rows)) / len(rows),
+        mask_bytes=_size(mask_table(mask_rows)) / count,
         cpu_s={"decode": decode_s / count, "estimate": estimate_s / count, "encode": encode_s / count},
         gpu_s=0.0 if device == "cpu" else wall / count,
     )
 
 
 def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
-    """Return the cost of a fleet's job, as lines for people: what -> how much."""
+    """Return the cost of pseudo-masks for the images of a fleet, as text by quantity.
+
+    Raises:
+        ValueError: the sample was measured on a GPU and the fleet has none.
+    """
     parts = -(-int(fleet.images) // fleet.part_size)
     cpu_s, gpu_s = fleet.images * sum(sample.cpu_s.values()), fleet.images * sample.gpu_s
     if gpu_s and not fleet.gpus:
@@ -121,8 +125,8 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         "requests, masks": _requests(writes["masks"], reads["masks"], parts / KEYS_PER_LISTING),
         "requests, ingest": _requests(writes["ingest"], reads["ingest"], fleet.images / KEYS_PER_LISTING),
         "request rate": f"{read_rate:,.1f} reads/s and {write_rate:,.2f} writes/s, "
-        f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / wall)}/s; a prefix bears "
-        f"{READS_PER_PREFIX:,} and {WRITES_PER_PREFIX:,}: needs {prefixes(read_rate, write_rate)}",
+        f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / wall)}/s; S3 allows "
+        f"{READS_PER_PREFIX:,} and {WRITES_PER_PREFIX:,} per prefix: needs {prefixes(read_rate, write_rate)}",
         "collections": f"{collections:,}, so that a driver accepts in {_bytes(DRIVER_BYTES)} of memory",
         "spot machines": f"a part takes {duration(part_s)}; an interruption costs each of its workers half of that, "
         f"{lost:.2%} of the work at {fleet.interruptions:g} an hour",
@@ -130,12 +134,12 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
 
 
 def prefixes(reads: float, writes: float) -> int:
-    """How many prefixes the requests of a second have to be spread over."""
+    """Return the number of prefixes that S3 needs for this many requests per second."""
     return max(1, -int(-reads // READS_PER_PREFIX), -int(-writes // WRITES_PER_PREFIX))
 
 
 def duration(seconds: float) -> str:
-    """Say how long in a unit that suits it."""
+    """Format a duration in a suitable unit."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
@@ -143,7 +147,7 @@ def duration(seconds: float) -> str:
 
 
 def requests_to_write(part: float) -> int:
-    """Requests that write a part of so many bytes to an object store."""
+    """Return the number of requests that write a part of this many bytes to an object store."""
     return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
 
 
@@ -166,5 +170,5 @@ def _timed(work: Callable[[], list[T]]) -> tuple[list[T], float]:
 
 
 def _size(table: pa.Table) -> int:
-    """Bytes of a part: nearly all of it is JPEG and PNG, kept as they are."""
+    """Return the bytes of a table, which approximate its file because JPEG and PNG do not compress further."""
     return int(table.nbytes)

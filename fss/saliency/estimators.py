@@ -1,4 +1,4 @@
-"""Three ways to find the salient object, one contract: a picture in; mask, soft map and quality scores out."""
+"""The saliency estimators: classical, student and transformer, behind one protocol."""
 
 from typing import Any, Protocol
 
@@ -12,30 +12,30 @@ from fss.saliency.config import PRETRAINED, SaliencyConfig, StudentSettings, ViT
 
 
 class Estimator(Protocol):
-    """What every way of finding salient objects can do."""
+    """An estimator of the salient object: image in; mask, soft map and quality scores out."""
 
     def estimate(self, rgb: npt.NDArray[np.uint8], *, image_id: str = "") -> SaliencyResult:
-        """Find the salient object of uint8 RGB [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        """Segment the salient object of an RGB image, uint8 [H,W,3]; see ``SaliencyEstimator.estimate``."""
 
 
 EstimatorSettings = SaliencyConfig | StudentSettings | ViTSettings
 
 
 def create_estimator(settings: EstimatorSettings, *, device: str = "cpu") -> Estimator:
-    """Build the estimator that the type of ``settings`` stands for.
+    """Create the estimator that belongs to the type of ``settings``.
 
     Args:
-        settings: of the classical estimator, the student or the transformer.
-        device: where a network runs; the classical estimator knows the CPU only.
+        settings: settings of the classical estimator, the student or the transformer.
+        device: where a network runs; the classical estimator runs on the CPU only.
 
     Raises:
-        ValueError: settings or files that make no estimator, or a device for the classical one.
+        ValueError: the settings or their files are invalid, or the classical estimator got another device.
     """
     if isinstance(settings, SaliencyConfig):
         if device != "cpu":
             raise ValueError(f"the classical estimator runs on the CPU, got device {device!r}; leave the device out")
         return SaliencyEstimator(settings)
-    # The networks bring torch with them, which the classical estimator's many processes do without.
+    # Imported here, because the many processes of the classical estimator do not need torch.
     if isinstance(settings, StudentSettings):
         from fss.saliency.student.network import StudentEstimator, load_student
 
@@ -46,10 +46,10 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu") -> Est
 
 
 def identity(settings: EstimatorSettings) -> dict[str, Any]:
-    """Return what names a mask set: all settings, and the contents of weight files in place of their names.
+    """Return the settings that identify a mask set; hashes of weight files replace their names.
 
     Raises:
-        ValueError: no such weight file.
+        ValueError: a weight file does not exist.
     """
     values = to_dict(settings)
     if isinstance(settings, StudentSettings):

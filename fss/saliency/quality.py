@@ -1,6 +1,6 @@
-"""How far a mask can be trusted, from what is known without labels.
+"""Quality scores and gates of a mask, which need no labels.
 
-Raw scores and gates are stored with each mask; which masks a trainer may use is decided later from them, in seconds.
+Raw scores and gates are stored with each mask. An acceptance selects masks for training from them later, in seconds.
 """
 
 from collections.abc import Sequence
@@ -29,26 +29,31 @@ def otsu(values: Float32, weights: npt.NDArray[np.float64] | None = None) -> flo
 
 
 def agreement(cues: Sequence[Float32], area: npt.NDArray[np.float64]) -> float:
-    """Mean pairwise IoU of the cues after Otsu's threshold; cues are [n], ``area`` the pixels of each element."""
+    """Return the mean pairwise IoU of cues, [n] each, after Otsu's threshold; elements count ``area`` pixels, [n]."""
     masks = [cue > otsu(cue, area) for cue in cues]
     pairs = [weighted_iou(a, b, area) for a, b in combinations(masks, 2)]
     return float(np.mean(pairs)) if pairs else 0.0
 
 
 def weighted_iou(a: BoolArray, b: BoolArray, area: npt.NDArray[np.float64] | float = 1.0) -> float:
-    """Intersection over union of two masks whose elements count ``area``; 0 where both are empty."""
+    """Return the IoU of two masks whose elements count ``area``; 0 where both are empty."""
     union = float(((a | b) * area).sum())
     return float(((a & b) * area).sum()) / union if union > 0 else 0.0
 
 
 def stability(cue: Float32, area: npt.NDArray[np.float64]) -> float:
-    """IoU of the masks at 0.8 and 1.25 times the threshold 2 * mean: steep maps are stable."""
+    """Return the IoU of the masks at 0.8 and 1.25 times the threshold 2 * mean, which is high for steep maps."""
     threshold = 2 * float((cue * area).sum() / area.sum())
     return weighted_iou(cue > 0.8 * threshold, cue > 1.25 * threshold, area)
 
 
 def contrast(lab: Float32, mask: BoolArray) -> float:
-    """Chi-squared distance (0..1) of the CIELAB histograms of the mask and of the ring around it."""
+    """Return the chi-squared distance, 0..1, of the CIELAB histograms inside a mask and in the ring around it.
+
+    Args:
+        lab: CIELAB image, float32 [H,W,3].
+        mask: bool [H,W].
+    """
     reach = max(3, round(0.04 * max(mask.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * reach + 1, 2 * reach + 1))
     ring = (cv2.dilate(mask.astype(np.uint8), kernel) > 0) & ~mask
@@ -64,20 +69,20 @@ def contrast(lab: Float32, mask: BoolArray) -> float:
 
 
 def separation(cue: Float32, mask: BoolArray) -> float:
-    """Mean of the cue inside the mask minus mean outside."""
+    """Return the mean of the cue inside the mask minus the mean outside; 0 for an empty or full mask."""
     if not mask.any() or mask.all():
         return 0.0
     return float(cue[mask].mean() - cue[~mask].mean())
 
 
 def border_touch(mask: BoolArray) -> float:
-    """Share of the picture's perimeter that the mask covers."""
+    """Return the share of the image's perimeter that the mask covers."""
     edges = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     return float(edges.mean())
 
 
 def gates(mask: BoolArray, *, refined: bool) -> dict[str, bool]:
-    """The hard gates of a mask [H,W]; an empty mask passes none, a full one fails all that matter."""
+    """Return the gates of a mask, bool [H,W]; an empty mask passes none, a full one fails all hard gates but one."""
     area = float(mask.mean())
     if area == 0:
         return {**dict.fromkeys(HARD_GATES, False), "gate_refined": False}
@@ -95,6 +100,6 @@ def gates(mask: BoolArray, *, refined: bool) -> dict[str, bool]:
 
 
 def no_scores() -> Scores:
-    """Scores of a picture in which no object was found: all 0, no gate passed."""
+    """Return the scores of an image without a salient object: all 0, no gate passed."""
     names = ("agreement", "contrast", "stability", "separation", "refinement", "area", "border")
     return {**dict.fromkeys(names, 0.0), **dict.fromkeys(HARD_GATES, False), "gate_refined": False}

@@ -1,7 +1,7 @@
-"""What an acceptance does to a mask set, told without labels: who is turned away, and how the rest differs.
+"""Report of an acceptance, without labels: which masks it rejects, and how the accepted ones differ from all.
 
-The best masks are those of easy pictures: single, central, contrasty objects. How far a selection leans that way shows
-in the areas and positions of the masks before and after it.
+The masks with the best scores are those of easy images with a single, central object of high contrast. The areas and
+positions of all masks and of the accepted ones show how far a selection is biased towards them.
 """
 
 from collections import Counter
@@ -22,30 +22,30 @@ from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
 
 AREA_EDGES = np.linspace(0, 1, 21)
-CELLS = 9  # positions are counted on a grid of 9 x 9
-SHOWN = 20  # images without a mask that are named
+CELLS = 9  # positions are counted on a grid of 9 x 9 cells
+LISTED_FAILURES = 20  # images without a mask that the report lists
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskReport:
-    """Metrics of a mask set and of the masks accepted from it; counts are of images."""
+    """Metrics of a mask set and of the masks accepted from it; counts are numbers of images."""
 
     counts: dict[str, int]
-    """images, without a mask (by reason), rejected by a gate, rejected by rank, accepted."""
+    """Numbers of images: all, without a mask (by reason), rejected by a gate, rejected by rank, accepted."""
     failures: list[tuple[str, str]]
-    """The first images without a mask and why; the mask set has them all."""
+    """Ids of the first images without a mask, with their errors; the mask set holds all of them."""
     gates: dict[str, tuple[int, int]]
-    """For each gate of the rule: masks that it rejects, and masks that it alone rejects."""
+    """Number of masks that each gate of the rule rejects, and that only this gate rejects."""
     scores: dict[str, tuple[list[float], list[float]]]
-    """For each score of the rule: its 5, 25, 50, 75 and 95 % quantiles over all masks and over the accepted."""
+    """The 5, 25, 50, 75 and 95 % quantiles of each score of the rule: over all masks, over the accepted ones."""
     area: tuple[Int64, Int64]
-    """Histograms over :data:`AREA_EDGES` of the masks' shares of their pictures: all, and the accepted."""
+    """Histograms over :data:`AREA_EDGES` of the share of its image that a mask covers: all masks, accepted ones."""
     position: tuple[Int64, Int64]
-    """Where the masks' centres of mass lie, [9,9] from top left, for a sample: all, and the accepted of it."""
+    """Histograms of the masks' centres of mass, [9,9] from the top left, on a sample: all masks, accepted ones."""
 
     def shifts(self) -> dict[str, float]:
-        """How far the accepted differ from all, 0 (alike) to 1 (no overlap): half the L1 distance of histograms."""
+        """Return the distance of accepted masks from all, 0 (equal) to 1 (disjoint), by area and by position."""
         return {name: histogram_shift(*getattr(self, name)) for name in ("area", "position")}
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,8 +55,8 @@ class MaskReport:
             "failures": [{"image_id": image_id, "error": error} for image_id, error in self.failures],
             "gates": {name: {"rejected": n, "alone": alone} for name, (n, alone) in self.gates.items()},
             "scores": {
-                name: {"quantiles": list(QUANTILES), "all": every, "accepted": kept}
-                for name, (every, kept) in self.scores.items()
+                name: {"quantiles": list(QUANTILES), "all": every, "accepted": accepted}
+                for name, (every, accepted) in self.scores.items()
             },
             "area": {
                 "edges": AREA_EDGES.round(3).tolist(),
@@ -68,19 +68,19 @@ class MaskReport:
         }
 
     def markdown(self, title: str) -> str:
-        """Return the report for people."""
+        """Return the report as Markdown."""
         images = max(1, self.counts["images"])
         lines = [f"# {title}", "", "| | images | share |", "|---|---|---|"]
         lines += [f"| {name} | {count:,} | {count / images:.1%} |" for name, count in self.counts.items()]
-        lines += ["", "| gate | rejects | it alone |", "|---|---|---|"]
+        lines += ["", "| gate | rejects | only this gate rejects |", "|---|---|---|"]
         lines += [f"| {name} | {n:,} ({n / images:.1%}) | {alone:,} |" for name, (n, alone) in self.gates.items()]
         lines += ["", "| score (5, 25, 50, 75, 95 %) | all | accepted |", "|---|---|---|"]
-        lines += [f"| {name} | {_text(every)} | {_text(kept)} |" for name, (every, kept) in self.scores.items()]
+        lines += [f"| {name} | {_text(every)} | {_text(accepted)} |" for name, (every, accepted) in self.scores.items()]
         if self.failures:
-            lines += ["", "| first without a mask | why |", "|---|---|"]
+            lines += ["", "| first images without a mask | error |", "|---|---|"]
             lines += [f"| {image_id} | {_cell(error)} |" for image_id, error in self.failures]
         shift = self.shifts()
-        lines += ["", f"Distance of the accepted from all (0 alike, 1 disjoint): area {shift['area']:.3f}, "]
+        lines += ["", f"Distance of the accepted masks from all (0 equal, 1 disjoint): area {shift['area']:.3f}, "]
         lines[-1] += f"position {shift['position']:.3f} (on {self.position[0].sum():,} masks)."
         return "\n".join(lines) + "\n"
 
@@ -95,22 +95,23 @@ def build_report(
     seed: int = 0,
     positions: int = 1000,
 ) -> MaskReport:
-    """Describe a mask set and what is accepted of it.
+    """Build the report of a mask set and of the masks accepted from it.
 
     Args:
-        masks: the set.
-        parts: those that ``table`` was read from.
-        table: as ``acceptance.read_scores`` returns it.
-        accepted: rows of it.
-        rule: that chose them.
-        seed: draws the masks whose position is looked at.
-        positions: how many of them; only these masks are decoded.
+        masks: the mask set.
+        parts: names of the parts that ``table`` was read from.
+        table: table of ``acceptance.read_scores``.
+        accepted: accepted rows of the table.
+        rule: the rule that accepted them.
+        seed: seed of the sample of masks whose positions are measured.
+        positions: size of that sample; only these masks are decoded.
     """
     errors = table.column("error").to_pylist()
     masked = np.flatnonzero([error is None for error in errors])
     ids = table.column("image_id")
     failures = [
-        (ids[int(row)].as_py(), str(errors[row])) for row in np.setdiff1d(np.arange(len(errors)), masked)[:SHOWN]
+        (ids[int(row)].as_py(), str(errors[row]))
+        for row in np.setdiff1d(np.arange(len(errors)), masked)[:LISTED_FAILURES]
     ]
     reasons = Counter(error_reason(error) for error in errors if error)
     counts = {"images": table.num_rows, **{f"no mask: {name}": n for name, n in reasons.most_common()}}
@@ -121,50 +122,54 @@ def build_report(
     alone = failed & (failed.sum(0) == 1)
     gates = {gate: (int(failed[i].sum()), int(alone[i].sum())) for i, gate in enumerate(rule.gates)}
     areas = np.asarray(table.column("area").to_numpy(), np.float64)
-    drawn = masked[keyed_rng(seed, item=len(masked), purpose="mask report").permutation(len(masked))[:positions]]
-    centres = _centres(masks, parts, table, drawn)
+    sample = masked[keyed_rng(seed, item=len(masked), purpose="mask report").permutation(len(masked))[:positions]]
+    centres = _centres(masks, parts, table, sample)
     return MaskReport(
         counts=counts | {"accepted": len(accepted)},
         failures=failures,
         gates=gates,
         scores={name: (_quantiles(table, name, masked), _quantiles(table, name, accepted)) for name in rule.scores},
         area=(_area_histogram(areas[masked]), _area_histogram(areas[accepted])),
-        position=(_grid(centres), _grid(centres[np.isin(drawn, accepted)])),
+        position=(_grid(centres), _grid(centres[np.isin(sample, accepted)])),
     )
 
 
 def rejection_reason(table: pa.Table, row: int, rule: AcceptanceRule) -> str:
-    """Say in a few words why a row with a mask was not accepted."""
+    """Return the gates that reject a row with a mask, or "rank" where all gates pass."""
     failed = [gate.removeprefix("gate_") for gate in rule.gates if not table.column(gate)[row].as_py()]
     return "gate " + ", ".join(failed) if failed else "rank"
 
 
 def rows_by_part(table: pa.Table, rows: Rows) -> dict[int, list[tuple[int, int]]]:
-    """Group rows of the table: place of the part to (place in ``rows``, row of the part), so that each is read once."""
+    """Group rows of a table by part, so that each part is read once.
+
+    Returns:
+        For the index of each part, pairs of an index into ``rows`` and a row of the part.
+    """
     groups: dict[int, list[tuple[int, int]]] = {}
-    places = table.select(["part", "row"]).take(rows).to_pylist()
-    for number, place in enumerate(places):
-        groups.setdefault(place["part"], []).append((number, place["row"]))
+    positions = table.select(["part", "row"]).take(rows).to_pylist()
+    for number, position in enumerate(positions):
+        groups.setdefault(position["part"], []).append((number, position["row"]))
     return groups
 
 
 def _centres(masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows) -> npt.NDArray[np.float64]:
-    """Centres of mass as shares of height and width, [n,2]; nan for empty masks."""
-    found = np.full((len(rows), 2), np.nan)
-    for part, places in rows_by_part(table, rows).items():
+    """Return centres of mass as shares of height and width, [n,2]; nan for empty masks."""
+    centres = np.full((len(rows), 2), np.nan)
+    for part, positions in rows_by_part(table, rows).items():
         column = masks.read_part(parts[part], ["mask"]).column("mask")
-        for number, row in places:
+        for number, row in positions:
             mask = decode_mask(column[row].as_py()) > 0
             if mask.any():
                 y, x = np.nonzero(mask)
-                found[number] = (y.mean() + 0.5) / mask.shape[0], (x.mean() + 0.5) / mask.shape[1]
-    return found
+                centres[number] = (y.mean() + 0.5) / mask.shape[0], (x.mean() + 0.5) / mask.shape[1]
+    return centres
 
 
 def _grid(centres: npt.NDArray[np.float64]) -> Int64:
-    known = centres[~np.isnan(centres).any(1)]
+    valid = centres[~np.isnan(centres).any(1)]
     bins = np.linspace(0, 1, CELLS + 1)
-    return np.histogram2d(known[:, 0], known[:, 1], [bins, bins])[0].astype(np.int64)
+    return np.histogram2d(valid[:, 0], valid[:, 1], [bins, bins])[0].astype(np.int64)
 
 
 def _area_histogram(areas: npt.NDArray[np.float64]) -> Int64:
@@ -177,11 +182,11 @@ def _quantiles(table: pa.Table, name: str, rows: Rows) -> list[float]:
     return [round(float(value), 4) for value in np.quantile(values, QUANTILES)] if len(values) else []
 
 
-def histogram_shift(every: Int64, kept: Int64) -> float:
-    """Return how far two histograms differ, 0 (alike) to 1 (no overlap): half the L1 distance of their shares."""
-    if not every.sum() or not kept.sum():
+def histogram_shift(first: Int64, second: Int64) -> float:
+    """Return half the L1 distance of two normalised histograms, 0 (equal) to 1 (disjoint); 0 where one is empty."""
+    if not first.sum() or not second.sum():
         return 0.0
-    return round(float(np.abs(every / every.sum() - kept / kept.sum()).sum() / 2), 4)
+    return round(float(np.abs(first / first.sum() - second / second.sum()).sum() / 2), 4)
 
 
 def _cell(text: str) -> str:

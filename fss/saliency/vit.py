@@ -1,7 +1,7 @@
-"""Objects from the features of a self-supervised vision transformer, without training.
+"""Salient objects from the features of a self-supervised vision transformer, without training.
 
-The background discovery of FOUND (Simeoni et al., CVPR 2023, section 3.1): the patch that the class token looks at
-least is background; everything like it is background too; the rest is object. Closed form and batched.
+The background discovery of FOUND (Simeoni et al., CVPR 2023, section 3.1): the patch with the least attention of the
+class token is background, patches similar to it are background too, and all others are object.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from torch.nn import functional as F
 from fss.core.arrays import Rgb
 from fss.models.backbones.base import load_strictly, read_state_dict
 from fss.saliency.classical.estimator import SaliencyResult
-from fss.saliency.two_view import normalise_images, resize_images, result_of_views
+from fss.saliency.two_view import normalize_images, resize_images, result_of_views
 
-SLOPE = 10.0  # how fast the soft map turns from background to object around the threshold
+SLOPE = 10.0  # slope of the soft map's sigmoid at the threshold
 
 
 def object_map(keys: Tensor, attention: Tensor, *, threshold: float = 0.3) -> Tensor:
-    """Find what is unlike the least attended patch.
+    """Return the patches that differ from the least attended patch.
 
-    Heads with little widespread attention count more, in features as in attention (eq. 1-3).
+    Heads whose attention covers fewer patches have more weight, in the features and in the attention (eq. 1-3).
 
     Args:
-        keys: last-layer keys of the patches, [B,heads,N,d].
-        attention: of the class token to the patches, [B,heads,N].
+        keys: keys of the patches in the last layer, [B,heads,N,d].
+        attention: attention of the class token to the patches, [B,heads,N].
         threshold: cosine above which a patch is background.
 
     Returns:
-        [B,N] in 0..1; above one half is object.
+        Soft map of the object, [B,N] in 0..1; above one half is object.
     """
     mean = attention.mean((1, 2), keepdim=True)
     wide = (attention > mean).float().mean(2).clamp_min(1e-6)
@@ -44,7 +44,7 @@ def object_map(keys: Tensor, attention: Tensor, *, threshold: float = 0.3) -> Te
 
 
 class ViTEstimator:
-    """Finds the salient object with a timm vision transformer; a drop-in for ``SaliencyEstimator``."""
+    """Segments the salient object with a timm vision transformer; a drop-in for ``SaliencyEstimator``."""
 
     def __init__(
         self,
@@ -60,32 +60,32 @@ class ViTEstimator:
         """Build the transformer.
 
         Args:
-            model: a timm vision transformer with a class token. Self-supervised weights (DINO) keep the method free of
-                labels; DINOv2 needs its variants with registers.
-            weights: a state dict's file, "pretrained" (timm's, downloaded when asked for), or None (random).
-            image_size: side of the square that pictures are resized to; a multiple of the patch size.
+            model: name of a timm vision transformer with a class token. Self-supervised weights (DINO) keep the method
+                free of labels; for DINOv2 use the variants with registers.
+            weights: file of a state dict, "pretrained" (downloaded by timm), or None (random).
+            image_size: side in pixels of the network's square input; a multiple of the patch size.
             threshold: cosine above which a patch is background.
-            working_pixels: size of the edge-aware refinement.
-            refined: follow the picture's edges.
+            working_pixels: size in pixels at which masks are refined.
+            refined: whether masks follow the edges of the image.
             device: where the transformer runs.
         """
         self.network = _create(model, weights, image_size).to(device).eval()
         self.image_size, self.threshold = image_size, threshold
         self.working_pixels, self.refined = working_pixels, refined
-        self._seen: list[Tensor] = []
-        self.network.blocks[-1].attn.qkv.register_forward_hook(lambda _, __, out: self._seen.append(out))
+        self._projections: list[Tensor] = []
+        self.network.blocks[-1].attn.qkv.register_forward_hook(lambda _, __, out: self._projections.append(out))
 
     def estimate(self, rgb: Rgb, *, image_id: str = "") -> SaliencyResult:
-        """Find the salient object of uint8 Rgb [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        """Segment the salient object of an RGB image, uint8 [H,W,3]; see ``SaliencyEstimator.estimate``."""
         return self.estimate_batch([rgb])[0]
 
     @torch.no_grad()
     def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
-        """Find the objects of several pictures in one pass (and one of their mirror images)."""
+        """Segment several images, uint8 [H,W,3] each, in one pass and one pass of their mirror images."""
         device = next(self.network.parameters()).device
         norm = self.network.pretrained_cfg or {}
         batch = resize_images(images, self.image_size, self.image_size).to(device)
-        batch = normalise_images(batch, norm.get("mean", (0.5,) * 3), norm.get("std", (0.5,) * 3))
+        batch = normalize_images(batch, norm.get("mean", (0.5,) * 3), norm.get("std", (0.5,) * 3))
         views = torch.stack([self._maps(batch), self._maps(batch.flip(3)).flip(2)], 1).cpu().numpy()
         return [
             result_of_views(rgb, pair, working_pixels=self.working_pixels, refined=self.refined)
@@ -93,18 +93,18 @@ class ViTEstimator:
         ]
 
     def _maps(self, batch: Tensor) -> Tensor:
-        """Object maps [B,g,g] on the grid of patches."""
+        """Return object maps on the grid of patches, [B,rows,columns]."""
         keys, attention = self._keys_and_attention(batch)
         rows, columns = self.network.patch_embed.grid_size
         return object_map(keys, attention, threshold=self.threshold).reshape(len(batch), rows, columns)
 
     def _keys_and_attention(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Take keys and class attention from the last block's projection: fused kernels do not show them."""
-        self._seen.clear()
+        """Compute keys and class attention from the last block's projection; fused kernels do not expose them."""
+        self._projections.clear()
         self.network.forward_features(batch)
         layer = self.network.blocks[-1].attn
-        size, tokens, _ = self._seen[0].shape
-        query, key, _ = self._seen.pop().reshape(size, tokens, 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4)
+        size, tokens, _ = self._projections[0].shape
+        query, key, _ = self._projections.pop().reshape(size, tokens, 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key = layer.q_norm(query), layer.k_norm(key)
         attention = (query[:, :, :1] @ key.transpose(2, 3) * layer.scale).softmax(3)[:, :, 0]
         first = self.network.num_prefix_tokens

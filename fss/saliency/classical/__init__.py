@@ -1,1 +1,1 @@
-"""The classical saliency estimator: contrast and boundary cues on superpixels, refined along edges."""
+"""The classical saliency estimator: contrast and boundary cues on superpixels, refined along image edges."""

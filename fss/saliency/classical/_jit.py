@@ -1,4 +1,4 @@
-"""A typed door to numba: compiled once per machine, cached on disk, one thread."""
+"""A typed wrapper of numba's compiler: compiled once per machine, cached on disk, single-threaded."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
@@ -10,5 +10,5 @@ R = TypeVar("R")
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a loop over pixels; the first call compiles, later processes read the cache beside the source."""
+    """Compile a function with numba on its first call; later processes read the cache beside the source file."""
     return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))

@@ -1,11 +1,11 @@
-"""Edge-aware smoothing of a map on a bilateral grid.
+"""Edge-aware smoothing of a map on a bilateral grid: the fast bilateral solver (Barron and Poole, ECCV 2016).
 
-The fast bilateral solver (Barron and Poole, ECCV 2016): pixels that are close in position and colour share a vertex of
-a sparse five-dimensional grid; the map is found on these few thousand vertices as the minimiser of
+Pixels that are close in position and colour share a vertex of a sparse five-dimensional grid. The smoothed map is
+computed on these few thousand vertices, as the minimiser of
 
     lambda * sum_ij W_ij (x_i - x_j)^2 + sum_i c_i (x_i - t_i)^2
 
-with a bistochastic bilateral affinity W, and read back at the pixels.
+with a bistochastic bilateral affinity W, and then copied back to the pixels.
 """
 
 from dataclasses import dataclass
@@ -17,35 +17,42 @@ from fss.core.arrays import Float32, Float64, Int32
 from fss.saliency.classical._jit import jit
 
 CELLS = 64_000_000
-"""Largest dense lookup table; colours are cut coarser until the table fits."""
+"""Largest number of entries of the dense lookup table; cells grow until the table fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The occupied vertices of the bilateral grid of one image; n vertices."""
+    """The n occupied vertices of the bilateral grid of one image."""
 
     vertex: Int32
-    """[H*W] vertex of each pixel."""
+    """Vertex of each pixel, [H*W]."""
     neighbours: Int32
-    """[n,10] the vertex before and after along each of the five axes, -1 where there is none."""
+    """Previous and next vertex along each of the five axes, [n,10]; -1 where there is none."""
     mass: Float64
-    """[n] pixels per vertex."""
+    """Number of pixels per vertex, [n]."""
     colour: Int32
-    """[n,3] colour cell of each vertex along L, a and b."""
+    """Colour cell of each vertex along L, a and b, [n,3]."""
     scale: Float64
-    """[n] the scaling that makes the blurred affinity bistochastic."""
+    """Scaling that makes the blurred affinity bistochastic, [n]."""
 
     def splat(self, values: Float32) -> Float64:
-        """Average pixel values ([H,W]) per vertex ([n])."""
+        """Average pixel values, [H,W], per vertex, [n]."""
         return np.bincount(self.vertex, values.ravel(), len(self.mass)) / self.mass
 
     def slice(self, values: Float64, height: int, width: int) -> Float32:
-        """Read vertex values ([n]) back at the pixels ([H,W])."""
+        """Copy vertex values, [n], to the pixels, [H,W]."""
         return values.astype(np.float32)[self.vertex].reshape(height, width)
 
 
 def build_grid(lab: Float32, *, spatial: float, lightness: float, chroma: float) -> Grid:
-    """Build the grid of a CIELAB image [H,W,3]; cell sides in pixels and in CIELAB units."""
+    """Build the grid of a CIELAB image, float32 [H,W,3].
+
+    Args:
+        lab: the image.
+        spatial: side of a cell in pixels.
+        lightness: side of a cell in units of L.
+        chroma: side of a cell in units of a and b.
+    """
     height, width = lab.shape[:2]
     low = np.array([lab[..., c].min() for c in range(3)], np.float32)
     span = np.array([lab[..., c].max() for c in range(3)], np.float32) - low
@@ -63,17 +70,20 @@ def build_grid(lab: Float32, *, spatial: float, lightness: float, chroma: float)
 
 
 def solve(grid: Grid, target: Float64, confidence: Float64, *, strength: float, iterations: int = 6) -> Float64:
-    """Smooth ``target`` where ``confidence`` is low, along the edges of the image; all [n], one value per vertex.
+    """Smooth a map where its confidence is low, without crossing the edges of the image.
 
     Args:
-        grid: the image's grid.
-        target: the map to smooth.
-        confidence: how strongly each pixel of a vertex holds on to its target, >= 0.
-        strength: lambda; larger is smoother.
-        iterations: conjugate-gradient steps at most.
+        grid: the grid of the image.
+        target: the map to smooth, [n].
+        confidence: weight of the target for each pixel of a vertex, [n], at least 0.
+        strength: lambda; a larger value smooths more.
+        iterations: largest number of conjugate-gradient steps.
+
+    Returns:
+        The smoothed map, [n].
     """
-    hold = confidence * grid.mass
-    return _descend(grid.neighbours, grid.mass, grid.scale, hold, hold * target, target, strength, iterations)
+    weight = confidence * grid.mass
+    return _descend(grid.neighbours, grid.mass, grid.scale, weight, weight * target, target, strength, iterations)
 
 
 @jit
@@ -93,25 +103,25 @@ def _index(lab: Float32, low: Float32, sides: Float64, dims: npt.NDArray[np.int6
             cell[1] = int(x / sides[1])
             for c in range(3):
                 cell[2 + c] = int((lab[y, x, c] - low[c]) / sides[2 + c])
-            place = 0
+            entry = 0
             for axis in range(5):
-                place += cell[axis] * strides[axis]
-            if table[place] < 0:
-                table[place] = count
+                entry += cell[axis] * strides[axis]
+            if table[entry] < 0:
+                table[entry] = count
                 for axis in range(5):
                     cells[count, axis] = cell[axis]
                 count += 1
-            vertex[y * width + x] = table[place]
+            vertex[y * width + x] = table[entry]
     neighbours = np.full((count, 10), -1, np.int32)
     for k in range(count):
-        place = 0
+        entry = 0
         for axis in range(5):
-            place += cells[k, axis] * strides[axis]
+            entry += cells[k, axis] * strides[axis]
         for axis in range(5):
             if cells[k, axis] > 0:
-                neighbours[k, 2 * axis] = table[place - strides[axis]]
+                neighbours[k, 2 * axis] = table[entry - strides[axis]]
             if cells[k, axis] + 1 < dims[axis]:
-                neighbours[k, 2 * axis + 1] = table[place + strides[axis]]
+                neighbours[k, 2 * axis + 1] = table[entry + strides[axis]]
     return vertex, neighbours, cells[:count, 2:].copy()
 
 
@@ -142,33 +152,33 @@ def _descend(
     neighbours: Int32,
     mass: Float64,
     scale: Float64,
-    hold: Float64,
-    wanted: Float64,
+    weight: Float64,
+    right_side: Float64,
     start: Float64,
     strength: float,
     iterations: int,
 ) -> Float64:
-    """Conjugate gradients with a diagonal preconditioner."""
+    """Solve the linear system by conjugate gradients with a diagonal preconditioner, from ``start``."""
     count = len(mass)
     scaled, blurred, product = np.empty(count), np.empty(count), np.empty(count)
     total = np.empty(count)
     _blur(neighbours, scale, blurred)
     for k in range(count):
         total[k] = scale[k] * blurred[k]
-    diagonal = strength * (total - 10.0 * scale * scale) + hold + 1e-6
+    diagonal = strength * (total - 10.0 * scale * scale) + weight + 1e-6
     solution = start.copy()
     residual, direction = np.empty(count), np.zeros(count)
     previous = 1.0
-    for turn in range(iterations + 1):
-        source = solution if turn == 0 else direction
+    for step_number in range(iterations + 1):
+        source = solution if step_number == 0 else direction
         for k in range(count):
             scaled[k] = scale[k] * source[k]
         _blur(neighbours, scaled, blurred)
         for k in range(count):
-            product[k] = strength * (total[k] * source[k] - scale[k] * blurred[k]) + (hold[k] + 1e-6) * source[k]
-        if turn == 0:
+            product[k] = strength * (total[k] * source[k] - scale[k] * blurred[k]) + (weight[k] + 1e-6) * source[k]
+        if step_number == 0:
             for k in range(count):
-                residual[k] = wanted[k] + 1e-6 * start[k] - product[k]
+                residual[k] = right_side[k] + 1e-6 * start[k] - product[k]
         else:
             along = 0.0
             for k in range(count):
@@ -184,7 +194,7 @@ def _descend(
             current += residual[k] * residual[k] / diagonal[k]
         if current < 1e-10:
             break
-        ratio = 0.0 if turn == 0 else current / previous
+        ratio = 0.0 if step_number == 0 else current / previous
         for k in range(count):
             direction[k] = residual[k] / diagonal[k] + ratio * direction[k]
         previous = current

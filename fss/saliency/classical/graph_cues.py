@@ -1,8 +1,8 @@
 """Four saliency cues on the superpixel graph; each returns one value in [0,1] per superpixel.
 
 RBD (Zhu et al., CVPR 2014), MR (Yang et al., CVPR 2013), MC (Jiang et al., ICCV 2013), GS (Wei et al., ECCV 2012).
-All are dense linear algebra on n x n matrices, n about 200. They differ in how they use the border of the picture, so
-that their agreement says something about how far they can be trusted.
+All are dense linear algebra on n x n matrices, n about 200. They use the border of the image in different ways, so
+their agreement indicates how reliable they are.
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ EPS = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What the four cues share; all [n,n]."""
+    """The graph that the four cues share; matrices are [n,n]."""
 
     looped: BoolArray
-    """Two-ring neighbours with the closed loop of border superpixels."""
+    """Two-ring neighbours, and all pairs of border superpixels."""
     ring: BoolArray
     """Two-ring neighbours."""
     geodesic: Float32
-    """Least accumulated colour distance over adjacent superpixels and the closed loop."""
+    """Least accumulated colour distance over paths of adjacent superpixels and pairs of border superpixels."""
     clip: float
-    """Colour distance below which neighbours count as the same surface."""
+    """CIELAB distance below which neighbours count as the same surface."""
     affinity: npt.NDArray[np.float64]
-    """exp(-10 d) over ``looped``, d the colour distance scaled to 0..1 over these edges."""
+    """exp(-10 d) over the edges of ``looped``, where d is the colour distance scaled to 0..1 over these edges."""
 
 
 def build_graph(pixels: Superpixels) -> Graph:
@@ -55,7 +55,7 @@ def build_graph(pixels: Superpixels) -> Graph:
 
 
 def min_max_scale(values: Float32) -> Float32:
-    """Scale to 0..1; a constant map becomes all zeros."""
+    """Scale values linearly to 0..1; constant values become all zeros."""
     low, high = float(values.min()), float(values.max())
     if high - low < EPS:
         return np.zeros_like(values, dtype=np.float32)
@@ -63,7 +63,7 @@ def min_max_scale(values: Float32) -> Float32:
 
 
 def boundary_connectivity(pixels: Superpixels, graph: Graph) -> npt.NDArray[np.float64]:
-    """Length of a region's contact with the border over the root of its area (RBD, eq. 3-6), [n]."""
+    """Return the contact of a region with the border divided by the root of its area (RBD, eq. 3-6), [n]."""
     sigma = min(max(3 * graph.clip, 5.0), 10.0)
     similar = np.exp(-(graph.geodesic.astype(np.float64) ** 2) / (2 * sigma**2))
     connectivity: npt.NDArray[np.float64] = similar[:, pixels.border].sum(1) / np.sqrt(similar.sum(1))
@@ -71,7 +71,7 @@ def boundary_connectivity(pixels: Superpixels, graph: Graph) -> npt.NDArray[np.f
 
 
 def rbd(pixels: Superpixels, graph: Graph) -> Float32:
-    """Robust background detection: background-weighted contrast, then a quadratic optimisation (RBD, eq. 7-10)."""
+    """Robust background detection: background-weighted contrast and a quadratic optimisation (RBD, eq. 7-10), [n]."""
     connectivity = boundary_connectivity(pixels, graph)
     background = 1 - np.exp(-(connectivity**2) / 2)
     offset = pixels.position[:, None] - pixels.position[None]
@@ -87,7 +87,7 @@ def rbd(pixels: Superpixels, graph: Graph) -> Float32:
 
 
 def manifold_ranking(pixels: Superpixels, graph: Graph) -> Float32:
-    """Rank by similarity to each side of the picture, then to what the four sides leave over (MR, section 4)."""
+    """Rank by similarity to each side of the image, then by similarity to the resulting foreground (MR, section 4)."""
     affinity = graph.affinity
     ranking = np.linalg.inv(np.diag(affinity.sum(1) + EPS) - 0.99 * affinity)
     np.fill_diagonal(ranking, 0)
@@ -99,7 +99,7 @@ def manifold_ranking(pixels: Superpixels, graph: Graph) -> Float32:
 
 
 def markov_chain(pixels: Superpixels, graph: Graph) -> Float32:
-    """Time that a random walk takes to reach a copy of the border (MC, section 3)."""
+    """Return the absorption time of a random walk that ends in a copy of the border (MC, section 3), [n]."""
     border = pixels.border.astype(np.float64)
     walk = np.where(graph.ring, graph.affinity, 0.0)
     np.fill_diagonal(walk, 1.0)
@@ -109,7 +109,7 @@ def markov_chain(pixels: Superpixels, graph: Graph) -> Float32:
 
 
 def geodesic(pixels: Superpixels, graph: Graph) -> Float32:
-    """Shortest colour path to a border that is itself weighted by how unusual it is (GS, section 3)."""
+    """Return the shortest colour path to the border plus the saliency of the border superpixel (GS, section 3), [n]."""
     border = np.flatnonzero(pixels.border)
     among = np.sort(pixels.colour_distance[np.ix_(border, border)], axis=1)
     keep = max(1, round(0.3 * (len(border) - 1)))

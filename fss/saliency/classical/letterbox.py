@@ -1,4 +1,4 @@
-"""Solid frames (letterbox bars, passe-partouts), which would be mistaken for the background."""
+"""Detection of solid frames (letterbox bars, passe-partouts), which the cues would take for background."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from fss.core.arrays import Rgb
 
 
 def inner_box(rgb: Rgb, *, tolerance: int = 10, deepest: float = 0.4) -> tuple[int, int, int, int]:
-    """Return (top, bottom, left, right) of the picture inside its solid frame; the whole picture where there is none.
+    """Return (top, bottom, left, right) of the image inside its solid frame, in pixels; all of it without a frame.
 
-    A frame ends at once along most of a side. A plain backdrop does not: where it ends, only the object differs from
-    it, so an object on white paper keeps its paper.
+    A frame ends in the same row along most of a side. A plain backdrop does not: in the first row that differs, only
+    the object does, so an object on white paper keeps its backdrop.
 
     Args:
         rgb: uint8 [H,W,3].
-        tolerance: how far a frame's pixel may be from the frame's colour, per channel.
-        deepest: share of a side that a bar may take.
+        tolerance: largest difference of a frame's pixel from the frame's colour, per channel.
+        deepest: largest share of a side that a bar may cover.
     """
     top, bottom = _bar(rgb, tolerance, deepest), _bar(rgb[::-1], tolerance, deepest)
     columns = rgb.transpose(1, 0, 2)
@@ -23,7 +23,7 @@ def inner_box(rgb: Rgb, *, tolerance: int = 10, deepest: float = 0.4) -> tuple[i
 
 
 def _bar(rows: Rgb, tolerance: int, deepest: float) -> int:
-    """Thickness of the bar along the first row."""
+    """Return the thickness of the bar at the first row, in pixels."""
     colour = np.median(rows[0], axis=0)
     limit = int(deepest * len(rows))
     for depth in range(limit + 1):

@@ -1,4 +1,4 @@
-"""The minimum barrier distance cue, which needs no superpixels: MBD and MB+ (Zhang et al., ICCV 2015)."""
+"""The minimum barrier distance cues MBD and MB+ (Zhang et al., ICCV 2015), which need no superpixels."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,10 @@ from fss.saliency.classical.graph_cues import EPS, min_max_scale
 
 
 def minimum_barrier(lab: Float32, *, passes: int = 3) -> Float32:
-    """Sum over channels of the barrier (highest minus lowest value) on the best path to the border; [H,W], in 0..1."""
+    """Return the minimum barrier distance to the border, summed over the channels and scaled to 0..1, [H,W].
+
+    The barrier of a path is the highest minus the lowest value on it. ``passes`` raster scans approximate the minimum.
+    """
     total = np.zeros(lab.shape[:2], np.float32)
     for channel in range(3):
         total += _barrier(np.ascontiguousarray(lab[..., channel]), passes)
@@ -17,7 +20,10 @@ def minimum_barrier(lab: Float32, *, passes: int = 3) -> Float32:
 
 
 def border_contrast(lab: Float32, *, strip: float = 0.1) -> Float32:
-    """Mahalanobis distance to the colours of the four border strips; the farthest strip is left out; [H,W], in 0..1."""
+    """Return the Mahalanobis distance to the colours of the border strips, without the farthest, [H,W] in 0..1.
+
+    ``strip`` is the width of a strip as a share of the image's side.
+    """
     height, width = lab.shape[:2]
     rows, columns = max(1, round(strip * height)), max(1, round(strip * width))
     strips = (lab[:rows], lab[-rows:], lab[:, :columns], lab[:, -columns:])
@@ -36,14 +42,14 @@ def border_contrast(lab: Float32, *, strip: float = 0.1) -> Float32:
 
 
 def centre_prior(height: int, width: int) -> Float32:
-    """1 at the centre, falling linearly with the distance to about 0.3 in the corners; [H,W]."""
+    """Return 1 at the centre, falling linearly with the distance to about 0.3 in the corners, [H,W]."""
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.5
     x = (np.arange(width, dtype=np.float32) + 0.5) / width - 0.5
     return (1 - np.sqrt(y[:, None] ** 2 + x[None] ** 2)).astype(np.float32)
 
 
 def mb_plus(lab: Float32) -> Float32:
-    """Barrier distance plus border contrast, smoothed, weighted to the centre and sharpened; [H,W], in 0..1."""
+    """Return barrier distance plus border contrast, smoothed, centre-weighted and sharpened, [H,W] in 0..1."""
     height, width = lab.shape[:2]
     raw = minimum_barrier(lab) + border_contrast(lab)
     size = 2 * max(1, round(0.015 * (height + width) / 2)) + 1
@@ -66,8 +72,8 @@ def _barrier(image: Float32, passes: int) -> Float32:
     distance[:, 0] = 0
     distance[:, -1] = 0
     upper, lower = image.copy(), image.copy()
-    for turn in range(passes):
-        step = 1 if turn % 2 == 0 else -1
+    for scan in range(passes):
+        step = 1 if scan % 2 == 0 else -1
         for row in range(1, height - 1):
             y = row if step == 1 else height - 1 - row
             for column in range(1, width - 1):

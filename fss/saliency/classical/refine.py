@@ -1,7 +1,8 @@
-"""From a coarse cue map to a mask that follows edges.
+"""Refinement of a coarse cue map along the edges of the image.
 
-Alternates a colour model of object and background (as in GrabCut, Rother et al., SIGGRAPH 2004, with histograms in
-place of mixtures) with the bilateral solver in place of the graph cut. Both work on the vertices of one bilateral grid.
+A colour model of object and background alternates with edge-aware smoothing, as in GrabCut (Rother et al., SIGGRAPH
+2004), with histograms in place of mixtures and the bilateral solver in place of the graph cut. Both work on the
+vertices of one bilateral grid.
 """
 
 import cv2
@@ -31,16 +32,16 @@ def refine(
         lab: CIELAB image, float32 [H,W,3].
         cue: saliency in 0..1, float32 [H,W].
         threshold: the cue value where object and background are equally likely.
-        rounds: colour model and smoothing, this many times.
-        slope: how fast the prior log-odds grow with the distance of the cue from the threshold.
+        rounds: number of rounds of colour model and smoothing.
+        slope: prior log-odds per unit of the cue above the threshold.
         colour_weight: weight of the colour model's log-odds against the prior's.
-        strength: smoothness of the solver.
+        strength: lambda of the solver; a larger value smooths more.
         spatial: side of a grid cell in pixels.
-        lightness: side of a grid cell in L.
-        chroma: side of a grid cell in a and b.
+        lightness: side of a grid cell in units of L.
+        chroma: side of a grid cell in units of a and b.
 
     Returns:
-        float32 [H,W] in 0..1.
+        Probability of the object, float32 [H,W].
     """
     height, width = cue.shape
     grid = build_grid(lab, spatial=spatial, lightness=lightness, chroma=chroma)
@@ -53,7 +54,7 @@ def refine(
 
 
 def colour_log_odds(grid: Grid, probability: Float64) -> Float64:
-    """Log of how much likelier each vertex's colour is on the object than off it, [n]."""
+    """Return the log-likelihood ratio of each vertex's colour on the object and on the background, [n]."""
     cell = tuple(grid.colour.T)
     shape = tuple(int(side) for side in grid.colour.max(0) + 1)
     index = np.ravel_multi_index(cell, shape)
@@ -71,7 +72,10 @@ def colour_log_odds(grid: Grid, probability: Float64) -> Float64:
 
 
 def clean(mask: BoolArray, *, of_largest: float = 0.2, of_image: float = 0.01) -> BoolArray:
-    """Drop components below ``of_largest`` of the largest or ``of_image`` of the image, and fill holes; bool [H,W]."""
+    """Remove small components and fill holes of a mask, bool [H,W].
+
+    A component is small below ``of_largest`` of the largest component's area or ``of_image`` of the image's area.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask

@@ -17,33 +17,33 @@ from fss.saliency.classical._jit import jit
 
 @dataclass(frozen=True, kw_only=True)
 class Superpixels:
-    """Segments of one image and what the graph cues need of them; n segments."""
+    """The n superpixels of one image, with the measurements that the graph cues need."""
 
     labels: Int32
-    """[H,W] segment of each pixel, 0..n-1."""
+    """Superpixel of each pixel, [H,W] in 0..n-1."""
     colour: Float32
-    """[n,3] mean CIELAB colour (L 0..100)."""
+    """Mean CIELAB colour, [n,3] (L 0..100)."""
     position: Float32
-    """[n,2] mean (row, column), each divided by the image's height or width."""
+    """Mean row and column as shares of the image's height and width, [n,2]."""
     sides: BoolArray
-    """[4,n] which segments touch the top, bottom, left and right side."""
+    """Whether each superpixel touches the top, bottom, left and right side, [4,n]."""
     adjacency: BoolArray
-    """[n,n] symmetric, false on the diagonal; segments that meet, corners included."""
+    """Whether two superpixels touch, corners included, [n,n]; false on the diagonal."""
     colour_distance: Float32
-    """[n,n] Euclidean CIELAB distance of the mean colours."""
+    """Euclidean CIELAB distance of the mean colours, [n,n]."""
 
     @property
     def count(self) -> int:
-        """Number of segments n."""
+        """Number of superpixels n."""
         return len(self.colour)
 
     @property
     def border(self) -> BoolArray:
-        """[n] segments that touch any side."""
+        """Whether each superpixel touches any side, [n]."""
         return np.asarray(self.sides.any(axis=0), np.bool_)
 
     def paint(self, values: Float32) -> Float32:
-        """Spread one value per segment ([n]) over the pixels ([H,W])."""
+        """Copy one value per superpixel, [n], to the pixels, [H,W]."""
         painted: Float32 = values.astype(np.float32)[self.labels]
         return painted
 
@@ -70,7 +70,7 @@ def segment(lab: Float32, *, segments: int, iterations: int, compactness: float)
 
 
 def measure(lab: Float32, labels: Int32, count: int) -> Superpixels:
-    """Gather the graph of a given segmentation with labels 0..count-1."""
+    """Measure a given segmentation, int32 [H,W] with labels 0..count-1, of a CIELAB image [H,W,3]."""
     height, width = labels.shape
     flat = labels.ravel()
     area = np.maximum(np.bincount(flat, minlength=count), 1)
@@ -95,7 +95,7 @@ def measure(lab: Float32, labels: Int32, count: int) -> Superpixels:
 
 
 def two_ring(adjacency: BoolArray) -> BoolArray:
-    """Neighbours and neighbours' neighbours, [n,n], false on the diagonal."""
+    """Return neighbours and neighbours of neighbours, [n,n], false on the diagonal."""
     near = adjacency.astype(np.float32)
     ring: BoolArray = adjacency | (near @ near > 0)
     np.fill_diagonal(ring, False)
@@ -103,7 +103,7 @@ def two_ring(adjacency: BoolArray) -> BoolArray:
 
 
 def close_loop(adjacency: BoolArray, border: BoolArray) -> BoolArray:
-    """Join every pair of border segments, as the boundary of the picture is one connected background (RBD, MR)."""
+    """Connect every pair of border superpixels, because the border is one connected background (RBD, MR), [n,n]."""
     joined: BoolArray = adjacency | (border[:, None] & border[None])
     np.fill_diagonal(joined, False)
     return joined

@@ -1,4 +1,4 @@
-"""What a saliency student learns from: pictures, pseudo-masks and the trust in each, read from a collection."""
+"""Training data of the saliency student: images, pseudo-masks and a weight for each, read from a collection."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,57 +18,55 @@ from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask
 
 STRIDE = 4
-"""Side of a picture over the side of its target."""
+"""Side of an image divided by the side of its target."""
 
 
 @dataclass(kw_only=True)
 class StudentData:
-    """Pictures and pseudo-masks in memory; N pictures of side S. 10,000 at 224 are 2 GB and plenty for a student."""
+    """N images of side S with pseudo-masks, in memory. A student needs at most 10,000 images: 2 GB at 224 pixels."""
 
     images: npt.NDArray[np.uint8]
-    """[N,S,S,3] RGB."""
+    """RGB images, uint8 [N,S,S,3]."""
     targets: Float32
-    """[N,S/4,S/4] share of object, 0..1."""
+    """Share of the object in each cell, [N,S/4,S/4] in 0..1."""
     weights: Float32
-    """[N] trust in each mask, 0..1; with 0 a picture teaches nothing until a student has found its object."""
+    """Weight of each mask, [N] in 0..1. An image of weight 0 is not trained on until a round predicts its mask."""
 
     def __post_init__(self) -> None:
         count, size = self.images.shape[:2]
         side = size // STRIDE
         if self.targets.shape != (count, side, side) or self.weights.shape != (count,):
             raise ValueError(
-                f"images {self.images.shape} want targets {(count, side, side)} and weights {(count,)}, got "
+                f"images {self.images.shape} need targets {(count, side, side)} and weights {(count,)}, got "
                 f"{self.targets.shape} and {self.weights.shape}"
             )
         if (trusted := int((self.weights > 0).sum())) < 10:
-            raise ValueError(
-                f"a student needs masks to learn from, got {trusted} with trust; give it hundreds at least"
-            )
+            raise ValueError(f"a student needs at least 10 masks of weight above 0, got {trusted}; give it hundreds")
 
 
 def load_student_data(
     masks: MaskSet, size: int, *, acceptance: str | None = "default", most: int = 10_000, seed: int = 0
 ) -> StudentData:
-    """Read pictures and masks at the student's size.
+    """Read images and masks at the student's size.
 
-    An accepted mask is trusted by the rank of its quality; every other usable picture comes with trust 0.
+    The weight of an accepted mask is the rank of its quality. Every other usable image has weight 0.
 
     Args:
-        masks: the pseudo-masks; its collection holds the pictures.
-        size: side of the square that pictures are resized to.
-        acceptance: which masks to trust; None: all that pass every gate.
-        most: whole parts are read, drawn at random, until there are this many pictures.
-        seed: of that draw.
+        masks: the pseudo-masks; their collection holds the images.
+        size: side in pixels of the square that images are resized to.
+        acceptance: name of the acceptance that selects masks; None accepts all that pass every gate.
+        most: number of images to read; whole parts are drawn at random until they hold as many.
+        seed: seed of that draw.
 
     Raises:
-        ValueError: the mask set lacks parts or has no such acceptance, or hardly a mask can be trusted.
+        ValueError: the mask set is incomplete, lacks the acceptance, or has too few accepted masks.
     """
     collection = masks.collection
     names = collection.part_names()
     if missing := sorted(set(names) - masks.finished_parts()):
         raise ValueError(
             f"mask set {masks.name!r} lacks {len(missing)} of {len(names)} parts ({missing[0]}, ...); "
-            "run the job that makes it again, it goes on where it stopped"
+            "run its job again, which resumes where it stopped"
         )
     parts = [names[k] for k in keyed_rng(seed, purpose="student.parts").permutation(len(names))]
     chosen = sorted(parts[: max(1, -(-most // collection.part_size))])
@@ -76,29 +74,29 @@ def load_student_data(
     images, targets, weights = [], [], []
     for part in chosen:
         table = collection.read_part(part, ["image_id", "uri", "image", "error"])
-        found = masks.read_part(part, ["mask", "error"])
-        for record, mask in zip(table.to_pylist(), found.to_pylist(), strict=True):
-            rgb = _picture(record, collection.limits)
+        mask_table = masks.read_part(part, ["mask", "error"])
+        for row, mask in zip(table.to_pylist(), mask_table.to_pylist(), strict=True):
+            rgb = _decode(row, collection.limits)
             if rgb is None or mask["error"]:
                 continue
             images.append(cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA))
             targets.append(shrink_mask(decode_mask(mask["mask"]) > 0, size))
-            weights.append(trust.get(record["image_id"], 0.0))
+            weights.append(trust.get(row["image_id"], 0.0))
     if not images:
-        raise ValueError(f"no picture of {collection.uri} has a mask in {masks.name!r}")
+        raise ValueError(f"no image of {collection.uri} has a mask in {masks.name!r}")
     return StudentData(
         images=np.stack(images).astype(np.uint8), targets=np.stack(targets), weights=np.array(weights, np.float32)
     )
 
 
 def shrink_mask(mask: npt.NDArray[np.bool_], size: int) -> Float32:
-    """Bring a mask [H,W] to the size of a target of pictures of side ``size``: share of object, [size/4,size/4]."""
+    """Shrink a mask, bool [H,W], to the target of an image of side ``size``: share of the object, [size/4,size/4]."""
     side = (size // STRIDE, size // STRIDE)
     return np.asarray(cv2.resize(mask.astype(np.float32), side, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _trust(masks: MaskSet, parts: list[str], acceptance: str | None) -> dict[str, float]:
-    """Rank of the quality, 0..1, of each accepted mask."""
+    """Return the rank of the quality, 0..1, of each accepted mask by image id."""
     scores = read_scores(masks, parts)
     ids = scores.column("image_id").to_pylist()
     ranks = quality(scores)
@@ -108,10 +106,10 @@ def _trust(masks: MaskSet, parts: list[str], acceptance: str | None) -> dict[str
     return {name: float(rank) for name, rank in zip(ids, ranks, strict=True) if name in accepted}
 
 
-def _picture(record: dict[str, Any], limits: DecodeLimits) -> npt.NDArray[np.uint8] | None:
-    if record["error"]:
+def _decode(row: dict[str, Any], limits: DecodeLimits) -> npt.NDArray[np.uint8] | None:
+    if row["error"]:
         return None
     try:
-        return decode_image(read_image_bytes(record["image"], record["uri"], limits), limits)
+        return decode_image(read_image_bytes(row["image"], row["uri"], limits), limits)
     except DecodeError:
-        return None  # the pseudo-mask job has put the reason into the mask set
+        return None  # the mask set holds the reason

@@ -1,8 +1,8 @@
-"""A light network that learns saliency from pseudo-masks and finds objects in its turn.
+"""The saliency student: a light network that learns from pseudo-masks and segments salient objects itself.
 
-The shape of DeepUSPS (Nguyen et al., NeurIPS 2019) with one student: any backbone of ``fss.models``, a small top-down
-decoder, one logit per pixel. ``fss.saliency.student.training`` trains it. Its masks and
-scores have the classical estimator's form.
+The design follows DeepUSPS (Nguyen et al., NeurIPS 2019) with a single student: any backbone of ``fss.models``, a small
+top-down decoder, and one logit per pixel. ``fss.saliency.student.training`` trains it. Its results have the form of the
+classical estimator's.
 """
 
 import json
@@ -22,14 +22,14 @@ from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.config import StudentConfig
-from fss.saliency.two_view import normalise_images, resize_images, result_of_views
+from fss.saliency.two_view import normalize_images, resize_images, result_of_views
 
-_HEADER = "student"  # key of the shape and lineage in the weights' header
+_HEADER = "student"  # key of the configuration and metadata in the header of the file
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 
 
 class SaliencyStudent(nn.Module):
-    """Backbone and top-down decoder; ``[B,3,S,S]`` normalised images to logits ``[B,S/4,S/4]``."""
+    """A backbone with a top-down decoder, from normalised images [B,3,S,S] to logits [B,S/4,S/4]."""
 
     def __init__(self, config: StudentConfig):
         super().__init__()
@@ -44,16 +44,16 @@ class SaliencyStudent(nn.Module):
             self.decoder = Decoder([counts[0] for counts in self.backbone.channels], config.width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the object at a quarter of the size, [B,S/4,S/4]."""
+        """Return the logits of the object, [B,S/4,S/4], for normalised images [B,3,S,S]."""
         return self.decode(self.backbone(images))
 
     def decode(self, features: Features) -> Tensor:
-        """Logits from the backbone's maps."""
+        """Return the logits, [B,S/4,S/4], for the backbone's maps."""
         logits: Tensor = self.decoder([stage[0] for stage in features])
         return logits
 
     def restart(self, seed: int) -> None:
-        """Draw new decoder weights."""
+        """Replace the decoder's weights by new random ones."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = Decoder([counts[0] for counts in self.backbone.channels], self.config.width)
@@ -61,11 +61,11 @@ class SaliencyStudent(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Deep maps are brought up stage by stage and meet the shallower ones (FPN, Lin et al., CVPR 2017)."""
+    """A top-down decoder that adds upsampled deep maps to shallower ones (FPN, Lin et al., CVPR 2017)."""
 
     def __init__(self, channels: Sequence[int], width: int):
         super().__init__()
-        # The shallowest maps hold most of the pixels and little of the meaning: a quarter of the channels is enough.
+        # The shallowest maps have the most pixels and the least semantics, so a quarter of the channels is enough.
         widths = [width // 4, *[width] * (len(channels) - 1)]
         self.lateral = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths, strict=True))
         self.normal = nn.ModuleList(nn.GroupNorm(4, w) for w in widths)
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(width // 4, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """``[B,C,h,w]`` per stage, shallowest first, to logits of the first stage's size ``[B,h,w]``."""
+        """Return logits at the size of the first stage, [B,h,w], for the maps of each stage, shallowest first."""
         x = self.context(maps[-1].mean((2, 3)))[..., None, None]
         for stage in range(len(maps) - 1, -1, -1):
             side = self.normal[stage](self.lateral[stage](maps[stage]))
@@ -96,29 +96,29 @@ def _separable(width: int) -> nn.Sequential:
 
 
 class StudentEstimator:
-    """Finds the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
+    """Segments the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
 
     def __init__(self, student: SaliencyStudent, *, working_pixels: int = 67_500, refined: bool = True):
         """Wrap a trained student.
 
         Args:
-            student: on the device where it shall run.
-            working_pixels: size of the edge-aware refinement.
-            refined: follow the picture's edges with one round of the colour model and the bilateral solver.
+            student: the trained network, on the device where it runs.
+            working_pixels: size in pixels at which masks are refined.
+            refined: whether masks follow the edges of the image, by one round of colour model and bilateral solver.
         """
         self.student = student.eval()
         self.working_pixels = working_pixels
         self.refined = refined
 
     def estimate(self, rgb: Rgb, *, image_id: str = "") -> SaliencyResult:
-        """Find the salient object of uint8 Rgb [H,W,3]; see ``SaliencyEstimator.estimate``."""
+        """Segment the salient object of an RGB image, uint8 [H,W,3]; see ``SaliencyEstimator.estimate``."""
         return self.estimate_batch([rgb])[0]
 
     @torch.no_grad()
     def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
-        """Find the objects of several pictures in one pass of the network (and one of their mirror images)."""
+        """Segment several images, uint8 [H,W,3] each, in one pass and one pass of their mirror images."""
         side = self.student.config.image_size
-        batch = normalise_images(resize_images(images, side, side).to(next(self.student.parameters()).device))
+        batch = normalize_images(resize_images(images, side, side).to(next(self.student.parameters()).device))
         plain = self.student(batch).sigmoid()
         mirrored = self.student(batch.flip(3)).sigmoid().flip(2)
         pairs = torch.stack([plain, mirrored], 1).cpu().numpy()
@@ -129,26 +129,26 @@ class StudentEstimator:
 
 
 def save_student(student: SaliencyStudent, uri: str | Path, *, metadata: Mapping[str, str]) -> None:
-    """Write the weights as safetensors (local or s3://), with the student's shape in the file's header.
+    """Write the weights as safetensors, with the student's configuration in the header of the file.
 
     Args:
         student: the network.
-        uri: the file to write.
-        metadata: more plain text for the header, such as lineage.
+        uri: the file to write, a local path or s3:// URI.
+        metadata: further text for the header, such as the lineage.
     """
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
-    # One key: the library writes several in no particular order, and equal students shall be equal files.
+    # A single key: safetensors writes several in no fixed order, and equal students should give equal files.
     header = json.dumps({"config": to_dict(student.config), "record": dict(metadata)}, sort_keys=True)
     storage.write_atomically(*storage.resolve(uri), save(state, metadata={_HEADER: header}))
 
 
 def load_student(uri: str | Path) -> SaliencyStudent:
-    """Rebuild the student that :func:`save_student` wrote, on the CPU and in evaluation mode.
+    """Load a student that :func:`save_student` wrote, on the CPU and in evaluation mode.
 
     Raises:
-        ValueError: no such file, or a file that holds no student.
+        ValueError: the file does not exist or holds no student.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -156,10 +156,10 @@ def load_student(uri: str | Path) -> SaliencyStudent:
     try:
         data = storage.read_bytes(uri)
     except OSError as error:
-        raise ValueError(f"no student at {uri}: {error}; train one with the student job") from error
+        raise ValueError(f"no student at {uri}: {error}; train one with pipelines.train_saliency") from error
     try:
         state = load(data)
-        # The format (huggingface/safetensors): eight bytes with the header's length, the header as JSON, the numbers.
+        # Format of safetensors: 8 bytes with the length of the header, the header as JSON, the numbers.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
         config = from_dict(StudentConfig, renamed(json.loads(header[_HEADER])["config"], _OLD_NAMES))
     except (SafetensorError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""From a student's predictions to the next round's targets."""
+"""Targets of the next training round, from the student's predictions."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,15 @@ from fss.saliency.two_view import result_of_views
 
 
 def next_targets(images: npt.NDArray[np.uint8], views: Float32, *, share: float) -> tuple[Float32, Float32]:
-    """Follow the pictures' edges, and trust the masks by the same scores and gates as any estimator's.
+    """Refine the predictions along the edges of the images and weight them by the estimators' scores and gates.
 
     Args:
-        images: [N,S,S,3] RGB.
-        views: [N,2,S/4,S/4] what the student found in each picture and in its mirror image.
-        share: of the masks that pass every gate, the best that are trusted.
+        images: RGB images, uint8 [N,S,S,3].
+        views: predictions for each image and, mirrored back, for its mirror image, [N,2,S/4,S/4] in 0..1.
+        share: share of the masks that pass every gate, best first, that gets a weight above 0.
 
     Returns:
-        Targets [N,S/4,S/4] and weights [N], 0 for what is not trusted.
+        Targets [N,S/4,S/4] in 0..1 and weights [N] in 0..1.
     """
     size = images.shape[1]
     results = [

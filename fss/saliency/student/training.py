@@ -1,9 +1,10 @@
-"""Train the saliency student on pseudo-masks, without labels.
+"""Training of the saliency student on pseudo-masks, without labels.
 
-As in DeepUSPS (Nguyen et al., NeurIPS 2019, section 3): the student learns noisy masks, a moving average over epochs of
-its predictions becomes the next round's target, and each round starts afresh. Ours: one student for all cues, images
-weighted by the quality of their mask, averages that start after a warm-up, colour model and bilateral solver in place
-of a CRF, and a stop, of epochs as of rounds, when student and targets agree no better on pictures kept out of training.
+As in DeepUSPS (Nguyen et al., NeurIPS 2019, section 3), the student learns noisy masks, the moving average of its
+predictions over the epochs becomes the target of the next round, and each round starts with new weights. Differences
+from the paper: one student for all cues; images weighted by the quality of their masks; averages that start after a
+warm-up; a colour model and the bilateral solver in place of a CRF; and early stopping, of epochs and of rounds, by the
+agreement of student and targets on held-out images.
 """
 
 from collections.abc import Callable
@@ -28,58 +29,66 @@ Report = Callable[[dict[str, float]], None]
 
 @dataclass(kw_only=True)
 class StudentTraining:
-    """What a training came to."""
+    """Result of a training."""
 
     agreement: list[float] = field(default_factory=list)
-    """Per epoch over all rounds: mean IoU of student and target on the held-out pictures."""
+    """Mean IoU of student and target on the held-out images, for each epoch of all rounds."""
     rounds: list[int] = field(default_factory=list)
-    """Epochs of each round."""
+    """Number of epochs of each round."""
     predictions: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
-    """[N,S/4,S/4] the last round's moving average."""
+    """Moving average of the predictions in the last round, [N,S/4,S/4] in 0..1."""
 
 
 def train_student(
     student: SaliencyStudent, data: StudentData, config: StudentTrainingConfig, *, report: Report | None = None
 ) -> StudentTraining:
-    """Train ``student`` in place and return how it went.
+    """Train ``student`` in place.
 
     Args:
-        student: its backbone may be frozen (maps are then computed once) or not.
-        data: pictures at the student's size with their pseudo-masks.
-        config: the settings.
+        student: the network; the maps of a frozen backbone are computed once.
+        data: images at the student's size with their pseudo-masks.
+        config: settings of the training.
         report: called after each epoch with round, epoch, loss and agreement.
 
     Raises:
-        ValueError: pictures of another size, or no trusted mask among those held out.
+        ValueError: the images have another size, or no held-out image has a mask of weight above 0.
     """
     if data.images.shape[1] != student.config.image_size:
-        raise ValueError(f"pictures have the side {data.images.shape[1]}, the student {student.config.image_size}")
+        raise ValueError(
+            f"images have the side {data.images.shape[1]}, the student {student.config.image_size}; read the data at its side"
+        )
     count = len(data.images)
     order = keyed_rng(config.seed, purpose="student.held_out").permutation(count)
-    held = np.zeros(count, bool)
-    held[order[: max(1, round(config.held_out * count))]] = True
+    held_out = np.zeros(count, bool)
+    held_out[order[: max(1, round(config.held_out * count))]] = True
     source = MapSource(student, data.images)
     result = StudentTraining()
-    targets, weights, reached = data.targets, data.weights, -1.0
-    for turn in range(config.rounds):
-        if turn:
-            student.restart(config.seed + turn)
-        round_ = _Round(student, source, targets, weights, held, config, turn)
+    targets, weights, best = data.targets, data.weights, -1.0
+    for number in range(config.rounds):
+        if number:
+            student.restart(config.seed + number)
+        round_ = _Round(student, source, targets, weights, held_out, config, number)
         views = round_.train(report)
         result.agreement += round_.agreement
         result.rounds.append(len(round_.agreement))
         result.predictions = views.mean(1)
-        if round_.best < reached + config.least_gain or turn + 1 == config.rounds:
+        if round_.best < best + config.least_gain or number + 1 == config.rounds:
             break
-        reached = round_.best
+        best = round_.best
         targets, weights = next_targets(data.images, views, share=config.share)
-        if not (weights[held] > 0).any() or not (weights[~held] > 0).any():
-            break  # masks that pass no gate are no lesson
+        if not (weights[held_out] > 0).any() or not (weights[~held_out] > 0).any():
+            break  # no mask passes every gate, so there is nothing to train on or to hold out
     return result
 
 
 def f_loss(probability: Tensor, target: Tensor, *, beta2: float) -> Tensor:
-    """One minus the soft F-measure of each image (DeepUSPS, eq. 2), [B]; both [B,h,w]."""
+    """Return one minus the soft F-measure of each image (DeepUSPS, eq. 2), [B].
+
+    Args:
+        probability: prediction, [B,h,w] in 0..1.
+        target: target, [B,h,w] in 0..1.
+        beta2: beta squared, the weight of recall against precision.
+    """
     hit = (probability * target).sum((1, 2))
     precision = (hit + 1e-5) / (probability.sum((1, 2)) + 1e-5)
     recall = (hit + 1e-5) / (target.sum((1, 2)) + 1e-5)
@@ -87,7 +96,7 @@ def f_loss(probability: Tensor, target: Tensor, *, beta2: float) -> Tensor:
 
 
 class _Round:
-    """One pass from targets to predictions."""
+    """One round of training, from targets to averaged predictions."""
 
     def __init__(
         self,
@@ -95,34 +104,35 @@ class _Round:
         source: MapSource,
         targets: Float32,
         weights: Float32,
-        held: npt.NDArray[np.bool_],
+        held_out: npt.NDArray[np.bool_],
         config: StudentTrainingConfig,
-        turn: int,
+        number: int,
     ):
-        self.student, self.source, self.weights, self.config, self.turn = student, source, weights, config, turn
-        self.taught, self.held = np.flatnonzero((weights > 0) & ~held), np.flatnonzero((weights > 0) & held)
-        if not len(self.held):
-            raise ValueError("no held-out picture has a trusted mask; give more pictures or a larger held_out")
+        self.student, self.source, self.weights, self.config, self.number = student, source, weights, config, number
+        self.train_rows = np.flatnonzero((weights > 0) & ~held_out)
+        self.held_out_rows = np.flatnonzero((weights > 0) & held_out)
+        if not len(self.held_out_rows):
+            raise ValueError("no held-out image has a trusted mask; give more images or a larger held_out")
         self.targets = targets > 0.5
         self.agreement: list[float] = []
         self.best = -1.0
 
     def train(self, report: Report | None) -> Float32:
-        """Train until the end or until agreement stands still; returns the average predictions, [N,2,S/4,S/4]."""
+        """Train until the last epoch or until agreement stalls; return the averaged predictions, [N,2,S/4,S/4]."""
         config = self.config
         optimiser = torch.optim.AdamW(_groups(self.student, config), weight_decay=config.weight_decay)
-        steps = config.epochs * -(-len(self.taught) // config.batch_size)
+        steps = config.epochs * -(-len(self.train_rows) // config.batch_size)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         average, mass, since = np.zeros((len(self.targets), 2, *self.targets.shape[1:]), np.float32), 0.0, 0
         for epoch in range(config.epochs):
             loss = self._epoch(epoch, optimiser, schedule)
             counts = epoch >= config.warm_up
-            views = self.source.predict(np.arange(len(average)) if counts else self.held)
-            found = (views[self.held] if counts else views).mean(1) > 0.5
-            agreement = float(_iou(found, self.targets[self.held]).mean())
+            views = self.source.predict(np.arange(len(average)) if counts else self.held_out_rows)
+            masks = (views[self.held_out_rows] if counts else views).mean(1) > 0.5
+            agreement = float(_iou(masks, self.targets[self.held_out_rows]).mean())
             self.agreement.append(agreement)
             if report:
-                report({"round": self.turn, "epoch": epoch, "loss": loss, "agreement": agreement})
+                report({"round": self.number, "epoch": epoch, "loss": loss, "agreement": agreement})
             if not counts:
                 continue
             average = config.average * average + (1 - config.average) * views
@@ -137,12 +147,12 @@ class _Round:
     def _epoch(
         self, epoch: int, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
     ) -> float:
-        """See every taught picture once; returns the mean loss."""
-        draw = keyed_rng(self.config.seed, epoch=self.turn * 1000 + epoch, purpose="student.order")
+        """Train on every training image once; return the mean loss."""
+        rng = keyed_rng(self.config.seed, epoch=self.number * 1000 + epoch, purpose="student.order")
         self.student.train()
         losses = []
-        for index in batches(draw.permutation(self.taught), self.config.batch_size):
-            mirror = bool(draw.random() < 0.5)
+        for index in batches(rng.permutation(self.train_rows), self.config.batch_size):
+            mirror = bool(rng.random() < 0.5)
             target = torch.from_numpy(self.targets[index].astype(np.float32)).to(self.source.device)
             logits = self.student.decode(self.source.maps(index, mirror))
             loss = _loss(logits, target.flip(2) if mirror else target, self.weights[index], self.config)
@@ -169,7 +179,7 @@ def _groups(student: SaliencyStudent, config: StudentTrainingConfig) -> list[dic
 
 
 def _iou(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """IoU per image of two stacks of masks [N,h,w]; 1 where both are empty."""
+    """Return the IoU of two masks for each image, [N], for masks [N,h,w]; 1 where both are empty."""
     union = (first | second).sum((1, 2))
     both = (first & second).sum((1, 2))
     return np.asarray(np.where(union > 0, both / np.maximum(union, 1), 1.0))

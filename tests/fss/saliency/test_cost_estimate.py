@@ -1,4 +1,4 @@
-"""The plan's arithmetic by hand, and the measurement on a small collection."""
+"""The arithmetic of the estimate by hand, and the measurement of a small collection."""
 
 import re
 from dataclasses import replace
@@ -20,26 +20,26 @@ FLEET = Fleet(images=1e6, part_size=1000, cores=100, efficiency=0.8, interruptio
 
 
 def test_a_million_images_by_hand() -> None:
-    found = estimate_cost(SAMPLE, FLEET)
-    assert found["images"] == "1,000,000 in 1,000 parts of 1,000"
-    assert found["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
-    assert found["wall time"] == "20.9 min on 100 cores"  # 1e5 s / 100 / 0.8, and 0.17 % lost
-    assert found["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
-    assert found["requests, masks"] == "1,000 PUT and POST, 14,000 GET and HEAD, 1 LIST"
-    # 100 MB in pieces of 10 MiB are 10 and two more; 8 reads a part, 2 an image; one listing per thousand.
-    assert found["requests, ingest"] == "12,000 PUT and POST, 2,008,000 GET and HEAD, 1,000 LIST"
-    assert found["request rate"].startswith("11.2 reads/s and 0.80 writes/s, 83.9 MB/s;")
-    assert found["request rate"].endswith("needs 1")
-    assert found["spot machines"].startswith("a part takes 2.1 min;")
-    assert "0.17% of the work" in found["spot machines"]
-    assert found["GPU hours"].startswith("none")
+    estimate = estimate_cost(SAMPLE, FLEET)
+    assert estimate["images"] == "1,000,000 in 1,000 parts of 1,000"
+    assert estimate["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
+    assert estimate["wall time"] == "20.9 min on 100 cores"  # 1e5 s / 100 / 0.8, plus 0.17 % for interruptions
+    assert estimate["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
+    assert estimate["requests, masks"] == "1,000 PUT and POST, 14,000 GET and HEAD, 1 LIST"
+    # 100 MB are 10 pieces of 10 MiB and two more requests. 8 reads per part, 2 per image, a listing per 1000 images.
+    assert estimate["requests, ingest"] == "12,000 PUT and POST, 2,008,000 GET and HEAD, 1,000 LIST"
+    assert estimate["request rate"].startswith("11.2 reads/s and 0.80 writes/s, 83.9 MB/s;")
+    assert estimate["request rate"].endswith("needs 1")
+    assert estimate["spot machines"].startswith("a part takes 2.1 min;")
+    assert "0.17% of the work" in estimate["spot machines"]
+    assert estimate["GPU hours"].startswith("none")
 
 
-def test_gpus_set_the_pace_where_they_are_the_slower() -> None:
+def test_gpus_determine_the_wall_time_where_they_are_slower() -> None:
     sample = replace(SAMPLE, gpu_s=0.05)
-    found = estimate_cost(sample, replace(FLEET, gpus=4, interruptions=0.0))
-    assert found["GPU hours"] == "17"
-    assert found["wall time"] == "4.3 h on 100 cores and 4 GPUs"
+    estimate = estimate_cost(sample, replace(FLEET, gpus=4, interruptions=0.0))
+    assert estimate["GPU hours"] == "17"
+    assert estimate["wall time"] == "4.3 h on 100 cores and 4 GPUs"
     with pytest.raises(ValueError, match="give the fleet at least one"):
         estimate_cost(sample, FLEET)
 
@@ -52,7 +52,7 @@ def test_prefixes_and_durations() -> None:
 @pytest.mark.parametrize(
     "mistake", [{"images": 0}, {"cores": 0}, {"efficiency": 0.0}, {"interruptions": -1.0}, {"sample": 0}]
 )
-def test_senseless_fleets_are_refused(mistake: dict[str, float]) -> None:
+def test_invalid_fleets_are_rejected(mistake: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="got"):
         estimate_cost(SAMPLE, replace(FLEET, **mistake))
 
@@ -62,7 +62,7 @@ def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     sample = measure_sample(collection, SaliencyConfig(), images=64, seed=0, device="cpu")
     assert sorted(tmp_path.rglob("*")) == before
-    assert sample.images == 3  # of five, one is quarantined and one is no picture
+    assert sample.images == 3  # of five, one has an error and one is no image
     pictures = [row["image"] for row in collection.read_part("part-00000").to_pylist()[:3]]
     assert sample.image_bytes == pytest.approx(sum(map(len, pictures)) / 4, rel=0.05)
     assert sample.mask_bytes > 100
@@ -71,7 +71,7 @@ def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     assert re.match(r"3 images, [0-9.]+ images/s on one core", estimate_cost(sample, FLEET)["measured"])
 
 
-def test_a_sample_without_a_usable_image_is_told(tmp_path: Path) -> None:
+def test_a_sample_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     collection = Collection.create(str(tmp_path / "c"), name="c", source="tests")
     collection.write_part("part-00000", image_table([{"image_id": "a", "uri": "a.jpg", "error": "empty: no bytes"}]))
     with pytest.raises(ValueError, match="no usable image"):

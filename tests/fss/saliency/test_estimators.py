@@ -1,4 +1,4 @@
-"""Every estimator by its settings: one contract, names that follow the weights' content, mistakes told."""
+"""Estimators from their settings: the protocol, identities by the content of weights, and invalid settings."""
 
 from pathlib import Path
 
@@ -17,18 +17,18 @@ SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)
 TINY = ViTSettings(model="vit_tiny_patch16_224", weights=None, image_size=64)
 
 
-def saved(path: Path, seed: int = 0) -> StudentSettings:
+def save_random_student(path: Path, seed: int = 0) -> StudentSettings:
     student = SaliencyStudent(SMALL)
     student.restart(seed)
-    save_student(student, path, metadata={"made": "for a test"})
+    save_student(student, path, metadata={"source": "test"})
     return StudentSettings(path=str(path))
 
 
 @pytest.mark.parametrize("kind", ["classical", "student", "vit"])
-def test_the_type_of_the_settings_chooses_and_all_keep_the_contract(kind: str, tmp_path: Path) -> None:
+def test_the_type_of_the_settings_selects_an_estimator(kind: str, tmp_path: Path) -> None:
     settings: dict[str, EstimatorSettings] = {
         "classical": SaliencyConfig(),
-        "student": saved(tmp_path / "s.safetensors"),
+        "student": save_random_student(tmp_path / "s.safetensors"),
         "vit": TINY,
     }
     estimator = create_estimator(settings[kind])
@@ -41,15 +41,15 @@ def test_the_type_of_the_settings_chooses_and_all_keep_the_contract(kind: str, t
     assert set(result.scores) == {*SCORES, *GATES}
 
 
-def test_a_student_is_named_by_its_weights_not_by_its_place(tmp_path: Path) -> None:
-    first, moved, other = (saved(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+def test_the_identity_of_a_student_depends_on_its_weights_not_its_path(tmp_path: Path) -> None:
+    first, moved, other = (save_random_student(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert identity(first) == identity(moved) != identity(other)
     assert identity(SaliencyConfig()) != identity(SaliencyConfig(segments=120))
     assert identity(TINY)["weights"] is None
 
 
-def test_a_student_comes_back_in_its_shape(tmp_path: Path) -> None:
-    student = load_student(saved(tmp_path / "s", seed=3).path)
+def test_a_loaded_student_has_the_saved_configuration_and_weights(tmp_path: Path) -> None:
+    student = load_student(save_random_student(tmp_path / "s", seed=3).path)
     assert student.config == SMALL and not student.training
     again = SaliencyStudent(SMALL)
     again.restart(3)
@@ -57,7 +57,7 @@ def test_a_student_comes_back_in_its_shape(tmp_path: Path) -> None:
         assert (student.state_dict()[name] == value).all(), name
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_invalid_settings_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "no-student").write_bytes(b"something else")
     with pytest.raises(ValueError, match="holds no student"):
         create_estimator(StudentSettings(path=str(tmp_path / "no-student")))

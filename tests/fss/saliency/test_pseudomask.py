@@ -1,4 +1,4 @@
-"""One part: aligned rows, quarantine, the same bytes again."""
+"""Pseudo-masks of a part: aligned rows, quarantine and reproducible results."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def make(path: Path) -> tuple[Collection, list[object]]:
     return collection, truths
 
 
-def test_a_part_is_made_row_for_row(tmp_path: Path) -> None:
+def test_a_mask_part_has_a_row_per_image(tmp_path: Path) -> None:
     collection, truths = make(tmp_path / "c")
     masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
     statistics = pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
@@ -46,7 +46,7 @@ def test_a_part_is_made_row_for_row(tmp_path: Path) -> None:
     assert masks.read_part("part-00000").to_pylist() == rows
 
 
-def test_a_failing_picture_is_quarantined_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_image_gets_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     collection, _ = make(tmp_path / "c")
     masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
     real = SaliencyEstimator.estimate

@@ -27,8 +27,8 @@ def box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
     ],
 )
 def test_gates(mask: np.ndarray, failing: set[str]) -> None:
-    found = quality.gates(mask, refined=True)
-    assert {name for name in HARD_GATES if not found[name]} == failing
+    gates = quality.gates(mask, refined=True)
+    assert {name for name in HARD_GATES if not gates[name]} == failing
 
 
 def test_specks_are_no_component() -> None:
@@ -37,7 +37,7 @@ def test_specks_are_no_component() -> None:
     assert not quality.gates(mask, refined=True)["gate_component"]
 
 
-def test_contrast_tells_a_disc_from_a_patch_of_background() -> None:
+def test_contrast_separates_a_disc_from_a_patch_of_background() -> None:
     from fss.saliency.classical.superpixels import to_lab
 
     rgb, truth = disc()
@@ -48,7 +48,7 @@ def test_contrast_tells_a_disc_from_a_patch_of_background() -> None:
     assert quality.contrast(lab, np.zeros_like(truth)) == 0
 
 
-def test_agreement_and_stability_of_equal_and_unlike_maps() -> None:
+def test_agreement_and_stability_of_equal_and_different_maps() -> None:
     area = np.array([1.0, 1.0, 2.0])
     sharp, other = np.array([0, 0, 1], np.float32), np.array([1, 0, 0], np.float32)
     assert quality.agreement([sharp, sharp], area) == 1

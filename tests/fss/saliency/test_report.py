@@ -24,7 +24,7 @@ def row(name: str, value: float, centre: tuple[int, int], **changes: float | boo
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
+def report_and_reasons(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
     first = [row("a", 0.9, (50, 50)), row("b", 0.8, (50, 50)), row("c", 0.2, (10, 90)), broken("d")]
     second = [
         row("e", 0.1, (90, 10), area=0.62),
@@ -35,51 +35,51 @@ def made(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
     table = read_scores(masks, PARTS)
     accepted = select_rows(table, RULE)
     ids = table.column("image_id").to_pylist()
-    assert [ids[place] for place in accepted] == ["a", "b"]
-    why = {ids[place]: rejection_reason(table, place, RULE) for place in (2, 5, 6)}
-    return build_report(masks, PARTS, table, accepted, RULE), why
+    assert [ids[row_number] for row_number in accepted] == ["a", "b"]
+    reasons = {ids[row_number]: rejection_reason(table, row_number, RULE) for row_number in (2, 5, 6)}
+    return build_report(masks, PARTS, table, accepted, RULE), reasons
 
 
-def test_every_image_is_counted_once(made: tuple[MaskReport, dict[str, str]]) -> None:
-    found, why = made
-    assert found.counts == {
+def test_every_image_is_counted_once(report_and_reasons: tuple[MaskReport, dict[str, str]]) -> None:
+    report, reasons = report_and_reasons
+    assert report.counts == {
         "images": 7,
         "no mask: truncated": 1,
         "rejected by a gate": 2,
         "rejected by rank": 2,
         "accepted": 2,
     }
-    assert found.gates == dict.fromkeys(HARD_GATES, (0, 0)) | {"gate_area": (2, 1), "gate_span": (1, 0)}
-    assert why == {"c": "rank", "f": "gate area", "g": "gate area, span"}
+    assert report.gates == dict.fromkeys(HARD_GATES, (0, 0)) | {"gate_area": (2, 1), "gate_span": (1, 0)}
+    assert reasons == {"c": "rank", "f": "gate area", "g": "gate area, span"}
 
 
-def test_areas_positions_and_scores_before_and_after(made: tuple[MaskReport, dict[str, str]]) -> None:
-    found, _ = made
-    assert (found.area[0][2], found.area[0][12], found.area[0].sum()) == (5, 1, 6)
-    assert (found.area[1][2], found.area[1].sum()) == (2, 2)
+def test_areas_positions_and_scores_before_and_after(report_and_reasons: tuple[MaskReport, dict[str, str]]) -> None:
+    report, _ = report_and_reasons
+    assert (report.area[0][2], report.area[0][12], report.area[0].sum()) == (5, 1, 6)
+    assert (report.area[1][2], report.area[1].sum()) == (2, 2)
     expected = np.zeros((9, 9), int)
     expected[4, 4], expected[0, 8], expected[8, 0] = 4, 1, 1
-    assert (found.position[0] == expected).all()
-    assert found.position[1].sum() == found.position[1][4, 4] == 2
-    assert found.shifts() == {"area": pytest.approx(1 / 6, abs=1e-3), "position": pytest.approx(1 / 3, abs=1e-3)}
-    every, kept = found.scores["contrast"]
-    assert (every[2], kept[2]) == (pytest.approx(0.5), pytest.approx(0.85))
+    assert (report.position[0] == expected).all()
+    assert report.position[1].sum() == report.position[1][4, 4] == 2
+    assert report.shifts() == {"area": pytest.approx(1 / 6, abs=1e-3), "position": pytest.approx(1 / 3, abs=1e-3)}
+    every, accepted = report.scores["contrast"]
+    assert (every[2], accepted[2]) == (pytest.approx(0.5), pytest.approx(0.85))
 
 
-def test_people_and_machines_can_read_it(made: tuple[MaskReport, dict[str, str]]) -> None:
-    found, _ = made
-    text = found.markdown("masks of c")
+def test_the_report_as_markdown_and_json(report_and_reasons: tuple[MaskReport, dict[str, str]]) -> None:
+    report, _ = report_and_reasons
+    text = report.markdown("masks of c")
     assert "| rejected by a gate | 2 | 28.6% |" in text
     assert "| gate_area | 2 (28.6%) | 1 |" in text
     assert "| d | truncated: no pixels |" in text
-    assert found.as_dict()["gates"]["gate_area"] == {"rejected": 2, "alone": 1}
+    assert report.as_dict()["gates"]["gate_area"] == {"rejected": 2, "alone": 1}
 
 
-def test_a_set_without_any_mask_has_a_report_too(tmp_path: Path) -> None:
+def test_a_mask_set_without_masks_has_a_report(tmp_path: Path) -> None:
     masks = masks_of(tmp_path, [broken("a")])
     table = read_scores(masks, PARTS[:1])
-    found = build_report(masks, PARTS[:1], table, select_rows(table, RULE), RULE)
-    assert found.counts["images"] == 1 and found.shifts() == {"area": 0.0, "position": 0.0}
+    report = build_report(masks, PARTS[:1], table, select_rows(table, RULE), RULE)
+    assert report.counts["images"] == 1 and report.shifts() == {"area": 0.0, "position": 0.0}
 
 
 def test_rows_are_grouped_by_part(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Background discovery on features that are known, and through a small transformer."""
+"""Background discovery on synthetic features and with a small transformer."""
 
 import numpy as np
 import pytest
@@ -11,18 +11,18 @@ from tests.helpers.discs import disc
 TINY = "vit_tiny_patch16_224"
 
 
-def test_object_map_parts_two_kinds_of_patches() -> None:
+def test_object_map_separates_two_kinds_of_patches() -> None:
     rng = np.random.Generator(np.random.Philox(key=0))
     truth = np.zeros(64, bool)
     truth[[27, 28, 35, 36]] = True
     kinds = rng.normal(size=(2, 3, 8))
     keys = np.where(truth[None, :, None], kinds[1][:, None], kinds[0][:, None]) + rng.normal(0, 0.05, (3, 64, 8))
     attention = np.where(truth, 0.2, 0.003) + rng.uniform(0, 0.002, (3, 64))
-    found = object_map(torch.tensor(keys)[None], torch.tensor(attention)[None])
-    assert ((found[0] > 0.5).numpy() == truth).all()
+    objects = object_map(torch.tensor(keys)[None], torch.tensor(attention)[None])
+    assert ((objects[0] > 0.5).numpy() == truth).all()
 
 
-def test_a_batch_gives_what_single_pictures_give() -> None:
+def test_a_batch_gives_the_results_of_single_images() -> None:
     torch.manual_seed(0)
     keys, attention = torch.randn(3, 2, 16, 4), torch.rand(3, 2, 16)
     together = object_map(keys, attention)
@@ -30,7 +30,7 @@ def test_a_batch_gives_what_single_pictures_give() -> None:
         torch.testing.assert_close(object_map(keys[k : k + 1], attention[k : k + 1])[0], together[k])
 
 
-def test_attention_and_keys_are_the_last_blocks_own() -> None:
+def test_attention_and_keys_equal_those_of_the_last_block() -> None:
     estimator = ViTEstimator(TINY, weights=None, image_size=64)
     block = estimator.network.blocks[-1].attn
     inputs: list[torch.Tensor] = []
@@ -44,7 +44,7 @@ def test_attention_and_keys_are_the_last_blocks_own() -> None:
     torch.testing.assert_close(full[:, :, 0, 1:], attention)
 
 
-def test_the_estimator_keeps_the_contract() -> None:
+def test_results_have_the_form_of_the_classical_estimator() -> None:
     estimator = ViTEstimator(TINY, weights=None, image_size=64)
     pictures = [disc()[0], disc(50, 200)[0], np.full((20, 30, 3), 7, np.uint8)]
     for rgb, result in zip(pictures, estimator.estimate_batch(pictures), strict=True):
@@ -53,7 +53,7 @@ def test_the_estimator_keeps_the_contract() -> None:
         assert set(result.scores) == {*SCORES, *GATES}
 
 
-def test_unfit_models_are_refused() -> None:
+def test_unsuitable_models_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"no vision transformer|cannot build"):
         ViTEstimator("resnet18", weights=None, image_size=64)
     with pytest.raises(ValueError, match="no weights file"):

@@ -1,4 +1,4 @@
-"""Superpixels, cues, barrier distance, solver and colour model, each against something known."""
+"""Superpixels, cues, barrier distance, solver and mask cleaning on inputs with known results."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.sparse.csgraph import floyd_warshall
 
 from fss.saliency.classical import graph_cues, minimum_barrier
 from fss.saliency.classical.bilateral_solver import build_grid, solve
-from fss.saliency.classical.cues import find_cues
+from fss.saliency.classical.cues import compute_cues
 from fss.saliency.classical.refine import clean
 from fss.saliency.classical.superpixels import Superpixels, close_loop, measure, segment, to_lab, two_ring
 from tests.helpers.discs import disc
@@ -30,7 +30,7 @@ def test_superpixels_are_connected_and_follow_the_disc() -> None:
     assert (painted == truth).mean() > 0.98
 
 
-def test_graph_of_a_known_segmentation() -> None:
+def test_graph_of_a_grid_segmentation() -> None:
     labels = np.repeat(np.repeat(np.arange(9, dtype=np.int32).reshape(3, 3), 4, 0), 4, 1)
     lab = np.repeat(labels[..., None].astype(np.float32), 3, 2)
     pixels = measure(lab, labels, 9)
@@ -38,7 +38,7 @@ def test_graph_of_a_known_segmentation() -> None:
     assert pixels.border.tolist() == [True] * 4 + [False] + [True] * 4
     assert pixels.sides[0].tolist() == [True] * 3 + [False] * 6
     assert pixels.colour_distance[0, 8] == pytest.approx(8 * 3**0.5, rel=1e-5)
-    assert two_ring(pixels.adjacency).sum() == 72, "in a 3 x 3 grid everything is two steps away"
+    assert two_ring(pixels.adjacency).sum() == 72, "in a 3 x 3 grid every pair is within two steps"
     assert close_loop(pixels.adjacency, pixels.border)[0, 8]
 
 
@@ -64,8 +64,8 @@ def test_barrier_distance_of_a_plateau() -> None:
     lab = np.zeros((9, 9, 3), np.float32)
     lab[3:6, 3:6, 0] = 20
     lab[4, 4, 0] = 35
-    found = minimum_barrier.minimum_barrier(lab)
-    assert found[4, 4] == pytest.approx(1.0) and found[3, 3] == pytest.approx(20 / 35) and found[1, 1] == 0
+    barrier = minimum_barrier.minimum_barrier(lab)
+    assert barrier[4, 4] == pytest.approx(1.0) and barrier[3, 3] == pytest.approx(20 / 35) and barrier[1, 1] == 0
 
 
 def test_mb_plus_is_higher_on_the_disc() -> None:
@@ -75,11 +75,11 @@ def test_mb_plus_is_higher_on_the_disc() -> None:
 
 
 def test_cues_of_a_flat_picture_are_zero() -> None:
-    cues = find_cues(np.full((60, 80, 3), 40, np.float32), segments=50, iterations=3, compactness=10)
+    cues = compute_cues(np.full((60, 80, 3), 40, np.float32), segments=50, iterations=3, compactness=10)
     assert not cues.map.any()
 
 
-def test_solver_keeps_a_constant_and_smooths_within_edges() -> None:
+def test_the_solver_keeps_constants_and_smooths_within_edges() -> None:
     rgb, truth = disc()
     grid = build_grid(to_lab(rgb), spatial=16, lightness=6, chroma=8)
     constant = np.full(len(grid.mass), 0.3)
@@ -91,23 +91,23 @@ def test_solver_keeps_a_constant_and_smooths_within_edges() -> None:
     assert ((smooth > 0.5) == truth).mean() > 0.97 > ((noisy > 0.5) == truth).mean()
 
 
-def test_solver_meets_its_linear_system() -> None:
+def test_the_solution_satisfies_the_linear_system() -> None:
     from fss.saliency.classical.bilateral_solver import _blur
 
     rgb, _ = disc(40, 50)
     grid = build_grid(to_lab(rgb), spatial=10, lightness=10, chroma=10)
     count = len(grid.mass)
     rng = np.random.Generator(np.random.Philox(key=8))
-    target, hold = rng.random(count), rng.random(count)
-    found = solve(grid, target, hold, strength=4.0, iterations=400)
+    target, confidence = rng.random(count), rng.random(count)
+    solution = solve(grid, target, confidence, strength=4.0, iterations=400)
 
     def affinity(values: np.ndarray) -> np.ndarray:
         out = np.empty(count)
         _blur(grid.neighbours, grid.scale * values, out)
         return grid.scale * out
 
-    left = 4.0 * (affinity(np.ones(count)) * found - affinity(found)) + hold * grid.mass * found
-    np.testing.assert_allclose(left, hold * grid.mass * target, atol=1e-3)
+    left = 4.0 * (affinity(np.ones(count)) * solution - affinity(solution)) + confidence * grid.mass * solution
+    np.testing.assert_allclose(left, confidence * grid.mass * target, atol=1e-3)
 
 
 def test_clean_drops_specks_and_fills_holes() -> None:

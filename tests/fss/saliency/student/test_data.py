@@ -1,4 +1,4 @@
-"""A collection's pseudo-masks as a student's lesson."""
+"""Training data of the student from a collection with pseudo-masks."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from fss.saliency.student.data import load_student_data, shrink_mask
 from tests.helpers.discs import noisy_collection, noisy_disc
 
 
-def scored(folder: Path, images: int = 40) -> tuple[Collection, MaskSet]:
-    """The discs with scores that grow with their number; the last image of the first part has no mask."""
+def build_scored(folder: Path, images: int = 40) -> tuple[Collection, MaskSet]:
+    """Build discs whose scores grow with their number; the last image of the first part has no mask."""
     collection, masks = noisy_collection(folder, images)
     number = 0
     for part in collection.part_names():
@@ -32,8 +32,8 @@ def scored(folder: Path, images: int = 40) -> tuple[Collection, MaskSet]:
     return collection, masks
 
 
-def test_accepted_masks_are_trusted_by_rank_and_the_others_wait(tmp_path: Path) -> None:
-    collection, masks = scored(tmp_path / "c")
+def test_accepted_masks_are_weighted_by_rank_and_others_by_zero(tmp_path: Path) -> None:
+    collection, masks = build_scored(tmp_path / "c")
     ids = [name for part in collection.part_names() for name in collection.image_ids()[part]]
     masks.write_acceptance("default", {"quantile": 0.5}, ids[20:])
     data = load_student_data(masks, 64)
@@ -44,15 +44,15 @@ def test_accepted_masks_are_trusted_by_rank_and_the_others_wait(tmp_path: Path) 
     assert (load_student_data(masks, 64, acceptance=None).weights[1:] > 0).all()
 
 
-def test_a_limit_takes_whole_parts_the_same_ones_each_time(tmp_path: Path) -> None:
-    _, masks = scored(tmp_path / "c")
+def test_a_limit_selects_the_same_whole_parts_each_time(tmp_path: Path) -> None:
+    _, masks = build_scored(tmp_path / "c")
     first, again = (load_student_data(masks, 64, acceptance=None, most=16, seed=1) for _ in range(2))
     assert len(first.images) in (15, 16)
     np.testing.assert_array_equal(first.images, again.images)
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
-    collection, masks = scored(tmp_path / "c")
+def test_unusable_mask_sets_are_rejected(tmp_path: Path) -> None:
+    collection, masks = build_scored(tmp_path / "c")
     with pytest.raises(ValueError, match="acceptance"):
         load_student_data(masks, 64, acceptance="nowhere")
     masks.write_acceptance("few", {}, collection.image_ids()["part-00000"][:3])

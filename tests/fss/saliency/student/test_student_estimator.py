@@ -1,4 +1,4 @@
-"""The student as an estimator."""
+"""The student network, its estimator and its files."""
 
 from pathlib import Path
 
@@ -18,30 +18,30 @@ def test_logits_have_a_quarter_of_the_size() -> None:
     assert SaliencyStudent(SMALL)(torch.zeros(2, 3, 64, 64)).shape == (2, 16, 16)
 
 
-def test_a_frozen_backbone_takes_no_gradient_and_a_free_one_does() -> None:
+def test_only_an_unfrozen_backbone_has_gradients() -> None:
     frozen = SaliencyStudent(SMALL)
     frozen(torch.randn(2, 3, 64, 64)).sum().backward()
     assert all(p.grad is None for p in frozen.backbone.parameters())
     assert all(p.grad is not None for p in frozen.decoder.parameters())
-    free = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=16, frozen=False))
-    free(torch.randn(2, 3, 64, 64)).sum().backward()
-    assert any(p.grad is not None for p in free.backbone.parameters())
+    trainable = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=16, frozen=False))
+    trainable(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert any(p.grad is not None for p in trainable.backbone.parameters())
 
 
-def test_the_same_seed_draws_the_same_weights_and_restart_others() -> None:
+def test_weights_depend_on_the_seed_and_restart_replaces_them() -> None:
     torch.manual_seed(5)
     before = torch.rand(1)
     torch.manual_seed(5)
     first, second = SaliencyStudent(SMALL), SaliencyStudent(SMALL)
-    assert torch.equal(torch.rand(1), before), "the global generator is left alone"
+    assert torch.equal(torch.rand(1), before), "the global generator is unchanged"
     assert torch.equal(first.decoder.head.weight, second.decoder.head.weight)
     second.restart(1)
     assert not torch.equal(first.decoder.head.weight, second.decoder.head.weight)
 
 
-def test_the_estimator_keeps_the_contract_and_survives_saving(tmp_path: Path) -> None:
+def test_a_saved_student_gives_the_same_result(tmp_path: Path) -> None:
     student = SaliencyStudent(SMALL)
-    save_student(student, tmp_path / "student.safetensors", metadata={"made": "for a test"})
+    save_student(student, tmp_path / "student.safetensors", metadata={"source": "test"})
     other = load_student(tmp_path / "student.safetensors")
     rgb, _ = disc()
     first, second = StudentEstimator(student).estimate(rgb), StudentEstimator(other).estimate(rgb)
@@ -50,7 +50,7 @@ def test_the_estimator_keeps_the_contract_and_survives_saving(tmp_path: Path) ->
     assert first.mask.shape == first.soft.shape == rgb.shape[:2]
 
 
-def test_wrong_sizes_and_pictures_are_refused() -> None:
+def test_invalid_sizes_and_images_are_rejected() -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
         SaliencyStudent(StudentConfig(image_size=100))
     with pytest.raises(ValueError, match="decode the picture"):

@@ -1,4 +1,4 @@
-"""The student's training: it learns what its targets say, mends noisy ones, and repeats itself."""
+"""Training of the student: it learns its targets, corrects noisy ones and is reproducible."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=64)
 
 
 def blobs(count: int = 24, *, flipped: float = 0.0) -> tuple[StudentData, np.ndarray]:
-    """Bright squares on dark noise; ``flipped`` of the targets' pixels are wrong."""
+    """Return bright squares on dark noise with their truth; ``flipped`` is the share of wrong pixels in the targets."""
     rng = np.random.Generator(np.random.Philox(key=3))
     images = rng.integers(20, 60, (count, 64, 64, 3), dtype=np.uint8)
     truth = np.zeros((count, 16, 16), bool)
@@ -28,12 +28,12 @@ def blobs(count: int = 24, *, flipped: float = 0.0) -> tuple[StudentData, np.nda
 
 
 def iou(maps: np.ndarray, truth: np.ndarray) -> float:
-    found = maps > 0.5
-    return float((found & truth).sum() / (found | truth).sum())
+    masks = maps > 0.5
+    return float((masks & truth).sum() / (masks | truth).sum())
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_rounds_mend_noisy_targets(frozen: bool) -> None:
+def test_rounds_correct_noisy_targets(frozen: bool) -> None:
     data, truth = blobs(flipped=0.12)
     student = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=64, frozen=frozen))
     config = StudentTrainingConfig(
@@ -55,13 +55,13 @@ def test_the_same_seed_gives_the_same_student() -> None:
     assert torch.equal(first.decoder.head.weight, second.decoder.head.weight)
 
 
-def test_a_round_stops_when_agreement_no_longer_grows() -> None:
+def test_a_round_stops_when_agreement_stalls() -> None:
     data, _ = blobs()
     config = StudentTrainingConfig(rounds=1, epochs=9, warm_up=0, patience=2, learning_rate=0.0)
     assert train_student(SaliencyStudent(SMALL), data, config).rounds == [3]
 
 
-def test_untrusted_masks_teach_nothing() -> None:
+def test_masks_of_weight_zero_are_not_trained_on() -> None:
     data, truth = blobs()
     wrong = data.targets.copy()
     wrong[::2] = 1 - wrong[::2]
@@ -82,7 +82,7 @@ def test_f_loss_is_zero_for_the_target_and_one_for_its_opposite() -> None:
     torch.testing.assert_close(half, torch.full((2,), 0.5), atol=1e-4, rtol=0)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_inconsistent_data_is_rejected() -> None:
     data, _ = blobs()
     with pytest.raises(ValueError, match="targets"):
         StudentData(images=data.images, targets=data.targets[:, :8], weights=data.weights)
@@ -92,18 +92,18 @@ def test_what_does_not_fit_is_refused() -> None:
         train_student(SaliencyStudent(SMALL), data, StudentTrainingConfig(epochs=2, warm_up=2))
 
 
-def test_rounds_stop_when_agreement_no_longer_grows() -> None:
+def test_rounds_stop_when_agreement_stalls() -> None:
     data, _ = blobs()
     config = StudentTrainingConfig(rounds=4, epochs=2, warm_up=0, batch_size=4, learning_rate=5e-3, least_gain=1.0)
     assert len(train_student(SaliencyStudent(SMALL), data, config).rounds) == 2
 
 
-def test_next_targets_trust_the_masks_that_pass_the_gates_and_rank_best() -> None:
+def test_next_targets_weight_the_best_masks_that_pass_the_gates() -> None:
     data, truth = blobs()
     views = np.repeat(truth[:, None].astype(np.float32), 2, axis=1)
-    views[0] = 0  # nothing found
-    views[1] = 1  # everything found
-    views[2:12, 1] = np.roll(views[2:12, 1], 3, axis=1)  # the mirror image tells another story
+    views[0] = 0  # empty prediction
+    views[1] = 1  # full prediction
+    views[2:12, 1] = np.roll(views[2:12, 1], 3, axis=1)  # the mirror image disagrees
     targets, weights = next_targets(data.images, views, share=0.5)
     assert iou(targets[12:], truth[12:]) > 0.8
     assert (weights[:2] == 0).all()
