@@ -1,11 +1,11 @@
-"""What in MaskSplit's training matters: the cut, its ratio, the augmentation; without labels, judged by few shots.
+"""Ablation of MaskSplit's training: the split of the mask, its ratio and the augmentation.
 
     python -m pipelines.ingest --collection C ... && python -m pipelines.pseudomask --collection C
     python tests/benchmarks/bench_ablation.py --collection C --labelled L --weights mobilenet_v2.pth
 
-``C`` has photographs with pseudo-masks and an acceptance, ``L`` labelled pictures with a class split "test". The main
-row is trained from several seeds, every other row from one. Each training is kept as soon as it is judged; a stopped
-benchmark goes on where it was.
+``C`` holds photographs with pseudo-masks and an acceptance, ``L`` labelled images with a class split "test". Training
+uses no labels; models are evaluated on few-shot episodes of the test classes. The main row is trained with several
+seeds, every other row with one. Results are saved after each training, and a stopped benchmark resumes.
 """
 
 import json
@@ -32,27 +32,27 @@ from fss.training.few_shot.mask_split_stream import MaskSplitStream
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is trained, and how long."""
+    """Data, network and length of the trainings."""
 
     collection: str
     """Photographs with pseudo-masks."""
     labelled: str
-    """Labelled pictures with the class split "test"."""
+    """Labelled images with the class split "test"."""
     output: Path = Path("runs/ablation")
-    """Where metrics are kept."""
+    """Folder of the results."""
     mask_set: str = "saliency"
     acceptance: str = "default"
     backbone: str = "mobilenet_v2"
     weights: str | None = None
     size: int = 192
-    """Pixels a side."""
+    """Side in pixels of the network's input."""
     width: int = 128
     """Channels of the network's head."""
     steps: int = 320
-    """Of 16 episodes."""
+    """Training steps of 16 episodes."""
     learning_rate: float = 1e-3
     seeds: int = 3
-    """Trainings of the main row."""
+    """Number of trainings of the main row, each with another seed."""
     episodes: int = 400
     """Test episodes of a plan."""
     threads: int = 1
@@ -68,27 +68,27 @@ VARIANTS: dict[str, tuple[SplitConfig, AugmentConfig]] = {
 
 
 def main(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
-    """Train and judge every row."""
+    """Train and evaluate every row."""
     torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
         for number, (name, settings) in enumerate(VARIANTS.items()):
             if number and seed:
                 continue
-            place = options.output / f"{number}-{seed}.json"
-            if not place.exists():
-                place.write_text(json.dumps(measure(options, *settings, seed=seed)))
-            told = json.loads(place.read_text())
-            text = "; ".join(f"{key} {value}" for key, value in told["text"].items())
-            print(f"{name}, seed {seed}: {told['seconds']:.0f} s, loss {told['loss']:.3f}; {text}", flush=True)
-    found = [json.loads((options.output / f"0-{seed}.json").read_text())["miou"] for seed in range(options.seeds)]
-    for shots in found[0]:
-        values = [100 * seed[shots] for seed in found]
+            path = options.output / f"{number}-{seed}.json"
+            if not path.exists():
+                path.write_text(json.dumps(measure(options, *settings, seed=seed)))
+            result = json.loads(path.read_text())
+            text = "; ".join(f"{key} {value}" for key, value in result["text"].items())
+            print(f"{name}, seed {seed}: {result['seconds']:.0f} s, loss {result['loss']:.3f}; {text}", flush=True)
+    miou = [json.loads((options.output / f"0-{seed}.json").read_text())["miou"] for seed in range(options.seeds)]
+    for shots in miou[0]:
+        values = [100 * by_shots[shots] for by_shots in miou]
         print(f"main, {shots} shots: {np.mean(values):.1f}, from {min(values):.1f} to {max(values):.1f}")
 
 
 def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, seed: int) -> dict[str, object]:
-    """Train once and judge on the test classes."""
+    """Train once and evaluate on the test classes."""
     collection = Collection.open(options.collection)
     masks = collection.mask_set(options.mask_set)
     stream = MaskSplitStream(
@@ -108,18 +108,18 @@ def measure(options: Options, split: SplitConfig, augment: AugmentConfig, *, see
         seed=seed,
     )
     config = OptimizerConfig(steps=options.steps, learning_rate=options.learning_rate, ema=0.99)
-    loop, began = TrainLoop(segmenter, stream, config), time.perf_counter()
+    loop, start = TrainLoop(segmenter, stream, config), time.perf_counter()
     losses = [report.loss for report in loop.run()]
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     with loop.ema.applied(segmenter):
-        table = judge(options, segmenter, baselines=seed == 0 and (split, augment) == MAIN)
+        table = evaluate_model(options, segmenter, baselines=seed == 0 and (split, augment) == MAIN)
     text = {f"{row['shots']} shot(s) {row['method']}": interval(row) for row in table}
     miou = {str(row["shots"]): row["miou"] for row in table if row["method"] == "model"}
     return {"seconds": seconds, "loss": float(np.mean(losses[-20:])), "text": text, "miou": miou, "table": table}
 
 
-def judge(options: Options, segmenter: FewShotSegmenter, *, baselines: bool) -> list[dict[str, object]]:
-    """Return rows of 1 and 5 shots on the test classes."""
+def evaluate_model(options: Options, segmenter: FewShotSegmenter, *, baselines: bool) -> list[dict[str, object]]:
+    """Return the result rows of 1 and 5 shots on the test classes."""
     collection = Collection.open(options.labelled)
     truth = collection.mask_set("truth")
     index, reader = ClassIndex.build(truth), ImageReader(collection, truth)
@@ -133,7 +133,7 @@ def judge(options: Options, segmenter: FewShotSegmenter, *, baselines: bool) -> 
 
 
 def interval(row: dict[str, object]) -> str:
-    """Return the figure and its interval in percent."""
+    """Return the mIoU and its interval in percent."""
     low, middle, high = (100 * float(row[key]) for key in ("miou_low", "miou", "miou_high"))  # type: ignore[arg-type]
     return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
 

@@ -1,11 +1,11 @@
-"""Seconds and backbone passes of an evaluation: each image is encoded once, not once per episode that shows it.
+"""Seconds and backbone passes of an evaluation, which encodes each image once instead of once per episode.
 
     python -m pipelines.ingest --collection fewshot --source.kind fss1000 --source.path FSS-1000-like-folder
     python tests/benchmarks/bench_evaluation.py --collection fewshot --weights mobilenet_v2.pth
 
-Two segmenters with untrained heads, MaskSplit and HSNet with hybrid masking, answer plans of one and five shots; every
-row starts with nothing encoded. Without such a cache an episode of K shots takes K + 1 passes (MaskSplit) or 2 K + 1
-(hybrid masking sees every support a second time, masked); the table compares with K + 1 for both.
+Two segmenters with untrained heads, MaskSplit and HSNet with hybrid masking, are evaluated on plans of one and five
+shots. Every row starts with an empty cache. Without a cache an episode of K shots takes K + 1 passes (MaskSplit) or
+2 K + 1 (hybrid masking encodes every support a second time, masked); the table compares with K + 1 for both.
 """
 
 import argparse
@@ -28,18 +28,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--collection", required=True, help="a collection with the mask set truth")
     parser.add_argument("--classes", default="test", help="class split to draw from")
     parser.add_argument("--backbone", default="mobilenet_v2")
-    parser.add_argument("--weights", default=None, help="the backbone's state dict; none: random")
-    parser.add_argument("--size", type=int, default=200, help="pixels a side")
+    parser.add_argument("--weights", default=None, help="state dict of the backbone; random weights without it")
+    parser.add_argument("--size", type=int, default=200, help="side in pixels of the network's input")
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--cache-gb", type=float, default=1.0, help="features to keep")
+    parser.add_argument("--cache-gb", type=float, default=1.0, help="size of the feature cache in GB")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Evaluate, and print a row after each plan."""
+    """Evaluate and print a row after each plan."""
     options = parse()
     torch.set_num_threads(options.threads)
     collection = Collection.open(options.collection)
@@ -59,13 +59,13 @@ def main() -> None:
         for shots in options.shots:
             plan = make_plan(index, classes=classes, episodes=options.episodes, shots=shots, seed=0)
             method = SegmenterMethod(segmenter, device=options.device, cache_gb=options.cache_gb)
-            began = time.monotonic()
+            start = time.monotonic()
             result = evaluate([method], plan, reader, size=options.size)
-            seconds, passes = time.monotonic() - began, result.passes[method.name]
+            seconds, passes = time.monotonic() - start, result.passes[method.name]
             naive = len(plan) * (shots + 1)
-            words = (f"{learner}, {masking}", shots, plan.hash, len(plan.image_ids()), f"{seconds:.0f}")
-            words += (f"{result.seconds[method.name]:.0f}", passes, naive, f"{naive / passes:.1f} x")
-            print("| " + " | ".join(map(str, words)) + " |", flush=True)
+            cells = (f"{learner}, {masking}", shots, plan.hash, len(plan.image_ids()), f"{seconds:.0f}")
+            cells += (f"{result.seconds[method.name]:.0f}", passes, naive, f"{naive / passes:.1f} x")
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":

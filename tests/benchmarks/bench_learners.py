@@ -1,10 +1,10 @@
-"""Train every learner with class episodes for some minutes, and compare it with what it has to beat.
+"""Train every learner on class episodes for some minutes and compare it with the baselines.
 
     python -m pipelines.ingest --collection /tmp/fewshot ...        # a labelled collection with train and test classes
     python tests/benchmarks/bench_learners.py --collection /tmp/fewshot --weights mobilenet_v2.pth --minutes 10
 
-Every learner starts from the same frozen backbone and sees the same episodes of the train classes. The tables give 1
-and 5 shots on the test classes, 5 shots with every fusion, beside the untrained prototype of the same backbone.
+Every learner uses the same frozen backbone and trains on the same episodes of the train classes. The tables show 1 and
+5 shots on the test classes, 5 shots with every fusion, and the untrained prototype of the same backbone.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 
 LEARNING_RATES = {"masksplit": 1e-3, "hsnet": 1e-3, "asnet": 1e-3, "vat": 5e-4}
-"""Published rates of HSNet, ASNet and VAT; MaskSplit's 1e-4 is meant for a hundred times as many steps."""
+"""Published rates of HSNet, ASNet and VAT. The published rate of MaskSplit, 1e-4, is for a hundred times more steps."""
 
 
 def parse() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", default=None)
     parser.add_argument("--learners", nargs="+", default=["hsnet", "asnet", "vat", "masksplit"])
     parser.add_argument("--maskings", nargs="+", default=["feature", "hybrid"])
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each")
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each learner")
     parser.add_argument("--size", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--episodes", type=int, default=400, help="test episodes of a plan")
@@ -86,12 +86,12 @@ def train(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, l
 class Fusions(SegmenterMethod):
     """A segmenter whose encodings and shot logits of the last batch serve every fusion."""
 
-    _chunk: EvaluationBatch | None = None
+    _batch: EvaluationBatch | None = None
 
     def fused(self, batch: EvaluationBatch, fusion: Fusion) -> torch.Tensor:
         """Return the masks of one fusion."""
-        if batch is not self._chunk:
-            self._chunk, self._encoded = batch, self.encode(batch)
+        if batch is not self._batch:
+            self._batch, self._encoded = batch, self.encode(batch)
             self._logits = self.segmenter.shot_logits(*self._encoded)
         if fusion == "joint":
             return self.segmenter.decide(*self._encoded, fusion)
@@ -112,7 +112,9 @@ class OneFusion:
         return self._source.fused(batch, self.name)
 
 
-def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, segmenter: FewShotSegmenter) -> str:
+def evaluate_model(
+    options: argparse.Namespace, reader: ImageReader, index: ClassIndex, segmenter: FewShotSegmenter
+) -> str:
     """Return the table of a trained segmenter on the test classes."""
     classes = reader.collection.class_splits["test"]
     results = []
@@ -128,7 +130,7 @@ def judge(options: argparse.Namespace, reader: ImageReader, index: ClassIndex, s
 
 
 def main() -> None:
-    """Train and judge all."""
+    """Train and evaluate all learners."""
     options = parse()
     torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -141,7 +143,7 @@ def main() -> None:
             assert isinstance(loop.segmenter, FewShotSegmenter)
             with loop.ema.applied(loop.segmenter):
                 save_checkpoint(loop.segmenter, options.output / f"{learner}-{masking}")
-                print(judge(options, reader, index, loop.segmenter), flush=True)
+                print(evaluate_model(options, reader, index, loop.segmenter), flush=True)
 
 
 if __name__ == "__main__":

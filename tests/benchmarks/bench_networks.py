@@ -1,12 +1,12 @@
-"""Time inference and training step of every learner, in units of one torchvision ResNet-50 forward pass.
+"""Inference and training time of every learner, in units of one forward pass of torchvision's ResNet-50.
 
-    python tests/benchmarks/bench_networks.py                     # every network of the table, CPU or GPU
-    python tests/benchmarks/bench_networks.py --only vat --fast   # some, with the fast paths on
-    python tests/benchmarks/bench_networks.py --threads 1 --clock cpu   # on a machine that others use too
+    python tests/benchmarks/bench_networks.py                     # all networks, on CPU or GPU
+    python tests/benchmarks/bench_networks.py --only vat --fast   # some networks, with the fast paths
+    python tests/benchmarks/bench_networks.py --threads 1 --clock cpu   # on a shared machine
 
-The unit u is the forward pass of one image of the same size in the same precision on the same device, in the default
-memory format, measured in the same process before and after the network. Each network runs in a process of its own, so
-that its peak memory is its own.
+The unit u is the forward pass of one image of the same size, in the same precision, on the same device and in the
+default memory format, measured in the same process before and after the network. Each network runs in its own process,
+so that the peak memory is that of this network.
 """
 
 import argparse

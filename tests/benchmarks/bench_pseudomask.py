@@ -1,14 +1,13 @@
-"""Measure the pseudo-mask job: Ray against a plain process pool, memory against size, and the acceptance alone.
+"""Benchmarks of the pseudo-mask job: throughput against a process pool, memory by size, and acceptance.
 
     python tests/benchmarks/bench_pseudomask.py throughput --data FOLDER
     python tests/benchmarks/bench_pseudomask.py memory --data FOLDER --sizes 1000 10000
     python tests/benchmarks/bench_pseudomask.py accept --rows 1000000
 
-``FOLDER`` (or FSS_SHARED_DATA/unlabelled) holds photographs. ``throughput`` interleaves warm passes of the pool and of
-the job's driver, as it chooses by itself, over the same parts in one run and reports the ratio of each pair. ``memory``
-runs the whole job in a process of its own on collections of photographs repeated under other names, and samples the
-resident memory of the driver, of the workers that make masks and of everything that the job started. ``accept`` filters
-made-up scores.
+``FOLDER`` (or FSS_SHARED_DATA/unlabelled) holds photographs. ``throughput`` alternates warm passes of the pool and of
+the job's driver with default settings over the same parts, and prints the ratio of each pair. ``memory`` runs the whole
+job in a process on collections that repeat the photographs under other names, and samples the resident memory of the
+driver, of the workers that make masks and of all processes of the job. ``accept`` filters synthetic scores.
 """
 
 import argparse
@@ -40,14 +39,14 @@ from pipelines.runtime.ray_session import SINGLE_THREAD, ray_session
 
 
 def photographs(data: Path, count: int, side: int | None) -> list[bytes]:
-    """Encoded photographs, shrunk to ``side`` pixels where one is given."""
-    found = sorted(data.glob("*.jpg"))[:count]
-    if not found:
+    """Return encoded photographs, resized to ``side`` pixels on the longer side unless it is None."""
+    paths = sorted(data.glob("*.jpg"))[:count]
+    if not paths:
         raise SystemExit(f"no *.jpg in {data}; give --data, or set FSS_SHARED_DATA to the folder above unlabelled")
     if side is None:
-        return [path.read_bytes() for path in found]
+        return [path.read_bytes() for path in paths]
     pictures = []
-    for path in found:
+    for path in paths:
         picture = cv2.imread(str(path))
         scale = side / max(picture.shape[:2])
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -56,19 +55,19 @@ def photographs(data: Path, count: int, side: int | None) -> list[bytes]:
 
 
 def collect(uri: Path, pictures: list[bytes], count: int, part_size: int) -> Collection:
-    """A collection of ``count`` images: the pictures again and again under other names."""
+    """Write a collection of ``count`` images that repeats the pictures under different names."""
     collection = Collection.create(str(uri), name="benchmark", source="benchmark", part_size=part_size)
     for number, start in enumerate(range(0, count, part_size)):
         rows = []
-        for place in range(start, min(start + part_size, count)):
-            data = pictures[place % len(pictures)]
-            rows.append({"image_id": make_image_id(data, str(place)), "uri": str(place), "image": data})
+        for index in range(start, min(start + part_size, count)):
+            data = pictures[index % len(pictures)]
+            rows.append({"image_id": make_image_id(data, str(index)), "uri": str(index), "image": data})
         collection.write_part(part_name(number), image_table(rows))
     return collection
 
 
 def throughput(options: argparse.Namespace, folder: Path) -> None:
-    """Interleave warm passes of a process pool and of the driver."""
+    """Alternate warm passes of a process pool and of the driver."""
     os.environ.update(SINGLE_THREAD)
     collection = collect(
         folder / "c", photographs(options.data, options.images, None), options.images, options.part_size
@@ -96,21 +95,21 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
         def on_ray() -> float:
             return run_parts(names, task(), stage="bench", out=quiet).seconds
 
-        plain(), on_ray()  # every process compiles once
+        plain(), on_ray()  # warm up: every process compiles once
         print(f"{len(names)} parts of {options.part_size} images, a pool of {options.workers} processes", flush=True)
         ratios = []
         for number in range(options.pairs):
             first, second = (plain, on_ray) if number % 2 == 0 else (on_ray, plain)
             times = {first: first(), second: second()}
             ratios.append(times[plain] / times[on_ray])
-            speeds = [options.images / times[way] for way in (plain, on_ray)]
+            speeds = [options.images / times[method] for method in (plain, on_ray)]
             print(f"  pool {speeds[0]:.1f} images/s, Ray {speeds[1]:.1f} images/s: {ratios[-1]:.3f}", flush=True)
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         print(f"Ray / pool: median {middle:.3f} (quartiles {low:.3f}, {high:.3f}), mean {statistics.mean(ratios):.3f}")
 
 
 def memory(options: argparse.Namespace, folder: Path) -> None:
-    """Peak memory of the whole job at several sizes."""
+    """Measure the peak memory of the whole job at several sizes."""
     pictures = photographs(options.data, 200, options.side)
     for size in options.sizes:
         collection = collect(folder / f"c{size}", pictures, size, options.part_size)
@@ -130,25 +129,25 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
 
 
 def resident(pid: int) -> dict[str, int]:
-    """Resident bytes of a job's processes now."""
+    """Return the resident bytes of a job's processes."""
     driver = psutil.Process(pid)
     try:
         sizes = {process: process.memory_info().rss for process in driver.children(recursive=True)}
         names = {process: " ".join(process.cmdline()[:1]) for process in sizes}
-        own = driver.memory_info().rss
+        driver_bytes = driver.memory_info().rss
     except psutil.NoSuchProcess:
         return {}
     busy = [size for process, size in sizes.items() if names[process].startswith("ray::") and "Map" in names[process]]
     return {
-        "driver": own,
+        "driver": driver_bytes,
         "largest worker": max(busy, default=0),
         "mask-making workers": sum(busy),
-        "all processes": own + sum(sizes.values()),
+        "all processes": driver_bytes + sum(sizes.values()),
     }
 
 
 def accept(options: argparse.Namespace, folder: Path) -> None:
-    """Time and memory of choosing among made-up scores."""
+    """Measure time and memory of an acceptance of synthetic scores."""
     collection = Collection.create(str(folder / "c"), name="benchmark", source="benchmark")
     masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
     rows, random = options.rows, np.random.default_rng(0)
@@ -170,19 +169,19 @@ def accept(options: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["throughput", "memory", "accept"])
+    parser.add_argument("benchmark", choices=["throughput", "memory", "accept"])
     shared = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=shared / "unlabelled")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=200, help="of a pass")
+    parser.add_argument("--images", type=int, default=200, help="images per pass")
     parser.add_argument("--part-size", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--side", type=int, default=128, help="longer side of the pictures of the memory test")
+    parser.add_argument("--side", type=int, default=128, help="longer side of the images of the memory benchmark")
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        {"throughput": throughput, "memory": memory, "accept": accept}[options.what](options, Path(folder))
+        {"throughput": throughput, "memory": memory, "accept": accept}[options.benchmark](options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Measure saliency on photographs with masks: quality, images per second of one core, and where the time goes.
+"""Benchmark of the saliency estimators on photographs with masks: quality, speed of one core, and a profile.
 
     python tests/benchmarks/bench_saliency.py --data ../shared/data/ecssd
     python tests/benchmarks/bench_saliency.py --data ... --profile --limit 100
     python tests/benchmarks/bench_saliency.py --data ... --student students/<name>/student.safetensors
     python tests/benchmarks/bench_saliency.py --data ... --vit weights.pth --model vit_small_patch16_224.dino
 
-``--data`` (or FSS_SHARED_DATA/ecssd) holds images/*.jpg and masks/*.png. At the photograph's own size: IoU of the mask,
-averaged over images; max F (beta^2 = 0.3) of the soft map, precision and recall averaged over images at each of 256
-thresholds; MAE of the soft map. The same for the even and the odd photographs alone: what was chosen on one half can be
-judged on the other. The speed is CPU time from JPEG bytes to PNG mask bytes.
+``--data`` (or FSS_SHARED_DATA/ecssd) holds images/*.jpg and masks/*.png. Metrics at the original size of a photograph
+are the mean IoU of the mask over images; max F (beta^2 = 0.3) of the soft map, with precision and recall averaged over
+images at each of 256 thresholds; and MAE of the soft map. They are also printed for the even and the odd photographs,
+so that settings chosen on one half can be evaluated on the other. The speed is CPU time from JPEG bytes to PNG bytes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from fss.saliency.estimators import Estimator, EstimatorSettings, create_estimat
 
 @dataclass
 class Quality:
-    """Collects the three metrics, image by image."""
+    """Accumulates the three metrics over images."""
 
     precision: list[npt.NDArray[np.float64]] = field(default_factory=list)
     recall: list[npt.NDArray[np.float64]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Quality:
     iou: list[float] = field(default_factory=list)
 
     def add(self, mask: npt.NDArray[np.bool_], soft: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> None:
-        """Add one image; all [H,W]."""
+        """Add the mask, soft map and truth of one image, [H,W] each."""
         levels = np.rint(soft * 255).astype(np.int64)
         above = np.cumsum(np.bincount(levels.ravel(), minlength=256)[::-1])[::-1]
         right = np.cumsum(np.bincount(levels[truth], minlength=256)[::-1])[::-1]
@@ -51,7 +51,7 @@ class Quality:
         self.iou.append(int((mask & truth).sum()) / union if union else 1.0)
 
     def metrics(self) -> dict[str, float]:
-        """IoU, max F and MAE of all images added."""
+        """Return the IoU, max F and MAE over all images."""
         precision, recall = np.mean(self.precision, 0), np.mean(self.recall, 0)
         measure = 1.3 * precision * recall / (0.3 * precision + recall + 1e-12)
         return {
@@ -62,11 +62,11 @@ class Quality:
 
 
 def pairs(data: Path) -> list[tuple[Path, Path]]:
-    """Photographs and masks under ``data``."""
-    found = [(p, data / "masks" / f"{p.stem}.png") for p in sorted((data / "images").glob("*.jpg"))]
-    if not found:
+    """Return the paths of the photographs under ``data`` with those of their masks."""
+    paths = [(p, data / "masks" / f"{p.stem}.png") for p in sorted((data / "images").glob("*.jpg"))]
+    if not paths:
         raise SystemExit(f"no images/*.jpg under {data}; give --data, or set FSS_SHARED_DATA to the folder above ecssd")
-    return found
+    return paths
 
 
 def main() -> None:
@@ -75,17 +75,17 @@ def main() -> None:
     shared = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=shared / "ecssd")
     parser.add_argument("--limit", type=int, default=None)
-    parser.add_argument("--student", help="score this student in place of the classical estimator")
-    parser.add_argument("--vit", help="score a vision transformer with these weights: a file or 'pretrained'")
-    parser.add_argument("--model", default=ViTSettings().model, help="timm's name of the transformer")
-    parser.add_argument("--profile", action="store_true", help="time per function, by cProfile")
+    parser.add_argument("--student", help="evaluate this student instead of the classical estimator")
+    parser.add_argument("--vit", help="evaluate a vision transformer with these weights: a file or 'pretrained'")
+    parser.add_argument("--model", default=ViTSettings().model, help="timm name of the transformer")
+    parser.add_argument("--profile", action="store_true", help="print the time per function (cProfile)")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     estimator = create_estimator(settings_of(options))
-    found = pairs(options.data)[: options.limit]
-    estimator.estimate(decode_image(found[0][0].read_bytes()))  # compile before the clock starts
-    collected, halves, scores, seconds = Quality(), (Quality(), Quality()), [], 0.0
-    for number, (photo, truth_path) in enumerate(found):
+    paths = pairs(options.data)[: options.limit]
+    estimator.estimate(decode_image(paths[0][0].read_bytes()))  # warm up: compile
+    total, halves, scores, seconds = Quality(), (Quality(), Quality()), [], 0.0
+    for number, (photo, truth_path) in enumerate(paths):
         data = photo.read_bytes()
         start = time.process_time()
         result = estimator.estimate(decode_image(data), image_id=photo.stem)
@@ -93,53 +93,53 @@ def main() -> None:
         encode_soft(result.soft)
         seconds += time.process_time() - start
         truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 127
-        for part in (collected, halves[number % 2]):
+        for part in (total, halves[number % 2]):
             part.add(result.mask > 0, result.soft, truth)
         scores.append(result.scores)
-    for name, part in (("all", collected), ("even", halves[0]), ("odd", halves[1])):
+    for name, part in (("all", total), ("even", halves[0]), ("odd", halves[1])):
         if part.iou:
-            metrics = ", ".join(f"{figure} {value:.3f}" for figure, value in part.metrics().items())
+            metrics = ", ".join(f"{metric} {value:.3f}" for metric, value in part.metrics().items())
             print(f"{name} {len(part.iou)} images: {metrics}")
-    each = seconds / len(found)
+    each = seconds / len(paths)
     print(f"{1 / each:.1f} images/s of CPU time, JPEG to mask and soft map ({1e3 * each:.1f} ms)")
-    report_scores(np.array(collected.iou), scores)
+    report_scores(np.array(total.iou), scores)
     if options.profile:
-        profile(estimator, [photo.read_bytes() for photo, _ in found[:60]])
+        profile(estimator, [photo.read_bytes() for photo, _ in paths[:60]])
 
 
 def settings_of(options: argparse.Namespace) -> EstimatorSettings:
-    """The estimator that the command line asks for."""
+    """Return the settings of the estimator that the command line selects."""
     if options.student:
         return StudentSettings(path=options.student)
     return ViTSettings(model=options.model, weights=options.vit) if options.vit else SaliencyConfig()
 
 
 def report_scores(iou: npt.NDArray[np.float64], scores: list[dict[str, float | bool]]) -> None:
-    """Say what the scores know about the true IoU."""
+    """Print how the scores correlate with the true IoU."""
     for name in ("agreement", "contrast", "stability", "separation", "refinement", "area", "border"):
         print(f"  spearman of {name} with IoU {spearmanr([s[name] for s in scores], iou).statistic:.3f}")
     rank = np.mean([rankdata([s[name] for s in scores]) for name in QUALITY_SCORES], axis=0)
     best = np.argsort(-rank)[: len(iou) // 2]
     passed = np.array([all(s[gate] for gate in HARD_GATES) for s in scores])
-    known = spearmanr(rank, iou).statistic
-    print(f"quality: spearman {known:.3f}; best half IoU {iou[best].mean():.3f}, all {iou.mean():.3f}")
+    correlation = spearmanr(rank, iou).statistic
+    print(f"quality: spearman {correlation:.3f}; best half IoU {iou[best].mean():.3f}, all {iou.mean():.3f}")
     if not passed.all():
         print(f"gates: {passed.mean():.1%} pass with IoU {iou[passed].mean():.3f}, others {iou[~passed].mean():.3f}")
 
 
 def profile(estimator: Estimator, images: list[bytes]) -> None:
-    """Print the time per function."""
+    """Print the time per function for some images."""
     import cProfile
     import pstats
 
-    watch = cProfile.Profile()
-    watch.enable()
+    profiler = cProfile.Profile()
+    profiler.enable()
     for data in images:
         result = estimator.estimate(decode_image(data))
         encode_mask(result.mask)
         encode_soft(result.soft)
-    watch.disable()
-    pstats.Stats(watch).sort_stats("tottime").print_stats(28)
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(28)
 
 
 if __name__ == "__main__":

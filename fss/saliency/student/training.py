@@ -55,7 +55,7 @@ def train_student(
     """
     if data.images.shape[1] != student.config.image_size:
         raise ValueError(
-            f"images have the side {data.images.shape[1]}, the student {student.config.image_size}; read the data at its side"
+            f"images have the side {data.images.shape[1]}, but the student takes {student.config.image_size}"
         )
     count = len(data.images)
     order = keyed_rng(config.seed, purpose="student.held_out").permutation(count)

@@ -14,7 +14,7 @@ from fss.saliency import SaliencyConfig, pseudomask
 from fss.saliency.estimators import EstimatorSettings
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
 from fss.saliency.student.network import StudentEstimator
-from tests.fss.saliency.test_estimators import saved
+from tests.fss.saliency.test_estimators import save_random_student
 from tests.fss.saliency.test_pseudomask import make
 
 NAMES = ["part-00000", "part-00001"]
@@ -36,7 +36,9 @@ def test_staged_parts_are_those_made_one_by_one(
     kind: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pseudomask, "BATCH", batch)
-    settings: EstimatorSettings = SaliencyConfig() if kind == "classical" else saved(tmp_path / "s.safetensors")
+    settings: EstimatorSettings = (
+        SaliencyConfig() if kind == "classical" else save_random_student(tmp_path / "s.safetensors")
+    )
     collection = two_parts(tmp_path / "c")
     single = [pseudomask_part(collection.uri, "single", name, settings) for name in NAMES]
     staged = list(pseudomask_parts(NAMES, collection_uri=collection.uri, set_name="staged", cfg=settings, device="cpu"))
@@ -103,7 +105,7 @@ def test_a_strange_picture_costs_its_batch_nothing(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(pseudomask, "decode_row", watched)
     monkeypatch.setattr(StudentEstimator, "estimate_batch", fragile)
-    settings = saved(tmp_path / "s.safetensors")
+    settings = save_random_student(tmp_path / "s.safetensors")
     list(pseudomask_parts(NAMES[:1], collection_uri=collection.uri, set_name="staged", cfg=settings, device="cpu"))
     errors = collection.mask_set("staged").read_part("part-00000").column("error").to_pylist()
     assert errors[1] == "saliency: RuntimeError: singular matrix"
