@@ -1,16 +1,16 @@
-"""Do rounds of self-training help on real photographs? And how fast is relabelling?
+"""Benchmarks of self-training rounds on photographs: quality of every round, and speed of relabelling.
 
     python tests/benchmarks/bench_rounds.py rounds --output runs/bench-rounds
-    python tests/benchmarks/bench_rounds.py rounds --images 60 --audit 40 --seeds 1 --steps 20 --episodes 20   # a trial
+    python tests/benchmarks/bench_rounds.py rounds --images 60 --audit 40 --seeds 1 --steps 20 --episodes 20   # quick
     python tests/benchmarks/bench_rounds.py throughput --images 256
 
 FSS_SHARED_DATA (or ``--data``) holds unlabelled/*.jpg, fewshot/<class>/<n>.jpg and .png with splits.json, and weights/.
-``rounds`` puts the unlabelled photographs and labelled ones of the train and val classes into one collection, whose
-truth nothing but the audit reads, runs the main job with rounds for every seed, and tells the IoU of every mask set
-against the truth and the few-shot mIoU on the test classes after every training, with intervals and paired
-differences. A photograph of the test classes is never trained on, not even without its label. ``throughput`` relabels
-photographs with an untrained head: images per second of the job, and the share of the processes' time that is not spent
-in the network. A stopped benchmark goes on where it was.
+``rounds`` collects the unlabelled photographs and those of the train and val classes, whose truth only the audit reads,
+and runs the main job with rounds for every seed. It reports the IoU of every mask set with the truth and the few-shot
+mIoU on the test classes after every training, with intervals and paired differences. Photographs of the test classes
+are never trained on, not even without their labels. ``throughput`` relabels photographs with an untrained head. It
+reports images per second of the job and the share of the processes' time outside the network. A stopped benchmark
+resumes.
 """
 
 import json
@@ -45,58 +45,58 @@ from pipelines.relabel import RelabelJobConfig
 from pipelines.relabel import run as relabel
 from pipelines.runtime.config import TrackingConfig
 
-ANYTHING = RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
-"""Every round is trained on: the question is what comes of it."""
+OPEN_GATE = RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
+"""A gate that every round passes, so that every round is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What both measurements share."""
+    """Options of both benchmarks."""
 
     data: Path = Path(os.environ.get("FSS_SHARED_DATA", "../shared/data"))
     """Folder of the photographs."""
     output: Path = Path("runs/bench-rounds")
-    """Where everything goes."""
+    """Folder of collections, trainings and results."""
     images: int = 1200
-    """Unlabelled photographs."""
+    """Number of unlabelled photographs."""
     backbone: str = "mobilenet_v2"
-    """Backbone, with ImageNet weights of weights/<backbone>_imagenet.pth, frozen."""
+    """Frozen backbone, with the ImageNet weights in weights/<backbone>_imagenet.pth."""
     size: int = 192
-    """Pixels a side."""
+    """Side in pixels of the network's input."""
     relabel: RelabelConfig = field(default_factory=own_masks)
-    """How masks are made again."""
+    """Settings of the relabelling."""
     workers: int = 2
-    """Processes."""
+    """Number of processes."""
 
     def weights(self) -> str:
-        """Return the file of the weights."""
+        """Return the path of the backbone's weights."""
         return str((self.data / f"weights/{self.backbone}_imagenet.pth").absolute())
 
     def tracking(self) -> TrackingConfig:
-        """Return where runs are recorded."""
+        """Return the MLflow store of the benchmark."""
         return TrackingConfig(uri=f"sqlite:///{self.output.absolute()}/mlflow.db")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds(Options):
-    """What the rounds need on top."""
+    """Additional options of ``rounds``."""
 
     audit: int = 640
-    """Photographs of the train and val classes, whose truth only the audit reads."""
+    """Number of photographs of the train and val classes, whose truth only the audit reads."""
     rounds: int = 2
-    """Rounds."""
+    """Number of rounds."""
     seeds: int = 3
-    """Trainings from different seeds."""
+    """Number of seeds."""
     steps: int = 320
     """Training steps of 16 episodes."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     width: int = 128
     """Channels of the network's head."""
     episodes: int = 400
     """Evaluation episodes per plan."""
     quantile: float = 0.65
-    """Share of the masks that is trained on, in every round."""
+    """Share of the masks that every training uses."""
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
-    """Masks and models of every round against the truth."""
+    """Measure the masks and models of every round against the truth."""
     options.output.mkdir(parents=True, exist_ok=True)
     base, labelled = collect(options, options.audit), test_classes(options)
     pseudomask(PseudomaskConfig(collection=base.uri, accept_quantile=options.quantile, tracking=options.tracking()))
@@ -116,15 +116,17 @@ def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
         collection = copy(base, options.output / f"photographs-{seed}")
         summary = masksplit(job(options, collection, labelled, seed))
         truth, parts = collection.mask_set("truth"), collection.part_names()
-        made = [name for name in names if name in collection.mask_set_names()]
-        counts = [audit(collection.mask_set(name), truth, parts) for name in made]
-        for number, name in enumerate(made):
-            lines.append(f"seed {seed}: {name}: IoU {text(mean_iou(counts[number]))} of {len(counts[number])} pictures")
+        written = [name for name in names if name in collection.mask_set_names()]
+        counts = [audit(collection.mask_set(name), truth, parts) for name in written]
+        for number, name in enumerate(written):
+            lines.append(f"seed {seed}: {name}: IoU {text(mean_iou(counts[number]))} of {len(counts[number])} images")
             if number:
-                lines.append(f"    on the one before {text(gain(counts[number], counts[number - 1]), sign=True)}")
-        models[seed] = results(summary.outputs, names)
+                lines.append(f"    minus the previous set {text(gain(counts[number], counts[number - 1]), sign=True)}")
+        models[seed] = read_results(summary.outputs, names)
         lines += [
-            f"seed {seed}: {name}: {told}" for name in names if (told := summary.outputs.get(f"{name}: decision"))
+            f"seed {seed}: {name}: {decision}"
+            for name in names
+            if (decision := summary.outputs.get(f"{name}: decision"))
         ]
         lines += [line for name in names for line in compare(models[seed], name, names[0], f"seed {seed}")]
         (options.output / "metrics.md").write_text("\n".join(lines) + "\n")
@@ -134,7 +136,7 @@ def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
 
 
 def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
-    """Images per second of the relabelling job."""
+    """Measure the images per second of the relabelling job."""
     options.output.mkdir(parents=True, exist_ok=True)
     collection = collect(options, 0)
     masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={"method": "discs"})
@@ -154,15 +156,15 @@ def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
             overwrite=True,
         )
     )
-    told = {name: summary.metrics[name] for name in ("images per second", "share outside the network")}
-    print(json.dumps({"images": options.images, "processes": options.workers, **told, **summary.durations}, indent=1))
+    speed = {name: summary.metrics[name] for name in ("images per second", "share outside the network")}
+    print(json.dumps({"images": options.images, "processes": options.workers, **speed, **summary.durations}, indent=1))
 
 
 def collect(options: Options, audited: int) -> Collection:
-    """The collection of photographs; ``audited`` of them have a truth."""
-    place = options.output / f"photographs-{options.images}-{audited}"
-    if collection_exists(str(place)):
-        return Collection.open(str(place))
+    """Collect the photographs; ``audited`` of them have a truth."""
+    folder = options.output / f"photographs-{options.images}-{audited}"
+    if collection_exists(str(folder)):
+        return Collection.open(str(folder))
     files = sorted((options.data / "unlabelled").glob("*.jpg"))[: options.images]
     splits = json.loads((options.data / "fewshot/splits.json").read_text())
     classes = sorted([*splits["train"], *splits["val"]])
@@ -173,7 +175,7 @@ def collect(options: Options, audited: int) -> Collection:
     files = [path for path in files if path.is_file() and path.read_bytes() not in forbidden]
     if not files:
         raise SystemExit(f"no photographs in {options.data}; give --data, or set FSS_SHARED_DATA")
-    half = place.with_name(place.name + ".part")
+    half = folder.with_name(folder.name + ".part")
     shutil.rmtree(half, ignore_errors=True)
     collection = Collection.create(str(half), name="rounds", source="benchmark", part_size=32)
     truth = collection.create_mask_set("truth", config_hash="0" * 16, provenance={"method": "truth"})
@@ -188,12 +190,12 @@ def collect(options: Options, audited: int) -> Collection:
             masks.append(true_row(images[-1]["image_id"], path.with_suffix(".png")))
         collection.write_part(part_name(number), image_table(images))
         truth.write_part(part_name(number), mask_table(masks))
-    half.rename(place)
-    return Collection.open(str(place))
+    half.rename(folder)
+    return Collection.open(str(folder))
 
 
 def true_row(identity: str, path: Path) -> dict[str, object]:
-    """The row of a truth that is known, or not."""
+    """Return the row of the truth from a mask file, or a row with an error if there is none."""
     if not path.is_file():
         return mask_row(identity, None, error="no truth: an unlabelled photograph")
     mask = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8)
@@ -201,14 +203,14 @@ def true_row(identity: str, path: Path) -> dict[str, object]:
 
 
 def disc(image_id: str, height: int, width: int) -> dict[str, object]:
-    """A mask without any meaning: a disc in the middle."""
+    """Return a mask row with a disc in the middle, which stands for a pseudo-mask."""
     mask = np.zeros((height, width), np.uint8)
     cv2.circle(mask, (width // 2, height // 2), min(height, width) // 4, 1, -1)
     return mask_row(image_id, mask, [1])
 
 
 def test_classes(options: Rounds) -> Collection:
-    """The labelled collection that models are evaluated on."""
+    """Return the labelled collection that models are evaluated on."""
     source = SourceConfig(kind="fss1000", path=str((options.data / "fewshot").absolute()))
     ingest = start_ingest(str(options.output / "fewshot"), source)
     for part in sorted(set(ingest.parts) - ingest.finished()):
@@ -216,18 +218,18 @@ def test_classes(options: Rounds) -> Collection:
     return ingest.collection
 
 
-def copy(base: Collection, place: Path) -> Collection:
-    """A collection of its own for a seed, with the same pseudo-masks."""
-    if not collection_exists(str(place)):
-        half = place.with_name(place.name + ".part")
+def copy(base: Collection, path: Path) -> Collection:
+    """Copy the collection with its pseudo-masks for a seed."""
+    if not collection_exists(str(path)):
+        half = path.with_name(path.name + ".part")
         shutil.rmtree(half, ignore_errors=True)
         shutil.copytree(base.uri, half)
-        half.rename(place)
-    return Collection.open(str(place))
+        half.rename(path)
+    return Collection.open(str(path))
 
 
 def job(options: Rounds, collection: Collection, labelled: Collection, seed: int) -> MaskSplitJobConfig:
-    """The main job of one seed."""
+    """Return the configuration of the main job for one seed."""
     return MaskSplitJobConfig(
         photographs=collection.uri,
         evaluation=labelled.uri,
@@ -241,7 +243,7 @@ def job(options: Rounds, collection: Collection, labelled: Collection, seed: int
         episodes=options.episodes,
         accept_quantile=options.quantile,
         rounds=options.rounds,
-        self_training=RoundsConfig(relabel=options.relabel, go=ANYTHING, accept_quantile=options.quantile),
+        self_training=RoundsConfig(relabel=options.relabel, go=OPEN_GATE, accept_quantile=options.quantile),
         seed=seed,
         workers=options.workers,
         tracking=options.tracking(),
@@ -249,57 +251,57 @@ def job(options: Rounds, collection: Collection, labelled: Collection, seed: int
 
 
 Results = dict[tuple[str, int], tuple[list[int], Counts]]
-"""By mask set and shots: the class and the pixel counts of every episode."""
+"""Class and pixel counts of every episode, by mask set and number of shots."""
 
 
-def results(outputs: dict[str, str], names: list[str]) -> Results:
-    """Read what every model of a seed did on every episode."""
-    found = {}
+def read_results(outputs: dict[str, str], names: list[str]) -> Results:
+    """Read the pixel counts of every model of a seed on every episode."""
+    results = {}
     for name in names:
-        place = outputs.get("results" if name == "saliency" else f"{name}: results")
-        if place is None:  # no mask of the round passed a gate: nothing to train on
+        folder = outputs.get("results" if name == "saliency" else f"{name}: results")
+        if folder is None:  # no mask of the round passed the gates, so nothing was trained
             continue
-        table = pq.read_table(f"{place}/episodes.parquet").to_pylist()
+        table = pq.read_table(f"{folder}/episodes.parquet").to_pylist()
         for shots in (1, 5):
             rows = [row for row in table if row["method"] == "model" and row["shots"] == shots]
             kinds = [[row[f"{kind}_{of}"] for of in ("background", "foreground")] for row in rows for kind in KINDS]
-            found[name, shots] = [row["class_id"] for row in rows], np.array(kinds, np.int64).reshape(-1, 2, 2)
-    return found
+            results[name, shots] = [row["class_id"] for row in rows], np.array(kinds, np.int64).reshape(-1, 2, 2)
+    return results
 
 
 KINDS = ("intersection", "union")
 
 
-def compare(found: Results, name: str, first: str, what: str) -> list[str]:
-    """Lines about the model trained on one mask set."""
+def compare(results: Results, name: str, first: str, prefix: str) -> list[str]:
+    """Return lines about the model trained on one mask set."""
     lines = []
-    for shots in (shots for shots in (1, 5) if (name, shots) in found):
-        classes, counts = found[name, shots]
-        line = f"{what}: trained on {name}, {shots}-shot mIoU {text(compute_metrics(classes, counts).miou)}"
+    for shots in (shots for shots in (1, 5) if (name, shots) in results):
+        classes, counts = results[name, shots]
+        line = f"{prefix}: trained on {name}, {shots}-shot mIoU {text(compute_metrics(classes, counts).miou)}"
         if name != first:
-            ahead = paired_differences(classes, counts, found[first, shots][1])["miou"]
-            line += f", on {first} {text(ahead, sign=True)}"
+            ahead = paired_differences(classes, counts, results[first, shots][1])["miou"]
+            line += f", minus {first} {text(ahead, sign=True)}"
         lines.append(line)
     return lines
 
 
 def across(models: dict[int, Results], name: str, first: str, shots: int) -> str:
-    """Mean and spread over the seeds that came so far."""
-    models = {seed: found for seed, found in models.items() if (name, shots) in found}
+    """Return mean and standard deviation over the seeds that trained on a mask set."""
+    models = {seed: results for seed, results in models.items() if (name, shots) in results}
     if not models:
         return f"no seed was trained on {name}"
     values = {
-        key: np.array([compute_metrics(*found[key, shots]).miou.value for found in models.values()])
+        key: np.array([compute_metrics(*results[key, shots]).miou.value for results in models.values()])
         for key in (name, first)
     }
     change = values[name] - values[first]
     spread = [values[name].std(ddof=1), change.std(ddof=1)] if len(models) > 1 else [np.nan, np.nan]
     line = f"{len(models)} seeds: trained on {name}, {shots}-shot mIoU {values[name].mean():.3f} (sd {spread[0]:.3f})"
-    return line if name == first else f"{line}, on {first} {change.mean():+.3f} (sd {spread[1]:.3f})"
+    return line if name == first else f"{line}, minus {first} {change.mean():+.3f} (sd {spread[1]:.3f})"
 
 
 def text(interval: Interval, *, sign: bool = False) -> str:
-    """A figure with its interval."""
+    """Format a metric with its interval."""
     form = "+.3f" if sign else ".3f"
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 

@@ -1,11 +1,11 @@
-"""The three-stage framework on a labelled folder (CamVid), against training on the same few labels alone.
+"""The three-stage framework on a labelled folder (CamVid), compared with training on the same labels only.
 
     python tests/benchmarks/bench_three_stage.py --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
 
-Plain torch in one process, with the library's pieces: everything the pipeline does, but for Ray Train. For every seed:
-supervised-only for as many steps as the longest stage, then stages 1, 2 and 3; every score is of the last weights and,
-told apart, of the best of the checkpoints by the validation pictures, which choose nothing else. The seed draws the
-labelled pictures, their order and views, and the initial weights. One JSON line per training goes to --output.
+The benchmark runs the pipeline's training in one process without Ray Train. For every seed it trains on the labels only
+for as many steps as the longest stage, then stages 1, 2 and 3. Scores are of the last weights and, separately, of the
+best checkpoint by the validation images, which select nothing else. The seed draws the labelled images, their order and
+augmentation, and the initial weights. One JSON line per training is appended to scores.jsonl in --output.
 """
 
 import argparse
@@ -47,27 +47,31 @@ from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
 
-PARTS = ("consistency", "pseudo")
+TERMS = ("consistency", "pseudo")
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", required=True, help="folder with images/ and class-index masks/")
-    parser.add_argument("--val", required=True, help="the same, to validate on")
-    parser.add_argument("--void", type=int, default=11, help="value of a mask to ignore")
+    parser.add_argument("--val", required=True, help="the same for validation")
+    parser.add_argument("--void", type=int, default=11, help="value of ignored pixels in a mask")
     parser.add_argument("--weights", default=None, help="backbone weights")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--network", default="lraspp")
     parser.add_argument("--labelled", type=int, default=37)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=800, help="of stages 2 and 3, and of supervised-only")
-    parser.add_argument("--first-steps", type=int, default=400, help="of stage 1")
-    parser.add_argument("--batch", type=int, nargs=2, default=[4, 4], help="labelled and pool pictures in a step")
+    parser.add_argument(
+        "--steps", type=int, default=800, help="steps of stages 2 and 3, and of the supervised training"
+    )
+    parser.add_argument("--first-steps", type=int, default=400, help="steps of stage 1")
+    parser.add_argument("--batch", type=int, nargs=2, default=[4, 4], help="labelled and pool images per step")
     parser.add_argument("--crop", type=int, nargs=2, default=[144, 192])
     parser.add_argument("--scales", type=float, nargs=2, default=[0.7, 1.3])
-    parser.add_argument("--operations", type=int, default=2, help="of the strong augmentation")
-    parser.add_argument("--cutouts", type=int, nargs=2, default=[1, 24], help="squares and their side")
+    parser.add_argument("--operations", type=int, default=2, help="operations of the strong augmentation")
+    parser.add_argument(
+        "--cutouts", type=int, nargs=2, default=[1, 24], help="number of squares, and their side in pixels"
+    )
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--backbone-rate", type=float, default=2e-4)
     parser.add_argument("--decay", default="poly")
@@ -75,20 +79,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--supervised-weight", type=float, default=0.5)
     parser.add_argument("--consistency-weight", type=float, default=0.5)
     parser.add_argument("--ramp-up", type=int, default=200)
-    parser.add_argument("--frozen", type=int, default=4, help="first blocks of MobileNetV2 that do not learn")
+    parser.add_argument("--frozen", type=int, default=4, help="number of frozen first blocks of MobileNetV2")
     parser.add_argument("--confidence", type=float, default=None)
     parser.add_argument("--evaluate-every", type=int, default=200)
     parser.add_argument("--trainings", nargs="+", default=["supervised", "1", "2", "3"])
-    parser.add_argument("--without", choices=PARTS, default=None, help="a part of the loss of stages 2 and 3 to drop")
+    parser.add_argument("--without", choices=TERMS, default=None, help="a term of the loss of stages 2 and 3 to drop")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/bench-three-stage"))
     return parser.parse_args()
 
 
-def collect(place: Path, folder: str, void: int) -> Collection:
-    """Bring a labelled folder into a collection."""
+def collect(path: Path, folder: str, void: int) -> Collection:
+    """Ingest a labelled folder into a collection."""
     source = SourceConfig(path=folder, masks="index", background=None, void=(void,))
-    ingest = start_ingest(str(place), source)
+    ingest = start_ingest(str(path), source)
     for part in ingest.parts:
         if part not in ingest.finished():
             ingest_part(ingest.collection.uri, part)
@@ -98,34 +102,34 @@ def collect(place: Path, folder: str, void: int) -> Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Without(ThreeStageConfig):
-    """Stages 2 and 3 without one part of the loss."""
+    """Stages 2 and 3 without one term of the loss."""
 
     part: str
-    """consistency or pseudo."""
+    """Term to drop: consistency or pseudo."""
 
     def loss_weights(self, step: int) -> dict[str, float]:
-        """Return the weights, that of the part 0."""
+        """Return the weights of the terms, with 0 for the dropped one."""
         return super().loss_weights(step) | {self.part: 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one training came to."""
+    """Result of one training."""
 
     name: str
-    """supervised, or the stage."""
+    """Name of the training: supervised, or the number of the stage."""
     seed: int
-    """Of everything that is drawn."""
+    """Seed of all random draws."""
     last: float
-    """mIoU of the last weights (stages 2 and 3: the teacher's)."""
+    """mIoU of the last weights; of the teacher's in stages 2 and 3."""
     best: float
-    """Greatest mIoU of the checkpoints."""
+    """Best mIoU of a checkpoint."""
     best_step: int
-    """When that was."""
+    """Step of the best checkpoint."""
     masks: float | None
-    """mIoU of its masks with the truth of all training pictures, which no training saw."""
+    """mIoU of the stage's masks with the truth of all training images, most of which no training uses."""
     seconds: float
-    """Training, measuring and masks."""
+    """Seconds of training, evaluation and masks."""
 
 
 class Bench:
@@ -156,8 +160,8 @@ class Bench:
         )
 
     def run(self, name: str) -> Score:
-        """Train ``supervised`` or a stage, measure it, and make a stage's masks."""
-        began = time.monotonic()
+        """Train ``supervised`` or a stage, evaluate it, and write the masks of a stage."""
+        start_s = time.monotonic()
         stage: Stage = 1 if name == "supervised" else int(name)  # type: ignore[assignment]
         config = self.config
         if name == "supervised":
@@ -186,7 +190,7 @@ class Bench:
             best=scores[best],
             best_step=best,
             masks=masks,
-            seconds=round(time.monotonic() - began, 1),
+            seconds=round(time.monotonic() - start_s, 1),
         )
 
     def _loop(self, config: ThreeStageConfig, stage: Stage) -> SemanticLoop:
@@ -233,7 +237,7 @@ class Bench:
 
 
 def main() -> None:
-    """Run all seeds and print what they come to."""
+    """Run all seeds and print their means."""
     options = parse()
     torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -249,8 +253,8 @@ def main() -> None:
                 file.write(line + "\n")
     for name in options.trainings if len(options.seeds) > 1 else ():
         for which in ("last", "best"):
-            found = seed_interval([getattr(score, which) for score in scores if score.name == name])
-            print(f"{name:>10} {which}: {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]", flush=True)
+            interval = seed_interval([getattr(score, which) for score in scores if score.name == name])
+            print(f"{name:>10} {which}: {interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]", flush=True)
 
 
 if __name__ == "__main__":

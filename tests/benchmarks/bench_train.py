@@ -1,14 +1,14 @@
-"""Measure training: the loaders alone, the steps and their wait for data, and one worker against two.
+"""Benchmarks of training: data loaders, training steps with their wait for data, and one worker against two.
 
     python tests/benchmarks/bench_train.py loader --collection C            # Ray Data and threads against a DataLoader
     python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
     python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
     python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
 
-``C`` is a collection with a mask set (``--mask-set saliency``). ``loader`` interleaves warm passes and gives each
-way's images per second; nothing is cached. ``steps`` trains with the loop itself and gives the time of a step, the
-share of it spent waiting for data, episodes per second and peak GPU memory. ``workers`` trains by the job with one
-worker, with two, and with one killed on the way, and gives the largest difference between their losses.
+``C`` is a collection with a mask set (``--mask-set saliency``). ``loader`` alternates warm passes of every loader and
+prints images per second, without caches. ``steps`` runs the training loop and prints the time of a step, the share of
+it spent waiting for data, episodes per second and peak GPU memory. ``workers`` runs the training job with one worker,
+with two, and with one that is killed and restarted, and prints the largest difference between their losses.
 """
 
 import functools
@@ -49,19 +49,19 @@ from fss.training.few_shot.tasks import (
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is trained on."""
+    """Training data."""
 
     collection: str
-    """A collection."""
+    """URI of the collection."""
     mask_set: str = "saliency"
-    """One of its mask sets."""
+    """Name of the mask set."""
     batch: int = 16
-    """Episodes of a step."""
+    """Episodes per step."""
     threads: int = 2
-    """Decoding threads or processes."""
+    """Number of decoding threads or processes."""
 
     def open(self, kind: type[MaskSplitStream], size: int, *, cache_gb: float) -> MaskSplitStream:
-        """Open a stream of MaskSplit's episodes."""
+        """Open a stream of MaskSplit episodes."""
         collection = Collection.open(self.collection)
         return kind(
             collection,
@@ -75,25 +75,25 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Loader(Data):
-    """The loaders alone."""
+    """Options of ``loader``."""
 
     size: int = 400
-    """Pixels a side of the canvases."""
+    """Side of the canvases in pixels."""
     passes: int = 5
-    """Epochs of each way; the first is warm-up."""
+    """Epochs of each loader; the first is a warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Data):
-    """The steps."""
+    """Options of ``steps``."""
 
     learner: str = "masksplit"
     masking: str = "feature"
     backbone: str = "resnet50"
     size: int = 400
-    """Pixels a side."""
+    """Side in pixels of the network's input."""
     steps: int = 10
-    """Steps to measure, after two."""
+    """Number of measured steps, after two warm-up steps."""
     precision: Precision = "fp32"
     compile: bool = False
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,7 +101,7 @@ class Steps(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class Workers(Data):
-    """One worker against two, and against a killed one."""
+    """Options of ``workers``."""
 
     output: Path
     """Folder of the trainings."""
@@ -112,36 +112,38 @@ class Workers(Data):
 
 
 class PlainTasks(Dataset[Task]):
-    """Tasks one by one, part after part, as a plain DataLoader reads them."""
+    """Tasks in the order of their parts, as a dataset for a DataLoader."""
 
     def __init__(self, stream: MaskSplitStream, count: int):
         rows = stream.rows
-        self.places = [(rows.parts[part], int(row)) for part, found in enumerate(rows.train) for row in found][:count]
+        self.positions = [(rows.parts[part], int(row)) for part, train in enumerate(rows.train) for row in train][
+            :count
+        ]
         self.settings = TaskSettings(
             size=stream.image_size, split=stream.split, augment=stream.augment, seed=0, epoch=0
         )
         self.uri, self.mask_set = stream.mask_set.collection.uri, stream.mask_set.name
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def __getitem__(self, number: int) -> Task:
-        part, row = self.places[number]
+        part, row = self.positions[number]
         limits, images, masks = tables(self.uri, self.mask_set, part)
-        record = table_row(masks, row)
-        canvas = read_canvas(table_row(images, row), record["image_id"], self.settings.size, limits)
-        return make_task(record, canvas, self.settings)
+        mask_row = table_row(masks, row)
+        canvas = read_canvas(table_row(images, row), mask_row["image_id"], self.settings.size, limits)
+        return make_task(mask_row, canvas, self.settings)
 
 
 @functools.lru_cache(4)
 def tables(uri: str, mask_set: str, part: str) -> tuple[DecodeLimits, pa.Table, pa.Table]:
-    """Read a part once for all its rows."""
+    """Read a part once for all of its rows."""
     collection = Collection.open(uri)
     return collection.limits, read_images(collection, part), read_masks(collection.mask_set(mask_set), part)
 
 
 def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
-    """Images per second of a DataLoader, of the workers' own stream and of Ray Data."""
+    """Measure the images per second of a DataLoader, of the workers' stream and of Ray Data."""
     from pipelines.runtime.ray_session import SINGLE_THREAD, ray_session
     from pipelines.training.ray_stream import RayMaskSplitStream
 
@@ -161,27 +163,27 @@ def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
         for _ in range(steps):
             next(batches)
 
-    ways: dict[str, Callable[[], None]] = {
+    loaders: dict[str, Callable[[], None]] = {
         "DataLoader": lambda: first(iter(plain)),
         "threads of the worker": lambda: first(iter(own.batches(0))),
         "Ray Data": lambda: first(iter(streamed.batches(0))),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in loaders}
     with ray_session():
         for number in range(options.passes):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
+            for name, run_epoch in loaders.items():
+                start = time.perf_counter()
+                run_epoch()
                 if number:
-                    seconds[name].append(time.perf_counter() - began)
+                    seconds[name].append(time.perf_counter() - start)
     base = statistics.median(seconds["DataLoader"])
-    for name, found in seconds.items():
-        middle = statistics.median(found)
+    for name, values in seconds.items():
+        middle = statistics.median(values)
         print(f"{name}: {steps * options.batch / middle:.0f} images/s, {base / middle:.2f} of the DataLoader's")
 
 
 def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
-    """Time, wait and memory of training steps."""
+    """Measure the time, the wait for data and the memory of training steps."""
     stream = options.open(MaskSplitStream, options.size, cache_gb=4)
     segmenter = create_segmenter(
         learner=options.learner, masking=options.masking, backbone=options.backbone, image_size=options.size
@@ -192,17 +194,17 @@ def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     config = OptimizerConfig(steps=options.steps + 2, precision=options.precision)
     reports = list(TrainLoop(segmenter, stream, config, device=options.device).run())[2:]
     step = statistics.median(report.wait_s + report.compute_s for report in reports)
-    waited = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)
+    wait_share = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)
     text = f"{options.learner} {options.masking} {options.backbone} {options.size} px, batch {options.batch}, "
     text += f"{options.precision}{', compiled' if options.compile else ''} on {options.device}: {step:.3f} s a step, "
-    text += f"{options.batch / step:.1f} episodes/s, waiting for data {100 * waited:.1f} %"
+    text += f"{options.batch / step:.1f} episodes/s, waiting for data {100 * wait_share:.1f} %"
     if options.device == "cuda":
         text += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
     print(text, flush=True)
 
 
 def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
-    """The same training by one worker, by two, and by one that is killed and goes on."""
+    """Compare a training by one worker with one by two workers and one that is killed and resumed."""
     curves = {}
     for name, workers in (("one", 1), ("two", 2), ("killed", 1)):
         command = [sys.executable, "-m", "pipelines.train", "--collection", options.collection]
@@ -223,12 +225,12 @@ def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
         if options.weights:
             settings["segmenter.backbone-weights"] = options.weights
         command += [text for key, value in settings.items() for text in (f"--{key}", str(value))]
-        began = time.perf_counter()
+        start = time.perf_counter()
         if name == "killed":
             kill(command, options.output / "ray" / name)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         curves[name] = curve(options.output, name)
-        print(f"{name}: {time.perf_counter() - began:.0f} s, loss {curves[name][0]:.4f} -> {curves[name][-1]:.4f}")
+        print(f"{name}: {time.perf_counter() - start:.0f} s, loss {curves[name][0]:.4f} -> {curves[name][-1]:.4f}")
     for name in ("two", "killed"):
         assert len(curves[name]) == len(curves["one"]) == options.steps, "a step is missing or was logged twice"
         gap = max(abs(a - b) for a, b in zip(curves["one"], curves[name], strict=True))
@@ -246,7 +248,7 @@ def kill(command: list[str], snapshots: Path) -> None:
 
 
 def curve(output: Path, name: str) -> list[float]:
-    """Return the losses of a training, step after step."""
+    """Return the losses of a training in the order of its steps."""
     from mlflow import MlflowClient
 
     run_id = json.loads((output / name / "summary.json").read_text())["run_id"]

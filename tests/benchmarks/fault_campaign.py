@@ -1,10 +1,10 @@
-"""Kill workers, drivers and nodes, press Ctrl-C, at random times, and hold what comes of it against undisturbed runs.
+"""Fault campaign: kill workers, drivers and nodes, or interrupt jobs, and compare the results with undisturbed runs.
 
     python tests/benchmarks/fault_campaign.py --kills 20 --output campaign
 
-Ingest, pseudo-masks, training and relabelling take turns, and so do the faults. A job that ends with an error is
-started again with the same command, as a person would. Every row must be there once and be that of the undisturbed
-run, byte for byte; a training must end with the very same weights. Writes campaign.json, campaign.md, campaign.png.
+Jobs (ingest, pseudo-masks, training, relabelling) and faults alternate, at random times. A job that ends with an error
+is started again with the same command. Every row must exist once and equal that of the undisturbed run, byte for byte,
+and a training must end with the same weights. The campaign writes campaign.json, campaign.md and campaign.png.
 """
 
 import json
@@ -25,191 +25,192 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.helpers.fault_injection import Job, Nodes, clean, interrupt, jobs, kill_driver, kill_node, kill_worker, start
 
 FAULTS = {"worker": kill_worker, "driver": kill_driver, "node": kill_node, "Ctrl-C": interrupt}
-STARTS = 4  # of a job at most
-PATIENCE_S = 300.0
+MOST_STARTS = 4  # attempts per job
+TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignConfig:
-    """What is disturbed, how often."""
+    """Jobs, faults and size of the campaign."""
 
     kills: int = 20
-    """Faults in all."""
+    """Number of faults."""
     jobs: tuple[str, ...] = ("ingest", "pseudomask", "train", "relabel")
     """Jobs to disturb, in turn."""
     faults: tuple[str, ...] = ("worker", "driver", "node", "Ctrl-C")
-    """Faults, in turn, so that every job meets every one."""
+    """Faults, in turn, so that every job gets every fault."""
     pictures: int = 96
-    """Photographs of the collection."""
+    """Number of photographs in the collection."""
     part_size: int = 4
     """Photographs in a part."""
     seed: int = 0
-    """Draws the times and the victims."""
+    """Seed of the times and targets of the faults."""
     output: Path = Path("campaign")
-    """Folder for table and figure."""
+    """Folder of the results."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """One fault and what came of it."""
+    """A fault and its outcome."""
 
     job: str
-    """The job."""
+    """Name of the job."""
     fault: str
-    """What was killed."""
+    """Kind of fault."""
     at: float
-    """When, as a share of the undisturbed run's time."""
+    """Time of the fault as a share of the undisturbed run."""
     starts: int
-    """How often the command was given; 1: the job went on by itself."""
+    """Number of starts; 1 where the job recovered without a restart."""
     seconds: float
-    """Until it was done."""
+    """Seconds until the job succeeded."""
     undisturbed: float
     """Seconds of the undisturbed run."""
     wrong: str
-    """What is not as in the undisturbed run; empty where nothing is."""
+    """Difference from the undisturbed run; empty where there is none."""
 
 
 def run(config: CampaignConfig) -> list[Disturbance]:
-    """Do it all; the record is written after every fault."""
-    home = Path(mkdtemp(prefix="campaign-"))
-    known = jobs(config.pictures, config.part_size)
-    tracking, base, draws = f"sqlite:///{home}/mlflow.db", home / "base", random.Random(config.seed)
+    """Run the campaign; results are written after every fault."""
+    folder = Path(mkdtemp(prefix="campaign-"))
+    jobs_by_name = jobs(config.pictures, config.part_size)
+    tracking, base, rng = f"sqlite:///{folder}/mlflow.db", folder / "base", random.Random(config.seed)
     base.mkdir()
-    usual: dict[str, float] = {}
-    for job in known.values():  # each makes what the next one needs
+    undisturbed: dict[str, float] = {}
+    for job in jobs_by_name.values():  # in order, because each job needs the output of the one before
         began = time.monotonic()
         code = start(job, base, tracking).wait()
         assert code == 0, (base / "log.txt").read_text()[-3000:]
-        usual[job.name] = time.monotonic() - began
-        print(f"{job.name}: {usual[job.name]:.1f} s undisturbed", flush=True)
+        undisturbed[job.name] = time.monotonic() - began
+        print(f"{job.name}: {undisturbed[job.name]:.1f} s undisturbed", flush=True)
     nodes = Nodes() if "node" in config.faults else None
-    done: list[Disturbance] = []
+    outcomes: list[Disturbance] = []
     try:
         for number in range(config.kills):
-            job = known[config.jobs[number % len(config.jobs)]]
+            job = jobs_by_name[config.jobs[number % len(config.jobs)]]
             fault = config.faults[(number + number // len(config.jobs)) % len(config.faults)]
-            place = home / f"kill-{number:03d}"
-            done.append(disturb(job, fault, (base, place), usual[job.name], tracking, draws, nodes))
-            print(f"{number + 1}/{config.kills} {row(done[-1])}", flush=True)
-            write(done, config.output)
-            shutil.rmtree(place)
+            path = folder / f"kill-{number:03d}"
+            outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, nodes))
+            print(f"{number + 1}/{config.kills} {row(outcomes[-1])}", flush=True)
+            write(outcomes, config.output)
+            shutil.rmtree(path)
     finally:
         if nodes:
             nodes.close()
-    return done
+    return outcomes
 
 
 def disturb(
     job: Job,
     fault: str,
-    places: tuple[Path, Path],
-    usual: float,
+    folders: tuple[Path, Path],
+    undisturbed: float,
     tracking: str,
-    draws: random.Random,
+    rng: random.Random,
     nodes: Nodes | None,
 ) -> Disturbance:
-    """Start a job, kill something at a random time, and see it to its end."""
-    base, place = places
+    """Start a job, inject a fault at a random time, and restart the job until it succeeds."""
+    base, path = folders
     address = nodes.address if nodes and fault == "node" else None
-    delay = usual * draws.uniform(0.3, 1.0)  # before, nothing but imports goes on
+    delay = undisturbed * rng.uniform(0.3, 1.0)  # earlier, the job only imports modules
     while True:
-        job.prepare(base, place)
+        job.prepare(base, path)
         began = time.monotonic()
-        running = start(job, place, tracking, address)
+        running = start(job, path, tracking, address)
         try:
             running.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             break
-        shutil.rmtree(place)  # it had ended before the fault: once more, and sooner
+        shutil.rmtree(path)  # the job ended before the fault: repeat with an earlier one
         delay *= 0.7
-    problem = FAULTS[fault](running, draws, nodes)
+    problem = FAULTS[fault](running, rng, nodes)
     starts = 1
-    while not ends_well(running) and starts < STARTS:
+    while not ends_well(running) and starts < MOST_STARTS:
         clean(running)
-        running = start(job, place, tracking, address)
+        running = start(job, path, tracking, address)
         starts += 1
     clean(running)
     seconds = time.monotonic() - began
     return Disturbance(
         job=job.name,
         fault=fault,
-        at=delay / usual,
+        at=delay / undisturbed,
         starts=starts,
         seconds=seconds,
-        undisturbed=usual,
-        wrong=problem or compare(job, base, place),
+        undisturbed=undisturbed,
+        wrong=problem or compare(job, base, path),
     )
 
 
 def ends_well(running: Any) -> bool:
-    """Wait for a job; one that hangs is killed, and counts as ended badly."""
+    """Wait for a job and return whether it succeeded; a job that hangs is killed and counts as failed."""
     try:
-        return bool(running.wait(timeout=PATIENCE_S) == 0)
+        return bool(running.wait(timeout=TIMEOUT_S) == 0)
     except subprocess.TimeoutExpired:
         running.kill()
         return False
 
 
-def compare(job: Job, base: Path, place: Path) -> str:
-    """Say what differs from the undisturbed run."""
+def compare(job: Job, base: Path, path: Path) -> str:
+    """Return the difference from the undisturbed run, or an empty string."""
     try:
-        made, expected = job.result(place), job.result(base)
+        result, expected = job.result(path), job.result(base)
     except (AssertionError, ValueError, OSError) as error:
         return f"{type(error).__name__}: {error}"
-    if left := [path.name for path in place.rglob("*.tmp")]:
-        return f"{len(left)} temporary files are left, which nobody reads" if made == expected else f"differs; {left}"
-    return "" if made == expected else "differs from the undisturbed run"
+    if leftovers := [file.name for file in path.rglob("*.tmp")]:
+        return f"{len(leftovers)} unused temporary files" if result == expected else f"differs; {leftovers}"
+    return "" if result == expected else "differs from the undisturbed run"
 
 
 def row(one: Disturbance) -> str:
-    """One line of the table."""
-    end = "went on by itself" if one.starts == 1 else f"{one.starts} starts"
+    """Return a line of the table."""
+    end = "recovered" if one.starts == 1 else f"{one.starts} starts"
     return (
         f"| {one.job} | {one.fault} | {one.at:.0%} | {end} | {one.seconds:.0f} s ({one.undisturbed:.0f} s) | "
         f"{one.wrong or 'identical'} |"
     )
 
 
-def write(done: Sequence[Disturbance], out: Path) -> None:
-    """Write record, table and figure."""
+def write(outcomes: Sequence[Disturbance], out: Path) -> None:
+    """Write the outcomes as JSON, as a table and as a plot."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "campaign.json").write_text(json.dumps([asdict(one) for one in done], indent=1) + "\n")
+    (out / "campaign.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + "\n")
     head = "| job | killed | at | end | took (undisturbed) | result |\n|---|---|---|---|---|---|\n"
-    (out / "campaign.md").write_text(head + "\n".join(map(row, done)) + "\n")
-    draw(done, out / "campaign.png")
+    (out / "campaign.md").write_text(head + "\n".join(map(row, outcomes)) + "\n")
+    draw(outcomes, out / "campaign.png")
 
 
-def draw(done: Sequence[Disturbance], path: Path) -> None:
-    """Draw when each fault came, what it was, and what it cost."""
+def draw(outcomes: Sequence[Disturbance], path: Path) -> None:
+    """Plot the time, kind and cost of each fault."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     when, cost = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    names = list(dict.fromkeys(one.job for one in done))
+    names = list(dict.fromkeys(one.job for one in outcomes))
     shapes = {"worker": "o", "driver": "X", "node": "s", "Ctrl-C": "^"}
-    for one in done:
+    for one in outcomes:
         colour = "tab:red" if one.wrong else "tab:green" if one.starts == 1 else "tab:blue"
         when.scatter(one.at, names.index(one.job), marker=shapes[one.fault], color=colour, s=90, alpha=0.8)
         cost.scatter(one.undisturbed, one.seconds, marker=shapes[one.fault], color=colour, s=60, alpha=0.8)
-    wrong = sum(bool(one.wrong) for one in done)
-    when.set(title=f"{len(done)} kills, {len(done) - wrong} results identical, {wrong} not", xlim=(0, 1.05))
-    when.set(xlabel="when, as a share of the undisturbed run", yticks=range(len(names)), yticklabels=names)
+    wrong = sum(bool(one.wrong) for one in outcomes)
+    when.set(title=f"{len(outcomes)} kills, {len(outcomes) - wrong} results identical, {wrong} not", xlim=(0, 1.05))
+    when.set(xlabel="time of the fault, as a share of the undisturbed run", yticks=range(len(names)), yticklabels=names)
     for shape, marker in shapes.items():
         when.scatter([], [], marker=marker, color="grey", label=shape)
-    for label, colour in (("went on by itself", "green"), ("started again", "blue"), ("not identical", "red")):
+    for label, colour in (("recovered", "green"), ("restarted", "blue"), ("not identical", "red")):
         when.scatter([], [], color=f"tab:{colour}", label=label)
     when.legend(loc="upper left", fontsize=8)
-    most = max(one.seconds for one in done)
+    most = max(one.seconds for one in outcomes)
     cost.plot([0, most], [0, most], color="grey", linewidth=0.8)
-    cost.set(title="time until done", xlabel="undisturbed, s", ylabel="disturbed, s")
+    cost.set(title="time until success", xlabel="undisturbed, s", ylabel="disturbed, s")
     figure.savefig(path)
 
 
 def main(config: CampaignConfig) -> None:
-    """Run, and fail where something is not identical."""
-    done = run(config)
-    wrong = [one for one in done if one.wrong]
-    print(f"{len(done)} kills: {len(done) - len(wrong)} identical, {len(wrong)} not; see {config.output}/campaign.png")
+    """Run the campaign; exit with 1 if a result is not identical."""
+    outcomes = run(config)
+    wrong = [one for one in outcomes if one.wrong]
+    identical = len(outcomes) - len(wrong)
+    print(f"{len(outcomes)} kills: {identical} identical, {len(wrong)} not; see {config.output}/campaign.png")
     raise SystemExit(1 if wrong else 0)
 
 

@@ -1,9 +1,9 @@
-"""Damage pictures and masks for a while and count what becomes of them.
+"""Fuzz the decoders with damaged images and masks, and count the outcomes.
 
     python tests/benchmarks/fuzz_decode.py --seconds 60 --seed 0
 
-Whatever is neither a picture nor a reason stops it, with the seed that found it; so does a file that takes longer than
-two seconds, or a process that grows by more than a gigabyte.
+An outcome must be an image or a reason. Any other outcome, a file that takes longer than two seconds, or a process that
+grows by more than a gigabyte stops the run and prints the seed.
 """
 
 import resource
@@ -26,12 +26,12 @@ MOST_GROWTH_KB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class FuzzConfig:
-    """How long, and from where."""
+    """Duration and first seed."""
 
     seconds: float = 60.0
-    """Wall-clock time."""
+    """Duration in seconds of wall-clock time."""
     seed: int = 0
-    """Where the damages start."""
+    """First seed; every file has the next one."""
 
 
 def main(config: FuzzConfig) -> None:
@@ -46,21 +46,21 @@ def main(config: FuzzConfig) -> None:
         is_mask = seed % 5 == 0
         kinds, check = (masks, check_mask) if is_mask else (pictures, check_picture)
         data = damage(kinds[int(rng.integers(0, len(kinds)))], rng)
-        began = time.perf_counter()
+        file_start = time.perf_counter()
         try:
-            found = check(data)
+            outcome = check(data)
         except BaseException as error:
             raise SystemExit(f"seed {seed}: {type(error).__name__}: {error}") from error
-        taken = time.perf_counter() - began
+        taken = time.perf_counter() - file_start
         if taken > SLOWEST_S:
             raise SystemExit(f"seed {seed}: {len(data)} bytes took {taken:.1f} s")
         slowest = max(slowest, taken)
-        counts[f"{'mask' if is_mask else 'picture'}: {found}"] += 1
+        counts[f"{'mask' if is_mask else 'picture'}: {outcome}"] += 1
         seed += 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     if grown > MOST_GROWTH_KB:
         raise SystemExit(f"the process grew by {grown / 1024:.0f} MiB")
-    print(f"{seed - config.seed:,} damaged files of {len(pictures)} pictures and {len(masks)} masks, all told apart;")
+    print(f"{seed - config.seed:,} damaged files of {len(pictures)} images and {len(masks)} masks, all handled;")
     print(f"the slowest took {slowest * 1000:.0f} ms, the process grew by {grown / 1024:.0f} MiB")
     for name, count in sorted(counts.items()):
         print(f"  {name:<26}{count:>10,}")
