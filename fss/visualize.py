@@ -1,4 +1,4 @@
-"""Pictures for people: masks over photographs in a grid, and episodes with truth and prediction side by side."""
+"""Visualizations: grids of images with their masks, and episodes with truth and prediction side by side."""
 
 import io
 from collections.abc import Sequence
@@ -17,35 +17,41 @@ EPISODE_LEGEND = "support, truth, prediction (red wrong, yellow missed)"
 _GAP = 4
 _CAPTION = 14
 _PAPER = 255
-_ONE_COLUMN = 4  # episodes
+_ONE_COLUMN = 4  # largest number of episodes in a single column
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeView:
-    """One episode to draw; every picture uint8 [H,W,3], every mask [H,W]."""
+    """An episode to visualize; images are uint8 [H,W,3], masks are [H,W] of the size of their image."""
 
     query: np.ndarray
-    """The query picture."""
+    """Query image."""
     truth: np.ndarray
-    """Its target in {0, 1, 255}."""
+    """Target of the query in {0, 1, 255}."""
     prediction: np.ndarray
-    """The predicted mask in {0, 1}."""
+    """Predicted mask in {0, 1}."""
     supports: Sequence[tuple[np.ndarray, np.ndarray]]
-    """(picture, mask) pairs; at most the first three are drawn."""
+    """Pairs of image and mask; at most the first three are drawn."""
     caption: str = ""
-    """A few words below the row: class, IoU."""
+    """Caption below the row, such as class and IoU."""
 
 
 def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FOREGROUND) -> np.ndarray:
-    """Tint the mask over a picture and outline it; 255 is drawn as ignored.
+    """Tint and outline a mask over an image.
 
     Args:
-        rgb: uint8 [H,W,3].
-        mask: [H,W] in {0, 1, 255}, same size.
-        colour: of the foreground.
+        rgb: image, uint8 [H,W,3].
+        mask: [H,W] in {0, 1, 255}; pixels at 255 get the colour of ignored pixels.
+        colour: RGB colour of the foreground.
+
+    Returns:
+        uint8 [H,W,3].
+
+    Raises:
+        ValueError: the mask and the image differ in size.
     """
     if mask.shape != rgb.shape[:2]:
-        raise ValueError(f"mask {mask.shape} and picture {rgb.shape[:2]} differ in size; give masks at picture size")
+        raise ValueError(f"mask {mask.shape} and image {rgb.shape[:2]} differ in size; resize the mask to the image")
     picture = Image.fromarray(rgb)
     for value, tint in ((1, colour), (255, IGNORED)):
         region = mask == value
@@ -57,7 +63,14 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FO
 def contact_sheet(
     tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, side: int = 160, columns: int = 6, title: str = ""
 ) -> np.ndarray:
-    """Draw (picture, mask, caption) tiles in a grid, picture above overlay; uint8 [H,W,3]."""
+    """Draw a grid of tiles (image, mask, caption), each as the image above its overlay: uint8 [H,W,3].
+
+    Args:
+        tiles: images uint8 [H,W,3], masks [H,W] in {0, 1, 255} and captions.
+        side: side of an image in the grid, in pixels.
+        columns: tiles per row.
+        title: text above the grid.
+    """
     cells = []
     for rgb, mask, caption in tiles:
         picture, small = fit(rgb, mask, side)
@@ -66,10 +79,10 @@ def contact_sheet(
 
 
 def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: str = "") -> np.ndarray:
-    """Draw one row per episode: supports with their masks, the query with its truth, the query with the prediction.
+    """Draw a row per episode: supports with their masks, query with truth, query with prediction: uint8 [H,W,3].
 
-    In the last picture correct foreground is green and wrong or missed foreground is red and yellow. More than four
-    episodes stand in two columns, the first half on the left, so that a screen holds them.
+    In the prediction correct foreground is green, wrong foreground red and missed foreground yellow. More than four
+    episodes are drawn in two columns, the first half on the left.
     """
     rows = []
     for episode in episodes:
@@ -92,7 +105,7 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: st
 
 
 def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale a picture and its mask into a square of ``side`` pixels, centred on white."""
+    """Resize an image and its mask to fit a square of ``side`` pixels, centred on white and on background."""
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -106,19 +119,19 @@ def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.nd
 
 
 def save_png(picture: np.ndarray, path: str | Path) -> None:
-    """Write a uint8 [H,W,3] picture as PNG."""
+    """Write an image, uint8 [H,W,3] or [H,W], as PNG."""
     Path(path).write_bytes(png_bytes(picture))
 
 
 def png_bytes(picture: np.ndarray) -> bytes:
-    """Encode a uint8 [H,W,3] or [H,W] picture as PNG."""
+    """Encode an image, uint8 [H,W,3] or [H,W], as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def jpeg_bytes(picture: np.ndarray) -> bytes:
-    """Encode a uint8 [H,W,3] picture as JPEG, for looking at."""
+    """Encode an image, uint8 [H,W,3], as JPEG of quality 90."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
     return buffer.getvalue()

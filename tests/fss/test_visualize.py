@@ -1,4 +1,4 @@
-"""Pictures for people: sizes, colours and degenerate input."""
+"""Visualizations: sizes, colours and degenerate input."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_overlay_tints_only_the_mask() -> None:
     assert (out[mask == 1] != rgb[mask == 1]).any(axis=1).all()
 
 
-def test_overlay_refuses_another_size() -> None:
+def test_overlay_rejects_another_size() -> None:
     with pytest.raises(ValueError, match="differ in size"):
         overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8))
 
@@ -39,7 +39,7 @@ def test_contact_sheet_has_a_row_per_full_line() -> None:
     assert contact_sheet([], title="none").dtype == np.uint8
 
 
-def test_episode_sheet_shows_a_right_prediction_in_green() -> None:
+def test_episode_sheet_shows_a_correct_prediction_in_green() -> None:
     rgb, mask = picture(32, 32)
     view = EpisodeView(query=rgb, truth=mask, prediction=mask, supports=[(rgb, mask)], caption="dog 1.00")
     sheet = episode_sheet([view], side=32)
@@ -49,10 +49,10 @@ def test_episode_sheet_shows_a_right_prediction_in_green() -> None:
     assert png_bytes(sheet).startswith(b"\x89PNG")
 
 
-def test_many_episodes_stand_in_two_columns() -> None:
+def test_many_episodes_are_drawn_in_two_columns() -> None:
     rgb, mask = picture(32, 32)
     view = EpisodeView(query=rgb, truth=mask, prediction=mask, supports=[(rgb, mask)])
     one, two = episode_sheet([view] * 3, side=32), episode_sheet([view] * 5, side=32)
     assert one.shape[0] == two.shape[0]
     assert two.shape[1] == 2 * one.shape[1] + 16
-    assert (two[-30:, -50:] == 255).all(), "the fifth of six places is free"
+    assert (two[-30:, -50:] == 255).all(), "the sixth cell is empty"
