@@ -63,7 +63,7 @@ def test_invalid_settings_are_rejected(tmp_path: Path) -> None:
         create_estimator(StudentSettings(path=str(tmp_path / "no-student")))
     with pytest.raises(ValueError, match="no student at"):
         create_estimator(StudentSettings(path=str(tmp_path / "nowhere")))
-    with pytest.raises(ValueError, match="no student file"):
+    with pytest.raises(ValueError, match="cannot read the student file"):
         identity(StudentSettings(path=str(tmp_path / "nowhere")))
     with pytest.raises(ValueError, match="CPU"):
         create_estimator(SaliencyConfig(), device="cuda")
