@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from fss.images.mask_codec import encode_mask, encode_soft
 from fss.inference.inputs import read_picture
 from fss.saliency import SaliencyEstimator
 from fss.saliency.cost_estimate import duration
+
+if TYPE_CHECKING:
+    from fss.cli.doctor import TrainingPlan
 
 SAMPLE = 12  # photographs
 EFFICIENCY = 0.9  # speed of a core while all others are busy, as a share (tests/benchmarks/bench_pseudomask.py)
@@ -32,21 +36,7 @@ class JobEstimate:
     """Descriptions of the needs by topic."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
-    """The training to plan for."""
-
-    backbone: str = "resnet50"
-    """Its network's backbone."""
-    image_size: int = 400
-    """Side of the square that the network sees, in pixels."""
-    steps: int = 20_000
-    """Training steps."""
-    batch: int = 16
-    """Episodes per step."""
-
-
-def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: str) -> JobEstimate:
+def estimate(photographs: str, training: "TrainingPlan", *, cores: int, device: str) -> JobEstimate:
     """Measure a sample and estimate ingest, pseudo-masks and training for all photographs.
 
     Args:
@@ -78,7 +68,7 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
             "ingest": f"{duration(count * decode_s / cores / EFFICIENCY)} {workers}, reading not counted",
             "pseudo-masks": f"{duration(masks_s)} {workers} ({1 / (decode_s + mask_s):.1f} images/s each)",
             "training": f"{duration(step_s * training.steps)} on one {device} ({training.steps:,} steps of "
-            f"{training.batch}, {training.backbone} at {training.image_size} px, {step_s:.2f} s a step)",
+            f"{training.batch_size}, {training.backbone} at {training.image_size} px, {step_s:.2f} s a step)",
         },
     )
 
@@ -109,7 +99,7 @@ def _timings(uris: list[str], estimator: SaliencyEstimator) -> Iterator[tuple[fl
         yield len(data), mask_bytes, middle - start, time.perf_counter() - middle
 
 
-def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
+def _training_step(training: "TrainingPlan", device: str) -> tuple[float, float]:
     """Return the seconds of a step (forward and backward) and the bytes of a checkpoint with optimiser state."""
     import torch
 
@@ -128,4 +118,4 @@ def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
     parameters = sum(p.numel() for p in segmenter.parameters())
-    return seconds * training.batch, 4.0 * 4 * parameters  # weights, their average, two moments of Adam
+    return seconds * training.batch_size, 4.0 * 4 * parameters  # weights, their average, two moments of Adam

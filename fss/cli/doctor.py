@@ -16,33 +16,45 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from rich.table import Table
+from annotated_types import Ge
 
-from fss.cli._estimate import TrainingPlan, estimate
-from fss.core import storage
-from fss.core.console import output_console
+from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.core.redaction import redact_passwords
-from fss.tracking.run import tracking_uri
 
 _TIMEOUT_S = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
+class TrainingPlan:
+    """The training to plan for."""
+
+    backbone: str = "resnet50"
+    """Backbone of the network."""
+    image_size: Annotated[int, Ge(1)] = 400
+    """Side of the square that the network sees, in pixels."""
+    steps: Annotated[int, Ge(1)] = 20_000
+    """Training steps."""
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Episodes per training step."""
+
+
+@settings
 class Config:
     """The arguments of ``fss doctor``."""
 
     photographs: str | None = None
     """Photographs that a job would learn from: a folder or s3:// URI."""
     training: TrainingPlan = field(default_factory=TrainingPlan)
-    """The training that would follow."""
+    """Training that would follow."""
     workdir: Path = Path()
-    """Where the job would write."""
+    """Folder that the job would write to."""
     s3: str | None = None
-    """An s3:// URI to reach."""
+    """Object store to check, an s3:// URI. None: no check."""
     tracking: str | None = None
-    """MLflow's store; None: MLFLOW_TRACKING_URI, or the one in this directory."""
+    """MLflow's store. None: MLFLOW_TRACKING_URI, or the store in this directory."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,10 @@ def run(config: Config) -> int:
     Raises:
         ValueError: there is no usable photograph.
     """
+    from rich.table import Table
+
+    from fss.core.console import output_console
+
     checks = [*packages(), *machine(config.workdir), *store(config.tracking)]
     if config.s3 is not None:
         checks.append(object_store(config.s3))
@@ -118,6 +134,8 @@ def machine(workdir: Path) -> Iterator[Check]:
 
 def store(tracking: str | None) -> Iterator[Check]:
     """Check MLflow's store."""
+    from fss.tracking.run import tracking_uri
+
     uri = tracking_uri(tracking)
     public_uri = redact_passwords(uri)
     if uri.startswith("sqlite:///"):
@@ -136,6 +154,8 @@ def store(tracking: str | None) -> Iterator[Check]:
 
 def object_store(uri: str) -> Check:
     """Check the access to an object store."""
+    from fss.core import storage
+
     try:
         storage.check_access(uri)
         count = len(storage.list_names(*storage.resolve(uri)))
@@ -147,6 +167,8 @@ def object_store(uri: str) -> Check:
 def needs(config: Config) -> Iterator[Check]:
     """Estimate the needs of a job, and check the disk space."""
     import torch
+
+    from fss.cli._estimate import estimate
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     job = estimate(str(config.photographs), config.training, cores=_cores(), device=device)

@@ -7,34 +7,33 @@ The program takes query [1,3,H,W], support_images [1,K,3,H,W] (ImageNet-normalis
 size that it was exported for, and returns logits [1,2,H,W].
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from fss.cli._make_masks import print_table
+from annotated_types import Ge
+
+from fss.core.config import settings
 from fss.core.exit_codes import SUCCESS
-from fss.inference.export import Form, export_segmenter
-from fss.inference.model_files import local_checkpoint
-from fss.models import load_checkpoint
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The arguments of ``fss export``."""
 
     model: str
-    """A trained segmenter: its folder, an s3:// or MLflow URI, or a registered model's name."""
+    """Trained segmenter: its folder, an s3:// or MLflow URI, or a registered model's name."""
     output: Path
     """File to write."""
-    form: Form = "pt2"
-    """onnx, for other runtimes, or pt2, for PyTorch."""
-    shots: int = 1
+    form: Literal["onnx", "pt2"] = "pt2"
+    """Format of the program: onnx for other runtimes, or pt2 for PyTorch."""
+    shots: Annotated[int, Ge(1)] = 1
     """Supports of an episode."""
-    batch: int = 1
-    """Episodes at a time."""
-    image_size: int | None = None
-    """Side of the square images, in pixels; None: the size that the network was made for."""
+    batch_size: Annotated[int, Ge(1)] = 1
+    """Episodes per call of the program."""
+    image_size: Annotated[int, Ge(1)] | None = None
+    """Side of the square images, in pixels. None: the size that the network was made for."""
     tracking: str | None = None
-    """MLflow's store, for its models; None: MLFLOW_TRACKING_URI, or the one in this directory."""
+    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
 
 
 def run(config: Config) -> int:
@@ -43,12 +42,17 @@ def run(config: Config) -> int:
     Raises:
         ValueError: there is no such model, or the logits of the program differ too much.
     """
+    from fss.cli._make_masks import print_table
+    from fss.inference.export import export_segmenter
+    from fss.inference.model_files import local_checkpoint
+    from fss.models import load_checkpoint
+
     with local_checkpoint(config.model, tracking=config.tracking) as folder:
         segmenter = load_checkpoint(folder)
     side = config.image_size or segmenter.config.image_size
     config.output.parent.mkdir(parents=True, exist_ok=True)
     difference = export_segmenter(
-        segmenter, config.output, size=(side, side), shots=config.shots, batch=config.batch, form=config.form
+        segmenter, config.output, size=(side, side), shots=config.shots, batch=config.batch_size, form=config.form
     )
     megabytes = config.output.stat().st_size / 1e6
     program = f"{config.output}, {megabytes:.1f} MB; its logits differ by {difference:.1e} of the largest"

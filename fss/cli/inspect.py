@@ -8,34 +8,35 @@ fss inspect downloaded --verify
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Ge
 
-from fss.cli._make_masks import print_table
-from fss.collection import Collection, MaskSet, overview
-from fss.collection.verify import find_problems
+from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
-from fss.visualize import contact_sheet, save_png
+
+if TYPE_CHECKING:
+    from fss.collection import Collection, MaskSet
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The arguments of ``fss inspect``."""
 
     collection: tyro.conf.Positional[str]
     """The collection: local folder or s3:// URI."""
     sheet: Path | None = None
-    """Write a contact sheet here (PNG)."""
+    """File of a contact sheet to write (PNG). None: no sheet."""
     mask_set: str | None = None
-    """Masks to draw on the sheet; None: the photographs alone, unless the collection has a single mask set."""
-    count: int = 24
+    """Masks to draw on the sheet. None: the photographs alone, unless the collection has a single mask set."""
+    count: Annotated[int, Ge(1)] = 24
     """Photographs on the sheet."""
     seed: int = 0
-    """Draws them."""
+    """Seed of the choice of photographs on the sheet."""
     verify: bool = False
-    """Read everything and hold it against itself: hashes, sizes, order, classes."""
+    """Read the whole collection and check hashes, sizes, order and classes."""
 
 
 def run(config: Config) -> int:
@@ -44,6 +45,11 @@ def run(config: Config) -> int:
     Raises:
         ValueError: the collection or the mask set does not exist.
     """
+    from fss.cli._make_masks import print_table
+    from fss.collection import Collection, overview
+    from fss.collection.verify import find_problems
+    from fss.visualize import contact_sheet, save_png
+
     collection = Collection.open(config.collection)
     sets = [collection.mask_set(name) for name in collection.mask_set_names()]
     print_table(_describe(collection, sets))
@@ -62,7 +68,9 @@ def run(config: Config) -> int:
     return SUCCESS
 
 
-def _describe(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str, object]]:
+def _describe(collection: "Collection", sets: "list[MaskSet]") -> Iterator[tuple[str, object]]:
+    from fss.collection import overview
+
     images = overview.summarize_images(collection)
     yield "collection", f"{collection.name} at {collection.uri}"
     for source in collection.metadata["sources"]:
@@ -80,7 +88,9 @@ def _describe(collection: Collection, sets: list[MaskSet]) -> Iterator[tuple[str
         yield from _masks(mask_set, images.parts)
 
 
-def _masks(mask_set: MaskSet, parts: int) -> Iterator[tuple[str, object]]:
+def _masks(mask_set: "MaskSet", parts: int) -> Iterator[tuple[str, object]]:
+    from fss.collection import overview
+
     masks = overview.summarize_masks(mask_set)
     state = "complete" if masks.parts == parts else f"{masks.parts} of {parts} parts"
     without = f"; without: {_counted(masks.without)}" if masks.without else ""

@@ -9,18 +9,19 @@ fss masks delete photos first-try --yes
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from fss.cli._make_masks import print_table, write
-from fss.collection import Collection, MaskSet, mask_admin
-from fss.collection.mask_export import ExportedMask, Values, encode_png, iterate_masks, write_coco
+from fss.core.config import settings
 from fss.core.exit_codes import SUCCESS
 
+if TYPE_CHECKING:
+    from fss.collection import MaskSet
+    from fss.collection.mask_export import ExportedMask
 
-@dataclass(frozen=True, kw_only=True)
+
+@settings
 class Export:
     """Write the masks as files that other programs read."""
 
@@ -31,14 +32,18 @@ class Export:
     output: str
     """Folder or s3:// URI for the files."""
     form: Literal["png", "coco"] = "png"
-    """png: a mask per photograph and masks.csv, which says whose it is; coco: one instances.json."""
-    values: Values = "object"
-    """Of PNGs: object has 255 on any class and 128 where ignored; class has the class id, and 255 where ignored."""
+    """File format. png: a mask per photograph, and masks.csv, which names the photographs. coco: instances.json."""
+    values: Literal["object", "class"] = "object"
+    """Pixel values of PNGs. object: 255 on any class, 128 where ignored. class: the class id, 255 where ignored."""
     acceptance: str | None = None
-    """Only the masks that this acceptance takes; None: all."""
+    """Name of the acceptance whose masks to export. None: all masks."""
 
     def run(self) -> int:
         """Export the masks and return the exit code."""
+        from fss.cli._make_masks import print_table
+        from fss.collection import Collection
+        from fss.collection.mask_export import iterate_masks
+
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
         exported_masks = iterate_masks(masks, accepted)
@@ -46,7 +51,10 @@ class Export:
         print_table(iter([("exported", summary), ("written to", self.output)]))
         return SUCCESS
 
-    def _pngs(self, exported_masks: Iterator[ExportedMask]) -> str:
+    def _pngs(self, exported_masks: "Iterator[ExportedMask]") -> str:
+        from fss.cli._make_masks import write
+        from fss.collection.mask_export import encode_png
+
         text = io.StringIO()
         table = csv.writer(text)
         table.writerow(["mask", "image_id", "photograph", "classes"])
@@ -60,14 +68,17 @@ class Export:
         write(self.output, "masks.csv", text.getvalue().encode())
         return f"{count} masks as PNG, and masks.csv"
 
-    def _coco(self, exported_masks: Iterator[ExportedMask], masks: MaskSet) -> str:
+    def _coco(self, exported_masks: "Iterator[ExportedMask]", masks: "MaskSet") -> str:
+        from fss.cli._make_masks import write
+        from fss.collection.mask_export import write_coco
+
         pieces = io.BytesIO()
         images, annotations = write_coco(exported_masks, masks.collection.classes, pieces.write)
         write(self.output, "instances.json", pieces.getvalue())
         return f"{annotations} annotations of {images} photographs in instances.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Rename:
     """Give a mask set another name."""
 
@@ -76,16 +87,19 @@ class Rename:
     mask_set: tyro.conf.Positional[str]
     """Name of the mask set."""
     name: tyro.conf.Positional[str]
-    """Its new name."""
+    """New name of the mask set."""
 
     def run(self) -> int:
         """Rename the mask set and return the exit code."""
+        from fss.cli._make_masks import print_table
+        from fss.collection import Collection, mask_admin
+
         renamed = mask_admin.rename_mask_set(Collection.open(self.collection).mask_set(self.mask_set), self.name)
         print_table(iter([("renamed", f"{self.mask_set} is now {renamed.name}"), ("mask set", renamed.uri)]))
         return SUCCESS
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Delete:
     """Delete a mask set with its acceptances and reports."""
 
@@ -94,10 +108,13 @@ class Delete:
     mask_set: tyro.conf.Positional[str]
     """Name of the mask set."""
     yes: bool = False
-    """Really delete it."""
+    """Delete it; without this flag, nothing is deleted."""
 
     def run(self) -> int:
         """Delete the mask set and return the exit code."""
+        from fss.cli._make_masks import print_table
+        from fss.collection import Collection, mask_admin
+
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         if not self.yes:
             raise ValueError(

@@ -8,38 +8,41 @@ masks.csv, and examples.jpg, which shows the examples with their masks.
 """
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from fss.cli._make_masks import Picture, Segmentation, find_pictures, make_masks, write
-from fss.core.arrays import UInt8
+from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
+
+if TYPE_CHECKING:
+    from fss.cli._make_masks import Picture
+    from fss.core.arrays import UInt8
 
 _BOX = re.compile(r"-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3}")
 _PAIR = re.compile(r"(?P<picture>.+?):(?P<mask>(?:s3|file)://.+|[^:]+)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The arguments of ``fss predict``."""
 
     model: str
-    """A trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""
+    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""
     output: str
     """Folder or s3:// URI for the masks."""
     support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Examples, PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels)."""
     query: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
-    """What to segment: folders (at any depth), pictures, s3:// URIs."""
+    """Pictures to segment: folders (at any depth), files, s3:// URIs."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
     """Write each pixel's probability too (PNG, 255 is 1)."""
-    device: str | None = None
-    """cpu or cuda; None: a GPU where there is one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to compute on; auto takes a GPU if there is one."""
     tracking: str | None = None
-    """MLflow's store, for its models; None: MLFLOW_TRACKING_URI, or the one in this directory."""
+    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
 
 
 def run(config: Config) -> int:
@@ -48,6 +51,7 @@ def run(config: Config) -> int:
     Raises:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
+    from fss.cli._make_masks import Segmentation, find_pictures, make_masks, write
     from fss.inference.predictor import load_segmenter
     from fss.visualize import contact_sheet, jpeg_bytes
 
@@ -56,12 +60,13 @@ def run(config: Config) -> int:
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     pictures = find_pictures(queries, config.output)
-    predictor = load_segmenter(config.model, device=config.device, tracking=config.tracking)
+    device = None if config.device == "auto" else config.device
+    predictor = load_segmenter(config.model, device=device, tracking=config.tracking)
     examples = predictor.examples([picture for picture, _ in pairs], [mask for _, mask in pairs])
     tiles = [(rgb, mask, "") for rgb, mask in examples.supports]
     write(config.output, "examples.jpg", jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks")))
 
-    def segment(rgb: UInt8, _: Picture) -> Segmentation:
+    def segment(rgb: "UInt8", _: "Picture") -> Segmentation:
         prediction = examples.predict(rgb)
         sureness = round(float(abs(prediction.probability - 0.5).mean() * 2), 4)
         return Segmentation(mask=prediction.mask, soft=prediction.probability, scores={"sureness": sureness})

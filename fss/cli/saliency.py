@@ -7,24 +7,26 @@ The command writes a mask per picture (PNG, 255 on the object), overlays, and ma
 million photographs, create a collection instead, with pipelines.ingest and then pipelines.pseudomask.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from fss.cli._make_masks import Picture, Segmentation, find_pictures, make_masks
-from fss.core.arrays import UInt8
+from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
-from fss.saliency import SaliencyConfig
-from fss.saliency.config import StudentSettings
-from fss.saliency.estimators import create_estimator
+from fss.saliency.config import SaliencyConfig, StudentSettings
+
+if TYPE_CHECKING:
+    from fss.cli._make_masks import Picture
+    from fss.core.arrays import UInt8
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Config:
     """The arguments of ``fss saliency``."""
 
     photographs: tyro.conf.Positional[tuple[str, ...]]
-    """Folders (at any depth), pictures, s3:// URIs."""
+    """Photographs to mask: folders (at any depth), pictures, s3:// URIs."""
     output: str
     """Folder or s3:// URI for the masks."""
     overlays: bool = True
@@ -32,11 +34,11 @@ class Config:
     soft: bool = False
     """Write the soft maps too (PNG, 255 is sure)."""
     student: str | None = None
-    """A trained student's file; None: the classical cues, which need no weights."""
-    device: str = "cpu"
-    """Where a student runs: cpu or cuda."""
+    """File of a trained student. None: the classical cues, which need no weights."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device of a student; auto takes a GPU if there is one. The classical cues run on the CPU."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """The classical estimator."""
+    """Settings of the classical cues."""
 
 
 def run(config: Config) -> int:
@@ -45,11 +47,14 @@ def run(config: Config) -> int:
     Raises:
         ValueError: there is no picture, or the student does not exist.
     """
-    settings = config.saliency if config.student is None else StudentSettings(path=config.student)
-    pictures = find_pictures(config.photographs, config.output)
-    estimator = create_estimator(settings, device=config.device)
+    from fss.cli._make_masks import Segmentation, find_pictures, make_masks
+    from fss.saliency.estimators import create_estimator
 
-    def segment(rgb: UInt8, picture: Picture) -> Segmentation:
+    estimator_config = config.saliency if config.student is None else StudentSettings(path=config.student)
+    pictures = find_pictures(config.photographs, config.output)
+    estimator = create_estimator(estimator_config, device=_device(config))
+
+    def segment(rgb: "UInt8", picture: "Picture") -> Segmentation:
         result = estimator.estimate(rgb, image_id=picture.name)
         scores = {name: round(float(value), 4) for name, value in result.scores.items()}
         return Segmentation(mask=result.mask, soft=result.soft, scores=scores)
@@ -58,3 +63,14 @@ def run(config: Config) -> int:
         pictures, segment, config.output, overlays=config.overlays, soft=config.soft, what="finding salient objects"
     )
     return PARTIAL if unusable else SUCCESS
+
+
+def _device(config: Config) -> str:
+    """Return the device that ``auto`` stands for."""
+    if config.device != "auto":
+        return config.device
+    if config.student is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
