@@ -39,7 +39,10 @@ from fss.inference.mlflow_model import python_model
 with warnings.catch_warnings(record=True):  # MLflow recommends type hints, which the signature replaces
     set_model(python_model())
 '''
-_REQUIREMENTS = ("torch", "torchvision", "numpy", "pyarrow", "pillow", "opencv-python-headless", "timm", "safetensors")
+_REQUIREMENTS = (
+    *("torch", "torchvision", "timm", "safetensors", "numpy", "pyarrow", "pillow", "opencv-python-headless"),
+    *("scikit-image", "pydantic", "annotated-types", "tyro", "lazy-loader", "tenacity"),
+)
 
 
 def python_model() -> Any:
