@@ -4,16 +4,19 @@
     python -m pipelines.accept --collection my-collection --acceptance sharp --scores contrast --gates gate_area
 
 No mask is made again. Writes acceptance-<name>.json and a report beside the mask set; train with
-``--masks saliency --acceptance best``. The acceptance of a name that exists already is replaced.
+``--mask-set saliency --acceptance best``. The acceptance of a name that exists already is replaced.
 """
 
-from fss.collection import Collection
-from fss.core.config import config_hash, to_dict
+from dataclasses import replace
+
+from fss.core import storage
+from fss.core.config import config_hash
 from fss.tracking.run import Run
-from pipelines.masks.acceptance_report import accept_and_report
-from pipelines.masks.config import AcceptConfig
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.result import JobResult, cli_main, dry_run_result
+from pipelines.masks.config import ACCEPT_HELP, AcceptConfig
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.job import Job
+from pipelines.runtime.result import JobResult
 
 JOB = "accept"
 
@@ -24,32 +27,54 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
     Raises:
         ValueError: no such collection or mask set, no finished part, or a rule that the set has no scores for.
     """
+    from fss.collection import Collection
+    from pipelines.masks.acceptance_report import accept_and_report
+
+    config = resolve(config)
     collection = Collection.open(config.collection)
-    masks = collection.mask_set(config.name)
+    masks = collection.mask_set(config.mask_set)
     finished = masks.finished_parts()
     parts = [part for part in collection.part_names() if part in finished]
     if not parts:
         raise ValueError(f"the mask set {masks.uri} has no finished part yet; make masks first")
-    if config.dry_run:
-        return dry_run_result(JOB, config, {"parts": len(parts)})
-    key = config_hash([JOB, masks.uri, config.acceptance], masks.config_hash, config.rule, config.seed)
-    summary = JobResult(job=JOB, inputs={"mask set": masks.uri, "rule": config_hash(config.rule), "key": key})
-    with job_run(JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config)) as record:
-        summary.run_id = record.run_id
-        with summary.timed("acceptance and report"):
-            done = accept_and_report(
-                collection, masks, parts, config.rule, name=config.acceptance, seed=config.seed, record=record
+    with Job(
+        JOB,
+        config,
+        key=config_hash([JOB, masks.uri, config.acceptance], masks.config_hash, config.rule, config.seed),
+        output_dir=None,  # summary.json beside the masks is that of the job that made them
+        inputs={"mask set": masks.uri, "rule": config_hash(config.rule)},
+        plan={"parts": len(parts)},
+        parent=parent,
+        tags={"fss.mask_set": masks.config_hash},
+    ) as job:
+        if job.done:
+            return job.result
+        with job.timed("acceptance and report"):
+            accepted = accept_and_report(
+                masks, parts, config.rule, name=config.acceptance, seed=config.seed, run=job.run
             )
-        summary.counts, summary.metrics, summary.outputs = done.counts, dict(done.metrics), dict(done.outputs)
-        record.log_metrics({**{name.replace(":", ""): n for name, n in done.counts.items()}, **done.metrics})
-        record.set_tags({"fss.mask_set": masks.config_hash})
-        record.log_json("summary.json", to_dict(summary))
-    return summary
+        job.result.counts = accepted.counts
+        job.result.metrics = dict(accepted.metrics)
+        job.result.outputs = dict(accepted.outputs)
+    return job.result
+
+
+def resolve(config: AcceptConfig) -> AcceptConfig:
+    """Return the configuration that the job uses.
+
+    Raises:
+        ValueError: a required setting or the collection is missing.
+    """
+    from pipelines.runtime.validation import check_collection
+
+    check_required(config)
+    check_collection(config.collection)
+    return replace(config, collection=storage.absolute_uri(config.collection))
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(AcceptConfig, run, job=JOB, description=str(__doc__))
+    cli_main(AcceptConfig, run, job=JOB, description=str(__doc__), common=ACCEPT_HELP)
 
 
 if __name__ == "__main__":

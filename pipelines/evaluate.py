@@ -1,117 +1,179 @@
 """Evaluate a segmenter on a labelled collection, with what it has to beat in the same table.
 
-    python -m pipelines.evaluate --checkpoint runs/<name>/model --collection my-labelled-collection --output results
-    python -m pipelines.evaluate --checkpoint models:/<id> --collection fss --benchmark fss --output results
-    python -m pipelines.evaluate --checkpoint hsnet/fold0.pt --learner hsnet --masking feature --backbone resnet50 \\
+    python -m pipelines.evaluate --model runs/<name>/model --collection my-labelled-collection --output results
+    python -m pipelines.evaluate --model models:/<id> --collection fss --benchmark fss --output results
+    python -m pipelines.evaluate --model hsnet/fold0.pt --learner hsnet --masking feature --backbone resnet50 \\
         --collection voc-val --benchmark pascal --fold 0 --protocol hsnet --split-folder splits --output results
 
-Writes the episode plans, the table (Markdown and JSON), the result of every episode (Parquet), overlays of the best,
-the worst and some random episodes, and summary.json. Every figure names its plan. The same model on the same plans is
-not evaluated twice.
+Every number names the episode plan that it was measured on. The same model on the same plans is not evaluated twice.
+
+The job writes the plans, the table (Markdown and JSON), the result of every episode (Parquet), drawings of the best,
+the worst and some random episodes, and summary.json.
 """
 
-import ray
-import torch
+from __future__ import annotations
 
-from fss.collection import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from fss.core import storage
-from fss.core.config import config_hash, to_dict
-from fss.episodes.episode_plan import EpisodePlan
-from fss.evaluation.evaluator import EvaluationResult
-from fss.tracking.lineage import log_dataset
+from fss.core.config import config_hash
 from fss.tracking.run import Run
-from pipelines.evaluation.config import EvaluateConfig, make_plans
-from pipelines.evaluation.report import metrics, write_report
-from pipelines.evaluation.task import EvaluationJob, evaluate_share, join
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.model_source import inspect_model
-from pipelines.runtime.output_dir import remove
-from pipelines.runtime.ray_session import available_cores, count_cpus, count_gpus, is_local, ray_session
-from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
+from pipelines.evaluation.config import HELP, EvaluateJobConfig
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.job import Job
+from pipelines.runtime.result import JobResult
 
-__all__ = ["EvaluateConfig", "main", "make_plans", "metrics", "run"]
+if TYPE_CHECKING:
+    from fss.evaluation.evaluator import EvaluationResult
+    from pipelines.evaluation.task import EvaluationTask
+    from pipelines.runtime.model_source import ModelSource
 
 JOB = "evaluate"
 
 
-def run(config: EvaluateConfig, *, parent: Run | None = None) -> JobResult:
-    """Evaluate; a finished evaluation of the same model, plans and settings does nothing.
+def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
+    """Evaluate a model on every plan; a finished evaluation of the same model, plans and settings does nothing.
+
+    Args:
+        config: the settings.
+        parent: run of the job that this evaluation is a stage of.
 
     Raises:
-        ValueError: no such model, collection, mask set, class split or fold, or too few pictures of a class.
+        ValueError: there is no such model, collection, mask set, class split, fold or device, or a class has too few
+            pictures.
     """
-    model, model_size = inspect_model(config.source())
-    size = config.size or model_size
-    plans = make_plans(config)
-    how = [size, config.original_size, config.fusion, config.baselines]
-    key = config_hash([JOB, model, [plan.hash for plan in plans], *how], config.saliency)
-    home = storage.absolute_uri(config.output)
+    from fss.collection import Collection, ImageReader
+    from fss.tracking.lineage import log_dataset
+    from pipelines.evaluation.plans import make_plans
+    from pipelines.evaluation.report import write_report
+    from pipelines.evaluation.task import EvaluationTask
+    from pipelines.runtime.model_source import inspect_model
+    from pipelines.runtime.output_dir import remove
+
+    config = resolve(config)
+    source = _model_source(config)
+    model, model_size = inspect_model(source)
+    image_size = config.image_size or model_size
+    config = replace(config, model=source.uri, image_size=image_size)
+    truth = Collection.open(config.collection).mask_set(config.mask_set)
+    plans = make_plans(config, truth)
+    how = [image_size, config.original_size, config.fusion, config.baselines]
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
-    if config.dry_run:
-        return dry_run_result(JOB, config, {"episodes": sum(map(len, plans)), **hashes})
-    if config.overwrite:
-        remove(home)
-    if done := finished_before(home, key):
-        return done
-    inputs = {"checkpoint": config.source().uri, "model": model, "key": key, **hashes}
-    inputs |= {"protocol": plans[0].protocol, "collection": storage.absolute_uri(config.collection)}
-    summary = JobResult(job=JOB, inputs=inputs)
-    tags = {"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}}
-    with job_run(
+    with Job(
         JOB,
-        key=key,
-        tracking=config.tracking,
+        config,
+        key=config_hash([JOB, model, [plan.hash for plan in plans], *how], config.saliency),
+        output_dir=config.output,
+        inputs={
+            "checkpoint": source.uri,
+            "model": model,
+            **hashes,
+            "protocol": plans[0].protocol,
+            "collection": config.collection,
+        },
+        plan={"episodes": sum(map(len, plans)), **hashes},
         parent=parent,
-        params=to_dict(config),
-        tags=tags,
-        fresh=config.overwrite,
-    ) as record:
-        summary.run_id = record.run_id
-        truth = Collection.open(config.collection).mask_set(config.truth)
-        log_dataset(record, truth, context="evaluation", fingerprint=plans[0].fingerprint, details={"plans": hashes})
-        with summary.timed("evaluation"):
-            results = _evaluate(config, plans, size)
-        write_report(config, results, summary, record, home)
-    return summary
-
-
-def _evaluate(config: EvaluateConfig, plans: list[EpisodePlan], size: int) -> list[EvaluationResult]:
-    job = EvaluationJob(
-        model=config.source(),
-        collection=storage.absolute_uri(config.collection),
-        truth=config.truth,
-        plans=tuple(plans),
-        size=size,
-        original=config.original_size,
-        fusion=config.fusion,
-        baselines=config.baselines,
-        saliency=config.saliency,
-        visualizations=config.visualizations,
-    )
-    shares = _run_here(job) if config.workers == 0 else _run_on_ray(job, config.workers)
-    return [join(plan, [share[number] for share in shares]) for number, plan in enumerate(plans)]
-
-
-def _run_here(job: EvaluationJob) -> list[list[EvaluationResult]]:
-    return [evaluate_share(job, 0, 1, "cuda" if torch.cuda.is_available() else "cpu", torch.get_num_threads())]
-
-
-def _run_on_ray(job: EvaluationJob, workers: int | None) -> list[list[EvaluationResult]]:
-    with ray_session():
-        gpus = count_gpus()
-        places = gpus or (available_cores() if is_local() else count_cpus())
-        shares = min(workers or places, *map(len, job.plans))
-        task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(evaluate_share)
-        device, threads = ("cuda", 4) if gpus else ("cpu", 1)
-        found: list[list[EvaluationResult]] = ray.get(
-            [task.remote(job, share, shares, device, threads) for share in range(shares)]
+        tags={"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}},
+    ) as job:
+        if job.done:
+            return job.result
+        if config.overwrite:
+            remove(config.output)
+        log_dataset(job.run, truth, context="evaluation", fingerprint=plans[0].fingerprint, details={"plans": hashes})
+        task = EvaluationTask(
+            model=source,
+            collection=config.collection,
+            mask_set=config.mask_set,
+            plans=tuple(plans),
+            image_size=image_size,
+            original_size=config.original_size,
+            fusion=config.fusion,
+            baselines=config.baselines,
+            saliency=config.saliency,
+            visualizations=config.visualizations,
+            device=config.device,
         )
-    return found
+        with job.timed("evaluation"):
+            results = _evaluate(task, config.workers, job)
+        reader = ImageReader(truth.collection, truth)
+        write_report(results, job, config.output, reader=reader, visualizations=config.visualizations)
+    return job.result
+
+
+def resolve(config: EvaluateJobConfig) -> EvaluateJobConfig:
+    """Return the configuration that the evaluation uses: device and absolute paths filled in.
+
+    The image size, which may be the model's own, is filled in when the model is opened.
+
+    Raises:
+        ValueError: a required setting is missing, or there is no such collection or device.
+    """
+    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.validation import check_collection
+
+    check_required(config)
+    check_collection(config.collection)
+    return replace(
+        config,
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
+        device=resolve_device(config.device, workers=config.workers or 1),
+    )
+
+
+def _model_source(config: EvaluateJobConfig) -> ModelSource:
+    from pipelines.runtime.model_source import model_source
+
+    return model_source(
+        config.model,
+        learner=config.learner,
+        masking=config.masking,
+        backbone=config.backbone,
+        backbone_weights=config.backbone_weights,
+        benchmark=config.benchmark,
+        tracking=config.tracking.uri,
+    )
+
+
+def _evaluate(task: EvaluationTask, workers: int | None, job: Job) -> list[EvaluationResult]:
+    """Return the result of every plan, from this process (0 workers) or from Ray tasks."""
+    import torch
+
+    from pipelines.evaluation.task import evaluate_share, join
+
+    if workers == 0:
+        shares = [evaluate_share(task, 0, 1, torch.get_num_threads())]
+    else:
+        job.start_ray()
+        shares = _evaluate_on_ray(task, workers)
+    return [join(plan, [share[index] for share in shares]) for index, plan in enumerate(task.plans)]
+
+
+def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[EvaluationResult]]:
+    """Return the results of all plans, share by share; one GPU or one CPU per share."""
+    import ray
+
+    from fss.core.system import available_cores
+    from pipelines.evaluation.task import evaluate_share
+    from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
+
+    if task.device == "cpu":
+        processes, threads = available_cores() if is_local() else count_cpus(), 1
+    else:
+        processes, threads = max(1, count_gpus()), 4
+    shares = min(workers or processes, *map(len, task.plans))
+    remote = ray.remote(num_cpus=1, num_gpus=1 if task.device == "cuda" else 0)(evaluate_share)
+    results: list[list[EvaluationResult]] = ray.get(
+        [remote.remote(task, share, shares, threads) for share in range(shares)]
+    )
+    return results
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(EvaluateConfig, run, job=JOB, description=str(__doc__))
+    cli_main(EvaluateJobConfig, run, job=JOB, description=str(__doc__), common=HELP)
 
 
 if __name__ == "__main__":

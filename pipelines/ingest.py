@@ -11,28 +11,29 @@ Photographs that cannot be used are kept as rows with the reason; nothing stops 
 with the same settings it makes the missing parts only.
 """
 
+from __future__ import annotations
+
 from collections import Counter
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
-from fss.collection import TRUTH, Collection
-from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
-from fss.collection.schema import error_reason
-from fss.collection.sources import list_items
-from fss.core.config import config_hash, to_dict
-from fss.tracking.lineage import log_dataset
+from fss.core import storage
+from fss.core.config import config_hash
 from fss.tracking.run import Run
-from pipelines.masks.config import IngestConfig
-from pipelines.runtime.map_parts import PartsResult, run_parts
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.ray_session import ray_session
-from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
+from pipelines.masks.config import INGEST_HELP, IngestConfig
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.result import JobResult
+
+if TYPE_CHECKING:
+    from fss.collection import Collection
+    from fss.collection.ingest import Ingest
+    from pipelines.runtime.map_parts import PartsResult
 
 JOB = "ingest"
-SHOWN = 20  # bad files named in the summary; all of them are in the collection
+LISTED = 20  # quarantined files named in the result; all of them are in the collection
 
 
 def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
@@ -41,17 +42,18 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     Raises:
         ValueError: nothing to ingest, or the collection holds something else.
     """
-    if config.limit is not None and config.limit < 1:
-        raise ValueError(f"limit is 1 or more photographs, got {config.limit}")
+    from fss.collection.ingest import add_missing_class_names, start_ingest
+    from fss.collection.ingest_part import ingest_part
+    from fss.collection.sources import list_items
+    from fss.tracking.lineage import log_dataset
+    from pipelines.runtime.map_parts import run_parts
+
+    config = resolve(config)
     if config.dry_run:
-        found = list_items(config.source).head(config.limit)
-        plan: dict[str, Any] = {
-            "photographs": len(found.items),
-            "parts": -(-len(found.items) // config.part_size),
-            **found.ignored,
-        }
-        plan |= {f"note {number}": note for number, note in enumerate(found.notes, start=1)}
-        return dry_run_result(JOB, config, plan)
+        listing = list_items(config.source).head(config.limit)
+        plan = {"photographs": len(listing.items), "parts": -(-len(listing.items) // config.part_size)}
+        notes = {f"note {number}": note for number, note in enumerate(listing.notes, start=1)}
+        return dry_run(JOB, config, {**plan, **listing.ignored, **notes})
     ingest = start_ingest(
         config.collection,
         config.source,
@@ -63,57 +65,76 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         append=config.append,
         overwrite=config.overwrite,
     )
-    collection = ingest.collection
-    key = config_hash({"job": JOB, "collection": collection.uri}, collection.metadata["sources"])
-    finished = ingest.finished()
-    if set(ingest.parts) <= finished and (done := finished_before(collection.uri, key)):
-        return done
-    summary = JobResult(job=JOB, inputs={"source": config.source.path or config.source.kind, "key": key})
-    with (
-        job_run(
-            JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
-        ) as record,
-        ray_session(),
-    ):
-        summary.run_id = record.run_id
-        with summary.timed("parts"):
+    collection, finished = ingest.collection, ingest.finished()
+    with Job(
+        JOB,
+        config,
+        key=config_hash({"job": JOB, "collection": collection.uri}, collection.metadata["sources"]),
+        output_dir=collection.uri,
+        inputs={"source": config.source.path or config.source.kind},
+        complete=set(ingest.parts) <= finished,
+        parent=parent,
+    ) as job:
+        if job.done:
+            return job.result
+        job.start_ray()
+        with job.timed("parts"):
             task = partial(ingest_part, collection.uri)
-            result = run_parts(ingest.parts, task, stage=JOB, finished=finished, workers=config.workers)
-        with summary.timed("counting"):
+            parts = run_parts(ingest.parts, task, stage=JOB, finished=finished, workers=config.workers)
+        with job.timed("counting"):
             add_missing_class_names(collection)
-            _fill(summary, ingest, result)
-        record.log_metrics({**summary.counts, **{k: v for k, v in summary.metrics.items() if isinstance(v, float)}})
+            _report(job.result, ingest, parts)
         fingerprint = collection.fingerprint()
-        record.set_tags({"fss.collection": fingerprint})
-        log_dataset(record, collection, context="made", fingerprint=fingerprint, details=summary.counts)
-        summary.write(collection.uri)
-        record.log_json("summary.json", to_dict(summary))
-    return summary
+        job.run.set_tags({"fss.collection": fingerprint})
+        log_dataset(job.run, collection, context="made", fingerprint=fingerprint, details=job.result.counts)
+    return job.result
 
 
-def _fill(summary: JobResult, ingest: Ingest, result: PartsResult) -> None:
+def resolve(config: IngestConfig) -> IngestConfig:
+    """Return the configuration that the ingest uses.
+
+    The source's path stays as it is given: it is part of the source's identity.
+
+    Raises:
+        ValueError: there is no collection to make.
+    """
+    check_required(config)
+    return replace(config, collection=storage.absolute_uri(config.collection))
+
+
+def _report(result: JobResult, ingest: Ingest, parts: PartsResult) -> None:
+    """Fill in counts, metrics and outputs."""
+    from fss.collection import TRUTH
+    from fss.collection.schema import error_reason
+
     collection = ingest.collection
-    bad = collection.quarantine()
-    reasons = Counter(error_reason(error) for error in bad.column("error").to_pylist())
-    summary.counts = {"photographs": ingest.items, "usable": ingest.items - bad.num_rows, "quarantined": bad.num_rows}
-    summary.counts |= {f"quarantined: {reason}": count for reason, count in reasons.most_common()}
+    quarantine = collection.quarantine()
+    reasons = Counter(error_reason(error) for error in quarantine.column("error").to_pylist())
+    quarantined = quarantine.num_rows
+    counts = {"photographs": ingest.items, "usable": ingest.items - quarantined, "quarantined": quarantined}
+    counts |= {f"quarantined: {reason}": count for reason, count in reasons.most_common()}
     if TRUTH in collection.mask_set_names():
-        summary.counts |= _count_masks(collection, bad.num_rows)
-        summary.counts["classes"] = len(collection.classes)
-    summary.counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
-    summary.counts |= {"parts made": len(result.statistics), "parts kept": result.skipped}
+        counts |= _count_masks(collection, quarantined)
+        counts["classes"] = len(collection.classes)
+    counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
+    result.counts = counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
     if ingest.notes:
-        summary.metrics["differs from the standard download"] = list(ingest.notes)
-    images = result.total("images")
-    if images:
-        summary.metrics["images per second"] = round(images / result.seconds, 2)
-    if bad.num_rows:
-        rows: list[dict[str, Any]] = bad.slice(0, SHOWN).to_pylist()
-        summary.metrics["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
-    summary.outputs = {"collection": collection.uri}
+        result.metrics["differs from the standard download"] = list(ingest.notes)
+    if images := parts.total("images"):
+        result.metrics["images per second"] = round(images / parts.seconds, 2)
+    if quarantined:
+        rows: list[dict[str, Any]] = quarantine.slice(0, LISTED).to_pylist()
+        result.metrics["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
+    result.outputs = {"collection": collection.uri}
 
 
 def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
+    """Count the masks of the ground truth, and the photographs without one by reason."""
+    import pyarrow.compute as pc
+
+    from fss.collection import TRUTH
+    from fss.collection.schema import error_reason
+
     truth = collection.mask_set(TRUTH)
     errors: Counter[str] = Counter()
     total = 0
@@ -122,13 +143,13 @@ def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
         total += len(column)
         errors.update(error_reason(error) for error in pc.drop_null(column).to_pylist())
     errors.pop("no-image", None)
-    good = total - quarantined - errors.total()
-    return {"masks": good} | {f"without a mask: {reason}": count for reason, count in errors.most_common()}
+    masks = total - quarantined - errors.total()
+    return {"masks": masks} | {f"without a mask: {reason}": count for reason, count in errors.most_common()}
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(IngestConfig, run, job=JOB, description=str(__doc__))
+    cli_main(IngestConfig, run, job=JOB, description=str(__doc__), common=INGEST_HELP)
 
 
 if __name__ == "__main__":

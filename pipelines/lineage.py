@@ -3,32 +3,79 @@
     python -m pipelines.lineage --model runs/<name>/model
     python -m pipelines.lineage --model models:/fss@champion --photographs used.csv
 
-Everything is read from the tracking store, the checkpoint and the collections, and compared with what is there now: a
-mask set or collection that has changed since says so.
+Everything is read from the tracking store, the checkpoint and the collections, and compared with their present state: a
+mask set or collection that has changed since the training is marked.
 """
 
-import csv
-from dataclasses import dataclass, field
-from pathlib import Path
+from __future__ import annotations
 
-from fss.tracking.run import tracking_uri
-from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.lineage_trace import photographs, trace
-from pipelines.runtime.result import JobResult, cli_main
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fss.core.config import settings
+from fss.tracking.run import PARENT_TAG, tracking_client, tracking_uri
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.config import RequiredText, TrackingConfig
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.result import JobResult, read_result
+
+if TYPE_CHECKING:
+    from fss.collection import Collection, MaskSet
+    from fss.tracking.lineage import LoggedDataset
+    from pipelines.runtime.model_source import ModelSource
 
 JOB = "lineage"
+HELP = {"model": ("model", "photographs", "tracking.uri")}
+"""Flags of the short help."""
+RUN_TAGS = ("fss.job", "mlflow.source.git.commit", "fss.python", "fss.torch", "fss.platform", "fss.gpu")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LineageConfig:
     """Settings of the lineage command."""
 
-    model: str
-    """The model: folder of a checkpoint (local or s3:// URI), or models:/..., runs:/<run>/model of MLflow."""
+    model: RequiredText = ""
+    """Model to trace: folder of a checkpoint (local or s3:// URI), or models:/..., runs:/<run>/model of MLflow."""
     photographs: Path | None = None
-    """File to list the photographs in that it could learn from: CSV of image_id and uri."""
+    """CSV file to write, with image_id and uri of every photograph that the model could learn from."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """The store that has its run."""
+    """Store that has the model's run."""
+
+
+@dataclass(kw_only=True)
+class Node:
+    """One thing in the lineage, and what it came from."""
+
+    title: str
+    """Kind and name."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Hashes, settings and states by name."""
+    origins: list[Node] = field(default_factory=list)
+    """Things that it was made from."""
+    photographs: MaskSet | None = None
+    """Mask set whose photographs were trained on."""
+    acceptance: str | None = None
+    """Acceptance of these photographs; None: all."""
+
+    def lines(self, depth: int = 0) -> Iterator[str]:
+        """Yield the tree as indented text."""
+        indent = "    " * depth
+        yield f"{indent}{self.title}"
+        for name, value in self.details.items():
+            yield f"{indent}  {name}: {value}"
+        for origin in self.origins:
+            yield from origin.lines(depth + 1)
+
+    def walk(self) -> Iterator[Node]:
+        """Yield this node and everything that it came from."""
+        yield self
+        for origin in self.origins:
+            yield from origin.walk()
 
 
 def run(config: LineageConfig) -> JobResult:
@@ -37,23 +84,145 @@ def run(config: LineageConfig) -> JobResult:
     Raises:
         ValueError: there is no such model, or nothing says what it learned from.
     """
-    found = trace(config.model, tracking=tracking_uri(config.tracking.uri))
-    used = [node for node in found.walk() if node.photographs is not None and node.title.startswith("training")]
-    summary = JobResult(job=JOB, inputs={"model": config.model}, report="\n".join(found.lines()) + "\n")
-    rows = {row for node in used if node.photographs for row in photographs(node.photographs, node.acceptance)}
-    summary.counts = {"photographs": len(rows)}
+    check_required(config)
+    model = trace(config.model, tracking=tracking_uri(config.tracking.uri))
+    trained_on = [node for node in model.walk() if node.photographs and node.title.startswith("training")]
+    rows = {row for node in trained_on if node.photographs for row in photographs(node.photographs, node.acceptance)}
+    result = JobResult(job=JOB, inputs={"model": config.model}, report="\n".join(model.lines()) + "\n")
+    result.counts = {"photographs": len(rows)}
     if config.photographs is not None:
         if not rows:
             raise ValueError(f"no photographs of {config.model} can be listed; without --photographs it says why")
         with config.photographs.open("w", newline="") as file:
             csv.writer(file).writerows([("image_id", "uri"), *sorted(rows)])
-        summary.outputs = {"photographs": str(config.photographs)}
-    return summary
+        result.outputs = {"photographs": str(config.photographs)}
+    return result
+
+
+def trace(uri: str, *, tracking: str) -> Node:
+    """Return the lineage of a model.
+
+    Args:
+        uri: folder of a checkpoint, or models:/ or runs:/ of MLflow.
+        tracking: the store that has its run.
+
+    Raises:
+        ValueError: there is no such model, or it is a published file, which does not say what it came from.
+    """
+    from fss.models.checkpoint import read_description
+    from pipelines.runtime.checkpoints import checkpoint_hash
+    from pipelines.runtime.model_source import model_source, opened
+
+    source = model_source(uri, tracking=tracking)
+    with opened(source) as folder:
+        description, weights = read_description(folder), checkpoint_hash(folder)
+    network, training = description["segmenter"], description.get("training", {})
+    details = {
+        "weights": weights,
+        "network": f"{network['learner']} on {network['backbone']}, {network['image_size']} px",
+    }
+    details |= {"kept step": training["step"]} if "step" in training else {}
+    node = Node(title=f"model {uri}", details=details | _registered(source, tracking))
+    if "run_id" in training:
+        node.origins.append(_run_node(training["run_id"], tracking))
+    else:
+        node.details["run"] = "the checkpoint does not say which run made it"
+    return node
+
+
+def photographs(masks: MaskSet, acceptance: str | None) -> Iterator[tuple[str, str]]:
+    """Yield id and URI of every photograph that a training could use."""
+    accepted = masks.read_acceptance(acceptance).accepted if acceptance else None
+    for part in masks.collection.part_names():
+        table = masks.collection.read_part(part, ["image_id", "uri", "error"])
+        for row in table.to_pylist():
+            if not row["error"] and (accepted is None or row["image_id"] in accepted):
+                yield row["image_id"], row["uri"]
+
+
+def _run_node(run_id: str, tracking: str) -> Node:
+    """Return an MLflow run with everything that it read."""
+    from mlflow.exceptions import MlflowException
+
+    from fss.tracking.lineage import logged_datasets
+
+    try:
+        mlflow_run = tracking_client(tracking).get_run(run_id)
+    except MlflowException:
+        return Node(title=f"run {run_id}", details={"missing": f"not in {tracking}"})
+    tags, info = mlflow_run.data.tags, mlflow_run.info
+    details = {"started": datetime.fromtimestamp(info.start_time / 1000, UTC).isoformat(timespec="seconds")}
+    details |= {name.removeprefix("fss."): tags[name] for name in RUN_TAGS if name in tags}
+    if PARENT_TAG in tags:
+        details["part of run"] = tags[PARENT_TAG]
+    origins = [_data_node(use, tracking) for use in logged_datasets(tracking, run_id)]
+    return Node(title=f"run {run_id} ({info.run_name}, {info.status})", details=details, origins=origins)
+
+
+def _data_node(use: LoggedDataset, tracking: str) -> Node:
+    """Return a dataset of a run: what it was then, and whether it is the same today."""
+    from fss.collection import Collection
+
+    node = Node(title=f"{use.context}: {use.name}", details={"at": use.uri, "digest": use.digest})
+    try:
+        collection = Collection.open(use.uri)
+        masks = collection.mask_set(use.profile["mask_set"]) if "mask_set" in use.profile else None
+    except ValueError as error:
+        node.details["cannot be opened"] = error
+        return node
+    if masks is not None:
+        node.origins.append(_mask_node(masks, use.profile, tracking))
+        node.photographs, node.acceptance = masks, use.profile.get("acceptance")
+    node.origins.append(_collection_node(collection, use.profile["collection"]))
+    return node
+
+
+def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
+    """Return a mask set with what made it; a relabelled one leads to the model that made it."""
+    provenance = masks.provenance
+    details = {"hash": _then_and_today(profile.get("mask_set_hash", masks.config_hash), masks.config_hash)}
+    details |= {"method": provenance.get("method", "unknown")}
+    details |= {"settings": json.dumps(provenance["config"])} if "config" in provenance else {}
+    if profile.get("acceptance"):
+        accepted = masks.read_acceptance(profile["acceptance"])
+        details["acceptance"] = f"{accepted.name}, {len(accepted.accepted)} masks by {json.dumps(accepted.rule)}"
+        details["acceptance hash"] = _then_and_today(profile.get("acceptance_hash", accepted.hash), accepted.hash)
+    node = Node(title=f"mask set {masks.name}", details=details)
+    result = read_result(masks.uri)
+    if result and result.get("run_id"):
+        node.origins.append(_run_node(result["run_id"], tracking))
+    if provenance.get("method") == "relabel":
+        node.origins.append(trace(provenance["checkpoint"], tracking=tracking))
+        node.origins.append(_mask_node(masks.collection.mask_set(provenance["source"]), {}, tracking))
+    return node
+
+
+def _collection_node(collection: Collection, fingerprint: str) -> Node:
+    """Return a collection with the sources of its photographs."""
+    details: dict[str, Any] = {"fingerprint": _then_and_today(fingerprint, collection.fingerprint())}
+    for number, entry in enumerate(collection.metadata["sources"], start=1):
+        path = entry["source"]["path"] or "the painted sample"
+        details[f"source {number}"] = f"{entry['items']} photographs of {path}"
+    details["unusable"] = collection.quarantine().num_rows
+    return Node(title=f"collection {collection.uri}", details=details)
+
+
+def _then_and_today(then: str, today: str) -> str:
+    return today if then == today else f"{then} then, {today} now: IT HAS CHANGED SINCE"
+
+
+def _registered(source: ModelSource, tracking: str) -> dict[str, Any]:
+    """Return the registered version that a models:/ URI names."""
+    name, at, alias = source.uri.removeprefix("models:/").partition("@")
+    if source.kind != "mlflow" or not at:
+        return {}
+    version = tracking_client(tracking).get_model_version_by_alias(name, alias)
+    return {"version": version.version} | {key.removeprefix("fss."): value for key, value in version.tags.items()}
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(LineageConfig, run, job=JOB, description=str(__doc__))
+    cli_main(LineageConfig, run, job=JOB, description=str(__doc__), common=HELP)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m pipelines.pseudomask --collection my-collection
     python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
-    python -m pipelines.pseudomask --collection my-collection --name refined --estimator student --student students/s
+    python -m pipelines.pseudomask --collection my-collection --output-mask-set refined --estimator student \\
+        --student students/<name>/student.safetensors
     python -m pipelines.pseudomask --collection my-collection --plan --fleet.images 1e9 --fleet.cores 4096
 
 Writes the mask set, which of its masks a trainer may use, a report with contact sheets, and summary.json beside them.
@@ -10,139 +11,160 @@ Stop it any time: started again with the same settings it makes the missing part
 other masks later, without making any again.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from fss.collection import Collection
 from fss.collection.config import AcceptanceRule
 from fss.core import storage
-from fss.core.config import config_hash, to_dict
-from fss.saliency.config import PRETRAINED, StudentSettings
-from fss.saliency.cost_estimate import estimate_cost, measure_sample
-from fss.saliency.estimators import EstimatorSettings, identity
-from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
-from fss.tracking.lineage import log_dataset
+from fss.core.config import config_hash
+from fss.saliency.config import PRETRAINED
 from fss.tracking.run import Run
-from pipelines.masks.acceptance_report import accept_and_report
-from pipelines.masks.config import PseudomaskConfig
-from pipelines.runtime.map_parts import OnActors, PartFunction, PartsResult, run_parts
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.ray_session import count_gpus, ray_session
-from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
+from pipelines.masks.config import PSEUDOMASK_HELP, PseudomaskJobConfig
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.result import JobResult
+
+if TYPE_CHECKING:
+    from fss.collection import Collection
+    from fss.saliency.estimators import EstimatorSettings
+    from pipelines.runtime.map_parts import OnActors, PartFunction
 
 JOB = "pseudomask"
 
 
-def run(config: PseudomaskConfig, *, parent: Run | None = None) -> JobResult:
+def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
     """Make the mask set; finished parts are kept, and a finished job does nothing.
 
     Raises:
-        ValueError: no such collection, or the mask set exists with other settings.
+        ValueError: there is no such collection, student, weights file or device, or the mask set exists with other
+            settings.
     """
-    rule = AcceptanceRule(quantile=config.accept_quantile)
-    settings = _settings(config)
-    made_by = identity(settings)
+    from fss.collection import Collection
+    from fss.saliency.estimators import identity
+    from fss.tracking.lineage import log_dataset
+    from pipelines.masks.acceptance_report import accept_and_report
+    from pipelines.runtime.map_parts import run_parts
+
+    config = resolve(config)
+    settings = config.estimator_settings()
     collection = Collection.open(config.collection)
     names = limited_parts(collection, config.limit)
-    key = config_hash(
-        [JOB, collection.uri, config.name, names], made_by, [config.accept_quantile, config.acceptance, config.seed]
-    )
     if config.dry_run:
-        return dry_run_result(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
+        return dry_run(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
-        sample = measure_sample(
-            collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device
-        )
-        return JobResult(
-            job=f"{JOB} (plan)",
-            inputs={"collection": collection.uri, "estimator": config.estimator},
-            metrics=estimate_cost(sample, config.fleet),
-        )
+        return _plan(config, collection, settings)
+    made_by = identity(settings)
     masks = collection.create_mask_set(
-        config.name,
+        config.output_mask_set,
         config_hash=config_hash(made_by),
         provenance={"method": "saliency", "estimator": config.estimator, "config": made_by},
         overwrite=config.overwrite,
     )
     finished = masks.finished_parts()
-    if not config.overwrite and set(names) <= finished and (done := finished_before(masks.uri, key)):
-        return done
-    summary = JobResult(job=JOB, inputs={"collection": collection.uri, "saliency": masks.config_hash, "key": key})
-    with job_run(
-        JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), fresh=config.overwrite
-    ) as record:
-        summary.run_id = record.run_id
-        log_dataset(record, collection, context="pseudo-masks")
-        with summary.timed("masks"):
-            result = _make(config, collection.uri, settings, names, finished)
-        with summary.timed("acceptance and report"):
-            chosen = accept_and_report(
-                collection, masks, names, rule, name=config.acceptance, seed=config.seed, record=record
-            )
-        summary.counts = chosen.counts | {"parts made": len(result.statistics), "parts kept": result.skipped}
-        if images := result.total("images"):
-            summary.metrics = {"images per second": round(images / result.seconds, 2)}
-        summary.metrics |= chosen.metrics
-        summary.outputs = {"mask set": masks.uri, **chosen.outputs}
-        record.log_metrics({**{name.replace(":", ""): n for name, n in summary.counts.items()}, **summary.metrics})
-        record.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
-        summary.write(masks.uri)
-        record.log_json("summary.json", to_dict(summary))
-    return summary
+    with Job(
+        JOB,
+        config,
+        key=config_hash(
+            [JOB, collection.uri, masks.name, names],
+            made_by,
+            [config.accept_quantile, config.acceptance, config.seed],
+        ),
+        output_dir=masks.uri,
+        inputs={"collection": collection.uri, "saliency": masks.config_hash},
+        complete=set(names) <= finished,
+        parent=parent,
+    ) as job:
+        if job.done:
+            return job.result
+        log_dataset(job.run, collection, context="pseudo-masks")
+        with job.timed("masks"):
+            if not set(names) <= finished:
+                job.start_ray()
+            task = _task(config, settings)
+            parts = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
+        with job.timed("acceptance and report"):
+            rule = AcceptanceRule(quantile=config.accept_quantile)
+            accepted = accept_and_report(masks, names, rule, name=config.acceptance, seed=config.seed, run=job.run)
+        job.result.counts = accepted.counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
+        if images := parts.total("images"):
+            job.result.metrics["images per second"] = round(images / parts.seconds, 2)
+        job.result.metrics |= accepted.metrics
+        job.result.outputs = {"mask set": masks.uri, **accepted.outputs}
+        job.run.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
+    return job.result
 
 
-def _settings(config: PseudomaskConfig) -> EstimatorSettings:
-    if (config.student is None) == (config.estimator == "student"):
-        raise ValueError(
-            f"got estimator {config.estimator!r} and student {config.student!r}; --estimator student and --student "
-            "with its file belong together"
-        )
+def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
+    """Return the configuration that the job uses: device and absolute paths filled in, the estimator built once.
+
+    Raises:
+        ValueError: a required setting or the collection is missing, or student, weights or device do not fit.
+    """
+    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.validation import check_collection, check_estimator
+
+    check_required(config)
+    check_collection(config.collection)
+    config = replace(config, collection=storage.absolute_uri(config.collection))
     if config.estimator == "classical":
-        if config.device != "cpu":
-            raise ValueError(f"the classical estimator runs on the CPU, got device {config.device!r}; leave it out")
-        return config.saliency
-    if config.estimator == "vit":
-        weights = config.vit.weights
-        local = weights not in (None, PRETRAINED)
-        return replace(config.vit, weights=storage.absolute_uri(str(weights))) if local else config.vit
-    return StudentSettings(path=storage.absolute_uri(str(config.student)))
-
-
-def _make(
-    config: PseudomaskConfig, uri: str, settings: EstimatorSettings, names: list[str], finished: set[str]
-) -> PartsResult:
-    if set(names) <= finished:
-        return PartsResult(statistics=[], skipped=len(names), seconds=0.0)
-    with ray_session():
-        task = _task(config, uri, settings)
-        return run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
-
-
-def _task(config: PseudomaskConfig, uri: str, settings: EstimatorSettings) -> PartFunction | OnActors:
-    """One task per part on CPUs; on GPUs processes that stay."""
-    if config.device == "cpu":
-        return partial(pseudomask_part, uri, config.name, cfg=settings)
-    if not (gpus := count_gpus()):
-        raise ValueError("device is cuda but Ray sees no GPU; start it where there is one, or leave the device out")
-    stage = partial(pseudomask_parts, collection_uri=uri, set_name=config.name, cfg=settings, device=config.device)
-    return OnActors(function=stage, actors=gpus * config.actors_per_gpu, gpus=1 / config.actors_per_gpu)
+        if config.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"the classical estimator runs on the CPU, got device {config.device!r}; leave --device out"
+            )
+        return replace(config, device="cpu")
+    if config.student is not None:
+        config = replace(config, student=storage.absolute_uri(config.student))
+    if config.vit.weights not in (None, PRETRAINED):
+        config = replace(config, vit=replace(config.vit, weights=storage.absolute_uri(str(config.vit.weights))))
+    config = replace(config, device=resolve_device(config.device))
+    check_estimator(config.estimator_settings())
+    return config
 
 
 def limited_parts(collection: Collection, limit: int | None) -> list[str]:
-    """Return the first parts of a collection that hold ``limit`` images, or all; ValueError where there are none."""
+    """Return the first parts of a collection that hold ``limit`` images, or all.
+
+    Raises:
+        ValueError: the collection has no parts.
+    """
     names = collection.part_names()
     if not names:
         raise ValueError(f"the collection {collection.uri} holds no images yet; ingest photographs into it first")
-    if limit is None:
-        return names
-    if limit < 1:
-        raise ValueError(f"limit is 1 or more images, got {limit}")
-    return names[: -(-limit // collection.part_size)]
+    return names if limit is None else names[: -(-limit // collection.part_size)]
+
+
+def _plan(config: PseudomaskJobConfig, collection: Collection, settings: EstimatorSettings) -> JobResult:
+    """Measure a sample and return what the fleet's job would cost."""
+    from fss.saliency.cost_estimate import estimate_cost, measure_sample
+
+    sample = measure_sample(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)
+    return JobResult(
+        job=f"{JOB} (plan)",
+        inputs={"collection": collection.uri, "estimator": config.estimator},
+        metrics=estimate_cost(sample, config.fleet),
+    )
+
+
+def _task(config: PseudomaskJobConfig, settings: EstimatorSettings) -> PartFunction | OnActors:
+    from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
+    from pipelines.runtime.map_parts import on_device
+
+    uri, name, device = config.collection, config.output_mask_set, config.device
+    return on_device(
+        partial(pseudomask_part, uri, name, cfg=settings),
+        partial(pseudomask_parts, collection_uri=uri, set_name=name, cfg=settings, device=device),
+        device=device,
+        actors_per_gpu=config.actors_per_gpu,
+    )
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(PseudomaskConfig, run, job=JOB, description=str(__doc__))
+    cli_main(PseudomaskJobConfig, run, job=JOB, description=str(__doc__), common=PSEUDOMASK_HELP)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,37 @@
 """Train a saliency student on a collection's pseudo-masks, without labels, and keep its weights.
 
-    python -m pipelines.train_saliency --collection my-collection --output students \
-        --student.backbone-weights mobilenet_v2.pth
-    python -m pipelines.pseudomask --collection my-collection --name refined \
-        --estimator student --student students/<name>/student.safetensors
+    python -m pipelines.train_saliency --collection my-collection --output students \\
+        --backbone-weights mobilenet_v2.pth
+    python -m pipelines.pseudomask --collection my-collection --output-mask-set refined --estimator student \\
+        --student students/<name>/student.safetensors
 
 One process on one device, a quarter of an hour on two cores: a student sees thousands of pictures, not millions, and
-the collection is re-predicted with it by the pseudo-mask job. Writes <output>/<name>/student.safetensors and
-summary.json; a training that is finished does nothing when it is started again.
+the pseudo-mask job predicts the collection again with it. Writes <output>/<name>/student.safetensors and summary.json;
+a training that is finished does nothing when it is started again.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-
-from fss.collection import Collection
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
-from fss.core.hashing import file_hash
-from fss.saliency.config import PRETRAINED, StudentTrainingConfig
-from fss.saliency.student.data import StudentData, load_student_data
-from fss.saliency.student.network import SaliencyStudent, save_student
-from fss.saliency.student.training import StudentTraining, train_student
-from fss.tracking.lineage import log_dataset
+from fss.saliency.config import PRETRAINED
 from fss.tracking.run import Run
-from pipelines.masks.config import TrainSaliencyConfig
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.output_dir import claim, remove
-from pipelines.runtime.result import JobResult, cli_main, dry_run_result, finished_before
+from pipelines.masks.config import TRAIN_SALIENCY_HELP, TrainSaliencyConfig
+from pipelines.runtime.command_line import cli_main
+from pipelines.runtime.flags import check_required
+from pipelines.runtime.job import Job
+from pipelines.runtime.result import JobResult
 
-JOB = "student"
+if TYPE_CHECKING:
+    from fss.saliency.student.data import StudentData
+    from fss.saliency.student.network import SaliencyStudent
+    from fss.saliency.student.training import StudentTraining
+
+JOB = "train_saliency"
 FILE = "student.safetensors"
 
 
@@ -37,80 +39,119 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     """Train the student and keep it.
 
     Raises:
-        ValueError: no such collection, mask set, acceptance or weights file, or a student of this name with other
-            settings.
+        ValueError: no such collection, mask set, acceptance, backbone, weights file or device, or a student of this
+            name with other settings.
     """
+    from fss.collection import Collection
+    from fss.saliency.student.data import load_student_data
+    from fss.saliency.student.network import save_student
+    from fss.tracking.lineage import log_dataset
+    from pipelines.runtime.validation import build_student
+
+    config = resolve(config)
     masks = Collection.open(config.collection).mask_set(config.mask_set)
     data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
     if config.acceptance:
         data["acceptance"] = masks.read_acceptance(config.acceptance).hash
-    weights = config.student.backbone_weights
-    named = weights if weights is None or weights == PRETRAINED else file_hash(weights, "weights file")
-    shape = replace(config.student, backbone_weights=named)
-    key = config_hash([JOB, config.images], data, shape, config.training)
+    student = build_student(config.student)
+    key = work_hash(config, data)
     name = config.name or f"{config.student.backbone}-{key}"
-    home = storage.join(storage.absolute_uri(config.output), name)
-    if config.dry_run:
-        return dry_run_result(JOB, config, {"name": name, "output": home})
-    if not config.overwrite and (done := finished_before(home, key)):
-        return done
-    if config.overwrite:
-        remove(home)
-    claim(home, key, to_dict(config), what=f"a student {name!r} in {config.output}")
-    summary = JobResult(job=JOB, inputs={"name": name, "key": key, **data})
-    tags = {f"fss.{kind}": value for kind, value in data.items()}
-    with job_run(
-        JOB, key=key, tracking=config.tracking, parent=parent, params=to_dict(config), tags=tags, fresh=config.overwrite
-    ) as record:
-        summary.run_id = record.run_id
-        log_dataset(
-            record, masks, context="student", fingerprint=data["collection"], details={"acceptance": config.acceptance}
-        )
-        with summary.timed("pictures and masks"):
+    output_dir = storage.join(config.output, name)
+    with Job(
+        JOB,
+        replace(config, name=name),
+        key=key,
+        output_dir=output_dir,
+        inputs={"name": name, **data},
+        plan={"output folder": output_dir},
+        claim_as=f"a student {name!r} in {config.output}",
+        parent=parent,
+        tags={f"fss.{what}": value for what, value in data.items()},
+    ) as job:
+        if job.done:
+            return job.result
+        facts = {"acceptance": config.acceptance}
+        log_dataset(job.run, masks, context="student", fingerprint=data["collection"], details=facts)
+        with job.timed("pictures and masks"):
             lesson = load_student_data(
                 masks,
                 config.student.image_size,
                 acceptance=config.acceptance,
                 most=config.images,
-                seed=config.training.seed,
+                seed=config.training.seed or 0,
             )
-        with summary.timed("training"):
-            student = SaliencyStudent(config.student).to(torch.device(config.device))
-            result = _train(student, lesson, config.training, record)
-        place = storage.join(home, FILE)
-        save_student(student, place, metadata={"mlflow_run": record.run_id, **data})
-        _fill(summary, lesson, result, place)
-        record.log_metrics({f"kept.{figure}": value for figure, value in summary.metrics.items()})
-        summary.write(home)
-        record.log_json("summary.json", to_dict(summary))
-    return summary
+        with job.timed("training"):
+            training = _train(student, lesson, config, job.run)
+        file = storage.join(output_dir, FILE)
+        save_student(student, file, metadata={"mlflow_run": job.run.run_id, **data})
+        job.result.counts = {"images": len(lesson.images), "trusted at first": int((lesson.weights > 0).sum())}
+        job.result.counts |= {"rounds": len(training.rounds), "epochs": sum(training.rounds)}
+        job.result.metrics = {"kept.agreement": training.agreement[-1]}
+        job.result.outputs = {"student": file}
+    return job.result
+
+
+def resolve(config: TrainSaliencyConfig) -> TrainSaliencyConfig:
+    """Return the configuration that the training uses: seeds, device and absolute paths filled in.
+
+    Raises:
+        ValueError: a required setting, the collection or the device is missing.
+    """
+    from pipelines.runtime.checkpoints import absolute_weights
+    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.validation import check_collection
+
+    check_required(config)
+    check_collection(config.collection)
+    student, training, weights = config.student, config.training, absolute_weights(config.student.backbone_weights)
+    return replace(
+        config,
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
+        student=replace(
+            student,
+            backbone_weights=None if weights is None else str(weights),
+            seed=config.seed if student.seed is None else student.seed,
+        ),
+        training=replace(training, seed=config.seed if training.seed is None else training.seed),
+        device=resolve_device(config.device),
+    )
+
+
+def work_hash(config: TrainSaliencyConfig, data: Mapping[str, str]) -> str:
+    """Return the hash of what decides the result: the settings, the ``data`` hashes and the content of the weights.
+
+    Names are those of fss 0.1, so that a student of that version counts as finished.
+    """
+    from fss.core.hashing import file_hash
+
+    student = to_dict(config.student)
+    weights = student.pop("backbone_weights")
+    student["weights"] = weights if weights in (None, PRETRAINED) else file_hash(weights, "weights file")
+    return config_hash(["student", config.images], dict(data), student, config.training)
 
 
 def _train(
-    student: SaliencyStudent, lesson: StudentData, config: StudentTrainingConfig, record: Run
+    student: SaliencyStudent, lesson: StudentData, config: TrainSaliencyConfig, mlflow_run: Run
 ) -> StudentTraining:
-    seen = 0
+    """Train the student in place; every epoch is logged and printed."""
+    from fss.saliency.student.training import train_student
+
+    epochs = 0
 
     def report(metrics: dict[str, float]) -> None:
-        nonlocal seen
-        record.log_metrics(metrics, step=seen)
-        seen += 1
+        nonlocal epochs
+        mlflow_run.log_metrics(metrics, step=epochs)
+        epochs += 1
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
-    return train_student(student, lesson, config, report=report)
-
-
-def _fill(summary: JobResult, lesson: StudentData, result: StudentTraining, place: str) -> None:
-    summary.counts = {"images": len(lesson.images), "trusted at first": int((lesson.weights > 0).sum())}
-    summary.counts |= {"rounds": len(result.rounds), "epochs": sum(result.rounds)}
-    summary.metrics = {"agreement": result.agreement[-1]}
-    summary.outputs = {"student": place}
+    return train_student(student.to(config.device), lesson, config.training, report=report)
 
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(TrainSaliencyConfig, run, job=JOB, description=str(__doc__))
+    cli_main(TrainSaliencyConfig, run, job=JOB, description=str(__doc__), common=TRAIN_SALIENCY_HELP)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"fss", "pipelines", "tests"} | {path.stem for path in (ROOT / "tests/benchmarks").glob("*.py")}
+USED_BY_OTHERS = {
+    "boto3": "MLflow's artifact store on S3",
+    "onnx": "torch.onnx",
+}
+"""Distributions that another package imports for us without requiring them, and which package."""
 
 
 def normalised(name: str) -> str:
@@ -49,6 +54,12 @@ def test_every_import_is_declared() -> None:
         name for name, providers in imported_distributions("fss", "pipelines").items() if not providers & allowed
     }
     assert not missing, f"declare these in pyproject.toml: {sorted(missing)}"
+
+
+def test_every_dependency_is_imported() -> None:
+    providers = set().union(*imported_distributions("fss", "pipelines").values()) | set(USED_BY_OTHERS)
+    unused = (RUNTIME | OPTIONAL["coco"] | OPTIONAL["onnx"]) - providers
+    assert not unused, f"nothing imports these dependencies: {sorted(unused)}"
 
 
 def test_every_import_of_a_test_is_declared() -> None:

@@ -1,4 +1,4 @@
-"""What the documents say is there is there: paths, modules, and code that runs."""
+"""What the documents say is there is there: paths, modules, commands with their flags, and code that runs."""
 
 import ast
 import dataclasses
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+
+from tests.helpers.commands import job_flags, parse_command, shown_commands
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -23,6 +25,11 @@ DOCUMENTS = {
     )
 }
 JOBS = sorted(path for path in (ROOT / "pipelines").glob("*.py") if path.name != "__init__.py")
+WITH_COMMANDS = DOCUMENTS | {
+    str(path.relative_to(ROOT)): ast.get_docstring(ast.parse(path.read_text())) or ""
+    for path in [*JOBS, *sorted((ROOT / "fss/cli").glob("*.py"))]
+}
+COMMANDS = {" ".join(words): words for text in WITH_COMMANDS.values() for words in shown_commands(text)}
 
 
 def python_blocks(name: str) -> list[str]:
@@ -77,6 +84,25 @@ def test_layers_of_the_guide_are_those_that_are_checked() -> None:
     checked = [sorted(re.findall(r"fss\.(\w+)", line)) for line in pyproject.splitlines() if "fss." in line]
     guide = DOCUMENTS["fss/README.md"].split("## Layers")[1].split("##")[0]
     assert [sorted(line.split()) for line in guide.splitlines() if line.startswith("    ")] == checked
+
+
+def test_documents_show_commands_of_every_job() -> None:
+    assert {words[2] for words in COMMANDS.values() if words[0] == "python"} == {
+        f"pipelines.{path.stem}" for path in JOBS
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_one_that_its_parser_takes(command: str) -> None:
+    parse_command(COMMANDS[command])
+
+
+@pytest.mark.parametrize("name", ["README.md", "pipelines/README.md"])
+def test_every_flag_that_is_named_exists(name: str) -> None:
+    flags = {"help", "help-all", "config", "preset"}.union(*(job_flags(f"pipelines.{path.stem}") for path in JOBS))
+    named = set(re.findall(r"`--([a-z][\w.*-]*)", DOCUMENTS[name]))
+    assert named
+    assert not [flag for flag in named if not any(re.fullmatch(flag.replace("*", ".+"), each) for each in flags)]
 
 
 def test_flags_of_benchmark_commands_are_those_of_their_scripts() -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from fss.images.mask_codec import encode_mask, encode_soft
 from fss.inference.inputs import read_picture
 from fss.saliency import SaliencyEstimator
 from fss.saliency.cost_estimate import duration
-
-if TYPE_CHECKING:
-    from fss.cli.doctor import TrainingPlan
+from fss.training.few_shot.defaults import TrainingPlan
 
 SAMPLE = 12  # photographs
 EFFICIENCY = 0.9  # speed of a core while all others are busy, as a share (tests/benchmarks/bench_pseudomask.py)
@@ -32,11 +29,13 @@ class JobEstimate:
     """Number of files that look like photographs."""
     disk_bytes: float
     """Disk space for collection, masks and checkpoints, in bytes."""
+    training_seconds: float
+    """Time of the training."""
     lines: dict[str, str]
     """Descriptions of the needs by topic."""
 
 
-def estimate(photographs: str, training: "TrainingPlan", *, cores: int, device: str) -> JobEstimate:
+def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: str) -> JobEstimate:
     """Measure a sample and estimate ingest, pseudo-masks and training for all photographs.
 
     Args:
@@ -61,6 +60,7 @@ def estimate(photographs: str, training: "TrainingPlan", *, cores: int, device: 
     return JobEstimate(
         photographs=count,
         disk_bytes=disk,
+        training_seconds=step_s * training.steps,
         lines={
             "photographs": f"{count:,}, {size / 1e3:,.0f} kB each in a sample of {min(count, SAMPLE)}",
             "disk": f"{disk / 1e9:,.2f} GB: {stored / 1e9:,.2f} photographs and masks, {CHECKPOINTS} checkpoints of "
@@ -99,23 +99,12 @@ def _timings(uris: list[str], estimator: SaliencyEstimator) -> Iterator[tuple[fl
         yield len(data), mask_bytes, middle - start, time.perf_counter() - middle
 
 
-def _training_step(training: "TrainingPlan", device: str) -> tuple[float, float]:
+def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
     """Return the seconds of a step (forward and backward) and the bytes of a checkpoint with optimiser state."""
-    import torch
+    from fss.models import FewShotSegmenter, SegmenterConfig
+    from fss.training.few_shot.cost_estimate import measure_step
 
-    from fss.models import create_segmenter
-
-    segmenter = create_segmenter(backbone=training.backbone, image_size=training.image_size).to(device).train()
-    side = training.image_size
-    query = torch.randn(1, 3, side, side, device=device)
-    masks = torch.zeros(1, 1, side, side, device=device)
-    masks[..., : side // 2] = 1
-    seconds = 0.0
-    for _ in range(2):  # the first one is a warm-up
-        start = time.perf_counter()
-        segmenter(query, query[:, None], masks).mean().backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-    parameters = sum(p.numel() for p in segmenter.parameters())
-    return seconds * training.batch_size, 4.0 * 4 * parameters  # weights, their average, two moments of Adam
+    config = SegmenterConfig(backbone=training.backbone, image_size=training.image_size)
+    seconds = measure_step(config, training.batch_size, device=device)
+    parameters = sum(p.numel() for p in FewShotSegmenter.from_config(config).parameters())
+    return seconds, 4.0 * 4 * parameters  # weights, their average, two moments of Adam

@@ -2,7 +2,7 @@
 
     fss doctor
     fss doctor --s3 s3://bucket/photos --tracking http://mlflow:5000
-    fss doctor --photographs ~/photos --training.backbone mobilenet_v2 --training.image-size 256
+    fss doctor --photographs ~/photos --backbone mobilenet_v2 --image-size 256
 
 With --photographs, a dozen of them are decoded and segmented and one training step is run, to estimate the time for
 all.
@@ -18,27 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Ge
+import tyro
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.core.redaction import redact_passwords
+from fss.core.system import available_cores
+from fss.training.few_shot.defaults import TrainingPlan, machine_plan
 
 _TIMEOUT_S = 5
-
-
-@settings
-class TrainingPlan:
-    """The training to plan for."""
-
-    backbone: str = "resnet50"
-    """Backbone of the network."""
-    image_size: Annotated[int, Ge(1)] = 400
-    """Side of the square that the network sees, in pixels."""
-    steps: Annotated[int, Ge(1)] = 20_000
-    """Training steps."""
-    batch_size: Annotated[int, Ge(1)] = 16
-    """Episodes per training step."""
+SLOW_S = 24 * 3600.0
+"""A training that takes longer fails the doctor's check."""
 
 
 @settings
@@ -47,8 +37,8 @@ class Config:
 
     photographs: str | None = None
     """Photographs that a job would learn from: a folder or s3:// URI."""
-    training: TrainingPlan = field(default_factory=TrainingPlan)
-    """Training that would follow."""
+    training: Annotated[TrainingPlan, tyro.conf.arg(name="")] = field(default_factory=machine_plan)
+    """Training that would follow; the defaults are those of the main job on this machine."""
     workdir: Path = Path()
     """Folder that the job would write to."""
     s3: str | None = None
@@ -119,7 +109,7 @@ def machine(workdir: Path) -> Iterator[Check]:
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load, cores = os.getloadavg()[0], _cores()
+    load, cores = os.getloadavg()[0], available_cores()
     busy = f"; busy (load {load:.1f}): times measured now come out too long" if load > cores / 2 else ""
     yield Check("cores", f"{cores}, {memory:.0f} GiB of memory{busy}")
     if torch.cuda.is_available():
@@ -171,14 +161,14 @@ def needs(config: Config) -> Iterator[Check]:
     from fss.cli._estimate import estimate
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    job = estimate(str(config.photographs), config.training, cores=_cores(), device=device)
+    job = estimate(str(config.photographs), config.training, cores=available_cores(), device=device)
     free = _free(config.workdir)
+    passed = {"disk": job.disk_bytes < free, "training": job.training_seconds < SLOW_S}
     for name, line in job.lines.items():
-        yield Check(name, line, name != "disk" or job.disk_bytes < free)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        advice = ""
+        if name == "training" and not passed[name]:
+            advice = "; that is long: use a GPU, a lighter --backbone, a smaller --image-size or fewer --steps"
+        yield Check(name, line + advice, passed.get(name, True))
 
 
 def _free(workdir: Path) -> int:

@@ -15,6 +15,7 @@ Rules over several fields belong in ``__post_init__`` and raise ValueError.
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
 import re
@@ -38,8 +39,18 @@ def settings(cls: type[T]) -> type[T]:
 
     Nothing is converted but whole numbers to floats: "3" is no number and 1 is no truth value.
     """
-    made: Any = checked_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
-    result: type[T] = made
+    checked: Any = checked_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
+    build = checked.__init__
+
+    @functools.wraps(build)
+    def describing(self: T, *args: Any, **values: Any) -> None:
+        try:
+            build(self, *args, **values)
+        except pydantic.ValidationError as error:
+            raise ValueError(describe(error)) from None
+
+    checked.__init__ = describing
+    result: type[T] = checked
     return result
 
 

@@ -15,6 +15,18 @@ from pathlib import Path
 LIBRARIES = ("torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "timm", "optuna")
 
 
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu_count() -> int:
+    """Return the number of NVIDIA GPUs that this process may use, without importing torch; 0 where none are visible."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
+    return present if visible is None else min(present, len([name for name in visible.split(",") if name.strip()]))
+
+
 def environment_tags() -> dict[str, str]:
     """Return git commit, Python and library versions and hardware, as tags of a run."""
     import torch

@@ -43,3 +43,10 @@ class SegmenterConfig:
 
 
 Fusion = Literal["vote_published", "mean_probability", "joint"]
+
+_IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}
+
+
+def published_image_size(learner: str, benchmark: str) -> int:
+    """Return the side of the images, in pixels, that a published network was made for."""
+    return _IMAGE_SIZES[benchmark] if learner == "vat" else 400

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from fss.models.backbones.base import load_strictly, read_state_dict, unwrap_state_dict
+from fss.models.config import published_image_size
 from fss.models.segmenter import FewShotSegmenter, create_segmenter
 
 _PREFIXES = {"hsnet": "hpn_learner.", "asnet": "learner.", "vat": "hpn_learner.ours.", "masksplit": ""}
-_IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}
-_BENCHMARKS = tuple(_IMAGE_SIZES)
+_BENCHMARKS = ("pascal", "coco", "fss")
 
 # Entries that evaluation does not need: classifiers, BatchNorm's counters, and VAT's buffers, which are computed here.
 _UNUSED = re.compile(
@@ -94,11 +94,6 @@ def load_published(
     # In the default memory format, convolutions round as in the published code.
     segmenter.backbone.to(memory_format=torch.contiguous_format)
     return segmenter.eval()
-
-
-def published_image_size(learner: str, benchmark: str) -> int:
-    """Return the image side, in pixels, that a published network was trained with."""
-    return _IMAGE_SIZES[benchmark] if learner == "vat" else 400
 
 
 def _translate_key(key: str, learner: str) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import tyro
 from annotated_types import Ge, Gt, Interval, MultipleOf
 
 from fss.core.config import settings
@@ -64,8 +65,8 @@ class StudentConfig:
     """Channels of the decoder, a multiple of 16."""
     frozen: bool = True
     """Train the decoder alone, with the backbone's feature maps computed once."""
-    seed: int = 0
-    """Seed of the decoder's initial weights."""
+    seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
+    """Seed of the decoder's initial weights. None: the job's seed, which is 0 by default."""
 
 
 @settings
@@ -100,8 +101,9 @@ class StudentTrainingConfig:
     """Share of the pictures that is never trained on and decides when to stop."""
     share: Annotated[float, Interval(gt=0, le=1)] = 0.8
     """Share of the predicted masks, best first, that the next round learns from."""
-    seed: int = 0
-    """Seed of the order, the mirror images and the initial weights."""
+    seed: Annotated[int | None, tyro.conf.arg(name="order-seed")] = None
+    """Seed of the held-out pictures, the order, the mirror images and each round's initial weights. None: the job's
+    seed, which is 0 by default."""
 
     def __post_init__(self) -> None:
         if self.warm_up >= self.epochs:

@@ -1,168 +1,156 @@
-"""The settings of the main job, and those of the training that follow from them."""
+"""Settings of the main job: those of the jobs that it runs, nested, and the few of its own."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import field, replace
+from typing import Annotated, Any
+
+import tyro
+from annotated_types import Ge
 
 from fss.core import storage
-from fss.core.config import to_dict
-from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.models import SegmenterConfig
-from fss.relabel import RelabelConfig
-from fss.relabel.config import RoundGateConfig
-from fss.saliency import SaliencyConfig
-from fss.training.few_shot.config import OptimizerConfig, StreamConfig
-from pipelines.end_to_end.inputs import Input
-from pipelines.end_to_end.presets import preset_for
-from pipelines.runtime.config import ScaleConfig, TrackingConfig
-from pipelines.training.config import TrainJobConfig
+from fss.core.config import settings, to_dict
+from fss.relabel.config import RelabelConfig
+from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
+from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
+from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
+from pipelines.runtime.config import FLAT, TrackingConfig
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job, with_absolute_paths, with_seed
 
 
-def own_masks() -> RelabelConfig:
-    """Return how rounds make masks again where nothing else is asked for.
+@settings
+class SampleConfig:
+    """The painted sample, which stands in where no photographs are given."""
 
-    What served best on photographs with a truth to audit by: each picture's own mask, in halves, as support, as in
-    training; a low threshold, because the network learned to find the other half and is unsure of a whole object; and
-    outlines that follow the picture's edges.
+    unlabelled: Annotated[int, Ge(1)] = 384
+    """Pictures to paint for training."""
+    labelled: Annotated[int, Ge(1)] = 192
+    """Pictures to paint for evaluation."""
+
+
+def own_masks() -> RelabelSettings:
+    """Return how rounds make masks again by default: each picture's own mask is the support.
+
+    Chosen on photographs with a truth to audit by. Supports are halves of the mask, as in training; the threshold is
+    low, because the network learned to find the other half and is unsure of a whole object; outlines follow edges.
     """
-    return RelabelConfig(supports="self", foreground=0.25, background=0.25, edges=True)
+    relabel = RelabelConfig(supports="self", foreground=0.25, background=0.25, edges=True)
+    return RelabelSettings(relabel=relabel, accept_quantile=0.65)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundsConfig:
-    """How rounds go on."""
-
-    relabel: RelabelConfig = field(default_factory=own_masks)
-    """Supports, views, and what becomes of the votes."""
-    accept_quantile: float = 0.65
-    """Share of the new masks to train on, best first within every cluster of alike pictures."""
-    go: RoundGateConfig = field(default_factory=RoundGateConfig)
-    """What new masks have to show; the first round that does not is the last, and is not trained on."""
-    audit: str | None = None
-    """Mask set with the truth of some of the photographs: the rounds stop when it does not surely rise. Nothing else
-    reads it."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where relabelling runs."""
-
-    def __post_init__(self) -> None:
-        if self.relabel.supports == "bank":
-            raise ValueError(
-                "rounds know no labelled shots: take supports neighbours or self, or run pipelines.relabel"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class MaskSplitJobConfig:
-    """Settings of the main job. What is left out depends on the input: small for the sample, as published otherwise."""
+    """Settings of the main job."""
 
     photographs: str | None = None
-    """Photographs to learn from: a folder, an s3:// URI, or a collection that exists; None: the painted sample."""
+    """Photographs to learn from: a folder, an s3:// URI, or an existing collection. None: the painted sample."""
     evaluation: str | None = None
-    """Labelled pictures to evaluate on: <class>/<n>.jpg with .png masks (FSS-1000), images/ beside masks/, or a
-    collection that exists; None: the painted sample's, or no evaluation of your own photographs."""
-    evaluation_classes: str | None = None
-    """Class split to evaluate on; None: novel or test where there is one, else all classes."""
-    workdir: str = "runs/masksplit"
-    """Where everything goes: local folder or s3:// URI."""
-    learner: Literal["masksplit", "hsnet", "asnet", "vat"] | None = None
-    """The network that compares query and support."""
-    masking: Literal["none", "feature", "input", "hybrid"] | None = None
-    """How the support mask enters the support features."""
-    backbone: str | None = None
-    """Backbone: resnet18, resnet50, resnet101, resnet101_deepstem, mobilenet_v2, vgg16, or a timm name."""
-    weights: str | None = None
-    """Backbone weights: a state dict's path, or "pretrained" to download the library's; None: random."""
-    image_size: int | None = None
-    """Side of the square that the network sees, in pixels."""
-    width: int | None = None
-    """Channels of MaskSplit's head."""
-    similarity: bool | None = None
-    """Show MaskSplit's network the similarities of query and support."""
-    steps: int | None = None
-    """Training steps."""
-    batch: int | None = None
-    """Episodes per step."""
-    learning_rate: float | None = None
-    """Learning rate of Adam."""
-    weight_decay: float | None = None
-    """Weight decay of Adam."""
-    ema: float | None = None
-    """Decay of the moving average of the weights."""
-    episodes: int | None = None
-    """Evaluation episodes per plan."""
-    shots: tuple[int, ...] = (1, 5)
-    """Supports per evaluation episode, one plan for each."""
-    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """How pseudo-masks are found."""
-    accept_quantile: float = 0.65
-    """Share of the pseudo-masks to train on, best first."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are cut in two; the sample has settings of its own, where these are left as they are."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How views are drawn; the sample has settings of its own, where these are left as they are."""
-    rounds: int = 0
-    """Rounds of self-training after the first training: make the masks again with the trained network and train on
-    them from fresh weights, as long as they are worth it."""
-    self_training: RoundsConfig = field(default_factory=RoundsConfig)
-    """How rounds go on."""
+    """Labelled pictures to evaluate on: <class>/<n>.jpg with .png masks, images/ beside masks/, or an existing
+    collection. None: the painted sample's, or no evaluation of your own photographs."""
+    output: str = "runs/masksplit"
+    """Folder of everything that the job writes: local folder or s3:// URI."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Most photographs to use, in the order of their paths. None: all."""
+    part_size: Annotated[int, Ge(1)] = 64
+    """Photographs in a part, the unit of work and resume."""
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    """The painted sample."""
+    pseudomask: Annotated[PseudomaskSettings, FLAT] = field(default_factory=PseudomaskSettings)
+    """How pseudo-masks are found and accepted."""
+    train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
+    """What is trained and how."""
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    """How the segmenter is evaluated. With classes None a split named novel or test is taken where there is one."""
+    rounds: Annotated[int, Ge(0)] = 0
+    """Rounds of self-training: make the masks again with the trained network and train on them from fresh weights."""
+    relabel: Annotated[RelabelSettings, tyro.conf.arg(name="self-training")] = field(default_factory=own_masks)
+    """How a round makes its masks, and when rounds stop."""
     seed: int = 0
-    """Seed of everything."""
-    limit: int | None = None
-    """Use only the first so many photographs."""
-    workers: int | None = None
-    """Parts at a time in the data stages; None: one more than there are cores, or what the cluster offers."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """On what the training runs."""
+    """Seed of every stage."""
+    data_workers: Annotated[int, Ge(1)] | None = None
+    """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where runs are recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
     overwrite: bool = False
     """Do everything again."""
 
+    def __post_init__(self) -> None:
+        if self.relabel.relabel.supports == "bank":
+            raise ValueError(
+                "self-training.relabel.supports is bank, but rounds have no labelled shots; give neighbours or self, "
+                "or run pipelines.relabel"
+            )
 
-_CHOICES = (
-    *("learner", "masking", "backbone", "image_size", "width", "similarity"),
-    *("steps", "batch", "learning_rate", "weight_decay", "ema", "split", "augment"),
-)
-"""Settings that replace the preset's where they are given."""
+    def train_job(self, collection: str) -> TrainJobConfig:
+        """Return the configuration of the training on a collection."""
+        what = with_seed(self.train, self.seed)
+        steps = what.optimizer.steps
+        what = replace(what, checkpoint_every=min(what.checkpoint_every, steps))
+        output = storage.join(storage.absolute_uri(self.output), "models")
+        where: dict[str, Any] = {"collection": collection, "output": output, "seed": self.seed}
+        return with_absolute_paths(train_job(what, **where, tracking=self.tracking, overwrite=self.overwrite))
+
+    def pseudomask_job(self, collection: str) -> PseudomaskJobConfig:
+        """Return the configuration of the pseudo-mask job on a collection."""
+        device = "cpu" if self.pseudomask.estimator == "classical" else self.train.scale.device
+        return PseudomaskJobConfig(
+            **_fields(self.pseudomask), collection=collection, device=device, **self._data_stage()
+        )
+
+    def relabel_job(self, *, collection: str, model: str, mask_set: str, output_mask_set: str) -> RelabelJobConfig:
+        """Return the configuration of a round's relabelling."""
+        return RelabelJobConfig(
+            **_fields(self.relabel),
+            collection=collection,
+            model=model,
+            mask_set=mask_set,
+            output_mask_set=output_mask_set,
+            device=self.train.scale.device,
+            **self._data_stage(),
+        )
+
+    def evaluate_job(self, *, collection: str, model: str, name: str, classes: str | None) -> EvaluateJobConfig:
+        """Return the configuration of the evaluation of a model; ``classes`` stands in where none are set."""
+        return EvaluateJobConfig(
+            **_fields(self.evaluate) | {"classes": self.evaluate.classes or classes},
+            model=model,
+            collection=collection,
+            output=storage.join(storage.absolute_uri(self.output), "results", name),
+            saliency=self.pseudomask.saliency,
+            device=self.train.scale.device,
+            **self._data_stage(),
+        )
+
+    def ingest_job(self, **where: Any) -> IngestConfig:
+        """Return the configuration of an ingest; ``where`` are the fields that differ between the two inputs."""
+        return IngestConfig(workers=self.data_workers, tracking=self.tracking, overwrite=self.overwrite, **where)
+
+    def _data_stage(self) -> dict[str, Any]:
+        return {
+            "workers": self.data_workers,
+            "seed": self.seed,
+            "tracking": self.tracking,
+            "overwrite": self.overwrite,
+        }
 
 
-def train_config(config: MaskSplitJobConfig, photographs: Input) -> TrainJobConfig:
-    """Return the settings of the training: the preset for the input, with what the user has chosen."""
-    preset = preset_for(sample=config.photographs is None)
-    untouched = (None, SplitConfig(), AugmentConfig())
-    chosen = {name: getattr(config, name) for name in _CHOICES if getattr(config, name) not in untouched}
-    preset = replace(preset, **chosen)
-    return TrainJobConfig(
-        collection=photographs.collection,
-        output=storage.join(storage.absolute_uri(config.workdir), "models"),
-        segmenter=SegmenterConfig(
-            learner=preset.learner,
-            masking=preset.masking,
-            backbone=preset.backbone,
-            backbone_weights=config.weights,
-            image_size=preset.image_size,
-            width=preset.width,
-            similarity=preset.similarity,
-            seed=config.seed,
-        ),
-        stream=StreamConfig(batch_size=preset.batch, lanes=preset.lanes, held_out=preset.held_out, seed=config.seed),
-        split=preset.split,
-        augment=preset.augment,
-        training=OptimizerConfig(
-            steps=preset.steps,
-            learning_rate=preset.learning_rate,
-            weight_decay=preset.weight_decay,
-            ema=preset.ema,
-        ),
-        checkpoint_every=max(1, min(preset.checkpoint_every, preset.steps)),
-        scale=config.scale,
-        tracking=config.tracking,
-        overwrite=config.overwrite,
-    )
+HELP = {
+    "data": ("photographs", "evaluation", "output", "limit"),
+    "network": ("learner", "masking", "backbone", "backbone-weights", "image-size"),
+    "training": ("steps", "batch-size", "learning-rate", "split.distractor", "rounds", "seed"),
+    "machine": ("workers", "device"),
+}
+"""Flags of the short help."""
 
 
-def work(config: MaskSplitJobConfig) -> dict[str, object]:
+def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     """Return the settings that decide the result, as plain values."""
-    without = {"workers", "scale", "tracking", "dry_run", "overwrite"}
-    return {name: value for name, value in to_dict(config).items() if name not in without}
+    values = to_dict(config)
+    without = {"output", "data_workers", "tracking", "dry_run", "overwrite"}
+    work = {name: value for name, value in values.items() if name not in without}
+    work["train"] = {name: value for name, value in work["train"].items() if name != "scale"}
+    return work
+
+
+def _fields(what: Any) -> dict[str, Any]:
+    return {name: getattr(what, name) for name in what.__dataclass_fields__}

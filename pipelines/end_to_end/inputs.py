@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from fss.collection import Collection
 from fss.collection.collection import collection_exists
-from fss.collection.sources import SourceConfig, list_items
+from fss.collection.config import SourceConfig
+from fss.collection.sources import list_items
 from fss.core import storage
 from fss.core.config import config_hash
-from pipelines.end_to_end.presets import SAMPLE
+from pipelines.end_to_end.config import MaskSplitJobConfig
 
 EVALUATION_SPLITS = ("novel", "test")  # evaluated by default, the first that a collection has
 
@@ -17,55 +18,56 @@ class Input:
     """Pictures for one of the roles of a job."""
 
     collection: str
-    """The collection that holds them, or will."""
+    """Collection that holds them, or will hold them."""
     source: SourceConfig | None
     """Where they come from; None where the collection exists already."""
     identity: str
-    """Hash of what is there: equal for equal pictures."""
-    part_size: int = 64
-    """Pictures in a part."""
+    """Hash of the pictures: equal for equal pictures."""
     limit: int | None = None
-    """Take the first so many."""
+    """Most pictures to take."""
 
     def describe(self) -> str:
-        """Say where the pictures come from."""
+        """Return where the pictures come from, for people."""
         if self.source is None:
             return self.collection
         return f"painted sample ({self.source.count})" if self.source.kind == "sample" else self.source.path
 
     def default_split(self) -> str | None:
-        """Return the class split to evaluate on; the collection must be complete."""
+        """Return the class split to evaluate on by default; the collection must be complete."""
         splits = Collection.open(self.collection).class_splits
         return next((name for name in EVALUATION_SPLITS if name in splits), None)
 
 
-def photographs_input(uri: str | None, workdir: str, limit: int | None, seed: int) -> Input:
+def photographs_input(config: MaskSplitJobConfig) -> Input:
     """Return the photographs to learn from.
 
     Raises:
         ValueError: there are none.
     """
-    place = storage.join(workdir, "photographs")
-    if uri is None:
-        source = SourceConfig(kind="sample", sample="unlabelled", count=SAMPLE.photographs, seed=seed)
-        return _input(place, source, limit, part_size=SAMPLE.part_size)
+    uri = storage.join(storage.absolute_uri(config.output), "photographs")
+    if config.photographs is None:
+        source = SourceConfig(kind="sample", sample="unlabelled", count=config.sample.unlabelled, seed=config.seed)
+        return _new(uri, source, config.limit)
     # Masks beside the photographs are not for learning from.
-    return _existing(uri) or _input(place, SourceConfig(path=storage.absolute_uri(uri), masks="none"), limit)
+    source = SourceConfig(path=storage.absolute_uri(config.photographs), masks="none")
+    return _existing(config.photographs) or _new(uri, source, config.limit)
 
 
-def evaluation_input(uri: str | None, photographs: str | None, workdir: str, seed: int) -> Input | None:
+def evaluation_input(config: MaskSplitJobConfig) -> Input | None:
     """Return the labelled pictures, or None where only photographs are given.
 
     Raises:
         ValueError: there are no pictures with masks.
     """
-    place = storage.join(workdir, "evaluation")
-    if uri is None:
-        if photographs is not None:
-            return None
-        source = SourceConfig(kind="sample", sample="labelled", count=SAMPLE.labelled, seed=seed)
-        return _input(place, source, None, part_size=SAMPLE.part_size)
-    return _existing(uri) or _input(place, _labelled_source(storage.absolute_uri(uri)), None)
+    uri = storage.join(storage.absolute_uri(config.output), "evaluation")
+    if config.evaluation is not None:
+        return _existing(config.evaluation) or _new(
+            uri, _labelled_source(storage.absolute_uri(config.evaluation)), None
+        )
+    if config.photographs is not None:
+        return None
+    source = SourceConfig(kind="sample", sample="labelled", count=config.sample.labelled, seed=config.seed)
+    return _new(uri, source, None)
 
 
 def _labelled_source(uri: str) -> SourceConfig:
@@ -81,7 +83,6 @@ def _existing(uri: str) -> Input | None:
     return Input(collection=collection.uri, source=None, identity=collection.fingerprint())
 
 
-def _input(place: str, source: SourceConfig, limit: int | None, part_size: int = 64) -> Input:
+def _new(uri: str, source: SourceConfig, limit: int | None) -> Input:
     listing = list_items(source).head(limit)
-    identity = config_hash(source.identity(), listing.hash())
-    return Input(collection=place, source=source, identity=identity, part_size=part_size, limit=limit)
+    return Input(collection=uri, source=source, identity=config_hash(source.identity(), listing.hash()), limit=limit)

@@ -1,82 +1,67 @@
-"""Settings that fit an input: small for the painted sample, as published for photographs."""
+"""Presets of the main job: the painted sample, photographs on the machine at hand, and the paper's settings."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fss.episodes.config import AugmentConfig, SplitConfig
+from fss.models.config import SegmenterConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from fss.training.few_shot.defaults import PAPER, TrainingPlan, machine_plan
+from pipelines.end_to_end.config import MaskSplitJobConfig
+from pipelines.evaluation.config import EvaluateSettings
+from pipelines.training.config import TrainSettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """What the main job takes where the user leaves a setting out."""
+def sample() -> MaskSplitJobConfig:
+    """Return settings for the painted sample: under six minutes on two cores, without pretrained weights.
 
-    learner: Literal["masksplit", "hsnet", "asnet", "vat"] = "masksplit"
-    """The network that compares query and support."""
-    masking: Literal["none", "feature", "input", "hybrid"] = "none"
-    """How the support mask enters the support features."""
-    backbone: str = "resnet50"
-    """The network's backbone."""
-    image_size: int = 400
-    """Side of the square that the network sees, in pixels."""
-    steps: int = 20_000
-    """Training steps."""
-    batch: int = 16
-    """Episodes per step."""
-    lanes: int = 8
-    """Logical lanes of the stream."""
-    learning_rate: float = 1e-4
-    """Learning rate of Adam."""
-    weight_decay: float = 1e-5
-    """Weight decay of Adam."""
-    ema: float = 0.999
-    """Decay of the moving average of the weights."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints."""
-    held_out: float = 0.05
-    """Share of the photographs that is held out to choose the checkpoint."""
-    episodes: int = 1000
-    """Evaluation episodes per plan."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are cut in two."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How views are drawn."""
-    width: int = 128
-    """Channels of the network's head."""
-    similarity: bool = False
-    """Show the network the similarities of query and support."""
-    photographs: int = 0
-    """Pictures to paint for training."""
-    labelled: int = 0
-    """Pictures to paint for evaluation."""
-    part_size: int = 64
-    """Pictures in a part."""
+    A tiny network and small pictures. The augmentation leaves colours nearly alone, because a class of the sample is
+    known by its colours and pattern more than by its outline. Nearly every sample photograph shows one object; without
+    a second one pasted beside it no task would need its support.
+    """
+    return MaskSplitJobConfig(
+        part_size=16,
+        train=TrainSettings(
+            segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=96, width=64, similarity=True),
+            stream=StreamConfig(batch_size=16, lanes=8, held_out=0.1),
+            split=SplitConfig(vertical=0.5, horizontal=0.5, distractor=0.7),
+            augment=AugmentConfig(grey=0.0, hue=0.03, blur=0.2),
+            optimizer=OptimizerConfig(steps=360, learning_rate=1e-3, weight_decay=1e-5, ema=0.98),
+            checkpoint_every=120,
+        ),
+        evaluate=EvaluateSettings(episodes=300),
+    )
 
 
-PHOTOGRAPHS = Preset()
-
-# Under six minutes on two cores, without pretrained weights: a tiny network, small pictures, and colours that mean
-# something (a sample class is known by its colours and pattern more than by its outline).
-SAMPLE = Preset(
-    backbone="timm:test_resnet.r160_in1k",
-    width=64,
-    similarity=True,
-    image_size=96,
-    steps=360,
-    batch=16,
-    learning_rate=1e-3,
-    ema=0.98,
-    checkpoint_every=120,
-    held_out=0.1,
-    episodes=300,
-    augment=AugmentConfig(grey=0.0, hue=0.03, blur=0.2),
-    # Nearly every sample photograph shows one object: without a second one beside it no task would need its support.
-    split=SplitConfig(vertical=0.5, horizontal=0.5, distractor=0.7),
-    photographs=384,
-    labelled=192,
-    part_size=16,
-)
+def paper() -> MaskSplitJobConfig:
+    """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50; days without a GPU."""
+    return _photographs(PAPER, ema=0.999, checkpoint_every=1000)
 
 
-def preset_for(*, sample: bool) -> Preset:
-    """Return the settings for the painted sample, or for photographs."""
-    return SAMPLE if sample else PHOTOGRAPHS
+def photographs() -> MaskSplitJobConfig:
+    """Return settings for photographs that fit this machine: the paper's with a GPU, a light network without one."""
+    plan = machine_plan()
+    return paper() if plan == PAPER else _photographs(plan, ema=0.99, checkpoint_every=plan.steps // 4)
+
+
+def _photographs(plan: TrainingPlan, *, ema: float, checkpoint_every: int) -> MaskSplitJobConfig:
+    return MaskSplitJobConfig(
+        train=TrainSettings(
+            segmenter=SegmenterConfig(
+                backbone=plan.backbone, backbone_weights="pretrained", image_size=plan.image_size
+            ),
+            stream=StreamConfig(batch_size=plan.batch_size, lanes=8, held_out=0.05),
+            optimizer=OptimizerConfig(steps=plan.steps, learning_rate=1e-4, weight_decay=1e-5, ema=ema),
+            checkpoint_every=checkpoint_every,
+        ),
+        evaluate=EvaluateSettings(episodes=1000),
+    )
+
+
+PRESETS: dict[str, Callable[[], Any]] = {"sample": sample, "photographs": photographs, "paper": paper}
+"""Presets by name."""
+
+
+def default_preset(words: Sequence[str]) -> str:
+    """Return the preset of a command line that names none: the sample, or photographs where some are given."""
+    return "photographs" if any(word.split("=")[0] == "--photographs" for word in words) else "sample"

@@ -3,68 +3,43 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fss.tracking.run import Run
 from pipelines import relabel, train
-from pipelines.end_to_end.config import RoundsConfig
-from pipelines.relabeling.config import RelabelJobConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig
+from pipelines.runtime.job import Job
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
 
 
 def run_rounds(
-    rounds: int,
-    config: RoundsConfig,
-    trained: TrainJobConfig,
-    training: JobResult,
-    *,
-    workers: int | None,
-    seed: int,
-    summary: JobResult,
-    record: Run,
+    config: MaskSplitJobConfig, train_config: TrainJobConfig, training: JobResult, job: Job
 ) -> Iterator[tuple[str, JobResult]]:
-    """Yield the name of each round with the summary of its training, as long as its masks are worth one.
+    """Yield the name of each round with the result of its training, as long as its masks pass the gate.
 
     Args:
-        rounds: at most so many.
-        config: how.
-        trained: settings of the first training; those of the rounds differ in their mask set alone.
-        training: its summary.
-        workers: parts at a time.
-        seed: of the reports.
-        summary: gets metrics, counts and outputs of every round under its name.
-        record: the parent run.
+        config: settings of the main job.
+        train_config: settings of the first training; those of the rounds differ in their mask set alone.
+        training: result of the first training.
+        job: the main job; its result gets metrics, counts and outputs of every round under the round's name.
     """
-    source = trained.mask_set
-    for number in range(1, rounds + 1):
+    result, mask_set = job.result, train_config.mask_set
+    for number in range(1, config.rounds + 1):
         name = f"round-{number}"
-        with summary.timed(f"{name}: masks"):
-            masks = relabel.run(
-                RelabelJobConfig(
-                    collection=trained.collection,
-                    checkpoint=training.outputs["model"],
-                    source=source,
-                    source_acceptance=trained.acceptance,
-                    name=name,
-                    relabel=config.relabel,
-                    accept_quantile=config.accept_quantile,
-                    go=config.go,
-                    audit=config.audit,
-                    device=config.device,
-                    workers=workers,
-                    seed=seed,
-                    tracking=trained.tracking,
-                    overwrite=trained.overwrite,
-                ),
-                parent=record,
+        with job.timed(f"{name}: masks"):
+            relabel_config = config.relabel_job(
+                collection=train_config.collection,
+                model=training.outputs["model"],
+                mask_set=mask_set,
+                output_mask_set=name,
             )
-        summary.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
-        summary.metrics |= {f"{name}: {figure}": value for figure, value in masks.metrics.items()}
-        summary.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "decision")}
+            masks = relabel.run(relabel_config, parent=job.run)
+        result.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
+        result.metrics |= {f"{name}: {metric}": value for metric, value in masks.metrics.items()}
+        result.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "decision")}
         if masks.outputs["decision"] != "proceed":
             return
-        with summary.timed(f"{name}: training"):
-            training = train.run(replace(trained, mask_set=name), parent=record)
-        summary.metrics |= {f"{name}: {figure}": value for figure, value in training.metrics.items()}
-        summary.outputs[f"{name}: model"] = training.outputs["model"]
-        source = name
+        with job.timed(f"{name}: training"):
+            training = train.run(replace(train_config, mask_set=name), parent=job.run)
+        result.metrics |= {f"{name}: {metric}": value for metric, value in training.metrics.items()}
+        result.outputs[f"{name}: model"] = training.outputs["model"]
+        mask_set = name
         yield name, training

@@ -1,4 +1,4 @@
-"""What every evaluation task runs: all methods on its share of the episodes of all plans."""
+"""Every evaluation task runs this: all methods on its share of the episodes of all plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,54 +21,57 @@ MODEL = "model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationJob:
-    """What a task needs to know."""
+class EvaluationTask:
+    """What a task evaluates, and how."""
 
     model: ModelSource
     """The model."""
     collection: str
-    """The labelled collection."""
-    truth: str
-    """Its mask set with the ground truth."""
+    """URI of the labelled collection."""
+    mask_set: str
+    """Mask set that holds the ground truth."""
     plans: tuple[EpisodePlan, ...]
     """The episodes."""
-    size: int
-    """Pixels a side."""
-    original: bool
+    image_size: int
+    """Side in pixels at which pictures are seen and scored."""
+    original_size: bool
     """Whether to score at the queries' own sizes."""
     fusion: Fusion
     """How several shots become one answer."""
     baselines: bool
-    """Whether the baselines answer too."""
+    """Whether the baselines are evaluated too."""
     saliency: SaliencyConfig
-    """Of the baseline that segments the salient object."""
+    """Estimator of the saliency baseline."""
     visualizations: int
-    """Predictions to return of each plan: so many of the best, of the worst and at random, besides the fixed ones."""
+    """Predictions to return of each plan: this many of the best, of the worst and at random, besides the fixed ones."""
+    device: str
+    """Device of the networks, resolved."""
 
 
-def evaluate_share(job: EvaluationJob, share: int, shares: int, device: str, threads: int) -> list[EvaluationResult]:
+def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) -> list[EvaluationResult]:
     """Evaluate share number ``share`` of ``shares`` of every plan; the shares have whole queries."""
     import torch
 
     torch.set_num_threads(threads)
-    collection = Collection.open(job.collection)
-    reader = ImageReader(collection, collection.mask_set(job.truth))
-    segmenter = load_model(job.model)
-    methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=job.fusion, device=device)]
-    if job.baselines:
-        methods += [AllForeground(), SalientObject(_Saliency(job.saliency)), _prototype(segmenter, device)]
-    pictures = EpisodeImages(reader, job.size)  # of all plans, which have many pictures in common
+    collection = Collection.open(task.collection)
+    reader = ImageReader(collection, collection.mask_set(task.mask_set))
+    segmenter = load_model(task.model)
+    methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device)]
+    if task.baselines:
+        methods += [AllForeground(), SalientObject(_Saliency(task.saliency)), _prototype(segmenter, task.device)]
+    images = EpisodeImages(reader, task.image_size)  # of all plans, which have many pictures in common
+    fixed = max(FIXED_EPISODES, task.visualizations)
     return [
         evaluate(
             methods,
             replace(plan, episodes=tuple(plan.episodes[row] for row in share_rows(plan, share, shares))),
-            pictures,
-            size=job.size,
-            original=job.original,
-            keep=random_episode_numbers(plan, max(FIXED_EPISODES, job.visualizations)) if job.visualizations else (),
-            extremes=job.visualizations,
+            images,
+            size=task.image_size,
+            original=task.original_size,
+            keep=random_episode_numbers(plan, fixed) if task.visualizations else (),
+            extremes=task.visualizations,
         )
-        for plan in job.plans
+        for plan in task.plans
     ]
 
 
@@ -80,8 +83,8 @@ def share_rows(plan: EpisodePlan, share: int, shares: int) -> list[int]:
 
 def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationResult:
     """Put the shares of one plan together, in the plan's order."""
-    place = {episode.number: row for row, episode in enumerate(plan)}
-    rows = np.array([place[episode.number] for result in results for episode in result.plan])
+    row_of = {episode.number: row for row, episode in enumerate(plan)}
+    rows = np.array([row_of[episode.number] for result in results for episode in result.plan])
     assert sorted(rows) == list(range(len(plan))), "every episode is in exactly one share"
     order = np.argsort(rows)
     names = list(results[0].counts)

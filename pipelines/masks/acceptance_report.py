@@ -1,4 +1,4 @@
-"""The last step of every job that makes masks: which may be used, and a report that a person can look at.
+"""The last step of every job that makes masks: which of them may be used, and a report to look at.
 
 Beside the mask set: acceptance-<name>.json, report-<name>.json and .md, and report-<name>-*.png: histograms, and
 contact sheets of the best, the worst and random accepted masks and of random rejected ones.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fss.collection import Collection, MaskSet
+from fss.collection import MaskSet
 from fss.collection.acceptance import Rows, passes_gates, quality, read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.part_io import read_image_bytes
@@ -31,27 +31,28 @@ COLUMNS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """What an acceptance came to."""
+    """Result of an acceptance."""
 
     counts: dict[str, int]
-    """images, without a mask, rejected by a gate, rejected by rank, accepted."""
+    """Images, and of these: without a mask, rejected by a gate, rejected by rank, accepted."""
     metrics: dict[str, float]
-    """How far the accepted differ from all."""
+    """Differences between the accepted masks and all masks."""
     outputs: dict[str, str]
-    """URIs of the files written."""
+    """URIs of the acceptance and its report."""
 
 
 def accept_and_report(
-    collection: Collection,
-    masks: MaskSet,
-    parts: Sequence[str],
-    rule: AcceptanceRule,
-    *,
-    name: str,
-    seed: int,
-    record: Run,
+    masks: MaskSet, parts: Sequence[str], rule: AcceptanceRule, *, name: str, seed: int, run: Run
 ) -> Accepted:
     """Filter the masks of some parts by their stored scores, and write acceptance and report beside them.
+
+    Args:
+        masks: the mask set.
+        parts: its parts to filter.
+        rule: which masks are accepted.
+        name: name of the acceptance.
+        seed: seed of the random tiles of the contact sheets.
+        run: the MLflow run that gets the report and its pictures.
 
     Raises:
         ValueError: a rule that cannot be applied to the set.
@@ -60,33 +61,34 @@ def accept_and_report(
     if rule.within_clusters:
         table = with_clusters(table, masks, parts)
     accepted = write_acceptance(masks, name, table, rule)
-    found = build_report(masks, parts, table, accepted, rule, seed=seed)
-    title = f"{masks.name} of {collection.name}, acceptance {name}"
-    pictures = {"histograms": _histograms(found, title)}
+    report = build_report(masks, parts, table, accepted, rule, seed=seed)
+    title = f"{masks.name} of {masks.collection.name}, acceptance {name}"
+    pictures = {"histograms": _histograms(report, title)}
     for group, rows in _groups(table, accepted, seed).items():
-        tiles = _tiles(collection, masks, parts, table, rows, rule)
+        tiles = _tiles(masks, parts, table, rows, rule)
         pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {group}")
     texts = {
-        ".json": json.dumps({"mask set": masks.uri, "rule": to_dict(rule), **found.as_dict()}, indent=1) + "\n",
-        ".md": found.markdown(title),
+        ".json": json.dumps({"mask set": masks.uri, "rule": to_dict(rule), **report.as_dict()}, indent=1) + "\n",
+        ".md": report.markdown(title),
     }
     contents: dict[str, bytes] = {f"report-{name}{ending}": text.encode() for ending, text in texts.items()}
     contents |= {f"report-{name}-{group}.png": png_bytes(picture) for group, picture in pictures.items()}
     for file, data in contents.items():
         storage.write_atomically(*storage.resolve(storage.join(masks.uri, file)), data)
     for group, picture in pictures.items():
-        record.log_image(f"report-{name}-{group}.png", picture)
-    record.log_text(f"report-{name}.md", texts[".md"])
-    record.log_json(f"report-{name}.json", found.as_dict())
+        run.log_image(f"report-{name}-{group}.png", picture)
+    run.log_text(f"report-{name}.md", texts[".md"])
+    run.log_json(f"report-{name}.json", report.as_dict())
     return Accepted(
-        counts=found.counts,
-        metrics={f"{kind} shift of the accepted": value for kind, value in found.shifts().items()},
+        counts=report.counts,
+        metrics={f"{kind} shift of the accepted": value for kind, value in report.shifts().items()},
         outputs={"acceptance": f"{masks.uri}/acceptance-{name}.json", "report": f"{masks.uri}/report-{name}.md"},
     )
 
 
 def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
-    """Rows to draw: extremes and a random draw of the accepted, a random draw of the rejected masks."""
+    """Return the rows of each contact sheet: extremes and a random draw of the accepted, a random draw of the rejected
+    masks."""
     rejected = np.setdiff1d(np.flatnonzero(passes_gates(table, ())), accepted)
 
     def some(rows: Rows, group: str) -> Rows:
@@ -101,25 +103,27 @@ def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
 
 
 def _tiles(
-    collection: Collection, masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
+    masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
 ) -> list[tuple[np.ndarray, np.ndarray, str]]:
+    """Return photograph, mask and caption of some rows of the score table."""
+    limits = masks.collection.limits
     valid = passes_gates(table, rule.gates)
     ranked = np.full(table.num_rows, np.nan)
     ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
-    for part, places in rows_by_part(table, rows).items():
-        images = collection.read_part(parts[part], ["image", "uri"])
+    for part, positions in rows_by_part(table, rows).items():
+        images = masks.collection.read_part(parts[part], ["image", "uri"])
         column = masks.read_part(parts[part], ["mask"]).column("mask")
-        for number, row in places:
+        for number, row in positions:
             image, uri = (images.column(name)[row].as_py() for name in ("image", "uri"))
             mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
-            place = int(rows[number])
-            rank = f"quality {ranked[place]:.2f}" if valid[place] else rejection_reason(table, place, rule)
-            tiles[number] = decode_image(read_image_bytes(image, uri, collection.limits), collection.limits), mask, rank
+            index = int(rows[number])
+            caption = f"quality {ranked[index]:.2f}" if valid[index] else rejection_reason(table, index, rule)
+            tiles[number] = decode_image(read_image_bytes(image, uri, limits), limits), mask, caption
     return [tiles[number] for number in sorted(tiles)]
 
 
-def _histograms(found: MaskReport, title: str) -> np.ndarray:
+def _histograms(report: MaskReport, title: str) -> np.ndarray:
     """Draw areas, positions before and after, and the gates: uint8 [H,W,3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -128,15 +132,15 @@ def _histograms(found: MaskReport, title: str) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes = figure.subplots(1, 4, width_ratios=(1.4, 1, 1, 1.2))
-    for counts, label in zip(found.area, ("all", "accepted"), strict=True):
+    for counts, label in zip(report.area, ("all", "accepted"), strict=True):
         axes[0].stairs(counts / max(1, counts.sum()), AREA_EDGES, label=label, fill=label == "all", alpha=0.6)
     axes[0].set(title="area of the mask", xlabel="share of the picture", ylabel="share of the masks")
     axes[0].legend()
-    top = max(float((counts / max(1, counts.sum())).max()) for counts in found.position)
-    for axis, counts, label in zip(axes[1:3], found.position, ("all", "accepted"), strict=True):
+    top = max(float((counts / max(1, counts.sum())).max()) for counts in report.position)
+    for axis, counts, label in zip(axes[1:3], report.position, ("all", "accepted"), strict=True):
         axis.imshow(counts / max(1, counts.sum()), vmin=0, vmax=top, extent=(0, 1, 1, 0))
         axis.set(title=f"centre of the mask, {label}")
-    rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in found.gates.items()}
+    rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in report.gates.items()}
     axes[3].barh(list(rejects), list(rejects.values()))
     axes[3].set(title="masks that a gate rejects", xlim=(0, max(1, *rejects.values(), 0)))
     canvas.draw()  # type: ignore[no-untyped-call]

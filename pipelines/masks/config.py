@@ -1,139 +1,186 @@
-"""Settings of the jobs that make collections and masks."""
+"""Settings of the jobs that make collections and masks: ingest, pseudomask, accept and train_saliency."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
-import tyro
+from annotated_types import Ge, Gt, Le
 
-from fss.collection.config import AcceptanceRule
-from fss.collection.sources import SourceConfig
+from fss.collection.config import AcceptanceRule, SourceConfig
+from fss.core.config import settings
 from fss.images.limits import DecodeLimits
-from fss.saliency import SaliencyConfig
-from fss.saliency.config import Fleet, StudentConfig, StudentTrainingConfig, ViTSettings
-from pipelines.runtime.config import TrackingConfig
+from fss.saliency.config import (
+    Fleet,
+    SaliencyConfig,
+    StudentConfig,
+    StudentSettings,
+    StudentTrainingConfig,
+    ViTSettings,
+)
+from pipelines.runtime.config import FLAT, Device, RequiredText, TrackingConfig
+
+Quantile = Annotated[float, Gt(0), Le(1)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class IngestConfig:
     """Settings of the ingest job."""
 
-    collection: str
-    """The collection to make or to add to: local folder or s3:// URI."""
+    collection: RequiredText = ""
+    """Collection to make or to extend: local folder or s3:// URI."""
     source: SourceConfig = field(default_factory=SourceConfig)
     """Where the photographs come from."""
     name: str | None = None
-    """Name of the collection; None: the folder's name."""
-    part_size: int = 64
+    """Name of the collection. None: the folder's name."""
+    part_size: Annotated[int, Ge(1)] = 64
     """Photographs in a part, the unit of work and resume."""
     limits: DecodeLimits = field(default_factory=DecodeLimits)
-    """What a photograph may be; others are quarantined."""
+    """Limits of a usable photograph; others are quarantined."""
     keep_bytes: bool = True
     """Copy the encoded photographs into the collection; otherwise it only points at them."""
-    limit: int | None = None
-    """Only the first so many photographs, by path."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Most photographs to take, in the order of their paths. None: all."""
     append: bool = False
     """Add what the folder has gained since, as new parts."""
     overwrite: bool = False
-    """Delete the collection that is there, its mask sets included, and start again."""
-    workers: int | None = None
-    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
+    """Delete the existing collection with its mask sets and start again."""
+    workers: Annotated[int, Ge(1)] | None = None
+    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PseudomaskConfig:
-    """Settings of the pseudo-mask job."""
+@settings
+class PseudomaskSettings:
+    """How pseudo-masks are found and accepted: everything but where they are read and written."""
 
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    name: str = "saliency"
-    """Name of the mask set to write."""
     estimator: Literal["classical", "student", "vit"] = "classical"
-    """What finds the masks: cues and a colour model, a trained student, or a self-supervised transformer."""
+    """Estimator of the masks: classical cues, a trained student, or a self-supervised vision transformer."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     """The classical estimator."""
     student: str | None = None
-    """The student's file, as ``pipelines.train_saliency`` writes it."""
+    """File of the trained student, as pipelines.train_saliency writes it; for the estimator student."""
     vit: ViTSettings = field(default_factory=ViTSettings)
-    """The transformer."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where a student or transformer runs."""
-    actors_per_gpu: int = 1
-    """Processes that share a GPU; more than one where following the edges, which the CPU does, keeps it waiting."""
-    accept_quantile: float = 0.65
+    """The vision transformer, for the estimator vit."""
+    actors_per_gpu: Annotated[int, Ge(1)] = 1
+    """Processes that share a GPU; several help where the edge refinement on the CPU keeps the GPU waiting."""
+    accept_quantile: Quantile = 0.65
     """Share of the masks to accept, best first, among those that pass every gate."""
+
+    def __post_init__(self) -> None:
+        if (self.student is None) == (self.estimator == "student"):
+            raise ValueError(
+                f"estimator is {self.estimator!r} and student is {self.student!r}; give --estimator student together "
+                "with --student FILE, or neither"
+            )
+
+    def estimator_settings(self) -> SaliencyConfig | StudentSettings | ViTSettings:
+        """Return the settings of the estimator that finds the masks."""
+        if self.estimator == "student":
+            return StudentSettings(path=str(self.student))
+        return self.vit if self.estimator == "vit" else self.saliency
+
+
+@settings
+class PseudomaskJobConfig(PseudomaskSettings):
+    """Settings of the pseudo-mask job."""
+
+    collection: RequiredText = ""
+    """Collection to find masks for: local folder or s3:// URI."""
+    output_mask_set: str = "saliency"
+    """Name of the mask set to write."""
     acceptance: str = "default"
-    """Name of the acceptance file; a cheap later filter over the stored scores."""
-    workers: int | None = None
-    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
-    limit: int | None = None
-    """Only the first parts that hold this many images."""
+    """Name of the acceptance to write."""
+    device: Device = "auto"
+    """Device of a student or transformer; the classical estimator runs on the CPU."""
+    workers: Annotated[int, Ge(1)] | None = None
+    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Most images; only the first parts that hold this many are processed. None: all."""
     seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
+    """Seed of the random tiles of the contact sheets."""
+    plan: bool = False
+    """Measure a sample, print what the masks of fleet.images images would cost on the fleet, and stop."""
+    fleet: Fleet = field(default_factory=Fleet)
+    """The fleet that --plan computes for."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
-    plan: bool = False
-    """Measure a sample, say what the masks of ``fleet.images`` images would cost on the fleet, and stop."""
-    fleet: Fleet = field(default_factory=Fleet)
-    """What ``plan`` plans."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
     overwrite: bool = False
-    """Make every part again, also when the mask set was made with other settings."""
+    """Make every part again, also where the mask set was made with other settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class AcceptConfig:
     """Settings of the acceptance job."""
 
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    name: str = "saliency"
-    """The mask set."""
+    collection: RequiredText = ""
+    """Collection of the mask set: local folder or s3:// URI."""
+    mask_set: str = "saliency"
+    """Mask set to choose from."""
     acceptance: str = "default"
-    """Name of the acceptance to write."""
-    rule: tyro.conf.OmitArgPrefixes[AcceptanceRule] = field(default_factory=AcceptanceRule)
+    """Name of the acceptance to write; an existing one of this name is replaced."""
+    rule: Annotated[AcceptanceRule, FLAT] = field(default_factory=AcceptanceRule)
     """Which masks are accepted."""
     seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
+    """Seed of the random tiles of the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrainSaliencyConfig:
-    """Settings of the student's job."""
+    """Settings of the training of a saliency student."""
 
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    output: str
-    """Folder of all students; this one goes into a folder of its name below."""
-    name: str | None = None
-    """Name of the student; None: backbone and configuration hash."""
+    collection: RequiredText = ""
+    """Collection to learn from: local folder or s3:// URI."""
     mask_set: str = "saliency"
     """Mask set to learn from."""
     acceptance: str | None = "default"
-    """Which of its masks to trust at first; None: all that pass every gate."""
-    images: int = 10_000
-    """At most about this many pictures, in whole parts drawn at random; they stay in memory, with their maps 7 GB."""
-    student: StudentConfig = field(default_factory=StudentConfig)
-    """The network. Weights trained without labels keep the whole way free of labels; ImageNet's were trained with."""
-    training: StudentTrainingConfig = field(default_factory=StudentTrainingConfig)
+    """Acceptance of the masks to trust at first. None: all masks that pass every gate."""
+    output: RequiredText = ""
+    """Folder of all students; this student goes into a folder of its name in it."""
+    name: str | None = None
+    """Name of the student. None: backbone and configuration hash."""
+    images: Annotated[int, Ge(1)] = 10_000
+    """Most pictures to learn from, in whole parts drawn at random; they stay in memory (7 GB at 10,000)."""
+    student: Annotated[StudentConfig, FLAT] = field(default_factory=StudentConfig)
+    """The network."""
+    training: Annotated[StudentTrainingConfig, FLAT] = field(default_factory=StudentTrainingConfig)
     """The optimisation."""
-    device: str = "cpu"
-    """Where it trains: cpu, cuda, cuda:1."""
+    seed: int = 0
+    """Seed of the pictures that are drawn, the first weights, the order and the mirror images."""
+    device: Device = "auto"
+    """Device of the training."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
     overwrite: bool = False
-    """Start again, also when a student of this name exists."""
+    """Start again, also where a student of this name exists."""
 
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"images is 1 or more, got {self.images}; thousands make a good student")
+
+INGEST_HELP = {
+    "data": ("collection", "source.path", "source.kind", "source.masks", "source.subset", "name"),
+    "how": ("limit", "append", "keep-bytes", "part-size"),
+    "machine": ("workers",),
+}
+PSEUDOMASK_HELP = {
+    "data": ("collection", "output-mask-set", "limit"),
+    "masks": ("estimator", "student", "accept-quantile", "acceptance", "plan"),
+    "machine": ("workers", "device"),
+}
+ACCEPT_HELP = {
+    "data": ("collection", "mask-set", "acceptance"),
+    "rule": ("quantile", "scores", "gates", "within-clusters"),
+}
+TRAIN_SALIENCY_HELP = {
+    "data": ("collection", "mask-set", "acceptance", "output", "name", "images"),
+    "network": ("backbone", "backbone-weights", "image-size"),
+    "training": ("rounds", "epochs", "batch-size", "learning-rate", "seed"),
+    "machine": ("device",),
+}

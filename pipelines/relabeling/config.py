@@ -1,63 +1,99 @@
-"""The settings of a relabelling job."""
+"""Settings of a relabelling."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated
+
+from annotated_types import Ge
 
 from fss.collection.config import AcceptanceRule
-from fss.relabel import RelabelConfig
-from fss.relabel.config import RoundGateConfig
-from pipelines.relabeling.task import LabelledShots
-from pipelines.runtime.config import TrackingConfig
+from fss.core.config import settings
+from fss.relabel.config import RelabelConfig, RoundGateConfig
+from pipelines.masks.config import Quantile
+from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class RelabelJobConfig:
+@settings
+class LabelledShots:
+    """Labelled pictures of a class bank."""
+
+    collection: str | None = None
+    """Collection of the labelled pictures, another than the one that is relabelled; for relabel.supports bank."""
+    mask_set: str = "truth"
+    """Mask set with their labels."""
+    classes: str | None = None
+    """Class split to take, such as train. None: all classes."""
+
+
+@settings
+class RelabelSettings:
+    """How masks are made again: everything but where they are read and written."""
+
+    relabel: RelabelConfig = field(default_factory=RelabelConfig)
+    """Supports, views, and how the votes become a mask."""
+    accept_quantile: Quantile = 0.5
+    """Share of the masks to accept, best first within every cluster, among those that pass every gate."""
+    round_gate: RoundGateConfig = field(default_factory=RoundGateConfig)
+    """What new masks have to show, without labels, to be worth training on."""
+    truth_mask_set: str | None = None
+    """Mask set with the truth of some of the pictures, which both mask sets are measured against. Nothing else reads
+    it."""
+    actors_per_gpu: Annotated[int, Ge(1)] = 1
+    """Processes that share a GPU."""
+    cache_gb: Annotated[float, Ge(0)] = 2.0
+    """Gigabytes of support features that each process keeps."""
+
+
+@settings
+class RelabelJobConfig(RelabelSettings):
     """Settings of the relabelling job."""
 
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    checkpoint: str
-    """The segmenter: folder of a checkpoint (local or s3:// URI), or an MLflow model (models:/..., runs:/...)."""
+    collection: RequiredText = ""
+    """Collection to relabel: local folder or s3:// URI."""
+    model: RequiredText = ""
+    """Segmenter: folder of a checkpoint (local or s3:// URI), or an MLflow model (models:/..., runs:/...)."""
     earlier: tuple[str, ...] = ()
-    """Earlier checkpoints of the same training; how far they agree with the last becomes the score ``checkpoint``."""
-    source: str = "saliency"
-    """Mask set of before: supports show its masks."""
-    source_acceptance: str | None = "default"
-    """Which of its masks may be supports; None: all."""
-    name: str = "round-1"
+    """Earlier checkpoints of the same training; their agreement with the last one becomes the score checkpoint."""
+    mask_set: str = "saliency"
+    """Mask set whose masks the supports show."""
+    acceptance: str | None = "default"
+    """Acceptance of the masks that may be supports. None: all masks."""
+    output_mask_set: str = "round-1"
     """Name of the mask set to write."""
-    relabel: RelabelConfig = field(default_factory=RelabelConfig)
-    """Supports, views, and what becomes of the votes."""
+    output_acceptance: str = "default"
+    """Name of the acceptance to write."""
     bank: LabelledShots = field(default_factory=LabelledShots)
-    """Labelled shots, where ``relabel.supports`` is bank."""
-    accept_quantile: float = 0.5
-    """Share of the masks to accept, best first within every cluster, among those that pass every gate."""
-    acceptance: str = "default"
-    """Name of the acceptance file; a cheap later filter over the stored scores."""
-    go: RoundGateConfig = field(default_factory=RoundGateConfig)
-    """What the new masks have to show to be worth training on; told without labels."""
-    audit: str | None = None
-    """Mask set with the truth of some of the pictures, to measure both mask sets against; nothing else reads it."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where the networks run."""
-    actors_per_gpu: int = 1
-    """Processes that share a GPU."""
-    cache_gb: float = 2.0
-    """Features of supports that each process keeps, in gigabytes; one that does not fit is encoded again."""
-    workers: int | None = None
-    """Parts at a time; None: one more than there are cores, or what the cluster offers."""
-    limit: int | None = None
-    """Only the first parts that hold this many images."""
+    """Labelled shots, for relabel.supports bank."""
+    device: Device = "auto"
+    """Device of the networks."""
+    workers: Annotated[int, Ge(1)] | None = None
+    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    limit: Annotated[int, Ge(1)] | None = None
+    """Most images; only the first parts that hold this many are processed. None: all."""
     seed: int = 0
-    """Chooses the random tiles of the contact sheets."""
+    """Seed of the random tiles of the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
     overwrite: bool = False
-    """Make every part again, also when the mask set was made with other settings."""
+    """Make every part again, also where the mask set was made with other settings."""
+
+    def __post_init__(self) -> None:
+        if self.mask_set == self.output_mask_set:
+            raise ValueError(
+                f"mask_set and output_mask_set are both {self.mask_set!r}; give --output-mask-set another name, masks "
+                "never overwrite those that they come from"
+            )
 
     def rule(self) -> AcceptanceRule:
         """Return which masks are accepted."""
         scores = ("view", "support", *(("checkpoint",) if self.earlier else ()))
         return AcceptanceRule(quantile=self.accept_quantile, scores=scores, within_clusters=True)
+
+
+HELP = {
+    "data": ("collection", "model", "mask-set", "acceptance", "output-mask-set"),
+    "masks": ("relabel.supports", "relabel.foreground", "relabel.edges", "accept-quantile", "truth-mask-set", "limit"),
+    "machine": ("workers", "device"),
+}
+"""Flags of the short help."""

@@ -23,7 +23,7 @@ from fss.relabel.round_gate import RoundDecision, evaluate_round, median_agreeme
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView, episode_sheet, png_bytes
 
-SHOWN = 12  # of the masks that changed most
+DRAWN = 12  # masks that changed most
 NAME = "report-drift"
 
 
@@ -47,18 +47,18 @@ def assess_round(
     *,
     truth: MaskSet | None,
     seed: int,
-    record: Run,
+    mlflow_run: Run,
 ) -> RoundAssessment:
     """Compare a new mask set with the one of before, write the report beside it, and decide on the next round.
 
     Args:
-        before: the set of before, and the name of its acceptance (None: all were accepted).
-        now: the new set and its acceptance.
-        parts: those of the new set.
+        before: the set of before, and the name of its acceptance (None: all masks).
+        now: the new set, and the name of its acceptance.
+        parts: names of the new set's parts.
         config: what the new masks have to show.
         truth: the truth of some pictures, where there is one.
-        seed: draws the masks that are looked at.
-        record: the run that the report is logged to.
+        seed: seed of the sample of masks that is compared pixel by pixel.
+        mlflow_run: the run that the report is logged to.
     """
     (old_set, _), (new_set, _) = before, now
     old, new = read_scores(old_set, parts), read_scores(new_set, parts)
@@ -77,9 +77,9 @@ def assess_round(
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
     for ending, data in contents.items():
         storage.write_atomically(*storage.resolve(storage.join(new_set.uri, NAME + ending)), data)
-    record.log_image(f"{NAME}.png", sheet)
-    record.log_text(f"{NAME}.md", text)
-    record.log_json(f"{NAME}.json", values)
+    mlflow_run.log_image(f"{NAME}.png", sheet)
+    mlflow_run.log_text(f"{NAME}.md", text)
+    mlflow_run.log_json(f"{NAME}.json", values)
     return RoundAssessment(
         metrics=metrics, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, decision=decision
     )
@@ -111,7 +111,7 @@ _ENDS = {"": "value", " low": "low", " high": "high"}
 
 def _lines(metrics: dict[str, float]) -> str:
     return (
-        "\n".join(["", "| figure | |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in metrics.items())])
+        "\n".join(["", "| metric | |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in metrics.items())])
         + "\n"
     )
 
@@ -120,7 +120,7 @@ def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table)
     """The pictures whose masks changed most: the mask of before, then what stayed, came and went."""
     agreement = np.asarray(table.column("previous").fill_null(np.nan).to_numpy(), np.float64)
     candidates = np.flatnonzero(passes_gates(table, ()) & ~np.isnan(agreement))
-    rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:SHOWN]]
+    rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:DRAWN]]
     reader = ImageReader(before.collection)
     views = []
     for row, (old, new) in zip(rows, mask_pairs(before, now, parts, table, rows), strict=True):

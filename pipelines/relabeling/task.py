@@ -1,4 +1,4 @@
-"""What every relabelling process runs: the features of some parts, and the new masks of some parts."""
+"""Every relabelling process runs this: the features of some parts, and the new masks of some parts."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,72 +13,63 @@ from fss.relabel.part_relabelling import feature_parts, relabel_parts
 from fss.relabel.relabeller import Relabeller
 from fss.relabel.supports import shot_reader
 from fss.relabel.votes import Voter
+from pipelines.relabeling.config import LabelledShots
+from pipelines.runtime.config import Device
 from pipelines.runtime.model_source import ModelSource, load_model
 
 Outcomes = Iterator[tuple[str, Mapping[str, Any] | Exception]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelledShots:
-    """Where the shots of a class bank come from."""
+def labelled_pictures(shots: LabelledShots) -> tuple[MaskSet, dict[int, list[str]]]:
+    """Return the mask set of labelled shots and, by class, the ids of the pictures that show it.
 
-    collection: str | None = None
-    """A labelled collection; another than the one that is relabelled."""
-    mask_set: str = "truth"
-    """Its mask set with the labels."""
-    classes: str | None = None
-    """Class split to take, such as train; None: all classes."""
-
-    def pictures(self) -> tuple[MaskSet, dict[int, list[str]]]:
-        """Return the mask set and, by class, the ids of the pictures that show it.
-
-        Raises:
-            ValueError: no such collection, mask set or class split.
-        """
-        if self.collection is None:
-            raise ValueError("supports from a bank need labelled shots: give --bank.collection")
-        collection = Collection.open(self.collection)
-        masks = collection.mask_set(self.mask_set)
-        if self.classes is not None and self.classes not in collection.class_splits:
-            known = ", ".join(collection.class_splits) or "none"
-            raise ValueError(f"{collection.uri} has no class split {self.classes!r}; it has {known}")
-        index = ClassIndex.build(masks)
-        chosen = list(index) if self.classes is None else collection.class_splits[self.classes]
-        return masks, {c: [entry.image_id for entry in index.get(c, ())] for c in chosen}
+    Raises:
+        ValueError: there is no such collection, mask set or class split.
+    """
+    if shots.collection is None:
+        raise ValueError("relabel.supports is bank, which needs labelled shots: give --bank.collection")
+    collection = Collection.open(shots.collection)
+    masks = collection.mask_set(shots.mask_set)
+    if shots.classes is not None and shots.classes not in collection.class_splits:
+        splits = ", ".join(collection.class_splits) or "none"
+        raise ValueError(f"{collection.uri} has no class split {shots.classes!r}; its splits are {splits}")
+    index = ClassIndex.build(masks)
+    class_ids = list(index) if shots.classes is None else collection.class_splits[shots.classes]
+    return masks, {c: [entry.image_id for entry in index.get(c, ())] for c in class_ids}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelTask:
-    """What a process needs to know."""
+    """What a process makes, from what, and how."""
 
     collection: str
-    """The collection."""
-    name: str
-    """The mask set that is being made."""
-    source: str
-    """The mask set of before."""
+    """URI of the collection."""
+    mask_set: str
+    """Name of the mask set of before."""
+    output_mask_set: str
+    """Name of the mask set that is being made."""
     identity: str
-    """The configuration hash of the set: it tells models apart that were one name's."""
+    """Configuration hash of the new set; it tells apart models that are kept under one name."""
     model: ModelSource
     """The segmenter."""
     earlier: tuple[ModelSource, ...]
     """Earlier checkpoints of it."""
     config: RelabelConfig
     """How masks are made."""
-    shots: LabelledShots
-    """Of the class bank."""
-    device: str
-    """Where the networks run."""
+    bank: LabelledShots
+    """Labelled shots of the class bank."""
+    device: Device
+    """Device of the networks, resolved."""
     cache_gb: float
-    """Features of supports to keep, of each network."""
+    """Gigabytes of support features that each network keeps."""
 
     def masks(self) -> MaskSet:
         """Open the set that is being made."""
-        return Collection.open(self.collection).mask_set(self.name)
+        return Collection.open(self.collection).mask_set(self.output_mask_set)
 
-    def current(self) -> MaskSet:
+    def masks_before(self) -> MaskSet:
         """Open the set of before."""
-        return Collection.open(self.collection).mask_set(self.source)
+        return Collection.open(self.collection).mask_set(self.mask_set)
 
 
 def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
@@ -86,7 +77,7 @@ def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
     return feature_parts(
         parts,
         masks=task.masks(),
-        current=task.current(),
+        current=task.masks_before(),
         segmenter=_segmenter(task),
         dims=task.config.dims,
         seed=task.config.seed,
@@ -96,11 +87,11 @@ def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
 
 def make_masks(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
     """Make the masks of some parts; see ``fss.relabel.part_relabelling``."""
-    return relabel_parts(parts, masks=task.masks(), current=task.current(), relabeller=_relabeller(task))
+    return relabel_parts(parts, masks=task.masks(), current=task.masks_before(), relabeller=_relabeller(task))
 
 
 def one_part(part: str, *, make: Callable[..., Outcomes], task: RelabelTask) -> Mapping[str, Any]:
-    """Make one part; what goes wrong is raised."""
+    """Make one part; an error is raised."""
     ((_, outcome),) = make([part], task=task)
     if isinstance(outcome, Exception):
         raise outcome
@@ -119,11 +110,11 @@ def _relabeller(task: RelabelTask) -> Relabeller:
     segmenter, bank = _segmenter(task), None
     size = segmenter.config.image_size
     if task.config.supports == "bank":
-        labelled, pictures = task.shots.pictures()
+        labelled, pictures = labelled_pictures(task.bank)
         read = bank_reader(labelled, size)
         bank = build_bank(segmenter, pictures, read, task.config)
     else:
-        read = shot_reader(task.current(), size)
+        read = shot_reader(task.masks_before(), size)
     networks = [segmenter, *map(load_model, task.earlier)]
     voter, *earlier = [Voter(network, read, device=task.device, cache_gb=task.cache_gb) for network in networks]
     return Relabeller(task.config, voter, earlier=earlier, bank=bank)

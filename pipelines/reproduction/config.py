@@ -1,98 +1,103 @@
-"""The settings of a verification of published claims."""
+"""Settings of a verification of published claims."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated
 
+from annotated_types import Ge
+
+from fss.core.config import settings
 from fss.episodes.config import ProtocolName
-from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.config import FLAT, Device, RequiredText, ScaleConfig, TrackingConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Collections:
-    """The labelled collections that the benchmarks are tested on."""
+    """The labelled collections of the benchmarks."""
 
     pascal: str | None = None
-    """VOC 2012's validation images with SBD's masks (PASCAL-5i, and COCO-20i's models on it)."""
+    """Collection of VOC 2012 images with SBD's masks, for PASCAL-5i and for COCO-20i's models on it."""
     coco: str | None = None
-    """COCO 2014's validation images (COCO-20i)."""
+    """Collection of COCO 2014 images, for COCO-20i."""
     fss: str | None = None
-    """FSS-1000."""
+    """Collection of FSS-1000."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingChoice:
-    """How models that are not there are trained; what is left out is as published."""
+@settings
+class TrainingOverrides:
+    """Departures from the published training of models that are missing; None keeps the published value."""
 
     collections: Collections = field(default_factory=Collections)
-    """Training images: VOC's (subset trainaug), COCO's (train2014); FSS-1000's are in the collection that is tested."""
-    steps: int | None = None
-    """Optimiser steps of each model."""
-    batch: int | None = None
-    """Episodes per step; the published number of episodes is kept."""
-    image_size: int | None = None
-    """Pixels a side."""
-    val_episodes: int | None = None
-    """Episodes that each checkpoint is judged by."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """On what they are trained."""
-
-    def __post_init__(self) -> None:
-        if any(value is not None and value < 1 for value in (self.steps, self.batch, self.val_episodes)):
-            raise ValueError(
-                f"steps, batch and val_episodes are 1 or more, got {self.steps}, {self.batch} and {self.val_episodes}"
-            )
+    """Training images: VOC's subset trainaug, COCO's train2014; FSS-1000 has them in the collection that is tested."""
+    steps: Annotated[int, Ge(1)] | None = None
+    """Optimiser steps of each model. None: as published."""
+    batch_size: Annotated[int, Ge(1)] | None = None
+    """Episodes per step; the published number of episodes is kept. None: as published."""
+    image_size: Annotated[int, Ge(1)] | None = None
+    """Side of the images in pixels. None: as published."""
+    val_episodes: Annotated[int, Ge(1)] | None = None
+    """Episodes that each checkpoint is validated by. None: as published."""
+    scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
+    """What the trainings run on."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ReproduceConfig:
     """Settings of the verification."""
 
-    output: str
-    """Folder of the ledger and of all evaluations; a verification that was stopped goes on in its folder."""
+    output: RequiredText = ""
+    """Folder of the ledger and of all evaluations; a verification that was stopped continues in its folder."""
     collections: Collections = field(default_factory=Collections)
-    """What is tested on."""
-    checkpoints: str | None = None
+    """Collections that the models are tested on."""
+    models: str | None = None
     """Folder of the models: <model>-<masking>-<backbone>-<pascal, coco or fss>/fold<0 to 3> (FSS-1000: /model), each a
-    checkpoint's folder or a published file (.pt, .pth, .safetensors); names as in hsnet-hybrid-resnet50-pascal."""
-    weights: str | None = None
-    """Folder of backbone weights <backbone>.pth, to train with and for published files that hold no backbone; None:
+    checkpoint's folder or a published file (.pt, .pth, .safetensors)."""
+    weights_folder: str | None = None
+    """Folder of backbone weights <backbone>.pth, for trainings and for published files that hold no backbone. None:
     trainings download the library's."""
     train: bool = False
-    """Train the models that are not among the checkpoints; a training that is finished is not done again."""
-    training: TrainingChoice = field(default_factory=TrainingChoice)
-    """How they are trained."""
+    """Train the models that are missing; a finished training is not repeated."""
+    training: TrainingOverrides = field(default_factory=TrainingOverrides)
+    """Departures from the published training."""
     split_folder: str | None = None
-    """Folder data/splits of HSNet's code; None derives the lists from the masks, which the ledger tells."""
+    """Folder data/splits of HSNet's code. None: lists are derived from the masks, which the ledger says."""
     claims: str | None = None
-    """A ledger of claims in CSV; None: the published ones that come with the library."""
+    """Ledger of claims in CSV. None: the published ones that come with the library."""
     dataset: str | None = None
-    """Only claims on this benchmark, such as PASCAL-5i."""
+    """Benchmark of the claims to verify, such as PASCAL-5i. None: all."""
     model: str | None = None
-    """Only claims of this learner, such as HSNet."""
+    """Learner of the claims to verify, such as HSNet. None: all."""
     masking: str | None = None
-    """Only claims with this masking strategy."""
+    """Masking strategy of the claims to verify. None: all."""
     backbone: str | None = None
-    """Only claims with this backbone, such as ResNet-50."""
-    shots: int | None = None
-    """Only claims with so many supports."""
+    """Backbone of the claims to verify, such as ResNet-50. None: all."""
+    shots: Annotated[int, Ge(1)] | None = None
+    """Supports of the claims to verify. None: all."""
     source: str | None = None
-    """Only claims whose source contains this."""
+    """Text that the source of the claims to verify contains. None: all."""
     protocol: ProtocolName | None = None
-    """How episodes are drawn; None: as the model's authors did (hsnet; ifsl for ASNet; masksplit for MaskSplit)."""
-    episodes: int | None = None
-    """Episodes per fold; None: the protocol's number."""
-    tolerance: float = 0.5
-    """Points that a figure may be below its claim and count as verified."""
-    truth: str = "truth"
+    """Protocol that draws the episodes. None: the one of the model's authors."""
+    episodes: Annotated[int, Ge(1)] | None = None
+    """Episodes per fold. None: the protocol's number."""
+    tolerance: Annotated[float, Ge(0)] = 0.5
+    """Points that a result may lie below its claim and count as verified."""
+    mask_set: str = "truth"
     """Mask set that holds the ground truth."""
-    visualizations: int = 2
+    visualizations: Annotated[int, Ge(0)] = 2
     """Episodes to draw of each kind and fold."""
-    workers: int | None = None
-    """As for the evaluation job."""
+    device: Device = "auto"
+    """Device of the evaluations."""
+    workers: Annotated[int, Ge(0)] | None = None
+    """Evaluation processes at a time. None: one per GPU, or per core; 0: this process, without Ray."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the runs are recorded."""
     dry_run: bool = False
-    """Say what is at hand, what is missing and what it would cost on this machine, and stop."""
+    """Show the resolved settings, what is missing and what the verification would cost on this machine, and stop."""
 
-    def __post_init__(self) -> None:
-        if self.tolerance < 0:
-            raise ValueError(f"the tolerance is 0 points or more, got {self.tolerance}")
+
+HELP = {
+    "claims": ("dataset", "model", "masking", "backbone", "shots"),
+    "data": ("output", "collections.pascal", "collections.coco", "collections.fss", "models", "weights-folder"),
+    "training": ("train", "training.steps", "training.workers", "training.device"),
+    "machine": ("workers", "device", "episodes"),
+}
+"""Flags of the short help."""

@@ -11,7 +11,7 @@ import torch
 from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
 from fss.models import FewShotSegmenter, SegmenterConfig
-from fss.models.published import published_image_size
+from fss.models.config import published_image_size
 from fss.training.losses import cross_entropy_sum
 from pipelines.reproduction.requirements import BENCHMARKS, backbone_name
 from pipelines.training.config import TrainJobConfig
@@ -65,8 +65,8 @@ class CostMeter:
     def training_hours(self, config: TrainJobConfig) -> float:
         """Estimate the hours of one process to train a model, its validations included."""
         network = replace(config.segmenter, backbone_weights=None, frozen=True)
-        episodes = config.training.steps * config.stream.batch_size
-        checkpoints = math.ceil(config.training.steps / config.checkpoint_every)
+        episodes = config.optimizer.steps * config.stream.batch_size
+        checkpoints = math.ceil(config.optimizer.steps / config.checkpoint_every)
         benchmark = config.classes.benchmark
         assert benchmark is not None, "claims are about benchmarks"
         judged = self._evaluation(network, config.classes.val_episodes, config.classes.shots, _POOL[benchmark])

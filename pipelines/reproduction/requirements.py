@@ -8,7 +8,7 @@ from fss.episodes.config import Benchmark, ProtocolName
 from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
 from fss.models.config import Fusion
-from pipelines.evaluation.config import EvaluateConfig
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.reproduction.training import (
     SUFFIXES,
@@ -41,7 +41,7 @@ class Needs:
     """What is not there; nothing can be run unless this is empty."""
     trainings: tuple[TrainJobConfig, ...] = ()
     """Of the folds whose model is not there, to be run first."""
-    evaluations: tuple[EvaluateConfig, ...] = ()
+    evaluations: tuple[EvaluateJobConfig, ...] = ()
     """One evaluation per fold."""
     metric: str = "mIoU"
     """The figure of the evaluation's table that the claim is about."""
@@ -50,7 +50,9 @@ class Needs:
     def commands(self) -> tuple[str, ...]:
         """The same trainings and evaluations as commands."""
         trainings = tuple(training_command(config) for config in self.trainings)
-        return trainings + tuple(command("evaluate", evaluation) for evaluation in self.evaluations)
+        return trainings + tuple(
+            command("evaluate", evaluation, default=EvaluateJobConfig()) for evaluation in self.evaluations
+        )
 
 
 def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
@@ -67,7 +69,7 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
     folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
-    models = {fold: _find_checkpoint(config.checkpoints, name, fold) for fold in folds}
+    models = {fold: _find_checkpoint(config.models, name, fold) for fold in folds}
     untrained = [fold for fold, uri in models.items() if uri is None]
     trainings = []
     if untrained and not config.train:
@@ -110,25 +112,26 @@ def _evaluation(
     uri: str,
     learner: str,
     backbone: str,
-) -> EvaluateConfig:
+) -> EvaluateJobConfig:
     published: dict[str, Any] = {}
     if uri.endswith(SUFFIXES):
         published = {"learner": learner, "masking": claim.masking, "backbone": backbone}
         published["backbone_weights"] = backbone_weights(config, backbone)
-    return EvaluateConfig(
-        checkpoint=uri,
+    return EvaluateJobConfig(
+        model=uri,
         collection=collection,
         output=storage.join(storage.absolute_uri(config.output), "evaluations", claim.key, fold_name(fold)),
         benchmark=benchmark,
         fold=fold,
         protocol=config.protocol or _PROTOCOLS[learner],
         split_folder=config.split_folder,
-        truth=config.truth,
+        mask_set=config.mask_set,
         episodes=config.episodes,
         shots=(claim.shots,),
         fusion=_fusion(learner),
         baselines=False,
         visualizations=config.visualizations,
+        device=config.device,
         workers=config.workers,
         tracking=config.tracking,
         **published,

@@ -21,8 +21,8 @@ def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, d
     wanted = {f"a collection of {data}{images}": _train_collection(config, data)}
     wanted.setdefault(f"a collection of {data}", getattr(config.collections, data))
     missing = [words for what, uri in wanted.items() for words in absent(what, uri)]
-    if config.weights is not None and backbone_weights(config, backbone) is None:
-        missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights}")
+    if config.weights_folder is not None and backbone_weights(config, backbone) is None:
+        missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights_folder}")
     return tuple(missing)
 
 
@@ -49,17 +49,19 @@ def training(
     """
     source, own = _train_collection(config, data), config.training
     assert source is not None, "see missing_for_training"
-    start: TrainJobConfig = PRESETS[f"{learner}-{data}"](collection=source, output=_output(config))
-    batch = own.batch or start.stream.batch_size
-    steps = own.steps or start.training.steps * start.stream.batch_size // batch
+    start: TrainJobConfig = PRESETS[f"{learner}-{data}"]()
+    batch = own.batch_size or start.stream.batch_size
+    steps = own.steps or start.optimizer.steps * start.stream.batch_size // batch
     validated = getattr(config.collections, data)
     return replace(
         start,
+        collection=source,
+        output=_output(config),
         name=name,
-        mask_set=config.truth,
+        mask_set=config.mask_set,
         segmenter=replace(
             start.segmenter,
-            masking=masking,
+            masking=masking,  # type: ignore[arg-type]  # a claim's words are checked where its needs are found
             backbone=backbone,
             backbone_weights=backbone_weights(config, backbone) or "pretrained",
             image_size=own.image_size or start.segmenter.image_size,
@@ -72,7 +74,7 @@ def training(
             val_collection=None if validated == source else validated,
             val_episodes=own.val_episodes or start.classes.val_episodes,
         ),
-        training=replace(start.training, steps=steps),
+        optimizer=replace(start.optimizer, steps=steps),
         checkpoint_every=max(1, min(steps, EPOCH[data] // batch)),
         scale=own.scale,
         tracking=config.tracking,
@@ -83,8 +85,7 @@ def training(
 def training_command(config: TrainJobConfig) -> str:
     """Return the command line of a training."""
     preset = preset_name(config)
-    default = PRESETS[preset](collection=config.collection, output=config.output)
-    return command("train", config, default=default, preset=preset)
+    return command("train", config, default=PRESETS[preset](), preset=preset)
 
 
 def preset_name(config: TrainJobConfig) -> str:
@@ -94,8 +95,8 @@ def preset_name(config: TrainJobConfig) -> str:
 
 def describe(config: TrainJobConfig) -> str:
     """Say how much of the published training this one is."""
-    published: TrainJobConfig = PRESETS[preset_name(config)](collection="", output="")
-    share = config.training.steps * config.stream.batch_size, published.training.steps * published.stream.batch_size
+    published: TrainJobConfig = PRESETS[preset_name(config)]()
+    share = config.optimizer.steps * config.stream.batch_size, published.optimizer.steps * published.stream.batch_size
     return f"trained here with {share[0]:,} episodes, published at most {share[1]:,}"
 
 
@@ -111,11 +112,11 @@ def is_trained(config: TrainJobConfig) -> bool:
 
 def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
     """Return the file of a backbone's weights in the folder of weights, or None."""
-    if config.weights is None:
+    if config.weights_folder is None:
         return None
-    filesystem, path = storage.resolve(config.weights)
+    filesystem, path = storage.resolve(config.weights_folder)
     names = {_stem(backbone) + suffix for suffix in SUFFIXES} & set(storage.list_names(filesystem, path))
-    return storage.join(config.weights, min(names)) if names else None
+    return storage.join(config.weights_folder, min(names)) if names else None
 
 
 SUFFIXES = (".pt", ".pth", ".safetensors")

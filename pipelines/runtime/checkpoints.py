@@ -1,13 +1,16 @@
-"""Checkpoints at rest: a local folder whatever the place they are kept at, their identity, and what they start from."""
+"""Checkpoints in storage: local copies, hashes, and the weights that trainings start from."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyarrow import fs as pafs
-from ray.train import Checkpoint
 
 from fss.core import storage
 from fss.core.hashing import file_hash
 from fss.inference.model_files import local_copy
+
+if TYPE_CHECKING:
+    from ray.train import Checkpoint
 
 __all__ = ["absolute_weights", "checkpoint_hash", "local_copy", "publish", "weights_hash"]
 
@@ -17,8 +20,8 @@ def checkpoint_hash(folder: Path) -> str:
     return file_hash(folder / "model.safetensors")
 
 
-def publish(checkpoint: Checkpoint, folder: str, target: str) -> str:
-    """Copy a folder of a training's checkpoint to where its result is kept, and return that place."""
+def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
+    """Copy a folder of a training's checkpoint to where its result is kept, and return its URI."""
     filesystem, path = storage.resolve(target)
     filesystem.create_dir(path, recursive=True)
     pafs.copy_files(

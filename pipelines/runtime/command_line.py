@@ -1,49 +1,208 @@
-"""Settings as the command line that gives them."""
+"""The command line of every job: presets, settings files, short and long help, and commands from settings."""
 
-import dataclasses
+import argparse
+import re
 import shlex
-from collections.abc import Iterator
-from typing import Any
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from fss.collection import part_io
+from fss.core.config import override
+from fss.core.exit_codes import exit_cleanly
+from fss.core.parsing import parse_settings
+from pipelines.runtime.flags import Flag, walk_flags
+from pipelines.runtime.result import JobResult
+
+Config = TypeVar("Config")
+Presets = Mapping[str, Callable[[], Any]]
+"""Presets by name; each returns the configuration that all other settings start from."""
+Groups = Mapping[str, Sequence[str]]
+"""The flags of the short help, by heading."""
+NONE: Presets = MappingProxyType({})
 
 
-def command(job: str, config: Any, *, default: Any = None, preset: str | None = None) -> str:
+def cli_main(
+    config_type: type[Config],
+    run: Callable[[Config], JobResult],
+    *,
+    job: str,
+    description: str,
+    common: Groups,
+    presets: Presets = NONE,
+    default_preset: Callable[[Sequence[str]], str | None] = lambda words: None,
+) -> None:
+    """Be the ``main`` of a job: read the command line, run, show the table, exit as ``fss.core.exit_codes`` says.
+
+    Args:
+        config_type: the job's configuration.
+        run: runs the job.
+        job: name of the job's module.
+        description: its docstring; the help shows the first paragraph and the example commands.
+        common: the flags of the short help, by heading.
+        presets: what ``--preset`` may name.
+        default_preset: returns the preset of a command line that names none.
+    """
+    with exit_cleanly(job):
+        words = sys.argv[1:]
+        preset = _preset(words) or default_preset(words)
+        if "--help" in words or "-h" in words:
+            print_help(start(config_type, preset, presets), job, description, common, presets, preset)
+            return
+        config = read_config(
+            config_type, words, job=job, description=description, presets=presets, default_preset=default_preset
+        )
+        run(config).show()
+
+
+def read_config(
+    config_type: type[Config],
+    words: Sequence[str],
+    *,
+    job: str,
+    description: str = "",
+    presets: Presets = NONE,
+    default_preset: Callable[[Sequence[str]], str | None] = lambda words: None,
+) -> Config:
+    """Read a configuration from the words of a command line.
+
+    A preset is where all settings start from, a settings file (``--config``) replaces those that it has, and what the
+    command line names wins over both, also where it equals a default.
+
+    Raises:
+        ValueError: an unknown preset, a settings file that has nothing for this job, or a value out of range.
+        SystemExit: a flag that the job does not have, or ``--help-all``.
+    """
+    first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
+    first.add_argument("--config", metavar="FILE")
+    first.add_argument("--preset")
+    given, rest = first.parse_known_args(words)
+    default = start(config_type, given.preset or default_preset(words), presets)
+    if given.config:
+        default = override(default, _settings_of(job, given.config))
+    rest = ["--help" if word == "--help-all" else word for word in rest]
+    description += "\nA settings file, such as a sweep's best.json: --config FILE."
+    if presets:
+        description += f" Presets: --preset {', '.join(presets)}."
+    prog = f"python -m pipelines.{job}"
+    return parse_settings(config_type, rest, default=default, prog=prog, description=description)
+
+
+def start(config_type: type[Config], preset: str | None, presets: Presets) -> Config:
+    """Return the configuration that settings start from.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    if preset is None:
+        return config_type()
+    if preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}; the presets are {', '.join(presets) or 'none'}")
+    config: Config = presets[preset]()
+    return config
+
+
+def print_help(config: Any, job: str, description: str, common: Groups, presets: Presets, preset: str | None) -> None:
+    """Print the short help: what the job does, example commands, and the settings that people use most."""
+    flags = {flag.name: flag for flag in walk_flags(config)}
+    console = Console(width=max(100, min(Console().width, 120)), highlight=False, markup=False, soft_wrap=False)
+    summary, examples = _summary_and_examples(description)
+    console.print(f"usage: python -m pipelines.{job} [OPTIONS]\n\n{summary}\n")
+    if examples:
+        console.print("\n".join(["examples:", *(f"  {line}" for line in examples)]) + "\n")
+    for heading, names in common.items():
+        console.print(heading, style="bold")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True, min_width=30)
+        table.add_column(ratio=1)
+        for name in names:
+            flag = flags[name]
+            table.add_row(f"  --{name} {_type_text(flag)}", f"{flag.doc} ({_default_text(flag)})")
+        console.print(table)
+    if presets:
+        chosen = f" (here: {preset})" if preset else ""
+        console.print(f"\n  --preset {'|'.join(presets)}{chosen}: the settings to start from; what you set wins.")
+    console.print(
+        f"\n  --config FILE: settings from a file, such as a sweep's best.json.\n"
+        f"{'  --dry-run: show the resolved settings and stop.' + chr(10) if 'dry-run' in flags else ''}"
+        f"  --help-all: all {len(flags)} settings."
+    )
+
+
+def command(job: str, config: Any, *, default: Any, preset: str | None = None) -> str:
     """Return the command line of a job: every setting that differs from where the settings start.
 
     Args:
-        job: the pipeline's name.
-        config: its settings, with nested ones.
-        default: settings to start from; None: the defaults of the settings' class.
+        job: name of the job's module.
+        config: its configuration.
+        default: the configuration to start from.
         preset: name by which the command line asks for ``default``.
     """
+    start_values = {flag.path: flag.value for flag in walk_flags(default)}
     words = ["python", "-m", f"pipelines.{job}", *(["--preset", preset] if preset else [])]
-    return shlex.join([*words, *_flags(config, default, "")])
+    for flag in walk_flags(config):
+        if flag.value != start_values[flag.path]:
+            words += flag.words()
+    return shlex.join(words)
 
 
-def _flags(config: Any, default: Any, prefix: str) -> Iterator[str]:
-    for field in dataclasses.fields(config):
-        value, start = getattr(config, field.name), _start(field, default)
-        name = f"{prefix}{field.name.replace('_', '-')}"
-        if dataclasses.is_dataclass(value):
-            yield from _flags(value, start, f"{name}.")
-        elif value == start and not _required(field):
-            continue
-        elif isinstance(value, bool):
-            yield f"--{name}" if value else f"--{_negated(name)}"
-        else:
-            yield from (f"--{name}", *map(str, value if isinstance(value, tuple) else (value,)))
+def _preset(words: Sequence[str]) -> str | None:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    return typing.cast("str | None", first.parse_known_args(words)[0].preset)
 
 
-def _start(field: "dataclasses.Field[Any]", default: Any) -> Any:
-    if default is not None:
-        return getattr(default, field.name)
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+def _settings_of(job: str, file: str) -> dict[str, Any]:
+    """Return a job's section of a settings file: JSON, ``{job: {setting: value}}``, nested like the configuration.
+
+    The main job takes the sections of the jobs that it runs.
+    """
+    if not part_io.exists(file):
+        raise ValueError(f"there is no settings file {file}; give the best.json of a sweep, or leave --config out")
+    sections: dict[str, dict[str, Any]] = part_io.read_json(file)
+    if job == "masksplit":
+        return sections
+    if job not in sections:
+        raise ValueError(f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}")
+    return sections[job]
 
 
-def _required(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _summary_and_examples(description: str) -> tuple[str, list[str]]:
+    """Return the first paragraph of a job's docstring, and its example commands (indented lines)."""
+    paragraphs = description.strip().split("\n\n")
+    joined = re.sub(r"\\\n\s+", "", description)  # commands that go on in the next line
+    lines = [line.strip() for line in joined.splitlines() if line.startswith("    ")]
+    return " ".join(paragraphs[0].split()), lines[:4]
 
 
-def _negated(name: str) -> str:
-    """Return the flag that switches a setting off, as tyro names it: metrics.no-show."""
-    group, _, last = name.rpartition(".")
-    return f"{group}.no-{last}" if group else f"no-{last}"
+def _type_text(flag: Flag) -> str:
+    """Return what follows a flag: ``INT``, ``TEXT ...``, ``auto|cpu|cuda|mps``; a switch is followed by nothing."""
+    return "" if isinstance(flag.value, bool) else _hint_text(flag.hint)
+
+
+def _hint_text(hint: Any) -> str:
+    if hasattr(hint, "__metadata__"):  # Annotated
+        return _hint_text(typing.get_args(hint)[0])
+    options = [each for each in typing.get_args(hint) if each is not type(None)]
+    if typing.get_origin(hint) is Literal:
+        return "|".join(map(str, options))
+    if typing.get_origin(hint) is tuple:
+        return " ".join("..." if each is ... else _hint_text(each) for each in options)
+    if options:  # a union, None aside
+        return _hint_text(options[0])
+    names = {str: "TEXT", int: "INT", float: "FLOAT", bool: ""}
+    return names.get(hint, getattr(hint, "__name__", "VALUE").upper())
+
+
+def _default_text(flag: Flag) -> str:
+    if flag.required and not flag.value:
+        return "required"
+    value = flag.value
+    if isinstance(value, tuple):
+        value = " ".join(map(str, value)) or "none"
+    return f"default: {value}"

@@ -1,40 +1,58 @@
-"""Settings that jobs share: tracking and scale."""
+"""Settings that jobs share: where runs are recorded, what a training runs on, and markers for flags."""
 
-from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from annotated_types import Ge, Gt
+
+from fss.core.config import settings
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-@dataclass(frozen=True, kw_only=True)
+class Required:
+    """Marks a text setting that a job cannot run without; its default is the empty string."""
+
+
+RequiredText = Annotated[str, Required(), tyro.conf.arg(help_behavior_hint="(required)")]
+"""A text that has to be given. The empty default lets a preset be an instance of the configuration."""
+
+T = TypeVar("T")
+FLAT: Any = tyro.conf.arg(name="")
+"""Annotation of nested settings whose flags carry no prefix: ``segmenter.image_size`` is ``--image-size``."""
+
+
+@settings
 class TrackingConfig:
     """Where runs are recorded."""
 
     uri: str | None = None
-    """MLflow tracking URI; None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
+    """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
     experiment: str = "fss"
     """MLflow experiment."""
     private: bool = False
-    """Keep URIs, file names, pictures and reports out of MLflow: numbers and plain settings only."""
+    """Keep URIs, file names, pictures and reports out of MLflow; log numbers and plain settings only."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ScaleConfig:
-    """On what a training job runs."""
+    """What a training runs on."""
 
-    workers: int = 1
-    """Data-parallel processes, at most the stream's lanes; they share the work evenly where they divide these."""
-    min_workers: int | None = None
-    """Fewest to go on with when machines are missing or die; more join again as they come. None: always all."""
-    gpu: bool | None = None
-    """One GPU per worker; None: when the cluster has one for each right now, so say it where machines start on
-    demand."""
-    cpus: float = 1.0
-    """Logical CPUs that each worker reserves; a local session has at least 4."""
-    threads: int | None = None
-    """Threads that each worker computes with; None: its share of the machine's cores, as if nothing else ran there."""
-    max_failures: int = 2
+    workers: Annotated[int, Ge(1)] = 1
+    """Data-parallel training processes; the stream's lanes are shared among them."""
+    min_workers: Annotated[int, Ge(1)] | None = None
+    """Fewest workers to go on with when machines are missing or die. None: all of them."""
+    device: Device = "auto"
+    """Device of the networks: cuda takes one GPU per worker; auto takes GPUs where there are any."""
+    cpus_per_worker: Annotated[float, Gt(0)] = 1.0
+    """Logical CPUs that each training worker reserves; a local Ray has at least 4."""
+    threads_per_worker: Annotated[int, Ge(1)] | None = None
+    """Threads that each training worker computes with. None: its share of the machine's cores."""
+    max_failures: Annotated[int, Ge(0)] = 2
     """Restarts from the last checkpoint after a worker or node dies."""
-    keep: int = 2
-    """Checkpoints to keep besides the best; the latest is always kept."""
+    keep_checkpoints: Annotated[int, Ge(1)] = 2
+    """Checkpoints to keep; the best and the latest are always kept."""
 
     def __post_init__(self) -> None:
-        if not 1 <= (self.min_workers or 1) <= self.workers:
-            raise ValueError(f"min_workers lies within 1 and the workers ({self.workers}), got {self.min_workers}")
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers must not exceed workers ({self.workers}), got {self.min_workers}")

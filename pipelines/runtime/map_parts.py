@@ -15,8 +15,10 @@ from typing import Any, TextIO
 import ray
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
+from fss.core.system import available_cores
+from pipelines.runtime.config import Device
 from pipelines.runtime.part_progress import PartProgress
-from pipelines.runtime.ray_session import available_cores, is_local
+from pipelines.runtime.ray_session import count_gpus, is_local
 
 Statistics = dict[str, Any]
 PartFunction = Callable[[str], Mapping[str, Any]]
@@ -58,6 +60,25 @@ class PartsResult:
     def total(self, key: str) -> int:
         """Return the sum of a count over the parts made in this pass."""
         return sum(int(row.get(key, 0)) for row in self.statistics)
+
+
+def on_device(
+    part_function: PartFunction, parts_function: ManyPartsFunction, *, device: Device, actors_per_gpu: int = 1
+) -> PartFunction | OnActors:
+    """Choose how parts are made: one task per part on CPUs, or processes that stay on GPUs.
+
+    Args:
+        part_function: makes one part on a CPU.
+        parts_function: makes several parts on the device.
+        device: where the network runs, resolved.
+        actors_per_gpu: processes that share a GPU.
+    """
+    assert device != "auto", "resolve_device has filled in the device"
+    if device == "cpu":
+        return part_function
+    gpus = max(1, count_gpus()) if device == "cuda" else 0
+    actors = gpus * actors_per_gpu if gpus else 1
+    return OnActors(function=parts_function, actors=actors, gpus=1 / actors_per_gpu if gpus else 0.0)
 
 
 def run_parts(

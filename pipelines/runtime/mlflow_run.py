@@ -11,12 +11,13 @@ from pipelines.runtime.config import TrackingConfig
 
 @contextmanager
 def job_run(
-    job: str,
+    title: str,
     *,
+    job: str,
     key: str,
     tracking: TrackingConfig,
     parent: Run | None = None,
-    record: Run | None = None,
+    run: Run | None = None,
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
@@ -27,30 +28,31 @@ def job_run(
     job has one curve; ``fresh`` starts a new one in any case.
 
     Args:
-        job: the run's name.
+        title: the run's name.
+        job: name of the job's module.
         key: hash of what the job does and where; the same key means the same job.
         tracking: the store, unless there is a parent, whose store is used.
         parent: the run of the job that this one is a stage of.
-        record: a run that somebody else opened for this job, and ends.
+        run: a run that the caller opened for this job and will end.
         params: logged as parameters.
         tags: lineage: collection fingerprint, mask set hash, plan hash.
         fresh: never continue an earlier run.
     """
     source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
     all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})
-    if record is not None:
-        record.log_params(params or {})
-        record.set_tags(all_tags)
-        with monitor_system(record.run_id, uri=record.uri):
-            yield record
+    if run is not None:
+        run.log_params(params or {})
+        run.set_tags(all_tags)
+        with monitor_system(run.run_id, uri=run.uri):
+            yield run
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     experiment = None if parent else tracking.experiment
     private = tracking.private
-    run = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)
-    if run is None:
-        run = Run.start(
-            job,
+    opened = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)
+    if opened is None:
+        opened = Run.start(
+            title,
             uri=uri,
             experiment=tracking.experiment,
             parent=parent,
@@ -59,6 +61,6 @@ def job_run(
             private=private,
         )
         if parent is None:
-            run.log_text("packages.txt", installed_packages())
-    with end_on_exit(run), monitor_system(run.run_id, uri=run.uri):
-        yield run
+            opened.log_text("packages.txt", installed_packages())
+    with end_on_exit(opened), monitor_system(opened.run_id, uri=opened.uri):
+        yield opened

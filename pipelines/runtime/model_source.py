@@ -16,7 +16,7 @@ from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.models import FewShotSegmenter, load_checkpoint, load_published
 from fss.models.checkpoint import read_description
-from fss.models.published import published_image_size
+from fss.models.config import published_image_size
 from fss.tracking.run import tracking_uri
 from pipelines.runtime.checkpoints import checkpoint_hash
 
@@ -28,21 +28,21 @@ class ModelSource:
     """A model to load, known to every worker."""
 
     kind: Kind
-    """Our own checkpoint's folder, a released file, or a model logged to MLflow."""
+    """Our own checkpoint's folder, a published file, or a model logged to MLflow."""
     uri: str
-    """Where it is."""
+    """URI of the folder, file or model."""
     learner: str = ""
-    """Of a released file: its network."""
+    """Learner of a published file."""
     masking: str = ""
-    """Of a released file: its masking strategy."""
+    """Masking strategy of a published file."""
     backbone: str = ""
-    """Of a released file: its backbone."""
+    """Backbone of a published file."""
     benchmark: str = "pascal"
-    """Of a released file: what it was trained for."""
-    weights: str | None = None
-    """Of a released file without a backbone: where the backbone's weights are."""
+    """Benchmark that a published file was trained for."""
+    backbone_weights: str | None = None
+    """Backbone weights for a published file that holds none: a path, or pretrained."""
     tracking: str | None = None
-    """Of an MLflow model: the tracking store."""
+    """Tracking store of an MLflow model."""
 
 
 def model_source(
@@ -51,15 +51,15 @@ def model_source(
     learner: str | None = None,
     masking: str | None = None,
     backbone: str | None = None,
+    backbone_weights: str | None = None,
     benchmark: str | None = None,
-    weights: str | None = None,
     tracking: str | None = None,
 ) -> ModelSource:
-    """Find out what ``uri`` names: an MLflow URI, a released file, or else the folder of a checkpoint.
+    """Return the source that ``uri`` names: an MLflow URI, a published file, or else the folder of a checkpoint.
 
     Raises:
-        ValueError: a released file without learner, masking and backbone, which it doesn't say itself; or one of these
-            for a model that does.
+        ValueError: a published file without learner, masking and backbone, which it does not hold itself; or one of
+            these for a model that holds them.
     """
     given = {"learner": learner, "masking": masking, "backbone": backbone}
     kind: Kind = "mlflow" if uri.startswith(MLFLOW) else "published" if _is_file(uri) else "checkpoint"
@@ -71,10 +71,12 @@ def model_source(
             )
         trained_for = "coco" if benchmark == "coco-to-pascal" else benchmark or "pascal"
         settings = {name: str(value) for name, value in given.items()}
+        weights = _absolute(backbone_weights)
         return ModelSource(
-            kind=kind, uri=storage.absolute_uri(uri), benchmark=trained_for, weights=_absolute(weights), **settings
+            kind=kind, uri=storage.absolute_uri(uri), benchmark=trained_for, backbone_weights=weights, **settings
         )
-    if unneeded := [name for name, value in {**given, "backbone-weights": weights}.items() if value is not None]:
+    given["backbone-weights"] = backbone_weights
+    if unneeded := [name for name, value in given.items() if value is not None]:
         raise ValueError(f"{uri} says itself what it is: leave out {' and '.join(f'--{name}' for name in unneeded)}")
     if kind == "mlflow":
         return ModelSource(kind=kind, uri=uri, tracking=tracking_uri(tracking))
@@ -87,35 +89,34 @@ def inspect_model(source: ModelSource) -> tuple[str, int]:
     Raises:
         ValueError: there is no such model.
     """
-    with opened(source) as place:
+    with opened(source) as path:
         if source.kind != "published":
-            return checkpoint_hash(place), int(read_description(place)["segmenter"]["image_size"])
-        kept = [source.learner, source.masking, source.backbone, source.benchmark]
-        weights = Path(source.weights) if source.weights not in (None, "pretrained") else None
-        hashes = [file_hash(place), file_hash(weights) if weights else source.weights]
-        return config_hash(kept, hashes), published_image_size(source.learner, source.benchmark)
+            return checkpoint_hash(path), int(read_description(path)["segmenter"]["image_size"])
+        settings, weights = [source.learner, source.masking, source.backbone, source.benchmark], source.backbone_weights
+        hashes = [file_hash(path), weights if weights in (None, "pretrained") else file_hash(str(weights))]
+        return config_hash(settings, hashes), published_image_size(source.learner, source.benchmark)
 
 
 def load_model(source: ModelSource) -> FewShotSegmenter:
     """Load a model in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: there is no such model, or weights that don't fit what it is said to be.
+        ValueError: there is no such model, or its weights do not fit the learner, masking and backbone given.
     """
-    with opened(source) as place:
+    with opened(source) as path:
         if source.kind != "published":
-            return load_checkpoint(place)
+            return load_checkpoint(path)
         with warnings.catch_warnings():
             # Metrics of a random backbone would be worth nothing.
             warnings.filterwarnings("error", message=".*holds no backbone")
             try:
                 return load_published(
-                    place,
+                    path,
                     learner=source.learner,
                     masking=source.masking,
                     backbone=source.backbone,
                     benchmark=source.benchmark,
-                    backbone_weights=source.weights,
+                    backbone_weights=source.backbone_weights,
                 )
             except UserWarning as warning:
                 raise ValueError(f"{source.uri} holds no backbone; give --backbone-weights") from warning

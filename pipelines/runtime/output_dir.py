@@ -1,4 +1,4 @@
-"""Who owns an output folder: the settings that fill it, so that other settings never mix with them."""
+"""Ownership of an output folder: the settings that fill it are written down, so that other settings never mix in."""
 
 from typing import Any
 
@@ -7,25 +7,25 @@ from pyarrow import fs as pafs
 from fss.collection.part_io import exists, read_json, write_json
 from fss.core import storage
 
-RECORD = "job.json"
+METADATA_NAME = "job.json"
 
 
-def claim(home: str, key: str, settings: dict[str, Any], *, what: str) -> None:
-    """Write down that ``home`` belongs to the job ``key``, or check that it does.
+def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str) -> None:
+    """Write down that ``output_dir`` belongs to the job ``key``, or check that it does.
 
     Raises:
         ValueError: it belongs to a job with other settings, with the first differences.
     """
-    record = storage.join(home, RECORD)
-    if not exists(record):
-        write_json(record, {"key": key, "settings": settings})
+    file = storage.join(output_dir, METADATA_NAME)
+    if not exists(file):
+        write_json(file, {"key": key, "settings": settings})
         return
-    found = read_json(record)
-    if found["key"] != key:
-        changed = _differences(found["settings"], settings) or ["the data"]
+    owner = read_json(file)
+    if owner["key"] != key:
+        changes = _differences(owner["settings"], settings) or ["the data"]
         raise ValueError(
-            f"there is {what} with other settings ({', '.join(changed[:5])}); go on with its settings, "
-            "give --overwrite to start again, or another name"
+            f"there is {what} with other settings ({', '.join(changes[:5])}). Repeat its settings to continue it, give "
+            "--overwrite to start again, or choose another --name"
         )
 
 

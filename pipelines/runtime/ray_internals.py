@@ -1,85 +1,85 @@
-"""Training workers of one machine meet without a port that others can reach."""
+"""Every private name of Ray that the jobs use, behind one guard that names the versions they were tested with."""
 
-import tempfile
-import uuid
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
 
-import psutil
 import ray
-from ray import tune
-from ray._private.state import state
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.train._internal.base_worker_group import BaseWorkerGroup
-from ray.train.backend import Backend
-from ray.train.torch.config import (
-    TorchConfig,
-    _set_torch_distributed_env_vars,
-    _setup_torch_process_group,
-    _TorchBackend,
-)
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-LOOPBACK = "127.0.0.1"
+TESTED = "2.60"
+"""Ray's minor version that these names were found in and tested with."""
 
 
-class LoopbackTorchConfig(TorchConfig):
-    """A process group whose workers are all on this machine."""
+class TorchGroup(NamedTuple):
+    """What sets up the process group of Ray Train's torch workers."""
 
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """Return what sets the group up."""
-        return _LoopbackBackend
-
-
-class _LoopbackBackend(_TorchBackend):
-    def on_start(self, worker_group: BaseWorkerGroup, backend_config: TorchConfig) -> None:
-        """Let the workers meet in a file: torch's own store, a server, takes connections from everywhere."""
-        meeting = Path(tempfile.gettempdir()) / f"fss-workers-{uuid.uuid4().hex}"
-        on_gpu = worker_group.get_resources_per_worker().get("GPU", 0) > 0
-        worker_group.execute(_set_torch_distributed_env_vars)
-        group = [
-            worker_group.execute_single_async(
-                rank,
-                _setup_torch_process_group,
-                backend="nccl" if on_gpu else "gloo",
-                world_rank=rank,
-                world_size=len(worker_group),
-                init_method=meeting.as_uri(),
-                timeout_s=backend_config.timeout_s,
-            )
-            for rank in range(len(worker_group))
-        ]
-        ray.get(group)
+    backend: type[Any]
+    """Ray's backend, whose ``on_start`` makes the group."""
+    set_environment: Callable[..., Any]
+    """Runs on every worker before the group is made."""
+    set_up: Callable[..., Any]
+    """Makes the group on a worker."""
 
 
-def loopback_environment() -> dict[str, str]:
-    """Return the environment variables that keep gloo's and NCCL's own connections on this machine."""
-    name = next((name for name, found in psutil.net_if_addrs().items() if LOOPBACK in {a.address for a in found}), None)
-    return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name} if name else {}
+def torch_group() -> TorchGroup:
+    """Return how Ray Train sets up torch's process group; imports torch."""
+    module = "ray.train.torch.config"
+    return TorchGroup(
+        backend=_internal(module, "_TorchBackend"),
+        set_environment=_internal(module, "_set_torch_distributed_env_vars"),
+        set_up=_internal(module, "_setup_torch_process_group"),
+    )
 
 
-class FreedRoom(tune.Callback):
-    """Frees what the trainings of stopped trials reserved.
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let a Ray that is started in this block listen on the loopback address, as it does on macOS; Linux takes all.
 
-    Tune ends a stopped trial's process, and with it the controller of its training, but Ray keeps what the controller
-    reserved for the workers until the whole job ends. Ray Train's own remedy asks the dashboard which controllers live;
-    a local Ray has none, and each stopped trial took a CPU with it.
+    Found in 2.60's source: without clusters a node's address is 127.0.0.1, and its servers then bind to nothing else.
     """
+    constants = _internal("ray._private", "ray_constants")
+    variable = constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, variable_before = constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)
+    constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        if variable_before is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = variable_before
 
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look for reservations of dead controllers; the look takes a millisecond."""
-        free_room()
 
+def remove_dead_reservations() -> int:
+    """Remove the placement groups of this job's actors that are dead; returns how many there were."""
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-def free_room() -> int:
-    """Remove the reservations of this job's actors that are dead; returns how many there were."""
+    table = _internal("ray.core.generated.gcs_pb2", "PlacementGroupTableData")
+    state = _internal("ray._private.state", "state")
     job, removed = ray.get_runtime_context().get_job_id(), 0
     for entry in state._connect_and_get_accessor().get_placement_group_table():
-        group = PlacementGroupTableData.FromString(entry)
+        group = table.FromString(entry)
         # Ray calls the creator dead, too, where there never was an actor: what the driver reserved for the trials.
         dead = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
-        if dead and group.state != PlacementGroupTableData.REMOVED and group.creator_job_id.hex() == job:
+        if dead and group.state != table.REMOVED and group.creator_job_id.hex() == job:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
             removed += 1
     return removed
+
+
+def _internal(module: str, name: str) -> Any:
+    """Return a private name of Ray.
+
+    Raises:
+        RuntimeError: this version of Ray has no such name.
+    """
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RuntimeError(
+            f"Ray {ray.__version__} has no {module}.{name}; fss was tested with Ray {TESTED}. "
+            f"Install it with: pip install 'ray=={TESTED}.*'"
+        ) from error

@@ -9,23 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
-from ray._private import ray_constants
 
 import fss
 import pipelines
-from pipelines.runtime.ray_internals import loopback_environment
+from fss.core.system import available_cores
+from pipelines.runtime.ray_internals import on_loopback
 
+LOOPBACK = "127.0.0.1"
 # Ray's default object store takes a third of the memory. Ours only ever holds part names and rows of statistics.
 OBJECT_STORE_BYTES = 128 * 2**20
 # A task is one part on one core: numeric libraries that start a thread per core would fight over them.
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 STARTS = 3  # of a local Ray: its node gives its own agent 15 s, fixed in 2.60, which can be too short on a busy machine
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -51,7 +48,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     if address:
         _join(address)
     else:
-        with _this_machine_alone():
+        with on_loopback():
             _start(num_cpus or max(4, available_cores()))
     _tighten_token()
     _quiet_data()
@@ -86,23 +83,11 @@ def worker_environment() -> dict[str, str]:
     return SINGLE_THREAD | {name: os.environ[name] for name in passed if name in os.environ}
 
 
-@contextmanager
-def _this_machine_alone() -> Iterator[None]:
-    """Let a Ray that is started in this block listen on the loopback address, as it does on macOS; Linux takes all.
-
-    Found in 2.60's source: without clusters a node's address is 127.0.0.1, and its servers then bind to nothing else.
-    """
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before, variable_before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        if variable_before is None:
-            os.environ.pop(variable, None)
-        else:
-            os.environ[variable] = variable_before
+def loopback_environment() -> dict[str, str]:
+    """Return the environment variables that keep gloo's and NCCL's own connections on this machine."""
+    interfaces = psutil.net_if_addrs().items()
+    name = next((name for name, addresses in interfaces if LOOPBACK in {each.address for each in addresses}), None)
+    return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name} if name else {}
 
 
 def _start(num_cpus: int) -> None:

@@ -1,9 +1,13 @@
 """Build and run a Ray Train job: workers, faults, checkpoints, resume by name."""
 
 import os
+import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
@@ -17,8 +21,40 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from fss.core import storage
 from pipelines.runtime.config import ScaleConfig
-from pipelines.runtime.ray_internals import LoopbackTorchConfig
-from pipelines.runtime.ray_session import count_gpus, is_local
+from pipelines.runtime.ray_internals import torch_group
+from pipelines.runtime.ray_session import is_local
+
+_GROUP = torch_group()
+
+
+class LoopbackTorchConfig(TorchConfig):
+    """A process group whose workers are all on this machine."""
+
+    @property
+    def backend_cls(self) -> type[Any]:
+        """Return what sets the group up."""
+        return _LoopbackBackend
+
+
+class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """Let the workers meet in a file: torch's own store, a server, takes connections from everywhere."""
+        meeting = Path(tempfile.gettempdir()) / f"fss-workers-{uuid.uuid4().hex}"
+        on_gpu = worker_group.get_resources_per_worker().get("GPU", 0) > 0
+        worker_group.execute(_GROUP.set_environment)
+        group = [
+            worker_group.execute_single_async(
+                rank,
+                _GROUP.set_up,
+                backend="nccl" if on_gpu else "gloo",
+                world_rank=rank,
+                world_size=len(worker_group),
+                init_method=meeting.as_uri(),
+                timeout_s=backend_config.timeout_s,
+            )
+            for rank in range(len(worker_group))
+        ]
+        ray.get(group)
 
 
 def fit(
@@ -31,19 +67,19 @@ def fit(
     score: str,
     callbacks: Sequence[UserCallback] = (),
 ) -> Result:
-    """Run ``worker(settings)`` on every rank until it returns; the same name and URI resume its last checkpoint.
+    """Run ``worker(settings)`` on every rank; the same name and storage_uri resume the last checkpoint.
 
     Args:
         worker: the training function; calls ``ray.train.report`` equally often on every rank.
         settings: plain values handed to it.
         name: of the training; with ``storage_uri`` its identity.
         storage_uri: absolute local folder or object-store URI that every node reaches.
-        scale: the workers.
+        scale: the workers; ``device`` is resolved.
         score: reported metric, higher is better, that chooses the checkpoints to keep.
         callbacks: told of every report.
 
     Raises:
-        ValueError: more GPUs asked for than this machine has; a cluster may still start machines that have them.
+        ValueError: a mistake in the settings that only a worker could see.
         ray.train.TrainingFailedError: the workers failed more often than allowed.
     """
     # 2 s by default, and every report waits for one poll: with small models that is most of the time.
@@ -54,8 +90,8 @@ def fit(
         train_loop_config=dict(settings),
         torch_config=LoopbackTorchConfig() if is_local() else TorchConfig(),
         scaling_config=ScalingConfig(
-            num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,
-            use_gpu=_use_gpu(scale),
+            num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,  # type: ignore[arg-type]
+            use_gpu=scale.device == "cuda",
             resources_per_worker=_resources(scale),
         ),
         run_config=RunConfig(
@@ -68,9 +104,9 @@ def fit(
                 controller_failure_limit=3,  # type: ignore[call-arg]  # the old class is what mypy sees
             ),
             checkpoint_config=CheckpointConfig(
-                num_to_keep=scale.keep, checkpoint_score_attribute=score, checkpoint_score_order="max"
+                num_to_keep=scale.keep_checkpoints, checkpoint_score_attribute=score, checkpoint_score_order="max"
             ),
-            callbacks=list(callbacks),
+            callbacks=list(callbacks),  # type: ignore[arg-type]  # Train V2's callbacks
         ),
     )
     try:
@@ -83,12 +119,5 @@ def fit(
         raise
 
 
-def _use_gpu(scale: ScaleConfig) -> bool:
-    found = count_gpus()
-    if scale.gpu and found < scale.workers and is_local():
-        raise ValueError(f"{scale.workers} workers with a GPU each were asked for, this machine has {found} GPUs")
-    return found >= scale.workers if scale.gpu is None else scale.gpu
-
-
 def _resources(scale: ScaleConfig) -> dict[str, float]:
-    return {"CPU": scale.cpus} | ({"GPU": 1} if _use_gpu(scale) else {})
+    return {"CPU": scale.cpus_per_worker} | ({"GPU": 1} if scale.device == "cuda" else {})

@@ -1,10 +1,13 @@
-"""The settings of a three-stage self-training, and where they start from."""
+"""Settings of a three-stage self-training, and its presets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import field, replace
+from typing import Annotated, Any
 
-from fss.core.config import config_hash, to_dict
+from annotated_types import Ge, Gt, Le
+
+from fss.core import storage
+from fss.core.config import config_hash, settings, to_dict
 from fss.models.semantic.config import SemanticConfig
 from fss.training.semi_supervised.config import (
     LabelledConfig,
@@ -14,77 +17,77 @@ from fss.training.semi_supervised.config import (
     ThreeStageConfig,
     WeakConfig,
 )
-from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
 
 STAGES: tuple[Stage, ...] = (1, 2, 3)
 VAL_MIOU = "val_miou"
 STEP = "step"
 STABLE = "stable"
-"""Name of the acceptance that holds the pictures whose masks changed least while stage 1 learned."""
+"""Name of the acceptance of the pictures whose masks changed least during stage 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SelfTrainConfig:
     """Settings of the three-stage job."""
 
-    collection: str
-    """All pictures, labelled or not: local folder or s3:// URI."""
-    output: str
-    """Folder of all trainings, reached by every node; this one goes into a folder of its name below."""
+    collection: RequiredText = ""
+    """Collection of all pictures, labelled or not: local folder or s3:// URI."""
+    mask_set: str = "truth"
+    """Mask set with the labels; pictures without a mask in it are unlabelled."""
+    output: RequiredText = ""
+    """Folder of all trainings, reached by every node; this training goes into a folder of its name in it."""
+    output_mask_set: str = "stage"
+    """Prefix of the mask sets to write: stage gives stage-1, stage-2 and stage-3."""
     name: str | None = None
-    """Name of the training; None: network and configuration hash. The same name goes on where it stopped."""
-    masks: str = "stage"
-    """The stages' mask sets are <masks>-1, <masks>-2 and <masks>-3 of the collection."""
+    """Name of the training; the same name continues where it stopped. None: network and configuration hash."""
     labelled: LabelledConfig = field(default_factory=LabelledConfig)
-    """Which pictures have labels."""
+    """Which pictures count as labelled."""
     val_collection: str | None = None
-    """A labelled collection to measure checkpoints on; no mask and no next stage depends on it."""
+    """Labelled collection that checkpoints are validated on; no mask and no later stage depends on it."""
     val_mask_set: str = "truth"
-    """Its mask set."""
-    network: SemanticConfig = field(default_factory=SemanticConfig)
+    """Mask set with the labels of the validation collection."""
+    network: Annotated[SemanticConfig, FLAT] = field(default_factory=SemanticConfig)
     """The network; every stage starts from its initial weights."""
-    stream: SemanticStreamConfig = field(default_factory=SemanticStreamConfig)
-    """How pictures are read and changed."""
+    stream: Annotated[SemanticStreamConfig, FLAT] = field(default_factory=SemanticStreamConfig)
+    """How pictures are read and augmented."""
     training: ThreeStageConfig = field(default_factory=ThreeStageConfig)
     """The optimisation."""
-    stable_share: float | None = None
+    stable_share: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the pictures that stage 2 learns from: those whose masks agreed best over stage 1's checkpoints, as in
-    ST++; stage 3 has all of them. None: both have all, as published."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints, each measured on the validation pictures."""
-    log_every: int = 20
-    """Steps between points of the curves."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """On what the stages train; workers must not exceed the labelled pictures in a step."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where the masks are made."""
-    mask_workers: int | None = None
-    """Parts at a time when masks are made on CPUs; None: one more than there are cores, or what the cluster offers."""
+    ST++, which takes 0.5; stage 3 learns from all. None: both learn from all, as published."""
+    checkpoint_every: Annotated[int, Ge(1)] = 1000
+    """Steps between checkpoints; each is validated."""
+    log_every: Annotated[int, Ge(1)] = 20
+    """Steps between points of the logged curves."""
+    scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
+    """What the stages run on; workers must not exceed the labelled pictures in a step."""
+    data_workers: Annotated[int, Ge(1)] | None = None
+    """Parts processed at a time when masks are made on CPUs. None: one more than there are cores, or what the cluster
+    offers."""
+    seed: int = 0
+    """Seed of the initial weights, the order of the data and the augmentation."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the runs are recorded."""
     dry_run: bool = False
-    """Say what would be done, and stop."""
+    """Show the resolved settings and what would be done, and stop."""
     overwrite: bool = False
-    """Start again, also when a training or masks of this name exist."""
+    """Start again, also where a training or masks of this name exist."""
 
     def __post_init__(self) -> None:
-        if min(self.checkpoint_every, self.log_every) < 1:
+        if self.mask_set in map(self.stage_mask_set, STAGES):
             raise ValueError(
-                f"checkpoint_every and log_every are 1 or more, got {self.checkpoint_every} and {self.log_every}"
+                f"mask_set is {self.mask_set!r}, which stages would write; give --output-mask-set another prefix than "
+                f"{self.output_mask_set!r}"
             )
-        if self.stable_share is not None and not 0 < self.stable_share <= 1:
-            raise ValueError(f"stable_share is a share in (0, 1], got {self.stable_share}; ST++ keeps 0.5")
-        if self.labelled.mask_set in map(self.mask_set, STAGES):
-            raise ValueError(f"the labels are mask set {self.labelled.mask_set!r}: choose another name for masks")
 
     @property
     def score(self) -> str:
-        """Name of the figure that tells the best checkpoint; without validation pictures that is the last."""
+        """Name of the metric that tells the best checkpoint; without validation pictures that is the last."""
         return VAL_MIOU if self.val_collection else STEP
 
-    def mask_set(self, stage: Stage) -> str:
+    def stage_mask_set(self, stage: Stage) -> str:
         """Return the name of a stage's mask set."""
-        return f"{self.masks}-{stage}"
+        return f"{self.output_mask_set}-{stage}"
 
     def snapshots(self) -> tuple[int, ...]:
         """Return the steps of stage 1 whose masks are compared with the last ones."""
@@ -92,24 +95,61 @@ class SelfTrainConfig:
         return () if self.stable_share is None else (max(1, steps // 3), max(1, 2 * steps // 3))
 
 
-_WITHOUT_EFFECT = ("decode_threads", "ahead", "cache_gb")  # of the stream: how fast, not what
+HELP = {
+    "data": ("collection", "mask-set", "output", "output-mask-set", "name", "val-collection", "labelled.count"),
+    "network": ("network", "backbone", "backbone-weights", "stride"),
+    "training": ("training.learning-rate", "training.second.steps", "weak.crop", "stable-share", "seed"),
+    "machine": ("workers", "device", "data-workers"),
+}
+"""Flags of the short help."""
+
+
+def with_seed(config: SelfTrainConfig) -> SelfTrainConfig:
+    """Return the configuration with the job's seed where network and stream have none of their own."""
+    network, stream, seed = config.network, config.stream, config.seed
+    return replace(
+        config,
+        network=replace(network, seed=seed if network.seed is None else network.seed),
+        stream=replace(stream, seed=seed if stream.seed is None else stream.seed),
+    )
+
+
+def with_absolute_paths(config: SelfTrainConfig) -> SelfTrainConfig:
+    """Return the configuration with absolute paths: workers run in other directories."""
+    from pipelines.runtime.checkpoints import absolute_weights
+
+    list_file, weights = config.labelled.list_file, absolute_weights(config.network.backbone_weights)
+    return replace(
+        config,
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
+        val_collection=config.val_collection and storage.absolute_uri(config.val_collection),
+        network=replace(config.network, backbone_weights=weights),
+        labelled=replace(config.labelled, list_file=list_file and storage.absolute_uri(list_file)),
+    )
+
+
+_WITHOUT_EFFECT = {"decode_threads", "ahead", "cache_gb"}
+"""Settings of the stream that change speed, not results."""
 
 
 def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
-    """Return the hash of what decides the result: settings and ``data`` hashes, not places, workers or logging."""
+    """Return the hash of what decides the result: settings and ``data`` hashes, not paths, workers or logging.
+
+    Two keys have the names of fss 0.1, whose trainings and mask sets stay valid.
+    """
     values: dict[str, Any] = to_dict(config)
-    kept = ("masks", "network", "stream", "training", "stable_share", "checkpoint_every")
-    work = {name: values[name] for name in kept}
+    names = ("network", "stream", "training", "stable_share", "checkpoint_every")
+    work = {"masks": config.output_mask_set, **{name: values[name] for name in names}}
     work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
-    work["network"] = {**work["network"], "backbone_weights": data.get("weights")}
+    network = {name: value for name, value in work["network"].items() if name != "backbone_weights"}
+    work["network"] = {**network, "weights": data.get("weights")}
     return config_hash(work, data)
 
 
-def cityscapes(*, collection: str, output: str) -> SelfTrainConfig:
+def cityscapes() -> SelfTrainConfig:
     """Return the released settings for Cityscapes: half resolution, 100 labelled pictures, two-dilation DeepLabV2."""
     return SelfTrainConfig(
-        collection=collection,
-        output=output,
         labelled=LabelledConfig(count=100),
         network=SemanticConfig(
             network="deeplabv2", backbone="resnet101", backbone_weights="pretrained", all_dilations=False, stride=8
@@ -119,12 +159,10 @@ def cityscapes(*, collection: str, output: str) -> SelfTrainConfig:
     )
 
 
-def pascal(*, collection: str, output: str) -> SelfTrainConfig:
+def pascal() -> SelfTrainConfig:
     """Return the released settings for PASCAL VOC: 212 labelled pictures, a DeepLabV2 trained on MS-COCO."""
     stage = StageConfig(steps=60_000, labelled=1, pool=9)
     return SelfTrainConfig(
-        collection=collection,
-        output=output,
         labelled=LabelledConfig(count=212),
         network=SemanticConfig(network="deeplabv2", backbone="resnet101", pixels="coco", all_dilations=False, stride=8),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(321, 321), scales=(0.5, 1.5))),
@@ -134,12 +172,10 @@ def pascal(*, collection: str, output: str) -> SelfTrainConfig:
     )
 
 
-def folder(*, collection: str, output: str) -> SelfTrainConfig:
+def folder() -> SelfTrainConfig:
     """Return settings for any folder with few labels: hours on one GPU instead of days, and every mask counts."""
     stage = StageConfig(steps=6000, labelled=4, pool=4)
     return SelfTrainConfig(
-        collection=collection,
-        output=output,
         network=SemanticConfig(network="deeplabv3", backbone="resnet50", backbone_weights="pretrained", stride=16),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(321, 321), scales=(0.5, 1.5))),
         training=ThreeStageConfig(
@@ -158,5 +194,5 @@ def folder(*, collection: str, output: str) -> SelfTrainConfig:
     )
 
 
-PRESETS: dict[str, Callable[..., SelfTrainConfig]] = {"cityscapes": cityscapes, "pascal": pascal, "folder": folder}
-"""Presets by name; each takes the collection and the output."""
+PRESETS: dict[str, Callable[[], SelfTrainConfig]] = {"cityscapes": cityscapes, "pascal": pascal, "folder": folder}
+"""Presets by name."""

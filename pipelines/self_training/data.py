@@ -1,6 +1,7 @@
-"""What a three-stage self-training reads: pictures, labels, masks of the stage before, validation pictures."""
+"""What a three-stage self-training reads, opened once: pictures, labels, masks of earlier stages, validation data."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable
@@ -13,80 +14,131 @@ from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from pipelines.self_training.config import STABLE, SelfTrainConfig
 
+STAGE_BEFORE: dict[Stage, Stage] = {2: 1, 3: 2}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTrainData:
-    """The collection of a training."""
+    """The data of a training."""
 
+    config: SelfTrainConfig
+    """The resolved configuration."""
     collection: Collection
     """All pictures."""
     table: ClassTable
     """Numbers of the classes."""
     truth: MaskSet
     """Labels."""
+    rows: SemanticRows
+    """Labelled rows, and the pool of all usable rows."""
+    val_truth: MaskSet | None
+    """Labels of the validation pictures, where there are any."""
 
-
-def open_data(config: SelfTrainConfig) -> SelfTrainData:
-    """Open the collection; ValueError where there is none, or one without labels."""
-    collection = Collection.open(config.collection)
-    truth = collection.mask_set(config.labelled.mask_set)
-    return SelfTrainData(collection=collection, table=ClassTable(collection.classes), truth=truth)
-
-
-def stage_rows(data: SelfTrainData, config: SelfTrainConfig, stage: Stage) -> SemanticRows:
-    """Find the rows of a stage."""
-    accepted = None
-    if stage == 2 and config.stable_share is not None:
-        accepted = data.collection.mask_set(config.mask_set(1)).read_acceptance(STABLE).accepted
-    return scan_rows(data.collection, config.labelled, accepted=accepted)
-
-
-def open_stream(data: SelfTrainData, config: SelfTrainConfig, stage: Stage, *, rank: int, world: int) -> SemanticStream:
-    """Open a worker's share of a stage's batches."""
-    batch = config.training.stage(stage)
-    before = {2: 1, 3: 2}.get(stage)
-    return SemanticStream(
-        SemanticReader(data.collection, data.table, shrink=config.stream.shrink, cache_gb=config.stream.cache_gb),
-        stage_rows(data, config, stage),
-        config.stream,
-        truth=data.truth,
-        pseudo=data.collection.mask_set(f"{config.masks}-{before}") if before else None,
-        labelled=batch.labelled,
-        pool=batch.pool,
-        rank=rank,
-        world=world,
-    )
-
-
-class Validator:
-    """Measures networks on the validation pictures."""
-
-    def __init__(self, config: SelfTrainConfig, table: ClassTable):
-        """Open the validation collection.
+    @classmethod
+    def open(cls, config: SelfTrainConfig) -> Self:
+        """Open the collections, and find the labelled pictures.
 
         Raises:
-            ValueError: there is none, or none of its pictures has a mask.
+            ValueError: there is no such collection, mask set or list, or no labelled picture.
         """
-        assert config.val_collection is not None
-        collection = Collection.open(config.val_collection)
-        self._truth = collection.mask_set(config.val_mask_set)
-        self._rows = scan_rows(collection, LabelledConfig(mask_set=config.val_mask_set))
-        self._reader = SemanticReader(collection, table, shrink=config.stream.shrink)
+        collection = Collection.open(config.collection)
+        truth, val_truth = collection.mask_set(config.mask_set), None
+        if config.val_collection:
+            val_truth = Collection.open(config.val_collection).mask_set(config.val_mask_set)
+        return cls(
+            config=config,
+            collection=collection,
+            table=ClassTable(collection.classes),
+            truth=truth,
+            rows=scan_rows(truth, config.labelled),
+            val_truth=val_truth,
+        )
 
-    def measure(self, network: SemanticNetwork) -> ConfusionMatrix:
-        """Compare the network's answers with the truth."""
+    def stream(self, stage: Stage, *, rank: int, world: int) -> SemanticStream:
+        """Open a worker's share of a stage's batches."""
+        config, batch = self.config, self.config.training.stage(stage)
+        reader = SemanticReader(
+            self.collection, self.table, shrink=config.stream.shrink, cache_gb=config.stream.cache_gb
+        )
+        before = STAGE_BEFORE.get(stage)
+        return SemanticStream(
+            reader,
+            self._stage_rows(stage),
+            config.stream,
+            truth=self.truth,
+            pseudo=self.collection.mask_set(config.stage_mask_set(before)) if before else None,
+            labelled=batch.labelled,
+            pool=batch.pool,
+            rank=rank,
+            world=world,
+        )
+
+    def validator(self) -> "SemanticValidator | None":
+        """Open what validates the checkpoints, where there are validation pictures."""
+        if self.val_truth is None:
+            return None
+        return SemanticValidator(self.val_truth, self.table, shrink=self.config.stream.shrink)
+
+    def hashes(self) -> dict[str, str]:
+        """Return hashes of the pictures, their labels, those that count as labelled, and the validation pictures."""
+        hashes = {"collection": self.collection.fingerprint(), "truth": self.truth.config_hash}
+        hashes["labelled"] = self.rows.hash
+        if self.val_truth is not None:
+            hashes |= {"val": self.val_truth.collection.fingerprint(), "val truth": self.val_truth.config_hash}
+        return hashes
+
+    def counts(self) -> dict[str, int]:
+        """Return what there is to train on.
+
+        Raises:
+            ValueError: a stage needs more pictures in a step than there are, or has more workers than pictures.
+        """
+        counts, workers = self.rows.counts, self.config.scale.workers
+        for stage in (1, 2, 3):
+            batch = self.config.training.stage(stage)
+            for kind, count in (("labelled", batch.labelled), ("pool", batch.pool)):
+                if count > counts[kind]:
+                    raise ValueError(
+                        f"a step of stage {stage} takes {count} {kind} pictures, but there are {counts[kind]}; lower "
+                        f"training's {kind} pictures of the stage, or add pictures"
+                    )
+            if workers > batch.labelled:
+                raise ValueError(
+                    f"{workers} workers cannot share {batch.labelled} labelled pictures in a step of stage {stage}; "
+                    "raise them, or use fewer workers"
+                )
+        return counts | {"classes": len(self.table)}
+
+    def finished_parts(self, stage: Stage) -> set[str]:
+        """Return the names of the parts whose masks a stage has made."""
+        name = self.config.stage_mask_set(stage)
+        return self.collection.mask_set(name).finished_parts() if name in self.collection.mask_set_names() else set()
+
+    def _stage_rows(self, stage: Stage) -> SemanticRows:
+        if stage != 2 or self.config.stable_share is None:
+            return self.rows
+        stable = self.collection.mask_set(self.config.stage_mask_set(1)).read_acceptance(STABLE)
+        return scan_rows(self.truth, self.config.labelled, accepted=stable.accepted)
+
+
+class SemanticValidator:
+    """Compares networks with the labels of the validation pictures."""
+
+    def __init__(self, truth: MaskSet, table: ClassTable, *, shrink: int):
+        """Find the labelled pictures.
+
+        Args:
+            truth: labels of the validation pictures.
+            table: numbers of the classes.
+            shrink: divisor of the sides of all pictures.
+
+        Raises:
+            ValueError: none of the pictures has a mask.
+        """
+        self._truth = truth
+        self._rows = scan_rows(truth, LabelledConfig())
+        self._reader = SemanticReader(truth.collection, table, shrink=shrink)
+
+    def validate(self, network: SemanticNetwork) -> ConfusionMatrix:
+        """Return the network's confusion matrix on the validation pictures."""
         return evaluate_network(network, self._reader, self._rows, self._truth)
-
-
-def data_hashes(data: SelfTrainData, config: SelfTrainConfig) -> dict[str, str]:
-    """Return what tells the data apart: the pictures, their labels, those that count as labelled, and those judged by.
-
-    Raises:
-        ValueError: no such collection, mask set or list, or no labelled picture.
-    """
-    found = {"collection": data.collection.fingerprint(), "truth": data.truth.config_hash}
-    found["labelled"] = stage_rows(data, config, 1).hash
-    if config.val_collection:
-        val = Collection.open(config.val_collection)
-        found |= {"val": val.fingerprint(), "val truth": val.mask_set(config.val_mask_set).config_hash}
-    return found

@@ -1,4 +1,4 @@
-"""What every process that makes masks of a stage runs."""
+"""Every process that makes masks of a stage runs this."""
 
 import functools
 import hashlib
@@ -11,45 +11,46 @@ from fss.collection.class_map import ClassTable
 from fss.core import storage
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
+from pipelines.runtime.config import Device
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageMaskTask:
-    """What a process needs to know."""
+    """What a process makes, from what, and how."""
 
     collection: str
-    """The collection."""
-    name: str
-    """The mask set that is being made."""
+    """URI of the collection."""
+    mask_set: str
+    """Name of the mask set that is being made."""
     identity: str
-    """Its configuration hash: it tells models apart that were one name's."""
+    """Configuration hash of the mask set; it tells apart models that are kept under one name."""
     model: str
     """Checkpoint of the network, reached by every node."""
-    earlier: tuple[str, ...] = ()
-    """Earlier checkpoints."""
-    shrink: int = 1
-    """What the sides of the pictures are divided by."""
-    confidence: float | None = None
-    """Pixels below this probability are ignored."""
-    device: str = "cpu"
-    """Where the networks run."""
+    earlier: tuple[str, ...]
+    """Earlier checkpoints, whose agreement with the network becomes a score."""
+    shrink: int
+    """Divisor of the sides of all pictures."""
+    confidence: float | None
+    """Probability below which a pixel is ignored. None: none is."""
+    device: Device
+    """Device of the networks, resolved."""
 
 
 def stage_masks(parts: Sequence[str], *, task: StageMaskTask) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
     """Make the masks of some parts; see ``fss.training.semi_supervised.mask_writer``."""
-    masks = Collection.open(task.collection).mask_set(task.name)
+    masks = Collection.open(task.collection).mask_set(task.mask_set)
     return write_semantic_parts(parts, masks=masks, masker=_masker(task))
 
 
 def stage_mask_part(part: str, *, task: StageMaskTask) -> Mapping[str, Any]:
-    """Make the masks of one part; what goes wrong is raised."""
+    """Make the masks of one part; an error is raised."""
     ((_, outcome),) = stage_masks([part], task=task)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def weights_hash(model: str) -> str:
+def model_hash(model: str) -> str:
     """Return 16 hex digits of the SHA-256 of a checkpoint's weights."""
     return hashlib.sha256(storage.read_bytes(storage.join(model, WEIGHTS))).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
 """One stage of the three-stage framework: its training on Ray Train, then the masks of all pictures by parts."""
 
-import dataclasses
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -14,144 +14,131 @@ from fss.core.config import config_hash, to_dict
 from fss.tracking.run import Run
 from fss.training.semi_supervised.config import Stage
 from pipelines.runtime.checkpoints import publish
-from pipelines.runtime.map_parts import OnActors, PartsResult, run_parts
-from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.ray_session import count_gpus
+from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.map_parts import PartsResult, on_device, run_parts
 from pipelines.runtime.ray_train import fit
-from pipelines.runtime.result import JobResult, finished_before
+from pipelines.runtime.result import JobResult
 from pipelines.runtime.train_progress import watch
 from pipelines.self_training.config import STABLE, STEP, VAL_MIOU, SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData
-from pipelines.self_training.mask_task import StageMaskTask, stage_mask_part, stage_masks, weights_hash
+from pipelines.self_training.mask_task import StageMaskTask, model_hash, stage_mask_part, stage_masks
 from pipelines.self_training.worker import MODEL, SNAPSHOT, selftrain_worker
 
+JOB = "selftrain"
 BEST = "best"
 """Folder of the checkpoint that the validation pictures like best; nothing is made with it."""
 TRAINED = "trained.json"
-"""What a stage's training came to; written once its models are kept."""
+"""Outputs and metrics of a stage's training; written once its models are kept."""
 
 
-def run_stage(
-    config: SelfTrainConfig, data: SelfTrainData, stage: Stage, *, key: str, name: str, home: str, parent: Run
-) -> JobResult:
-    """Train a stage and make its masks; a stage that is finished does nothing.
+def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_dir: str, parent: Run) -> JobResult:
+    """Train a stage and make its masks; a stage that is finished does nothing. Ray must be ready.
 
     Args:
-        config: settings of the job.
-        data: its collection.
+        data: the data of the job.
         stage: 1, 2 or 3; the masks of the stage before are complete.
-        key: of the job.
-        name: of the job.
-        home: folder of the job.
+        key: hash of the job.
+        name: name of the job's training.
+        output_dir: folder of the job.
         parent: run of the job.
     """
-    title, folder = f"stage-{stage}", storage.join(home, f"stage-{stage}")
-    key = config_hash([key, stage])
-    names = data.collection.part_names()
-    if (done := finished_before(folder, key)) and set(names) <= _finished(config, data, stage):
-        return done
-    summary = JobResult(job=title, inputs={"name": name, "key": key})
-    with job_run(
-        title, key=key, tracking=config.tracking, parent=parent, params=to_dict(config.training.stage(stage))
-    ) as record:
-        summary.run_id = record.run_id
-        trained = _trained(config, record, stage, key, name, folder, summary)
-        summary.outputs, summary.metrics = trained["outputs"], trained["metrics"]
-        with summary.timed("masks"):
-            masks, made = _masks(config, data, stage, key, folder, summary.outputs["model"])
-        summary.outputs |= {"mask set": masks.uri}
+    title, config, parts = f"stage-{stage}", data.config, data.collection.part_names()
+    folder = storage.join(output_dir, title)
+    with Job(
+        JOB,
+        config,
+        key=config_hash([key, stage]),
+        output_dir=folder,
+        inputs={"name": name},
+        complete=set(parts) <= data.finished_parts(stage),
+        title=title,
+        parent=parent,
+    ) as job:
+        if job.done:
+            return job.result
+        trained = _train(config, stage, job, name, folder)
+        job.result.outputs, job.result.metrics = trained["outputs"], trained["metrics"]
+        with job.timed("masks"):
+            masks, made = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
+        job.result.outputs |= {"mask set": masks.uri}
         steps = config.training.stage(stage).steps
-        summary.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
+        job.result.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
         if stage == 1 and config.stable_share is not None:
-            summary.counts["stable pictures"] = _accept_stable(masks, names, config.stable_share)
-        record.log_metrics({f"kept.{figure}": value for figure, value in summary.metrics.items()})
-        record.set_tags({"fss.mask_set": masks.config_hash})
-        summary.write(folder)
-        record.log_json("summary.json", to_dict(summary))
-    return summary
+            job.result.counts["stable pictures"] = _accept_stable(masks, parts, config.stable_share)
+        job.run.log_metrics(logged_metrics(trained["metrics"], prefix="kept."))
+        job.run.set_tags({"fss.mask_set": masks.config_hash})
+    return job.result
 
 
-def _trained(
-    config: SelfTrainConfig, record: Run, stage: Stage, key: str, name: str, folder: str, summary: JobResult
-) -> dict[str, Any]:
-    """Train the stage and keep its models, or return what is written down of a training that came so far before."""
-    note = storage.join(folder, TRAINED)
-    if part_io.exists(note) and (trained := part_io.read_json(note))["key"] == key:
+def _train(config: SelfTrainConfig, stage: Stage, job: Job, name: str, folder: str) -> dict[str, Any]:
+    """Train the stage and keep its models, or return the outputs and metrics of a training that came so far before."""
+    file = storage.join(folder, TRAINED)
+    if part_io.exists(file) and (trained := part_io.read_json(file))["key"] == job.key:
         return trained
-    title = f"stage-{stage}"
-    with summary.timed("training"), watch(record, title, total=config.training.stage(stage).steps):
-        result = _fit(config, record, stage, name, folder)
-    with summary.timed("keeping the models"):
-        best, metrics = _best(result, config)
-        assert result.checkpoint is not None
-        outputs = {"model": publish(result.checkpoint, MODEL, storage.join(folder, MODEL))}
-        outputs |= {"best model": publish(best, MODEL, storage.join(folder, BEST))}
-    trained = {"key": key, "outputs": outputs, "metrics": metrics}
-    part_io.write_json(note, trained)
+    with job.timed("training"), watch(job.run, job.title, total=config.training.stage(stage).steps):
+        settings = {"config": to_dict(config), "run": asdict(job.run), "stage": stage, "output_dir": folder}
+        result = fit(
+            selftrain_worker,
+            settings,
+            name=f"{name}-{job.title}",
+            storage_uri=storage.join(config.output, "ray"),
+            scale=config.scale,
+            score=config.score,
+        )
+    with job.timed("keeping the models"):
+        best, metrics = _select(result, config)
+        assert result.checkpoint is not None, "a finished stage has reported at least one checkpoint"
+        outputs = {
+            "model": publish(result.checkpoint, MODEL, storage.join(folder, MODEL)),
+            "best model": publish(best, MODEL, storage.join(folder, BEST)),
+        }
+    trained = {"key": job.key, "outputs": outputs, "metrics": metrics}
+    part_io.write_json(file, trained)
     return trained
 
 
-def _finished(config: SelfTrainConfig, data: SelfTrainData, stage: Stage) -> set[str]:
-    name = config.mask_set(stage)
-    return data.collection.mask_set(name).finished_parts() if name in data.collection.mask_set_names() else set()
-
-
-def _fit(config: SelfTrainConfig, record: Run, stage: Stage, name: str, folder: str) -> Result:
-    settings = {"config": to_dict(config), "run": dataclasses.asdict(record), "stage": stage, "home": folder}
-    return fit(
-        selftrain_worker,
-        settings,
-        name=f"{name}-stage-{stage}",
-        storage_uri=storage.join(config.output, "ray"),
-        scale=config.scale,
-        score=config.score,
-    )
-
-
-def _best(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str, float]]:
-    """Return the best checkpoint, and the figures of the last and of the best."""
-    kept = result.best_checkpoints or []
-    assert kept and result.checkpoint is not None, "a finished stage has reported at least one checkpoint"
-    last = next(metrics for checkpoint, metrics in kept if checkpoint == result.checkpoint)
-    checkpoint, best = max(kept, key=lambda pair: (pair[1][config.score], pair[1][STEP]))
+def _select(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[str, float]]:
+    """Return the best checkpoint, and the metrics of the last and of the best."""
+    checkpoints = result.best_checkpoints or []
+    last = next(metrics for checkpoint, metrics in checkpoints if checkpoint == result.checkpoint)
+    checkpoint, best = max(checkpoints, key=lambda pair: (pair[1][config.score], pair[1][STEP]))
     if not config.val_collection:
         return checkpoint, {}
     metrics = {f"last {VAL_MIOU}": last[VAL_MIOU], f"best {VAL_MIOU}": best[VAL_MIOU], "best step": best[STEP]}
     return checkpoint, metrics
 
 
-def _masks(
-    config: SelfTrainConfig, data: SelfTrainData, stage: Stage, key: str, folder: str, model: str
-) -> tuple[MaskSet, PartsResult]:
+def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model: str) -> tuple[MaskSet, PartsResult]:
     """Make the stage's masks of all pictures with its last weights; finished parts are kept."""
-    weights = weights_hash(model)
-    identity = config_hash([key, weights])
+    config, weights = data.config, model_hash(model)
     masks = data.collection.create_mask_set(
-        config.mask_set(stage),
-        config_hash=identity,
+        config.stage_mask_set(stage),
+        config_hash=config_hash([key, weights]),
         provenance={"method": f"three-stage, stage {stage}", "model": model, "weights": weights},
     )
+    snapshots = len(config.snapshots()) if stage == 1 else 0
     task = StageMaskTask(
         collection=data.collection.uri,
-        name=masks.name,
-        identity=identity,
+        mask_set=masks.name,
+        identity=masks.config_hash,
         model=model,
-        earlier=tuple(storage.join(folder, f"{SNAPSHOT}-{n}") for n in range(len(config.snapshots()))) * (stage == 1),
+        earlier=tuple(storage.join(folder, f"{SNAPSHOT}-{index}") for index in range(snapshots)),
         shrink=config.stream.shrink,
         confidence=config.training.confidence,
-        device=config.device,
+        device=config.scale.device,
     )
-    names, title = data.collection.part_names(), f"{masks.name} masks"
-    if config.device == "cpu":
-        work = partial(stage_mask_part, task=task)
-        return masks, run_parts(names, work, stage=title, finished=masks.finished_parts(), workers=config.mask_workers)
-    if not (gpus := count_gpus()):
-        raise ValueError("device is cuda but Ray sees no GPU; start it where there is one, or leave the device out")
-    actors = OnActors(function=partial(stage_masks, task=task), actors=gpus, gpus=1)
-    return masks, run_parts(names, actors, stage=title, finished=masks.finished_parts())
+    function = on_device(partial(stage_mask_part, task=task), partial(stage_masks, task=task), device=task.device)
+    made = run_parts(
+        data.collection.part_names(),
+        function,
+        stage=f"{masks.name} masks",
+        finished=masks.finished_parts(),
+        workers=config.data_workers,
+    )
+    return masks, made
 
 
-def _accept_stable(masks: MaskSet, names: list[str], share: float) -> int:
-    """Write which pictures' masks changed least while stage 1 learned, and return how many they are."""
+def _accept_stable(masks: MaskSet, parts: list[str], share: float) -> int:
+    """Write which pictures' masks changed least during stage 1, and return their number."""
     rule = AcceptanceRule(quantile=share, scores=("checkpoint",), gates=())
-    return len(write_acceptance(masks, STABLE, read_scores(masks, names), rule))
+    return len(write_acceptance(masks, STABLE, read_scores(masks, parts), rule))

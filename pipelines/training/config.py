@@ -1,80 +1,58 @@
-"""The settings of a training job."""
+"""Settings of a training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import field, fields, replace
+from typing import Annotated, Any, Literal, TypeVar
 
-from fss.core.config import config_hash, to_dict
+from annotated_types import Ge
+
+from fss.core import storage
+from fss.core.config import config_hash, settings, to_dict
 from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.models import SegmenterConfig
+from fss.models.config import SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
-from pipelines.runtime.config import ScaleConfig, TrackingConfig
+from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
 
-Weights = Literal["better", "averaged", "raw"]
 Loader = Literal["auto", "worker", "ray"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainJobConfig:
-    """Settings of the training job."""
+@settings
+class TrainSettings:
+    """What is trained and how: everything but where data are read and results are written."""
 
-    collection: str
-    """The collection: local folder or s3:// URI."""
-    output: str
-    """Folder of all trainings, reached by every node; this one goes into a folder of its name below."""
-    name: str | None = None
-    """Name of the training; None: learner and configuration hash. The same name goes on where it stopped."""
-    mask_set: str = "saliency"
-    """Mask set to train on."""
-    acceptance: str | None = "default"
-    """Which of its masks to use; None: all."""
     episodes: Literal["split", "classes"] = "split"
-    """What an episode is: the halves of one picture's mask (split), or different pictures of one class (classes)."""
-    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    """Kind of episodes: split pairs the two halves of one picture's mask, classes pairs pictures of one class."""
+    segmenter: Annotated[SegmenterConfig, FLAT] = field(default_factory=SegmenterConfig)
     """The network."""
-    stream: StreamConfig = field(default_factory=StreamConfig)
+    stream: Annotated[StreamConfig, FLAT] = field(default_factory=StreamConfig)
     """How episodes are read."""
-    loader: Loader = "auto"
-    """Who decodes photographs for split episodes: the training workers, which keep them as canvases (worker), or Ray
-    Data tasks on any CPU of the cluster, for collections of any size (ray); auto: ray on several machines."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are cut in two; for split episodes."""
-    classes: ClassesConfig = field(default_factory=ClassesConfig)
-    """The classes to train and to validate on; for class episodes."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How views are drawn."""
-    training: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: Annotated[OptimizerConfig, FLAT] = field(default_factory=OptimizerConfig)
     """The optimisation."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints, each judged on held-out pseudo-tasks, or on episodes of the validation classes."""
-    held_out_tasks: int = 128
-    """Most held-out pseudo-tasks to judge a checkpoint by; for split episodes."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """How masks are split, for split episodes."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How views are augmented."""
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
+    """Classes to train and to validate on, for class episodes."""
+    loader: Loader = "auto"
+    """Decoder of photographs for split episodes: the training workers (worker) or Ray Data tasks on any CPU of the
+    cluster (ray); auto takes ray on several machines."""
+    checkpoint_every: Annotated[int, Ge(1)] = 500
+    """Steps between checkpoints; each is validated."""
+    held_out_tasks: Annotated[int, Ge(1)] = 128
+    """Most held-out pseudo-tasks that validate a checkpoint, for split episodes."""
     held_out_acceptance: str | None = None
-    """Acceptance whose held-out pictures judge the checkpoints; None: the one that is trained on. Name one to compare
-    trainings on different acceptances by the same tasks."""
+    """Acceptance whose held-out pictures validate the checkpoints. None: the one that is trained on."""
     select: Literal["best", "last"] = "best"
-    """The training's result: the checkpoint that is judged best, or the last."""
-    weights: Weights = "better"
-    """Weights of a checkpoint's model: the moving average, the raw ones, or what is judged better."""
-    log_every: int = 20
-    """Steps between points of the curves."""
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
-    """On what it runs."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Checkpoint that becomes the model: the best by validation, or the last."""
+    keep_weights: Literal["better", "averaged", "raw"] = "better"
+    """Weights of a checkpoint's model: the moving average, the raw ones, or whichever validates better."""
+    log_every: Annotated[int, Ge(1)] = 20
+    """Steps between points of the logged curves."""
+    scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
+    """What the training runs on."""
     log_model: bool = True
     """Log the resulting model to MLflow, ready to serve."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
-    overwrite: bool = False
-    """Start again, also when a training of this name exists."""
-
-    def __post_init__(self) -> None:
-        if min(self.checkpoint_every, self.log_every, self.held_out_tasks) < 1:
-            raise ValueError(
-                "checkpoint_every, log_every and held_out_tasks are 1 or more, got "
-                f"{self.checkpoint_every}, {self.log_every} and {self.held_out_tasks}"
-            )
 
     @property
     def shots(self) -> int:
@@ -83,26 +61,94 @@ class TrainJobConfig:
 
     @property
     def score(self) -> str:
-        """Name of the score that checkpoints are judged by."""
+        """Name of the score that checkpoints are validated by."""
         return HELD_OUT_IOU if self.episodes == "split" else VAL_MIOU
 
 
-# How fast, not what.
+@settings
+class TrainJobConfig(TrainSettings):
+    """Settings of the training job."""
+
+    collection: RequiredText = ""
+    """Collection to train on: local folder or s3:// URI."""
+    mask_set: str = "saliency"
+    """Mask set to train on."""
+    acceptance: str | None = "default"
+    """Acceptance that says which masks are used. None: all masks."""
+    output: RequiredText = ""
+    """Folder of all trainings, reached by every node; this training goes into a folder of its name in it."""
+    name: str | None = None
+    """Name of the training; the same name continues where it stopped. None: learner and configuration hash."""
+    seed: int = 0
+    """Seed of the initial weights, the order of the data, the splits and the augmentation."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is recorded."""
+    dry_run: bool = False
+    """Show the resolved settings and what would be done, and stop."""
+    overwrite: bool = False
+    """Start again, also where a training of this name exists."""
+
+
+HELP = {
+    "data": ("collection", "mask-set", "acceptance", "output", "name"),
+    "network": ("learner", "masking", "backbone", "backbone-weights", "image-size"),
+    "training": ("episodes", "steps", "batch-size", "learning-rate", "split.distractor", "seed"),
+    "machine": ("workers", "device", "precision"),
+}
+"""Flags of the short help."""
+
+
+Settings = TypeVar("Settings", bound=TrainSettings)
+
+
+def train_job(what: TrainSettings, **where: Any) -> TrainJobConfig:
+    """Return the configuration of a training job from its settings and the fields of :class:`TrainJobConfig`."""
+    return TrainJobConfig(**{each.name: getattr(what, each.name) for each in fields(TrainSettings)}, **where)
+
+
+def with_seed(what: Settings, seed: int) -> Settings:
+    """Return settings whose own seeds, where they are not given, are the job's."""
+    return replace(
+        what,
+        segmenter=replace(what.segmenter, seed=seed if what.segmenter.seed is None else what.segmenter.seed),
+        stream=replace(what.stream, seed=seed if what.stream.seed is None else what.stream.seed),
+    )
+
+
+def with_absolute_paths(config: TrainJobConfig) -> TrainJobConfig:
+    """Return the configuration with absolute paths: workers run in other directories."""
+    from pipelines.runtime.checkpoints import absolute_weights
+
+    cache, classes = config.stream.cache_folder, config.classes
+    val_collection = classes.val_collection and storage.absolute_uri(classes.val_collection)
+    split_folder = classes.split_folder and storage.absolute_uri(classes.split_folder)
+    weights = absolute_weights(config.segmenter.backbone_weights)
+    return replace(
+        config,
+        collection=storage.absolute_uri(config.collection),
+        output=storage.absolute_uri(config.output),
+        segmenter=replace(config.segmenter, backbone_weights=weights),
+        stream=replace(config.stream, cache_folder=cache and cache.absolute()),
+        classes=replace(classes, val_collection=val_collection, split_folder=split_folder),
+    )
+
+
+# These settings change speed, not results.
 _WITHOUT_EFFECT = {
     "stream": {"decode_threads", "ahead", "cache_gb", "cache_folder"},
-    "training": {"accumulate", "compile"},
+    "optimizer": {"accumulate", "compile"},
 }
 
 
 def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
-    """Return the hash of what decides the result: settings and ``data`` hashes, not places, workers or logging."""
+    """Return the hash of what decides the result: settings and ``data`` hashes, not paths, workers or logging."""
     values: dict[str, Any] = to_dict(config)
     own = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
-    kept = ("segmenter", "stream", "augment", "training", "checkpoint_every", "weights", "select", *own)
-    work = {name: values[name] for name in kept}
-    if config.episodes == "classes":  # which classes and pictures they are, the data's hashes say
+    names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *own)
+    work = {name: values[name] for name in names}
+    if config.episodes == "classes":  # the data's hashes say which classes and pictures they are
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
-    for part, names in _WITHOUT_EFFECT.items():
-        work[part] = {name: value for name, value in work[part].items() if name not in names}
+    for group, without in _WITHOUT_EFFECT.items():
+        work[group] = {name: value for name, value in work[group].items() if name not in without}
     work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))

@@ -47,13 +47,17 @@ class RayMaskSplitStream(MaskSplitStream):
         return max(1.0, free / self._world)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self._order(epoch), self._settings(epoch), self._take
+        order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
         for first in range(start, self.steps_per_epoch, WINDOW):
             count = min(WINDOW, self.steps_per_epoch - first)
             units = plan_units(order, self.rows, self._lanes, first * take, count * take, max_rows=UNIT)
             queues = LaneQueues(self._lanes, take)
             for block in self._dataset(units, settings).iter_batches(batch_size=None, batch_format="pyarrow"):
-                for lane, tasks in zip(block["lane"].to_pylist(), block["tasks"], strict=True):
+                for lane, tasks in zip(
+                    block["lane"].to_pylist(),  # type: ignore[union-attr]  # a pyarrow table
+                    block["tasks"],
+                    strict=True,
+                ):
                     queues.add(lane, pickle.loads(tasks.as_buffer()))
                 yield from (collate(step, take) for step in queues.steps())
 
@@ -61,7 +65,7 @@ class RayMaskSplitStream(MaskSplitStream):
         place = self.mask_set.collection.uri, self.mask_set.name
         make = functools.partial(_make_unit, place=place, settings=settings)
         # One block per unit; a unit's tasks leave in blocks of a few megabytes.
-        dataset = ray.data.from_items([unit._asdict() for unit in units], override_num_blocks=len(units))
+        dataset: Dataset = ray.data.from_items([unit._asdict() for unit in units], override_num_blocks=len(units))
         dataset = dataset.map_batches(make, batch_size=None, batch_format="numpy", num_cpus=1)
         dataset.context.target_max_block_size = BLOCK
         dataset.context.execution_options.preserve_order = True

@@ -5,15 +5,9 @@ from typing import Any
 
 from fss.core.config import to_dict
 from fss.core.console import text_table
-from pipelines.training.config import TrainJobConfig
+from pipelines.training.config import TrainSettings
 from pipelines.tuning.space import QUANTILE, Dimension
 from pipelines.tuning.trial_runs import TrialRecord
-
-PLACES = ("collection", "output", "name", "scale", "tracking", "log_model", "dry_run", "overwrite")
-"""Settings of a training that say where and how it runs, not what it learns."""
-_SHARED = ("split", "augment")
-_NETWORK = ("learner", "masking", "backbone", "image_size", "width", "similarity")
-_TRAINING = ("steps", "learning_rate", "weight_decay", "ema")
 
 
 def best_trial(trials: Sequence[TrialRecord], mode: str) -> TrialRecord:
@@ -30,22 +24,19 @@ def best_trial(trials: Sequence[TrialRecord], mode: str) -> TrialRecord:
     return choose(whole, key=lambda trial: trial.objective or 0.0)
 
 
-def best_settings(config: TrainJobConfig, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a trial for the jobs that take them: ``python -m pipelines.train --config best.json``.
+def best_settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a trial as a settings file: a section for each job that takes them.
+
+    ``pipelines.train --config best.json`` reads the section train; the main job reads all sections.
 
     Args:
-        config: of the trial's training.
-        values: what it drew.
+        train: the trial's training.
+        values: what the trial drew.
     """
-    train = {name: value for name, value in to_dict(config).items() if name not in PLACES}
-    masksplit = {name: train[name] for name in _SHARED}
-    masksplit |= {name: train["segmenter"][name] for name in _NETWORK}
-    masksplit |= {name: train["training"][name] for name in _TRAINING}
-    masksplit["weights"] = train["segmenter"]["backbone_weights"]
-    masksplit["batch"] = train["stream"]["batch_size"]
+    sections: dict[str, Any] = {"train": to_dict(train)}
     if QUANTILE in values:
-        masksplit["accept_quantile"] = values[QUANTILE]
-    return {"train": train, "masksplit": masksplit}
+        sections["pseudomask"] = {"accept_quantile": values[QUANTILE]}
+    return sections
 
 
 def table(space: Mapping[str, Dimension], trials: Sequence[TrialRecord], *, objective: str, mode: str) -> str:

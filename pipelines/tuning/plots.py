@@ -19,6 +19,7 @@ def parallel_coordinates(
 
     Dark lines are good trials; the lines of trials that were stopped early are dashed. At least one trial was judged.
     """
+    from matplotlib.collections import LineCollection
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
     scores = [(trial, trial.objective) for trial in trials if trial.objective is not None]
@@ -27,6 +28,7 @@ def parallel_coordinates(
     with _plotting():
         axes = plot_parallel_coordinate(study, target_name=objective)
         (lines,) = axes.collections
+        assert isinstance(lines, LineCollection)
         lines.set(linewidth=1.8, cmap="viridis_r" if mode == "max" else "viridis")
         lines.set_linestyle(["--" if line[0, 1] in stopped else "-" for line in lines.get_segments()])
         names = sorted(name for name, dimension in space.items() if len(dimension.choices) != 1)
@@ -44,7 +46,8 @@ def importance_bars(importance: Importance, *, objective: str) -> np.ndarray:
         axes = plot_param_importances(importance.study, evaluator=fanova(), target_name=objective)
         axes.set(xlabel=f"share of the variance of {objective}", ylabel="")
         axes.set_title(f"Importance: {importance.trials} trials at step {importance.step}", loc="left", fontsize=10)
-        axes.get_legend().remove()
+        if legend := axes.get_legend():
+            legend.remove()
         return _picture(axes, (7, 1 + 0.36 * len(importance.shares)))
 
 

@@ -1,22 +1,82 @@
-"""Build Tune's part of a sweep: the space, the searcher, the scheduler, and how many trials run at a time."""
+"""Run the trials of a sweep on Ray Tune: its space, searcher and scheduler, and how many trials run at a time."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+import optuna
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from fss.core import storage
+from fss.core.config import to_dict
+from fss.core.system import available_cores
+from fss.tracking.run import Run
 from pipelines.runtime.config import ScaleConfig
-from pipelines.runtime.ray_session import available_cores, count_cpus, count_gpus, is_local
-from pipelines.tuning.callbacks import STEP
+from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
+from pipelines.tuning.callbacks import STEP, ReservationCleaner, TrialRuns
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.space import Dimension, present
+from pipelines.tuning.trial import TRIALS, run_trial
+from pipelines.tuning.trial_runs import close_leftovers
 
+_STATE = "tuner"  # folder of Tune's own files in the sweep's folder
+_QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "5", "RAY_AIR_NEW_OUTPUT": "0"}
 DRIVER_CPUS = 0.01
 """A trial's own process only waits for its workers."""
+
+
+def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> None:
+    """Run the trials, or those that a stopped sweep lacks. Ray is ready."""
+    # MLflow has what Tune would log; a state that is written every few seconds loses little.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    concurrent = config.concurrent or concurrent_trials(config.train.scale, config.trial_gb)
+    settings = to_dict(config.train_job())
+    settings["scale"]["threads_per_worker"] = worker_threads(config.train.scale, concurrent)
+    trial = {"config": settings, "output": storage.join(output_dir, TRIALS), "run": asdict(mlflow_run)}
+    trainable = tune.with_resources(tune.with_parameters(run_trial, settings=trial), {"CPU": DRIVER_CPUS})
+    filesystem, path = storage.resolve(output_dir)
+    state = f"{path}/{_STATE}"
+    if tune.Tuner.can_restore(state, storage_filesystem=filesystem):
+        tuner = tune.Tuner.restore(state, trainable, resume_errored=True, storage_filesystem=filesystem)
+    else:
+        tuner = _tuner(config, trainable, mlflow_run, concurrent, filesystem, path)
+    tuner.fit()
+    close_leftovers(mlflow_run)
+
+
+def _tuner(
+    config: TuneJobConfig, trainable: Any, mlflow_run: Run, concurrent: int, filesystem: Any, path: str
+) -> tune.Tuner:
+    steps = config.train.optimizer.steps
+    callback = TrialRuns(mlflow_run, objective=config.objective, mode=config.mode, steps=steps, trials=config.trials)
+    return tune.Tuner(
+        trainable,
+        param_space=tune_space(config.dimensions_by_name),
+        tune_config=tune.TuneConfig(
+            metric=config.objective,
+            mode=config.mode,
+            num_samples=config.trials,
+            search_alg=searcher(config, concurrent),
+            scheduler=scheduler(config),
+            max_concurrent_trials=concurrent,
+            trial_name_creator=lambda trial: str(trial.trial_id),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=_STATE,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            callbacks=[callback, ReservationCleaner()],
+            verbose=0,
+        ),
+    )
 
 
 def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
@@ -29,6 +89,9 @@ def _domain(dimension: Dimension) -> Any:
         return dimension.choices[0]
     if dimension.choices:
         return tune.choice(list(dimension.choices))
+    if dimension.whole:
+        low, high = int(dimension.low), int(dimension.high) + 1
+        return tune.lograndint(low, high) if dimension.log else tune.randint(low, high)
     return (tune.loguniform if dimension.log else tune.uniform)(dimension.low, dimension.high)
 
 
@@ -40,7 +103,7 @@ def searcher(config: TuneJobConfig, concurrent: int) -> Searcher | SearchAlgorit
     Ray's Optuna (2.60) takes whole points only: there, a start that lies outside in one dimension is left out.
     """
     space = {name: dimension for name, dimension in config.dimensions_by_name.items() if len(dimension.choices) != 1}
-    start = present(config, space)
+    start = present(config.train, space)
     points = [start] if start else None
     if config.searcher == "random":
         return BasicVariantGenerator(
@@ -53,27 +116,21 @@ def scheduler(config: TuneJobConfig) -> TrialScheduler:
     """Return what stops bad trials early."""
     if not config.prune:
         return FIFOScheduler()  # type: ignore[no-untyped-call]
-    grace = config.grace or config.checkpoint_every
-    if grace >= config.training.steps:
-        raise ValueError(
-            f"a trial of {config.training.steps} steps cannot be stopped early when its first {grace} are free: lower "
-            "the grace or checkpoint_every, or give --no-prune"
-        )
     # max_t stops nothing here: a trial that reaches its last step has yet to write its model.
     return ASHAScheduler(
         time_attr=STEP,
-        grace_period=grace,
-        max_t=config.training.steps,
+        grace_period=config.grace or config.train.checkpoint_every,
+        max_t=config.train.optimizer.steps,
         reduction_factor=config.reduction,
         stop_last_trials=False,
     )
 
 
 def concurrent_trials(scale: ScaleConfig, trial_gb: float) -> int:
-    """Return how many trials fit at a time: by cores, GPUs and memory. A Ray session must be open."""
-    cores = available_cores() if is_local() else count_cpus() / (scale.cpus + DRIVER_CPUS)
+    """Return how many trials fit at a time: by cores, GPUs and memory; Ray is ready."""
+    cores = available_cores() if is_local() else count_cpus() / (scale.cpus_per_worker + DRIVER_CPUS)
     fitting = [int(cores) // scale.workers]
-    if scale.gpu or (scale.gpu is None and count_gpus() >= scale.workers):
+    if scale.device == "cuda":
         fitting.append(count_gpus() // scale.workers)
     memory = ray.cluster_resources().get("memory")  # type: ignore[no-untyped-call]
     if memory:
@@ -83,6 +140,6 @@ def concurrent_trials(scale: ScaleConfig, trial_gb: float) -> int:
 
 def worker_threads(scale: ScaleConfig, concurrent: int) -> int | None:
     """Return the threads of each training worker, so that the trials on one machine share its cores."""
-    if scale.threads is not None or not is_local():
-        return scale.threads
+    if scale.threads_per_worker is not None or not is_local():
+        return scale.threads_per_worker
     return max(1, available_cores() // (concurrent * scale.workers))

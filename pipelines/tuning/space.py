@@ -1,20 +1,23 @@
-"""Search spaces in words: ``split.tilt=0..0.6``, ``training.learning_rate=1e-4..1e-2 log``, ``segmenter.width=32|64``.
+"""Search spaces in words: ``split.tilt=0..0.6``, ``learning-rate=1e-4..1e-2 log``, ``width=32|64``.
 
-A name is a training's setting with dots, or one of ``ALIASES`` where one number or word stands for several settings.
+A dimension is named as the flag of a training's setting (or by its path in the configuration), or it is one of
+``ALIASES``, where one number or word stands for several settings.
 """
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fss.core.config import flatten, override, to_dict
+from pipelines.runtime.flags import Flag, walk_flags
+from pipelines.training.config import TrainSettings
 
 Values = dict[str, Any]
-"""What a trial draws: by the dimension's name."""
-T = TypeVar("T")
+"""What a trial draws, by the dimension's name."""
 
-QUANTILE = "accept.quantile"
+QUANTILE = "accept-quantile"
 """Share of the masks to train on; becomes an acceptance, made from the stored scores."""
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -23,7 +26,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "split.ratio": "0.2..0.5",
         "split.tilt": "0..0.6",
         "split.margin": "0..0.3",
-        "split.ignore_support": "true|false",
+        "split.ignore-support": "true|false",
     },
     "tasks": {
         "split.component": "true|false",
@@ -38,12 +41,12 @@ PRESETS: dict[str, dict[str, str]] = {
     },
     "masks": {QUANTILE: "0.25|0.45|0.65|0.85|1"},
     "network": {
-        "segmenter.masking": "none|feature|input|hybrid",
-        "segmenter.similarity": "true|false",
+        "masking": "none|feature|input|hybrid",
+        "similarity": "true|false",
     },
     "optimisation": {
-        "training.learning_rate": "1e-4..1e-2 log",
-        "training.weight_decay": "1e-6..1e-3 log",
+        "learning-rate": "1e-4..1e-2 log",
+        "weight-decay": "1e-6..1e-3 log",
     },
 }
 """Spaces by name; several may be searched at once."""
@@ -51,18 +54,20 @@ PRESETS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """What one name may be: a range of numbers, or a few choices."""
+    """The values of one name: a range of numbers, or a few choices."""
 
     name: str
-    """The setting, or the alias."""
+    """Flag of the setting, or the alias."""
     low: float = 0.0
     """Least value of a range."""
     high: float = 0.0
     """Largest value of a range."""
     log: bool = False
     """Draw the logarithm uniformly."""
+    whole: bool = False
+    """Draw whole numbers, both ends included."""
     choices: tuple[Any, ...] = ()
-    """The choices; empty for a range. One alone is fixed, not searched."""
+    """The choices; empty for a range. A single choice is fixed, not searched."""
 
     def holds(self, value: Any) -> bool:
         """Tell whether a value is in the dimension."""
@@ -70,12 +75,18 @@ class Dimension:
             return value in self.choices
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
+    def extremes(self) -> tuple[Any, ...]:
+        """Return the choices, or both ends of the range."""
+        if self.choices:
+            return self.choices
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
 
 def parse(text: str) -> Dimension:
     """Read ``name=low..high``, ``name=low..high log``, ``name=a|b|c`` or ``name=value``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text has none of these forms.
     """
     name, equals, words = (part.strip() for part in text.partition("="))
     if not (name and equals and words):
@@ -84,33 +95,81 @@ def parse(text: str) -> Dimension:
     if not dots:
         return Dimension(name=name, choices=tuple(_value(word.strip()) for word in words.split("|")))
     try:
-        found = Dimension(name=name, low=float(low), high=float(high), log=words.endswith(" log"))
+        dimension = Dimension(name=name, low=float(low), high=float(high), log=words.endswith(" log"))
     except ValueError:
         raise ValueError(f"the ends of {text!r} are not numbers; write {name}=0..0.5") from None
-    if not (found.low < found.high and (found.low > 0 or not found.log)):
+    if not (dimension.low < dimension.high and (dimension.low > 0 or not dimension.log)):
         raise ValueError(f"{text!r}: the lower end comes first, and is above 0 for log")
-    return found
+    return dimension
 
 
-def search_space(presets: Iterable[str], more: Iterable[str] = ()) -> dict[str, Dimension]:
-    """Join presets; a later dimension replaces an earlier one of its name.
+def search_space(train: TrainSettings, presets: Iterable[str], more: Iterable[str] = ()) -> dict[str, Dimension]:
+    """Join presets and dimensions; a later dimension replaces an earlier one of its name.
+
+    Every choice and both ends of every range are tried against the training that the search starts from.
 
     Args:
+        train: where the search starts.
         presets: names in ``PRESETS``.
         more: dimensions in words.
 
     Raises:
-        ValueError: no such preset, something that is no dimension, or nothing to search.
+        ValueError: an unknown preset or setting, a value that the setting does not take, or nothing to search.
     """
     texts: list[str] = []
     for preset in presets:
         if preset not in PRESETS:
             raise ValueError(f"there is no search space {preset!r}; there are {', '.join(PRESETS)}")
         texts += [f"{name}={words}" for name, words in PRESETS[preset].items()]
-    space = {dimension.name: dimension for dimension in map(parse, (*texts, *more))}
+    dimensions = [_checked(train, parse(text)) for text in (*texts, *more)]
+    space = {dimension.name: dimension for dimension in dimensions}
     if all(len(dimension.choices) == 1 for dimension in space.values()):
         raise ValueError(f"there is nothing to search: name a space ({', '.join(PRESETS)}) or give dimensions")
     return space
+
+
+def _checked(train: TrainSettings, dimension: Dimension) -> Dimension:
+    """Return a dimension under the flag of its setting, having tried its choices or both of its ends."""
+    if dimension.name not in ALIASES:
+        flag = _flag(train, dimension.name)
+        dimension = replace(dimension, name=flag.name)
+        if not dimension.choices:
+            dimension = replace(dimension, whole=_takes_whole_numbers(flag, dimension))
+    for value in dimension.extremes():
+        try:
+            if dimension.name == QUANTILE:
+                _check_quantile(value)
+            apply(train, {dimension.name: value})
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"dimension {dimension.name}: {value!r} does not fit: {error}") from error
+    return dimension
+
+
+def _flag(train: TrainSettings, name: str) -> Flag:
+    """Return the setting that a dimension names by its flag, with dashes or underscores, or by its path."""
+    flags: dict[str, Flag] = {}
+    for flag in walk_flags(train):
+        flags |= dict.fromkeys((flag.name, flag.name.replace("-", "_"), flag.path), flag)
+    if name in flags:
+        return flags[name]
+    close = difflib.get_close_matches(name, [*flags, *ALIASES], n=3)
+    hint = f"; close to it: {', '.join(close)}" if close else ""
+    raise ValueError(f"a training has no setting {name!r}{hint}. pipelines.train --help-all lists all settings")
+
+
+def _takes_whole_numbers(flag: Flag, dimension: Dimension) -> bool:
+    """Tell whether a range of a setting draws whole numbers; refuse a range of what is no number."""
+    kind = flag.number_type()
+    if kind is None:
+        raise ValueError(f"{flag.name} takes no range; name its values: {flag.name}=A|B")
+    if kind is int and not (dimension.low.is_integer() and dimension.high.is_integer()):
+        raise ValueError(f"{flag.name} takes whole numbers, got the range {dimension.low:g}..{dimension.high:g}")
+    return kind is int
+
+
+def _check_quantile(share: Any) -> None:
+    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise ValueError("a quantile is a share in (0, 1]")
 
 
 def _direction(word: str) -> Values:
@@ -132,9 +191,9 @@ ALIASES: dict[str, Callable[[Any], Values]] = {
     "augment.colour": _colour,
     # Least share of the picture that a view shows.
     "augment.crop": lambda share: {"augment.crop_scale": [share, 1.2]},
-    QUANTILE: lambda share: {"acceptance": acceptance_name(share)},
+    QUANTILE: lambda share: {},
 }
-"""Names that stand for several settings, or for one in another form."""
+"""Names that stand for several settings, or for one in another form, with the settings by their paths."""
 
 _READERS: dict[str, Callable[[Values], Any]] = {
     "split.direction": lambda flat: next(
@@ -157,12 +216,13 @@ def acceptance_name(quantile: float) -> str:
     return f"quantile-{quantile:.3f}"
 
 
-def settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial drew as settings of the training, nested."""
+def settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trial drew as nested plain settings of the training."""
+    paths = {flag.name: flag.path for flag in walk_flags(train)}
     nested: dict[str, Any] = {}
     for name, value in values.items():
-        for place, setting in ALIASES.get(name, lambda same, name=name: {name: same})(value).items():
-            *groups, last = place.split(".")
+        for path, setting in (ALIASES[name](value) if name in ALIASES else {paths[name]: value}).items():
+            *groups, last = path.split(".")
             target = nested
             for group in groups:
                 target = target.setdefault(group, {})
@@ -170,20 +230,21 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def apply(config: T, values: Mapping[str, Any]) -> T:
-    """Return a training's configuration with what a trial drew.
+def apply(train: TrainSettings, values: Mapping[str, Any]) -> TrainSettings:
+    """Return a training's settings with what a trial drew.
 
     Raises:
-        ValueError: a name that the configuration does not have, or values that don't fit each other.
+        ValueError: values that the settings do not take, or that do not fit each other.
     """
-    return override(config, settings(values))
+    return override(train, settings(train, values))
 
 
-def present(config: Any, space: Mapping[str, Dimension]) -> Values:
-    """Return where a configuration lies in a space; dimensions that do not hold its value are left out."""
-    flat = flatten(to_dict(config))
-    found = {name: _READERS.get(name, lambda all_of, name=name: all_of.get(name))(flat) for name in space}
-    return {name: value for name, value in found.items() if space[name].holds(value)}
+def present(train: TrainSettings, space: Mapping[str, Dimension]) -> Values:
+    """Return where a training lies in a space; dimensions that do not hold its value are left out."""
+    flat = flatten(to_dict(train))
+    paths = {flag.name: flag.path for flag in walk_flags(train)}
+    values = {name: _READERS[name](flat) if name in _READERS else flat[paths[name]] for name in space}
+    return {name: value for name, value in values.items() if space[name].holds(value)}
 
 
 def _value(word: str) -> Any:

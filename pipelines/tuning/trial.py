@@ -1,7 +1,7 @@
 """One trial of a sweep: the training of ``pipelines.train`` with what the searcher drew."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from ray import tune
@@ -11,16 +11,17 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from fss.collection import Collection, MaskSet
 from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
-from fss.core import storage
 from fss.core.config import from_dict
 from fss.relabel.feature_tables import with_clusters
 from fss.tracking.run import Run
 from pipelines import train
-from pipelines.training.config import TrainJobConfig
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.callbacks import STEP, why
 from pipelines.tuning.space import QUANTILE, acceptance_name, apply
 from pipelines.tuning.trial_runs import ERROR_TAG, open_trial
 
+TRIALS = "trials"
+"""Folder of the trials' trainings in the sweep's folder."""
 KEPT = "kept."
 """Prefix of the figures of the checkpoint that a training keeps, as it logs them."""
 
@@ -43,37 +44,48 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
 
     Args:
         values: what the searcher drew, by the dimensions' names.
-        settings: plain values: ``config``, the training that the search starts from, ``output``, the folder of all
+        settings: plain values: ``config``, the training job that the search starts from, ``output``, the folder of all
             trials, and ``run``, the sweep's MLflow run.
     """
     trial_id = str(tune.get_context().get_trial_id())
-    record = open_trial(Run(**settings["run"]), trial_id, values)
+    mlflow_run = open_trial(Run(**settings["run"]), trial_id, values)
     base = from_dict(TrainJobConfig, settings["config"])
     try:
         config = trial_config(base, values, name=trial_id, output=settings["output"])
         if QUANTILE in values:
             write_quantile(base, values[QUANTILE])
-        train.run(config, record=record, callbacks=[ReportRungs(config.training.steps)])
-    except Exception as error:  # said here: Tune's callbacks hear of a failure before its reason is written
-        record.set_tags({ERROR_TAG: why(error)})
+        train.run(config, mlflow_run=mlflow_run, callbacks=[ReportRungs(config.optimizer.steps)])
+    except Exception as error:  # logged here, because Tune's callbacks hear of a failure before its reason is written
+        mlflow_run.set_tags({ERROR_TAG: why(error)})
         raise
-    _, metrics = record.latest_metrics(STEP)
-    metrics = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
-    tune.report({**metrics, STEP: config.training.steps})
+    _, metrics = mlflow_run.latest_metrics(STEP)
+    kept = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
+    tune.report({**kept, STEP: config.optimizer.steps})
 
 
 def trial_config(base: TrainJobConfig, values: Mapping[str, Any], *, name: str, output: str) -> TrainJobConfig:
-    """Return the settings of a trial's training.
+    """Return the configuration of a trial's training.
 
-    Its held-out pictures are those of the sweep's acceptance whatever it trains on, so that all trials are judged by
+    Its held-out pictures are those of the sweep's acceptance whatever it trains on, so that all trials are validated by
     the same tasks.
 
     Raises:
-        ValueError: values that don't fit the settings or each other.
+        ValueError: values that do not fit the settings or each other.
     """
-    judged = base.held_out_acceptance or base.acceptance
-    drawn = apply(replace(base, held_out_acceptance=judged), values)
-    return replace(drawn, name=name, output=output, log_model=False, overwrite=False)
+    start = TrainSettings(**{each.name: getattr(base, each.name) for each in fields(TrainSettings)})
+    validated = base.held_out_acceptance or base.acceptance
+    what = apply(replace(start, held_out_acceptance=validated, log_model=False), values)
+    acceptance = acceptance_name(values[QUANTILE]) if QUANTILE in values else base.acceptance
+    return train_job(
+        what,
+        collection=base.collection,
+        mask_set=base.mask_set,
+        acceptance=acceptance,
+        output=output,
+        name=name,
+        seed=base.seed,
+        tracking=base.tracking,
+    )
 
 
 def write_quantile(base: TrainJobConfig, quantile: float) -> None:
@@ -87,8 +99,3 @@ def write_quantile(base: TrainJobConfig, quantile: float) -> None:
     if rule.within_clusters:
         table = with_clusters(table, masks, parts)
     write_acceptance(masks, name, table, rule)
-
-
-def trials_folder(home: str) -> str:
-    """Return where the trainings of a sweep go."""
-    return storage.join(home, "trials")

@@ -32,18 +32,20 @@ from fss.collection.schema import image_table, make_image_id, mask_table, part_n
 from fss.collection.sources import SourceConfig
 from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences
 from fss.images.mask_codec import mask_row
-from fss.models import create_segmenter, save_checkpoint
+from fss.models import SegmenterConfig, create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
 from fss.relabel.audit import audit, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
-from pipelines.end_to_end.config import RoundsConfig, own_masks
-from pipelines.masks.config import PseudomaskConfig
-from pipelines.masksplit import MaskSplitJobConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig, own_masks
+from pipelines.evaluation.config import EvaluateSettings
+from pipelines.masks.config import PseudomaskJobConfig, PseudomaskSettings
 from pipelines.masksplit import run as masksplit
 from pipelines.pseudomask import run as pseudomask
-from pipelines.relabel import RelabelJobConfig
 from pipelines.relabel import run as relabel
+from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import TrackingConfig
+from pipelines.training.config import TrainSettings
 
 OPEN_GATE = RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
 """A gate that every round passes, so that every round is measured."""
@@ -63,7 +65,7 @@ class Options:
     """Frozen backbone, with the ImageNet weights in weights/<backbone>_imagenet.pth."""
     size: int = 192
     """Side in pixels of the network's input."""
-    relabel: RelabelConfig = field(default_factory=own_masks)
+    relabel: RelabelConfig = field(default_factory=lambda: own_masks().relabel)
     """Settings of the relabelling."""
     workers: int = 2
     """Number of processes."""
@@ -108,7 +110,7 @@ def measure_rounds(options: tyro.conf.OmitArgPrefixes[Rounds]) -> None:
     """Measure the masks and models of every round against the truth."""
     options.output.mkdir(parents=True, exist_ok=True)
     base, labelled = collect(options, options.audit), test_classes(options)
-    pseudomask(PseudomaskConfig(collection=base.uri, accept_quantile=options.quantile, tracking=options.tracking()))
+    pseudomask(PseudomaskJobConfig(collection=base.uri, accept_quantile=options.quantile, tracking=options.tracking()))
     names = ["saliency", *(f"round-{number + 1}" for number in range(options.rounds))]
     lines: list[str] = []
     models: dict[int, Results] = {}
@@ -148,8 +150,8 @@ def measure_throughput(options: tyro.conf.OmitArgPrefixes[Options]) -> None:
     summary = relabel(
         RelabelJobConfig(
             collection=collection.uri,
-            checkpoint=str(checkpoint),
-            source_acceptance=None,
+            model=str(checkpoint),
+            acceptance=None,
             relabel=options.relabel,
             workers=options.workers,
             tracking=options.tracking(),
@@ -233,19 +235,24 @@ def job(options: Rounds, collection: Collection, labelled: Collection, seed: int
     return MaskSplitJobConfig(
         photographs=collection.uri,
         evaluation=labelled.uri,
-        workdir=str(options.output / f"work-{seed}"),
-        backbone=options.backbone,
-        weights=options.weights(),
-        image_size=options.size,
-        width=options.width,
-        steps=options.steps,
-        learning_rate=options.learning_rate,
-        episodes=options.episodes,
-        accept_quantile=options.quantile,
+        output=str(options.output / f"work-{seed}"),
+        pseudomask=PseudomaskSettings(accept_quantile=options.quantile),
+        train=TrainSettings(
+            segmenter=SegmenterConfig(
+                backbone=options.backbone,
+                backbone_weights=options.weights(),
+                image_size=options.size,
+                width=options.width,
+            ),
+            stream=StreamConfig(batch_size=16),
+            optimizer=OptimizerConfig(steps=options.steps, learning_rate=options.learning_rate),
+            checkpoint_every=1000,
+        ),
+        evaluate=EvaluateSettings(episodes=options.episodes),
         rounds=options.rounds,
-        self_training=RoundsConfig(relabel=options.relabel, go=OPEN_GATE, accept_quantile=options.quantile),
+        relabel=RelabelSettings(relabel=options.relabel, round_gate=OPEN_GATE, accept_quantile=options.quantile),
         seed=seed,
-        workers=options.workers,
+        data_workers=options.workers,
         tracking=options.tracking(),
     )
 

@@ -28,7 +28,9 @@ from fss.tracking.run import Run
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.visualize import save_png
 from pipelines import evaluate, tune
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
+from pipelines.training.config import TrainSettings
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.importance import importance
 from pipelines.tuning.plots import importance_bars, parallel_coordinates
@@ -62,11 +64,15 @@ def settings(options: argparse.Namespace) -> TuneJobConfig:
         collection=options.photographs,
         output=str(options.output),
         name="sweep",
-        segmenter=SegmenterConfig(backbone=options.backbone, backbone_weights=options.weights, image_size=options.size),
-        stream=StreamConfig(batch_size=16, lanes=8, held_out=0.1),
-        training=OptimizerConfig(steps=options.steps, learning_rate=1e-3, ema=0.98),
-        checkpoint_every=options.steps,
-        held_out_tasks=192,
+        train=TrainSettings(
+            segmenter=SegmenterConfig(
+                backbone=options.backbone, backbone_weights=options.weights, image_size=options.size
+            ),
+            stream=StreamConfig(batch_size=16, lanes=8, held_out=0.1),
+            optimizer=OptimizerConfig(steps=options.steps, learning_rate=1e-3, ema=0.98),
+            checkpoint_every=options.steps,
+            held_out_tasks=192,
+        ),
         space=tuple(options.space),
         trials=options.trials,
         searcher="random",
@@ -82,8 +88,8 @@ def labelled_scores(
     scores, plan = [], ""
     for number, trial in enumerate(trials, start=1):
         result = evaluate.run(
-            evaluate.EvaluateConfig(
-                checkpoint=str(options.output / "sweep/trials" / trial.trial_id / "model"),
+            EvaluateJobConfig(
+                model=str(options.output / "sweep/trials" / trial.trial_id / "model"),
                 collection=options.labelled,
                 output=str(options.output / "labelled" / trial.trial_id),
                 classes="test",

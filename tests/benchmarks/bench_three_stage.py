@@ -139,9 +139,9 @@ class Bench:
         self.options, self.seed, self.train_set = options, seed, train
         self.table = ClassTable(train.classes)
         self.val_truth, self.truth = val.mask_set("truth"), train.mask_set("truth")
-        self.val_rows = scan_rows(val, LabelledConfig())
+        self.val_rows = scan_rows(self.val_truth, LabelledConfig())
         self.val_reader = SemanticReader(val, self.table, cache_gb=1)
-        self.rows = scan_rows(train, LabelledConfig(count=options.labelled, seed=seed))
+        self.rows = scan_rows(self.truth, LabelledConfig(count=options.labelled, seed=seed))
         labelled, pool = options.batch
         many = StageConfig(steps=options.steps, labelled=labelled, pool=pool)
         settings = ThreeStageConfig if options.without is None else partial(Without, part=options.without)

@@ -18,16 +18,9 @@ from fss.collection import Collection
 
 ROOT = Path(__file__).parents[2]
 MARK = "FSS_CAMPAIGN_MARK"
-SMALL = [
-    "--segmenter.backbone",
-    "timm:test_resnet.r160_in1k",
-    "--segmenter.image-size",
-    "80",
-    "--segmenter.width",
-    "32",
-]
-STREAM = ["--stream.batch-size", "4", "--stream.lanes", "2", "--stream.held-out", "0.2"]
-STEPS = ["--training.steps", "24", "--checkpoint-every", "4", "--no-log-model"]
+SMALL = ["--backbone", "timm:test_resnet.r160_in1k", "--image-size", "80", "--width", "32"]
+STREAM = ["--batch-size", "4", "--lanes", "2", "--held-out", "0.2"]
+STEPS = ["--steps", "24", "--checkpoint-every", "4", "--no-log-model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +52,7 @@ def jobs(pictures: int, part_size: int) -> dict[str, Job]:
 
     def relabel(place: Path) -> list[str]:
         model = str(place.parent / "base" / "models" / "t" / "model")
-        return [*collection(place), "--checkpoint", model, "--name", "round-1", "--workers", "2"]
+        return [*collection(place), "--model", model, "--output-mask-set", "round-1", "--workers", "2"]
 
     def train(place: Path) -> list[str]:
         return [*collection(place), "--output", str(place / "models"), "--name", "t", *SMALL, *STREAM, *STEPS]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.masksplit import MaskSplitJobConfig
-from pipelines.runtime.result import read_config
+from tests.helpers.commands import parse_command
 from tests.helpers.infra.rayjob_schema import RAY_JOB
 from tests.helpers.infra.terraform_copy import INFRA
 
@@ -89,5 +89,7 @@ def test_the_manifest_runs_the_tested_ray_and_a_command_that_the_job_understands
     assert spec["rayClusterSpec"]["rayVersion"] == version("ray")
     words = shlex.split(spec["entrypoint"])
     assert words[:3] == ["python", "-m", "pipelines.masksplit"]
-    config = read_config(MaskSplitJobConfig, words[3:], job="masksplit")
-    assert config.scale.gpu is True
+    config = parse_command(words)
+    assert isinstance(config, MaskSplitJobConfig)
+    assert config.output.startswith("s3://")
+    assert config.train.scale.device == "cuda"

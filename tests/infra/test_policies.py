@@ -14,8 +14,12 @@ from PIL import Image
 from werkzeug.serving import WSGIRequestHandler
 
 from fss.core import storage
+from fss.models import SegmenterConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from pipelines.evaluation.config import EvaluateSettings
 from pipelines.masksplit import MaskSplitJobConfig, run
 from pipelines.runtime.config import TrackingConfig
+from pipelines.training.config import TrainSettings
 from tests.helpers.bad_files.formats import encoded
 from tests.helpers.infra.iam_policy import Policy, as_list
 from tests.helpers.infra.s3_requests import S3, action
@@ -95,13 +99,13 @@ def test_the_main_job_does_what_is_written_here(
     config = MaskSplitJobConfig(
         photographs=f"{s3}/raw",
         evaluation=f"{s3}/labelled",
-        workdir=f"{s3}/work",
-        backbone="timm:test_resnet.r160_in1k",
-        image_size=80,
-        steps=2,
-        batch=8,
-        episodes=6,
-        shots=(1,),
+        output=f"{s3}/work",
+        train=TrainSettings(
+            segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80),
+            stream=StreamConfig(batch_size=8, lanes=8, held_out=0.05),
+            optimizer=OptimizerConfig(steps=2),
+        ),
+        evaluate=EvaluateSettings(episodes=6, shots=(1,)),
         tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     assert run(config).worked

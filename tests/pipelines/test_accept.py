@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from fss.collection import Collection
 from fss.collection.config import AcceptanceRule
 from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part
+from fss.tracking.run import tracking_client
 from pipelines.accept import run
 from pipelines.masks.config import AcceptConfig
 from pipelines.runtime import ray_session
@@ -43,6 +45,17 @@ def test_a_filter_over_what_is_stored(
     report = json.loads((folder / "report-half.json").read_text())
     assert report["rule"]["quantile"] == 0.5 and sum(report["area"]["all"]) == 12
     assert (folder / "report-half.md").read_text().startswith("# saliency of ")
+    assert not (folder / "summary.json").exists(), "it is the summary of the job that made the masks"
+    logged = tracking_client(str(tracking.uri)).get_run(half.run_id).data
+    assert logged.metrics["accepted"] == half.counts["accepted"]
+    assert (logged.params["rule.quantile"], logged.params["mask_set"]) == ("0.5", "saliency")
+
+
+def test_a_dry_run_writes_nothing(masked: Collection, tracking: TrackingConfig) -> None:
+    result = run(AcceptConfig(collection=masked.uri, acceptance="dry", tracking=tracking, dry_run=True))
+    assert result.metrics == {"parts": 3}
+    assert result.inputs["rule.quantile"] == 0.65
+    assert not list(Path(masked.uri, "masks/saliency").glob("*-dry*"))
 
 
 def test_an_acceptance_of_the_same_name_is_replaced(masked: Collection, tracking: TrackingConfig) -> None:
@@ -68,7 +81,9 @@ def test_overwriting_a_set_takes_acceptances_and_reports_with_it(
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        ({"name": "nothing"}, "no mask set"),
+        ({"mask_set": "nothing"}, "no mask set"),
+        ({"collection": "/nowhere"}, "there is no collection at /nowhere"),
+        ({"collection": ""}, "--collection is required"),
     ],
 )
 def test_mistakes_are_told(
@@ -76,6 +91,20 @@ def test_mistakes_are_told(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run(AcceptConfig(**{"collection": masked.uri, "tracking": tracking} | mistake))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"quantile": 2.0}, r"quantile\s+Input should be less than or equal to 1"),
+        ({"scores": ("beauty",)}, "no scores beauty"),
+    ],
+)
+def test_a_rule_that_cannot_be_applied_is_told(
+    masked: Collection, rule: dict[str, Any], message: str, tracking: TrackingConfig
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(AcceptConfig(collection=masked.uri, rule=AcceptanceRule(**rule), tracking=tracking))
 
 
 def test_a_set_without_parts_is_told(paint: Callable[..., str], tmp_path: Path, tracking: TrackingConfig) -> None:

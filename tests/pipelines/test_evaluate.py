@@ -19,8 +19,9 @@ from fss.models import create_segmenter, load_checkpoint, save_checkpoint
 from fss.tracking.lineage import logged_datasets
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView
-from pipelines.evaluate import EvaluateConfig, run
+from pipelines.evaluate import run
 from pipelines.evaluation import report
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.model_source import inspect_model, load_model, model_source
 
@@ -61,9 +62,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def config(
     checkpoint: Path, collection: str, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig
-) -> EvaluateConfig:
-    return EvaluateConfig(
-        checkpoint=str(checkpoint),
+) -> EvaluateJobConfig:
+    return EvaluateJobConfig(
+        model=str(checkpoint),
         collection=collection,
         output=str(tmp_path_factory.mktemp("results")),
         benchmark="fss",
@@ -75,7 +76,7 @@ def config(
     )
 
 
-def test_results_of_a_benchmark(config: EvaluateConfig) -> None:
+def test_results_of_a_benchmark(config: EvaluateJobConfig) -> None:
     summary = run(config)
     home = Path(config.output)
     table = pq.read_table(home / "episodes.parquet")
@@ -96,7 +97,7 @@ def test_results_of_a_benchmark(config: EvaluateConfig) -> None:
 
 
 def test_every_model_is_drawn_on_the_same_eight_episodes(
-    config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: EvaluateJobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Sequence[EpisodeView]] = []
 
@@ -107,15 +108,15 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
     monkeypatch.setattr(report, "episode_sheet", sheet)
     for seed in (1, 2):
         save_checkpoint(create_segmenter(backbone=TINY, image_size=64, width=32, seed=seed), tmp_path / f"m{seed}")
-        place = {"checkpoint": str(tmp_path / f"m{seed}"), "output": str(tmp_path / f"r{seed}")}
-        run(replace(config, **place, shots=(1,), episodes=20, baselines=False))
+        changes = {"model": str(tmp_path / f"m{seed}"), "output": str(tmp_path / f"r{seed}")}
+        run(replace(config, **changes, shots=(1,), episodes=20, baselines=False))
     first, second = drawn[1], drawn[3]
     assert len(first) == len(second) == 8
     assert all((a.query == b.query).all() and (a.truth == b.truth).all() for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_the_number_of_workers_does_not_show(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_the_number_of_workers_does_not_show(config: EvaluateJobConfig, tmp_path: Path) -> None:
     settings = replace(config, original_size=True, baselines=False)
     here, spread = (
         run(replace(settings, output=str(tmp_path / str(workers)), workers=workers)).metrics for workers in (0, 2)
@@ -123,16 +124,16 @@ def test_the_number_of_workers_does_not_show(config: EvaluateConfig, tmp_path: P
     assert here == pytest.approx(spread, abs=1e-3)
 
 
-def test_published_protocols_need_a_benchmark(config: EvaluateConfig) -> None:
+def test_published_protocols_need_a_benchmark(config: EvaluateJobConfig) -> None:
     with pytest.raises(ValueError, match="give --benchmark"):
         run(replace(config, benchmark=None, protocol="hsnet"))
     with pytest.raises(ValueError, match="not both"):
         run(replace(config, classes="test"))
 
 
-def test_the_draws_follow_the_protocol(config: EvaluateConfig) -> None:
+def test_the_draws_follow_the_protocol(config: EvaluateJobConfig) -> None:
     ours = run(replace(config, shots=(1,), dry_run=True)).metrics["1-shot plan"]
-    ours_again = run(replace(config, shots=(1,), dry_run=True, size=96)).metrics["1-shot plan"]
+    ours_again = run(replace(config, shots=(1,), dry_run=True, image_size=96)).metrics["1-shot plan"]
     other = run(replace(config, shots=(1,), dry_run=True, seed=1)).metrics["1-shot plan"]
     assert ours == ours_again != other
 

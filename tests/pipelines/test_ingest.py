@@ -33,21 +33,21 @@ def test_bad_files_among_good_ones(tmp_path: Path) -> None:
         (root / bad.name).write_bytes(bad.data)
     config = settings(tmp_path)
 
-    summary = run(config)
+    result = run(config)
     expected = [bad for bad in bad_files() if bad.expected != OK]
-    assert summary.worked
-    assert summary.counts["photographs"] == 20 + len(bad_files())
-    assert summary.counts["quarantined"] == len(expected)
-    assert summary.counts["quarantined: too-many-scans"] == 1
-    assert summary.counts["usable"] == 20 + len(bad_files()) - len(expected)
+    assert result.worked
+    assert result.counts["photographs"] == 20 + len(bad_files())
+    assert result.counts["quarantined"] == len(expected)
+    assert result.counts["quarantined: too-many-scans"] == 1
+    assert result.counts["usable"] == 20 + len(bad_files()) - len(expected)
     collection = Collection.open(config.collection)
     found = {Path(row["uri"]).name: row["error"].split(":")[0] for row in collection.quarantine().to_pylist()}
     assert found == {bad.name: bad.expected for bad in expected}
-    assert json.loads(Path(config.collection, "summary.json").read_text())["counts"] == summary.counts
+    assert json.loads(Path(config.collection, "summary.json").read_text())["counts"] == result.counts
 
     again = run(config)
     assert not again.worked
-    assert again.counts == summary.counts
+    assert again.counts == result.counts
 
     Path(config.collection, "images/part-00001.parquet").unlink()
     fingerprint = collection.fingerprint()
@@ -55,7 +55,7 @@ def test_bad_files_among_good_ones(tmp_path: Path) -> None:
     assert (resumed.counts["parts made"], resumed.counts["parts kept"]) == (1, len(collection.part_names()) - 1)
     assert collection.fingerprint() != fingerprint
     assert {key: value for key, value in resumed.counts.items() if not key.startswith("parts")} == {
-        key: value for key, value in summary.counts.items() if not key.startswith("parts")
+        key: value for key, value in result.counts.items() if not key.startswith("parts")
     }
 
 
@@ -64,10 +64,10 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     source = SourceConfig(kind="sample", sample="labelled", count=12)
     prints = []
     for workers in (1, 3):
-        summary = run(
+        result = run(
             settings(tmp_path, collection=f"{tmp_path}/c{workers}", source=source, part_size=4, workers=workers)
         )
-        assert (summary.counts["masks"], summary.counts["classes"]) == (12, 16)
+        assert (result.counts["masks"], result.counts["classes"]) == (12, 16)
         folder = Path(tmp_path, f"c{workers}")
         prints.append({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("part-*.parquet"))})
     assert prints[0] == prints[1]
@@ -77,13 +77,18 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
-    summary = run(settings(tmp_path, dry_run=True))
-    assert summary.metrics == {"photographs": 1, "parts": 1}
-    assert not (tmp_path / "c").exists()
+    result = run(settings(tmp_path, dry_run=True))
+    assert result.job == "ingest (dry run)"
+    assert result.metrics == {"photographs": 1, "parts": 1}
+    assert (result.inputs["collection"], result.inputs["part_size"]) == (str(tmp_path / "c"), 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no folder"):
         run(settings(tmp_path))
-    with pytest.raises(ValueError, match="limit is 1 or more"):
-        run(settings(tmp_path, limit=0))
+    with pytest.raises(ValueError, match="--collection is required"):
+        run(settings(tmp_path, collection=""))
+    with pytest.raises(ValueError, match=r"limit\s+Input should be greater than or equal to 1"):
+        settings(tmp_path, limit=0)
+    assert not list(tmp_path.iterdir()), "neither a collection nor a run was made"

@@ -22,7 +22,7 @@ def collection(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory) ->
     return Collection.open(paint_masked(tmp_path_factory.mktemp("lineage") / "photos", count=8))
 
 
-def trained(collection: Collection, mask_set: str, tracking: TrackingConfig, place: Path) -> Path:
+def trained(collection: Collection, mask_set: str, tracking: TrackingConfig, folder: Path) -> Path:
     """Make a checkpoint as a training leaves it, with its run and its data."""
     masks = collection.mask_set(mask_set)
     acceptance = masks.read_acceptance("default")
@@ -30,7 +30,7 @@ def trained(collection: Collection, mask_set: str, tracking: TrackingConfig, pla
         facts = {"acceptance": "default", "acceptance_hash": acceptance.hash}
         log_dataset(run, masks, context="training", details=facts)
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
-    return save_checkpoint(network, place, extra={"training": {"run_id": run.run_id, "step": 40}})
+    return save_checkpoint(network, folder, extra={"training": {"run_id": run.run_id, "step": 40}})
 
 
 def test_a_model_leads_back_to_its_photographs(
@@ -54,8 +54,8 @@ def test_a_model_leads_back_to_its_photographs(
     second = trained(collection, "round-1", tracking, tmp_path / "second")
 
     used = tmp_path / "used.csv"
-    summary = lineage.run(lineage.LineageConfig(model=str(second), photographs=used, tracking=tracking))
-    text = summary.report
+    result = lineage.run(lineage.LineageConfig(model=str(second), photographs=used, tracking=tracking))
+    text = result.report
     for words in ("model ", "kept step: 40", "mask set round-1", "method: relabel", "mask set saliency", made.run_id):
         assert words in text
     assert f"fingerprint: {collection.fingerprint()}" in text
@@ -64,7 +64,7 @@ def test_a_model_leads_back_to_its_photographs(
     assert "CHANGED" not in text
     rows = list(csv.DictReader(used.open()))
     assert [row["image_id"] for row in rows] == ids[:6], "both rounds' photographs, each once"
-    assert summary.counts == {"photographs": 6}
+    assert result.counts == {"photographs": 6}
 
 
 def test_what_changed_since_is_told(collection: Collection, tracking: TrackingConfig, tmp_path: Path) -> None:
@@ -85,5 +85,7 @@ def test_what_nothing_is_known_of_is_told(tracking: TrackingConfig, tmp_path: Pa
     settings = lineage.LineageConfig(model=lost, tracking=tracking, photographs=tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"no photographs of .* can be listed"):
         lineage.run(settings)
+    with pytest.raises(ValueError, match="--model is required"):
+        lineage.run(lineage.LineageConfig(tracking=tracking))
     with pytest.raises(ValueError, match="no checkpoint"):
         lineage.run(lineage.LineageConfig(model=str(tmp_path), tracking=tracking))

@@ -4,13 +4,24 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 from PIL import Image
 
 from fss.collection import Collection
-from pipelines.masksplit import MaskSplitJobConfig, run
+from fss.core.config import describe
+from fss.episodes.config import SplitConfig
+from fss.models.config import SegmenterConfig
+from fss.training.few_shot import defaults
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig
+from pipelines.end_to_end.presets import PRESETS, default_preset, sample
+from pipelines.evaluation.config import EvaluateSettings
+from pipelines.masksplit import run
+from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -53,17 +64,21 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(
     folder: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig
 ) -> MaskSplitJobConfig:
-    return MaskSplitJobConfig(
+    preset = sample()
+    train = replace(
+        preset.train,
+        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80),
+        stream=StreamConfig(batch_size=8, held_out=0.1),
+        split=SplitConfig(distractor=0.25),
+        optimizer=OptimizerConfig(steps=2, learning_rate=1e-3),
+    )
+    return replace(
+        preset,
         photographs=str(folder),
         evaluation=str(labelled),
-        workdir=str(tmp_path_factory.mktemp("work")),
-        backbone="timm:test_resnet.r160_in1k",
-        image_size=80,
-        steps=2,
-        batch=8,
-        learning_rate=1e-3,
-        episodes=6,
-        shots=(1, 2),
+        output=str(tmp_path_factory.mktemp("work")),
+        train=train,
+        evaluate=EvaluateSettings(episodes=6, shots=(1, 2)),
         tracking=tracking,
     )
 
@@ -80,7 +95,7 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     assert summary.counts["evaluation episodes"] == 12
     assert 0 <= summary.metrics["1-shot/model/mIoU"] <= 1
     assert "saliency of the query" in summary.report
-    assert (Path(config.workdir) / "summary.json").is_file()
+    assert (Path(config.output) / "summary.json").is_file()
 
     client = MlflowClient(tracking_uri=tracking.uri)
     run_id = str(summary.run_id)
@@ -88,25 +103,80 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
     assert sorted(child.info.run_name for child in children) == ["evaluate", "ingest", "ingest", "pseudomask", "train"]
     assert {child.info.status for child in children} == {"FINISHED"}
+    assert_children_used_what_the_parent_says(client, run_id, children)
 
-    before = {path: path.stat().st_mtime_ns for path in Path(config.workdir).rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in Path(config.output).rglob("*")}
     again = run(config)
     assert not again.worked
     assert again.metrics == summary.metrics
-    assert {path: path.stat().st_mtime_ns for path in Path(config.workdir).rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in Path(config.output).rglob("*")} == before
 
 
-def test_dry_run_does_nothing(config: MaskSplitJobConfig, tmp_path: Path) -> None:
-    workdir = tmp_path / "work"
-    summary = run(replace(config, dry_run=True, workdir=str(workdir)))
-    assert summary.metrics["training steps"] == 2
-    assert not workdir.exists()
+def assert_children_used_what_the_parent_says(client: Any, run_id: str, children: list[Any]) -> None:
+    """The parent's parameters under ``train.`` and ``pseudomask.`` are those of the child runs, one by one."""
+    parent = client.get_run(run_id).data.params
+    params = {child.info.run_name: child.data.params for child in children}
+    for job in ("train", "pseudomask"):
+        nested = {name.removeprefix(f"{job}."): value for name, value in parent.items() if name.startswith(f"{job}.")}
+        assert nested
+        assert {name: params[job][name] for name in nested} == nested
+    assert parent["train.split.distractor"] == "0.25"
+    assert parent["train.segmenter.seed"] == parent["train.stream.seed"] == "0"
+    assert parent["train.scale.device"] == "cpu"
 
 
-@pytest.mark.parametrize("mistake", [{"photographs": "/nowhere"}, {"evaluation": "/nowhere"}, {"limit": 0}])
-def test_mistakes_are_told_before_any_work(
-    config: MaskSplitJobConfig, mistake: dict[str, str | int], tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match=r"no photographs|there is no|limit"):
-        run(replace(config, workdir=str(tmp_path / "work"), **mistake))
+def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJobConfig, tmp_path: Path) -> None:
+    output = tmp_path / "work"
+    result = run(replace(config, dry_run=True, seed=3, output=str(output)))
+    assert result.inputs["train.optimizer.steps"] == 2
+    assert result.inputs["train.segmenter.seed"] == result.inputs["train.stream.seed"] == 3
+    assert result.inputs["train.scale.device"] == "cpu"
+    assert None not in {result.inputs[f"train.augment.{name}"] for name in ("hue", "blur", "grey")}
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--photographs /nowhere --backbone-weights None", "/nowhere"),
+        ("--evaluation /nowhere", "/nowhere"),
+        ("--limit 0", "limit must be greater than or equal to 1, got 0"),
+        ("--backbone mobilenet", "unknown backbone 'mobilenet'"),
+        ("--backbone-weights /no.pth", "there is no weights file /no.pth"),
+        ("--estimator student --student /no-student", "no student at /no-student"),
+        ("--estimator vit --vit.weights /no.pth", "there is no weights file /no.pth"),
+        ("--workers 9", "9 workers cannot share 8 lanes"),
+        ("--device cuda", "there are 0 GPUs"),
+        ("--split.distractor 2", "distractor must be less than or equal to 1, got 2.0"),
+    ],
+)
+def test_mistakes_are_refused_before_any_work(words: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as refusal:
+        run(read([*words.split(), "--output", str(tmp_path / "work")]))
+    text = describe(refusal.value) if isinstance(refusal.value, pydantic.ValidationError) else str(refusal.value)
+    assert message in text
     assert not (tmp_path / "work").exists()
+
+
+def read(words: list[str]) -> MaskSplitJobConfig:
+    return read_config(MaskSplitJobConfig, words, job="masksplit", presets=PRESETS, default_preset=default_preset)
+
+
+def test_the_preset_follows_the_input_and_may_be_named() -> None:
+    assert read([]) == sample()
+    assert read(["--photographs", "p"]).train.segmenter.backbone_weights == "pretrained"
+    named = read(["--photographs", "p", "--preset", "paper"])
+    assert (named.train.segmenter.backbone, named.train.segmenter.image_size) == ("resnet50", 400)
+    assert named.train.optimizer.steps == 20_000
+    with pytest.raises(ValueError, match="there is no preset 'fast'; the presets are sample, photographs, paper"):
+        read(["--preset", "fast"])
+
+
+def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "gpu_count", lambda: 0)
+    monkeypatch.setattr(defaults, "available_cores", lambda: 2)
+    light = PRESETS["photographs"]().train
+    assert (light.segmenter.backbone, light.segmenter.image_size) == ("mobilenet_v2", 192)
+    assert light.optimizer.steps == 2 * defaults.STEPS_PER_CORE
+    monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
+    assert PRESETS["photographs"]() == PRESETS["paper"]()

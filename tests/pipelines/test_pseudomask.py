@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fss.collection import Collection
 from fss.collection.schema import MASK_SCHEMA
+from fss.core.config import config_hash, to_dict
 from fss.saliency import SaliencyConfig
-from fss.saliency.config import Fleet, ViTSettings
+from fss.saliency.config import Fleet, StudentSettings, ViTSettings
+from fss.saliency.estimators import EstimatorSettings, identity
 from fss.saliency.pseudomask import pseudomask_parts
-from pipelines.masks.config import PseudomaskConfig
+from pipelines.masks.config import PseudomaskJobConfig
 from pipelines.pseudomask import run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.map_parts import OnActors, run_parts
@@ -35,7 +38,7 @@ def undisturbed(
 ) -> Path:
     """A collection whose masks were made by one worker, in one go."""
     uri = paint(tmp_path_factory.mktemp("undisturbed") / "collection", count=PICTURES, part_size=PART_SIZE)
-    run(PseudomaskConfig(collection=uri, workers=1, tracking=tracking))
+    run(PseudomaskJobConfig(collection=uri, workers=1, tracking=tracking))
     return Path(uri)
 
 
@@ -64,7 +67,7 @@ def test_two_workers_give_the_bytes_of_one(
     undisturbed: Path, paint: Paint, tmp_path: Path, tracking: TrackingConfig
 ) -> None:
     uri = paint(tmp_path / "collection", count=PICTURES, part_size=PART_SIZE)
-    run(PseudomaskConfig(collection=uri, workers=2, tracking=tracking))
+    run(PseudomaskJobConfig(collection=uri, workers=2, tracking=tracking))
     assert parts_of(Path(uri)) == parts_of(undisturbed)
     assert acceptance_of(Path(uri)) == acceptance_of(undisturbed)
 
@@ -84,23 +87,23 @@ def test_processes_that_stay_make_the_bytes_of_tasks(undisturbed: Path, paint: P
 
 def test_a_second_run_does_no_work(undisturbed: Path, tracking: TrackingConfig) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
-    summary = run(PseudomaskConfig(collection=str(undisturbed), workers=1, tracking=tracking))
-    assert not summary.worked
-    assert summary.counts["images"] == PICTURES
+    result = run(PseudomaskJobConfig(collection=str(undisturbed), workers=1, tracking=tracking))
+    assert not result.worked
+    assert result.counts["images"] == PICTURES
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
 
 
 def test_other_settings_need_another_name_or_overwrite(undisturbed: Path, tracking: TrackingConfig) -> None:
-    other = PseudomaskConfig(collection=str(undisturbed), saliency=SaliencyConfig(segments=120), tracking=tracking)
+    other = PseudomaskJobConfig(collection=str(undisturbed), saliency=SaliencyConfig(segments=120), tracking=tracking)
     with pytest.raises(ValueError, match="overwrite"):
         run(other)
 
 
 def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: TrackingConfig) -> None:
-    config = PseudomaskConfig(collection=str(undisturbed), tracking=tracking)
+    config = PseudomaskJobConfig(collection=str(undisturbed), tracking=tracking)
     before = parts_of(undisturbed)
-    summary = run(replace(config, accept_quantile=0.25, acceptance="strict"))
-    assert summary.counts["parts made"] == 0
+    result = run(replace(config, accept_quantile=0.25, acceptance="strict"))
+    assert result.counts["parts made"] == 0
     assert parts_of(undisturbed) == before
     strict = Collection.open(str(undisturbed)).mask_set("saliency").read_acceptance("strict")
     assert 0 < len(strict.accepted) <= 0.25 * PICTURES
@@ -108,9 +111,9 @@ def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: Tra
 
 def test_a_plan_is_printed_and_nothing_is_made(paint: Paint, tmp_path: Path) -> None:
     uri = paint(tmp_path / "collection", count=8)
-    summary = run(PseudomaskConfig(collection=uri, plan=True, fleet=Fleet(images=1e9, cores=4096, sample=4)))
-    assert summary.metrics["images"] == "1,000,000,000 in 976,563 parts of 1,024"
-    assert summary.metrics["measured"].startswith("4 images, ")
+    result = run(PseudomaskJobConfig(collection=uri, plan=True, fleet=Fleet(images=1e9, cores=4096, sample=4)))
+    assert result.metrics["images"] == "1,000,000,000 in 976,563 parts of 1,024"
+    assert result.metrics["measured"].startswith("4 images, ")
     assert not Path(uri, "masks").exists()
 
 
@@ -118,21 +121,77 @@ def test_a_gpu_that_is_not_there_is_told(
     ray_local: None, paint: Paint, tmp_path: Path, tracking: TrackingConfig
 ) -> None:
     uri = paint(tmp_path / "collection", count=4)
-    config = PseudomaskConfig(collection=uri, tracking=tracking, device="cuda")
+    config = PseudomaskJobConfig(collection=uri, tracking=tracking, device="cuda")
     with pytest.raises(ValueError, match="classical estimator runs on the CPU"):
         run(config)
     if count_gpus() == 0:
-        with pytest.raises(ValueError, match="Ray sees no GPU"):
+        with pytest.raises(ValueError, match=r"device is cuda .* but there are 0 GPUs"):
             run(replace(config, estimator="vit", vit=ViTSettings(weights=None)))
+    assert not Path(uri, "masks").exists()
 
 
-@pytest.mark.parametrize("mistake", [{"accept_quantile": 0.0}, {"limit": 0}, {"collection": "/nowhere"}])
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ({"accept_quantile": 0.0}, r"accept_quantile\s+Input should be greater than 0"),
+        ({"limit": 0}, r"limit\s+Input should be greater than or equal to 1"),
+        ({"collection": "/nowhere"}, "there is no collection at /nowhere"),
+        ({"collection": ""}, "--collection is required"),
+        ({"estimator": "student"}, "give --estimator student together with --student FILE"),
+        ({"student": "a-file"}, "give --estimator student together with --student FILE"),
+        ({"estimator": "student", "student": "/no-such-student"}, "no student at /no-such-student"),
+        ({"estimator": "student", "student": __file__}, "test_pseudomask.py holds no student"),
+        ({"estimator": "vit", "vit": ViTSettings(weights="/no-such-weights")}, "no weights file /no-such-weights"),
+        ({"estimator": "vit", "vit": ViTSettings(weights=__file__)}, "test_pseudomask.py cannot be read"),
+    ],
+)
 def test_mistakes_are_told_before_any_work(
-    undisturbed: Path, mistake: dict[str, float | str], tracking: TrackingConfig
+    undisturbed: Path, mistake: dict[str, Any], message: str, tracking: TrackingConfig
 ) -> None:
-    settings = {"collection": str(undisturbed), "tracking": tracking} | mistake
-    with pytest.raises(ValueError, match=r"quantile|limit|no collection"):
-        run(PseudomaskConfig(**settings))
+    settings = {"collection": str(undisturbed), "output_mask_set": "mistaken", "tracking": tracking} | mistake
+    with pytest.raises(ValueError, match=message):
+        run(PseudomaskJobConfig(**settings))
+    assert not (undisturbed / "masks/mistaken").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (SaliencyConfig(), "daceb8f321513419"),
+        (SaliencyConfig(segments=120), "6c5a1e0c3381c7aa"),
+        (ViTSettings(), "d17ba1823933ed25"),
+        (ViTSettings(weights=None), "8aa6029260425f4a"),
+        (ViTSettings(weights="FILE"), "d1dffd2e6fd64807"),
+        (StudentSettings(path="FILE"), "632dcb72fad97b67"),
+    ],
+)
+def test_mask_sets_of_version_0_1_keep_their_hash(settings: EstimatorSettings, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"weights of a network")
+    if isinstance(settings, ViTSettings) and settings.weights == "FILE":
+        settings = replace(settings, weights=str(file))
+    if isinstance(settings, StudentSettings):
+        settings = replace(settings, path=str(file))
+    assert config_hash(identity(settings)) == expected
+
+
+def test_a_job_of_version_0_1_counts_as_finished(undisturbed: Path) -> None:
+    """The key is the hash that version 0.1 wrote into summary.json."""
+    names = [f"part-{number:05d}" for number in range(PICTURES // PART_SIZE)]
+    masks = [to_dict(SaliencyConfig()), [0.65, "default", 0]]
+    assert config_hash(["pseudomask", "/photos", "saliency", names[:2]], *masks) == "3feac3fe81f04f37"
+    key = config_hash(["pseudomask", str(undisturbed), "saliency", names], *masks)
+    summary = json.loads((undisturbed / "masks/saliency/summary.json").read_text())
+    assert summary["inputs"]["key"] == key
+    assert summary["inputs"]["saliency"] == "daceb8f321513419"
+
+
+def test_a_dry_run_shows_the_resolved_settings_and_makes_nothing(paint: Paint, tmp_path: Path) -> None:
+    uri = paint(tmp_path / "collection", count=8)
+    result = run(PseudomaskJobConfig(collection=uri, limit=4, dry_run=True))
+    assert result.metrics == {"parts": 1, "images at most": 4}
+    assert (result.inputs["device"], result.inputs["saliency.segments"]) == ("cpu", 200)
+    assert not Path(uri, "masks").exists()
 
 
 def test_killed_half_way_and_resumed_every_row_is_there_once(
@@ -155,9 +214,9 @@ def test_killed_half_way_and_resumed_every_row_is_there_once(
     made = len(list(folder.glob("part-*.parquet")))
     assert made < PICTURES // PART_SIZE, "the job was killed too late to be half done"
 
-    summary = run(PseudomaskConfig(collection=uri, workers=2, tracking=tracking))
-    assert summary.counts["parts kept"] >= made
-    assert summary.counts["parts made"] + summary.counts["parts kept"] == PICTURES // PART_SIZE
+    result = run(PseudomaskJobConfig(collection=uri, workers=2, tracking=tracking))
+    assert result.counts["parts kept"] >= made
+    assert result.counts["parts made"] + result.counts["parts kept"] == PICTURES // PART_SIZE
     masks = Collection.open(uri).mask_set("saliency")
     rows = [row for part in sorted(masks.finished_parts()) for row in masks.read_part(part).to_pylist()]
     ids = [row["image_id"] for row in rows]

@@ -15,8 +15,8 @@ import pytest
 from fss.collection import Collection
 from fss.models import FewShotSegmenter, SegmenterConfig, save_checkpoint
 from fss.relabel import RelabelConfig
-from pipelines.relabel import RelabelJobConfig, run
-from pipelines.relabeling.task import LabelledShots
+from pipelines.relabel import run
+from pipelines.relabeling.config import LabelledShots, RelabelJobConfig
 from pipelines.runtime.config import TrackingConfig
 
 PICTURES, PART_SIZE = 40, 2
@@ -38,7 +38,7 @@ def config_of(uri: str, checkpoint: str, tracking: TrackingConfig) -> RelabelJob
     # A random network is sure of nothing: every pixel above one half is object.
     settings = RelabelConfig(foreground=0.5, background=0.5, shots=1, min_similarity=-1.0)
     return RelabelJobConfig(
-        collection=uri, checkpoint=checkpoint, earlier=(checkpoint,), relabel=settings, workers=1, tracking=tracking
+        collection=uri, model=checkpoint, earlier=(checkpoint,), relabel=settings, workers=1, tracking=tracking
     )
 
 
@@ -57,7 +57,7 @@ def done(
 
 
 def contents(config: RelabelJobConfig) -> dict[str, bytes]:
-    folder = Path(config.collection, "masks", config.name)
+    folder = Path(config.collection, "masks", config.output_mask_set)
     kept = [path for path in sorted(folder.iterdir()) if path.suffix == ".parquet" or path.name.startswith("accept")]
     return {path.name: path.read_bytes() for path in kept}
 
@@ -87,18 +87,18 @@ def test_a_second_run_does_nothing_and_another_model_needs_another_name(done: Re
     )
     other = str(save_checkpoint(network, tmp_path / "other"))
     with pytest.raises(ValueError, match="overwrite"):
-        run(replace(done, checkpoint=other))
+        run(replace(done, model=other))
 
 
 def test_another_acceptance_makes_no_mask_again(done: RelabelJobConfig) -> None:
-    summary = run(replace(done, acceptance="all", accept_quantile=1.0))
+    summary = run(replace(done, output_acceptance="all", accept_quantile=1.0))
     assert summary.counts["parts made"] == 0
     masks = Collection.open(done.collection).mask_set("round-1")
     assert masks.read_acceptance("all").accepted >= masks.read_acceptance("default").accepted
 
 
 def test_an_audit_measures_both_sets_and_makes_no_mask_again(done: RelabelJobConfig) -> None:
-    summary = run(replace(done, audit="truth"))
+    summary = run(replace(done, truth_mask_set="truth"))
     assert summary.counts["parts made"] == 0 and summary.metrics["audited pictures"] == PICTURES
     assert summary.metrics["audit IoU before"] == 1.0  # the masks of before are the truth
     assert summary.metrics["audit gain high"] < 0 and "no sure gain" in summary.outputs["decision"]
@@ -107,7 +107,7 @@ def test_an_audit_measures_both_sets_and_makes_no_mask_again(done: RelabelJobCon
 def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_path: Path) -> None:
     shots = LabelledShots(collection=paint(tmp_path / "labelled", count=64, labelled=True), classes="base")
     settings = replace(done.relabel, supports="bank")
-    summary = run(replace(done, name="by-class", relabel=settings, bank=shots, earlier=(), limit=8))
+    summary = run(replace(done, output_mask_set="by-class", relabel=settings, bank=shots, earlier=(), limit=8))
     masks = Collection.open(done.collection).mask_set("by-class")
     rows = [row for name in sorted(masks.finished_parts()) for row in masks.read_part(name).to_pylist()]
     assert summary.counts["images"] == len(rows) == 8
@@ -119,12 +119,13 @@ def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "saliency"}, "source and name are both"),
-        ({"source": "nothing"}, "has no mask set 'nothing'"),
-        ({"source_acceptance": "none"}, "no acceptance 'none'"),
-        ({"checkpoint": "/nowhere"}, "no checkpoint"),
-        ({"relabel": RelabelConfig(supports="bank"), "name": "x"}, "give --bank.collection"),
-        ({"accept_quantile": 0.0}, "quantile is a share"),
+        ({"output_mask_set": "saliency"}, "mask_set and output_mask_set are both"),
+        ({"mask_set": "nothing"}, "has no mask set 'nothing'"),
+        ({"acceptance": "none"}, "no acceptance 'none'"),
+        ({"truth_mask_set": "gold"}, "has no mask set 'gold'"),
+        ({"model": "/nowhere"}, "no checkpoint"),
+        ({"relabel": RelabelConfig(supports="bank"), "output_mask_set": "x"}, "give --bank.collection"),
+        ({"accept_quantile": 0.0}, r"accept_quantile\s+Input should be greater than 0"),
     ],
 )
 def test_mistakes_are_told_before_any_work(done: RelabelJobConfig, change: dict[str, object], words: str) -> None:
@@ -132,6 +133,11 @@ def test_mistakes_are_told_before_any_work(done: RelabelJobConfig, change: dict[
     with pytest.raises(ValueError, match=words):
         run(replace(done, **change))  # type: ignore[arg-type]
     assert contents(done) == before and not Path(done.collection, "masks", "x").exists()
+
+
+def test_one_support_set_has_nothing_to_agree_with(done: RelabelJobConfig) -> None:
+    with pytest.raises(ValueError, match="sets"):
+        run(replace(done, relabel=RelabelConfig(sets=1)))
 
 
 def test_killed_half_way_and_resumed_the_bytes_are_the_same(
@@ -142,7 +148,7 @@ def test_killed_half_way_and_resumed_the_bytes_are_the_same(
         "--relabel.foreground 0.5 --relabel.background 0.5 --relabel.shots 1 --relabel.min-similarity -1.0 --workers 1"
     )
     command = [sys.executable, "-m", "pipelines.relabel", "--collection", config.collection, *words.split()]
-    command += ["--checkpoint", checkpoint, "--earlier", checkpoint, "--tracking.uri", str(tracking.uri)]
+    command += ["--model", checkpoint, "--earlier", checkpoint, "--tracking.uri", str(tracking.uri)]
     # A process group of its own: the kill takes driver, Ray and workers at once, as a power cut would.
     job = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     folder, deadline = Path(config.collection, "masks", "round-1"), time.monotonic() + 120

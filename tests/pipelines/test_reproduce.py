@@ -17,11 +17,12 @@ from fss.images.decode import decode_image
 from fss.models import create_segmenter, save_checkpoint
 from fss.synthetic.picture import SAMPLE_CLASSES, sample_unlabelled
 from pipelines import evaluate, train
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduce import run
-from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingChoice
+from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingOverrides
 from pipelines.reproduction.requirements import find_needs
+from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.result import read_config
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.presets import PRESETS
 
@@ -69,7 +70,7 @@ def config(collection: str, tmp_path_factory: pytest.TempPathFactory, tracking: 
     return ReproduceConfig(
         output=str(home / "ledger"),
         collections=Collections(fss=collection),
-        checkpoints=str(home / "models"),
+        models=str(home / "models"),
         claims=str(home / "claims.csv"),
         visualizations=0,
         workers=0,
@@ -122,7 +123,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
 
 def test_a_measured_figure_outlives_its_checkpoint(config: ReproduceConfig) -> None:
     run(config)
-    summary = run(replace(config, checkpoints=None, dataset="FSS-1000"))
+    summary = run(replace(config, models=None, dataset="FSS-1000"))
     assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
 
 
@@ -149,7 +150,7 @@ def test_published_files_are_found_with_their_weights(config: ReproduceConfig, t
         (folder / f"fold{fold}.pt").touch()
     (tmp_path / "resnet50.pth").touch()
     claim = parse_claims(CLAIMS)[3]
-    settings = replace(config, checkpoints=str(tmp_path), weights=str(tmp_path))
+    settings = replace(config, models=str(tmp_path), weights_folder=str(tmp_path))
     needs = find_needs(claim, settings)
     assert needs.missing == ("a collection of pascal", "checkpoint hsnet-feature-resnet50-pascal/fold3")
     (folder / "fold3.pth").touch()
@@ -157,7 +158,7 @@ def test_published_files_are_found_with_their_weights(config: ReproduceConfig, t
     assert needs.missing == ()
     last = needs.evaluations[3]
     assert (last.fold, last.learner, last.masking, last.backbone) == (3, "hsnet", "feature", "resnet50")
-    assert last.checkpoint.endswith("fold3.pth")
+    assert last.model.endswith("fold3.pth")
     assert last.backbone_weights == str(tmp_path / "resnet50.pth")
 
 
@@ -170,10 +171,10 @@ def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) 
     return replace(
         config,
         output=str(home / "ledger"),
-        checkpoints=None,
-        weights=str(home),
+        models=None,
+        weights_folder=str(home),
         train=True,
-        training=TrainingChoice(steps=2, batch=2, image_size=80, val_episodes=4),
+        training=TrainingOverrides(steps=2, batch_size=2, image_size=80, val_episodes=4),
         model="HSNet",
     )
 
@@ -181,7 +182,7 @@ def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> None:
     low, high, elsewhere = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
     metrics = run(replace(training, dry_run=True, backbone=TINY)).metrics
-    assert "of training that is not done or counted above; ready; python -m pipelines.train" in metrics[low.key]
+    assert "of training that is not finished or counted above; ready; python -m pipelines.train" in metrics[low.key]
     assert "and 0.00 h of training" in metrics[high.key]
     longer = replace(training, dry_run=True, backbone=TINY, training=replace(training.training, steps=10**6))
     hours = float(run(longer).metrics[low.key].split(" and ")[1].split(" h")[0])
@@ -190,7 +191,7 @@ def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> N
     assert needs.missing == (
         "a collection of pascal",
         "a collection of pascal's training images",
-        f"backbone weights resnet50.pth in {training.weights}",
+        f"backbone weights resnet50.pth in {training.weights_folder}",
     )
     assert not Path(training.output).exists()
 
@@ -201,7 +202,7 @@ def test_the_commands_of_a_training_give_its_settings(training: ReproduceConfig)
     assert words[:5] == ["python", "-m", "pipelines.train", "--preset", "hsnet-fss"]
     assert read_config(TrainJobConfig, words[3:], job="train", presets=PRESETS) == needs.trainings[0]
     words = shlex.split(needs.commands[1])
-    assert read_config(evaluate.EvaluateConfig, words[3:], job="evaluate") == needs.evaluations[0]
+    assert read_config(EvaluateJobConfig, words[3:], job="evaluate") == needs.evaluations[0]
 
 
 @pytest.mark.slow
@@ -231,8 +232,9 @@ def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
     assert find_needs(masksplit, training).missing[1:] == (
         "published settings to train masksplit on pascal; give its checkpoints",
     )
-    with pytest.raises(ValueError, match="steps, batch and val_episodes are 1 or more"):
-        TrainingChoice(steps=0)
+    for name in ("steps", "batch_size", "image_size", "val_episodes"):
+        with pytest.raises(ValueError, match=name):
+            TrainingOverrides(**{name: 0})
 
 
 def stop_after(count: int):

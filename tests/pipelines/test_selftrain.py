@@ -29,9 +29,10 @@ from fss.training.semi_supervised.config import (
     WeakConfig,
 )
 from fss.training.semi_supervised.reader import SemanticReader
+from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.result import JobResult, read_config
-from pipelines.self_training.config import PRESETS, SelfTrainConfig
+from pipelines.runtime.result import JobResult
+from pipelines.self_training.config import PRESETS, SelfTrainConfig, with_seed, work_hash
 from pipelines.selftrain import run
 
 PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
@@ -57,7 +58,7 @@ def settings(collection: str, output: Path, tracking: TrackingConfig) -> SelfTra
         ),
         checkpoint_every=2,
         log_every=1,
-        mask_workers=1,
+        data_workers=1,
         tracking=tracking,
     )
 
@@ -150,7 +151,7 @@ def test_a_second_run_does_no_work_and_other_settings_are_refused(done: JobResul
 def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
     for change, words in (
-        ({"training": small}, "stage 3 wants 5 labelled pictures, there are 4"),
+        ({"training": small}, "stage 3 takes 5 labelled pictures, but there are 4"),
         ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
         ({"network": SemanticConfig(backbone="vgg16")}, "must be a ResNet or mobilenet_v2"),
         ({"scale": replace(config.scale, workers=3)}, "3 workers cannot share 2 labelled"),
@@ -158,8 +159,8 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             run(replace(config, name="mistake", **change))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="choose another name for masks"):
-        replace(config, labelled=LabelledConfig(mask_set="stage-1"))
+    with pytest.raises(ValueError, match="give --output-mask-set another prefix"):
+        replace(config, mask_set="stage-1")
     assert not Path(config.output, "mistake").exists()
 
 
@@ -183,6 +184,12 @@ def test_presets_are_the_released_ones() -> None:
         assert (preset.training.learning_rate, preset.training.backbone_learning_rate) == (3e-5, 3e-6)
         assert preset.training.confidence is None and preset.stable_share is None
         assert not preset.network.all_dilations and preset.training.decay == "constant"
+
+
+def test_trainings_and_masks_of_the_first_version_stay_valid() -> None:
+    data = {"collection": "x", "weights": "pretrained"}
+    hashes = {name: work_hash(with_seed(preset()), data) for name, preset in PRESETS.items()}
+    assert hashes == {"cityscapes": "7e209078a49e83d1", "pascal": "b803a1c1a9beb9d4", "folder": "f2fc8a7beb0e6faf"}
 
 
 @pytest.mark.slow

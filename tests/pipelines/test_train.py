@@ -4,9 +4,11 @@ A Ray Train run costs most of its time in starting, so the tests of this file sh
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from pipelines import evaluate, train
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
@@ -35,7 +38,7 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
         # Frozen: BatchNorm that drifts sees other batches on two workers than on one.
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
         stream=StreamConfig(batch_size=4, lanes=2, held_out=0.1),
-        training=OptimizerConfig(steps=STEPS, learning_rate=1e-3),
+        optimizer=OptimizerConfig(steps=STEPS, learning_rate=1e-3),
         checkpoint_every=EVERY,
         log_every=1,
         tracking=tracking,
@@ -44,8 +47,8 @@ def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: Tra
 
 @pytest.fixture(scope="module")
 def uninterrupted(ray_local: None, config: TrainJobConfig) -> JobResult:
-    cut = replace(config.training, accumulate=2)  # each worker's two episodes in two passes
-    return train.run(replace(config, name="uninterrupted", training=cut, scale=ScaleConfig(workers=2)))
+    cut = replace(config.optimizer, accumulate=2)  # each worker's two episodes in two passes
+    return train.run(replace(config, name="uninterrupted", optimizer=cut, scale=ScaleConfig(workers=2)))
 
 
 def losses(summary: JobResult, tracking: TrackingConfig) -> list[tuple[int, float]]:
@@ -91,18 +94,30 @@ def test_a_second_run_does_no_work(uninterrupted: JobResult, config: TrainJobCon
 
 
 def test_other_settings_under_the_same_name_are_refused(uninterrupted: JobResult, config: TrainJobConfig) -> None:
-    other = replace(config, name="uninterrupted", training=OptimizerConfig(steps=STEPS, learning_rate=5e-4))
-    with pytest.raises(ValueError, match=r"training.learning_rate was 0.001, is 0.0005.*--overwrite"):
+    other = replace(config, name="uninterrupted", optimizer=OptimizerConfig(steps=STEPS, learning_rate=5e-4))
+    with pytest.raises(ValueError, match=r"optimizer.learning_rate was 0.001, is 0.0005.*--overwrite"):
         train.run(other)
 
 
-def test_mistakes_are_told_before_any_work(config: TrainJobConfig) -> None:
-    with pytest.raises(ValueError, match="3 workers cannot share 2 lanes; use 1 to 2 workers"):
-        train.run(replace(config, scale=ScaleConfig(workers=3)))
-    with pytest.raises(ValueError, match="no mask set 'saliency'"):
-        train.run(replace(config, mask_set="saliency"))
-    with pytest.raises(ValueError, match="no weights file"):
-        train.run(replace(config, segmenter=SegmenterConfig(backbone_weights="/nowhere.pth")))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": ScaleConfig(workers=3)}, "3 workers cannot share 2 lanes; use 1 to 2 workers"),
+        ({"mask_set": "saliency"}, "no mask set 'saliency'"),
+        (
+            {"segmenter": SegmenterConfig(backbone_weights="/no.pth")},
+            "no weights file /no.pth; give --backbone",
+        ),
+        ({"segmenter": SegmenterConfig(backbone="mobilenet")}, "unknown backbone 'mobilenet'"),
+        ({"collection": ""}, "--collection is required"),
+        ({"collection": "/nowhere"}, "there is no collection at /nowhere; make one with: python -m pipelines.ingest"),
+        ({"scale": ScaleConfig(device="cuda")}, "there are 0 GPUs; give --device cpu"),
+    ],
+)
+def test_mistakes_are_refused_before_any_work(config: TrainJobConfig, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train.run(replace(config, output=f"{config.output}-mistakes", **change))
+    assert not Path(f"{config.output}-mistakes").exists()
 
 
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
@@ -125,8 +140,8 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
 def test_evaluation_of_the_model_and_what_it_has_to_beat(
     uninterrupted: JobResult, config: TrainJobConfig, tracking: TrackingConfig, tmp_path: Path
 ) -> None:
-    settings = evaluate.EvaluateConfig(
-        checkpoint=uninterrupted.outputs["model"],
+    settings = EvaluateJobConfig(
+        model=uninterrupted.outputs["model"],
         collection=config.collection,
         output=str(tmp_path / "results"),
         classes="novel",

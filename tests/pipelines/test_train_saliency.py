@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,13 @@ from fss.collection.config import AcceptanceRule
 from fss.saliency import SaliencyConfig
 from fss.saliency.config import StudentConfig, StudentTrainingConfig
 from fss.saliency.pseudomask import pseudomask_part
+from fss.saliency.student import data
 from fss.saliency.student.network import load_student
+from fss.tracking.run import tracking_client
 from pipelines import pseudomask
-from pipelines.masks.config import TrainSaliencyConfig
+from pipelines.masks.config import PseudomaskJobConfig, TrainSaliencyConfig
 from pipelines.runtime.config import TrackingConfig
-from pipelines.train_saliency import run
+from pipelines.train_saliency import resolve, run, work_hash
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +36,24 @@ def lesson(paint: Callable[..., str], tmp_path_factory: pytest.TempPathFactory, 
         output=str(folder / "students"),
         student=StudentConfig(image_size=64, width=16),
         training=StudentTrainingConfig(rounds=2, epochs=3, warm_up=1, held_out=0.3, batch_size=8, least_gain=-1),
+        device="cpu",
         tracking=tracking,
     )
 
 
 def test_trains_once_and_predicts_the_collection_again(lesson: TrainSaliencyConfig) -> None:
-    summary = run(lesson)
-    file = summary.outputs["student"]
-    assert summary.counts["images"] == 32 and summary.counts["rounds"] in (1, 2)
-    assert load_student(file).config == lesson.student
+    result = run(lesson)
+    file = result.outputs["student"]
+    assert result.counts["images"] == 32 and result.counts["rounds"] in (1, 2)
+    assert load_student(file).config == replace(lesson.student, seed=0)
+    logged = tracking_client(str(lesson.tracking.uri)).get_run(result.run_id).data
+    assert logged.metrics["kept.agreement"] == result.metrics["kept.agreement"] == logged.metrics["agreement"]
+    assert (logged.params["student.seed"], logged.params["training.seed"]) == ("0", "0")
     written = Path(file).stat().st_mtime_ns
     assert not run(lesson).worked and Path(file).stat().st_mtime_ns == written
-    settings = pseudomask.PseudomaskConfig(
+    settings = PseudomaskJobConfig(
         collection=lesson.collection,
-        name="refined",
+        output_mask_set="refined",
         estimator="student",
         student=file,
         workers=1,
@@ -67,16 +74,35 @@ def test_other_settings_need_another_name(lesson: TrainSaliencyConfig) -> None:
     assert run(replace(named, training=replace(named.training, epochs=2), overwrite=True)).counts["epochs"] == 2
 
 
-def test_mistakes_are_told_before_any_work(lesson: TrainSaliencyConfig) -> None:
-    for mistake, said in (
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ({"collection": "/nowhere"}, "there is no collection at /nowhere"),
+        ({"output": ""}, "--output is required"),
         ({"mask_set": "nowhere"}, "no mask set"),
         ({"acceptance": "nowhere"}, "acceptance"),
+        ({"student": StudentConfig(backbone="mobilenet")}, "unknown backbone 'mobilenet'"),
         ({"student": StudentConfig(backbone_weights="nowhere.pth")}, "no weights file"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            run(replace(lesson, **mistake))
-    for estimator, student in (("student", None), ("classical", "a-file")):
-        with pytest.raises(ValueError, match="belong together"):
-            pseudomask.run(
-                pseudomask.PseudomaskConfig(collection=lesson.collection, estimator=estimator, student=student)
-            )
+        ({"student": StudentConfig(backbone_weights=__file__)}, "test_train_saliency.py cannot be read"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(
+    lesson: TrainSaliencyConfig, mistake: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "load_student_data", lambda *_, **__: pytest.fail("pictures were read"))
+    with pytest.raises(ValueError, match=message):
+        run(replace(lesson, **{"name": "mistaken"} | mistake))
+    assert not Path(lesson.output, "mistaken").exists()
+
+
+def test_one_seed_for_all_and_seeds_of_their_own(lesson: TrainSaliencyConfig) -> None:
+    resolved = resolve(replace(lesson, seed=3, training=replace(lesson.training, seed=5)))
+    assert (resolved.student.seed, resolved.training.seed) == (3, 5)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, "a40e1c24258a3d48"), ("pretrained", "caf31943fa8b2dee")])
+def test_a_student_of_version_0_1_counts_as_finished(weights: str | None, expected: str) -> None:
+    config = TrainSaliencyConfig(
+        student=StudentConfig(backbone_weights=weights, seed=0), training=StudentTrainingConfig(seed=0)
+    )
+    assert work_hash(config, {"collection": "c", "mask_set": "m"}) == expected

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,11 @@ from fss.models import SegmenterConfig, load_checkpoint
 from fss.tracking.run import PARENT_TAG, Run, tracking_client
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from pipelines import lineage, tune
+from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.result import JobResult, read_config
-from pipelines.training.config import TrainJobConfig
-from pipelines.tuning.config import TuneJobConfig
+from pipelines.runtime.result import JobResult
+from pipelines.training.config import TrainJobConfig, TrainSettings
+from pipelines.tuning.config import GateConfig, TuneJobConfig
 from pipelines.tuning.trial_runs import TrialRecord, read_trials
 
 Paint = Callable[..., str]
@@ -29,18 +31,21 @@ Paint = Callable[..., str]
 @pytest.fixture(scope="module")
 def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> TuneJobConfig:
     home = tmp_path_factory.mktemp("tune")
+    train = TrainSettings(
+        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True, width=32),
+        stream=StreamConfig(batch_size=4, lanes=2, held_out=0.2),
+        optimizer=OptimizerConfig(steps=4, learning_rate=1e-3, ema=0.0),
+        checkpoint_every=2,
+        log_every=1,
+        keep_weights="raw",
+    )
     return TuneJobConfig(
         collection=paint_masked(home / "collection", count=24),
         output=str(home / "sweeps"),
-        segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True, width=32),
-        stream=StreamConfig(batch_size=4, lanes=2, held_out=0.2),
-        training=OptimizerConfig(steps=4, learning_rate=1e-3, ema=0.0),
-        checkpoint_every=2,
-        log_every=1,
-        weights="raw",
+        train=train,
         space=(),
         # A batch of 4 has no second row for a distractor in 4 lanes: such a trial fails and says so.
-        dimensions=("stream.lanes=2|4", "split.distractor=0.5", "split.tilt=0..0.5"),
+        dimensions=("lanes=2|4", "split.distractor=0.5", "split.tilt=0..0.5"),
         searcher="random",
         search_seed=2,
         trials=2,
@@ -63,10 +68,10 @@ def finished(ray_local: None, config: TuneJobConfig) -> JobResult:
 @pytest.mark.slow
 def test_every_trial_ends_and_the_failed_one_says_why(finished: JobResult, tracking: TrackingConfig) -> None:
     # They run side by side, and either may start first.
-    whole, failed = sorted(trials_of(finished, tracking), key=lambda trial: str(trial.values["stream.lanes"]))
-    assert (whole.state, whole.values["stream.lanes"]) == ("completed", 2)
+    whole, failed = sorted(trials_of(finished, tracking), key=lambda trial: str(trial.values["lanes"]))
+    assert (whole.state, whole.values["lanes"]) == ("completed", 2)
     assert set(whole.curve) == {2, 4}
-    assert (failed.state, failed.values["stream.lanes"]) == ("failed", 4)
+    assert (failed.state, failed.values["lanes"]) == ("failed", 4)
     assert "a lane needs two rows" in str(failed.error)
     assert "a lane needs two rows" in finished.report
     assert finished.counts == {"trials": 2, "completed": 1, "failed": 1}
@@ -81,8 +86,9 @@ def test_every_trial_ends_and_the_failed_one_says_why(finished: JobResult, track
 def test_the_best_settings_train_and_the_best_model_is_there(finished: JobResult, config: TuneJobConfig) -> None:
     words = ["--config", finished.outputs["settings"], "--collection", config.collection, "--output", "elsewhere"]
     again: TrainJobConfig = read_config(TrainJobConfig, words, job="train")
-    assert (again.split.distractor, again.stream.lanes, again.training) == (0.5, 2, config.training)
-    trained, asked = load_checkpoint(finished.outputs["model"]).config, config.segmenter
+    assert (again.split.distractor, again.stream.lanes) == (0.5, 2)
+    assert again.optimizer == config.train.optimizer
+    trained, asked = load_checkpoint(finished.outputs["model"]).config, config.train.segmenter
     assert (trained.backbone, trained.image_size, trained.width) == (asked.backbone, asked.image_size, asked.width)
     home = Path(finished.outputs["settings"]).parent
     assert {"best.json", "trials.json", "parallel-coordinates.png", "summary.json"} <= {p.name for p in home.iterdir()}
@@ -108,19 +114,33 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
         tune.run(replace(config, name="small", trials=3))
 
 
-def test_mistakes_are_told_before_any_work(config: TuneJobConfig) -> None:
-    with pytest.raises(ValueError, match="labels of test classes choose nothing here"):
-        replace(config, episodes="classes")
-    with pytest.raises(ValueError, match="no search space 'cuts'"):
-        tune.run(replace(config, space=("cuts",)))
-    with pytest.raises(ValueError, match="cannot be stopped early when its first 4 are free"):
-        tune.run(replace(config, grace=4))
-    with pytest.raises(ValueError, match="name an acceptance to take them from"):
-        replace(config, space=("masks",), acceptance=None)
-    with pytest.raises(ValueError, match="trials, grace and concurrent are 1 or more"):
-        replace(config, trials=0)
-    plan = tune.run(replace(config, dry_run=True))
-    assert plan.metrics["trials"] == 2
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": ("cuts",)}, "no search space 'cuts'"),
+        ({"grace": 4}, "cannot be stopped early when its first 4 are free"),
+        ({"space": ("masks",), "acceptance": None}, "name an acceptance to take them from"),
+        ({"trials": 0}, "trials"),
+        ({"dimensions": ("backbone=resnet18|foo",)}, "unknown backbone 'foo'"),
+        ({"dimensions": ("width=40|64",)}, "width"),
+        ({"gate": GateConfig(evaluation="/nowhere")}, "/nowhere"),
+    ],
+)
+def test_mistakes_are_refused_before_any_work(config: TuneJobConfig, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tune.run(replace(config, **change))
+    assert not Path(config.output).exists() or not list(Path(config.output).glob("tune-*"))
+
+
+def test_class_episodes_cannot_be_searched(config: TuneJobConfig) -> None:
+    with pytest.raises(ValueError, match="labels choose nothing"):
+        replace(config, train=replace(config.train, episodes="classes"))
+
+
+def test_a_dry_run_shows_the_resolved_training(config: TuneJobConfig) -> None:
+    result = tune.run(replace(config, dry_run=True, seed=5))
+    assert result.metrics["trials"] == 2
+    assert (result.inputs["train.segmenter.seed"], result.inputs["train.stream.seed"]) == (5, 5)
 
 
 @pytest.mark.slow
@@ -133,11 +153,11 @@ def test_killed_and_restored_it_has_every_trial_once(
         name="killed",
         output=str(tmp_path / "sweeps"),
         space=(),
-        dimensions=("split.tilt=0..0.5", "training.learning_rate=1e-6..1e-2 log"),
+        dimensions=("split.tilt=0..0.5", "learning-rate=1e-6..1e-2 log"),
         searcher="optuna",
         trials=4,
         concurrent=1,
-        training=replace(config.training, steps=8),
+        train=replace(config.train, optimizer=replace(config.train.optimizer, steps=8)),
         tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     save(longer, tmp_path / "config.json")

@@ -1,7 +1,9 @@
 """Settings of a semantic segmentation network."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fss.core.config import settings
 
@@ -29,5 +31,5 @@ class SemanticConfig:
     frozen_norm: bool = True
     """Keep all BatchNorm layers fixed, as published; otherwise they learn the statistics of strongly augmented pictures
     too."""
-    seed: int = 0
-    """Seed of the random initial weights."""
+    seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
+    """Seed of the random initial weights. None: the job's seed, which is 0 by default."""

@@ -138,12 +138,13 @@ def construct_network(
     """
     selection = MapSelection(keep=("none", "last", "last", "last"), activated=True)
     weights = "pretrained" if pretrained else None
-    backbone = create_backbone(config.backbone, selection, backbone_weights=weights, seed=config.seed)
+    seed = config.seed or 0
+    backbone = create_backbone(config.backbone, selection, backbone_weights=weights, seed=seed)
     _limit_stride(backbone, config)
     if config.network == "deeplabv2":
         _use_caffe_strides(backbone)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         return SemanticNetwork(config, classes, auxiliary, backbone).to(memory_format=torch.channels_last)
 
 

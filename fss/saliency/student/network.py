@@ -34,13 +34,11 @@ class SaliencyStudent(nn.Module):
     def __init__(self, config: StudentConfig):
         super().__init__()
         self.config = config
-        selection = MapSelection(keep=("last", "last", "last", "last"), activated=True)
-        self.backbone = create_backbone(
-            config.backbone, selection, backbone_weights=config.backbone_weights, seed=config.seed
-        )
+        selection, seed = MapSelection(keep=("last", "last", "last", "last"), activated=True), config.seed or 0
+        self.backbone = create_backbone(config.backbone, selection, backbone_weights=config.backbone_weights, seed=seed)
         self.backbone.freeze(config.frozen)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(seed)
             self.decoder = Decoder([counts[0] for counts in self.backbone.channels], config.width)
 
     def forward(self, images: Tensor) -> Tensor:

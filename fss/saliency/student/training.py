@@ -58,7 +58,7 @@ def train_student(
             f"images have the side {data.images.shape[1]}, but the student takes {student.config.image_size}"
         )
     count = len(data.images)
-    order = keyed_rng(config.seed, purpose="student.held_out").permutation(count)
+    order = keyed_rng(config.seed or 0, purpose="student.held_out").permutation(count)
     held_out = np.zeros(count, bool)
     held_out[order[: max(1, round(config.held_out * count))]] = True
     source = MapSource(student, data.images)
@@ -66,7 +66,7 @@ def train_student(
     targets, weights, best = data.targets, data.weights, -1.0
     for number in range(config.rounds):
         if number:
-            student.restart(config.seed + number)
+            student.restart((config.seed or 0) + number)
         round_ = _Round(student, source, targets, weights, held_out, config, number)
         views = round_.train(report)
         result.agreement += round_.agreement
@@ -148,7 +148,7 @@ class _Round:
         self, epoch: int, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
     ) -> float:
         """Train on every training image once; return the mean loss."""
-        rng = keyed_rng(self.config.seed, epoch=self.number * 1000 + epoch, purpose="student.order")
+        rng = keyed_rng(self.config.seed or 0, epoch=self.number * 1000 + epoch, purpose="student.order")
         self.student.train()
         losses = []
         for index in batches(rng.permutation(self.train_rows), self.config.batch_size):

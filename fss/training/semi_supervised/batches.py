@@ -117,7 +117,7 @@ class SemanticStream:
                 "the job that makes it again; it resumes where it stopped"
             )
         self.config, self.reader = config, reader
-        self._truth, self._pseudo = truth, pseudo
+        self._truth, self._pseudo, self._seed = truth, pseudo, config.seed or 0
         self._labelled = _Order(rows.labelled, labelled, config, "labelled", rank, world)
         self._pool = _Order(rows.pool, pool, config, "pool", rank, world) if pool else None
 
@@ -138,7 +138,7 @@ class SemanticStream:
     def _labelled_sample(self, row_key: RowKey) -> Sample:
         epoch, part, row = row_key
         name, crop = self.reader.image_id(part, row), self.config.weak.crop
-        rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
+        rng = keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
         view = draw_weak(rng, self.config.weak)
         rgb = self.reader.picture(part, row)
         truth = apply_weak_to_labels(self.reader.labels(self._truth, part, row), view, crop)
@@ -152,12 +152,12 @@ class SemanticStream:
         epoch, part, row = row_key
         assert self._pseudo is not None
         name, weak = self.reader.image_id(part, row), self.config.weak
-        view = draw_weak(keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
+        view = draw_weak(keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
         rgb = self.reader.picture(part, row)
         picture = apply_weak(rgb, view, weak.crop)
         pseudo = apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, weak.crop)
         inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, weak.crop) != IGNORE
-        rng = keyed_rng(self.config.seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
+        rng = keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
         strong, index = apply_strong(picture, draw_strong(rng, weak.crop, self.config.strong))
         index = np.where((index >= 0) & inside.ravel()[index.clip(0)], index, -1)
         return name, picture, strong, pseudo, torch.from_numpy(index.astype(np.int64))
@@ -175,7 +175,7 @@ class _Order:
         self._rows_per_lane = batch // self._lane_count
         self._lanes = range(rank, self._lane_count, world)
         self._steps = steps_per_epoch(sum(self._counts), self._lane_count, batch)
-        self._seed = int(keyed_rng(config.seed, item=item, purpose="semantic.order").integers(2**31))
+        self._seed = int(keyed_rng(config.seed or 0, item=item, purpose="semantic.order").integers(2**31))
         self._epoch, self._order = -1, None
 
     _order: EpochOrder | None

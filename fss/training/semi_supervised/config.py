@@ -4,6 +4,7 @@ import math
 from dataclasses import field
 from typing import Annotated, Literal
 
+import tyro
 from annotated_types import Ge, Gt, Interval
 
 from fss.core.config import settings
@@ -118,8 +119,6 @@ class StrongConfig:
 class LabelledConfig:
     """Which pictures count as labelled; the ground truth of the others is never read."""
 
-    mask_set: str = "truth"
-    """Mask set with the labels; pictures without a mask in it are unlabelled."""
     count: Annotated[int, Ge(1)] | None = None
     """Number of labelled pictures to use, drawn at random. None: all."""
     list_file: str | None = None
@@ -141,8 +140,8 @@ class SemanticStreamConfig:
     """Divisor of the sides of all pictures before anything else; 2 gives Cityscapes at half resolution."""
     lanes: Annotated[int, Ge(1)] = 8
     """Largest number of logical lanes, at least as many as workers; a smaller batch has fewer."""
-    seed: int = 0
-    """Seed of the order and the augmentation."""
+    seed: Annotated[int | None, tyro.conf.arg(name="stream-seed")] = None
+    """Seed of the order and the augmentation. None: the job's seed, which is 0 by default."""
     decode_threads: Annotated[int, Ge(1)] = 2
     """Decoding threads per worker."""
     ahead: Annotated[int, Ge(0)] = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fss.collection import Collection
+from fss.collection import MaskSet
 from fss.collection.part_io import exists
 from fss.core import storage
 from fss.core.config import config_hash
@@ -33,19 +33,18 @@ class SemanticRows:
     """Hash of the ids of the labelled pictures, 16 hex digits."""
 
 
-def scan_rows(collection: Collection, config: LabelledConfig, *, accepted: Ids[str] | None = None) -> SemanticRows:
+def scan_rows(truth: MaskSet, config: LabelledConfig, *, accepted: Ids[str] | None = None) -> SemanticRows:
     """Find the rows without decoding masks.
 
     Args:
-        collection: the pictures.
+        truth: the labels; pictures without a mask in it are unlabelled.
         config: which pictures are labelled.
         accepted: image ids of the pool, to which the labelled pictures are added; None selects all usable pictures.
 
     Raises:
-        ValueError: the mask set does not exist, a listed picture does not exist or has no mask, or no picture is
-            labelled.
+        ValueError: a listed picture does not exist or has no mask, or no picture is labelled.
     """
-    truth = collection.mask_set(config.mask_set)
+    collection = truth.collection
     listed = _read_list(config.list_file)
     parts, finished = tuple(collection.part_names()), truth.finished_parts()
 
@@ -64,7 +63,7 @@ def scan_rows(collection: Collection, config: LabelledConfig, *, accepted: Ids[s
     if listed and (missing := sorted(name for name, exists_ in listed.items() if not exists_)):
         raise ValueError(
             f"{config.list_file} names {len(missing)} pictures that {collection.uri} does not have with a mask in "
-            f"{config.mask_set!r}: {', '.join(missing[:3])}"
+            f"{truth.name!r}: {', '.join(missing[:3])}"
         )
     chosen = _draw([name for rows in scans for name, _, labelled in rows if labelled], config)
     labelled = tuple(_rows([name in chosen for name, *_ in rows]) for rows in scans)
@@ -76,7 +75,7 @@ def scan_rows(collection: Collection, config: LabelledConfig, *, accepted: Ids[s
     counts = {"labelled": len(chosen), "pool": sum(map(len, pool_rows))}
     counts["unusable"] = total - sum(ok for rows in scans for _, ok, _ in rows)
     if not chosen:
-        raise ValueError(f"no picture of {collection.uri} has a mask in {config.mask_set!r}; label at least a few")
+        raise ValueError(f"no picture of {collection.uri} has a mask in {truth.name!r}; label at least a few")
     return SemanticRows(parts=parts, labelled=labelled, pool=pool_rows, counts=counts, hash=config_hash(sorted(chosen)))
 
 

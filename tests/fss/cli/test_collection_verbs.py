@@ -66,13 +66,15 @@ def test_the_doctor_estimates_a_job(
     (tmp_path / "photos").mkdir()
     for number in range(3):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(encoded("JPEG", picture((120, 100 + number))))
-    small = ["--training.backbone", "timm:test_resnet.r160_in1k", "--training.image-size", 96, "--training.steps", 10]
+    small = ["--backbone", "timm:test_resnet.r160_in1k", "--image-size", 96, "--steps", 10]
     words = ["doctor", "--photographs", tmp_path / "photos", "--workdir", tmp_path, *small]
     assert ends(*words) == 0
     output = capsys.readouterr().out
     assert all(
         words in output for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16")
     )
+    assert ends(*words, "--steps", 10**9) == 3
+    assert "that is long: use a GPU, a lighter --backbone" in " ".join(capsys.readouterr().out.replace("│", "").split())
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.0, False), (1000.0, True)])

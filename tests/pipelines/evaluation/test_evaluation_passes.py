@@ -14,8 +14,8 @@ from fss.evaluation.evaluator import evaluate
 from fss.images.resize import mask_canvas
 from fss.models import create_segmenter, save_checkpoint
 from fss.synthetic.picture import render_sample_image
-from pipelines.evaluate import EvaluateConfig
 from pipelines.evaluate import run as run_evaluate
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.ingest import run as run_ingest
 from pipelines.masks.config import IngestConfig
 from pipelines.runtime.config import TrackingConfig
@@ -56,10 +56,10 @@ class Bench:
 
     def evaluate(self, collection: Collection, **settings: Any) -> tuple[JobResult, EpisodePlan]:
         output = f"{collection.uri}-{'-'.join(map(str, settings.values())).replace('/', '_')}"
-        config = {"episodes": EPISODES, "shots": (1,), "baselines": False, "metrics": 0, "workers": 0} | settings
+        config = {"episodes": EPISODES, "shots": (1,), "baselines": False, "visualizations": 0, "workers": 0} | settings
         summary = run_evaluate(
-            EvaluateConfig(
-                checkpoint=self._checkpoint,
+            EvaluateJobConfig(
+                model=self._checkpoint,
                 collection=collection.uri,
                 output=output,
                 tracking=self._tracking,

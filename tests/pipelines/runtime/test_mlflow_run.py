@@ -18,8 +18,8 @@ def test_a_failed_job_goes_on_with_its_run_and_its_child(tracking: TrackingConfi
     for fails in (True, False):
         try:
             with (
-                job_run("masksplit", key="k1", tracking=tracking) as parent,
-                job_run("train", key="t1", tracking=tracking, parent=parent) as child,
+                job_run("masksplit", job="masksplit", key="k1", tracking=tracking) as parent,
+                job_run("train", job="train", key="t1", tracking=tracking, parent=parent) as child,
             ):
                 ids.append((parent.run_id, child.run_id))
                 if fails:
@@ -32,9 +32,12 @@ def test_a_failed_job_goes_on_with_its_run_and_its_child(tracking: TrackingConfi
 def test_a_finished_job_and_another_parent_get_new_runs(tracking: TrackingConfig) -> None:
     seen = set()
     for _ in range(2):
-        with job_run("masksplit", key="k2", tracking=tracking) as parent:
+        with job_run("masksplit", job="masksplit", key="k2", tracking=tracking) as parent:
             seen.add(parent.run_id)
-            with pytest.raises(RuntimeError), job_run("train", key="same", tracking=tracking, parent=parent) as child:
+            with (
+                pytest.raises(RuntimeError),
+                job_run("train", job="train", key="same", tracking=tracking, parent=parent) as child,
+            ):
                 seen.add(child.run_id)
                 raise RuntimeError
     assert len(seen) == 4
@@ -43,7 +46,7 @@ def test_a_finished_job_and_another_parent_get_new_runs(tracking: TrackingConfig
 def test_fresh_never_continues(tracking: TrackingConfig) -> None:
     ids = []
     for _ in range(2):
-        with pytest.raises(RuntimeError), job_run("x", key="k3", tracking=tracking, fresh=True) as run:
+        with pytest.raises(RuntimeError), job_run("x", job="x", key="k3", tracking=tracking, fresh=True) as run:
             ids.append(run.run_id)
             raise RuntimeError
     assert ids[0] != ids[1]

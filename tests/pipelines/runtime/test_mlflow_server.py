@@ -76,7 +76,7 @@ def writer(url: str, experiment: str, number: int) -> str:
     return (
         "import numpy as np; from fss.tracking.run import Run, ending\n"
         f"params, experiment = {{'n': {number}}}, {experiment!r}\n"
-        f"with ending(Run.start('w{number}', uri={url!r}, experiment=experiment, params=params)) as run:\n"
+        f"with end_on_exit(Run.start('w{number}', uri={url!r}, experiment=experiment, params=params)) as run:\n"
         "    for step in range(5):\n"
         "        run.log_metrics({'loss': 1 / (step + 1)}, step=step)\n"
         f"    run.log_image('sheet.png', np.full((16, 16, 3), {number}, np.uint8))\n"

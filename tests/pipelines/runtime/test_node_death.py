@@ -25,7 +25,7 @@ from fss.training.few_shot.loop import TrainLoop
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.data import open_stream
+from pipelines.training.data import TrainingData
 
 pytestmark = pytest.mark.slow
 STEPS, EVERY = 80, 8
@@ -57,7 +57,7 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
         acceptance=None,
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True),
         stream=StreamConfig(batch_size=4, lanes=2, held_out=0.1),
-        training=OptimizerConfig(steps=STEPS, learning_rate=1e-5),
+        optimizer=OptimizerConfig(steps=STEPS, learning_rate=1e-5),
         checkpoint_every=EVERY,
         log_every=1,
         scale=ScaleConfig(workers=2, min_workers=1),
@@ -90,11 +90,9 @@ def trains(node: Node) -> bool:
 
 def alone(config: TrainJobConfig) -> list[float]:
     """Return the losses of the same training in this process."""
-    stream = open_stream(replace(config, loader="worker"))
-    return [
-        report.loss
-        for report in TrainLoop(FewShotSegmenter.from_config(config.segmenter), stream, config.training).run()
-    ]
+    stream = TrainingData.open(replace(config, loader="worker")).stream()
+    loop = TrainLoop(FewShotSegmenter.from_config(config.segmenter), stream, config.optimizer)
+    return [report.loss for report in loop.run()]
 
 
 def wait_for(job: subprocess.Popen[bytes], there: Callable[[], object]) -> None:

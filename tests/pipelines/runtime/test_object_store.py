@@ -21,6 +21,7 @@ from fss.core import storage
 from fss.saliency import SaliencyConfig, cost_estimate
 from fss.saliency.pseudomask import pseudomask_part
 from pipelines import ingest, pseudomask
+from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
 from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
@@ -43,7 +44,7 @@ def put_photographs(uri: str) -> None:
 def test_photographs_to_masks_killed_half_way_and_resumed(s3: str, ray_local: None, tracking: TrackingConfig) -> None:
     put_photographs(f"{s3}/raw")
     uri = f"{s3}/collections/photos"
-    settings = ingest.IngestConfig(collection=uri, source=SourceConfig(path=f"{s3}/raw"), part_size=PART_SIZE)
+    settings = IngestConfig(collection=uri, source=SourceConfig(path=f"{s3}/raw"), part_size=PART_SIZE)
     found = ingest.run(replace(settings, tracking=tracking))
     assert (found.counts["usable"], found.counts["quarantined"]) == (PHOTOGRAPHS, 2)
     collection = Collection.open(uri)
@@ -76,7 +77,7 @@ def test_photographs_to_masks_killed_half_way_and_resumed(s3: str, ray_local: No
         time.sleep(3)
     assert 2 <= len(before) < len(parts), "the job was killed too late to be half done"
 
-    resumed = pseudomask.run(pseudomask.PseudomaskConfig(collection=uri, tracking=tracking))
+    resumed = pseudomask.run(PseudomaskJobConfig(collection=uri, tracking=tracking))
     assert resumed.counts["parts kept"] == len(before)
     after = written()
     assert {key: after[key] for key in before} == before, "a finished part was written again"

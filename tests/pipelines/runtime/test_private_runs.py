@@ -12,6 +12,7 @@ from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, end_on_exit
 from pipelines import ingest, pseudomask
+from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
 from pipelines.runtime.config import TrackingConfig
 from tests.helpers.bad_files.formats import encoded, picture
 
@@ -38,8 +39,8 @@ def test_places_names_and_pictures_stay_out_of_a_private_store(tmp_path: Path, r
     (photographs / f"{PICTURE}-broken.jpg").write_bytes(b"")
     tracking = TrackingConfig(uri=f"sqlite:///{store}/mlflow.db", private=private)
     uri = str(tmp_path / f"{PLACE}-collection")
-    ingest.run(ingest.IngestConfig(collection=uri, source=SourceConfig(path=str(photographs)), tracking=tracking))
-    made = pseudomask.run(pseudomask.PseudomaskConfig(collection=uri, tracking=tracking))
+    ingest.run(IngestConfig(collection=uri, source=SourceConfig(path=str(photographs)), tracking=tracking))
+    made = pseudomask.run(PseudomaskJobConfig(collection=uri, tracking=tracking))
     assert made.counts["images"] == 3
     told = found(store, PLACE) + found(store, PICTURE) + [str(path) for path in store.rglob("*.png")]
     assert bool(told) != private, told
@@ -76,9 +77,9 @@ def test_keys_of_the_environment_reach_neither_store_nor_logs_nor_collection(
     storage.write_atomically(*storage.resolve(f"{s3}/raw/a.jpg"), encoded("JPEG", picture((64, 64))))
     store = Path(str(tracking.uri).removeprefix("sqlite:///")).parent
     uri = str(tmp_path / "c")
-    ingest.run(ingest.IngestConfig(collection=uri, source=SourceConfig(path=f"{s3}/raw"), tracking=tracking))
+    ingest.run(IngestConfig(collection=uri, source=SourceConfig(path=f"{s3}/raw"), tracking=tracking))
     with pytest.raises(ValueError, match="no folder"):
-        ingest.run(ingest.IngestConfig(collection=f"{uri}2", source=SourceConfig(path=f"{s3}/no"), tracking=tracking))
+        ingest.run(IngestConfig(collection=f"{uri}2", source=SourceConfig(path=f"{s3}/no"), tracking=tracking))
     said = "".join(capfd.readouterr())
     for secret in (KEY, SECRET):
         assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET

@@ -15,7 +15,7 @@ from fss.models import FewShotSegmenter, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.data import data_hashes, open_stream, open_validator
+from pipelines.training.data import TrainingData
 from pipelines.training.presets import PRESETS
 from tests.helpers.dataset_layouts import write_voc
 
@@ -41,6 +41,10 @@ def config(collection: str, **settings: Any) -> TrainJobConfig:
     )
 
 
+def hashes(settings: TrainJobConfig) -> dict[str, str]:
+    return TrainingData.open(settings).hashes()
+
+
 @pytest.mark.parametrize("episodes", ["split", "classes"])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learner: Any, episodes: Any) -> None:
@@ -48,13 +52,14 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
     backbone = "resnet18" if learner == "vat" else "timm:test_resnet.r160_in1k"
     network = SegmenterConfig(learner=learner, masking=masking, backbone=backbone, image_size=96, frozen=True, width=32)
     settings = config(collection, episodes=episodes, segmenter=network)
-    stream = open_stream(settings)
+    data = TrainingData.open(settings)
+    stream = data.stream()
     loop = TrainLoop(FewShotSegmenter.from_config(network), stream, OptimizerConfig(steps=1, learning_rate=1e-3))
     before = [parameter.detach().clone() for parameter in loop.parameters]
     (report,) = loop.run()
     assert 0 < report.loss < 5
     assert any(not torch.equal(old, new) for old, new in zip(before, loop.parameters, strict=True))
-    validator = open_validator(settings, stream)
+    validator = data.validator(stream)
     assert validator.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
     assert 0 <= validator.validate(loop.segmenter, loop.device)[validator.score] <= 1
     assert loop.segmenter.training
@@ -62,11 +67,11 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
 
 def test_only_what_is_used_is_hashed(collection: str) -> None:
     split = config(collection)
-    assert set(data_hashes(split)) == {"collection", "mask_set"}
-    classes = data_hashes(replace(split, episodes="classes"))
+    assert set(hashes(split)) == {"collection", "mask_set"}
+    classes = hashes(replace(split, episodes="classes"))
     assert set(classes) == {"collection", "mask_set", "train_classes", "val_plan", "val_mask_set"}
     fewer = replace(split, episodes="classes", classes=replace(split.classes, min_pixels=1500))
-    assert data_hashes(fewer)["train_classes"] != classes["train_classes"]
+    assert hashes(fewer)["train_classes"] != classes["train_classes"]
 
 
 def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
@@ -78,24 +83,28 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
         for part in ingest.parts:
             ingest_part(ingest.collection.uri, part)
         places[subset] = ingest.collection.uri
-    preset: TrainJobConfig = PRESETS["hsnet-pascal"](collection=places["trainaug"], output="nowhere")
+    preset: TrainJobConfig = PRESETS["hsnet-pascal"]()
     settings = replace(
         preset,
+        collection=places["trainaug"],
+        output="nowhere",
         classes=replace(preset.classes, fold=2, val_collection=places["val"], val_episodes=10),
         segmenter=replace(preset.segmenter, image_size=64),
     )
-    stream = open_stream(settings)
+    data = TrainingData.open(settings)
+    stream = data.stream()
     assert (stream.counts["train classes"], settings.stream.batch_size) == (15, 20)
     batch = next(iter(stream.batches(0)))
     assert batch.query.shape == (20, 3, 64, 64)
-    assert len(open_validator(settings, stream).examples()) == 8
-    assert data_hashes(settings) != data_hashes(replace(settings, classes=replace(settings.classes, fold=1)))
+    assert len(data.validator(stream).examples()) == 8
+    assert hashes(settings) != hashes(replace(settings, classes=replace(settings.classes, fold=1)))
 
 
 def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp_path: Path) -> None:
     other = paint(tmp_path / "other", count=64, labelled=True, part_size=32)
     settings = config(collection, episodes="classes")
     elsewhere = replace(settings, classes=replace(settings.classes, val=("base",), val_collection=other))
-    assert data_hashes(elsewhere)["val_plan"] != data_hashes(settings)["val_plan"]
-    validator = open_validator(elsewhere, open_stream(elsewhere))
+    assert hashes(elsewhere)["val_plan"] != hashes(settings)["val_plan"]
+    data = TrainingData.open(elsewhere)
+    validator = data.validator(data.stream())
     assert validator.examples().query.shape == (6, 3, 400, 400)

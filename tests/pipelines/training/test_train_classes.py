@@ -12,10 +12,11 @@ from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
 from fss.training.few_shot.config import ClassesConfig, OptimizerConfig, StreamConfig
 from pipelines import train
+from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
-from pipelines.runtime.result import JobResult, read_config
+from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig, work_hash
-from pipelines.training.data import data_hashes, open_stream, open_validator
+from pipelines.training.data import TrainingData
 from pipelines.training.presets import EPOCH, PRESETS, class_training
 
 STEPS, EVERY = 5, 2
@@ -26,15 +27,16 @@ Kill = Callable[[TrainJobConfig, Path], Path]
 @pytest.fixture(scope="module")
 def config(paint: Paint, tmp_path_factory: pytest.TempPathFactory, tracking: TrackingConfig) -> TrainJobConfig:
     home = tmp_path_factory.mktemp("train")
-    preset = class_training(collection=paint(home / "collection", count=60, labelled=True), output=str(home / "models"))
     return replace(
-        preset,
+        class_training(),
+        collection=paint(home / "collection", count=60, labelled=True),
+        output=str(home / "models"),
         classes=ClassesConfig(train=("base",), val=("novel",), val_episodes=12, episodes=12),
         segmenter=SegmenterConfig(
             learner="hsnet", masking="hybrid", backbone="timm:test_resnet.r160_in1k", image_size=80, frozen=True
         ),
         stream=StreamConfig(batch_size=4, lanes=2, cache_folder=home / "cache"),
-        training=OptimizerConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
+        optimizer=OptimizerConfig(steps=STEPS, learning_rate=1e-3, ema=0.5),
         checkpoint_every=EVERY,
         log_every=1,
         log_model=False,
@@ -69,7 +71,8 @@ def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, t
 def test_the_kept_figure_is_the_models(uninterrupted: JobResult, config: TrainJobConfig) -> None:
     import torch
 
-    validator = open_validator(config, open_stream(config))
+    data = TrainingData.open(config)
+    validator = data.validator(data.stream())
     segmenter = load_checkpoint(uninterrupted.outputs["model"]).train()
     metrics = validator.validate(segmenter, torch.device("cpu"))
     assert metrics["val_miou"] == pytest.approx(uninterrupted.metrics["val_miou"], abs=1e-4)
@@ -108,7 +111,7 @@ def test_a_second_run_does_no_work_and_other_classes_are_another_training(
 
 def test_what_decides_the_result_is_hashed(config: TrainJobConfig) -> None:
     def key(changed: TrainJobConfig) -> str:
-        return work_hash(changed, data_hashes(changed))
+        return work_hash(changed, TrainingData.open(changed).hashes())
 
     assert key(replace(config, held_out_tasks=5, output="elsewhere")) == key(config)
     names = Collection.open(config.collection).classes
@@ -136,9 +139,9 @@ def test_a_dry_run_counts_what_there_is(config: TrainJobConfig) -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
-    words = ["--preset", name, "--collection", "c", "--output", "o", "--segmenter.masking", "hybrid"]
+    words = ["--preset", name, "--collection", "c", "--output", "o", "--masking", "hybrid"]
     found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    plain = PRESETS[name](collection="c", output="o")
+    plain = replace(PRESETS[name](), collection="c", output="o")
     assert found == replace(plain, segmenter=replace(plain.segmenter, masking="hybrid"))
     assert (found.episodes, found.mask_set, found.augment.enabled) == ("classes", "truth", False)
     if name != "classes":
@@ -148,14 +151,14 @@ def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
 
 
 def test_published_settings() -> None:
-    found = {name: PRESETS[name](collection="c", output="o") for name in ("hsnet-coco", "vat-coco", "vat-fss")}
+    found = {name: PRESETS[name]() for name in ("hsnet-coco", "vat-coco", "vat-fss")}
     assert [c.stream.batch_size for c in found.values()] == [40, 16, 16]
-    assert [c.training.learning_rate for c in found.values()] == [1e-3, 5e-4, 5e-4]
+    assert [c.optimizer.learning_rate for c in found.values()] == [1e-3, 5e-4, 5e-4]
     assert [c.segmenter.image_size for c in found.values()] == [400, 417, 473]
     assert [c.classes.val for c in found.values()] == [("test",), ("test",), ("val",)]
 
 
 def test_without_a_preset_the_command_line_is_as_before() -> None:
-    words = ["--collection", "c", "--output", "o", "--training.steps", "7"]
+    words = ["--collection", "c", "--output", "o", "--steps", "7"]
     found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    assert found == TrainJobConfig(collection="c", output="o", training=OptimizerConfig(steps=7))
+    assert found == TrainJobConfig(collection="c", output="o", optimizer=OptimizerConfig(steps=7))

@@ -11,17 +11,17 @@ from matplotlib.collections import LineCollection
 
 from fss.core.rng import keyed_rng
 from fss.models import SegmenterConfig
-from pipelines.end_to_end.config import MaskSplitJobConfig, train_config
-from pipelines.end_to_end.inputs import Input
-from pipelines.runtime.result import read_config
-from pipelines.training.config import TrainJobConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig
+from pipelines.end_to_end.presets import PRESETS, default_preset
+from pipelines.runtime.command_line import read_config
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.best import best_settings, best_trial, table
 from pipelines.tuning.importance import importance
 from pipelines.tuning.plots import importance_bars, parallel_coordinates
 from pipelines.tuning.space import apply, search_space
 from pipelines.tuning.trial_runs import TrialRecord
 
-SPACE = search_space(["split"], ["training.learning_rate=1e-4..1e-2 log", "segmenter.width=64"])
+SPACE = search_space(TrainSettings(), ["split"], ["learning-rate=1e-4..1e-2 log", "width=64"])
 WORDS = ("vertical", "horizontal", "either")
 
 
@@ -32,9 +32,9 @@ def draw(number: int) -> dict[str, object]:
         "split.ratio": float(rng.uniform(0.2, 0.5)),
         "split.tilt": float(rng.uniform(0, 0.6)),
         "split.margin": float(rng.uniform(0, 0.3)),
-        "split.ignore_support": bool(rng.integers(2)),
-        "training.learning_rate": float(10 ** rng.uniform(-4, -2)),
-        "segmenter.width": 64,
+        "split.ignore-support": bool(rng.integers(2)),
+        "learning-rate": float(10 ** rng.uniform(-4, -2)),
+        "width": 64,
     }
 
 
@@ -63,26 +63,22 @@ def test_the_best_was_trained_to_the_end(trials: list[TrialRecord]) -> None:
 
 
 def test_the_best_settings_are_read_by_training_and_the_main_job(tmp_path: Path) -> None:
-    base = TrainJobConfig(collection="c", output="o", segmenter=SegmenterConfig(backbone="resnet18", image_size=96))
-    values = draw(0) | {"accept.quantile": 0.45, "segmenter.masking": "hybrid"}
+    base = TrainSettings(segmenter=SegmenterConfig(backbone="resnet18", image_size=96))
+    values = draw(0) | {"accept-quantile": 0.45, "masking": "hybrid"}
     trained = apply(base, values)
     file = tmp_path / "best.json"
     file.write_text(json.dumps(best_settings(trained, values)))
 
     words = ["--config", str(file), "--collection", "c", "--output", "o"]
-    assert read_config(TrainJobConfig, words, job="train") == trained
-    main: MaskSplitJobConfig = read_config(
-        MaskSplitJobConfig, ["--config", str(file), "--photographs", "c"], job="masksplit"
+    assert read_config(TrainJobConfig, words, job="train") == train_job(trained, collection="c", output="o")
+    words = ["--config", str(file), "--photographs", "c"]
+    main = read_config(MaskSplitJobConfig, words, job="masksplit", presets=PRESETS, default_preset=default_preset)
+    assert main.train == trained
+    assert main.pseudomask.accept_quantile == 0.45
+    named = read_config(
+        MaskSplitJobConfig, [*words, "--width", "32"], job="masksplit", presets=PRESETS, default_preset=default_preset
     )
-    assert main.accept_quantile == 0.45
-    again = train_config(main, Input(collection="c", source=None, identity=""))
-    assert (again.split, again.augment, again.training.learning_rate) == (
-        trained.split,
-        trained.augment,
-        trained.training.learning_rate,
-    )
-    assert (again.segmenter.masking, again.segmenter.width) == ("hybrid", 64)
-    assert again.segmenter.backbone == "resnet18"
+    assert named.train.segmenter.width == 32, "what the command line names wins over the file"
 
 
 def test_the_table_ranks_and_says_why(trials: list[TrialRecord]) -> None:
@@ -93,7 +89,7 @@ def test_the_table_ranks_and_says_why(trials: list[TrialRecord]) -> None:
     assert scores == sorted(scores, reverse=True)
     assert lines[32].startswith("x ")
     assert lines[33] == "x failed: ValueError: no pictures"
-    assert "segmenter.width" not in lines[0], "a fixed setting is no column"
+    assert "width" not in lines[0], "a fixed setting is no column"
 
 
 def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialRecord]) -> None:

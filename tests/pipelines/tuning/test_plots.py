@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ import pytest
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate, tune
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.job import Job
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import TrainJobConfig
+from pipelines.tuning import search
 from pipelines.tuning.config import GateConfig, TuneJobConfig
-from pipelines.tuning.registration_gate import FIGURE
+from pipelines.tuning.registration_gate import METRIC
 from pipelines.tuning.trial_runs import OBJECTIVE, close_trial, open_trial
 
 Paint = Callable[..., str]
@@ -33,19 +34,18 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory) -> Tun
         collection=collection,
         output=str(home / "sweeps"),
         name="sweep",
-        checkpoint_every=100,
         space=(),
-        dimensions=("split.tilt=0..0.5", "segmenter.similarity=true|false"),
+        dimensions=("split.tilt=0..0.5", "similarity=true|false"),
         trials=8,
         gate=GateConfig(evaluation=collection, episodes=4, beats=("all foreground",), model="reported"),
         tracking=TrackingConfig(uri=f"sqlite:///{home}/mlflow.db"),
     )
 
 
-def search(config: TuneJobConfig, base: TrainJobConfig, record: Run, home: str) -> None:
+def leave_trials(config: TuneJobConfig, record: Run, output_dir: str) -> None:
     """Leave what a search of eight trials leaves: runs, and the best trial's model."""
     for number in range(8):
-        values = {"split.tilt": 0.06 * number, "segmenter.similarity": bool(number % 2)}
+        values = {"split.tilt": 0.06 * number, "similarity": bool(number % 2)}
         run = open_trial(record, f"t{number}", values)
         if number == FAILED:
             close_trial(run, "failed", "ValueError: no pictures")
@@ -55,14 +55,14 @@ def search(config: TuneJobConfig, base: TrainJobConfig, record: Run, home: str) 
             run.log_metrics({OBJECTIVE: SCORES[number] + 0.1}, step=1000)
         close_trial(run, "pruned" if number == PRUNED else "completed")
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
-    save_checkpoint(network, Path(home) / "trials" / f"t{BEST}" / "model")
+    save_checkpoint(network, Path(output_dir) / "trials" / f"t{BEST}" / "model")
 
 
-def evaluated(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> JobResult:
+def evaluated(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     rows = [{"method": "model"}, {"method": "all foreground", "ahead": 0.1, "ahead_low": 0.05, "ahead_high": 0.2}]
     Path(config.output).mkdir(parents=True)
     (Path(config.output) / "table.json").write_text(json.dumps(rows))
-    return JobResult(job="evaluate", metrics={FIGURE: 0.4}, inputs={"1-shot plan": "p" * 16})
+    return JobResult(job="evaluate", metrics={METRIC: 0.4}, inputs={"1-shot plan": "p" * 16})
 
 
 def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
@@ -72,10 +72,10 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
 
     def searched(*arguments: Any) -> None:
         calls.append("search")
-        search(*arguments)
+        leave_trials(*arguments)
 
-    monkeypatch.setattr(tune, "ray_session", nullcontext)
-    monkeypatch.setattr(tune, "_search", searched)
+    monkeypatch.setattr(Job, "start_ray", lambda job: None)
+    monkeypatch.setattr(search, "search", searched)
     monkeypatch.setattr(evaluate, "run", evaluated)
     summary = tune.run(config)
     assert summary.counts == {"trials": 8, "completed": 6, "failed": 1, "pruned": 1}

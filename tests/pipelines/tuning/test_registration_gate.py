@@ -9,10 +9,11 @@ import pytest
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
+from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.tuning.config import GateConfig
-from pipelines.tuning.registration_gate import FIGURE, judge, register
+from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
 from pipelines.tuning.trial_runs import close_trial, open_trial
 
 GATE = GateConfig(evaluation="labelled", beats=("all foreground",), model="gated")
@@ -27,13 +28,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def answers(monkeypatch: pytest.MonkeyPatch, mious: dict[str, float], ahead: tuple[float, float, float]) -> None:
     """Let every evaluation of a model that contains a word find its mIoU."""
 
-    def run(config: evaluate.EvaluateConfig, *, parent: Run | None = None) -> JobResult:
+    def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         ends = dict(zip(("ahead", "ahead_low", "ahead_high"), ahead, strict=True))
         rows: list[dict[str, Any]] = [{"method": "model"}, {"method": "all foreground", **ends}]
         Path(config.output).mkdir(parents=True, exist_ok=True)
         (Path(config.output) / "table.json").write_text(json.dumps(rows))
-        miou = next(value for word, value in mious.items() if word in config.checkpoint)
-        return JobResult(job="evaluate", metrics={FIGURE: miou}, inputs={"1-shot plan": "p" * 16})
+        miou = next(value for word, value in mious.items() if word in config.model)
+        return JobResult(job="evaluate", metrics={METRIC: miou}, inputs={"1-shot plan": "p" * 16})
 
     monkeypatch.setattr(evaluate, "run", run)
 
@@ -48,10 +49,10 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     ended = tracking_client(sweep.uri).get_run(trial.run_id).info
 
     answers(monkeypatch, {"model": 0.4}, (0.1, 0.05, 0.15))
-    verdict = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
-    assert verdict.passed
-    assert verdict.reasons[0] == "passed: ahead of all foreground by +10.0 [+5.0, +15.0] mIoU"
-    uri = register(trial, checkpoint, GATE, verdict, tags={"fss.sweep": sweep.run_id})
+    decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
+    assert decision.passed
+    assert decision.reasons[0] == "passed: ahead of all foreground by +10.0 [+5.0, +15.0] mIoU"
+    uri = register(trial, checkpoint, GATE, decision, tags={"fss.sweep": sweep.run_id})
     assert uri == "models:/gated@champion"
     client = tracking_client(sweep.uri)
     version = client.get_model_version_by_alias("gated", "champion")
@@ -60,9 +61,9 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     assert (now.status, now.end_time) == (ended.status, ended.end_time), "logging its model does not lengthen the trial"
 
     answers(monkeypatch, {"models:/": 0.45, "model": 0.4}, (0.1, 0.05, 0.15))
-    worse = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
+    worse = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not worse.passed
-    assert worse.reasons[-1] == "FAILED: gated@champion: mIoU 45.0 at present, 40.0 now"
+    assert worse.reasons[-1] == "FAILED: gated@champion has mIoU 45.0, this model 40.0"
     with pytest.raises(AssertionError, match="only what passed"):
         register(trial, checkpoint, GATE, worse, tags={})
 
@@ -73,12 +74,12 @@ def test_an_interval_around_zero_beats_nothing(
     tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
     sweep = Run.start("tune", uri=tracking.uri)
     answers(monkeypatch, {"model": 0.4}, (0.1, -0.01, 0.2))
-    verdict = judge(checkpoint, GATE, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
-    assert not verdict.passed
-    assert verdict.reasons == (
+    decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
+    assert not decision.passed
+    assert decision.reasons == (
         "FAILED: ahead of all foreground by +10.0 [-1.0, +20.0] mIoU",
         "passed: nothing is gated@champion yet",
     )
     other = GateConfig(evaluation="labelled", beats=("magic",))
     with pytest.raises(ValueError, match="no baselines magic; there are all foreground, model"):
-        judge(checkpoint, other, output=str(tmp_path / "gate"), tracking=tracking, record=sweep)
+        evaluate_gate(checkpoint, other, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)

@@ -10,6 +10,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from fss.training.few_shot.config import OptimizerConfig
 from pipelines.runtime.config import ScaleConfig
+from pipelines.training.config import TrainSettings
 from pipelines.tuning import search
 from pipelines.tuning.config import PRESETS, TuneJobConfig
 from pipelines.tuning.search import concurrent_trials, scheduler, searcher, tune_space, worker_threads
@@ -18,11 +19,14 @@ from pipelines.tuning.trial import trial_config
 CONFIG = TuneJobConfig(
     collection="c",
     output="o",
-    training=OptimizerConfig(steps=90),
-    checkpoint_every=30,
+    train=TrainSettings(optimizer=OptimizerConfig(steps=90), checkpoint_every=30),
     dimensions=("split.tilt=0..0.5",),
 )
-TWO, HALF = ScaleConfig(workers=2, gpu=False), ScaleConfig(cpus=0.49, gpu=False)
+ONE, TWO, HALF = (
+    ScaleConfig(device="cpu"),
+    ScaleConfig(workers=2, device="cpu"),
+    ScaleConfig(cpus_per_worker=0.49, device="cpu"),
+)
 
 
 def machine(
@@ -58,40 +62,40 @@ def test_pruning_goes_by_the_trainings_own_steps() -> None:
     assert [milestone for milestone, _ in found._brackets[0]._rungs] == [60, 30]
     assert isinstance(scheduler(replace(CONFIG, prune=False)), FIFOScheduler)
     with pytest.raises(ValueError, match="when its first 90 are free"):
-        scheduler(replace(CONFIG, grace=90))
+        replace(CONFIG, grace=90)
 
 
 def test_as_many_trials_run_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     # A local Ray counts at least four logical CPUs, whatever the cores.
     machine(monkeypatch, cores=2, cpus=4, gpus=0, gigabytes=16, local=True)
-    assert concurrent_trials(ScaleConfig(), 2.5) == 2
+    assert concurrent_trials(ONE, 2.5) == 2
     assert concurrent_trials(TWO, 2.5) == 1
-    assert worker_threads(ScaleConfig(), 2) == 1
-    assert worker_threads(ScaleConfig(threads=3), 2) == 3
+    assert worker_threads(ONE, 2) == 1
+    assert worker_threads(ScaleConfig(threads_per_worker=3), 2) == 3
     machine(monkeypatch, cores=2, cpus=4, gpus=0, gigabytes=4, local=True)
-    assert concurrent_trials(ScaleConfig(), 2.5) == 1
+    assert concurrent_trials(ONE, 2.5) == 1
     machine(monkeypatch, cores=8, cpus=64, gpus=0, gigabytes=500, local=False)
     assert concurrent_trials(HALF, 2.5) == 128
     assert worker_threads(HALF, 128) is None
     machine(monkeypatch, cores=8, cpus=64, gpus=4, gigabytes=500, local=False)
-    assert concurrent_trials(ScaleConfig(), 2.5) == 4, "a GPU for each"
+    assert concurrent_trials(ScaleConfig(device="cuda"), 2.5) == 4, "a GPU for each"
     machine(monkeypatch, cores=1, cpus=1, gpus=0, gigabytes=1, local=True)
     assert concurrent_trials(TWO, 2.5) == 1, "one at least"
 
 
 def test_all_trials_are_judged_by_the_same_pictures() -> None:
-    base = CONFIG.training_config()
-    found = trial_config(base, {"accept.quantile": 0.25, "split.tilt": 0.4}, name="t", output="o/trials")
+    base = CONFIG.train_job()
+    found = trial_config(base, {"accept-quantile": 0.25, "split.tilt": 0.4}, name="t", output="o/trials")
     assert (found.acceptance, found.held_out_acceptance) == ("quantile-0.250", "default")
     assert (found.split.tilt, found.name, found.output, found.log_model) == (0.4, "t", "o/trials", False)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_can_be_searched_as_they_are(name: str) -> None:
-    config = PRESETS[name](collection="c", output="o")
+    config = replace(PRESETS[name](), collection="c", output="o")
     assert scheduler(config) is not None
-    assert config.training_config().collection == "c"
-    assert config.checkpoint_every * 2 <= config.training.steps
+    assert config.train_job().collection == "c"
+    assert config.train.checkpoint_every * 2 <= config.train.optimizer.steps
 
 
 def test_random_draws_wait_for_room() -> None:
@@ -105,8 +109,8 @@ def test_random_draws_wait_for_room() -> None:
 
 
 def test_a_start_outside_in_one_dimension_is_no_point_for_optuna() -> None:
-    space = ("split.tilt=0.3..0.5", "training.learning_rate=1e-6..1e-2 log")  # the preset's tilt is below 0.3
+    space = ("split.tilt=0.3..0.5", "learning-rate=1e-6..1e-2 log")  # the preset's tilt is below 0.3
     found = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space), 1)
     assert not found._points_to_evaluate  # type: ignore[union-attr]
     whole = searcher(replace(CONFIG, searcher="optuna", space=(), dimensions=space[1:]), 1)
-    assert [list(point) for point in whole._points_to_evaluate or ()] == [["training.learning_rate"]]
+    assert [list(point) for point in whole._points_to_evaluate or ()] == [["learning-rate"]]

@@ -1,12 +1,16 @@
 """Search spaces in words, and what a draw from them means for a training."""
 
+import re
+
 import pytest
 
 from fss.episodes.config import SplitConfig
-from pipelines.training.config import TrainJobConfig
+from fss.models.config import SegmenterConfig
+from pipelines.training.config import TrainSettings
+from pipelines.tuning.search import tune_space
 from pipelines.tuning.space import PRESETS, Dimension, apply, parse, present, search_space, settings
 
-BASE = TrainJobConfig(collection="c", output="o")
+BASE = TrainSettings()
 
 
 def test_dimensions_in_words() -> None:
@@ -31,41 +35,81 @@ def test_what_is_no_dimension_is_told(words: str, said: str) -> None:
 
 
 def test_a_later_dimension_replaces_an_earlier_one() -> None:
-    space = search_space(["split", "masks"], ["split.tilt=0.1", "training.steps=5|6"])
-    assert list(space) == [*PRESETS["split"], "accept.quantile", "training.steps"]
+    space = search_space(BASE, ["split", "masks"], ["split.tilt=0.1", "steps=5|6"])
+    assert list(space) == [*PRESETS["split"], "accept-quantile", "steps"]
     assert space["split.tilt"].choices == (0.1,)
     with pytest.raises(ValueError, match="no search space 'cut'; there are split"):
-        search_space(["cut"])
+        search_space(BASE, ["cut"])
     with pytest.raises(ValueError, match="nothing to search"):
-        search_space([], ["split.tilt=0.1"])
+        search_space(BASE, [], ["split.tilt=0.1"])
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_fits_the_training(name: str) -> None:
-    space = search_space([name])
+    space = search_space(BASE, [name])
     ends = [{key: d.choices[0] if d.choices else d.low for key, d in space.items()}]
     ends += [{key: d.choices[-1] if d.choices else d.high for key, d in space.items()}]
     first, last = (apply(BASE, values) for values in ends)
-    assert first != last
+    assert first != last or name == "masks", "the quantile becomes an acceptance"
 
 
 def test_aliases_become_settings() -> None:
     values = {"split.direction": "either", "split.ratio": 0.25, "split.tilt": 0.1, "augment.colour": 0.3}
-    found = apply(BASE, values | {"accept.quantile": 0.5, "segmenter.masking": "hybrid"})
+    found = apply(BASE, values | {"accept-quantile": 0.5, "masking": "hybrid"})
     assert found.split == SplitConfig(vertical=0.5, horizontal=0.5, ratio=(0.25, 0.75), tilt=0.1)
     assert (found.augment.brightness, found.augment.hue, found.augment.grey) == (0.3, 0.3, 0.4)
-    assert (found.acceptance, found.segmenter.masking) == ("quantile-0.500", "hybrid")
-    with pytest.raises(ValueError, match="TrainJobConfig has no setting speed"):
-        apply(BASE, {"speed": 1})
+    assert found.segmenter.masking == "hybrid"
     with pytest.raises(ValueError, match="one of vertical"):
-        settings({"split.direction": "round"})
+        settings(BASE, {"split.direction": "round"})
 
 
 def test_the_starting_point_is_found_in_the_space() -> None:
-    space = search_space(["split", "augment", "masks"], ["augment.degrees=0..45", "training.learning_rate=1e-4|1e-3"])
+    space = search_space(BASE, ["split", "augment", "masks"], ["augment.degrees=0..45", "learning_rate=0.0001|0.001"])
     found = present(BASE, space)
     assert found["split.direction"] == "vertical"
     assert (found["split.ratio"], found["augment.colour"], found["augment.crop"]) == (0.5, 0.2, 0.5)
-    assert found["training.learning_rate"] == 1e-4
+    assert found["learning-rate"] == 1e-4
     assert "augment.degrees" not in found, "90 degrees are not in the space"
     assert apply(BASE, found) == BASE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning-rat=1e-4..1e-2", "no setting 'learning-rat'; close to it: learning-rate"),
+        ("seed=0..9", "no setting 'seed'"),
+        ("schedule=cosine|polly", "dimension schedule: 'polly' does not fit"),
+        ("split.ratio=0.2..0.8", "dimension split.ratio: 0.8 does not fit"),
+        ("split.tilt=0..-1", "the lower end comes first"),
+        ("split.distractor=0..2", "dimension split.distractor: 2.0 does not fit"),
+        ("steps=1.5..4", "steps takes whole numbers, got the range 1.5..4"),
+        ("steps=0..4", "dimension steps: 0 does not fit"),
+        ("steps=4|many", "dimension steps: 'many' does not fit"),
+        ("similarity=0..1", "similarity takes no range; name its values: similarity=A|B"),
+        ("backbone=0..1", "backbone takes no range"),
+        ("similarity=true|2", "dimension similarity: 2 does not fit"),
+        ("lanes=2|3", "dimension lanes: 3 does not fit"),
+        ("accept-quantile=0.5|1.5", "dimension accept-quantile: 1.5 does not fit"),
+        ("split.direction=vertical|round", "dimension split.direction: 'round' does not fit"),
+    ],
+)
+def test_a_value_that_the_training_does_not_take_is_refused_before_the_search(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        search_space(BASE, [], [text, "split.tilt=0..0.3"])
+
+
+@pytest.mark.parametrize("name", ["learning-rate", "learning_rate", "optimizer.learning_rate"])
+def test_a_setting_is_named_by_its_flag_or_its_path(name: str) -> None:
+    (dimension,) = search_space(BASE, [], [f"{name}=1e-4..1e-2 log"]).values()
+    assert dimension.name == "learning-rate"
+    assert apply(BASE, {dimension.name: 0.002}).optimizer.learning_rate == 0.002
+
+
+def test_a_range_of_a_whole_number_draws_whole_numbers() -> None:
+    space = search_space(BASE, [], ["accumulate=1..4", "width=32..128 log", "clip=0.5..5"])
+    domains = tune_space(space)
+    draws = {name: {domain.sample() for _ in range(60)} for name, domain in domains.items()}
+    assert draws["accumulate"] == {1, 2, 3, 4}
+    assert all(isinstance(value, int) for value in draws["accumulate"] | draws["width"])
+    assert all(isinstance(value, float) for value in draws["clip"])
+    assert present(TrainSettings(segmenter=SegmenterConfig(width=64)), space) == {"accumulate": 1, "width": 64}

@@ -38,7 +38,7 @@ def stream(
 ) -> SemanticStream:
     return SemanticStream(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
-        scan_rows(collection, LabelledConfig()),
+        scan_rows(collection.mask_set("truth"), LabelledConfig()),
         config,
         truth=collection.mask_set("truth"),
         pseudo=collection.mask_set("stage-1") if pool else None,
@@ -60,26 +60,26 @@ def flat(batches: Iterator[SemanticBatch]) -> list[tuple[str, bytes]]:
 
 
 def test_labelled_rows_have_a_mask_and_the_pool_is_everything(collection: Collection) -> None:
-    rows = scan_rows(collection, LabelledConfig())
+    rows = scan_rows(collection.mask_set("truth"), LabelledConfig())
     assert rows.counts == {"labelled": LABELLED, "pool": PICTURES, "unusable": 0}
     assert [len(part) for part in rows.labelled] == [3, 0, 0]
-    two = [scan_rows(collection, LabelledConfig(count=2, seed=seed)).hash for seed in (0, 0, 1, 2, 3)]
+    two = [scan_rows(collection.mask_set("truth"), LabelledConfig(count=2, seed=seed)).hash for seed in (0, 0, 1, 2, 3)]
     assert two[0] == two[1] and len(set(two)) > 1
     accepted = collection.read_part("part-00002", ["image_id"]).column("image_id").to_pylist()
-    kept = scan_rows(collection, LabelledConfig(), accepted=set(accepted))
+    kept = scan_rows(collection.mask_set("truth"), LabelledConfig(), accepted=set(accepted))
     assert kept.counts["pool"] == len(accepted) + LABELLED
 
 
 def test_a_list_names_labelled_pictures_by_path_or_id(collection: Collection, tmp_path: Path) -> None:
     name = collection.read_part("part-00000", ["image_id"]).column("image_id")[1].as_py()
     (tmp_path / "list.txt").write_text(f"right/0.png masks/right/0.png\n\n{name}\n")
-    rows = scan_rows(collection, LabelledConfig(list_file=str(tmp_path / "list.txt")))
+    rows = scan_rows(collection.mask_set("truth"), LabelledConfig(list_file=str(tmp_path / "list.txt")))
     assert [part.tolist() for part in rows.labelled] == [[0, 1], [], []]
     (tmp_path / "list.txt").write_text("left/4.png\n")  # there, without a mask
     with pytest.raises(ValueError, match=r"does not have with a mask in 'truth': left/4.png"):
-        scan_rows(collection, LabelledConfig(list_file=str(tmp_path / "list.txt")))
+        scan_rows(collection.mask_set("truth"), LabelledConfig(list_file=str(tmp_path / "list.txt")))
     with pytest.raises(ValueError, match="there are 3; lower the count"):
-        scan_rows(collection, LabelledConfig(count=4))
+        scan_rows(collection.mask_set("truth"), LabelledConfig(count=4))
 
 
 def test_steps_do_not_depend_on_workers_threads_or_resume(collection: Collection) -> None:
@@ -121,7 +121,7 @@ def test_no_truth_of_an_unlabelled_picture_is_opened(collection: Collection, mon
         return labels(self, masks, part, row)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SemanticReader, "labels", spy)
-    one = scan_rows(collection, LabelledConfig(count=2))
+    one = scan_rows(collection.mask_set("truth"), LabelledConfig(count=2))
     running = stream(collection)
     running = SemanticStream(
         running.reader,
@@ -163,7 +163,7 @@ def test_a_folder_with_masks_for_a_few_will_do(tmp_path: Path) -> None:
     add_missing_class_names(ingest.collection)
     made = Collection.open(ingest.collection.uri)
     assert list(made.classes) == [0, 1, 2]
-    rows = scan_rows(made, LabelledConfig())
+    rows = scan_rows(made.mask_set("truth"), LabelledConfig())
     assert rows.counts == {"labelled": 2, "pool": 5, "unusable": 0} and rows.labelled[0].tolist() == [1, 4]
     labels = SemanticReader(made, ClassTable(made.classes)).labels(made.mask_set("truth"), 0, 4)
     assert np.array_equal(labels, scenes.scene(4)[1])
@@ -174,7 +174,7 @@ def test_an_incomplete_stage_is_reported(collection: Collection) -> None:
     with pytest.raises(ValueError, match="lacks 3 of 3 parts"):
         SemanticStream(
             SemanticReader(collection, ClassTable(collection.classes)),
-            scan_rows(collection, LabelledConfig()),
+            scan_rows(collection.mask_set("truth"), LabelledConfig()),
             CONFIG,
             truth=collection.mask_set("truth"),
             pseudo=partial,

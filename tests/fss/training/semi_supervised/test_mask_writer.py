@@ -114,6 +114,6 @@ def test_measures_against_the_truth(collection: Collection, tmp_path: Path) -> N
     assert scores[0].counts.sum() == 2 * 40 * 56, "only where the truth is known"
     network = build_semantic(scenes.NETWORK, classes=3).train()
     confusion = evaluate_network(
-        network, SemanticReader(collection, table), scan_rows(collection, LabelledConfig()), truth
+        network, SemanticReader(collection, table), scan_rows(collection.mask_set("truth"), LabelledConfig()), truth
     )
     assert network.training and confusion.counts.sum() == 2 * 40 * 56

@@ -63,7 +63,7 @@ def loop(
     network = build_semantic(kind, classes=3, auxiliary=AUXILIARY_HEADS[stage])
     stream = SemanticStream(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
-        scan_rows(collection, LabelledConfig()),
+        scan_rows(collection.mask_set("truth"), LabelledConfig()),
         SemanticStreamConfig(
             weak=WeakConfig(crop=(32, 48), scales=(1, 1)),
             strong=StrongConfig(cutouts=0),

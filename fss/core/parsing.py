@@ -1,0 +1,67 @@
+"""Settings from the words of a command line, with every mistake told in one line."""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+_FRAME = re.compile(r"[│╭╮╰╯─]+")
+
+
+def parse_settings(cls: type[T], words: Sequence[str], *, prog: str, description: str, default: T | None = None) -> T:
+    """Read settings from a command line.
+
+    Args:
+        cls: the settings' class.
+        words: the words after the program's name.
+        prog: the program's name, for help and messages.
+        description: text above the help.
+        default: where settings start from; None: the class's defaults.
+
+    Raises:
+        ValueError: an unknown flag, or a value of the wrong type or out of range, in one line.
+        SystemExit: the help was printed.
+    """
+    options: dict[str, Any] = {"prog": prog, "description": description}
+    if default is not None:
+        options["default"] = default
+    if "--help" in words or "-h" in words:
+        return tyro.cli(cls, args=words, **options)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), _wide_terminal():
+            return tyro.cli(cls, args=words, **options)
+    except SystemExit:
+        raise ValueError(_one_line(printed.getvalue())) from None
+
+
+@contextlib.contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """Keep tyro from breaking lines, so that they can be joined again."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "2000"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
+def _one_line(text: str) -> str:
+    """Return the message of tyro's framed text, and the flags that it suggests."""
+    lines = [_FRAME.sub("", line).strip() for line in text.splitlines()]
+    first, *rest = re.split(r"\n\n+", "\n".join(lines[1:]).strip())
+    message = " ".join(first.split())
+    message = re.sub(r"^Error parsing \w[\w.]*: ", "", message)
+    if message.startswith("Missing from"):
+        message = f"{' and '.join(re.findall(r'(--[a-z][a-z.-]*)', message))} must be given"
+    suggested = re.findall(r"^(--[\w.-]+)", "\n".join(rest), re.MULTILINE) if "Perhaps" in text else []
+    hint = f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else ""
+    return f"{message}{hint} (--help lists the settings)"

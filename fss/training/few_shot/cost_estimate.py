@@ -1,0 +1,33 @@
+"""The cost of a training step, measured."""
+
+import time
+
+import torch
+
+from fss.models import FewShotSegmenter
+from fss.models.config import SegmenterConfig
+
+
+def measure_step(config: SegmenterConfig, batch_size: int, *, device: str = "cpu", shots: int = 1) -> float:
+    """Return the seconds of one training step (forward and backward), from one episode of random pixels.
+
+    Args:
+        config: the network.
+        batch_size: episodes per step; the time of one episode is multiplied by it.
+        device: where the network runs.
+        shots: supports per episode.
+    """
+    segmenter = FewShotSegmenter.from_config(config).to(device).train()
+    side = config.image_size
+    query = torch.randn(1, 3, side, side, device=device)
+    supports = torch.randn(1, shots, 3, side, side, device=device)
+    masks = torch.zeros(1, shots, side, side, device=device)
+    masks[..., : side // 2] = 1
+    seconds = 0.0
+    for _ in range(3):  # the first ones warm up
+        start = time.perf_counter()
+        segmenter(query, supports, masks).mean().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    return seconds * batch_size

@@ -1,0 +1,16 @@
+"""How long the training of the main job takes on this machine, from a few steps measured before the work starts."""
+
+import math
+
+from fss.saliency.cost_estimate import duration
+from fss.training.few_shot.cost_estimate import measure_step
+from pipelines.training.config import TrainJobConfig
+
+
+def training_estimate(config: TrainJobConfig) -> str:
+    """Return one line: steps, network, and the time that they take here."""
+    step_s = measure_step(config.segmenter, config.stream.batch_size, device=config.scale.device)
+    seconds = config.optimizer.steps * step_s / max(1, math.gcd(config.scale.workers, config.stream.lanes))
+    work = f"{config.optimizer.steps:,} steps of {config.stream.batch_size} episodes"
+    network = f"{config.segmenter.learner} on {config.segmenter.backbone} at {config.segmenter.image_size} px"
+    return f"{work}, {network}, on {config.scale.device}: about {duration(seconds)}"

@@ -1,0 +1,82 @@
+"""What a relabelling reads, opened once: the masks of before, the models and the labelled shots."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fss.collection import Collection, MaskSet
+from fss.collection.mask_set import Acceptance
+from fss.core.config import to_dict
+from pipelines.pseudomask import limited_parts
+from pipelines.relabeling.config import RelabelJobConfig
+from pipelines.relabeling.task import labelled_pictures
+from pipelines.runtime.model_source import ModelSource, inspect_model, model_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabelData:
+    """The data of a relabelling."""
+
+    collection: Collection
+    """Collection to relabel."""
+    parts: list[str]
+    """Names of the parts to relabel."""
+    masks_before: MaskSet
+    """Mask set whose masks the supports show; it has all the parts."""
+    acceptance_before: Acceptance | None
+    """Acceptance of the masks that may be supports. None: all masks."""
+    truth: MaskSet | None
+    """Mask set that both mask sets are measured against."""
+    models: tuple[ModelSource, ...]
+    """The segmenter, and earlier checkpoints of it."""
+    identity: dict[str, Any]
+    """Everything that decides the masks, by content."""
+
+    @classmethod
+    def open(cls, config: RelabelJobConfig) -> Self:
+        """Open everything that a configuration names.
+
+        Raises:
+            ValueError: there is no such collection, mask set, acceptance, class split or model, the masks of before
+                lack parts, or the models see pictures of different sizes.
+        """
+        collection = Collection.open(config.collection)
+        parts = limited_parts(collection, config.limit)
+        before = collection.mask_set(config.mask_set)
+        if missing := sorted(set(parts) - before.finished_parts()):
+            raise ValueError(
+                f"mask set {before.name!r} lacks {len(missing)} of {len(parts)} parts ({missing[0]}, ...); run the job "
+                "that makes it again, it continues where it stopped"
+            )
+        acceptance = before.read_acceptance(config.acceptance) if config.acceptance else None
+        models = tuple(model_source(uri, tracking=config.tracking.uri) for uri in (config.model, *config.earlier))
+        return cls(
+            collection=collection,
+            parts=parts,
+            masks_before=before,
+            acceptance_before=acceptance,
+            truth=collection.mask_set(config.truth_mask_set) if config.truth_mask_set else None,
+            models=models,
+            identity=_identity(config, models, before, acceptance),
+        )
+
+
+def _identity(
+    config: RelabelJobConfig, models: tuple[ModelSource, ...], before: MaskSet, acceptance: Acceptance | None
+) -> dict[str, Any]:
+    (model, size), *earlier = map(inspect_model, models)
+    if others := {other for _, other in earlier} - {size}:
+        raise ValueError(
+            f"the model sees pictures of {size} pixels, but earlier checkpoints of {min(others)}; give checkpoints of "
+            "one training"
+        )
+    identity: dict[str, Any] = {
+        "model": model,
+        "earlier": [name for name, _ in earlier],
+        "config": to_dict(config.relabel),
+        "masks of before": before.config_hash,
+        "acceptance of before": acceptance and acceptance.hash,
+    }
+    if config.relabel.supports == "bank":
+        labelled, pictures = labelled_pictures(config.bank)
+        identity["bank"] = [labelled.collection.fingerprint(), labelled.config_hash, sorted(pictures)]
+    return identity

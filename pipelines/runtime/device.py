@@ -1,0 +1,67 @@
+"""Which device a job's networks run on."""
+
+import os
+from typing import Literal
+
+from pipelines.runtime.config import Device
+
+ResolvedDevice = Literal["cpu", "cuda", "mps"]
+
+
+def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
+    """Return the device that ``auto`` means here, or check that the named one is there.
+
+    On a cluster Ray is asked; a cluster that has no GPU at present may still start machines that have one.
+
+    Args:
+        device: what was asked for.
+        workers: processes that need a GPU each.
+
+    Raises:
+        ValueError: the device is missing, or there are GPUs but fewer than workers.
+    """
+    if device == "cpu":
+        return "cpu"
+    gpus, elastic = _cluster_gpus() if os.environ.get("RAY_ADDRESS") or _ray_is_ready() else (_local_gpus(), False)
+    if device == "mps" or (device == "auto" and not gpus and not elastic):
+        if _mps_available() and workers == 1:
+            return "mps"
+        if device == "mps":
+            raise ValueError("device is mps, but this machine has none or there are several workers; give --device cpu")
+        return "cpu"
+    if device == "auto" and not gpus:
+        return "cpu"
+    if gpus < workers and not elastic:
+        fewer = f"--workers {gpus}, or " if gpus else ""
+        raise ValueError(
+            f"device is {device} and {workers} workers need a GPU each, but there are {gpus} GPUs; give {fewer}"
+            "--device cpu"
+        )
+    return "cuda"
+
+
+def _cluster_gpus() -> tuple[int, bool]:
+    """Return the GPUs that Ray has, and whether its cluster may start more machines."""
+    from pipelines.runtime.ray_session import count_gpus, is_local, ray_session
+
+    with ray_session():
+        return count_gpus(), not is_local()
+
+
+def _ray_is_ready() -> bool:
+    import sys
+
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
+
+
+def _local_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _mps_available() -> bool:
+    import torch
+
+    return torch.backends.mps.is_available()

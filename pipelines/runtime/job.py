@@ -1,0 +1,149 @@
+"""The protocol of a job: dry run, finished before, ownership of the output, MLflow run, metrics and summary.
+
+    with Job("train", config, key=key, output_dir=output_dir, inputs=inputs, plan=plan, parent=parent) as job:
+        if job.done:
+            return job.result
+        with job.timed("training"):
+            ...
+        job.result.metrics = ...
+    return job.result
+
+The block runs once, in the MLflow run of the job. When it ends without an error, counts and metrics are logged, and the
+result is written to ``summary.json`` and logged beside them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from fss.core.config import flatten, to_dict
+from fss.tracking.run import Run
+from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.output_dir import claim, remove
+from pipelines.runtime.result import JobResult, finished_before
+
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./@-]+")
+
+
+class Job:
+    """One run of a job."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Any,
+        *,
+        key: str,
+        output_dir: str | None,
+        inputs: Mapping[str, Any],
+        plan: Mapping[str, Any] = {},
+        complete: bool = True,
+        claim_as: str | None = None,
+        remove_too: Sequence[str] = (),
+        title: str | None = None,
+        parent: Run | None = None,
+        run: Run | None = None,
+        tags: Mapping[str, str] | None = None,
+    ):
+        """Describe the job; nothing happens before the block is entered.
+
+        Args:
+            name: name of the job's module.
+            config: the resolved configuration: what the dry run shows and MLflow records.
+            key: hash of what decides the result, and where it goes; the same key means the same job.
+            output_dir: folder of ``summary.json`` (local or object store). None: the job writes none, and always runs.
+            inputs: what the job reads, for the result.
+            plan: what a dry run says besides the configuration.
+            complete: whether the outputs of a finished job are all there; otherwise it goes on.
+            claim_as: what the output folder holds, in words, where other settings must not fill it too. With
+                ``overwrite`` the folder is removed first.
+            remove_too: further folders that ``overwrite`` removes.
+            title: name of the MLflow run and of the result, where it is not the job's.
+            parent: run of the job that this one is a stage of.
+            run: run to record in, which its owner ends; None: one of the job's own.
+            tags: tags of the run.
+        """
+        self.name, self.config, self.key, self.output_dir = name, config, key, output_dir
+        self.plan, self.complete, self.claim_as, self.remove_too = plan, complete, claim_as, remove_too
+        self.title = title or name
+        self.result = JobResult(job=self.title, inputs={**inputs, "key": key})
+        self.done = False
+        self._parent, self._given_run, self._tags = parent, run, dict(tags or {})
+        self._stack = ExitStack()
+        self._run: Run | None = None
+
+    def __enter__(self) -> Self:
+        if getattr(self.config, "dry_run", False):
+            self.result, self.done = dry_run(self.name, self.config, self.plan), True
+            return self
+        overwrite = getattr(self.config, "overwrite", False)
+        may_be_finished = self.output_dir is not None and self.complete and not overwrite
+        if may_be_finished and (finished := finished_before(str(self.output_dir), self.key)):
+            self.result, self.done = finished, True
+            return self
+        if self.claim_as is not None:
+            assert self.output_dir is not None, "only an output folder can be claimed"
+            if overwrite:
+                remove(self.output_dir, *self.remove_too)
+            claim(self.output_dir, self.key, to_dict(self.config), what=self.claim_as)
+        tracking: TrackingConfig = self.config.tracking
+        self._run = self._stack.enter_context(
+            job_run(
+                self.title,
+                job=self.name,
+                key=self.key,
+                tracking=tracking,
+                parent=self._parent,
+                run=self._given_run,
+                params=to_dict(self.config),
+                tags=self._tags,
+                fresh=overwrite,
+            )
+        )
+        self.result.run_id = self._run.run_id
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None or self.done:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self.run.log_metrics(logged_metrics({**self.result.counts, **self.result.metrics}))
+            if self.output_dir is not None:
+                self.result.write(self.output_dir)
+            self.run.log_json("summary.json", to_dict(self.result))
+
+    @property
+    def run(self) -> Run:
+        """The job's MLflow run; there is none in a dry run or where the job had finished before."""
+        assert self._run is not None, "a job that is done has no run"
+        return self._run
+
+    def timed(self, stage: str) -> Any:
+        """Add the wall-clock time of a block to the result's durations."""
+        return self.result.timed(stage)
+
+    def start_ray(self) -> None:
+        """Have Ray ready until the block ends: join the cluster, or start a small local one."""
+        from pipelines.runtime.ray_session import ray_session
+
+        self._stack.enter_context(ray_session())
+
+
+def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
+    """Return what a dry run shows: every setting of the resolved configuration, and what would be done."""
+    return JobResult(job=f"{name} (dry run)", inputs=flatten(to_dict(config)), metrics=dict(plan))
+
+
+def logged_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers among some values under names that MLflow takes.
+
+    Every other character than letters, digits and ``_ . / @ -`` becomes an underscore.
+    """
+    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    return {f"{prefix}{_NOT_ALLOWED.sub('_', name).strip('_')}": float(value) for name, value in numbers.items()}

@@ -1,0 +1,120 @@
+"""Checks that take seconds and run before any stage: the network can be built and its weights load."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fss.core import storage
+from fss.models.config import SegmenterConfig
+from fss.models.semantic.config import SemanticConfig
+from fss.saliency.config import StudentConfig, ViTSettings
+
+if TYPE_CHECKING:
+    from fss.saliency.estimators import EstimatorSettings
+    from fss.saliency.student.network import SaliencyStudent
+
+Weights = str | Path | None
+
+
+def check_segmenter(config: SegmenterConfig) -> None:
+    """Build the network once, so that a wrong backbone, weights file or combination shows before any work.
+
+    Raises:
+        ValueError: an unknown backbone, weights that are missing or do not fit, or settings that do not fit each other.
+    """
+    from fss.models import FewShotSegmenter
+
+    with loading_weights(config.backbone, config.backbone_weights):
+        FewShotSegmenter.from_config(config)
+
+
+def check_semantic(config: SemanticConfig, *, classes: int) -> None:
+    """Build a semantic network once, so that a wrong backbone, weights file or combination shows before any work.
+
+    Raises:
+        ValueError: a backbone that has no such form, weights that do not fit, or a normalisation without its weights.
+    """
+    from fss.models.semantic.network import build_semantic
+
+    with loading_weights(config.backbone, config.backbone_weights):
+        build_semantic(config, classes=classes)
+
+
+def build_student(config: StudentConfig) -> "SaliencyStudent":
+    """Build a saliency student before any work is done for it.
+
+    Raises:
+        ValueError: an unknown backbone, weights that are missing or do not fit, or a wrong size or width.
+    """
+    from fss.saliency.student.network import SaliencyStudent
+
+    with loading_weights(config.backbone, config.backbone_weights):
+        return SaliencyStudent(config)
+
+
+def check_estimator(settings: "EstimatorSettings") -> None:
+    """Build a saliency estimator once on the CPU, so that a wrong file shows before any work.
+
+    Raises:
+        ValueError: there is no such student, transformer or weights file, or the weights do not fit.
+    """
+    from fss.saliency.estimators import create_estimator
+
+    if isinstance(settings, ViTSettings):
+        with loading_weights(settings.model, settings.weights, flag="vit.weights"):
+            create_estimator(settings)
+    else:
+        create_estimator(settings)
+
+
+def check_weights(weights: Weights, *, flag: str = "backbone-weights") -> None:
+    """Refuse a weights file that is missing.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if weights not in (None, "pretrained") and not Path(str(weights)).is_file():
+        raise ValueError(
+            f"there is no weights file {weights}; give --{flag} the path of a state dict, 'pretrained' to download the "
+            "library's, or None to start from random weights"
+        )
+
+
+def check_collection(uri: str) -> None:
+    """Refuse a URI that holds no collection.
+
+    Raises:
+        ValueError: saying how to make one.
+    """
+    from fss.collection.collection import collection_exists
+
+    if not collection_exists(storage.absolute_uri(uri)):
+        raise ValueError(
+            f"there is no collection at {uri}; make one with: python -m pipelines.ingest --collection {uri} "
+            "--source.path FOLDER"
+        )
+
+
+@contextmanager
+def loading_weights(network: str, weights: Weights, *, flag: str = "backbone-weights") -> Iterator[None]:
+    """Run a block that loads weights, and name the flag where they are missing or cannot be read.
+
+    Raises:
+        ValueError: the file is missing or damaged, or pretrained weights cannot be downloaded.
+    """
+    from safetensors import SafetensorError
+
+    check_weights(weights, flag=flag)
+    try:
+        yield
+    except (OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        if weights == "pretrained":
+            raise ValueError(
+                f"the pretrained weights of {network} are not in the cache and cannot be downloaded ({error}). Give "
+                f"--{flag} FILE, or --{flag} None to start from random weights, which is much worse"
+            ) from error
+        raise ValueError(
+            f"the weights {weights} cannot be read ({type(error).__name__}); give --{flag} the path of a state dict"
+        ) from error

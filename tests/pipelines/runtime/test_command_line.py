@@ -1,0 +1,114 @@
+"""The command line of a job: help, presets, settings files and exit codes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from annotated_types import Ge
+
+from fss.core.config import settings
+from pipelines.runtime.command_line import cli_main, read_config
+from pipelines.runtime.result import JobResult
+
+
+@settings
+class Config:
+    """Settings of a job."""
+
+    folder: str = "here"
+    """Folder of the photographs."""
+    steps: Annotated[int, Ge(1)] = 1
+    """Steps."""
+
+
+COMMON = {"data": ("folder",)}
+PRESETS = {"large": lambda: Config(folder="far", steps=9)}
+
+
+def result_of(config: Config) -> JobResult:
+    return JobResult(job="ingest")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last_line"),
+    [
+        (ValueError("no photographs in /x; name a folder that has some"), 2, "ingest: error: no photographs in /x"),
+        (RuntimeError("disk full"), 1, "ingest: error: RuntimeError: disk full"),
+        (KeyboardInterrupt(), 130, "ingest: error: interrupted"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, last_line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: Config) -> JobResult:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["ingest"])
+    with pytest.raises(SystemExit) as stopped:
+        cli_main(Config, run, job="ingest", description="Test.", common=COMMON)
+    assert stopped.value.code == code
+    err = capsys.readouterr().err
+    assert err.strip().splitlines()[-1].startswith(last_line)
+    assert ("Traceback" in err) == (code == 1)
+
+
+def test_the_short_help_shows_examples_and_common_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = "Bring photographs in.\n\n    python -m pipelines.ingest --folder x\n\nMore.\n"
+    monkeypatch.setattr(sys, "argv", ["ingest", "--help"])
+    cli_main(Config, result_of, job="ingest", description=description, common=COMMON, presets=PRESETS)
+    out = capsys.readouterr().out
+    for words in (
+        "usage: python -m pipelines.ingest",
+        "python -m pipelines.ingest --folder x",
+        "--folder TEXT",
+        "Folder of the photographs. (default: here)",
+        "--help-all: all 2 settings",
+        "--preset large",
+    ):
+        assert words in out
+    assert "--steps" not in out and "More." not in out and "dry-run" not in out
+
+
+def test_the_long_help_shows_all_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        read_config(Config, ["--help-all"], job="ingest")
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "Folder of the photographs." in out and "--steps" in out
+
+
+def test_what_the_command_line_names_wins_over_a_preset_also_where_it_is_the_default() -> None:
+    assert read_config(Config, ["--preset", "large"], job="ingest", presets=PRESETS) == Config(folder="far", steps=9)
+    words = ["--preset", "large", "--steps", "1"]
+    assert read_config(Config, words, job="ingest", presets=PRESETS) == Config(folder="far", steps=1)
+    chosen = read_config(Config, [], job="ingest", presets=PRESETS, default_preset=lambda words: "large")
+    assert chosen == Config(folder="far", steps=9)
+    with pytest.raises(ValueError, match="there is no preset 'small'; the presets are large"):
+        read_config(Config, ["--preset", "small"], job="ingest", presets=PRESETS)
+
+
+def test_a_value_out_of_range_ends_with_code_2_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ingest", "--steps", "0"])
+    with pytest.raises(SystemExit) as stopped:
+        cli_main(Config, result_of, job="ingest", description="Test.", common=COMMON)
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text(json.dumps({"ingest": {"folder": "there"}, "train": {"lanes": 3}}))
+    assert read_config(Config, ["--config", str(file)], job="ingest") == Config(folder="there")
+    assert read_config(Config, ["--config", str(file), "--folder", "x"], job="ingest") == Config(folder="x")
+    with pytest.raises(ValueError, match="no settings of 'evaluate'; it has those of ingest, train"):
+        read_config(Config, ["--config", str(file)], job="evaluate")
+    with pytest.raises(ValueError, match="Config has no setting lanes"):
+        read_config(Config, ["--config", str(file)], job="train")
+    with pytest.raises(ValueError, match="there is no settings file"):
+        read_config(Config, ["--config", str(tmp_path / "no.json")], job="ingest")

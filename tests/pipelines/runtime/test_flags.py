@@ -1,0 +1,184 @@
+"""The flags of every job: named as tyro names them, explained in one sentence each, few in the short help."""
+
+import importlib
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+import pytest
+import tyro
+
+import pipelines
+from fss.core.config import settings
+from pipelines.runtime.command_line import command, read_config
+from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
+from pipelines.runtime.flags import check_required, field_docs, walk_flags
+
+JOBS = sorted(module.name for module in pkgutil.iter_modules(pipelines.__path__) if not module.ispkg)
+MOST_IN_SHORT_HELP = 24
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a job gives to its command line."""
+
+    config_type: type[Any]
+    run: Callable[[Any], Any]
+    job: str
+    description: str
+    common: Mapping[str, Sequence[str]]
+    presets: Mapping[str, Any] = field(default_factory=dict)
+    default_preset: Any = None
+
+
+def command_line_of(job: str) -> CommandLine:
+    """Return what the main function of a job gives to its command line."""
+    module, lines = importlib.import_module(f"pipelines.{job}"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "cli_main", lambda *args, **more: lines.append(CommandLine(*args, **more)))
+        module.main()
+    (line,) = lines
+    return line
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_names_are_those_of_the_parser(job: str) -> None:
+    config_type = command_line_of(job).config_type
+    parser = tyro.extras.get_parser(config_type, default=config_type())
+    options = {option.removeprefix("--") for action in parser._actions for option in action.option_strings}
+    options = {name for name in options if name not in ("-h", "help") and not re.search(r"(^|\.)no-", name)}
+    flags = [flag.name for flag in walk_flags(config_type())]
+    assert len(flags) == len(set(flags))
+    assert set(flags) == options
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_setting_has_one_sentence(job: str) -> None:
+    flags = walk_flags(command_line_of(job).config_type())
+    sentence = re.compile(r"(?!(Of|Its|Theirs?|How)\b)\S.*\.")
+    assert {flag.name: flag.doc for flag in flags if not sentence.fullmatch(flag.doc)} == {}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_short_help_is_short_and_names_flags_of_the_job(job: str) -> None:
+    line = command_line_of(job)
+    names = [name for group in line.common.values() for name in group]
+    flags = {flag.name: flag for flag in walk_flags(line.config_type())}
+    assert set(names) <= set(flags)
+    assert len(names) == len(set(names)) <= MOST_IN_SHORT_HELP
+    assert {name for name, flag in flags.items() if flag.required} <= set(names)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_example_commands_are_read(job: str) -> None:
+    line = command_line_of(job)
+    examples = re.sub(r"\\\n\s+", "", line.description)
+    commands = re.findall(rf"^    python -m pipelines\.{job}\b(.*)$", examples, flags=re.MULTILINE)
+    assert commands
+    for words in commands:
+        read_config(line.config_type, shlex.split(words.removesuffix(" ...")), job=job, presets=line.presets)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_imports_nothing_heavy(job: str) -> None:
+    code = (
+        f"import sys; from pipelines.{job} import main; sys.argv = ['{job}', '--help']; main(); "
+        "print('heavy:', *{'torch', 'ray', 'mlflow', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: python -m pipelines.{job}" in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy:"
+
+
+PRESETS = [(job, name) for job in JOBS for name in (None, *command_line_of(job).presets)]
+
+
+@pytest.mark.parametrize(("job", "preset"), PRESETS)
+def test_every_setting_that_is_given_wins_over_a_preset(job: str, preset: str | None) -> None:
+    """All settings are given at once: those of every other preset, and the defaults of the settings' class."""
+    line = command_line_of(job)
+    starts = {None: line.config_type(), **{name: make() for name, make in line.presets.items()}}
+    for config in starts.values():
+        words = [word for flag in walk_flags(config) if flag.value != "" for word in flag.words()]
+        named = ["--preset", preset] if preset else []
+        assert read_config(line.config_type, [*named, *words], job=job, presets=line.presets) == config
+
+
+def test_a_setting_of_the_sample_survives_its_own_default_alone() -> None:
+    """One setting at a time, with its class's default, which the sample's preset replaces where nothing is given."""
+    line = command_line_of("masksplit")
+    read = partial(
+        read_config, line.config_type, job="masksplit", presets=line.presets, default_preset=line.default_preset
+    )
+    defaults = {flag.path: flag for flag in walk_flags(line.config_type())}
+    for flag in walk_flags(line.presets["sample"]()):
+        default = defaults[flag.path]
+        if default.value == flag.value:
+            continue
+        if flag.name == "split.vertical":  # with the preset's horizontal cuts it would be more than all
+            with pytest.raises(ValueError, match=r"vertical and horizontal .* sum to at most 1, got 1\.0, 0\.5"):
+                read(default.words())
+            continue
+        config = read(default.words())
+        changes = {
+            after.path: after.value
+            for before, after in zip(walk_flags(line.presets["sample"]()), walk_flags(config), strict=True)
+            if before.value != after.value
+        }
+        assert changes == {flag.path: default.value}
+
+
+@settings
+class Inner:
+    """Nested settings."""
+
+    seed: Annotated[int, tyro.conf.arg(name="inner-seed")] = 1
+    """Seed of the inner part."""
+    deep: bool = False
+    """Go deep."""
+
+
+@settings
+class Outer:
+    """Settings of a job."""
+
+    output: RequiredText = ""
+    """Folder of
+    the results."""
+    flat: Annotated[Inner, FLAT] = field(default_factory=Inner)
+    """Flags without a prefix."""
+    nested: Inner = field(default_factory=Inner)
+    """Flags with a prefix."""
+    sizes: tuple[int, ...] = (1, 2)
+    """Sizes."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is recorded."""
+
+
+def test_a_flag_has_name_path_value_and_meaning() -> None:
+    flags = {flag.name: flag for flag in walk_flags(Outer())}
+    assert list(flags)[:6] == ["output", "inner-seed", "deep", "nested.inner-seed", "nested.deep", "sizes"]
+    assert (flags["inner-seed"].path, flags["nested.inner-seed"].path) == ("flat.seed", "nested.seed")
+    assert flags["output"].required and not flags["sizes"].required
+    assert field_docs(Outer)["output"] == flags["output"].doc == "Folder of the results."
+    assert flags["sizes"].words() == ["--sizes", "1", "2"]
+    assert flags["nested.deep"].words() == ["--nested.no-deep"]
+
+
+def test_a_required_setting_that_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match=r"--output is required: Folder of the results\."):
+        check_required(Outer())
+    check_required(Outer(output="here"))
+
+
+def test_the_command_of_settings_gives_them_back() -> None:
+    outer = Outer(output="a b", nested=Inner(deep=True, seed=4), sizes=())
+    words = command("outer", outer, default=Outer())
+    assert words == "python -m pipelines.outer --output 'a b' --nested.inner-seed 4 --nested.deep --sizes"

@@ -1,0 +1,184 @@
+"""The protocol that every job keeps: dry run, finished before, ownership, the MLflow run, metrics and summary."""
+
+import json
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from annotated_types import Ge
+
+from fss.core.config import flatten, settings, to_dict
+from fss.tracking.run import Run, tracking_client
+from pipelines.runtime.config import FLAT, TrackingConfig
+from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.result import JobResult
+
+
+@settings
+class Colours:
+    """Settings of a part of the job."""
+
+    red: float = 0.5
+    """Share of red."""
+
+
+@settings
+class PaintConfig:
+    """Settings of a job that paints nothing."""
+
+    output: str = ""
+    """Folder of the result."""
+    steps: Annotated[int, Ge(1)] = 3
+    """Steps."""
+    colours: Annotated[Colours, FLAT] = field(default_factory=Colours)
+    """Colours."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is recorded."""
+    dry_run: bool = False
+    """Show and stop."""
+    overwrite: bool = False
+    """Do it again."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PaintConfig:
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/store/mlflow.db", experiment="paint")
+    (tmp_path / "store").mkdir()
+    return PaintConfig(output=str(tmp_path / "out"), tracking=tracking)
+
+
+def paint(config: PaintConfig, error: BaseException | None = None, **more: Any) -> JobResult:
+    """Run the job; its key covers the steps alone."""
+    options: dict[str, Any] = {"inputs": {"colour": "red"}, "plan": {"strokes": 7}, "claim_as": "a painting"} | more
+    with Job("paint", config, key=f"steps-{config.steps}", output_dir=config.output, **options) as job:
+        if job.done:
+            return job.result
+        with job.timed("painting"):
+            if error is not None:
+                raise error
+        job.result.counts = {"strokes": 7, "rejected: by rank": 2}
+        job.result.metrics = {"1-shot/model/mIoU": 0.25, "shift (all)": 1, "sentence": "none", "list": [1, 2]}
+        job.result.outputs = {"painting": f"{config.output}/painting.png"}
+    return job.result
+
+
+def logged(config: PaintConfig, run_id: str | None) -> Any:
+    return tracking_client(str(config.tracking.uri)).get_run(run_id)
+
+
+def test_a_finished_job_leaves_a_summary_and_a_run(config: PaintConfig) -> None:
+    result = paint(config, tags={"fss.collection": "abc"})
+    assert result.worked and result.job == "paint"
+    assert result.inputs == {"colour": "red", "key": "steps-3"}
+    assert json.loads(Path(config.output, "summary.json").read_text()) == to_dict(result)
+    run = logged(config, result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == run.data.tags["fss.job"] == "paint"
+    assert run.data.tags["mlflow.source.name"] == "pipelines.paint"
+    assert (run.data.tags["fss.key"], run.data.tags["fss.collection"]) == ("steps-3", "abc")
+    artifacts = {entry.path for entry in tracking_client(str(config.tracking.uri)).list_artifacts(result.run_id)}
+    assert artifacts == {"summary.json", "packages.txt"}
+
+
+def test_parameters_are_the_resolved_configuration(config: PaintConfig) -> None:
+    run = logged(config, paint(config).run_id)
+    assert run.data.params == {name: str(value) for name, value in flatten(to_dict(config)).items()}
+    assert (run.data.params["colours.red"], run.data.params["steps"]) == ("0.5", "3")
+
+
+def test_a_stage_records_below_its_job(config: PaintConfig) -> None:
+    with Job("outer", config, key="outer", output_dir=f"{config.output}/outer", inputs={}) as outer:
+        stage = paint(replace(config, steps=5), parent=outer.run)
+    run = logged(config, stage.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == outer.run.run_id
+    assert run.data.params["steps"] == "5" and logged(config, outer.run.run_id).data.params["steps"] == "3"
+
+
+def test_a_run_that_was_given_is_not_ended(config: PaintConfig) -> None:
+    given = Run.start("trial", uri=config.tracking.uri, experiment="paint")
+    assert paint(config, run=given).run_id == given.run_id
+    run = logged(config, given.run_id)
+    assert (run.info.status, run.data.tags["fss.key"], run.data.metrics["strokes"]) == ("RUNNING", "steps-3", 7)
+    given.end()
+
+
+def test_names_of_metrics_are_sanitised_and_texts_left_out(config: PaintConfig) -> None:
+    run = logged(config, paint(config).run_id)
+    assert run.data.metrics == {"strokes": 7, "rejected_by_rank": 2, "1-shot/model/mIoU": 0.25, "shift_all": 1}
+    assert logged_metrics({"a: b": 1, "c": "text"}, prefix="kept.") == {"kept.a_b": 1.0}
+
+
+def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: PaintConfig, tmp_path: Path) -> None:
+    config = replace(config, dry_run=True, overwrite=True)
+    result = paint(config)
+    assert result.job == "paint (dry run)"
+    assert result.inputs == flatten(to_dict(config))
+    assert result.metrics == {"strokes": 7}
+    assert result.run_id is None
+    assert [path.name for path in tmp_path.rglob("*")] == ["store"]
+
+
+def test_a_job_that_finished_before_does_nothing(config: PaintConfig, tmp_path: Path) -> None:
+    first = paint(config)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = paint(config, error=RuntimeError("the block must not run"))
+    assert not again.worked
+    assert (again.counts, again.metrics, again.run_id) == (first.counts, first.metrics, first.run_id)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_finished_job_whose_outputs_are_missing_goes_on(config: PaintConfig) -> None:
+    first = paint(config)
+    again = paint(config, complete=False)
+    assert again.worked and again.run_id != first.run_id
+
+
+def test_other_settings_are_refused_by_name(config: PaintConfig) -> None:
+    paint(config)
+    with pytest.raises(ValueError, match=r"there is a painting with other settings \(.*steps was 3, is 4\)") as refused:
+        paint(replace(config, steps=4))
+    for words in ("continue it", "--overwrite", "another --name"):
+        assert words in str(refused.value)
+    assert json.loads(Path(config.output, "summary.json").read_text())["inputs"]["key"] == "steps-3"
+
+
+def test_overwrite_removes_what_is_there_and_starts_a_fresh_run(config: PaintConfig, tmp_path: Path) -> None:
+    first = paint(config)
+    Path(config.output, "old.png").touch()
+    (tmp_path / "more").mkdir()
+    result = paint(replace(config, steps=4, overwrite=True), remove_too=[str(tmp_path / "more")])
+    assert result.worked and result.run_id != first.run_id
+    assert sorted(path.name for path in Path(config.output).iterdir()) == ["job.json", "summary.json"]
+    assert not (tmp_path / "more").exists()
+    assert json.loads(Path(config.output, "job.json").read_text())["settings"]["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [(RuntimeError("disk full"), "FAILED", "RuntimeError: disk full"), (KeyboardInterrupt(), "KILLED", None)],
+)
+def test_a_job_that_stops_has_no_summary_and_goes_on_with_its_run(
+    config: PaintConfig, error: BaseException, status: str, reason: str | None
+) -> None:
+    with pytest.raises(type(error)):
+        paint(config, error=error)
+    assert not Path(config.output, "summary.json").exists()
+    client = tracking_client(str(config.tracking.uri))
+    experiment = client.get_experiment_by_name("paint").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.info.status == status
+    assert run.data.tags.get("fss.error") == reason
+    assert run.data.metrics == {}
+    assert paint(config).run_id == run.info.run_id
+    assert logged(config, run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_job_without_an_output_folder_always_runs_and_writes_none(config: PaintConfig, tmp_path: Path) -> None:
+    ids = set()
+    for _ in range(2):
+        with Job("accept", config, key="k", output_dir=None, inputs={}) as job:
+            assert not job.done
+            ids.add(job.run.run_id)
+    assert len(ids) == 2
+    assert not list(tmp_path.rglob("out"))
