@@ -31,13 +31,15 @@ def parse_settings(cls: type[T], words: Sequence[str], *, prog: str, description
     if default is not None:
         options["default"] = default
     if "--help" in words or "-h" in words:
-        return tyro.cli(cls, args=words, **options)
+        helped: T = tyro.cli(cls, args=words, **options)
+        return helped
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), _wide_terminal():
-            return tyro.cli(cls, args=words, **options)
+            parsed: T = tyro.cli(cls, args=words, **options)
     except SystemExit:
         raise ValueError(_one_line(printed.getvalue())) from None
+    return parsed
 
 
 @contextlib.contextmanager
