@@ -52,7 +52,7 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
     config = resolve(config)
     settings = config.estimator_settings()
     collection = Collection.open(config.collection)
-    names = limited_parts(collection, config.limit)
+    names = collection.first_parts(config.limit)
     if config.dry_run:
         return dry_run(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
@@ -123,18 +123,6 @@ def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
     config = replace(config, device=resolve_device(config.device))
     check_estimator(config.estimator_settings())
     return config
-
-
-def limited_parts(collection: Collection, limit: int | None) -> list[str]:
-    """Return the first parts of a collection that hold ``limit`` images, or all.
-
-    Raises:
-        ValueError: the collection has no parts.
-    """
-    names = collection.part_names()
-    if not names:
-        raise ValueError(f"the collection {collection.uri} holds no images yet; ingest photographs into it first")
-    return names if limit is None else names[: -(-limit // collection.part_size)]
 
 
 def _plan(config: PseudomaskJobConfig, collection: Collection, settings: EstimatorSettings) -> JobResult:

@@ -145,6 +145,17 @@ class Collection:
         """Return the names of the image parts, sorted (one listing)."""
         return part_io.list_parts(storage.join(self.uri, "images"))
 
+    def first_parts(self, limit: int | None = None) -> list[str]:
+        """Return the names of the first parts that together hold ``limit`` images; None returns all parts.
+
+        Raises:
+            ValueError: the collection has no parts.
+        """
+        names = self.part_names()
+        if not names:
+            raise ValueError(f"the collection {self.uri} holds no images yet; ingest photographs into it first")
+        return names if limit is None else names[: -(-limit // self.part_size)]
+
     def read_part(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read an image part, or some columns of it.
 

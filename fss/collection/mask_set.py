@@ -104,6 +104,18 @@ class MaskSet:
         finished = self.finished_parts()
         return [name for name in self.collection.part_names() if name in finished]
 
+    def require_parts(self, parts: Sequence[str]) -> None:
+        """Check that the set has masks for all ``parts``.
+
+        Raises:
+            ValueError: a part has no masks yet.
+        """
+        if missing := sorted(set(parts) - self.finished_parts()):
+            raise ValueError(
+                f"mask set {self.name!r} lacks {len(missing)} of {len(parts)} parts ({missing[0]}, ...); "
+                "run the job that makes it again; it resumes where it stopped"
+            )
+
     def read_part(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a mask part, or some columns of it.
 

@@ -6,7 +6,6 @@ from typing import Any, Self
 from fss.collection import Collection, MaskSet
 from fss.collection.mask_set import Acceptance
 from fss.core.config import to_dict
-from pipelines.pseudomask import limited_parts
 from pipelines.relabeling.config import RelabelJobConfig
 from pipelines.relabeling.task import labelled_pictures
 from pipelines.runtime.model_source import ModelSource, inspect_model, model_source
@@ -40,13 +39,9 @@ class RelabelData:
                 lack parts, or the models see pictures of different sizes.
         """
         collection = Collection.open(config.collection)
-        parts = limited_parts(collection, config.limit)
+        parts = collection.first_parts(config.limit)
         before = collection.mask_set(config.mask_set)
-        if missing := sorted(set(parts) - before.finished_parts()):
-            raise ValueError(
-                f"mask set {before.name!r} lacks {len(missing)} of {len(parts)} parts ({missing[0]}, ...); run the job "
-                "that makes it again, it continues where it stopped"
-            )
+        before.require_parts(parts)
         acceptance = before.read_acceptance(config.acceptance) if config.acceptance else None
         models = tuple(model_source(uri, tracking=config.tracking.uri) for uri in (config.model, *config.earlier))
         return cls(

@@ -63,11 +63,7 @@ def load_student_data(
     """
     collection = masks.collection
     names = collection.part_names()
-    if missing := sorted(set(names) - masks.finished_parts()):
-        raise ValueError(
-            f"mask set {masks.name!r} lacks {len(missing)} of {len(names)} parts ({missing[0]}, ...); "
-            "run its job again, which resumes where it stopped"
-        )
+    masks.require_parts(names)
     parts = [names[k] for k in keyed_rng(seed, purpose="student.parts").permutation(len(names))]
     chosen = sorted(parts[: max(1, -(-most // collection.part_size))])
     trust = _trust(masks, chosen, acceptance)

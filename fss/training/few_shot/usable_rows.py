@@ -60,12 +60,7 @@ def scan(
         ValueError: the mask set lacks parts, or no row is usable.
     """
     parts = tuple(collection.part_names())
-    missing = sorted(set(parts) - mask_set.finished_parts())
-    if missing:
-        raise ValueError(
-            f"mask set {mask_set.name!r} lacks {len(missing)} of {len(parts)} parts ({missing[0]}, ...); "
-            "run the job that makes it again; it resumes where it stopped"
-        )
+    mask_set.require_parts(parts)
     with ThreadPoolExecutor(8) as pool:
         scans = list(pool.map(lambda part: _scan_part(collection, mask_set, part, split, accepted), parts))
     draws = [draws for _, draws, _, _ in scans]

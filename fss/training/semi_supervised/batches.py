@@ -111,11 +111,8 @@ class SemanticStream:
         """
         if pool and pseudo is None:
             raise ValueError("the pool needs the masks of the previous stage; give pseudo, or set pool to 0")
-        if pseudo is not None and (missing := sorted(set(rows.parts) - pseudo.finished_parts())):
-            raise ValueError(
-                f"mask set {pseudo.name!r} lacks {len(missing)} of {len(rows.parts)} parts ({missing[0]}, ...); run "
-                "the job that makes it again; it resumes where it stopped"
-            )
+        if pseudo is not None:
+            pseudo.require_parts(rows.parts)
         self.config, self.reader = config, reader
         self._truth, self._pseudo, self._seed = truth, pseudo, config.seed or 0
         self._labelled = _Order(rows.labelled, labelled, config, "labelled", rank, world)

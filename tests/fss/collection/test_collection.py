@@ -85,6 +85,21 @@ def test_missing_and_damaged_parts_say_so(collection: Collection) -> None:
         collection.read_part("part-00000")
 
 
+def test_first_parts_hold_the_limit(collection: Collection, tmp_path: Path) -> None:
+    size = collection.part_size
+    assert collection.first_parts() == collection.first_parts(size + 1) == ["part-00000", "part-00001"]
+    assert collection.first_parts(1) == collection.first_parts(size) == ["part-00000"]
+    with pytest.raises(ValueError, match="holds no images yet"):
+        Collection.create(str(tmp_path / "empty"), name="empty", source="test").first_parts(1)
+
+
+def test_a_mask_set_without_all_parts_names_the_missing_ones(collection: Collection) -> None:
+    collection.mask_set("truth").require_parts(collection.part_names())
+    masks = collection.create_mask_set("other", config_hash="1", provenance={})
+    with pytest.raises(ValueError, match=r"'other' lacks 2 of 2 parts \(part-00000, ...\); run the job"):
+        masks.require_parts(collection.part_names())
+
+
 def test_a_part_of_another_schema_is_refused(collection: Collection) -> None:
     with pytest.raises(ValueError, match="has the columns"):
         collection.write_part("part-00002", image_table([]).drop_columns(["error"]))
