@@ -1,8 +1,9 @@
-"""The jobs: each file is one pipeline on Ray, a thin ``main`` over a ``run(config)`` that other jobs and tests call."""
+"""The jobs: each module is one pipeline on Ray, with a ``run(config)`` and a command line."""
 
 import sys
 
 from fss.core.exit_codes import import_interrupt_hook
 
-if sys.argv[0] == "-m":  # Python is about to run one of them: it imports Ray and torch first, for seconds
+# ``python -m`` is about to import a job, which takes seconds; a Ctrl-C has to end it cleanly.
+if sys.argv[0] == "-m":
     sys.excepthook = import_interrupt_hook

@@ -21,7 +21,7 @@ def checkpoint_hash(folder: Path) -> str:
 
 
 def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
-    """Copy a folder of a training's checkpoint to where its result is kept, and return its URI."""
+    """Copy the folder ``folder`` of a checkpoint to the URI ``target``, and return ``target``."""
     filesystem, path = storage.resolve(target)
     filesystem.create_dir(path, recursive=True)
     pafs.copy_files(
@@ -31,15 +31,17 @@ def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
 
 
 def absolute_weights(weights: str | Path | None) -> str | Path | None:
-    """Return initial weights with an absolute path: workers run in other directories."""
+    """Make the path of initial weights absolute, because workers run in other directories."""
     return weights if weights is None or weights == "pretrained" else Path(weights).absolute()
 
 
 def weights_hash(weights: str | Path | None) -> dict[str, str]:
-    """Return the hash of initial weights, under their name in a job's inputs, where there are any.
+    """Return the hash of initial weights as ``{"weights": hash}``, and an empty dict without weights.
+
+    The hash of the library's weights is the word ``pretrained``.
 
     Raises:
-        ValueError: no such file.
+        ValueError: there is no such file.
     """
     if weights is None or weights == "pretrained":
         return {"weights": str(weights)} if weights else {}

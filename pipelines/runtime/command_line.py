@@ -21,7 +21,7 @@ from pipelines.runtime.result import JobResult
 
 Config = TypeVar("Config")
 Presets = Mapping[str, Callable[[], Any]]
-"""Presets by name; each returns the configuration that all other settings start from."""
+"""Presets by name; each returns a configuration whose settings the user may override."""
 Groups = Mapping[str, Sequence[str]]
 """The flags of the short help, by heading."""
 NONE: Presets = MappingProxyType({})
@@ -37,7 +37,7 @@ def cli_main(
     presets: Presets = NONE,
     default_preset: Callable[[Sequence[str]], str | None] = lambda words: None,
 ) -> None:
-    """Be the ``main`` of a job: read the command line, run, show the table, exit as ``fss.core.exit_codes`` says.
+    """Run a job from the command line: read the settings, run, show the table, and exit as in ``fss.core.exit_codes``.
 
     Args:
         config_type: the job's configuration.
@@ -45,8 +45,8 @@ def cli_main(
         job: name of the job's module.
         description: its docstring; the help shows the first paragraph and the example commands.
         common: the flags of the short help, by heading.
-        presets: what ``--preset`` may name.
-        default_preset: returns the preset of a command line that names none.
+        presets: choices of ``--preset``.
+        default_preset: returns the preset for a command line without ``--preset``.
     """
     with exit_cleanly(job):
         words = sys.argv[1:]
@@ -71,12 +71,12 @@ def read_config(
 ) -> Config:
     """Read a configuration from the words of a command line.
 
-    A preset is where all settings start from, a settings file (``--config``) replaces those that it has, and what the
-    command line names wins over both, also where it equals a default.
+    The preset provides the initial settings. A settings file (``--config``) replaces those that it contains. Flags
+    override both, also with a value that equals a default.
 
     Raises:
-        ValueError: an unknown preset, a settings file that has nothing for this job, or a value out of range.
-        SystemExit: a flag that the job does not have, or ``--help-all``.
+        ValueError: the preset is unknown, the settings file has no settings of this job, or a value is out of range.
+        SystemExit: the job does not have a flag, or ``--help-all`` has printed the help.
     """
     first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
     first.add_argument("--config", metavar="FILE")
@@ -94,10 +94,10 @@ def read_config(
 
 
 def start(config_type: type[Config], preset: str | None, presets: Presets) -> Config:
-    """Return the configuration that settings start from.
+    """Return the configuration of a preset, or the defaults without one.
 
     Raises:
-        ValueError: an unknown preset.
+        ValueError: the preset is unknown.
     """
     if preset is None:
         return config_type()
@@ -111,8 +111,8 @@ def print_help(config: Any, job: str, description: str, common: Groups, presets:
     """Print the short help: what the job does, example commands, and the settings that people use most."""
     flags = {flag.name: flag for flag in walk_flags(config)}
     console = Console(width=max(100, min(Console().width, 120)), highlight=False, markup=False, soft_wrap=False)
-    summary, examples = _summary_and_examples(description)
-    console.print(f"usage: python -m pipelines.{job} [OPTIONS]\n\n{summary}\n")
+    overview, examples = _overview_and_examples(description)
+    console.print(f"usage: python -m pipelines.{job} [OPTIONS]\n\n{overview}\n")
     if examples:
         console.print("\n".join(["examples:", *(f"  {line}" for line in examples)]) + "\n")
     for heading, names in common.items():
@@ -125,8 +125,8 @@ def print_help(config: Any, job: str, description: str, common: Groups, presets:
             table.add_row(f"  --{name} {_type_text(flag)}", f"{flag.doc} ({_default_text(flag)})")
         console.print(table)
     if presets:
-        chosen = f" (here: {preset})" if preset else ""
-        console.print(f"\n  --preset {'|'.join(presets)}{chosen}: the settings to start from; what you set wins.")
+        current = f" (here: {preset})" if preset else ""
+        console.print(f"\n  --preset {'|'.join(presets)}{current}: initial settings; your flags override them.")
     console.print(
         f"\n  --config FILE: settings from a file, such as a sweep's best.json.\n"
         f"{'  --dry-run: show the resolved settings and stop.' + chr(10) if 'dry-run' in flags else ''}"
@@ -135,18 +135,18 @@ def print_help(config: Any, job: str, description: str, common: Groups, presets:
 
 
 def command(job: str, config: Any, *, default: Any, preset: str | None = None) -> str:
-    """Return the command line of a job: every setting that differs from where the settings start.
+    """Return the command line of a job, with the flags of all settings that differ from ``default``.
 
     Args:
         job: name of the job's module.
-        config: its configuration.
-        default: the configuration to start from.
-        preset: name by which the command line asks for ``default``.
+        config: the configuration of the job.
+        default: the configuration to compare with.
+        preset: the preset that returns ``default``; None if these are the job's defaults.
     """
-    start_values = {flag.path: flag.value for flag in walk_flags(default)}
+    default_values = {flag.path: flag.value for flag in walk_flags(default)}
     words = ["python", "-m", f"pipelines.{job}", *(["--preset", preset] if preset else [])]
     for flag in walk_flags(config):
-        if flag.value != start_values[flag.path]:
+        if flag.value != default_values[flag.path]:
             words += flag.words()
     return shlex.join(words)
 
@@ -158,9 +158,12 @@ def _preset(words: Sequence[str]) -> str | None:
 
 
 def _settings_of(job: str, file: str) -> dict[str, Any]:
-    """Return a job's section of a settings file: JSON, ``{job: {setting: value}}``, nested like the configuration.
+    """Return a job's section of a settings file: JSON ``{job: {setting: value}}``, nested like the configuration.
 
-    The main job takes the sections of the jobs that it runs.
+    The main job gets all sections, because it nests the settings of other jobs.
+
+    Raises:
+        ValueError: there is no such file, or it has no section of the job.
     """
     if not part_io.exists(file):
         raise ValueError(f"there is no settings file {file}; give the best.json of a sweep, or leave --config out")
@@ -168,14 +171,17 @@ def _settings_of(job: str, file: str) -> dict[str, Any]:
     if job == "masksplit":
         return sections
     if job not in sections:
-        raise ValueError(f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}")
+        raise ValueError(
+            f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}. Give another file, or "
+            "leave --config out"
+        )
     return sections[job]
 
 
-def _summary_and_examples(description: str) -> tuple[str, list[str]]:
+def _overview_and_examples(description: str) -> tuple[str, list[str]]:
     """Return the first paragraph of a job's docstring, and its example commands (indented lines)."""
     paragraphs = description.strip().split("\n\n")
-    joined = re.sub(r"\\\n\s+", "", description)  # commands that go on in the next line
+    joined = re.sub(r"\\\n\s+", "", description)  # joins the lines of a command
     lines = [line.strip() for line in joined.splitlines() if line.startswith("    ")]
     return " ".join(paragraphs[0].split()), lines[:4]
 

@@ -1,4 +1,4 @@
-"""Settings that jobs share: where runs are recorded, what a training runs on, and markers for flags."""
+"""Settings that jobs share: MLflow tracking, the machines of a training, and markers for flags."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,11 +11,11 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Required:
-    """Marks a text setting that a job cannot run without; its default is the empty string."""
+    """Marks a required text setting; its default is the empty string."""
 
 
 RequiredText = Annotated[str, Required(), tyro.conf.arg(help_behavior_hint="(required)")]
-"""A text that has to be given. The empty default lets a preset be an instance of the configuration."""
+"""A required text. Its empty default makes it possible for a preset to be an instance of the configuration."""
 
 T = TypeVar("T")
 FLAT: Any = tyro.conf.arg(name="")
@@ -24,7 +24,7 @@ FLAT: Any = tyro.conf.arg(name="")
 
 @settings
 class TrackingConfig:
-    """Where runs are recorded."""
+    """Where MLflow runs are logged."""
 
     uri: str | None = None
     """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
@@ -36,18 +36,18 @@ class TrackingConfig:
 
 @settings
 class ScaleConfig:
-    """What a training runs on."""
+    """Machines of a training."""
 
     workers: Annotated[int, Ge(1)] = 1
     """Data-parallel training processes; the stream's lanes are shared among them."""
     min_workers: Annotated[int, Ge(1)] | None = None
-    """Fewest workers to go on with when machines are missing or die. None: all of them."""
+    """Fewest workers to continue with while machines are missing. None: all of them."""
     device: Device = "auto"
-    """Device of the networks: cuda takes one GPU per worker; auto takes GPUs where there are any."""
+    """Device of the networks: cuda takes one GPU per worker; auto uses GPUs if there are any."""
     cpus_per_worker: Annotated[float, Gt(0)] = 1.0
     """Logical CPUs that each training worker reserves; a local Ray has at least 4."""
     threads_per_worker: Annotated[int, Ge(1)] | None = None
-    """Threads that each training worker computes with. None: its share of the machine's cores."""
+    """Computing threads of each training worker. None: its share of the machine's cores."""
     max_failures: Annotated[int, Ge(0)] = 2
     """Restarts from the last checkpoint after a worker or node dies."""
     keep_checkpoints: Annotated[int, Ge(1)] = 2

@@ -1,4 +1,4 @@
-"""Which device a job's networks run on."""
+"""The device of a job's networks."""
 
 import os
 from typing import Literal
@@ -9,16 +9,16 @@ ResolvedDevice = Literal["cpu", "cuda", "mps"]
 
 
 def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
-    """Return the device that ``auto`` means here, or check that the named one is there.
+    """Resolve ``auto`` to a device of this machine or cluster, or check that the given device exists.
 
-    On a cluster Ray is asked; a cluster that has no GPU at present may still start machines that have one.
+    On a cluster, Ray counts the GPUs. A cluster without a GPU may still start machines that have one.
 
     Args:
-        device: what was asked for.
+        device: device in the settings.
         workers: processes that need a GPU each.
 
     Raises:
-        ValueError: the device is missing, or there are GPUs but fewer than workers.
+        ValueError: there is no such device, or there are fewer GPUs than workers.
     """
     if device == "cpu":
         return "cpu"
@@ -27,7 +27,7 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
         if _mps_available() and workers == 1:
             return "mps"
         if device == "mps":
-            raise ValueError("device is mps, but this machine has none or there are several workers; give --device cpu")
+            raise ValueError("device is mps, but there is no MPS here or there are several workers; give --device cpu")
         return "cpu"
     if device == "auto" and not gpus:
         return "cpu"
@@ -41,7 +41,7 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
 
 
 def _cluster_gpus() -> tuple[int, bool]:
-    """Return the GPUs that Ray has, and whether its cluster may start more machines."""
+    """Return the number of Ray's GPUs, and whether its cluster may start more machines."""
     from pipelines.runtime.ray_session import count_gpus, is_local, ray_session
 
     with ray_session():

@@ -1,4 +1,4 @@
-"""The flags of a job: the leaves of its configuration tree, named as tyro names them."""
+"""The flags of a job: one for each leaf of its configuration tree, with tyro's names."""
 
 import ast
 import dataclasses
@@ -21,18 +21,18 @@ class Flag:
     name: str
     """The flag without its dashes, such as ``split.distractor``."""
     path: str
-    """Where the setting lies in the configuration, such as ``train.split.distractor``."""
+    """Path of the setting in the configuration, such as ``train.split.distractor``."""
     hint: Any
-    """Its type."""
+    """Type of the setting."""
     value: Any
-    """Its value in the configuration that was walked."""
+    """Value of the setting in the walked configuration."""
     doc: str
-    """What it means, in one sentence."""
+    """Docstring of the setting, one sentence."""
     required: bool
     """Whether the job cannot run without it."""
 
     def number_type(self) -> type[int] | type[float] | None:
-        """Return int or float where the setting is a number (or None), else None."""
+        """Return int or float if the setting is a number or an optional number, else None."""
         kinds = {kind for kind in _plain_types(self.hint) if kind is not type(None)}
         return int if kinds == {int} else float if kinds == {float} else None
 
@@ -45,7 +45,7 @@ class Flag:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Yield the words of a value; those of nested tuples one after the other."""
+    """Yield the words of a value; nested tuples are flattened."""
     if isinstance(value, tuple):
         for each in value:
             yield from _words(each)
@@ -60,8 +60,8 @@ def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Fla
     docs = field_docs(typing.cast(Hashable, cls))
     for field in dataclasses.fields(config):
         hint, value = hints[field.name], getattr(config, field.name)
-        given = [name for each in _markers(hint) if (name := getattr(each, "name", None)) is not None]
-        name = given[0] if given else field.name.replace("_", "-")
+        names = [name for each in _markers(hint) if (name := getattr(each, "name", None)) is not None]
+        name = names[0] if names else field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
             nested = f"{prefix}{name}." if name else prefix
             yield from walk_flags(value, prefix=nested, path=f"{path}{field.name}.")
@@ -78,10 +78,10 @@ def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Fla
 
 
 def check_required(config: Any) -> None:
-    """Refuse a configuration that lacks a setting that its job cannot run without.
+    """Check that a configuration has all required settings.
 
     Raises:
-        ValueError: naming the flag and what it means.
+        ValueError: a required setting is empty; the message has its flag and docstring.
     """
     for flag in walk_flags(config):
         if flag.required and not flag.value:
@@ -90,7 +90,7 @@ def check_required(config: Any) -> None:
 
 @cache
 def field_docs(cls: Hashable) -> dict[str, str]:
-    """Return the docstrings of a dataclass's fields, by name, each on one line."""
+    """Return the docstrings of the fields of a dataclass, by name, each on one line."""
     docs: dict[str, str] = {}
     bases: list[type[Any]] = [base for base in typing.cast("type[Any]", cls).__mro__ if dataclasses.is_dataclass(base)]
     for each in reversed(bases):

@@ -1,4 +1,4 @@
-"""The protocol of a job: dry run, finished before, ownership of the output, MLflow run, metrics and summary.
+"""The protocol of a job: dry run, reuse of a finished result, ownership of the output, MLflow run, and summary.json.
 
     with Job("train", config, key=key, output_dir=output_dir, inputs=inputs, plan=plan, parent=parent) as job:
         if job.done:
@@ -8,8 +8,8 @@
         job.result.metrics = ...
     return job.result
 
-The block runs once, in the MLflow run of the job. When it ends without an error, counts and metrics are logged, and the
-result is written to ``summary.json`` and logged beside them.
+The block runs inside the MLflow run of the job. If it ends without an error, its counts and metrics are logged, and the
+result is written to ``summary.json`` and logged too.
 """
 
 import re
@@ -48,22 +48,22 @@ class Job:
         run: Run | None = None,
         tags: Mapping[str, str] | None = None,
     ):
-        """Describe the job; nothing happens before the block is entered.
+        """Describe the job; entering the block starts it.
 
         Args:
             name: name of the job's module.
-            config: the resolved configuration: what the dry run shows and MLflow records.
-            key: hash of what decides the result, and where it goes; the same key means the same job.
+            config: the resolved configuration, which a dry run shows and MLflow logs.
+            key: hash of everything that determines the result; equal keys mean the same job.
             output_dir: folder of ``summary.json`` (local or object store). None: the job writes none, and always runs.
-            inputs: what the job reads, for the result.
-            plan: what a dry run says besides the configuration.
-            complete: whether the outputs of a finished job are all there; otherwise it goes on.
-            claim_as: what the output folder holds, in words, where other settings must not fill it too. With
+            inputs: inputs of the job, for the result.
+            plan: values that a dry run shows after the configuration.
+            complete: whether all outputs exist; if not, a finished job runs again.
+            claim_as: description of the output folder, if jobs with other settings must not write into it. With
                 ``overwrite`` the folder is removed first.
             remove_too: further folders that ``overwrite`` removes.
-            title: name of the MLflow run and of the result, where it is not the job's.
+            title: name of the MLflow run and of the result; None: the name of the job.
             parent: run of the job that this one is a stage of.
-            run: run to record in, which its owner ends; None: one of the job's own.
+            run: an open MLflow run to log to, which its owner ends; None: the job opens one.
             tags: tags of the run.
         """
         self.name, self.config, self.key, self.output_dir = name, config, key, output_dir
@@ -120,7 +120,7 @@ class Job:
 
     @property
     def run(self) -> Run:
-        """The job's MLflow run; there is none in a dry run or where the job had finished before."""
+        """The job's MLflow run; a dry run and a job that had finished have none."""
         assert self._run is not None, "a job that is done has no run"
         return self._run
 
@@ -129,21 +129,21 @@ class Job:
         return self.result.timed(stage)
 
     def start_ray(self) -> None:
-        """Have Ray ready until the block ends: join the cluster, or start a small local one."""
+        """Join the Ray cluster or start a small local Ray, until the block ends."""
         from pipelines.runtime.ray_session import ray_session
 
         self._stack.enter_context(ray_session())
 
 
 def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
-    """Return what a dry run shows: every setting of the resolved configuration, and what would be done."""
+    """Return the result of a dry run: all settings of the resolved configuration, and the plan."""
     return JobResult(job=f"{name} (dry run)", inputs=flatten(to_dict(config)), metrics=dict(plan))
 
 
 def logged_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers among some values under names that MLflow takes.
+    """Return the numbers among ``values`` under names that MLflow accepts.
 
-    Every other character than letters, digits and ``_ . / @ -`` becomes an underscore.
+    All characters except letters, digits and ``_ . / @ -`` become underscores.
     """
     numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
     return {f"{prefix}{_NOT_ALLOWED.sub('_', name).strip('_')}": float(value) for name, value in numbers.items()}

@@ -1,7 +1,7 @@
-"""The part driver: map a plain function over part names, skip the finished ones, say how it goes.
+"""The part driver: map a function over part names, skip the finished parts, and print progress.
 
-A part is the unit of work, retry and resume. The driver never moves pixels: a task gets a part's name, reads the part,
-computes, writes its own part atomically and returns one row of statistics.
+A part is the unit of work, retry and resume. The driver never moves pixels: a task gets the name of a part, reads it,
+writes its own part atomically, and returns one row of statistics.
 """
 
 import json
@@ -25,35 +25,35 @@ PartFunction = Callable[[str], Mapping[str, Any]]
 ManyPartsFunction = Callable[[Sequence[str]], Iterator[tuple[str, Mapping[str, Any] | Exception]]]
 
 BATCH = 10_000  # names per Ray Data execution, so that a collection of 1e7 parts never becomes one list of blocks
-MAX_FAILED = 5  # a part may be damaged; more than a few failing parts mean that the rest would fail too
+MAX_FAILED = 5  # a few parts may be damaged; if more fail, the rest would fail too
 
 
 class PartError(RuntimeError):
-    """One or more parts could not be made; everything finished before stays finished."""
+    """One or more parts failed; the finished parts remain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnActors:
-    """Parts made by processes that stay, such as one per GPU: each takes several names at a time and works ahead."""
+    """Parts made by long-lived processes, such as one per GPU, which take several names at a time and work ahead."""
 
     function: ManyPartsFunction
-    """Makes the parts of some names and yields each with its statistics or its error. Must be picklable."""
+    """Makes parts and yields the name of each with its statistics or its error; picklable."""
     actors: int
-    """Processes."""
+    """Number of processes."""
     gpus: float
-    """GPUs of each; a fraction lets several processes share one."""
+    """GPUs per process; with a fraction, several processes share one."""
     names: int = 8
-    """Part names at a time: at least two, or nothing can be done ahead; a killed process has them made again."""
+    """Part names per call: at least two, so that a process can work ahead; a killed process repeats all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartsResult:
-    """What a pass over the parts did."""
+    """Result of a pass over the parts."""
 
     statistics: list[Statistics]
     """One row per part made in this pass, sorted by part name; numbers and strings only."""
     skipped: int
-    """Parts that were finished before."""
+    """Number of parts that were finished before."""
     seconds: float
     """Wall-clock time of the pass."""
 
@@ -65,12 +65,12 @@ class PartsResult:
 def on_device(
     part_function: PartFunction, parts_function: ManyPartsFunction, *, device: Device, actors_per_gpu: int = 1
 ) -> PartFunction | OnActors:
-    """Choose how parts are made: one task per part on CPUs, or processes that stay on GPUs.
+    """Choose the execution for a device: one task per part on CPUs, or long-lived processes on GPUs.
 
     Args:
         part_function: makes one part on a CPU.
         parts_function: makes several parts on the device.
-        device: where the network runs, resolved.
+        device: resolved device of the network.
         actors_per_gpu: processes that share a GPU.
     """
     assert device != "auto", "resolve_device has filled in the device"
@@ -95,25 +95,24 @@ def run_parts(
 
     Args:
         names: the parts of the collection.
-        function: makes one part and returns its row of statistics (JSON values). The counts ``images``, ``accepted``,
-            ``rejected`` and ``errors``, where present, are shown in the progress lines. Must be picklable. Or a
-            function of several names, with the processes that stay for it.
-        stage: the word in front of every progress line.
+        function: a picklable function that makes one part and returns its row of statistics (JSON values), or a
+            function of several names with its long-lived processes. Progress lines show the counts ``images``,
+            ``accepted``, ``rejected`` and ``errors`` of the rows.
+        stage: prefix of the progress lines.
         finished: names to skip.
-        workers: tasks at a time; by default one more than the machine's cores, or whatever a cluster of several nodes
-            offers.
-        on_part: called in the driver with each row as it arrives, in no particular order.
-        out: where progress lines go; standard error by default.
+        workers: number of concurrent tasks. None: one more than the machine's cores, or all CPUs of a cluster.
+        on_part: called in the driver with each row, in the order of arrival.
+        out: stream for progress lines. None: standard error.
 
     Raises:
-        PartError: naming the parts that failed and the first error. Parts that worked are finished and stay.
+        PartError: parts failed; the message has their names and the first error. The other parts are finished.
     """
-    todo = [name for name in names if name not in finished]
-    progress = PartProgress(stage, parts=len(todo), skipped=len(names) - len(todo), out=out or sys.stderr)
+    unfinished = [name for name in names if name not in finished]
+    progress = PartProgress(stage, parts=len(unfinished), skipped=len(names) - len(unfinished), out=out or sys.stderr)
     rows: list[Statistics] = []
     failed: dict[str, str] = {}
-    for start in range(0, len(todo), BATCH):
-        for row in _execute(todo[start : start + BATCH], function, workers):
+    for start in range(0, len(unfinished), BATCH):
+        for row in _execute(unfinished[start : start + BATCH], function, workers):
             if row["failure"]:
                 failed[row["part"]] = row["failure"]
                 if len(failed) >= MAX_FAILED:
@@ -128,7 +127,7 @@ def run_parts(
         raise _part_error(stage, failed)
     progress.close()
     rows.sort(key=lambda row: str(row["part"]))
-    return PartsResult(statistics=rows, skipped=len(names) - len(todo), seconds=progress.seconds())
+    return PartsResult(statistics=rows, skipped=len(names) - len(unfinished), seconds=progress.seconds())
 
 
 def _execute(names: list[str], function: PartFunction | OnActors, workers: int | None) -> Iterator[dict[str, Any]]:
@@ -137,7 +136,7 @@ def _execute(names: list[str], function: PartFunction | OnActors, workers: int |
         dataset = ray.data.from_items(names, override_num_blocks=blocks).map_batches(
             _Actor,
             fn_constructor_args=(function.function,),
-            batch_size=None,  # a block as it is
+            batch_size=None,  # one call per block
             num_cpus=1,
             num_gpus=function.gpus or None,
             compute=ActorPoolStrategy(size=min(function.actors, blocks)),
@@ -145,7 +144,7 @@ def _execute(names: list[str], function: PartFunction | OnActors, workers: int |
         yield from dataset.iter_rows()
         return
     if workers is None and is_local():
-        # Ray Data looks for finished tasks ten times a second (2.60): one more task than cores fills the pauses.
+        # Ray Data 2.60 polls for finished tasks ten times a second; one more task than cores keeps the cores busy.
         workers = available_cores() + 1
     # One block per name: read_parquet would join small parts into one block and split large ones (Ray 2.60).
     dataset = ray.data.from_items(names, override_num_blocks=len(names)).map(
@@ -155,7 +154,7 @@ def _execute(names: list[str], function: PartFunction | OnActors, workers: int |
 
 
 class _Task:
-    """The function in a worker: single-threaded, its errors turned into values that carry the part's name."""
+    """Calls the function in a worker, single-threaded; an error becomes a row, so that the driver knows its part."""
 
     def __init__(self, function: PartFunction) -> None:
         self.function = function
@@ -171,7 +170,7 @@ class _Task:
 
 
 class _Actor:
-    """The function of several names in a process that stays."""
+    """Calls the function of several names in a long-lived process."""
 
     def __init__(self, function: ManyPartsFunction) -> None:
         self.function = function
@@ -185,7 +184,7 @@ class _Actor:
 
 
 def _row(part: str, outcome: Mapping[str, Any] | Exception, start: float) -> dict[str, Any]:
-    """What crosses the process border: text, also for an error, so that the driver can name its part."""
+    """Return the row that a worker sends to the driver: plain text, because not every error can be pickled."""
     return {
         "part": part,
         "statistics": "{}" if isinstance(outcome, Exception) else json.dumps(dict(outcome)),

@@ -1,4 +1,4 @@
-"""The curves of a training: means over a few steps, never the same step twice, also after a resume."""
+"""The logged curves of a training: means over a few steps, and no step twice after a resume."""
 
 import time
 from collections.abc import Mapping
@@ -15,27 +15,27 @@ class MetricsLogger:
     """Collects step reports and logs their means every few steps."""
 
     run: Run
-    """Where to log."""
+    """MLflow run to log to."""
     every: int
-    """Steps between points."""
+    """Steps between logged points."""
     episodes: int
     """Episodes per step, over all workers."""
     images: int
-    """Images that the network sees in an episode."""
+    """Images per episode, the query included."""
     last: int
-    """The last step of the training, which is logged too."""
+    """Last step of the training, which is always logged."""
     _reports: list[StepReport] = field(default_factory=list)
-    _began: float = field(default_factory=time.perf_counter)
+    _start: float = field(default_factory=time.perf_counter)
     _logged: dict[str, int] = field(default_factory=dict)
 
     def add(self, report: StepReport) -> None:
-        """Take the report of a step; logs when ``every`` steps are full, or at the last."""
+        """Add the report of a step; log the means at every ``every``-th step and at the last step."""
         self._reports.append(report)
         if report.step % self.every and report.step != self.last:
             return
         count, busy = len(self._reports), sum(r.wait_s + r.compute_s for r in self._reports)
         waited = sum(r.wait_s for r in self._reports)
-        elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
+        elapsed, self._start = time.perf_counter() - self._start, time.perf_counter()
         metrics = {
             "loss": sum(r.loss for r in self._reports) / count,
             "gradient_norm": sum(r.gradient_norm for r in self._reports) / count,
@@ -51,13 +51,13 @@ class MetricsLogger:
         self.log(metrics, report.step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics of a step, unless the run has that step: a training repeats the steps since its checkpoint."""
+        """Log the metrics that the run does not have at ``step``: a resumed training repeats steps."""
         fresh = {name: value for name, value in metrics.items() if self.is_new(name, step)}
         if fresh:
             self.run.log_metrics(fresh, step=step)
 
     def is_new(self, metric: str, step: int) -> bool:
-        """Tell whether the run lacks this step of a metric."""
+        """Return whether ``step`` is later than all logged steps of a metric."""
         if metric not in self._logged:
             self._logged[metric] = self.run.last_step(metric)
         return step > self._logged[metric]

@@ -1,4 +1,4 @@
-"""MLflow runs of the jobs: one parent per job, one child per stage, found again when a job goes on after a stop."""
+"""MLflow runs of the jobs: one run per job, with a child per stage; a resumed job continues its run."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,21 +22,20 @@ def job_run(
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
 ) -> Iterator[Run]:
-    """Open the run of a job (or, below ``parent``, of a stage) and end it with the block.
+    """Open the run of a job, or of a stage as a child of ``parent``, and end it after the block.
 
-    A run of the same ``key`` that never finished (its process was killed, or failed) is continued, so that a resumed
-    job has one curve; ``fresh`` starts a new one in any case.
+    An unfinished run of the same ``key`` is continued, so that a resumed job has one run with complete curves.
 
     Args:
-        title: the run's name.
+        title: name of the run.
         job: name of the job's module.
-        key: hash of what the job does and where; the same key means the same job.
-        tracking: the store, unless there is a parent, whose store is used.
+        key: hash of everything that determines the result; equal keys mean the same job.
+        tracking: store and experiment; a child is in those of its parent.
         parent: the run of the job that this one is a stage of.
-        run: a run that the caller opened for this job and will end.
-        params: logged as parameters.
-        tags: lineage: collection fingerprint, mask set hash, plan hash.
-        fresh: never continue an earlier run.
+        run: a run that the caller opened for this job and ends itself.
+        params: parameters to log.
+        tags: tags for the lineage, such as the fingerprint of the collection.
+        fresh: start a new run even if there is an unfinished one.
     """
     source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
     all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})

@@ -1,4 +1,4 @@
-"""The model of an evaluation, wherever it comes from: our checkpoint, a published file, or an MLflow model."""
+"""Models to load: a checkpoint of fss, a published file, or an MLflow model."""
 
 import tempfile
 import warnings
@@ -25,10 +25,10 @@ Kind = Literal["checkpoint", "published", "mlflow"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A model to load, known to every worker."""
+    """A model to load; plain values that every worker can use."""
 
     kind: Kind
-    """Our own checkpoint's folder, a published file, or a model logged to MLflow."""
+    """Folder of a checkpoint (checkpoint), a published file (published), or an MLflow model (mlflow)."""
     uri: str
     """URI of the folder, file or model."""
     learner: str = ""
@@ -58,33 +58,33 @@ def model_source(
     """Return the source that ``uri`` names: an MLflow URI, a published file, or else the folder of a checkpoint.
 
     Raises:
-        ValueError: a published file without learner, masking and backbone, which it does not hold itself; or one of
-            these for a model that holds them.
+        ValueError: learner, masking or backbone of a published file is missing, or one of them is given for a model
+            that contains them.
     """
-    given = {"learner": learner, "masking": masking, "backbone": backbone}
+    options = {"learner": learner, "masking": masking, "backbone": backbone}
     kind: Kind = "mlflow" if uri.startswith(MLFLOW) else "published" if _is_file(uri) else "checkpoint"
     if kind == "published":
-        if missing := [name for name, value in given.items() if value is None]:
+        if missing := [name for name, value in options.items() if value is None]:
             raise ValueError(
-                f"{uri} is a single file, so a published checkpoint: it does not say what it is a checkpoint of. Give "
-                f"{' and '.join(f'--{name}' for name in missing)} too (or the folder of a checkpoint of fss)"
+                f"{uri} is a single file, so a published checkpoint, which does not contain its settings. Give "
+                f"{' and '.join(f'--{name}' for name in missing)} too, or the folder of a checkpoint of fss"
             )
-        trained_for = "coco" if benchmark == "coco-to-pascal" else benchmark or "pascal"
-        settings = {name: str(value) for name, value in given.items()}
+        benchmark = "coco" if benchmark == "coco-to-pascal" else benchmark or "pascal"
+        settings = {name: str(value) for name, value in options.items()}
         weights = _absolute(backbone_weights)
         return ModelSource(
-            kind=kind, uri=storage.absolute_uri(uri), benchmark=trained_for, backbone_weights=weights, **settings
+            kind=kind, uri=storage.absolute_uri(uri), benchmark=benchmark, backbone_weights=weights, **settings
         )
-    given["backbone-weights"] = backbone_weights
-    if unneeded := [name for name, value in given.items() if value is not None]:
-        raise ValueError(f"{uri} says itself what it is: leave out {' and '.join(f'--{name}' for name in unneeded)}")
+    options["backbone-weights"] = backbone_weights
+    if unneeded := [name for name, value in options.items() if value is not None]:
+        raise ValueError(f"{uri} contains its own settings; leave out {' and '.join(f'--{name}' for name in unneeded)}")
     if kind == "mlflow":
         return ModelSource(kind=kind, uri=uri, tracking=tracking_uri(tracking))
     return ModelSource(kind=kind, uri=storage.absolute_uri(uri))
 
 
 def inspect_model(source: ModelSource) -> tuple[str, int]:
-    """Return the identity of a model (16 hex digits of its content) and the side of its images in pixels.
+    """Return a hash of a model's content (16 hex digits) and the side of its images in pixels.
 
     Raises:
         ValueError: there is no such model.
@@ -107,7 +107,7 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
         if source.kind != "published":
             return load_checkpoint(path)
         with warnings.catch_warnings():
-            # Metrics of a random backbone would be worth nothing.
+            # A published file without a backbone only warns, but the metrics of a random backbone are meaningless.
             warnings.filterwarnings("error", message=".*holds no backbone")
             try:
                 return load_published(
@@ -124,7 +124,7 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
 
 @contextmanager
 def opened(source: ModelSource) -> Iterator[Path]:
-    """Give the model's folder or file as a local one for the length of a block."""
+    """Yield a local path of the model's folder or file, which is valid inside the block."""
     if source.kind == "checkpoint":
         with local_copy(source.uri) as folder:
             yield folder
@@ -148,7 +148,7 @@ def _is_file(uri: str) -> bool:
 
 
 def _absolute(weights: str | None) -> str | None:
-    """Return weights with an absolute path: workers run in other directories."""
+    """Make the path of weights absolute, because workers run in other directories."""
     if weights is None or weights == "pretrained":
         return weights
     path = Path(weights).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""Ownership of an output folder: the settings that fill it are written down, so that other settings never mix in."""
+"""Ownership of an output folder: a file holds the settings of its job, so that jobs never mix their outputs."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ METADATA_NAME = "job.json"
 
 
 def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str) -> None:
-    """Write down that ``output_dir`` belongs to the job ``key``, or check that it does.
+    """Mark ``output_dir`` as the folder of the job ``key``, or check that it is.
 
     Raises:
-        ValueError: it belongs to a job with other settings, with the first differences.
+        ValueError: the folder belongs to a job with other settings; the message has the first differences.
     """
     file = storage.join(output_dir, METADATA_NAME)
     if not exists(file):

@@ -1,4 +1,4 @@
-"""Lines about parts that a person can read: done, images per second, time left, accepted and rejected so far."""
+"""Progress lines of a pass over parts: finished parts, images per second, counts, and the remaining time."""
 
 import time
 from collections import deque
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 EVERY_S = 10.0
-WINDOW_S = 60.0  # the rate of the last minute tells the time left; start-up and old troubles do not count
+WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
 
 
 class PartProgress:
@@ -17,27 +17,27 @@ class PartProgress:
     ) -> None:
         self.stage, self.parts, self.out, self.clock = stage, parts, out, clock
         self.counts = dict.fromkeys(("images", "accepted", "rejected", "errors"), 0)
-        self.done = 0
-        self.start = self.shown = clock()
-        self.recent: deque[tuple[float, int, int]] = deque()  # time, parts and images after each arrival
+        self.finished = 0
+        self.start = self.printed = clock()
+        self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images after each part
         note = f", {skipped} already finished" if skipped else ""
         self._print(f"{parts} parts to do{note}")
 
     def seconds(self) -> float:
-        """Time since the start."""
+        """Return the seconds since the start."""
         return self.clock() - self.start
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count the statistics of one part."""
+        """Add the statistics of one part, and print a line if ten seconds have passed."""
         now = self.clock()
-        self.done += 1
+        self.finished += 1
         for name in self.counts:
             self.counts[name] += int(row.get(name, 0))
-        self.recent.append((now, self.done, self.counts["images"]))
+        self.recent.append((now, self.finished, self.counts["images"]))
         while len(self.recent) > 2 and self.recent[0][0] < now - WINDOW_S:
             self.recent.popleft()
-        if now - self.shown >= EVERY_S:
-            self.shown = now
+        if now - self.printed >= EVERY_S:
+            self.printed = now
             self._print(self._line())
 
     def close(self) -> None:
@@ -47,20 +47,20 @@ class PartProgress:
 
     def _line(self) -> str:
         seconds = max(self.seconds(), 1e-6)
-        finished = self.done == self.parts
-        per_part, per_second = (seconds / max(self.done, 1), self.counts["images"] / seconds)
-        if not finished and len(self.recent) > 1 and self.recent[-1][0] > self.recent[0][0]:
+        complete = self.finished == self.parts
+        per_part, per_second = (seconds / max(self.finished, 1), self.counts["images"] / seconds)
+        if not complete and len(self.recent) > 1 and self.recent[-1][0] > self.recent[0][0]:
             (before, parts, images), (now, parts_now, images_now) = self.recent[0], self.recent[-1]
             per_part, per_second = (now - before) / (parts_now - parts), (images_now - images) / (now - before)
-        words = [f"{self.done}/{self.parts} parts"]
+        words = [f"{self.finished}/{self.parts} parts"]
         if self.counts["images"]:
             words.append(f"{self.counts['images']:,} images, {per_second:.1f} images/s")
         if self.counts["accepted"] or self.counts["rejected"]:
             words.append(f"{self.counts['accepted']:,} accepted, {self.counts['rejected']:,} rejected")
         if self.counts["errors"]:
             words.append(f"{self.counts['errors']:,} without a mask")
-        left = (self.parts - self.done) * per_part
-        words.append(f"took {_clock(seconds)}" if finished else f"{_clock(left)} left")
+        remaining = (self.parts - self.finished) * per_part
+        words.append(f"took {_clock(seconds)}" if complete else f"{_clock(remaining)} left")
         return ", ".join(words)
 
     def _print(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Every private name of Ray that the jobs use, behind one guard that names the versions they were tested with."""
+"""All private names of Ray that the jobs use, behind one guard with the tested version."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 import ray
 
 TESTED = "2.60"
-"""Ray's minor version that these names were found in and tested with."""
+"""Minor version of Ray that these names were tested with."""
 
 
 class TorchGroup(NamedTuple):
-    """What sets up the process group of Ray Train's torch workers."""
+    """Functions of Ray Train that set up the process group of its torch workers."""
 
     backend: type[Any]
-    """Ray's backend, whose ``on_start`` makes the group."""
+    """Backend class, whose ``on_start`` creates the group."""
     set_environment: Callable[..., Any]
-    """Runs on every worker before the group is made."""
+    """Sets environment variables; runs on every worker before the group is created."""
     set_up: Callable[..., Any]
-    """Makes the group on a worker."""
+    """Joins the group; runs on every worker."""
 
 
 def torch_group() -> TorchGroup:
-    """Return how Ray Train sets up torch's process group; imports torch."""
+    """Return Ray Train's functions for torch's process group; imports torch."""
     module = "ray.train.torch.config"
     return TorchGroup(
         backend=_internal(module, "_TorchBackend"),
@@ -35,9 +35,10 @@ def torch_group() -> TorchGroup:
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """Let a Ray that is started in this block listen on the loopback address, as it does on macOS; Linux takes all.
+    """Make a Ray that starts in this block listen on the loopback address only.
 
-    Found in 2.60's source: without clusters a node's address is 127.0.0.1, and its servers then bind to nothing else.
+    This is the default on macOS; on Linux, Ray listens on all addresses. In 2.60, a node without cluster support has
+    the address 127.0.0.1, and its servers bind to that address.
     """
     constants = _internal("ray._private", "ray_constants")
     variable = constants.ENABLE_RAY_CLUSTERS_ENV_VAR
@@ -54,7 +55,7 @@ def on_loopback() -> Iterator[None]:
 
 
 def remove_dead_reservations() -> int:
-    """Remove the placement groups of this job's actors that are dead; returns how many there were."""
+    """Remove the placement groups of this job's dead actors, and return their number."""
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     table = _internal("ray.core.generated.gcs_pb2", "PlacementGroupTableData")
@@ -62,7 +63,7 @@ def remove_dead_reservations() -> int:
     job, removed = ray.get_runtime_context().get_job_id(), 0
     for entry in state._connect_and_get_accessor().get_placement_group_table():
         group = table.FromString(entry)
-        # Ray calls the creator dead, too, where there never was an actor: what the driver reserved for the trials.
+        # The driver's own groups, which reserve the trials, also have a dead creator, but a nil id.
         dead = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
         if dead and group.state != table.REMOVED and group.creator_job_id.hex() == job:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
@@ -71,10 +72,10 @@ def remove_dead_reservations() -> int:
 
 
 def _internal(module: str, name: str) -> Any:
-    """Return a private name of Ray.
+    """Import a private name of Ray.
 
     Raises:
-        RuntimeError: this version of Ray has no such name.
+        RuntimeError: this version of Ray does not have the name.
     """
     try:
         return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""Build and run a Ray Train job: workers, faults, checkpoints, resume by name."""
+"""Build and run a Ray Train job: workers, failures, checkpoints, and resume by name."""
 
 import os
 import tempfile
@@ -28,18 +28,18 @@ _GROUP = torch_group()
 
 
 class LoopbackTorchConfig(TorchConfig):
-    """A process group whose workers are all on this machine."""
+    """Configuration of a process group whose workers are all on this machine."""
 
     @property
     def backend_cls(self) -> type[Any]:
-        """Return what sets the group up."""
+        """Return the backend that sets up the group."""
         return _LoopbackBackend
 
 
 class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """Let the workers meet in a file: torch's own store, a server, takes connections from everywhere."""
-        meeting = Path(tempfile.gettempdir()) / f"fss-workers-{uuid.uuid4().hex}"
+        """Set up the group through a file, because torch's TCP store accepts connections from any address."""
+        rendezvous = Path(tempfile.gettempdir()) / f"fss-workers-{uuid.uuid4().hex}"
         on_gpu = worker_group.get_resources_per_worker().get("GPU", 0) > 0
         worker_group.execute(_GROUP.set_environment)
         group = [
@@ -49,7 +49,7 @@ class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
                 backend="nccl" if on_gpu else "gloo",
                 world_rank=rank,
                 world_size=len(worker_group),
-                init_method=meeting.as_uri(),
+                init_method=rendezvous.as_uri(),
                 timeout_s=backend_config.timeout_s,
             )
             for rank in range(len(worker_group))
@@ -70,19 +70,19 @@ def fit(
     """Run ``worker(settings)`` on every rank; the same name and storage_uri resume the last checkpoint.
 
     Args:
-        worker: the training function; calls ``ray.train.report`` equally often on every rank.
-        settings: plain values handed to it.
-        name: of the training; with ``storage_uri`` its identity.
+        worker: the training function; it must call ``ray.train.report`` equally often on every rank.
+        settings: plain values for the worker.
+        name: name of the training, unique in ``storage_uri``.
         storage_uri: absolute local folder or object-store URI that every node reaches.
-        scale: the workers; ``device`` is resolved.
-        score: reported metric, higher is better, that chooses the checkpoints to keep.
-        callbacks: told of every report.
+        scale: number and resources of the workers; ``device`` is resolved.
+        score: reported metric that selects the checkpoints to keep; higher is better.
+        callbacks: called after every report.
 
     Raises:
-        ValueError: a mistake in the settings that only a worker could see.
-        ray.train.TrainingFailedError: the workers failed more often than allowed.
+        ValueError: a worker rejected the settings.
+        ray.train.TrainingFailedError: the workers failed more than ``scale.max_failures`` times.
     """
-    # 2 s by default, and every report waits for one poll: with small models that is most of the time.
+    # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     filesystem, path = storage.resolve(storage_uri)
     trainer = TorchTrainer(
@@ -98,7 +98,7 @@ def fit(
             name=name,
             storage_path=path,
             storage_filesystem=filesystem,
-            # On a full cluster a controller would otherwise try to start for ever.
+            # By default, a controller on a full cluster tries to start forever.
             failure_config=FailureConfig(
                 max_failures=scale.max_failures,
                 controller_failure_limit=3,  # type: ignore[call-arg]  # the old class is what mypy sees
@@ -114,7 +114,7 @@ def fit(
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
             cause = getattr(failure, "_base_exc", failure)
-            if isinstance(cause, ValueError):  # a mistake of the user, which only a worker could see
+            if isinstance(cause, ValueError):  # an error in the settings, which only a worker can find
                 raise cause from error
         raise
 

@@ -1,4 +1,4 @@
-"""What a job did: one readable table, and ``summary.json`` beside its outputs."""
+"""The result of a job: a table for the terminal, and ``summary.json`` beside the outputs."""
 
 import dataclasses
 import json
@@ -19,14 +19,14 @@ SUMMARY_NAME = "summary.json"
 
 @dataclasses.dataclass(kw_only=True)
 class JobResult:
-    """What a job did, in plain JSON values."""
+    """Result of a job, in plain JSON values."""
 
     job: str
-    """The job's name."""
+    """Name of the job."""
     inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What it read: URIs, hashes, settings that name the result."""
+    """Inputs: URIs, hashes, and settings that identify the result."""
     outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What it wrote: URIs."""
+    """Outputs: URIs."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     """Counts, such as images, quarantined, accepted, episodes."""
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -34,11 +34,11 @@ class JobResult:
     durations: dict[str, float] = dataclasses.field(default_factory=dict)
     """Seconds per stage."""
     report: str = ""
-    """A table of results, printed instead of ``metrics``."""
+    """Table of results, which replaces ``metrics`` in the terminal."""
     run_id: str | None = None
-    """The MLflow run."""
+    """Id of the MLflow run."""
     worked: bool = True
-    """False when the job had finished before."""
+    """False if the job had finished before."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -54,7 +54,7 @@ class JobResult:
         part_io.write_json(storage.join(uri, name), dataclasses.asdict(self))
 
     def show(self, console: Console | None = None) -> None:
-        """Print the table of the job."""
+        """Print the report and the table of the job."""
         title = self.job if self.worked else f"{self.job}: nothing to do, this job had finished before"
         table = Table(title=title, show_header=False, title_justify="left")
         table.add_column(style="bold", no_wrap=True)
@@ -75,13 +75,13 @@ class JobResult:
 
 
 def read_result(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
-    """Return the result in the folder ``uri`` (local or object store), or None where there is none."""
+    """Return the result in the folder ``uri`` (local or object store), or None if there is none."""
     file = storage.join(uri, name)
     return part_io.read_json(file) if part_io.exists(file) else None
 
 
 def finished_before(uri: str, key: str) -> JobResult | None:
-    """Return the result of the job ``key`` if it finished in the folder ``uri`` before."""
+    """Return the result in the folder ``uri`` if the job ``key`` wrote it, else None."""
     earlier = read_result(uri)
     if earlier is None or earlier["inputs"].get("key") != key:
         return None

@@ -1,4 +1,4 @@
-"""Progress of a training, for people: read from its MLflow run, so that it works wherever the workers are."""
+"""Progress lines of a training, read from its MLflow run, so that they do not depend on where the workers are."""
 
 import sys
 import threading
@@ -16,7 +16,7 @@ SCORES = {HELD_OUT_IOU: "held-out IoU", VAL_MIOU: "validation mIoU"}
 
 @contextmanager
 def watch(run: Run, stage: str, *, total: int, out: TextIO | None = None) -> Iterator[None]:
-    """Print a line about the run's latest metrics every ten seconds for the length of a block."""
+    """Print the latest metrics of the run every ten seconds while the block runs."""
     stop = threading.Event()
     thread = threading.Thread(
         target=_print_lines, args=(run, stage, total, out or sys.stderr, stop), name="progress", daemon=True
@@ -30,23 +30,23 @@ def watch(run: Run, stage: str, *, total: int, out: TextIO | None = None) -> Ite
 
 
 def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.Event) -> None:
-    shown = -1
+    printed = -1
     print(f"[{stage}] {total} steps, starting the workers", file=out, flush=True)
     while not stop.wait(EVERY_S):
         step, metrics = run.latest_metrics("loss")
-        if step > shown:
-            shown = step
+        if step > printed:
+            printed = step
             print(f"[{stage}] {line(step, total, metrics)}", file=out, flush=True)
 
 
 def line(step: int, total: int, metrics: dict[str, float]) -> str:
-    """Say how a training goes."""
+    """Return a progress line: step, loss, speed, scores and remaining time."""
     speed = metrics.get("steps_per_second", 0.0)
     words = [f"step {step}/{total}", f"loss {metrics['loss']:.3f}", f"{speed:.2f} steps/s"]
     words.append(f"{metrics.get('data_wait_share', 0.0):.0%} waiting for data")
     for score, title in SCORES.items():
-        found = [value for name, value in metrics.items() if name.startswith(f"{score}.")]
-        words += [f"{title} {max(found):.3f}"] if found else []
+        values = [value for name, value in metrics.items() if name.startswith(f"{score}.")]
+        words += [f"{title} {max(values):.3f}"] if values else []
     if speed > 0 and step < total:
         words.append(f"{time.strftime('%H:%M:%S', time.gmtime((total - step) / speed))} left")
     return ", ".join(words)

@@ -1,4 +1,4 @@
-"""What every training worker does before its first step and at a checkpoint, whatever it trains."""
+"""Parts of a training worker that do not depend on the model: resume, checkpoints, threads and device."""
 
 import json
 import shutil
@@ -18,35 +18,35 @@ from fss.training.few_shot.loop import StepReport
 from pipelines.runtime.config import Device
 
 STATE = "loop.pt"
-"""File of a checkpoint that holds the training loop."""
+"""File of a checkpoint with the state of the training loop."""
 PROGRESS = "progress.json"
-"""File of a checkpoint that says, for people, how far the training is."""
+"""File of a checkpoint with its step and scores in readable form."""
 
 Report = TypeVar("Report", bound=StepReport, contravariant=True)
 
 
 class Resumable(Protocol):
-    """A training loop whose state can be kept and restored."""
+    """A training loop whose state can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the loop needs to continue."""
+        """Return the state of the loop."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where a saved loop was."""
+        """Restore the state of a loop."""
 
 
 class Writer(Protocol[Report]):
     """Rank 0's work besides the training."""
 
     def add(self, report: Report) -> None:
-        """Take the report of a step."""
+        """Add the report of a step."""
 
     def save(self) -> None:
-        """Report a checkpoint of the present weights."""
+        """Report a checkpoint of the current weights."""
 
 
 def resume(loop: Resumable) -> None:
-    """On a worker: continue from the training's last checkpoint, where there is one."""
+    """On a worker: resume from the last checkpoint of the training, if there is one."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
@@ -55,11 +55,11 @@ def resume(loop: Resumable) -> None:
 
 
 def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every: int, last: int) -> None:
-    """On a worker: train to the last step, with a checkpoint at every ``every`` steps and at the end.
+    """On a worker: train to the last step, and save a checkpoint every ``every`` steps and at the end.
 
     Args:
-        reports: the steps of a training loop; each is made when it is asked for.
-        writer: rank 0's; None on all other ranks.
+        reports: the lazy reports of a training loop; iterating runs the steps.
+        writer: writes the checkpoints on rank 0; None on all other ranks.
         every: steps between checkpoints.
         last: the last step.
     """
@@ -67,20 +67,20 @@ def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every
         if writer:
             writer.add(report)
         if report.step % every == 0 or report.step == last:
-            # A barrier: every rank reports, rank 0 with the checkpoint.
+            # ``report`` is a barrier, so every rank has to call it; only rank 0 reports a checkpoint.
             writer.save() if writer else ray.train.report({})
 
 
 @contextmanager
 def reported_checkpoint(metrics: Mapping[str, float]) -> Iterator[Path]:
-    """On rank 0: report what a block writes into a folder as a checkpoint.
+    """On rank 0: yield a folder, and report its files as a checkpoint after the block.
 
-    The checkpoint travels to the storage while the training continues.
+    The checkpoint is uploaded while the training continues.
 
     Args:
-        metrics: the metrics that choose which checkpoints are kept; the block may add to them.
+        metrics: metrics that select the checkpoints to keep; the block may add to them.
     """
-    # On the block's end the folder is still on its way: Ray deletes it when it has arrived.
+    # No temporary-directory context: the upload is asynchronous, and Ray deletes the folder after it.
     folder = Path(tempfile.mkdtemp(prefix="fss-checkpoint-"))
     try:
         yield folder
@@ -96,20 +96,20 @@ def reported_checkpoint(metrics: Mapping[str, float]) -> Iterator[Path]:
 
 
 def write_state(folder: Path, loop: Resumable, progress: Mapping[str, Any]) -> None:
-    """Write into a checkpoint's folder what :func:`resume` continues from, and how far the training is."""
+    """Write the state for :func:`resume` and the readable progress into the folder of a checkpoint."""
     torch.save(loop.state_dict(), folder / STATE)
     (folder / PROGRESS).write_text(json.dumps(progress))
 
 
 def share_cores(threads: int | None) -> None:
-    """On a worker: let torch use ``threads``; None: this worker's share of its machine's cores.
+    """On a worker: set the number of torch's threads; None uses this worker's share of the machine's cores.
 
-    Ray gives a worker one thread per logical CPU it reserved; training wants real cores.
+    Ray's default is one thread per reserved logical CPU, which may be fewer than the cores.
     """
     share = max(1, available_cores() // ray.train.get_context().get_local_world_size())
     torch.set_num_threads(threads or share)
 
 
 def worker_device(device: Device) -> torch.device:
-    """Return the device of this worker: its own GPU, or what ``device`` names."""
+    """Return the torch device of this worker: its own GPU, the CPU, or MPS."""
     return torch.device("mps") if device == "mps" else ray.train.torch.get_device()

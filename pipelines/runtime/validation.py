@@ -1,4 +1,4 @@
-"""Checks that take seconds and run before any stage: the network can be built and its weights load."""
+"""Checks that take seconds and run before any stage: networks can be built, and weights and collections exist."""
 
 import pickle
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ Weights = str | Path | None
 
 
 def check_segmenter(config: SegmenterConfig) -> None:
-    """Build the network once, so that a wrong backbone, weights file or combination shows before any work.
+    """Build the network once, so that a wrong backbone, weights file or combination fails before any work.
 
     Raises:
-        ValueError: an unknown backbone, weights that are missing or do not fit, or settings that do not fit each other.
+        ValueError: the backbone is unknown, weights are missing or do not fit, or settings contradict each other.
     """
     from fss.models import FewShotSegmenter
 
@@ -31,10 +31,10 @@ def check_segmenter(config: SegmenterConfig) -> None:
 
 
 def check_semantic(config: SemanticConfig, *, classes: int) -> None:
-    """Build a semantic network once, so that a wrong backbone, weights file or combination shows before any work.
+    """Build a semantic network once, so that a wrong backbone, weights file or combination fails before any work.
 
     Raises:
-        ValueError: a backbone that has no such form, weights that do not fit, or a normalisation without its weights.
+        ValueError: the backbone does not suit the network, or weights are missing or do not fit.
     """
     from fss.models.semantic.network import build_semantic
 
@@ -43,10 +43,10 @@ def check_semantic(config: SemanticConfig, *, classes: int) -> None:
 
 
 def build_student(config: StudentConfig) -> "SaliencyStudent":
-    """Build a saliency student before any work is done for it.
+    """Build a saliency student, so that wrong settings fail before any work.
 
     Raises:
-        ValueError: an unknown backbone, weights that are missing or do not fit, or a wrong size or width.
+        ValueError: the backbone is unknown, weights are missing or do not fit, or the size or width is wrong.
     """
     from fss.saliency.student.network import SaliencyStudent
 
@@ -55,7 +55,7 @@ def build_student(config: StudentConfig) -> "SaliencyStudent":
 
 
 def check_estimator(settings: "EstimatorSettings") -> None:
-    """Build a saliency estimator once on the CPU, so that a wrong file shows before any work.
+    """Build a saliency estimator once on the CPU, so that a wrong file fails before any work.
 
     Raises:
         ValueError: there is no such student, transformer or weights file, or the weights do not fit.
@@ -70,7 +70,7 @@ def check_estimator(settings: "EstimatorSettings") -> None:
 
 
 def check_weights(weights: Weights, *, flag: str = "backbone-weights") -> None:
-    """Refuse a weights file that is missing.
+    """Check that a weights file exists.
 
     Raises:
         ValueError: there is no such file.
@@ -83,10 +83,10 @@ def check_weights(weights: Weights, *, flag: str = "backbone-weights") -> None:
 
 
 def check_collection(uri: str) -> None:
-    """Refuse a URI that holds no collection.
+    """Check that there is a collection at a URI.
 
     Raises:
-        ValueError: saying how to make one.
+        ValueError: there is none; the message has the command that makes one.
     """
     from fss.collection.collection import collection_exists
 
@@ -99,7 +99,7 @@ def check_collection(uri: str) -> None:
 
 @contextmanager
 def loading_weights(network: str, weights: Weights, *, flag: str = "backbone-weights") -> Iterator[None]:
-    """Run a block that loads weights, and name the flag where they are missing or cannot be read.
+    """Run a block that loads weights, and turn errors about the file into errors that name the flag.
 
     Raises:
         ValueError: the file is missing or damaged, or pretrained weights cannot be downloaded.
