@@ -1,10 +1,10 @@
-"""Choose which masks of a set a trainer may use, from the scores that are stored with them: seconds, and no Ray.
+"""Select the masks of a set that a trainer may use, by their stored scores. It takes seconds and does not use Ray.
 
     python -m pipelines.accept --collection my-collection --acceptance best --quantile 0.25
     python -m pipelines.accept --collection my-collection --acceptance sharp --scores contrast --gates gate_area
 
-No mask is made again. Writes acceptance-<name>.json and a report beside the mask set; train with
-``--mask-set saliency --acceptance best``. The acceptance of a name that exists already is replaced.
+The job makes no masks. It writes acceptance-<name>.json and a report into the folder of the mask set, and replaces an
+existing acceptance of the same name. Train with ``--mask-set saliency --acceptance best``.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
     """Write the acceptance and its report.
 
     Raises:
-        ValueError: no such collection or mask set, no finished part, or a rule that the set has no scores for.
+        ValueError: there is no such collection or mask set, no part is finished, or the set lacks scores of the rule.
     """
     from fss.collection import Collection
     from pipelines.masks.acceptance_report import accept_and_report
@@ -36,12 +36,12 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
     finished = masks.finished_parts()
     parts = [part for part in collection.part_names() if part in finished]
     if not parts:
-        raise ValueError(f"the mask set {masks.uri} has no finished part yet; make masks first")
+        raise ValueError(f"the mask set {masks.uri} has no finished part yet; run the job that makes it first")
     with Job(
         JOB,
         config,
         key=config_hash([JOB, masks.uri, config.acceptance], masks.config_hash, config.rule, config.seed),
-        output_dir=None,  # summary.json beside the masks is that of the job that made them
+        output_dir=None,  # summary.json beside the masks belongs to the job that made them
         inputs={"mask set": masks.uri, "rule": config_hash(config.rule)},
         plan={"parts": len(parts)},
         parent=parent,

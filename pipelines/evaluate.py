@@ -1,13 +1,13 @@
-"""Evaluate a segmenter on a labelled collection, with what it has to beat in the same table.
+"""Evaluate a segmenter on a labelled collection, with three baselines in the same table.
 
     python -m pipelines.evaluate --model runs/<name>/model --collection my-labelled-collection --output results
     python -m pipelines.evaluate --model models:/<id> --collection fss --benchmark fss --output results
     python -m pipelines.evaluate --model hsnet/fold0.pt --learner hsnet --masking feature --backbone resnet50 \\
         --collection voc-val --benchmark pascal --fold 0 --protocol hsnet --split-folder splits --output results
 
-Every number names the episode plan that it was measured on. The same model on the same plans is not evaluated twice.
+Every metric belongs to a saved episode plan. The same model is not evaluated on the same plans twice.
 
-The job writes the plans, the table (Markdown and JSON), the result of every episode (Parquet), drawings of the best,
+The job writes the plans, the table (Markdown and JSON), the result of every episode (Parquet), overlays of the best,
 the worst and some random episodes, and summary.json.
 """
 
@@ -34,11 +34,11 @@ JOB = "evaluate"
 
 
 def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
-    """Evaluate a model on every plan; a finished evaluation of the same model, plans and settings does nothing.
+    """Evaluate a model on every plan; a finished evaluation of the same model, plans and settings is not repeated.
 
     Args:
         config: the settings.
-        parent: run of the job that this evaluation is a stage of.
+        parent: run of the job that has this evaluation as a stage.
 
     Raises:
         ValueError: there is no such model, collection, mask set, class split, fold or device, or a class has too few
@@ -59,12 +59,12 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     config = replace(config, model=source.uri, image_size=image_size)
     truth = Collection.open(config.collection).mask_set(config.mask_set)
     plans = make_plans(config, truth)
-    how = [image_size, config.original_size, config.fusion, config.baselines]
+    options = [image_size, config.original_size, config.fusion, config.baselines]
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
         JOB,
         config,
-        key=config_hash([JOB, model, [plan.hash for plan in plans], *how], config.saliency),
+        key=config_hash([JOB, model, [plan.hash for plan in plans], *options], config.saliency),
         output_dir=config.output,
         inputs={
             "checkpoint": source.uri,
@@ -103,9 +103,9 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
 
 
 def resolve(config: EvaluateJobConfig) -> EvaluateJobConfig:
-    """Return the configuration that the evaluation uses: device and absolute paths filled in.
+    """Resolve the device and the paths of a configuration.
 
-    The image size, which may be the model's own, is filled in when the model is opened.
+    The image size is resolved later, because it may be the model's.
 
     Raises:
         ValueError: a required setting is missing, or there is no such collection or device.
@@ -138,7 +138,7 @@ def _model_source(config: EvaluateJobConfig) -> ModelSource:
 
 
 def _evaluate(task: EvaluationTask, workers: int | None, job: Job) -> list[EvaluationResult]:
-    """Return the result of every plan, from this process (0 workers) or from Ray tasks."""
+    """Evaluate every plan in this process (0 workers) or in Ray tasks."""
     import torch
 
     from pipelines.evaluation.task import evaluate_share, join
@@ -152,7 +152,7 @@ def _evaluate(task: EvaluationTask, workers: int | None, job: Job) -> list[Evalu
 
 
 def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[EvaluationResult]]:
-    """Return the results of all plans, share by share; one GPU or one CPU per share."""
+    """Evaluate all plans in Ray tasks with one GPU or CPU each; return the results by share and plan."""
     import ray
 
     from fss.core.system import available_cores

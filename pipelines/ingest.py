@@ -1,4 +1,4 @@
-"""Bring photographs into a collection: decoded once, checked, in parts that every later job works through.
+"""Read photographs into a collection: each is decoded once and checked, and stored in parts for the later jobs.
 
     python -m pipelines.ingest --collection my-collection --source.path ~/photos
     python -m pipelines.ingest --collection s3://bucket/photos --source.path s3://bucket/raw
@@ -7,8 +7,8 @@
     python -m pipelines.ingest --collection coco-val --source.kind coco --source.subset val2014 --source.path ~/COCO2014
     python -m pipelines.ingest --collection roads --source.path ~/CamVid/train --source.masks index --source.void 11
 
-Photographs that cannot be used are kept as rows with the reason; nothing stops the job. Stop it any time: started again
-with the same settings it makes the missing parts only.
+An unusable photograph becomes a row with the reason, and does not stop the job. A stopped job makes the missing parts
+when it runs again with the same settings.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from pipelines.runtime.map_parts import PartsResult
 
 JOB = "ingest"
-LISTED = 20  # quarantined files named in the result; all of them are in the collection
+LISTED = 20  # quarantined files in the result; the collection has all of them
 
 
 def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
-    """Make the collection; finished parts are kept, and a finished job does nothing.
+    """Make the missing parts of the collection; a finished job does nothing.
 
     Raises:
-        ValueError: nothing to ingest, or the collection holds something else.
+        ValueError: the source has no photographs, or the collection was made from another source.
     """
     from fss.collection.ingest import add_missing_class_names, start_ingest
     from fss.collection.ingest_part import ingest_part
@@ -91,19 +91,19 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
 
 
 def resolve(config: IngestConfig) -> IngestConfig:
-    """Return the configuration that the ingest uses.
+    """Resolve the path of the collection.
 
-    The source's path stays as it is given: it is part of the source's identity.
+    The path of the source is not resolved, because it is part of the identity of the source.
 
     Raises:
-        ValueError: there is no collection to make.
+        ValueError: a required setting is missing.
     """
     check_required(config)
     return replace(config, collection=storage.absolute_uri(config.collection))
 
 
 def _report(result: JobResult, ingest: Ingest, parts: PartsResult) -> None:
-    """Fill in counts, metrics and outputs."""
+    """Fill in the counts, metrics and outputs of the result."""
     from fss.collection import TRUTH
     from fss.collection.schema import error_reason
 
@@ -129,7 +129,7 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult) -> None:
 
 
 def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
-    """Count the masks of the ground truth, and the photographs without one by reason."""
+    """Count the ground truth masks, and the photographs without a mask by reason."""
     import pyarrow.compute as pc
 
     from fss.collection import TRUTH

@@ -1,10 +1,10 @@
-"""Where a model comes from: its run, its masks, what made these, and the photographs.
+"""Trace a model to its run, its masks, the origin of these masks, and the photographs.
 
     python -m pipelines.lineage --model runs/<name>/model
     python -m pipelines.lineage --model models:/fss@champion --photographs used.csv
 
-Everything is read from the tracking store, the checkpoint and the collections, and compared with their present state: a
-mask set or collection that has changed since the training is marked.
+The job reads the checkpoint, the tracking store and the collections. It marks mask sets and collections that have
+changed since the training.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ class LineageConfig:
     model: RequiredText = ""
     """Model to trace: folder of a checkpoint (local or s3:// URI), or models:/..., runs:/<run>/model of MLflow."""
     photographs: Path | None = None
-    """CSV file to write, with image_id and uri of every photograph that the model could learn from."""
+    """CSV file to write: image_id and uri of every photograph that the model was trained on."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Store that has the model's run."""
+    """Store with the run of the model."""
 
 
 @dataclass(kw_only=True)
 class Node:
-    """One thing in the lineage, and what it came from."""
+    """A node of the lineage, such as a model, run or mask set, with its origins."""
 
     title: str
-    """Kind and name."""
+    """Kind and name of the node."""
     details: dict[str, Any] = field(default_factory=dict)
     """Hashes, settings and states by name."""
     origins: list[Node] = field(default_factory=list)
-    """Things that it was made from."""
+    """Nodes that this one was made from."""
     photographs: MaskSet | None = None
-    """Mask set whose photographs were trained on."""
+    """Mask set of the photographs, if the node is a data set."""
     acceptance: str | None = None
-    """Acceptance of these photographs; None: all."""
+    """Acceptance of the photographs. None: all."""
 
     def lines(self, depth: int = 0) -> Iterator[str]:
         """Yield the tree as indented text."""
@@ -72,17 +72,17 @@ class Node:
             yield from origin.lines(depth + 1)
 
     def walk(self) -> Iterator[Node]:
-        """Yield this node and everything that it came from."""
+        """Yield this node and all its origins, recursively."""
         yield self
         for origin in self.origins:
             yield from origin.walk()
 
 
 def run(config: LineageConfig) -> JobResult:
-    """Trace a model.
+    """Trace a model, and list the photographs that it was trained on.
 
     Raises:
-        ValueError: there is no such model, or nothing says what it learned from.
+        ValueError: there is no such model, or ``photographs`` is set and none can be listed.
     """
     check_required(config)
     model = trace(config.model, tracking=tracking_uri(config.tracking.uri))
@@ -92,7 +92,7 @@ def run(config: LineageConfig) -> JobResult:
     result.counts = {"photographs": len(rows)}
     if config.photographs is not None:
         if not rows:
-            raise ValueError(f"no photographs of {config.model} can be listed; without --photographs it says why")
+            raise ValueError(f"the photographs of {config.model} cannot be listed; leave --photographs out to see why")
         with config.photographs.open("w", newline="") as file:
             csv.writer(file).writerows([("image_id", "uri"), *sorted(rows)])
         result.outputs = {"photographs": str(config.photographs)}
@@ -104,10 +104,10 @@ def trace(uri: str, *, tracking: str) -> Node:
 
     Args:
         uri: folder of a checkpoint, or models:/ or runs:/ of MLflow.
-        tracking: the store that has its run.
+        tracking: URI of the store with the run of the model.
 
     Raises:
-        ValueError: there is no such model, or it is a published file, which does not say what it came from.
+        ValueError: there is no such model, or it is a published file, which has no lineage.
     """
     from fss.models.checkpoint import read_description
     from pipelines.runtime.checkpoints import checkpoint_hash
@@ -126,12 +126,12 @@ def trace(uri: str, *, tracking: str) -> Node:
     if "run_id" in training:
         node.origins.append(_run_node(training["run_id"], tracking))
     else:
-        node.details["run"] = "the checkpoint does not say which run made it"
+        node.details["run"] = "the checkpoint has no run id"
     return node
 
 
 def photographs(masks: MaskSet, acceptance: str | None) -> Iterator[tuple[str, str]]:
-    """Yield id and URI of every photograph that a training could use."""
+    """Yield the id and URI of every usable photograph of a mask set."""
     accepted = masks.read_acceptance(acceptance).accepted if acceptance else None
     for part in masks.collection.part_names():
         table = masks.collection.read_part(part, ["image_id", "uri", "error"])
@@ -141,7 +141,7 @@ def photographs(masks: MaskSet, acceptance: str | None) -> Iterator[tuple[str, s
 
 
 def _run_node(run_id: str, tracking: str) -> Node:
-    """Return an MLflow run with everything that it read."""
+    """Return the node of an MLflow run, with its inputs as origins."""
     from mlflow.exceptions import MlflowException
 
     from fss.tracking.lineage import logged_datasets
@@ -160,7 +160,7 @@ def _run_node(run_id: str, tracking: str) -> Node:
 
 
 def _data_node(use: LoggedDataset, tracking: str) -> Node:
-    """Return a dataset of a run: what it was then, and whether it is the same today."""
+    """Return the node of an input of a run, compared with its current state."""
     from fss.collection import Collection
 
     node = Node(title=f"{use.context}: {use.name}", details={"at": use.uri, "digest": use.digest})
@@ -178,7 +178,7 @@ def _data_node(use: LoggedDataset, tracking: str) -> Node:
 
 
 def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
-    """Return a mask set with what made it; a relabelled one leads to the model that made it."""
+    """Return the node of a mask set with its origins; those of a relabelled set include the model and its lineage."""
     provenance = masks.provenance
     details = {"hash": _then_and_today(profile.get("mask_set_hash", masks.config_hash), masks.config_hash)}
     details |= {"method": provenance.get("method", "unknown")}
@@ -198,7 +198,7 @@ def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
 
 
 def _collection_node(collection: Collection, fingerprint: str) -> Node:
-    """Return a collection with the sources of its photographs."""
+    """Return the node of a collection with the sources of its photographs."""
     details: dict[str, Any] = {"fingerprint": _then_and_today(fingerprint, collection.fingerprint())}
     for number, entry in enumerate(collection.metadata["sources"], start=1):
         path = entry["source"]["path"] or "the painted sample"
@@ -212,7 +212,7 @@ def _then_and_today(then: str, today: str) -> str:
 
 
 def _registered(source: ModelSource, tracking: str) -> dict[str, Any]:
-    """Return the registered version that a models:/ URI names."""
+    """Return the version and tags of a model URI with an alias."""
     name, at, alias = source.uri.removeprefix("models:/").partition("@")
     if source.kind != "mlflow" or not at:
         return {}

@@ -5,9 +5,9 @@
     python -m pipelines.masksplit --photographs s3://bucket/photos --output s3://bucket/work --limit 10000
     python -m pipelines.masksplit --preset paper --photographs ~/photos --workers 8
 
-Without arguments it paints a sample collection and trains a small model on it in a few minutes. For photographs the
-settings fit this machine; --preset paper takes the published ones. Everything goes into the output folder; a job that
-was stopped continues where it was, and a finished one does nothing.
+Without arguments, the job paints a sample collection and trains a small model on it in a few minutes. For photographs,
+the default settings fit this machine, and --preset paper selects the published ones. All files go into the output
+folder. A stopped job resumes when it runs again with the same settings, and a finished job does nothing.
 """
 
 import sys
@@ -30,10 +30,10 @@ JOB = "masksplit"
 
 
 def run(config: MaskSplitJobConfig) -> JobResult:
-    """Run all stages; finished stages are kept, and a finished job does nothing.
+    """Run all unfinished stages; a finished job does nothing.
 
     Raises:
-        ValueError: inputs, backbone, weights, device or settings that are missing or do not fit each other.
+        ValueError: inputs, backbone, weights or device are missing, or settings contradict each other.
     """
     from pipelines import pseudomask, train
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
@@ -80,33 +80,33 @@ def run(config: MaskSplitJobConfig) -> JobResult:
             _evaluate(config, labelled, training, job)
         # Stage 5: rounds of self-training, each evaluated like the first training.
         rounds = 0
-        for name, again in run_rounds(config, train_config, training, job):
+        for name, round_training in run_rounds(config, train_config, training, job):
             rounds += 1
             if labelled is not None:
-                _evaluate(config, labelled, again, job, name)
+                _evaluate(config, labelled, round_training, job, name)
         if config.rounds:
             job.result.counts["rounds"] = rounds
     return job.result
 
 
 def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
-    """Return the configuration that the stages use: seeds and device filled in, network and workers checked.
+    """Resolve the seeds and the device of a configuration, and check networks, lanes and workers.
 
     Raises:
-        ValueError: backbone, weights, lanes, workers or device do not fit.
+        ValueError: the backbone, weights or device are missing, or lanes and workers do not match.
     """
     from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_estimator, check_segmenter
 
-    what = with_seed(config.train, config.seed)
-    check_lanes(what.stream.lanes, what.stream.batch_size, what.scale.workers)
-    device = resolve_device(what.scale.device, workers=what.scale.workers)
-    check_segmenter(what.segmenter)
+    training = with_seed(config.train, config.seed)
+    check_lanes(training.stream.lanes, training.stream.batch_size, training.scale.workers)
+    device = resolve_device(training.scale.device, workers=training.scale.workers)
+    check_segmenter(training.segmenter)
     check_estimator(config.pseudomask.estimator_settings())
-    checkpoint_every = min(what.checkpoint_every, what.optimizer.steps)
-    what = replace(what, scale=replace(what.scale, device=device), checkpoint_every=checkpoint_every)
-    return replace(config, train=what)
+    checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
+    training = replace(training, scale=replace(training.scale, device=device), checkpoint_every=checkpoint_every)
+    return replace(config, train=training)
 
 
 def _check_truth(config: MaskSplitJobConfig, photographs: "Input") -> None:
@@ -132,14 +132,14 @@ def _print_estimate(train_config: TrainJobConfig) -> None:
 def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job) -> None:
     from pipelines import ingest
 
-    where = {"collection": source.collection, "source": source.source, "limit": source.limit}
+    inputs = {"collection": source.collection, "source": source.source, "limit": source.limit}
     with job.timed("ingest"):
-        ingested = ingest.run(config.ingest_job(**where, part_size=config.part_size), parent=job.run)
+        ingested = ingest.run(config.ingest_job(**inputs, part_size=config.part_size), parent=job.run)
     job.result.counts |= {f"{name}: {key}": ingested.counts[key] for key in ("usable", "quarantined")}
 
 
 def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult, job: Job, name: str = "") -> None:
-    """Evaluate a training; results of rounds get the round's name as a prefix."""
+    """Evaluate a trained model, and add its metrics, outputs and report to the result, for rounds under their name."""
     from pipelines import evaluate
 
     prefix = f"{name}: " if name else ""
@@ -153,11 +153,11 @@ def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult
         evaluated = evaluate.run(evaluate_config, parent=job.run)
     result = job.result
     result.metrics |= {f"{prefix}{metric}": value for metric, value in evaluated.metrics.items()}
-    result.outputs |= {f"{prefix}{what}": uri for what, uri in evaluated.outputs.items()}
+    result.outputs |= {f"{prefix}{output}": uri for output, uri in evaluated.outputs.items()}
     result.report = "\n".join(text for text in (result.report, name, evaluated.report) if text)
     if not name:
         result.counts["evaluation episodes"] = evaluated.counts["episodes"]
-        result.inputs |= {what: value for what, value in evaluated.inputs.items() if what.endswith("plan")}
+        result.inputs |= {key: value for key, value in evaluated.inputs.items() if key.endswith("plan")}
 
 
 def main() -> None:

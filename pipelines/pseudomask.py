@@ -1,4 +1,4 @@
-"""Find the salient object of every photograph of a collection, without labels.
+"""Segment the salient object of every photograph of a collection, without labels.
 
     python -m pipelines.pseudomask --collection my-collection
     python -m pipelines.pseudomask --collection s3://bucket/photos --accept-quantile 0.5
@@ -6,9 +6,9 @@
         --student students/<name>/student.safetensors
     python -m pipelines.pseudomask --collection my-collection --plan --fleet.images 1e9 --fleet.cores 4096
 
-Writes the mask set, which of its masks a trainer may use, a report with contact sheets, and summary.json beside them.
-Stop it any time: started again with the same settings it makes the missing parts only. ``pipelines.accept`` chooses
-other masks later, without making any again.
+The job writes the mask set, an acceptance (the masks that a trainer may use), a report with contact sheets, and
+summary.json. A stopped job makes the missing parts when it runs again with the same settings. ``pipelines.accept``
+selects other masks later without making them again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ JOB = "pseudomask"
 
 
 def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
-    """Make the mask set; finished parts are kept, and a finished job does nothing.
+    """Make the missing parts of the mask set and accept masks; a finished job does nothing.
 
     Raises:
         ValueError: there is no such collection, student, weights file or device, or the mask set exists with other
@@ -57,11 +57,11 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
         return dry_run(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
         return _plan(config, collection, settings)
-    made_by = identity(settings)
+    estimator = identity(settings)
     masks = collection.create_mask_set(
         config.output_mask_set,
-        config_hash=config_hash(made_by),
-        provenance={"method": "saliency", "estimator": config.estimator, "config": made_by},
+        config_hash=config_hash(estimator),
+        provenance={"method": "saliency", "estimator": config.estimator, "config": estimator},
         overwrite=config.overwrite,
     )
     finished = masks.finished_parts()
@@ -70,7 +70,7 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
         config,
         key=config_hash(
             [JOB, collection.uri, masks.name, names],
-            made_by,
+            estimator,
             [config.accept_quantile, config.acceptance, config.seed],
         ),
         output_dir=masks.uri,
@@ -99,10 +99,10 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
 
 
 def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
-    """Return the configuration that the job uses: device and absolute paths filled in, the estimator built once.
+    """Resolve the device and the paths of a configuration, and build the estimator once as a check.
 
     Raises:
-        ValueError: a required setting or the collection is missing, or student, weights or device do not fit.
+        ValueError: a required setting, the collection, student, weights or device are missing or do not fit.
     """
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_collection, check_estimator
@@ -126,7 +126,7 @@ def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
 
 
 def _plan(config: PseudomaskJobConfig, collection: Collection, settings: EstimatorSettings) -> JobResult:
-    """Measure a sample and return what the fleet's job would cost."""
+    """Time a sample and estimate the cost of the job on the fleet."""
     from fss.saliency.cost_estimate import estimate_cost, measure_sample
 
     sample = measure_sample(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)

@@ -1,19 +1,18 @@
-"""Make a collection's masks again with a trained segmenter, without labels: one round of self-training.
+"""Make new masks of a collection with a trained segmenter, without labels: one round of self-training.
 
     python -m pipelines.relabel --collection my-collection --model runs/<name>/model
     python -m pipelines.relabel --collection my-collection --model ... --mask-set round-1 --output-mask-set round-2
     python -m pipelines.relabel --collection my-collection --model ... --relabel.supports bank \\
         --bank.collection labelled --bank.classes train
 
-The segmenter sees every picture several times: mirrored, and with different supports, which are the most similar other
-pictures with their current masks. The new mask is what the answers agree on; the degree of their agreement is kept as
-scores.
+The segmenter predicts every picture several times: mirrored, and with different supports, which are the most similar
+other pictures with their current masks. The new mask is the consensus of these predictions, and their agreement is
+stored as scores.
 
-The job writes the mask set with features and neighbours beside it, which of its masks a trainer may use (the best
-within every cluster of similar pictures), a report with contact sheets, a report of the drift from the masks of before,
-a decision (whether the new set is worth training on), and summary.json. A job that was stopped makes the missing parts
-only when it is started again with the same settings. ``pipelines.accept`` chooses other masks later, without making any
-again.
+The job writes the mask set with features and neighbours, an acceptance (the best masks of every cluster of similar
+pictures), a report with contact sheets, a report of the drift from the previous masks, a decision (whether the new set
+is worth training on), and summary.json. A stopped job makes the missing parts when it runs again with the same
+settings. ``pipelines.accept`` selects other masks later without making them again.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ JOB = "relabel"
 
 
 def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
-    """Make the mask set; finished parts are kept, and a finished job does nothing.
+    """Make the missing parts of the mask set, accept masks and assess the round; a finished job does nothing.
 
     Args:
         config: the settings.
-        parent: run of the job that this relabelling is a stage of.
+        parent: run of the job that has this relabelling as a stage.
 
     Raises:
-        ValueError: there is no such collection, mask set, acceptance, model or device, settings do not fit each other,
-            or the mask set exists with other settings.
+        ValueError: there is no such collection, mask set, acceptance, model or device, settings contradict each
+            other, or the mask set exists with other settings.
     """
     from fss.tracking.lineage import log_dataset
     from pipelines.masks.acceptance_report import accept_and_report
@@ -61,13 +60,13 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
     collection, parts, rule = data.collection, data.parts, config.rule()
     if config.dry_run:
         return dry_run(JOB, config, {"parts": len(parts), "images at most": len(parts) * collection.part_size})
-    # Refuses here, before there is an MLflow run, a mask set that was made with other settings.
+    # Before the MLflow run is opened, because a mask set with other settings is an error.
     masks = _create_mask_set(config, data)
-    how = [rule, config.output_acceptance, config.seed, config.round_gate, data.truth and data.truth.config_hash]
+    options = [rule, config.output_acceptance, config.seed, config.round_gate, data.truth and data.truth.config_hash]
     with Job(
         JOB,
         config,
-        key=config_hash([JOB, collection.uri, masks.name, parts], data.identity, how),
+        key=config_hash([JOB, collection.uri, masks.name, parts], data.identity, options),
         output_dir=masks.uri,
         inputs={"collection": collection.uri, "model": data.identity["model"]},
         complete=set(parts) <= masks.finished_parts(),
@@ -76,7 +75,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
         if job.done:
             return job.result
         log_dataset(job.run, data.masks_before, context="relabelling", details={"acceptance": config.acceptance})
-        made = _make(config, data, masks, job)
+        masks_result = _make_masks(config, data, masks, job)
         with job.timed("acceptance and report"):
             accepted = accept_and_report(
                 masks, parts, rule, name=config.output_acceptance, seed=config.seed, run=job.run
@@ -91,8 +90,11 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
                 seed=config.seed,
                 mlflow_run=job.run,
             )
-        job.result.counts |= accepted.counts | {"parts made": len(made.statistics), "parts kept": made.skipped}
-        job.result.metrics |= _speed(made) | accepted.metrics | assessment.metrics
+        job.result.counts |= accepted.counts | {
+            "parts made": len(masks_result.statistics),
+            "parts kept": masks_result.skipped,
+        }
+        job.result.metrics |= _speed(masks_result) | accepted.metrics | assessment.metrics
         job.result.outputs = {
             "mask set": masks.uri,
             **accepted.outputs,
@@ -104,10 +106,10 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
 
 
 def resolve(config: RelabelJobConfig) -> RelabelJobConfig:
-    """Return the configuration that the relabelling uses: device and absolute paths filled in.
+    """Resolve the device and the paths of a configuration.
 
     Raises:
-        ValueError: a required setting is missing, there is no such collection or device, or settings do not fit.
+        ValueError: a required setting is missing, or there is no such collection or device.
     """
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_collection
@@ -138,7 +140,7 @@ def _create_mask_set(config: RelabelJobConfig, data: RelabelData) -> MaskSet:
     )
 
 
-def _make(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job: Job) -> PartsResult:
+def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job: Job) -> PartsResult:
     """Make the missing parts of the mask set."""
     from fss.relabel import feature_tables
     from fss.relabel.neighbours import find_neighbours
@@ -161,14 +163,14 @@ def _make(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job: Job)
         device=config.device,
         cache_gb=config.cache_gb,
     )
-    # Stage 1: a feature of every picture's object (1:1).
+    # Stage 1: one feature vector per picture.
     with job.timed("features"):
         _map("features", make_features, task, config, data.parts, feature_tables.finished(masks, "features"))
-    # Stage 2: neighbours and clusters of all, in this process.
+    # Stage 2: neighbours and clusters, in this process, because they need all features at once.
     with job.timed("neighbours"):
         accepted = data.acceptance_before.accepted if data.acceptance_before else None
         job.result.counts |= find_neighbours(masks, data.parts, config.relabel, accepted=accepted)
-    # Stage 3: masks (1:1).
+    # Stage 3: one mask per picture.
     with job.timed("masks"):
         return _map("masks", make_masks, task, config, data.parts, finished)
 
@@ -195,13 +197,13 @@ def _map(
     return run_parts(parts, function, stage=f"{JOB} {stage}", finished=finished, workers=config.workers)
 
 
-def _speed(made: PartsResult) -> dict[str, float]:
-    """Return images per second of the masks, and the share of the processes' time that is not the networks'."""
-    if not (images := made.total("images")):
+def _speed(masks_result: PartsResult) -> dict[str, float]:
+    """Return images per second, and the share of the processes' time outside the network."""
+    if not (images := masks_result.total("images")):
         return {}
-    seconds, network = (sum(row[name] for row in made.statistics) for name in ("seconds", "network"))
+    seconds, network = (sum(row[name] for row in masks_result.statistics) for name in ("seconds", "network"))
     return {
-        "images per second": round(images / made.seconds, 2),
+        "images per second": round(images / masks_result.seconds, 2),
         "share outside the network": round(1 - network / seconds, 3),
     }
 

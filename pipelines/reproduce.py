@@ -1,15 +1,15 @@
-"""Verify published claims: every result of a paper beside the one that its model reaches here.
+"""Verify published claims: compare each result of a paper with the result that its model reaches here.
 
     python -m pipelines.reproduce --output ledger --dry-run
     python -m pipelines.reproduce --output ledger --dataset FSS-1000 --collections.fss fss --models released
     python -m pipelines.reproduce --output ledger --dataset FSS-1000 --model HSNet --collections.fss fss --train
 
-With --train the missing models are trained first, every fold with the published settings (--training.steps and others
-change them, which the ledger says); one model serves all claims on it.
+With --train, the job first trains the missing models with the published settings, one per fold. --training.steps and
+others change these settings, and the ledger shows the change. Claims about the same model share it.
 
-The job writes ledger.json, ledger.csv and ledger.md into the output folder after every claim: the claim, our result,
-the difference, and a state. verified: within the tolerance; short: below; not run: with all that is missing. A
-verification that was stopped continues when it is started again, and a finished training or evaluation is not repeated.
+After every claim, the job writes ledger.json, ledger.csv and ledger.md into the output folder: the claim, our result,
+the difference and a state, which is verified (within the tolerance), short (below it) or not run (with everything that
+is missing). A stopped job resumes when it runs again, and repeats no finished training or evaluation.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ JOB = "reproduce"
 
 
 def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
-    """Verify the selected claims for which everything is at hand, and say what is missing for the others.
+    """Verify the selected claims, and list what is missing for the claims that cannot be verified.
 
     Raises:
-        ValueError: no claim is selected, or the output folder holds the ledger of other claims.
+        ValueError: no claim is selected, or the output folder has a ledger of other claims.
     """
     from fss.evaluation.claims import parse_claims, read_claims, select_claims
     from fss.evaluation.claims_ledger import Ledger, to_markdown
@@ -60,7 +60,7 @@ def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
         output_dir=output_dir,
         inputs={"claims": len(selected)},
         plan=_estimate(selected, config) if config.dry_run else {},
-        complete=False,  # what was missing may be there now
+        complete=False,  # missing collections and models may exist by the next run
         parent=parent,
     ) as job:
         if job.done:
@@ -81,7 +81,7 @@ def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
 
 
 def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "LedgerEntry":
-    """Run one claim's trainings and evaluations; what the user's data or files do not allow counts as missing."""
+    """Run the trainings and evaluations of a claim; a ValueError of a job becomes a missing item of the entry."""
     from fss.evaluation.claims_ledger import LedgerEntry, claim_state
     from pipelines import evaluate, train
     from pipelines.reproduction.requirements import find_needs, fold_name
@@ -119,7 +119,7 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
 
 
 def _estimate(claims: "Sequence[Claim]", config: ReproduceConfig) -> dict[str, Any]:
-    """Return what every claim needs and takes; a training that several claims share counts once."""
+    """Return needs and estimated hours by claim; the total counts a shared training once."""
     from pipelines.reproduction.cost import CostMeter
     from pipelines.reproduction.requirements import find_needs
     from pipelines.reproduction.training import is_trained
@@ -129,20 +129,22 @@ def _estimate(claims: "Sequence[Claim]", config: ReproduceConfig) -> dict[str, A
         needs = find_needs(claim, config)
         image_size = config.training.image_size if needs.trainings else None
         evaluation = 0.0 if claim.backbone == "unknown" else meter.hours(claim, config.episodes, image_size)
-        new = {str(one.name): one for one in needs.trainings if one.name not in counted and not is_trained(one)}
-        training = sum(meter.training_hours(one) for one in new.values())
+        trainings = {
+            str(each.name): each for each in needs.trainings if each.name not in counted and not is_trained(each)
+        }
+        training = sum(map(meter.training_hours, trainings.values()))
         if not needs.missing:
             total += evaluation + training
-            counted |= new.keys()
+            counted |= trainings.keys()
         plan[claim.key] = _plan_text(needs, evaluation, training)
-    ready = f"{total:.2f} h in one process on this machine, from single steps timed with random weights"
+    ready = f"{total:.2f} h in one process on this machine, estimated from single steps with random weights"
     return {**plan, "all that is ready": ready}
 
 
 def _plan_text(needs: "Needs", evaluation: float, training: float) -> str:
     hours = f"about {evaluation:.2f} h"
     if needs.trainings:
-        hours += f" and {training:.2f} h of training that is not finished or counted above"
+        hours += f" and {training:.2f} h of training that is neither finished nor counted above"
     state = f"missing: {'; '.join(needs.missing)}" if needs.missing else "; ".join(["ready", *needs.commands])
     return f"{hours}; {state}"
 

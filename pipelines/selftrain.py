@@ -5,16 +5,17 @@
     python -m pipelines.selftrain --preset cityscapes --collection cityscapes-train --val-collection cityscapes-val ...
     python -m pipelines.selftrain --preset pascal --collection voc --backbone-weights deeplab-coco.pth ...
 
-Stage 1 learns from the labelled pictures and masks all pictures. Stages 2 and 3 start afresh; they learn from labels,
-from a teacher that is their own moving average and, with a second head, from the masks of the stage before, and mask
-all pictures again. Every stage is a training on Ray Train and a child run. Pictures without labels need no mask file:
+Stage 1 learns from the labelled pictures. Stages 2 and 3 start from fresh weights. They learn from the labels, from a
+teacher (the moving average of their own weights) and, with a second head, from the masks of the previous stage. Every
+stage ends with masks of all pictures, trains on Ray Train, and is a child run. Pictures without labels need no mask
+file:
 
     python -m pipelines.ingest --collection roads --source.path ~/roads --source.masks index
 
-The job writes the mask sets stage-1, stage-2 and stage-3 into the collection, and into <output>/<name>/stage-<n> the
-folders model (the last weights, of the teacher where there is one) and best (the checkpoint with the best validation;
-nothing is made with it), and summary.json. The result is stage-3/model. When a job that was stopped is started again
-with the same settings, the present stage continues from its last checkpoint, or makes the missing parts of its masks.
+The job writes the mask sets stage-1, stage-2 and stage-3 into the collection. It writes summary.json and two models
+into <output>/<name>/stage-<n>: model (the last weights, of the teacher if there is one) and best (the checkpoint with
+the best validation, which no later stage uses). The result is stage-3/model. When a stopped job runs again with the
+same settings, the current stage resumes from its last checkpoint, or makes the missing parts of its masks.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ JOB = "selftrain"
 
 
 def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
-    """Train all stages; finished ones are kept, and a finished job does nothing.
+    """Run all unfinished stages; a finished job does nothing.
 
     Args:
         config: the settings.
-        parent: run of the job that this training is a stage of.
+        parent: run of the job that has this training as a stage.
 
     Raises:
-        ValueError: there is no such collection, mask set, list, weights file or device, settings do not fit each other,
-            or there is a training or a mask set of this name with other settings.
+        ValueError: there is no such collection, mask set, list, weights file or device, settings contradict each
+            other, or a training or mask set of this name exists with other settings.
     """
     from pipelines.runtime.checkpoints import weights_hash
     from pipelines.runtime.validation import check_semantic
@@ -58,7 +59,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
 
     config = resolve(config)
     data = SelfTrainData.open(config)
-    counts = data.counts()  # refuses in seconds what would stop a stage hours later
+    counts = data.counts()  # raises errors in seconds that would otherwise stop a stage after hours
     check_semantic(config.network, classes=counts["classes"])
     hashes = data.hashes() | weights_hash(config.network.backbone_weights)
     key = work_hash(config, hashes)
@@ -90,15 +91,15 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
         job.result.counts = counts
         for stage in STAGES:
             with job.timed(f"stage {stage}"):
-                finished = run_stage(data, stage, key=key, name=name, output_dir=output_dir, parent=job.run)
-            job.result.metrics |= {f"stage {stage}: {metric}": value for metric, value in finished.metrics.items()}
-            job.result.outputs |= {f"stage {stage}: {what}": uri for what, uri in finished.outputs.items()}
-        job.result.outputs |= {what: job.result.outputs[f"stage 3: {what}"] for what in ("model", "mask set")}
+                stage_result = run_stage(data, stage, key=key, name=name, output_dir=output_dir, parent=job.run)
+            job.result.metrics |= {f"stage {stage}: {metric}": value for metric, value in stage_result.metrics.items()}
+            job.result.outputs |= {f"stage {stage}: {output}": uri for output, uri in stage_result.outputs.items()}
+        job.result.outputs |= {output: job.result.outputs[f"stage 3: {output}"] for output in ("model", "mask set")}
     return job.result
 
 
 def resolve(config: SelfTrainConfig) -> SelfTrainConfig:
-    """Return the configuration that the stages use: seeds, device and absolute paths filled in.
+    """Resolve the seeds, the device and the paths of a configuration.
 
     Raises:
         ValueError: a required setting is missing, or there is no such collection, weights file or device.

@@ -1,4 +1,4 @@
-"""Train a segmenter on a mask set of a collection: one process on a laptop or many on a cluster.
+"""Train a segmenter on a mask set of a collection, in one process on a laptop or many on a cluster.
 
     python -m pipelines.train --collection my-collection --output runs
     python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --workers 4
@@ -7,11 +7,11 @@
         --classes.fold 0 --masking hybrid --backbone-weights resnet50.pth --output runs
 
 Episodes are split from single pictures (MaskSplit, the default, which needs no labels) or drawn from the classes of a
-labelled collection. The presets are class episodes in general (classes) and the published settings of each learner on
-each benchmark.
+labelled collection. The presets are general settings for class episodes (classes) and the published settings of each
+learner on each benchmark.
 
-The job writes <output>/<name>/model (safetensors and JSON) and summary.json. A training that was stopped continues from
-its last checkpoint when it is started again with the same settings; a finished training does nothing.
+The job writes <output>/<name>/model (safetensors and JSON) and summary.json. A stopped training resumes from its last
+checkpoint when it runs again with the same settings. A finished training does nothing.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def run(
     mlflow_run: Run | None = None,
     callbacks: Sequence[UserCallback] = (),
 ) -> JobResult:
-    """Train, and keep the selected checkpoint as the model.
+    """Train, and publish the selected checkpoint as the model.
 
     Args:
         config: the settings.
-        parent: run of the job that this training is a stage of.
-        mlflow_run: run to record in, which its owner ends; None: one of the training's own.
-        callbacks: receive every checkpoint and its metrics.
+        parent: run of the job that has this training as a stage.
+        mlflow_run: an open run to log to, which its owner ends; None: the job opens one.
+        callbacks: called with every checkpoint and its metrics.
 
     Raises:
-        ValueError: there is no such collection, mask set, acceptance, backbone, weights file or device, settings do not
-            fit each other, or there is a training of this name with other settings.
+        ValueError: there is no such collection, mask set, acceptance, backbone, weights file or device, settings
+            contradict each other, or a training of this name exists with other settings.
     """
     from fss.inference.mlflow_model import log_model
     from pipelines.runtime.checkpoints import local_copy, publish, weights_hash
@@ -68,7 +68,7 @@ def run(
     name = config.name or f"{config.segmenter.learner}-{key}"
     config = replace(config, name=name)
     output_dir = storage.join(config.output, name)
-    counts = data.counts()  # refuses here, not in every worker, what does not fit
+    counts = data.counts()  # raises errors of data and settings here and not in every worker
     with Job(
         JOB,
         config,
@@ -80,7 +80,7 @@ def run(
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,
         run=mlflow_run,
-        tags={f"fss.{what}": value for what, value in hashes.items()},
+        tags={f"fss.{name}": value for name, value in hashes.items()},
     ) as job:
         if job.done:
             return job.result
@@ -101,10 +101,10 @@ def run(
 
 
 def resolve(config: TrainJobConfig) -> TrainJobConfig:
-    """Return the configuration that the training uses: seeds, device and absolute paths filled in, the network checked.
+    """Resolve the seeds, the device and the paths of a configuration, and check the network, lanes and workers.
 
     Raises:
-        ValueError: a required setting is missing, or lanes, workers, device, backbone or weights do not fit.
+        ValueError: a required setting, the backbone, weights or device are missing, or lanes and workers do not match.
     """
     from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device

@@ -1,13 +1,13 @@
-"""Train a saliency student on a collection's pseudo-masks, without labels, and keep its weights.
+"""Train a saliency student on the pseudo-masks of a collection, without labels.
 
     python -m pipelines.train_saliency --collection my-collection --output students \\
         --backbone-weights mobilenet_v2.pth
     python -m pipelines.pseudomask --collection my-collection --output-mask-set refined --estimator student \\
         --student students/<name>/student.safetensors
 
-One process on one device, a quarter of an hour on two cores: a student sees thousands of pictures, not millions, and
-the pseudo-mask job predicts the collection again with it. Writes <output>/<name>/student.safetensors and summary.json;
-a training that is finished does nothing when it is started again.
+The training is one process on one device, because a student needs only thousands of pictures; it takes a quarter of an
+hour on two cores. The job writes <output>/<name>/student.safetensors and summary.json. A finished training does
+nothing. The pseudo-mask job predicts the masks of the collection with the student.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ FILE = "student.safetensors"
 
 
 def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
-    """Train the student and keep it.
+    """Train the student and save it.
 
     Raises:
-        ValueError: no such collection, mask set, acceptance, backbone, weights file or device, or a student of this
-            name with other settings.
+        ValueError: there is no such collection, mask set, acceptance, backbone, weights file or device, or a student
+            of this name exists with other settings.
     """
     from fss.collection import Collection
     from fss.saliency.student.data import load_student_data
@@ -66,14 +66,14 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         plan={"output folder": output_dir},
         claim_as=f"a student {name!r} in {config.output}",
         parent=parent,
-        tags={f"fss.{what}": value for what, value in data.items()},
+        tags={f"fss.{name}": value for name, value in data.items()},
     ) as job:
         if job.done:
             return job.result
-        facts = {"acceptance": config.acceptance}
-        log_dataset(job.run, masks, context="student", fingerprint=data["collection"], details=facts)
+        details = {"acceptance": config.acceptance}
+        log_dataset(job.run, masks, context="student", fingerprint=data["collection"], details=details)
         with job.timed("pictures and masks"):
-            lesson = load_student_data(
+            student_data = load_student_data(
                 masks,
                 config.student.image_size,
                 acceptance=config.acceptance,
@@ -81,10 +81,13 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
                 seed=config.training.seed or 0,
             )
         with job.timed("training"):
-            training = _train(student, lesson, config, job.run)
+            training = _train(student, student_data, config, job.run)
         file = storage.join(output_dir, FILE)
         save_student(student, file, metadata={"mlflow_run": job.run.run_id, **data})
-        job.result.counts = {"images": len(lesson.images), "trusted at first": int((lesson.weights > 0).sum())}
+        job.result.counts = {
+            "images": len(student_data.images),
+            "trusted at first": int((student_data.weights > 0).sum()),
+        }
         job.result.counts |= {"rounds": len(training.rounds), "epochs": sum(training.rounds)}
         job.result.metrics = {"kept.agreement": training.agreement[-1]}
         job.result.outputs = {"student": file}
@@ -92,7 +95,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
 
 
 def resolve(config: TrainSaliencyConfig) -> TrainSaliencyConfig:
-    """Return the configuration that the training uses: seeds, device and absolute paths filled in.
+    """Resolve the seeds, the device and the paths of a configuration.
 
     Raises:
         ValueError: a required setting, the collection or the device is missing.
@@ -119,9 +122,9 @@ def resolve(config: TrainSaliencyConfig) -> TrainSaliencyConfig:
 
 
 def work_hash(config: TrainSaliencyConfig, data: Mapping[str, str]) -> str:
-    """Return the hash of what decides the result: the settings, the ``data`` hashes and the content of the weights.
+    """Return the hash of everything that determines the result: settings, ``data`` hashes and contents of the weights.
 
-    Names are those of fss 0.1, so that a student of that version counts as finished.
+    The hashed names are those of fss 0.1, so that students of that version stay valid.
     """
     from fss.core.hashing import file_hash
 
@@ -132,9 +135,9 @@ def work_hash(config: TrainSaliencyConfig, data: Mapping[str, str]) -> str:
 
 
 def _train(
-    student: SaliencyStudent, lesson: StudentData, config: TrainSaliencyConfig, mlflow_run: Run
+    student: SaliencyStudent, student_data: StudentData, config: TrainSaliencyConfig, mlflow_run: Run
 ) -> StudentTraining:
-    """Train the student in place; every epoch is logged and printed."""
+    """Train the student in place, and log and print every epoch."""
     from fss.saliency.student.training import train_student
 
     epochs = 0
@@ -146,7 +149,7 @@ def _train(
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
-    return train_student(student.to(config.device), lesson, config.training, report=report)
+    return train_student(student.to(config.device), student_data, config.training, report=report)
 
 
 def main() -> None:

@@ -5,13 +5,14 @@
         --dimensions "learning-rate=1e-4..1e-2 log" split.tilt=0.2 --searcher random --trials 64
     python -m pipelines.train --config runs/sweeps/<name>/best.json --collection photos --output runs
 
-The settings of the training are settings here too: the search starts from them, and its first trial is that starting
-point. A trial is a training; as many run at a time as fit. ASHA stops bad ones early. With --gate.evaluation a labelled
-collection scores the best model once, after the search, and a model that passes is registered under its alias.
+The job has all settings of the training. The search starts from them, and they are the first trial. A trial is a
+training, and as many trials run at a time as fit. ASHA stops bad trials early. With --gate.evaluation, the best model
+is evaluated once on a labelled collection after the search, and a model that passes the gate is registered under its
+alias.
 
-The job writes <output>/<name>/best.json, trials.json, plots and summary.json. A sweep that was stopped continues where
-it was when it is started again with the same settings. Tune keeps its state as pickles in that folder: never continue a
-sweep from a source that you do not trust.
+The job writes <output>/<name>/best.json, trials.json, plots and summary.json. A stopped sweep resumes when it runs
+again with the same settings. Ray Tune stores its state as pickles in that folder, so never continue a sweep from a
+source that you do not trust.
 """
 
 from dataclasses import replace
@@ -34,11 +35,11 @@ JOB = "tune"
 
 
 def run(config: TuneJobConfig) -> JobResult:
-    """Search; a sweep that was stopped continues, and a finished one does nothing.
+    """Run the trials, report them, and apply the gate; a finished sweep does nothing.
 
     Raises:
-        ValueError: there are no such data, or settings or dimensions do not fit each other.
-        RuntimeError: no trial was trained to the end.
+        ValueError: the collection or mask set is missing, or settings or dimensions contradict each other.
+        RuntimeError: no trial reached the last step.
     """
     from pipelines.runtime.checkpoints import weights_hash
     from pipelines.training.data import TrainingData
@@ -67,7 +68,7 @@ def run(config: TuneJobConfig) -> JobResult:
         | data.counts()
         | {f"search {name}": str(dimension) for name, dimension in config.dimensions_by_name.items()},
         claim_as=f"a sweep {name!r} in {config.output}",
-        tags={f"fss.{what}": value for what, value in hashes.items()},
+        tags={f"fss.{name}": value for name, value in hashes.items()},
     ) as job:
         if job.done:
             return job.result
@@ -87,10 +88,10 @@ def run(config: TuneJobConfig) -> JobResult:
 
 
 def resolve(config: TuneJobConfig) -> TuneJobConfig:
-    """Return the configuration that the trials start from: seeds, device and absolute paths filled in, all checked.
+    """Resolve the seeds, the device and the paths of a configuration, and check the networks of all dimensions.
 
     Raises:
-        ValueError: a required setting is missing, or a setting or a value of a dimension does not fit.
+        ValueError: a required setting is missing, or a setting or a value of a dimension is invalid.
     """
     from fss.training.lanes import check_lanes
     from pipelines.runtime.checkpoints import absolute_weights
@@ -124,14 +125,14 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
 
 
 def _key(config: TuneJobConfig, hashes: dict[str, str]) -> str:
-    how = [config.trials, config.searcher, config.objective, config.search_seed]
+    options = [config.trials, config.searcher, config.objective, config.search_seed]
     pruning = [config.prune, config.grace, config.reduction]
     space = [[each.name, each.low, each.high, each.log, each.choices] for each in config.dimensions_by_name.values()]
-    return config_hash([JOB, work_hash(config.train_job(), hashes)], [how, pruning, space], config.gate)
+    return config_hash([JOB, work_hash(config.train_job(), hashes)], [options, pruning, space], config.gate)
 
 
 def _report(config: TuneJobConfig, trials: "list[TrialRecord]", best: "TrialRecord", job: Job) -> None:
-    """Fill the result, and write settings, trials and plots into the output folder and the run."""
+    """Fill in the result, and write the settings, trials and plots into the output folder and the run."""
     from fss.collection.part_io import write_json
     from fss.visualize import png_bytes
     from pipelines.tuning.best import best_settings, table
@@ -165,7 +166,7 @@ def _report(config: TuneJobConfig, trials: "list[TrialRecord]", best: "TrialReco
 
 
 def _gate(config: TuneJobConfig, best: "TrialRecord", job: Job) -> None:
-    """Evaluate the best model on labelled pictures, and register it if it passes."""
+    """Evaluate the best model on labelled pictures, and register it if it passes the gate."""
     from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
     from pipelines.tuning.trial_runs import find_trial
 

@@ -78,12 +78,10 @@ def test_what_changed_since_is_told(collection: Collection, tracking: TrackingCo
 def test_what_nothing_is_known_of_is_told(tracking: TrackingConfig, tmp_path: Path) -> None:
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
     unknown = str(save_checkpoint(network, tmp_path / "unknown"))
-    assert (
-        "does not say which run made it" in lineage.run(lineage.LineageConfig(model=unknown, tracking=tracking)).report
-    )
+    assert "the checkpoint has no run id" in lineage.run(lineage.LineageConfig(model=unknown, tracking=tracking)).report
     lost = str(save_checkpoint(network, tmp_path / "lost", extra={"training": {"run_id": "f" * 32, "step": 1}}))
     settings = lineage.LineageConfig(model=lost, tracking=tracking, photographs=tmp_path / "none.csv")
-    with pytest.raises(ValueError, match=r"no photographs of .* can be listed"):
+    with pytest.raises(ValueError, match=r"the photographs of .* cannot be listed"):
         lineage.run(settings)
     with pytest.raises(ValueError, match="--model is required"):
         lineage.run(lineage.LineageConfig(tracking=tracking))
