@@ -68,7 +68,7 @@ def config(
     train = replace(
         preset.train,
         segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80),
-        stream=StreamConfig(batch_size=8, held_out=0.1),
+        stream=StreamConfig(batch_size=8, lanes=4, held_out=0.1),
         split=SplitConfig(distractor=0.25),
         optimizer=OptimizerConfig(steps=2, learning_rate=1e-3),
     )
