@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import fss
 from fss.core.exit_codes import exit_cleanly
-from fss.core.parsing import parse_settings
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
@@ -51,6 +50,8 @@ def main(words: Sequence[str] | None = None) -> None:
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ValueError(f"there is no verb {verb!r}.{hint} The verbs are {', '.join(VERBS)}.")
         command = importlib.import_module(f"fss.cli.{verb}")
+        from fss.core.parsing import parse_settings
+
         settings = parse_settings(command.Config, words[1:], prog=f"fss {verb}", description=str(command.__doc__))
         raise SystemExit(command.run(settings))
 

@@ -89,6 +89,6 @@ def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
         run(settings(tmp_path))
     with pytest.raises(ValueError, match="--collection is required"):
         run(settings(tmp_path, collection=""))
-    with pytest.raises(ValueError, match=r"limit\s+Input should be greater than or equal to 1"):
+    with pytest.raises(ValueError, match=r"limit must be greater than or equal to 1"):
         settings(tmp_path, limit=0)
     assert not list(tmp_path.iterdir()), "neither a collection nor a run was made"

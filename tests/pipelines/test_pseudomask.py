@@ -133,8 +133,8 @@ def test_a_gpu_that_is_not_there_is_told(
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        ({"accept_quantile": 0.0}, r"accept_quantile\s+Input should be greater than 0"),
-        ({"limit": 0}, r"limit\s+Input should be greater than or equal to 1"),
+        ({"accept_quantile": 0.0}, r"accept_quantile must be greater than 0"),
+        ({"limit": 0}, r"limit must be greater than or equal to 1"),
         ({"collection": "/nowhere"}, "there is no collection at /nowhere"),
         ({"collection": ""}, "--collection is required"),
         ({"estimator": "student"}, "give --estimator student together with --student FILE"),

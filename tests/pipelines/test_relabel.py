@@ -125,7 +125,7 @@ def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_
         ({"truth_mask_set": "gold"}, "has no mask set 'gold'"),
         ({"model": "/nowhere"}, "no checkpoint"),
         ({"relabel": RelabelConfig(supports="bank"), "output_mask_set": "x"}, "give --bank.collection"),
-        ({"accept_quantile": 0.0}, r"accept_quantile\s+Input should be greater than 0"),
+        ({"accept_quantile": 0.0}, r"accept_quantile must be greater than 0"),
     ],
 )
 def test_mistakes_are_told_before_any_work(done: RelabelJobConfig, change: dict[str, object], words: str) -> None:

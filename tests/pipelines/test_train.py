@@ -77,14 +77,14 @@ def test_the_logged_model_is_the_one_kept(uninterrupted: JobResult, tracking: Tr
     import mlflow
     import pandas as pd
 
-    from fss.inference.mlflow_model import answer, example_request
+    from fss.inference.mlflow_model import example_request, segment_request
     from fss.inference.predictor import load_segmenter
 
     mlflow.set_tracking_uri(tracking.uri)
     model = mlflow.pyfunc.load_model(uninterrupted.outputs["served model"])
     served = model.predict(pd.DataFrame(example_request()))
     request = {column: values[0] for column, values in example_request().items()}
-    assert served["mask"][0] == answer(load_segmenter(uninterrupted.outputs["model"]), request)
+    assert served["mask"][0] == segment_request(load_segmenter(uninterrupted.outputs["model"]), request)
 
 
 def test_a_second_run_does_no_work(uninterrupted: JobResult, config: TrainJobConfig) -> None:

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
 
 from fss.collection import Collection, MaskSet
 from fss.collection.acceptance import passes_gates, quality, read_scores, select_rows, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES, image_table, mask_table, part_name
-from fss.core.config import describe
 from fss.images.mask_codec import mask_row
 
 ALL = AcceptanceRule(quantile=1.0)
@@ -114,9 +112,9 @@ def test_the_best_of_every_cluster(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_rules_are_rejected(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError) as raised:
+    with pytest.raises(ValueError) as raised:
         AcceptanceRule(**settings)
-    assert describe(raised.value).startswith(message)
+    assert str(raised.value).startswith(message)
 
 
 def test_a_set_without_scores_is_told(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_usable_asks_for_two_halves() -> None:
     [
         (lambda: SplitConfig(vertical=0.7, horizontal=0.7), "vertical and horizontal .* got 0.7, 0.7"),
         (lambda: SplitConfig(ratio=(0.7, 0.2)), "ratio is a range .* got"),
-        (lambda: SplitConfig(tilt=-1.0), "tilt\n  Input should be greater than or equal to 0"),
+        (lambda: SplitConfig(tilt=-1.0), "tilt must be greater than or equal to 0"),
         (lambda: split_mask(np.zeros((4, 4), np.uint8), SplitConfig(), keyed_rng(0, purpose="x")), "got"),
     ],
 )

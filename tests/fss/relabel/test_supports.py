@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
-from fss.core.config import describe
 from fss.relabel import RelabelConfig
 from fss.relabel.supports import Shot, deal, foreground, support_sets
 
@@ -71,6 +69,6 @@ def test_foreground_is_any_class_without_ignored_pixels() -> None:
     ],
 )
 def test_invalid_settings_are_rejected(change: dict[str, object], words: str) -> None:
-    with pytest.raises(ValidationError) as raised:
+    with pytest.raises(ValueError) as raised:
         replace(RelabelConfig(), **change)  # type: ignore[arg-type]
-    assert words in describe(raised.value)
+    assert words in str(raised.value)

@@ -102,7 +102,7 @@ def test_an_audit_that_does_not_surely_rise_ends_the_rounds(config: MaskSplitJob
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rounds": -1}, r"rounds\s+Input should be greater than or equal to 0"),
+        ({"rounds": -1}, r"rounds must be greater than or equal to 0"),
         ({"relabel": replace(ROUNDS, truth_mask_set="gold")}, "truth-mask-set is 'gold'.* has no such mask set"),
         ({"relabel": replace(ROUNDS, truth_mask_set="truth"), "photographs": None}, "is 'truth'.* no such mask set"),
     ],

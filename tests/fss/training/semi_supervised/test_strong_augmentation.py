@@ -82,5 +82,5 @@ def test_draws_have_the_configured_frequency_and_repeat() -> None:
     strengths = {round(abs(strength), 1) for plan in plans for _, strength in plan.steps}
     assert strengths == {n / 10 for n in range(1, 10)}
     assert all(len(plan.cutouts) == 3 for plan in plans)
-    with pytest.raises(ValueError, match="probability\n  Input should be less than or equal to 1"):
+    with pytest.raises(ValueError, match="probability must be less than or equal to 1"):
         StrongConfig(probability=2)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
-from fss.core.config import describe
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
 from fss.training.ema import Ema
@@ -264,9 +262,9 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ({"confidence": 1.0}, "confidence must be less than 1, got 1.0"),
         ({"learning_rate": -1.0}, "learning_rate must be greater than or equal to 0, got -1.0"),
     ):
-        with pytest.raises(ValidationError) as raised:
+        with pytest.raises(ValueError) as raised:
             ThreeStageConfig(**change)  # type: ignore[arg-type]
-        assert describe(raised.value) == words
-    with pytest.raises(ValidationError) as raised:
+        assert str(raised.value) == words
+    with pytest.raises(ValueError) as raised:
         replace(stage, steps=0)
-    assert describe(raised.value) == "steps must be greater than or equal to 1, got 0"
+    assert str(raised.value) == "steps must be greater than or equal to 1, got 0"
