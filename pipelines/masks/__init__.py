@@ -1,1 +1,1 @@
-"""Reports that the mask-making jobs share."""
+"""Settings and reports that the mask-making jobs share."""

@@ -1,7 +1,7 @@
-"""The last step of every job that makes masks: which of them may be used, and a report to look at.
+"""The last step of every job that makes masks: the acceptance of the masks, and a report.
 
-Beside the mask set: acceptance-<name>.json, report-<name>.json and .md, and report-<name>-*.png: histograms, and
-contact sheets of the best, the worst and random accepted masks and of random rejected ones.
+The folder of the mask set gets acceptance-<name>.json, report-<name>.json, report-<name>.md, and report-<name>-*.png:
+histograms, and contact sheets of the best, worst and random accepted masks and of random rejected masks.
 """
 
 import json
@@ -25,7 +25,7 @@ from fss.saliency.report import AREA_EDGES, MaskReport, build_report, rejection_
 from fss.tracking.run import Run
 from fss.visualize import contact_sheet, png_bytes
 
-TILES = 18  # on each contact sheet
+TILES = 18  # masks on each contact sheet
 COLUMNS = 6
 
 
@@ -34,7 +34,7 @@ class Accepted:
     """Result of an acceptance."""
 
     counts: dict[str, int]
-    """Images, and of these: without a mask, rejected by a gate, rejected by rank, accepted."""
+    """Numbers of images, of images without a mask, and of masks rejected by a gate, rejected by rank, and accepted."""
     metrics: dict[str, float]
     """Differences between the accepted masks and all masks."""
     outputs: dict[str, str]
@@ -44,18 +44,18 @@ class Accepted:
 def accept_and_report(
     masks: MaskSet, parts: Sequence[str], rule: AcceptanceRule, *, name: str, seed: int, run: Run
 ) -> Accepted:
-    """Filter the masks of some parts by their stored scores, and write acceptance and report beside them.
+    """Accept masks of some parts by their stored scores, and write the acceptance and its report.
 
     Args:
         masks: the mask set.
-        parts: its parts to filter.
-        rule: which masks are accepted.
+        parts: names of the finished parts.
+        rule: scores, gates and quantile of the acceptance.
         name: name of the acceptance.
         seed: seed of the random tiles of the contact sheets.
-        run: the MLflow run that gets the report and its pictures.
+        run: MLflow run that the report and its pictures are logged to.
 
     Raises:
-        ValueError: a rule that cannot be applied to the set.
+        ValueError: the set lacks scores or clusters of the rule.
     """
     table = read_scores(masks, parts)
     if rule.within_clusters:
@@ -87,25 +87,24 @@ def accept_and_report(
 
 
 def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
-    """Return the rows of each contact sheet: extremes and a random draw of the accepted, a random draw of the rejected
-    masks."""
+    """Return the rows of each contact sheet: the best, worst and random accepted masks, and random rejected masks."""
     rejected = np.setdiff1d(np.flatnonzero(passes_gates(table, ())), accepted)
 
-    def some(rows: Rows, group: str) -> Rows:
+    def sample(rows: Rows, group: str) -> Rows:
         return rows[keyed_rng(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]
 
     return {
         "best": accepted[:TILES],
         "worst": accepted[::-1][:TILES],
-        "random": some(accepted, "random"),
-        "rejected": some(rejected, "rejected"),
+        "random": sample(accepted, "random"),
+        "rejected": sample(rejected, "rejected"),
     }
 
 
 def _tiles(
     masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
 ) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    """Return photograph, mask and caption of some rows of the score table."""
+    """Return photograph (uint8 [H,W,3]), mask (uint8 [H,W]) and caption of some rows of the score table."""
     limits = masks.collection.limits
     valid = passes_gates(table, rule.gates)
     ranked = np.full(table.num_rows, np.nan)
@@ -124,7 +123,7 @@ def _tiles(
 
 
 def _histograms(report: MaskReport, title: str) -> np.ndarray:
-    """Draw areas, positions before and after, and the gates: uint8 [H,W,3]."""
+    """Draw histograms of areas, positions (all and accepted) and gates; uint8 [H,W,3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -26,45 +26,45 @@ class IngestConfig:
     """Settings of the ingest job."""
 
     collection: RequiredText = ""
-    """Collection to make or to extend: local folder or s3:// URI."""
+    """Collection to create or extend: local folder or s3:// URI."""
     source: SourceConfig = field(default_factory=SourceConfig)
-    """Where the photographs come from."""
+    """Source of the photographs."""
     name: str | None = None
     """Name of the collection. None: the folder's name."""
     part_size: Annotated[int, Ge(1)] = 64
-    """Photographs in a part, the unit of work and resume."""
+    """Photographs per part, which is the unit of work and resume."""
     limits: DecodeLimits = field(default_factory=DecodeLimits)
-    """Limits of a usable photograph; others are quarantined."""
+    """Limits of usable photographs; others are quarantined."""
     keep_bytes: bool = True
-    """Copy the encoded photographs into the collection; otherwise it only points at them."""
+    """Copy the encoded photographs into the collection; otherwise it only refers to them."""
     limit: Annotated[int, Ge(1)] | None = None
-    """Most photographs to take, in the order of their paths. None: all."""
+    """Largest number of photographs, in the order of their paths. None: all."""
     append: bool = False
-    """Add what the folder has gained since, as new parts."""
+    """Add photographs that are new in the source as new parts."""
     overwrite: bool = False
     """Delete the existing collection with its mask sets and start again."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
 
 
 @settings
 class PseudomaskSettings:
-    """How pseudo-masks are found and accepted: everything but where they are read and written."""
+    """Settings of pseudo-masks and their acceptance, without inputs and outputs."""
 
     estimator: Literal["classical", "student", "vit"] = "classical"
     """Estimator of the masks: classical cues, a trained student, or a self-supervised vision transformer."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
-    """The classical estimator."""
+    """Classical estimator."""
     student: str | None = None
-    """File of the trained student, as pipelines.train_saliency writes it; for the estimator student."""
+    """File of a student that pipelines.train_saliency has trained, for the estimator student."""
     vit: ViTSettings = field(default_factory=ViTSettings)
-    """The vision transformer, for the estimator vit."""
+    """Vision transformer, for the estimator vit."""
     actors_per_gpu: Annotated[int, Ge(1)] = 1
-    """Processes that share a GPU; several help where the edge refinement on the CPU keeps the GPU waiting."""
+    """Processes that share a GPU; several help if the edge refinement on the CPU keeps the GPU waiting."""
     accept_quantile: Quantile = 0.65
     """Share of the masks to accept, best first, among those that pass every gate."""
 
@@ -76,7 +76,7 @@ class PseudomaskSettings:
             )
 
     def estimator_settings(self) -> SaliencyConfig | StudentSettings | ViTSettings:
-        """Return the settings of the estimator that finds the masks."""
+        """Return the settings of the selected estimator."""
         if self.estimator == "student":
             return StudentSettings(path=str(self.student))
         return self.vit if self.estimator == "vit" else self.saliency
@@ -87,7 +87,7 @@ class PseudomaskJobConfig(PseudomaskSettings):
     """Settings of the pseudo-mask job."""
 
     collection: RequiredText = ""
-    """Collection to find masks for: local folder or s3:// URI."""
+    """Collection to make masks for: local folder or s3:// URI."""
     output_mask_set: str = "saliency"
     """Name of the mask set to write."""
     acceptance: str = "default"
@@ -97,19 +97,19 @@ class PseudomaskJobConfig(PseudomaskSettings):
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
     limit: Annotated[int, Ge(1)] | None = None
-    """Most images; only the first parts that hold this many are processed. None: all."""
+    """Number of images; the job processes the first parts that hold this many. None: all."""
     seed: int = 0
-    """Seed of the random tiles of the contact sheets."""
+    """Seed of the random masks on the contact sheets."""
     plan: bool = False
-    """Measure a sample, print what the masks of fleet.images images would cost on the fleet, and stop."""
+    """Time a sample, print the estimated cost of fleet.images images on the fleet, and stop."""
     fleet: Fleet = field(default_factory=Fleet)
-    """The fleet that --plan computes for."""
+    """Fleet of the estimate of --plan."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Make every part again, also where the mask set was made with other settings."""
+    """Make every part again, even if the mask set was made with other settings."""
 
 
 @settings
@@ -119,17 +119,17 @@ class AcceptConfig:
     collection: RequiredText = ""
     """Collection of the mask set: local folder or s3:// URI."""
     mask_set: str = "saliency"
-    """Mask set to choose from."""
+    """Mask set whose masks are selected."""
     acceptance: str = "default"
-    """Name of the acceptance to write; an existing one of this name is replaced."""
+    """Name of the acceptance to write; it replaces an existing one of the same name."""
     rule: Annotated[AcceptanceRule, FLAT] = field(default_factory=AcceptanceRule)
-    """Which masks are accepted."""
+    """Rule of the acceptance."""
     seed: int = 0
-    """Seed of the random tiles of the contact sheets."""
+    """Seed of the random masks on the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
 
 
 @settings
@@ -141,27 +141,27 @@ class TrainSaliencyConfig:
     mask_set: str = "saliency"
     """Mask set to learn from."""
     acceptance: str | None = "default"
-    """Acceptance of the masks to trust at first. None: all masks that pass every gate."""
+    """Acceptance of the masks that are trusted initially. None: all masks that pass every gate."""
     output: RequiredText = ""
-    """Folder of all students; this student goes into a folder of its name in it."""
+    """Folder of all students; the job writes into the subfolder with its name."""
     name: str | None = None
     """Name of the student. None: backbone and configuration hash."""
     images: Annotated[int, Ge(1)] = 10_000
-    """Most pictures to learn from, in whole parts drawn at random; they stay in memory (7 GB at 10,000)."""
+    """Number of pictures to learn from, in whole random parts; they stay in memory (7 GB for 10,000)."""
     student: Annotated[StudentConfig, FLAT] = field(default_factory=StudentConfig)
-    """The network."""
+    """Network."""
     training: Annotated[StudentTrainingConfig, FLAT] = field(default_factory=StudentTrainingConfig)
-    """The optimisation."""
+    """Optimisation."""
     seed: int = 0
-    """Seed of the pictures that are drawn, the first weights, the order and the mirror images."""
+    """Seed of the drawn pictures, the initial weights, the order of the data and the mirroring."""
     device: Device = "auto"
     """Device of the training."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Start again, also where a student of this name exists."""
+    """Delete an existing student of this name and start again."""
 
 
 INGEST_HELP = {

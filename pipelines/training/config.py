@@ -18,50 +18,50 @@ Loader = Literal["auto", "worker", "ray"]
 
 @settings
 class TrainSettings:
-    """What is trained and how: everything but where data are read and results are written."""
+    """Settings of a training, without its inputs and outputs."""
 
     episodes: Literal["split", "classes"] = "split"
     """Kind of episodes: split pairs the two halves of one picture's mask, classes pairs pictures of one class."""
     segmenter: Annotated[SegmenterConfig, FLAT] = field(default_factory=SegmenterConfig)
-    """The network."""
+    """Network."""
     stream: Annotated[StreamConfig, FLAT] = field(default_factory=StreamConfig)
-    """How episodes are read."""
+    """Reading of the episodes."""
     optimizer: Annotated[OptimizerConfig, FLAT] = field(default_factory=OptimizerConfig)
-    """The optimisation."""
+    """Optimisation."""
     split: SplitConfig = field(default_factory=SplitConfig)
-    """How masks are split, for split episodes."""
+    """Splitting of masks, for split episodes."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """How views are augmented."""
+    """Augmentation of the views."""
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     """Classes to train and to validate on, for class episodes."""
     loader: Loader = "auto"
     """Decoder of photographs for split episodes: the training workers (worker) or Ray Data tasks on any CPU of the
-    cluster (ray); auto takes ray on several machines."""
+    cluster (ray); auto selects ray on several machines."""
     checkpoint_every: Annotated[int, Ge(1)] = 500
     """Steps between checkpoints; each is validated."""
     held_out_tasks: Annotated[int, Ge(1)] = 128
-    """Most held-out pseudo-tasks that validate a checkpoint, for split episodes."""
+    """Largest number of held-out pseudo-tasks that validate a checkpoint, for split episodes."""
     held_out_acceptance: str | None = None
-    """Acceptance whose held-out pictures validate the checkpoints. None: the one that is trained on."""
+    """Acceptance whose held-out pictures validate the checkpoints. None: the acceptance of the training."""
     select: Literal["best", "last"] = "best"
     """Checkpoint that becomes the model: the best by validation, or the last."""
     keep_weights: Literal["better", "averaged", "raw"] = "better"
     """Weights of a checkpoint's model: the moving average, the raw ones, or whichever validates better."""
     log_every: Annotated[int, Ge(1)] = 20
-    """Steps between points of the logged curves."""
+    """Steps between logged points of the curves."""
     scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
-    """What the training runs on."""
+    """Machines of the training."""
     log_model: bool = True
     """Log the resulting model to MLflow, ready to serve."""
 
     @property
     def shots(self) -> int:
-        """Supports of an episode."""
+        """Number of supports in an episode."""
         return 1 if self.episodes == "split" else self.classes.shots
 
     @property
     def score(self) -> str:
-        """Name of the score that checkpoints are validated by."""
+        """Name of the metric that selects checkpoints."""
         return HELD_OUT_IOU if self.episodes == "split" else VAL_MIOU
 
 
@@ -76,17 +76,17 @@ class TrainJobConfig(TrainSettings):
     acceptance: str | None = "default"
     """Acceptance that says which masks are used. None: all masks."""
     output: RequiredText = ""
-    """Folder of all trainings, reached by every node; this training goes into a folder of its name in it."""
+    """Folder of all trainings, reachable from every node; the job writes into the subfolder with its name."""
     name: str | None = None
-    """Name of the training; the same name continues where it stopped. None: learner and configuration hash."""
+    """Name of the training; a stopped training of the same name resumes. None: learner and configuration hash."""
     seed: int = 0
     """Seed of the initial weights, the order of the data, the splits and the augmentation."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Start again, also where a training of this name exists."""
+    """Delete an existing training of this name and start again."""
 
 
 HELP = {
@@ -101,22 +101,23 @@ HELP = {
 Settings = TypeVar("Settings", bound=TrainSettings)
 
 
-def train_job(what: TrainSettings, **where: Any) -> TrainJobConfig:
-    """Return the configuration of a training job from its settings and the fields of :class:`TrainJobConfig`."""
-    return TrainJobConfig(**{each.name: getattr(what, each.name) for each in fields(TrainSettings)}, **where)
+def train_job(training: TrainSettings, **job: Any) -> TrainJobConfig:
+    """Return the training job with the settings ``training``; ``job`` are further fields of :class:`TrainJobConfig`."""
+    return TrainJobConfig(**{each.name: getattr(training, each.name) for each in fields(TrainSettings)}, **job)
 
 
-def with_seed(what: Settings, seed: int) -> Settings:
-    """Return settings whose own seeds, where they are not given, are the job's."""
+def with_seed(training: Settings, seed: int) -> Settings:
+    """Fill in the seeds of network and stream that are None with the seed of the job."""
+    segmenter, stream = training.segmenter, training.stream
     return replace(
-        what,
-        segmenter=replace(what.segmenter, seed=seed if what.segmenter.seed is None else what.segmenter.seed),
-        stream=replace(what.stream, seed=seed if what.stream.seed is None else what.stream.seed),
+        training,
+        segmenter=replace(segmenter, seed=seed if segmenter.seed is None else segmenter.seed),
+        stream=replace(stream, seed=seed if stream.seed is None else stream.seed),
     )
 
 
 def with_absolute_paths(config: TrainJobConfig) -> TrainJobConfig:
-    """Return the configuration with absolute paths: workers run in other directories."""
+    """Make all paths of a configuration absolute, because workers run in other directories."""
     from pipelines.runtime.checkpoints import absolute_weights
 
     cache, classes = config.stream.cache_folder, config.classes
@@ -141,12 +142,15 @@ _WITHOUT_EFFECT = {
 
 
 def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
-    """Return the hash of what decides the result: settings and ``data`` hashes, not paths, workers or logging."""
+    """Return the hash of everything that determines the result: settings and ``data`` hashes.
+
+    Paths, workers, logging and settings that only change speed are left out.
+    """
     values: dict[str, Any] = to_dict(config)
-    own = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
-    names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *own)
+    kind = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
+    names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *kind)
     work = {name: values[name] for name in names}
-    if config.episodes == "classes":  # the data's hashes say which classes and pictures they are
+    if config.episodes == "classes":  # the hashes of the data cover the classes and pictures
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
     for group, without in _WITHOUT_EFFECT.items():
         work[group] = {name: value for name, value in work[group].items() if name not in without}

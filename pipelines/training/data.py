@@ -1,4 +1,4 @@
-"""What a training learns from and what validates its checkpoints, opened once, for both kinds of episodes."""
+"""The data of a training and of its validation, opened once, for both kinds of episodes."""
 
 from dataclasses import dataclass, replace
 from typing import Self, cast
@@ -18,20 +18,20 @@ from pipelines.training.config import TrainJobConfig
 from pipelines.training.ray_stream import RayMaskSplitStream
 
 READ_PARTS = 32
-"""Encoded parts that random access keeps in memory: a few hundred megabytes at most."""
+"""Encoded parts that a reader caches: a few hundred megabytes at most."""
 Stream = MaskSplitStream | ClassStream
 
 
 @dataclass(frozen=True)
 class ClassData:
-    """What class episodes need besides the masks."""
+    """Data of class episodes besides the masks."""
 
     selection: ClassSelection
-    """Classes to train and to validate on, and their pictures."""
+    """Training and validation classes, with their pictures."""
     val_masks: MaskSet
     """Mask set to validate on."""
     val_plan: EpisodePlan
-    """Episodes to validate on."""
+    """Validation episodes."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class TrainingData:
     masks: MaskSet
     """Mask set to train on."""
     accepted: frozenset[str] | None
-    """Image ids of the accepted masks; None: all."""
+    """Image ids of the accepted masks. None: all."""
     classes: ClassData | None
-    """For class episodes."""
+    """Data of class episodes. None: split episodes."""
 
     @classmethod
     def open(cls, config: TrainJobConfig) -> Self:
         """Open the collection, its masks and, for class episodes, the classes and the validation plan.
 
         Raises:
-            ValueError: there are no such data, or they do not fit the settings.
+            ValueError: a collection, mask set or acceptance is missing, or the classes do not fit the settings.
         """
         masks = Collection.open(config.collection).mask_set(config.mask_set)
         accepted = masks.read_acceptance(config.acceptance).accepted if config.acceptance else None
@@ -68,7 +68,7 @@ class TrainingData:
         """Open the stream of episodes of one worker.
 
         Raises:
-            ValueError: data that do not fit the settings, such as fewer usable pictures than a step needs.
+            ValueError: the data do not fit the settings, for example with fewer usable pictures than a step needs.
         """
         if self.classes is None:
             return self._split_stream(self.config, self.accepted, rank, world)
@@ -87,7 +87,7 @@ class TrainingData:
         )
 
     def validator(self, stream: Stream) -> Validator:
-        """Open what validates the checkpoints; one worker needs it."""
+        """Open the validator of the checkpoints, which rank 0 needs."""
         config = self.config
         if self.classes is None:
             if config.held_out_acceptance:
@@ -98,7 +98,7 @@ class TrainingData:
         return EpisodeValidator(self.classes.val_plan, reader, image_size=config.segmenter.image_size)
 
     def hashes(self) -> dict[str, str]:
-        """Return hashes of everything that is trained on and, for class episodes, of what validates."""
+        """Return the hashes of the training data and, for class episodes, of the validation data."""
         config, masks = self.config, self.masks
         data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
         if config.acceptance:
@@ -112,20 +112,20 @@ class TrainingData:
         return data
 
     def counts(self) -> dict[str, int]:
-        """Return what there is to train on.
+        """Return the numbers of usable and unusable images.
 
         Raises:
-            ValueError: data that do not fit the settings.
+            ValueError: the data do not fit the settings.
         """
         return self.stream().counts
 
     def log(self, run: Run, hashes: dict[str, str]) -> None:
-        """Log the data as datasets of a run; ``hashes`` are those of :meth:`hashes`."""
-        facts = {"acceptance": self.config.acceptance, "acceptance_hash": hashes.get("acceptance")}
-        log_dataset(run, self.masks, context="training", fingerprint=hashes["collection"], details=facts)
+        """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes`."""
+        details = {"acceptance": self.config.acceptance, "acceptance_hash": hashes.get("acceptance")}
+        log_dataset(run, self.masks, context="training", fingerprint=hashes["collection"], details=details)
         if self.classes is not None:
-            facts = {"plan": hashes["val_plan"], "train_classes": hashes["train_classes"]}
-            log_dataset(run, self.classes.val_masks, context="validation", details=facts)
+            details = {"plan": hashes["val_plan"], "train_classes": hashes["train_classes"]}
+            log_dataset(run, self.classes.val_masks, context="validation", details=details)
 
     def _split_stream(
         self, config: TrainJobConfig, accepted: frozenset[str] | None, rank: int, world: int

@@ -1,4 +1,4 @@
-"""The training worker with an eye on its machine: GPUs and memory of every node, beside the driver's own."""
+"""The training worker with system metrics of its machine, beside those of the driver's machine."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from pipelines.training.worker import train_worker
 
 
 def monitored_worker(settings: dict[str, Any]) -> None:
-    """Train on this rank; the first worker of every machine but the driver's logs that machine's metrics.
+    """Train on this rank; the first worker of each machine but the driver's logs the metrics of the machine.
 
     Args:
-        settings: as ``train_worker`` takes them, and ``driver_node``: Ray's id of the machine that the job watches.
+        settings: the settings of ``train_worker``, and ``driver_node``, Ray's id of the driver's machine.
     """
     context = ray.train.get_context()
     if context.get_local_rank() or ray.get_runtime_context().get_node_id() == settings["driver_node"]:

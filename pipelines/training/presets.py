@@ -1,7 +1,7 @@
-"""Presets of the training job: class episodes in general, and the published settings of each learner.
+"""Presets of the training job: general settings for class episodes, and the published settings of each learner.
 
 Sources: HSNet (Min et al., ICCV 2021), ASNet (Kang and Cho, CVPR 2022), VAT (Hong et al., 2021), and HM (Moon et al.,
-ECCV 2022), which changes the masking alone. VAT's photometric augmentation is not implemented; no augmentation is used.
+ECCV 2022), which only changes the masking. VAT's photometric augmentation is not implemented, so there is none.
 """
 
 import math
@@ -24,16 +24,16 @@ LANES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a learner was trained, by data where it differs."""
+    """Published training of a learner; settings that differ between benchmarks are by benchmark."""
 
     masking: Literal["none", "feature"]
-    """Masking strategy before hybrid masking."""
+    """Masking strategy of the original paper, before HM."""
     learning_rate: float
     """Constant learning rate of Adam without weight decay."""
     batch_size: Mapping[Data, int]
     """Episodes per step."""
     epochs: Mapping[Data, int]
-    """Most epochs; the best of the checkpoints after each epoch was kept."""
+    """Largest number of epochs; the best checkpoint of all epochs was published."""
 
 
 RECIPES: dict[PublishedLearner, Recipe] = {
@@ -61,8 +61,8 @@ RECIPES: dict[PublishedLearner, Recipe] = {
 def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
     """Return the published settings of a learner on a benchmark, for a ResNet-50 with ImageNet weights.
 
-    A checkpoint follows every epoch. Where the benchmark has no validation classes (PASCAL-5i, COCO-20i), the test
-    classes choose the checkpoint, as published, so such results are optimistic.
+    A checkpoint follows every epoch. If the benchmark has no validation classes (PASCAL-5i, COCO-20i), the test classes
+    select the checkpoint, as published, so these results are optimistic.
     """
     recipe = RECIPES[learner]
     batch_size = recipe.batch_size[data]
@@ -96,7 +96,7 @@ def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
 
 
 def class_training() -> TrainJobConfig:
-    """Return settings for class episodes of any labelled collection: its truth, no augmentation, a higher rate."""
+    """Return settings for class episodes of any labelled collection, without augmentation."""
     return TrainJobConfig(
         mask_set="truth",
         acceptance=None,

@@ -1,4 +1,4 @@
-"""Episodes as pictures: what the network saw, what was true, what it said."""
+"""Validation episodes with the predictions of the network, ready to draw."""
 
 import numpy as np
 import torch
@@ -11,20 +11,20 @@ from fss.visualize import EpisodeView
 
 @torch.no_grad()
 def predicted_views(segmenter: nn.Module, batch: EpisodeBatch, *, limit: int = 8) -> list[EpisodeView]:
-    """Predict the first episodes of a batch in evaluation mode and return them ready to draw."""
+    """Predict the first ``limit`` episodes of a batch in evaluation mode, and return their views."""
     training = segmenter.training
     segmenter.eval()
     logits = segmenter(batch.query[:limit], batch.support_images[:limit], batch.support_masks[:limit])
     segmenter.train(training)
     predictions = logits.argmax(1).cpu().numpy().astype(np.uint8)
     views = []
-    for place, prediction in enumerate(predictions):
-        truth = batch.target[place].cpu().numpy().astype(np.uint8)
-        pairs = zip(batch.support_images[place], batch.support_masks[place], strict=True)
+    for index, prediction in enumerate(predictions):
+        truth = batch.target[index].cpu().numpy().astype(np.uint8)
+        pairs = zip(batch.support_images[index], batch.support_masks[index], strict=True)
         supports = [(_pixels(image), mask.cpu().numpy().astype(np.uint8)) for image, mask in pairs]
         iou = _iou(prediction, truth)
-        query = _pixels(batch.query[place])
-        caption = f"{batch.ids[place]}  IoU {iou:.2f}"
+        query = _pixels(batch.query[index])
+        caption = f"{batch.ids[index]}  IoU {iou:.2f}"
         views.append(EpisodeView(query=query, truth=truth, prediction=prediction, supports=supports, caption=caption))
     return views
 
@@ -37,5 +37,5 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     valid = truth != 255
-    said, is_true = (prediction == 1) & valid, truth == 1
-    return float((said & is_true).sum() / max(1, (said | is_true).sum()))
+    predicted, positive = (prediction == 1) & valid, truth == 1
+    return float((predicted & positive).sum() / max(1, (predicted | positive).sum()))

@@ -1,8 +1,7 @@
-"""Self-supervised episodes whose pictures are decoded by Ray Data tasks, on any CPU of the cluster.
+"""MaskSplit episodes that Ray Data tasks prepare, on any CPU of the cluster.
 
-The steps are those of ``MaskSplitStream``, bit for bit; only the hands that make them are others. Nothing is kept from
-one epoch to the next, so collections of any size stream through a training worker, which holds at most a unit of each
-of its lanes.
+The steps are bit-identical to those of ``MaskSplitStream``. Nothing is cached between epochs, and a training worker
+holds at most one unit of each of its lanes, so the size of the collection is not limited.
 """
 
 import functools
@@ -22,26 +21,26 @@ from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
 from pipelines.runtime.ray_session import count_cpus, is_local
 
-UNIT = 64  # rows: small against a worker's memory (50 MB at 400 px), large against the cost of a task
-BLOCK = 8 * 2**20  # bytes: several fit into the object store of a small local session
-TOGETHER = 8  # tasks that leave together
-WINDOW = 2_000  # steps of one execution, so that an epoch of 1e8 images never becomes one list of units
+UNIT = 64  # rows of a unit: 50 MB at 400 px, which fits into a worker, and enough work to outweigh the cost of a task
+BLOCK = 8 * 2**20  # bytes of a block: several blocks fit into the object store of a local Ray
+TASKS_PER_BLOCK = 8
+WINDOW = 2_000  # steps of one Ray Data execution, so that an epoch of 1e8 images never becomes one list of units
 
 
 class RayMaskSplitStream(MaskSplitStream):
-    """Episodes of MaskSplit, made by Ray Data."""
+    """Episodes of MaskSplit, prepared by Ray Data."""
 
-    _taken = 0.0
+    _reserved = 0.0
 
-    def leave_cpus(self, taken: float) -> None:
-        """Leave the training workers their CPUs, this many in all; their streams share the others."""
-        self._taken = taken
+    def leave_cpus(self, reserved: float) -> None:
+        """Reserve CPUs for all training workers together; the streams of the workers share the others."""
+        self._reserved = reserved
 
     def _free_cpus(self) -> float:
-        free = count_cpus() - self._taken
+        free = count_cpus() - self._reserved
         if free < 1 and is_local():
             raise ValueError(
-                f"the training workers' {self._taken:g} of {count_cpus()} CPUs leave none for decoding by Ray Data; "
+                f"the training workers' {self._reserved:g} of {count_cpus()} CPUs leave none for decoding by Ray Data; "
                 "use fewer workers or --loader worker"
             )
         return max(1.0, free / self._world)
@@ -62,9 +61,9 @@ class RayMaskSplitStream(MaskSplitStream):
                 yield from (collate(step, take) for step in queues.steps())
 
     def _dataset(self, units: list[Unit], settings: TaskSettings) -> Dataset:
-        place = self.mask_set.collection.uri, self.mask_set.name
-        make = functools.partial(_make_unit, place=place, settings=settings)
-        # One block per unit; a unit's tasks leave in blocks of a few megabytes.
+        masks = self.mask_set.collection.uri, self.mask_set.name
+        make = functools.partial(_make_unit, masks=masks, settings=settings)
+        # One input block per unit, and output blocks of a few megabytes, so that steps start before a unit is complete.
         dataset: Dataset = ray.data.from_items([unit._asdict() for unit in units], override_num_blocks=len(units))
         dataset = dataset.map_batches(make, batch_size=None, batch_format="numpy", num_cpus=1)
         dataset.context.target_max_block_size = BLOCK
@@ -75,16 +74,16 @@ class RayMaskSplitStream(MaskSplitStream):
 
 @functools.lru_cache(1)
 def _open(collection: str, mask_set: str) -> tuple[Collection, MaskSet]:
-    opened = Collection.open(collection)
-    return opened, opened.mask_set(mask_set)
+    images = Collection.open(collection)
+    return images, images.mask_set(mask_set)
 
 
-def _make_unit(batch: dict[str, Any], *, place: tuple[str, str], settings: TaskSettings) -> Iterator[pa.Table]:
-    """Make the tasks of one unit, a few at a time."""
-    collection, mask_set = _open(*place)
+def _make_unit(batch: dict[str, Any], *, masks: tuple[str, str], settings: TaskSettings) -> Iterator[pa.Table]:
+    """Yield the tasks of one unit as tables with the columns lane and tasks (pickled), a few tasks per row."""
+    collection, mask_set = _open(*masks)
     for lane, part, rows in zip(batch["lane"], batch["part"], batch["rows"], strict=True):
         tasks = read_part_tasks(collection, mask_set, str(part), [int(row) for row in rows], settings)
-        while few := list(islice(tasks, TOGETHER)):
-            # As bytes in a finished table: Ray Data's way from arrays to tables costs half as much as the decoding.
-            packed = pa.array([pickle.dumps(few, protocol=5)], pa.large_binary())
+        while chunk := list(islice(tasks, TASKS_PER_BLOCK)):
+            # Pickled, because Ray Data's conversion of arrays to tables costs half as much as the decoding.
+            packed = pa.array([pickle.dumps(chunk, protocol=5)], pa.large_binary())
             yield pa.table({"lane": [int(lane)], "tasks": packed})

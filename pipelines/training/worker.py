@@ -1,4 +1,4 @@
-"""What every training worker runs: set up, train, and between steps log, validate and write checkpoints."""
+"""The training worker: it trains, logs, validates and writes checkpoints."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -26,7 +26,7 @@ from pipelines.training.config import TrainJobConfig
 from pipelines.training.data import TrainingData
 from pipelines.training.previews import predicted_views
 
-MODEL = "model"  # folder of the segmenter within a checkpoint
+MODEL = "model"  # folder of the segmenter in a checkpoint
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 
 class CheckpointWriter:
-    """Rank 0's work at a checkpoint: validate the weights, log metrics and pictures, write the checkpoint."""
+    """Writes the checkpoints on rank 0: validates the weights, and logs metrics and pictures."""
 
     def __init__(self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run):
         self.loop, self.validator, self.config = loop, validator, config
@@ -69,7 +69,7 @@ class CheckpointWriter:
         self.logger.add(report)
 
     def save(self) -> None:
-        """Validate the present weights and report a checkpoint."""
+        """Validate the current weights and report a checkpoint."""
         score, step = self.validator.score, self.loop.step
         metrics = self.metrics()
         scores = {name: values[score] for name, values in metrics.items()}
@@ -87,7 +87,7 @@ class CheckpointWriter:
                 self.draw()
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Return the validation metrics of the averaged and of the raw weights, of those that may be kept."""
+        """Return the validation metrics by weights (averaged, raw), for all weights that ``keep_weights`` allows."""
         keep = self.config.keep_weights
         metrics = {}
         for name in ("averaged", "raw") if keep == "better" else (keep,):
@@ -96,11 +96,11 @@ class CheckpointWriter:
         return metrics
 
     def weights(self, name: str) -> AbstractContextManager[None]:
-        """Give the segmenter its ``averaged`` or its ``raw`` weights for the length of a block."""
+        """Return a context in which the segmenter has its ``averaged`` or its ``raw`` weights."""
         return self.loop.ema.applied(self.loop.segmenter) if name == "averaged" else nullcontext()
 
     def draw(self) -> None:
-        """Log the first validation tasks with the present weights' predictions; the tasks are always the same."""
+        """Log the first validation tasks, which are always the same, with the predictions of the current weights."""
         views = predicted_views(self.loop.segmenter, self.validator.examples().to(self.loop.device))
         title = f"{self.validator.title}, step {self.loop.step}: {EPISODE_LEGEND}"
         self.logger.run.log_image(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))
