@@ -96,9 +96,12 @@ def resolve(config: IngestConfig) -> IngestConfig:
     The path of the source is not resolved, because it is part of the identity of the source.
 
     Raises:
-        ValueError: a required setting is missing.
+        ValueError: a required setting is missing, or the folder of the collection cannot be written.
     """
+    from pipelines.runtime.output_dir import check_output_dir
+
     check_required(config)
+    check_output_dir(config.collection)
     return replace(config, collection=storage.absolute_uri(config.collection))
 
 

@@ -75,6 +75,11 @@ class MaskSplitJobConfig:
     """Do everything again."""
 
     def __post_init__(self) -> None:
+        if self.train.episodes == "classes":
+            raise ValueError(
+                "episodes is classes, but pseudo-masks have no classes; leave --episodes out, or run pipelines.train "
+                "on a labelled collection"
+            )
         if self.relabel.relabel.supports == "bank":
             raise ValueError(
                 "self-training.relabel.supports is bank, but rounds have no labelled shots; give neighbours or self, "

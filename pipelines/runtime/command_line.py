@@ -50,8 +50,8 @@ def cli_main(
     """
     with exit_cleanly(job):
         words = sys.argv[1:]
-        preset = _preset(words) or default_preset(words)
         if "--help" in words or "-h" in words:
+            preset = _split_words(words)[0].preset or default_preset(words)
             print_help(start(config_type, preset, presets), job, description, common, presets, preset)
             return
         config = read_config(
@@ -78,10 +78,7 @@ def read_config(
         ValueError: the preset is unknown, the settings file has no settings of this job, or a value is out of range.
         SystemExit: the job does not have a flag, or ``--help-all`` has printed the help.
     """
-    first = argparse.ArgumentParser(add_help=False, prog=f"python -m pipelines.{job}", allow_abbrev=False)
-    first.add_argument("--config", metavar="FILE")
-    first.add_argument("--preset")
-    given, rest = first.parse_known_args(words)
+    given, rest = _split_words(words)
     default = start(config_type, given.preset or default_preset(words), presets)
     if given.config:
         default = override(default, _settings_of(job, given.config))
@@ -151,10 +148,19 @@ def command(job: str, config: Any, *, default: Any, preset: str | None = None) -
     return shlex.join(words)
 
 
-def _preset(words: Sequence[str]) -> str | None:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset")
-    return typing.cast("str | None", first.parse_known_args(words)[0].preset)
+def _split_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the values of ``--config`` and ``--preset``, and the other words.
+
+    Raises:
+        ValueError: one of the two has no value.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", metavar="FILE")
+    parser.add_argument("--preset", metavar="NAME")
+    try:
+        return parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error.argument_name} needs a value (--help lists the settings)") from None
 
 
 def _settings_of(job: str, file: str) -> dict[str, Any]:
@@ -175,6 +181,8 @@ def _settings_of(job: str, file: str) -> dict[str, Any]:
             f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}. Give another file, or "
             "leave --config out"
         )
+    if not isinstance(sections[job], dict):
+        raise ValueError(f"the settings of {job!r} in {file} must be an object, got {sections[job]!r}")
     return sections[job]
 
 

@@ -22,7 +22,7 @@ from fss.core.config import flatten, to_dict
 from fss.tracking.run import Run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.mlflow_run import job_run
-from pipelines.runtime.output_dir import claim, remove
+from pipelines.runtime.output_dir import check_output_dir, claim, remove
 from pipelines.runtime.result import JobResult, finished_before
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./@-]+")
@@ -76,6 +76,8 @@ class Job:
         self._run: Run | None = None
 
     def __enter__(self) -> Self:
+        if self.output_dir is not None:
+            check_output_dir(self.output_dir)
         if getattr(self.config, "dry_run", False):
             self.result, self.done = dry_run(self.name, self.config, self.plan), True
             return self

@@ -1,5 +1,7 @@
 """Ownership of an output folder: a file holds the settings of its job, so that jobs never mix their outputs."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
@@ -8,6 +10,24 @@ from fss.collection.part_io import exists, read_json, write_json
 from fss.core import storage
 
 METADATA_NAME = "job.json"
+
+
+def check_output_dir(output_dir: str) -> None:
+    """Refuse a local output folder that cannot be created or written; an object store is not asked.
+
+    Raises:
+        ValueError: a file has the folder's name or that of a parent, or there is no permission to write.
+    """
+    if storage.is_remote(output_dir):
+        return
+    folder = Path(storage.absolute_uri(output_dir))
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"cannot write to {output_dir}: {nearest} is a file; give another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"cannot write to {output_dir}: there is no permission to write to {nearest}; give another folder"
+        )
 
 
 def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str) -> None:

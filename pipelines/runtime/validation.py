@@ -22,12 +22,18 @@ def check_segmenter(config: SegmenterConfig) -> None:
     """Build the network once, so that a wrong backbone, weights file or combination fails before any work.
 
     Raises:
-        ValueError: the backbone is unknown, weights are missing or do not fit, or settings contradict each other.
+        ValueError: the backbone is unknown, weights are missing or do not fit, images are too small, or settings
+            contradict each other.
     """
     from fss.models import FewShotSegmenter
 
     with loading_weights(config.backbone, config.backbone_weights):
-        FewShotSegmenter.from_config(config)
+        segmenter = FewShotSegmenter.from_config(config)
+    if config.image_size < (side := segmenter.learner.min_side):
+        raise ValueError(
+            f"image-size is {config.image_size}, but {config.learner} on {config.backbone} needs at least {side} pixels"
+            "; give a larger --image-size"
+        )
 
 
 def check_semantic(config: SemanticConfig, *, classes: int) -> None:

@@ -143,6 +143,8 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
         ("--backbone-weights /no.pth", "there is no weights file /no.pth"),
         ("--estimator student --student /no-student", "no student at /no-student"),
         ("--estimator vit --vit.weights /no.pth", "there is no weights file /no.pth"),
+        ("--image-size 64", "image-size is 64, but masksplit on timm:test_resnet.r160_in1k needs at least 80 pixels"),
+        ("--episodes classes", "pseudo-masks have no classes"),
         ("--workers 9", "9 workers cannot share 8 lanes"),
         ("--device cuda", "there are 0 GPUs"),
         ("--split.distractor 2", "distractor must be less than or equal to 1, got 2.0"),

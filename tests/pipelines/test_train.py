@@ -108,6 +108,7 @@ def test_other_settings_under_the_same_name_are_refused(uninterrupted: JobResult
             {"segmenter": SegmenterConfig(backbone_weights="/no.pth")},
             "no weights file /no.pth; give --backbone",
         ),
+        ({"segmenter": SegmenterConfig(image_size=79)}, "needs at least 80 pixels; give a larger --image-size"),
         ({"segmenter": SegmenterConfig(backbone="mobilenet")}, "unknown backbone 'mobilenet'"),
         ({"collection": ""}, "--collection is required"),
         ({"collection": "/nowhere"}, "there is no collection at /nowhere; make one with: python -m pipelines.ingest"),

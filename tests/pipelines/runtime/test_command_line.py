@@ -110,5 +110,12 @@ def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) ->
         read_config(Config, ["--config", str(file)], job="evaluate")
     with pytest.raises(ValueError, match="Config has no setting lanes"):
         read_config(Config, ["--config", str(file)], job="train")
+    for section in (None, 3, ["folder"]):
+        file.write_text(json.dumps({"ingest": section}))
+        with pytest.raises(ValueError, match=r"the settings of 'ingest' in .* must be an object, got"):
+            read_config(Config, ["--config", str(file)], job="ingest")
+    for flag in ("--config", "--preset"):
+        with pytest.raises(ValueError, match=f"^{flag} needs a value"):
+            read_config(Config, ["--steps", "2", flag], job="ingest")
     with pytest.raises(ValueError, match="there is no settings file"):
         read_config(Config, ["--config", str(tmp_path / "no.json")], job="ingest")

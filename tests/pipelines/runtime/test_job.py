@@ -134,6 +134,13 @@ def test_a_finished_job_whose_outputs_are_missing_goes_on(config: PaintConfig) -
     assert again.worked and again.run_id != first.run_id
 
 
+def test_an_output_folder_that_cannot_be_written_is_refused(config: PaintConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match=f"cannot write to {output}: {tmp_path}/file is a file; give another"):
+            paint(replace(config, output=str(output)))
+
+
 def test_other_settings_are_refused_by_name(config: PaintConfig) -> None:
     paint(config)
     with pytest.raises(ValueError, match=r"there is a painting with other settings \(.*steps was 3, is 4\)") as refused:
