@@ -18,26 +18,26 @@ EPISODES = 1000
 
 @settings
 class EvaluateSettings:
-    """How a segmenter is evaluated: everything but the model, the pictures and where results are written."""
+    """Settings of an evaluation, without its inputs and outputs."""
 
     classes: str | None = None
-    """Class split to evaluate on, such as novel or test. None: all classes, or those of the benchmark's fold."""
+    """Class split to evaluate on, such as novel or test. None: all classes, or the classes of the benchmark's fold."""
     episodes: Annotated[int, Ge(1)] | None = None
     """Episodes per plan. None: 1000, or the protocol's own number."""
     shots: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1, 5)
-    """Supports per episode; one plan for each number. All plans of protocol ours have the same queries."""
+    """Supports per episode, with one plan for each number. All plans of the protocol ours have the same queries."""
     min_pixels: Annotated[int, Ge(1)] = 1
-    """Fewest pixels of a class that make a picture an episode of it."""
+    """Fewest pixels of a class in a picture that is used for the class."""
     image_size: Annotated[int, Ge(1)] | None = None
-    """Side in pixels at which pictures are seen and scored. None: the model's."""
+    """Side of the pictures in pixels, for prediction and scores. None: the image size of the model."""
     original_size: bool = False
-    """Score at each query's own size: logits are resized to it before the decision."""
+    """Score at the original size of each query, to which the logits are resized before the decision."""
     fusion: Fusion = "joint"
-    """Rule that joins the answers of several shots."""
+    """Rule that joins the predictions of several shots."""
     baselines: bool = True
-    """Evaluate three baselines too: all foreground, the query's saliency and the untrained prototype."""
+    """Also evaluate three baselines: all foreground, the query's saliency, and the untrained prototype."""
     visualizations: Annotated[int, Ge(0)] = 4
-    """Episodes to draw of each kind (best, worst, random by the model's IoU), besides eight fixed ones of the plan."""
+    """Episodes to draw of each kind (best and worst by the model's IoU, and random), besides eight fixed ones."""
 
 
 @settings
@@ -60,11 +60,11 @@ class EvaluateJobConfig(EvaluateSettings):
     backbone: str | None = None
     """Backbone of a published checkpoint's file: resnet50, resnet101 or vgg16."""
     backbone_weights: str | None = None
-    """Backbone weights for a published checkpoint's file that holds none: a state dict's path, or pretrained."""
+    """Backbone weights for a published file without a backbone: path of a state dict, or pretrained."""
     benchmark: Benchmark | None = None
-    """Public benchmark whose fold gives classes and episodes; it also says what a published file was trained for."""
+    """Public benchmark whose fold selects classes and episodes, and that a published file was trained for."""
     fold: Annotated[int, Ge(0)] | None = None
-    """Fold of the benchmark, 0 to 3; FSS-1000 has none."""
+    """Fold of the benchmark, 0 to 3; FSS-1000 has no folds."""
     order: Order = "interleaved"
     """Assignment of COCO-20i's classes to the folds."""
     protocol: ProtocolName = "ours"
@@ -78,13 +78,13 @@ class EvaluateJobConfig(EvaluateSettings):
     device: Device = "auto"
     """Device of the networks."""
     workers: Annotated[int, Ge(0)] | None = None
-    """Processes at a time. None: one per GPU, or per core where there is none; 0: this process, without Ray."""
+    """Concurrent processes. None: one per GPU, or one per core without GPUs; 0: this process, without Ray."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Evaluate again, also where the result exists."""
+    """Evaluate again, even if the result exists."""
 
     def __post_init__(self) -> None:
         if self.benchmark is None and (self.protocol != "ours" or self.fold is not None):
@@ -93,7 +93,7 @@ class EvaluateJobConfig(EvaluateSettings):
                 "--benchmark, or leave both out"
             )
         if self.benchmark is not None and self.classes is not None:
-            raise ValueError("a benchmark's fold gives the classes; give --benchmark or --classes, not both")
+            raise ValueError("the fold of a benchmark selects the classes; give --benchmark or --classes, not both")
 
 
 HELP = {

@@ -7,7 +7,7 @@ from pipelines.evaluation.config import EPISODES, EvaluateJobConfig
 
 
 def make_plans(config: EvaluateJobConfig, truth: MaskSet) -> list[EpisodePlan]:
-    """Draw the plans of an evaluation: the same for every model.
+    """Draw the plans of an evaluation, which do not depend on the model.
 
     Args:
         config: the settings.

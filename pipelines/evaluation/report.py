@@ -1,4 +1,4 @@
-"""What an evaluation writes: tables, plans, results per episode, and drawings of episodes."""
+"""The outputs of an evaluation: tables, plans, results per episode, and drawings of episodes."""
 
 import numpy as np
 
@@ -19,14 +19,14 @@ EPISODES = "episodes.parquet"
 def write_report(
     results: list[EvaluationResult], job: Job, output_dir: str, *, reader: ImageReader, visualizations: int
 ) -> None:
-    """Fill the job's result, and write everything else into a folder and the job's MLflow run.
+    """Fill in the job's result, and write the report into a folder and the MLflow run.
 
     Args:
         results: one result per plan.
         job: the evaluation job.
         output_dir: folder of the results.
-        reader: reads the pictures that are drawn, and their truth.
-        visualizations: episodes to draw of each kind; 0 draws none.
+        reader: reader of the pictures and their ground truth.
+        visualizations: number of episodes to draw of each kind; 0 draws none.
     """
     table = result_rows(results, model=MODEL)
     job.result.report = to_text(table)
@@ -50,7 +50,7 @@ def write_report(
 
 
 def metrics(table: list[Row]) -> dict[str, float]:
-    """Return the numbers of a table by name: ``1-shot/model/mIoU``."""
+    """Return the metrics of a table by name, such as ``1-shot/model/mIoU``."""
     values = {}
     for row in table:
         name = f"{row['shots']}-shot/{row['method']}"
@@ -63,20 +63,20 @@ def metrics(table: list[Row]) -> dict[str, float]:
 
 
 def _sheets(result: EvaluationResult, reader: ImageReader, visualizations: int) -> dict[str, np.ndarray]:
-    """Draw the model's best and worst episodes and some at random, and those that are the same for every model."""
+    """Draw the model's best, worst and random episodes, and the fixed episodes, which do not depend on the model."""
     groups = choose_episodes(result.plan, result.counts[MODEL], visualizations)
     title = f"{result.plan.shots}-shot, plan {result.plan.hash}: {EPISODE_LEGEND}"
     drawing = _Drawing(result, reader)
-    own = [drawing.view(number, group) for group, numbers in groups.items() for number in numbers]
+    selected = [drawing.view(number, group) for group, numbers in groups.items() for number in numbers]
     fixed = [drawing.view(number) for number in random_episode_numbers(result.plan, FIXED_EPISODES)]
     return {
-        f"episodes-{result.plan.shots}shot.png": episode_sheet(own, title=title),
+        f"episodes-{result.plan.shots}shot.png": episode_sheet(selected, title=title),
         f"fixed-{result.plan.shots}shot.png": episode_sheet(fixed, title=title),
     }
 
 
 class _Drawing:
-    """Reads the pictures of episodes that are drawn."""
+    """Reads the pictures of the episodes to draw."""
 
     def __init__(self, result: EvaluationResult, reader: ImageReader):
         self.result, self.reader = result, reader

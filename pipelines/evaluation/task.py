@@ -1,4 +1,4 @@
-"""Every evaluation task runs this: all methods on its share of the episodes of all plans."""
+"""The work of an evaluation task: all methods on its share of the episodes of all plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,34 +22,34 @@ MODEL = "model"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask:
-    """What a task evaluates, and how."""
+    """Inputs and settings of an evaluation task; picklable."""
 
     model: ModelSource
-    """The model."""
+    """Model to evaluate."""
     collection: str
     """URI of the labelled collection."""
     mask_set: str
     """Mask set that holds the ground truth."""
     plans: tuple[EpisodePlan, ...]
-    """The episodes."""
+    """Episode plans."""
     image_size: int
-    """Side in pixels at which pictures are seen and scored."""
+    """Side of the pictures in pixels, for prediction and scores."""
     original_size: bool
-    """Whether to score at the queries' own sizes."""
+    """Whether to score at the original sizes of the queries."""
     fusion: Fusion
-    """How several shots become one answer."""
+    """Rule that joins the predictions of several shots."""
     baselines: bool
     """Whether the baselines are evaluated too."""
     saliency: SaliencyConfig
     """Estimator of the saliency baseline."""
     visualizations: int
-    """Predictions to return of each plan: this many of the best, of the worst and at random, besides the fixed ones."""
+    """Number of predictions of each kind (best, worst, random) to return per plan, besides the fixed ones."""
     device: str
-    """Device of the networks, resolved."""
+    """Resolved device of the networks."""
 
 
 def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) -> list[EvaluationResult]:
-    """Evaluate share number ``share`` of ``shares`` of every plan; the shares have whole queries."""
+    """Evaluate share ``share`` (from 0) of ``shares`` of every plan, with ``threads`` threads; a result per plan."""
     import torch
 
     torch.set_num_threads(threads)
@@ -59,7 +59,7 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
     methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device)]
     if task.baselines:
         methods += [AllForeground(), SalientObject(_Saliency(task.saliency)), _prototype(segmenter, task.device)]
-    images = EpisodeImages(reader, task.image_size)  # of all plans, which have many pictures in common
+    images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common
     fixed = max(FIXED_EPISODES, task.visualizations)
     return [
         evaluate(
@@ -76,13 +76,13 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
 
 
 def share_rows(plan: EpisodePlan, share: int, shares: int) -> list[int]:
-    """Return the rows of a plan that a share has: neighbours by class and query, to read few pictures twice."""
+    """Return the rows of a plan in a share, grouped by class and query, so that few pictures are read in two shares."""
     order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
     return sorted(order[len(plan) * share // shares : len(plan) * (share + 1) // shares])
 
 
 def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationResult:
-    """Put the shares of one plan together, in the plan's order."""
+    """Join the results of all shares of a plan, in the order of the plan."""
     row_of = {episode.number: row for row, episode in enumerate(plan)}
     rows = np.array([row_of[episode.number] for result in results for episode in result.plan])
     assert sorted(rows) == list(range(len(plan))), "every episode is in exactly one share"
@@ -101,7 +101,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
 
 
 def _prototype(segmenter: FewShotSegmenter, device: str) -> UntrainedPrototype:
-    """Return the baseline on the backbone as it was before training."""
+    """Return the baseline with the backbone as it was before training."""
     backbone = (
         segmenter.backbone if segmenter.config.frozen else FewShotSegmenter.from_config(segmenter.config).backbone
     )
@@ -109,7 +109,7 @@ def _prototype(segmenter: FewShotSegmenter, device: str) -> UntrainedPrototype:
 
 
 class _Saliency:
-    """Estimates each picture once, whatever the number of plans it occurs in."""
+    """Estimates the mask of each picture once, although it is in several plans."""
 
     def __init__(self, config: SaliencyConfig) -> None:
         self._estimator = SaliencyEstimator(config)

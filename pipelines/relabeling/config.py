@@ -14,33 +14,32 @@ from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
 @settings
 class LabelledShots:
-    """Labelled pictures of a class bank."""
+    """Labelled shots of a class bank."""
 
     collection: str | None = None
-    """Collection of the labelled pictures, another than the one that is relabelled; for relabel.supports bank."""
+    """Collection of the labelled pictures, which differs from the relabelled one; for relabel.supports bank."""
     mask_set: str = "truth"
     """Mask set with their labels."""
     classes: str | None = None
-    """Class split to take, such as train. None: all classes."""
+    """Class split of the bank, such as train. None: all classes."""
 
 
 @settings
 class RelabelSettings:
-    """How masks are made again: everything but where they are read and written."""
+    """Settings of a relabelling, without its inputs and outputs."""
 
     relabel: RelabelConfig = field(default_factory=RelabelConfig)
-    """Supports, views, and how the votes become a mask."""
+    """Supports, views, and the decision from their votes."""
     accept_quantile: Quantile = 0.5
-    """Share of the masks to accept, best first within every cluster, among those that pass every gate."""
+    """Share of the masks to accept: the best of each cluster, among those that pass every gate."""
     round_gate: RoundGateConfig = field(default_factory=RoundGateConfig)
-    """What new masks have to show, without labels, to be worth training on."""
+    """Thresholds that new masks have to meet, without labels, before a training uses them."""
     truth_mask_set: str | None = None
-    """Mask set with the truth of some of the pictures, which both mask sets are measured against. Nothing else reads
-    it."""
+    """Mask set with the ground truth of some pictures, which only serves to measure both mask sets."""
     actors_per_gpu: Annotated[int, Ge(1)] = 1
     """Processes that share a GPU."""
     cache_gb: Annotated[float, Ge(0)] = 2.0
-    """Gigabytes of support features that each process keeps."""
+    """Gigabytes of support features that each process caches."""
 
 
 @settings
@@ -54,9 +53,9 @@ class RelabelJobConfig(RelabelSettings):
     earlier: tuple[str, ...] = ()
     """Earlier checkpoints of the same training; their agreement with the last one becomes the score checkpoint."""
     mask_set: str = "saliency"
-    """Mask set whose masks the supports show."""
+    """Mask set with the masks of the supports."""
     acceptance: str | None = "default"
-    """Acceptance of the masks that may be supports. None: all masks."""
+    """Acceptance of the masks that can be supports. None: all masks."""
     output_mask_set: str = "round-1"
     """Name of the mask set to write."""
     output_acceptance: str = "default"
@@ -68,25 +67,25 @@ class RelabelJobConfig(RelabelSettings):
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
     limit: Annotated[int, Ge(1)] | None = None
-    """Most images; only the first parts that hold this many are processed. None: all."""
+    """Number of images; the job processes the first parts that hold this many. None: all."""
     seed: int = 0
-    """Seed of the random tiles of the contact sheets."""
+    """Seed of the random masks on the contact sheets."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is recorded."""
+    """Tracking of the run."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Make every part again, also where the mask set was made with other settings."""
+    """Make every part again, even if the mask set was made with other settings."""
 
     def __post_init__(self) -> None:
         if self.mask_set == self.output_mask_set:
             raise ValueError(
-                f"mask_set and output_mask_set are both {self.mask_set!r}; give --output-mask-set another name, masks "
-                "never overwrite those that they come from"
+                f"mask_set and output_mask_set are both {self.mask_set!r}; give --output-mask-set another name, "
+                "because new masks never overwrite the masks of their supports"
             )
 
     def rule(self) -> AcceptanceRule:
-        """Return which masks are accepted."""
+        """Return the rule of the acceptance."""
         scores = ("view", "support", *(("checkpoint",) if self.earlier else ()))
         return AcceptanceRule(quantile=self.accept_quantile, scores=scores, within_clusters=True)
 

@@ -1,4 +1,4 @@
-"""What a relabelling reads, opened once: the masks of before, the models and the labelled shots."""
+"""The inputs of a relabelling, opened once: previous masks, models and labelled shots."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,23 +20,23 @@ class RelabelData:
     parts: list[str]
     """Names of the parts to relabel."""
     masks_before: MaskSet
-    """Mask set whose masks the supports show; it has all the parts."""
+    """Mask set with the masks of the supports; it has all parts."""
     acceptance_before: Acceptance | None
-    """Acceptance of the masks that may be supports. None: all masks."""
+    """Acceptance of the masks that can be supports. None: all masks."""
     truth: MaskSet | None
-    """Mask set that both mask sets are measured against."""
+    """Mask set with the ground truth of some pictures. None: there is none."""
     models: tuple[ModelSource, ...]
-    """The segmenter, and earlier checkpoints of it."""
+    """The segmenter, and earlier checkpoints of its training."""
     identity: dict[str, Any]
-    """Everything that decides the masks, by content."""
+    """Plain values that determine the masks: content hashes and settings."""
 
     @classmethod
     def open(cls, config: RelabelJobConfig) -> Self:
-        """Open everything that a configuration names.
+        """Open all inputs of a configuration.
 
         Raises:
-            ValueError: there is no such collection, mask set, acceptance, class split or model, the masks of before
-                lack parts, or the models see pictures of different sizes.
+            ValueError: there is no such collection, mask set, acceptance, class split or model, the previous mask
+                set lacks parts, or the models have different image sizes.
         """
         collection = Collection.open(config.collection)
         parts = collection.first_parts(config.limit)
@@ -59,10 +59,10 @@ def _identity(
     config: RelabelJobConfig, models: tuple[ModelSource, ...], before: MaskSet, acceptance: Acceptance | None
 ) -> dict[str, Any]:
     (model, size), *earlier = map(inspect_model, models)
-    if others := {other for _, other in earlier} - {size}:
+    if other_sizes := {other for _, other in earlier} - {size}:
         raise ValueError(
-            f"the model sees pictures of {size} pixels, but earlier checkpoints of {min(others)}; give checkpoints of "
-            "one training"
+            f"the model has images of {size} pixels, but an earlier checkpoint of {min(other_sizes)}; give checkpoints "
+            "of one training"
         )
     identity: dict[str, Any] = {
         "model": model,

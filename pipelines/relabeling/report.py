@@ -1,6 +1,7 @@
-"""The end of a round: how far the masks drifted from those of before, and whether they are worth training on.
+"""The assessment of a round: the drift of the masks from the previous ones, and the decision of the round gate.
 
-Beside the new mask set: report-drift.json and .md, and report-drift.png, the masks that changed most.
+The folder of the new mask set gets report-drift.json, report-drift.md, and report-drift.png with the masks that changed
+most.
 """
 
 import json
@@ -23,7 +24,7 @@ from fss.relabel.round_gate import RoundDecision, evaluate_round, median_agreeme
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView, episode_sheet, png_bytes
 
-DRAWN = 12  # masks that changed most
+EXAMPLES = 12  # masks in the picture
 NAME = "report-drift"
 
 
@@ -32,9 +33,9 @@ class RoundAssessment:
     """Metrics of a round, its report, and the decision of the round gate."""
 
     metrics: dict[str, float]
-    """Drift, agreement, and IoU against the truth where there is one."""
+    """Drift, agreement, and IoU with the ground truth if there is one."""
     outputs: dict[str, str]
-    """URIs of the files written."""
+    """URIs of the written files."""
     decision: RoundDecision
     """Whether to train on the new masks."""
 
@@ -49,16 +50,16 @@ def assess_round(
     seed: int,
     mlflow_run: Run,
 ) -> RoundAssessment:
-    """Compare a new mask set with the one of before, write the report beside it, and decide on the next round.
+    """Compare a new mask set with the previous one, write the report, and decide on the next round.
 
     Args:
-        before: the set of before, and the name of its acceptance (None: all masks).
+        before: the previous set, and the name of its acceptance (None: all masks).
         now: the new set, and the name of its acceptance.
         parts: names of the new set's parts.
-        config: what the new masks have to show.
-        truth: the truth of some pictures, where there is one.
-        seed: seed of the sample of masks that is compared pixel by pixel.
-        mlflow_run: the run that the report is logged to.
+        config: thresholds of the gate.
+        truth: ground truth of some pictures; None: there is none.
+        seed: seed of the sample of masks whose pixels are compared.
+        mlflow_run: run that the report is logged to.
     """
     (old_set, _), (new_set, _) = before, now
     old, new = read_scores(old_set, parts), read_scores(new_set, parts)
@@ -97,7 +98,7 @@ def _metrics(drift: Drift) -> dict[str, float]:
 
 
 def _measure(before: MaskSet, now: MaskSet, truth: MaskSet, parts: Sequence[str]) -> tuple[dict[str, float], Interval]:
-    """Metrics against the truth, and the gain."""
+    """Return the metrics against the ground truth, and the gain in IoU over the previous set."""
     old, new = audit(before, truth, parts), audit(now, truth, parts)
     change = gain(new, old)
     metrics = {"audited pictures": float(len(new))}
@@ -117,10 +118,10 @@ def _lines(metrics: dict[str, float]) -> str:
 
 
 def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table) -> list[EpisodeView]:
-    """The pictures whose masks changed most: the mask of before, then what stayed, came and went."""
+    """Return views of the pictures whose masks changed most; the previous mask is drawn as truth."""
     agreement = np.asarray(table.column("previous").fill_null(np.nan).to_numpy(), np.float64)
     candidates = np.flatnonzero(passes_gates(table, ()) & ~np.isnan(agreement))
-    rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:DRAWN]]
+    rows: Rows = candidates[np.argsort(agreement[candidates], kind="stable")[:EXAMPLES]]
     reader = ImageReader(before.collection)
     views = []
     for row, (old, new) in zip(rows, mask_pairs(before, now, parts, table, rows), strict=True):

@@ -1,4 +1,4 @@
-"""Every relabelling process runs this: the features of some parts, and the new masks of some parts."""
+"""The work of a relabelling process: features of parts, and new masks of parts."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ Outcomes = Iterator[tuple[str, Mapping[str, Any] | Exception]]
 
 
 def labelled_pictures(shots: LabelledShots) -> tuple[MaskSet, dict[int, list[str]]]:
-    """Return the mask set of labelled shots and, by class, the ids of the pictures that show it.
+    """Return the mask set of labelled shots, and image ids by class id.
 
     Raises:
-        ValueError: there is no such collection, mask set or class split.
+        ValueError: no collection is given, or there is no such collection, mask set or class split.
     """
     if shots.collection is None:
-        raise ValueError("relabel.supports is bank, which needs labelled shots: give --bank.collection")
+        raise ValueError("relabel.supports is bank, which needs labelled shots; give --bank.collection")
     collection = Collection.open(shots.collection)
     masks = collection.mask_set(shots.mask_set)
     if shots.classes is not None and shots.classes not in collection.class_splits:
@@ -40,40 +40,40 @@ def labelled_pictures(shots: LabelledShots) -> tuple[MaskSet, dict[int, list[str
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelTask:
-    """What a process makes, from what, and how."""
+    """Inputs, outputs and settings of a relabelling process; picklable."""
 
     collection: str
     """URI of the collection."""
     mask_set: str
-    """Name of the mask set of before."""
+    """Name of the previous mask set."""
     output_mask_set: str
-    """Name of the mask set that is being made."""
+    """Name of the new mask set."""
     identity: str
-    """Configuration hash of the new set; it tells apart models that are kept under one name."""
+    """Configuration hash of the new set; it differs for different models at one URI."""
     model: ModelSource
-    """The segmenter."""
+    """Segmenter."""
     earlier: tuple[ModelSource, ...]
-    """Earlier checkpoints of it."""
+    """Earlier checkpoints of the segmenter."""
     config: RelabelConfig
-    """How masks are made."""
+    """Settings of the masks."""
     bank: LabelledShots
     """Labelled shots of the class bank."""
     device: Device
-    """Device of the networks, resolved."""
+    """Resolved device of the networks."""
     cache_gb: float
-    """Gigabytes of support features that each network keeps."""
+    """Gigabytes of support features that each network caches."""
 
     def masks(self) -> MaskSet:
-        """Open the set that is being made."""
+        """Open the new set."""
         return Collection.open(self.collection).mask_set(self.output_mask_set)
 
     def masks_before(self) -> MaskSet:
-        """Open the set of before."""
+        """Open the previous set."""
         return Collection.open(self.collection).mask_set(self.mask_set)
 
 
 def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
-    """Write the features of some parts; see ``fss.relabel.part_relabelling``."""
+    """Write the features of some parts, and yield each part with its statistics or its error."""
     return feature_parts(
         parts,
         masks=task.masks(),
@@ -86,12 +86,12 @@ def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
 
 
 def make_masks(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
-    """Make the masks of some parts; see ``fss.relabel.part_relabelling``."""
+    """Write the masks of some parts, and yield each part with its statistics or its error."""
     return relabel_parts(parts, masks=task.masks(), current=task.masks_before(), relabeller=_relabeller(task))
 
 
 def one_part(part: str, *, make: Callable[..., Outcomes], task: RelabelTask) -> Mapping[str, Any]:
-    """Make one part; an error is raised."""
+    """Make one part and return its statistics, or raise its error."""
     ((_, outcome),) = make([part], task=task)
     if isinstance(outcome, Exception):
         raise outcome
@@ -100,13 +100,13 @@ def one_part(part: str, *, make: Callable[..., Outcomes], task: RelabelTask) -> 
 
 @functools.lru_cache(maxsize=1)
 def _segmenter(task: RelabelTask) -> FewShotSegmenter:
-    """Keep the segmenter from part to part."""
+    """Load the segmenter once per process."""
     return load_model(task.model).to(task.device)
 
 
 @functools.lru_cache(maxsize=1)
 def _relabeller(task: RelabelTask) -> Relabeller:
-    """Keep the relabeller, with all supports that it has encoded."""
+    """Build the relabeller once per process, because it caches encoded supports."""
     segmenter, bank = _segmenter(task), None
     size = segmenter.config.image_size
     if task.config.supports == "bank":

@@ -23,7 +23,7 @@ STAGES: tuple[Stage, ...] = (1, 2, 3)
 VAL_MIOU = "val_miou"
 STEP = "step"
 STABLE = "stable"
-"""Name of the acceptance of the pictures whose masks changed least during stage 1."""
+"""Name of the acceptance with the pictures whose masks changed least during stage 1."""
 
 
 @settings
@@ -33,56 +33,56 @@ class SelfTrainConfig:
     collection: RequiredText = ""
     """Collection of all pictures, labelled or not: local folder or s3:// URI."""
     mask_set: str = "truth"
-    """Mask set with the labels; pictures without a mask in it are unlabelled."""
+    """Mask set with the labels; pictures without a mask are unlabelled."""
     output: RequiredText = ""
-    """Folder of all trainings, reached by every node; this training goes into a folder of its name in it."""
+    """Folder of all trainings, reachable from every node; the job writes into the subfolder with its name."""
     output_mask_set: str = "stage"
     """Prefix of the mask sets to write: stage gives stage-1, stage-2 and stage-3."""
     name: str | None = None
-    """Name of the training; the same name continues where it stopped. None: network and configuration hash."""
+    """Name of the training; a stopped training of the same name resumes. None: network and configuration hash."""
     labelled: LabelledConfig = field(default_factory=LabelledConfig)
-    """Which pictures count as labelled."""
+    """Selection of the labelled pictures."""
     val_collection: str | None = None
-    """Labelled collection that checkpoints are validated on; no mask and no later stage depends on it."""
+    """Labelled collection that validates the checkpoints; no mask and no later stage depends on it."""
     val_mask_set: str = "truth"
     """Mask set with the labels of the validation collection."""
     network: Annotated[SemanticConfig, FLAT] = field(default_factory=SemanticConfig)
-    """The network; every stage starts from its initial weights."""
+    """Network; every stage starts from its initial weights."""
     stream: Annotated[SemanticStreamConfig, FLAT] = field(default_factory=SemanticStreamConfig)
-    """How pictures are read and augmented."""
+    """Reading and augmentation of the pictures."""
     training: ThreeStageConfig = field(default_factory=ThreeStageConfig)
-    """The optimisation."""
+    """Optimisation."""
     stable_share: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the pictures that stage 2 learns from: those whose masks agreed best over stage 1's checkpoints, as in
-    ST++, which takes 0.5; stage 3 learns from all. None: both learn from all, as published."""
+    ST++ with 0.5. Stage 3 learns from all pictures. None: both learn from all, as published."""
     checkpoint_every: Annotated[int, Ge(1)] = 1000
     """Steps between checkpoints; each is validated."""
     log_every: Annotated[int, Ge(1)] = 20
-    """Steps between points of the logged curves."""
+    """Steps between logged points of the curves."""
     scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
-    """What the stages run on; workers must not exceed the labelled pictures in a step."""
+    """Machines of the trainings; workers must not exceed the labelled pictures in a step."""
     data_workers: Annotated[int, Ge(1)] | None = None
-    """Parts processed at a time when masks are made on CPUs. None: one more than there are cores, or what the cluster
+    """Concurrent parts when masks are made on CPUs. None: one more than there are cores, or what the cluster
     offers."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and the augmentation."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the runs are recorded."""
+    """Tracking of the runs."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Start again, also where a training or masks of this name exist."""
+    """Delete an existing training and masks of this name and start again."""
 
     def __post_init__(self) -> None:
         if self.mask_set in map(self.stage_mask_set, STAGES):
             raise ValueError(
-                f"mask_set is {self.mask_set!r}, which stages would write; give --output-mask-set another prefix than "
-                f"{self.output_mask_set!r}"
+                f"mask_set is {self.mask_set!r}, which a stage would overwrite; give --output-mask-set another prefix "
+                f"than {self.output_mask_set!r}"
             )
 
     @property
     def score(self) -> str:
-        """Name of the metric that tells the best checkpoint; without validation pictures that is the last."""
+        """Name of the metric that selects the best checkpoint; the step without validation data."""
         return VAL_MIOU if self.val_collection else STEP
 
     def stage_mask_set(self, stage: Stage) -> str:
@@ -90,7 +90,7 @@ class SelfTrainConfig:
         return f"{self.output_mask_set}-{stage}"
 
     def snapshots(self) -> tuple[int, ...]:
-        """Return the steps of stage 1 whose masks are compared with the last ones."""
+        """Return the steps of stage 1 whose masks are compared with its final masks."""
         steps = self.training.first.steps
         return () if self.stable_share is None else (max(1, steps // 3), max(1, 2 * steps // 3))
 
@@ -105,7 +105,7 @@ HELP = {
 
 
 def with_seed(config: SelfTrainConfig) -> SelfTrainConfig:
-    """Return the configuration with the job's seed where network and stream have none of their own."""
+    """Fill in the seeds of network and stream that are None with the seed of the job."""
     network, stream, seed = config.network, config.stream, config.seed
     return replace(
         config,
@@ -115,7 +115,7 @@ def with_seed(config: SelfTrainConfig) -> SelfTrainConfig:
 
 
 def with_absolute_paths(config: SelfTrainConfig) -> SelfTrainConfig:
-    """Return the configuration with absolute paths: workers run in other directories."""
+    """Make all paths of a configuration absolute, because workers run in other directories."""
     from pipelines.runtime.checkpoints import absolute_weights
 
     list_file, weights = config.labelled.list_file, absolute_weights(config.network.backbone_weights)
@@ -134,9 +134,9 @@ _WITHOUT_EFFECT = {"decode_threads", "ahead", "cache_gb"}
 
 
 def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
-    """Return the hash of what decides the result: settings and ``data`` hashes, not paths, workers or logging.
+    """Return the hash of everything that determines the result: settings and ``data`` hashes.
 
-    Two keys have the names of fss 0.1, whose trainings and mask sets stay valid.
+    Two keys have the names of fss 0.1, so that its trainings and mask sets stay valid.
     """
     values: dict[str, Any] = to_dict(config)
     names = ("network", "stream", "training", "stable_share", "checkpoint_every")
@@ -173,7 +173,7 @@ def pascal() -> SelfTrainConfig:
 
 
 def folder() -> SelfTrainConfig:
-    """Return settings for any folder with few labels: hours on one GPU instead of days, and every mask counts."""
+    """Return settings for any folder with few labels, which train for hours on one GPU instead of days."""
     stage = StageConfig(steps=6000, labelled=4, pool=4)
     return SelfTrainConfig(
         network=SemanticConfig(network="deeplabv3", backbone="resnet50", backbone_weights="pretrained", stride=16),

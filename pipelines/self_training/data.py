@@ -1,4 +1,4 @@
-"""What a three-stage self-training reads, opened once: pictures, labels, masks of earlier stages, validation data."""
+"""The inputs of a three-stage self-training, opened once: pictures, labels, previous masks and validation data."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -24,19 +24,19 @@ class SelfTrainData:
     config: SelfTrainConfig
     """The resolved configuration."""
     collection: Collection
-    """All pictures."""
+    """Collection of all pictures."""
     table: ClassTable
-    """Numbers of the classes."""
+    """Indices of the classes."""
     truth: MaskSet
-    """Labels."""
+    """Mask set with the labels."""
     rows: SemanticRows
     """Labelled rows, and the pool of all usable rows."""
     val_truth: MaskSet | None
-    """Labels of the validation pictures, where there are any."""
+    """Mask set with the labels of the validation pictures. None: no validation."""
 
     @classmethod
     def open(cls, config: SelfTrainConfig) -> Self:
-        """Open the collections, and find the labelled pictures.
+        """Open the collections, and select the labelled pictures.
 
         Raises:
             ValueError: there is no such collection, mask set or list, or no labelled picture.
@@ -74,13 +74,13 @@ class SelfTrainData:
         )
 
     def validator(self) -> "SemanticValidator | None":
-        """Open what validates the checkpoints, where there are validation pictures."""
+        """Open the validator of the checkpoints; None without validation pictures."""
         if self.val_truth is None:
             return None
         return SemanticValidator(self.val_truth, self.table, shrink=self.config.stream.shrink)
 
     def hashes(self) -> dict[str, str]:
-        """Return hashes of the pictures, their labels, those that count as labelled, and the validation pictures."""
+        """Return hashes of the pictures, the labels, the labelled selection, and the validation pictures."""
         hashes = {"collection": self.collection.fingerprint(), "truth": self.truth.config_hash}
         hashes["labelled"] = self.rows.hash
         if self.val_truth is not None:
@@ -88,10 +88,11 @@ class SelfTrainData:
         return hashes
 
     def counts(self) -> dict[str, int]:
-        """Return what there is to train on.
+        """Return the numbers of labelled and usable pictures and of classes.
 
         Raises:
-            ValueError: a stage needs more pictures in a step than there are, or has more workers than pictures.
+            ValueError: a step needs more pictures than there are, or there are more workers than labelled pictures
+                in a step.
         """
         counts, workers = self.rows.counts, self.config.scale.workers
         for stage in (1, 2, 3):
@@ -100,17 +101,17 @@ class SelfTrainData:
                 if count > counts[kind]:
                     raise ValueError(
                         f"a step of stage {stage} takes {count} {kind} pictures, but there are {counts[kind]}; lower "
-                        f"training's {kind} pictures of the stage, or add pictures"
+                        f"this number in the settings of the stage, or add pictures"
                     )
             if workers > batch.labelled:
                 raise ValueError(
                     f"{workers} workers cannot share {batch.labelled} labelled pictures in a step of stage {stage}; "
-                    "raise them, or use fewer workers"
+                    "raise their number, or use fewer workers"
                 )
         return counts | {"classes": len(self.table)}
 
     def finished_parts(self, stage: Stage) -> set[str]:
-        """Return the names of the parts whose masks a stage has made."""
+        """Return the names of the parts that a stage has finished."""
         name = self.config.stage_mask_set(stage)
         return self.collection.mask_set(name).finished_parts() if name in self.collection.mask_set_names() else set()
 
@@ -122,15 +123,15 @@ class SelfTrainData:
 
 
 class SemanticValidator:
-    """Compares networks with the labels of the validation pictures."""
+    """Validates networks on labelled pictures."""
 
     def __init__(self, truth: MaskSet, table: ClassTable, *, shrink: int):
-        """Find the labelled pictures.
+        """Scan the labelled pictures.
 
         Args:
             truth: labels of the validation pictures.
-            table: numbers of the classes.
-            shrink: divisor of the sides of all pictures.
+            table: indices of the classes.
+            shrink: divisor of the sides of the pictures.
 
         Raises:
             ValueError: none of the pictures has a mask.

@@ -1,4 +1,4 @@
-"""Every process that makes masks of a stage runs this."""
+"""The work of a process that makes masks of a stage."""
 
 import functools
 import hashlib
@@ -16,34 +16,34 @@ from pipelines.runtime.config import Device
 
 @dataclass(frozen=True, kw_only=True)
 class StageMaskTask:
-    """What a process makes, from what, and how."""
+    """Inputs, outputs and settings of the process; picklable."""
 
     collection: str
     """URI of the collection."""
     mask_set: str
-    """Name of the mask set that is being made."""
+    """Name of the new mask set."""
     identity: str
-    """Configuration hash of the mask set; it tells apart models that are kept under one name."""
+    """Configuration hash of the mask set; it differs for different models at one URI."""
     model: str
-    """Checkpoint of the network, reached by every node."""
+    """Checkpoint of the network, reachable from every node."""
     earlier: tuple[str, ...]
-    """Earlier checkpoints, whose agreement with the network becomes a score."""
+    """Earlier checkpoints, whose agreement with the network is a score."""
     shrink: int
-    """Divisor of the sides of all pictures."""
+    """Divisor of the sides of the pictures."""
     confidence: float | None
-    """Probability below which a pixel is ignored. None: none is."""
+    """Probability below which a pixel is ignored. None: no pixel is ignored."""
     device: Device
-    """Device of the networks, resolved."""
+    """Resolved device of the networks."""
 
 
 def stage_masks(parts: Sequence[str], *, task: StageMaskTask) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
-    """Make the masks of some parts; see ``fss.training.semi_supervised.mask_writer``."""
+    """Write the masks of some parts, and yield each part with its statistics or its error."""
     masks = Collection.open(task.collection).mask_set(task.mask_set)
     return write_semantic_parts(parts, masks=masks, masker=_masker(task))
 
 
 def stage_mask_part(part: str, *, task: StageMaskTask) -> Mapping[str, Any]:
-    """Make the masks of one part; an error is raised."""
+    """Write the masks of one part and return its statistics, or raise its error."""
     ((_, outcome),) = stage_masks([part], task=task)
     if isinstance(outcome, Exception):
         raise outcome
@@ -57,7 +57,7 @@ def model_hash(model: str) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _masker(task: StageMaskTask) -> SemanticMasker:
-    """Keep the networks from part to part."""
+    """Load the networks once per process."""
     network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
     table = ClassTable(Collection.open(task.collection).classes)
     return SemanticMasker(

@@ -1,4 +1,4 @@
-"""One stage of the three-stage framework: its training on Ray Train, then the masks of all pictures by parts."""
+"""One stage of the three-stage framework: a training on Ray Train, then the masks of all pictures, part by part."""
 
 from dataclasses import asdict
 from functools import partial
@@ -26,18 +26,18 @@ from pipelines.self_training.worker import MODEL, SNAPSHOT, selftrain_worker
 
 JOB = "selftrain"
 BEST = "best"
-"""Folder of the checkpoint that the validation pictures like best; nothing is made with it."""
+"""Folder of the checkpoint with the best validation; no later stage uses it."""
 TRAINED = "trained.json"
-"""Outputs and metrics of a stage's training; written once its models are kept."""
+"""File with the outputs and metrics of a stage's training, written after its models."""
 
 
 def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_dir: str, parent: Run) -> JobResult:
-    """Train a stage and make its masks; a stage that is finished does nothing. Ray must be ready.
+    """Train a stage and make its masks; a finished stage does nothing. Ray must be initialized.
 
     Args:
         data: the data of the job.
-        stage: 1, 2 or 3; the masks of the stage before are complete.
-        key: hash of the job.
+        stage: 1, 2 or 3; the masks of the previous stage are complete.
+        key: key of the job.
         name: name of the job's training.
         output_dir: folder of the job.
         parent: run of the job.
@@ -59,10 +59,10 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
         trained = _train(config, stage, job, name, folder)
         job.result.outputs, job.result.metrics = trained["outputs"], trained["metrics"]
         with job.timed("masks"):
-            masks, made = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
+            masks, made_parts = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
         job.result.outputs |= {"mask set": masks.uri}
         steps = config.training.stage(stage).steps
-        job.result.counts = {"steps": steps, "parts made": len(made.statistics), "parts kept": made.skipped}
+        job.result.counts = {"steps": steps, "parts made": len(made_parts.statistics), "parts kept": made_parts.skipped}
         if stage == 1 and config.stable_share is not None:
             job.result.counts["stable pictures"] = _accept_stable(masks, parts, config.stable_share)
         job.run.log_metrics(logged_metrics(trained["metrics"], prefix="kept."))
@@ -71,7 +71,7 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
 
 
 def _train(config: SelfTrainConfig, stage: Stage, job: Job, name: str, folder: str) -> dict[str, Any]:
-    """Train the stage and keep its models, or return the outputs and metrics of a training that came so far before."""
+    """Train the stage and publish its models, or return the outputs and metrics of a finished training."""
     file = storage.join(folder, TRAINED)
     if part_io.exists(file) and (trained := part_io.read_json(file))["key"] == job.key:
         return trained
@@ -109,7 +109,7 @@ def _select(result: Result, config: SelfTrainConfig) -> tuple[Checkpoint, dict[s
 
 
 def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model: str) -> tuple[MaskSet, PartsResult]:
-    """Make the stage's masks of all pictures with its last weights; finished parts are kept."""
+    """Make the missing masks of a stage with its last weights."""
     config, weights = data.config, model_hash(model)
     masks = data.collection.create_mask_set(
         config.stage_mask_set(stage),
@@ -128,17 +128,17 @@ def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model:
         device=config.scale.device,
     )
     function = on_device(partial(stage_mask_part, task=task), partial(stage_masks, task=task), device=task.device)
-    made = run_parts(
+    made_parts = run_parts(
         data.collection.part_names(),
         function,
         stage=f"{masks.name} masks",
         finished=masks.finished_parts(),
         workers=config.data_workers,
     )
-    return masks, made
+    return masks, made_parts
 
 
 def _accept_stable(masks: MaskSet, parts: list[str], share: float) -> int:
-    """Write which pictures' masks changed least during stage 1, and return their number."""
+    """Accept the pictures whose masks changed least during stage 1, and return their number."""
     rule = AcceptanceRule(quantile=share, scores=("checkpoint",), gates=())
     return len(write_acceptance(masks, STABLE, read_scores(masks, parts), rule))

@@ -1,4 +1,4 @@
-"""What every worker of a stage runs: set up, train, and between steps log, validate and write checkpoints."""
+"""The worker of a stage: it trains, logs, validates and writes checkpoints."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -42,7 +42,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     device = worker_device(config.scale.device)
     data = SelfTrainData.open(config)
     stream = data.stream(stage, rank=rank, world=world)
-    # Fresh weights in every stage: of the stages before, only the masks go on.
+    # Every stage starts from fresh weights; only the masks come from the previous stage.
     network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY_HEADS[stage]).to(device)
     model = DistributedDataParallel(network) if world > 1 else network
     loop = SemanticLoop(model, stream, config.training, stage=stage, device=device)
@@ -52,7 +52,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
 
 
 class CheckpointWriter:
-    """Rank 0's work: log metrics, validate the weights that make the masks, and write checkpoints."""
+    """Logs metrics, validates the weights that make the masks, and writes checkpoints, on rank 0."""
 
     def __init__(self, loop: SemanticLoop, data: SelfTrainData, run: Run, output_dir: str):
         self.loop, self.config, self.class_ids, self.output_dir = loop, data.config, data.table.ids, output_dir
@@ -64,7 +64,7 @@ class CheckpointWriter:
         self._snapshots = self.config.snapshots() if loop.stage == 1 else ()
 
     def add(self, report: SemanticReport) -> None:
-        """Log a step, and keep the weights of an early one where they are needed to tell stable masks."""
+        """Log a step, and save the weights of a snapshot step, from which the stability of masks is computed."""
         self.logger.add(report)
         if report.step % self.config.log_every == 0 or report.step == self.loop.steps:
             self.logger.log({f"loss.{name}": value for name, value in report.parts.items()}, report.step)
@@ -73,7 +73,7 @@ class CheckpointWriter:
             save_semantic(self.loop.network, uri, class_ids=self.class_ids, extra={"step": report.step})
 
     def save(self) -> None:
-        """Validate the weights that would make the masks now, and report a checkpoint."""
+        """Validate the current deployed weights, and report a checkpoint."""
         metrics = {STEP: float(self.loop.step)}
         with reported_checkpoint(metrics) as folder:
             with self.deployed():
@@ -84,7 +84,7 @@ class CheckpointWriter:
             write_state(folder, self.loop, progress)
 
     def validate(self) -> dict[str, float]:
-        """Return and log the validation metrics; none without validation pictures."""
+        """Log and return the validation metrics; an empty dict without validation pictures."""
         if self.validator is None:
             return {}
         confusion = self.validator.validate(self.loop.network)
@@ -95,5 +95,5 @@ class CheckpointWriter:
         return {VAL_MIOU: confusion.miou()}
 
     def deployed(self) -> AbstractContextManager[None]:
-        """Give the network the weights that masks are made with: the teacher's, where there is one."""
+        """Return a context in which the network has the weights that make the masks: the teacher's, if there is one."""
         return self.loop.ema.applied(self.loop.network) if self.loop.ema else nullcontext()
