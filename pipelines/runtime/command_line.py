@@ -1,6 +1,7 @@
 """The command line of every job: presets, settings files, short and long help, and commands from settings."""
 
 import argparse
+import io
 import re
 import shlex
 import sys
@@ -107,7 +108,9 @@ def start(config_type: type[Config], preset: str | None, presets: Presets) -> Co
 def print_help(config: Any, job: str, description: str, common: Groups, presets: Presets, preset: str | None) -> None:
     """Print the short help: what the job does, example commands, and the settings that people use most."""
     flags = {flag.name: flag for flag in walk_flags(config)}
-    console = Console(width=max(100, min(Console().width, 120)), highlight=False, markup=False, soft_wrap=False)
+    text = io.StringIO()  # printed at once, so that a closed pipe is handled as everywhere
+    width = max(100, min(Console().width, 120))
+    console = Console(file=text, width=width, highlight=False, markup=False, force_terminal=sys.stdout.isatty())
     overview, examples = _overview_and_examples(description)
     console.print(f"usage: python -m pipelines.{job} [OPTIONS]\n\n{overview}\n")
     if examples:
@@ -129,6 +132,7 @@ def print_help(config: Any, job: str, description: str, common: Groups, presets:
         f"{'  --dry-run: show the resolved settings and stop.' + chr(10) if 'dry-run' in flags else ''}"
         f"  --help-all: all {len(flags)} settings."
     )
+    print(text.getvalue(), end="")
 
 
 def command(job: str, config: Any, *, default: Any, preset: str | None = None) -> str:
