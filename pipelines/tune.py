@@ -29,7 +29,7 @@ from pipelines.tuning.config import HELP, PRESETS, TuneJobConfig
 from pipelines.tuning.space import apply
 
 if TYPE_CHECKING:
-    from pipelines.tuning.trial_runs import TrialRecord
+    from pipelines.tuning.trial_runs import TrialResult
 
 JOB = "tune"
 
@@ -131,7 +131,7 @@ def _key(config: TuneJobConfig, hashes: dict[str, str]) -> str:
     return config_hash([JOB, work_hash(config.train_job(), hashes)], [options, pruning, space], config.gate)
 
 
-def _report(config: TuneJobConfig, trials: "list[TrialRecord]", best: "TrialRecord", job: Job) -> None:
+def _report(config: TuneJobConfig, trials: "list[TrialResult]", best: "TrialResult", job: Job) -> None:
     """Fill in the result, and write the settings, trials and plots into the output folder and the run."""
     from fss.collection.part_io import write_json
     from fss.visualize import png_bytes
@@ -165,7 +165,7 @@ def _report(config: TuneJobConfig, trials: "list[TrialRecord]", best: "TrialReco
     result.inputs |= {"best trial": best.trial_id}
 
 
-def _gate(config: TuneJobConfig, best: "TrialRecord", job: Job) -> None:
+def _gate(config: TuneJobConfig, best: "TrialResult", job: Job) -> None:
     """Evaluate the best model on labelled pictures, and register it if it passes the gate."""
     from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
     from pipelines.tuning.trial_runs import find_trial

@@ -1,4 +1,4 @@
-"""The end of a search: the best trial, its settings as a file for other jobs, and a table."""
+"""The results of a sweep: the best trial, its settings as a file for other jobs, and a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,31 +7,31 @@ from fss.core.config import to_dict
 from fss.core.console import text_table
 from pipelines.training.config import TrainSettings
 from pipelines.tuning.space import QUANTILE, Dimension
-from pipelines.tuning.trial_runs import TrialRecord
+from pipelines.tuning.trial_runs import TrialResult
 
 
-def best_trial(trials: Sequence[TrialRecord], mode: str) -> TrialRecord:
-    """Return the best of the trials that were trained to the end.
+def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult:
+    """Return the best of the trials that reached the last step.
 
     Raises:
-        RuntimeError: there is none, with the reasons of those that failed.
+        RuntimeError: no trial did; the message has the reasons of the failures.
     """
-    whole = [trial for trial in trials if trial.state == "completed" and trial.objective is not None]
-    if not whole:
+    completed = [trial for trial in trials if trial.state == "completed" and trial.objective is not None]
+    if not completed:
         reasons = sorted({trial.error for trial in trials if trial.error}) or ["all were stopped early"]
-        raise RuntimeError(f"none of {len(trials)} trials was trained to the end: {'; '.join(reasons)}")
+        raise RuntimeError(f"none of {len(trials)} trials reached the last step: {'; '.join(reasons)}")
     choose = max if mode == "max" else min
-    return choose(whole, key=lambda trial: trial.objective or 0.0)
+    return choose(completed, key=lambda trial: trial.objective or 0.0)
 
 
 def best_settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a trial as a settings file: a section for each job that takes them.
+    """Return the settings of a trial as the content of a settings file, with a section per job.
 
-    ``pipelines.train --config best.json`` reads the section train; the main job reads all sections.
+    ``pipelines.train --config best.json`` reads the section train, and ``pipelines.masksplit`` reads all sections.
 
     Args:
-        train: the trial's training.
-        values: what the trial drew.
+        train: training settings of the trial.
+        values: drawn values of the trial by dimension.
     """
     sections: dict[str, Any] = {"train": to_dict(train)}
     if QUANTILE in values:
@@ -39,16 +39,16 @@ def best_settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, 
     return sections
 
 
-def table(space: Mapping[str, Dimension], trials: Sequence[TrialRecord], *, objective: str, mode: str) -> str:
-    """Return all trials as aligned text, the best first; those that failed say why."""
+def table(space: Mapping[str, Dimension], trials: Sequence[TrialResult], *, objective: str, mode: str) -> str:
+    """Return a text table of all trials, best first, followed by the reasons of the failures."""
     names = [name for name, dimension in space.items() if len(dimension.choices) != 1]
     sign = -1 if mode == "max" else 1
     ranked = sorted(trials, key=lambda each: (each.objective is None, sign * (each.objective or 0.0)))
     rows = []
     for each in ranked:
         score = "" if each.objective is None else f"{each.objective:.4f}"
-        drawn = [_short(each.values.get(name)) for name in names]
-        rows.append([each.trial_id, each.state, str(max(each.curve, default=0)), score, *drawn])
+        values = [_short(each.values.get(name)) for name in names]
+        rows.append([each.trial_id, each.state, str(max(each.curve, default=0)), score, *values])
     failures = [f"{each.trial_id} failed: {each.error}\n" for each in trials if each.state == "failed"]
     return text_table(["trial", "state", "steps", objective, *names], rows) + "".join(failures)
 

@@ -1,4 +1,4 @@
-"""What a sweep's driver does when a trial starts, says something or ends: MLflow, and a line for people."""
+"""Callbacks of the sweep's driver: they log trials to MLflow, print progress lines, and free resources."""
 
 import sys
 from typing import Any
@@ -13,85 +13,85 @@ from pipelines.tuning.trial_runs import ERROR_TAG, OBJECTIVE, close_trial, find_
 BEST = "best_objective"
 """Metric of the sweep: the best objective, at the number of trials that ended."""
 STEP = "step"
-"""The training step of a report, by which ASHA prunes; it goes on where it was after a restore."""
+"""Training step in a report, by which ASHA prunes; unlike Tune's iteration, it survives a restore."""
 
 
 class TrialRuns(tune.Callback):
-    """Keeps one child run per trial.
+    """Logs one child run per trial.
 
-    The trial's own process opens its run; only this callback ends it. ASHA stops that process before its training
-    returns, so it could not.
+    The process of the trial opens the run, and this callback ends it, because ASHA kills that process before its
+    training returns.
     """
 
     def __init__(self, sweep: Run, *, objective: str, mode: str, steps: int, trials: int):
-        """Open the callback.
+        """Configure the callback.
 
         Args:
-            sweep: the parent run.
-            objective: name of the figure in the reports.
-            mode: min or max.
-            steps: of a whole training.
-            trials: of a whole sweep.
+            sweep: parent run of the trials.
+            objective: name of the metric in the reports.
+            mode: direction of the objective, min or max.
+            steps: number of steps of a completed training.
+            trials: number of trials of the sweep.
         """
         self.sweep, self.objective, self.mode, self.steps, self.trials = sweep, objective, mode, steps, trials
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log the objective at its step; a trial that was restored says some steps again."""
+        """Log the objective at its step, unless a restored trial repeats the step."""
         run = find_trial(self.sweep, trial.trial_id)
         if run is not None and result[STEP] > run.last_step(OBJECTIVE):
             run.log_metrics({OBJECTIVE: result[self.objective]}, step=result[STEP])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the run of a trial that returned, or that the scheduler stopped."""
+        """End the run of a trial that returned or was stopped by the scheduler."""
         reached = int(trial.last_result.get(STEP, 0))
-        whole = reached >= self.steps
+        completed = reached >= self.steps
         run = open_trial(self.sweep, trial.trial_id, trial.config)
-        close_trial(run, "completed" if whole else "pruned")
-        self._tell(trials, trial, "" if whole else f", stopped after {reached} of {self.steps} steps")
+        close_trial(run, "completed" if completed else "pruned")
+        self._print_line(trials, trial, "" if completed else f", stopped after {reached} of {self.steps} steps")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the run of a trial that failed, with its reason."""
+        """End the run of a failed trial with the reason."""
         run = open_trial(self.sweep, trial.trial_id, trial.config)
-        said = tracking_client(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
-        reason = said or why(trial.get_pickled_error() or trial.get_error())
+        logged = tracking_client(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
+        reason = logged or why(trial.get_pickled_error() or trial.get_error())
         close_trial(run, "failed", reason)
-        self._tell(trials, trial, f", failed: {reason}")
+        self._print_line(trials, trial, f", failed: {reason}")
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """End the runs of trials that an interruption left in the middle."""
+        """End the runs of trials that were interrupted."""
         for trial in trials:
             run = None if _ended(trial) else find_trial(self.sweep, trial.trial_id)
             if run is not None:
                 close_trial(run, "stopped")
 
-    def _tell(self, trials: list[Trial], trial: Trial, words: str) -> None:
+    def _print_line(self, trials: list[Trial], trial: Trial, outcome: str) -> None:
         best = max if self.mode == "max" else min
-        known = [each.last_result[self.objective] for each in trials if self.objective in (each.last_result or {})]
+        scores = [each.last_result[self.objective] for each in trials if self.objective in (each.last_result or {})]
         ended = sum(_ended(each) or each is trial for each in trials)
-        if known and ended > self.sweep.last_step(BEST):
-            self.sweep.log_metrics({BEST: best(known)}, step=ended)
+        if scores and ended > self.sweep.last_step(BEST):
+            self.sweep.log_metrics({BEST: best(scores)}, step=ended)
         score = trial.last_result.get(self.objective)
         print(
             f"[tune] {ended}/{self.trials} trials: {trial.trial_id} "
-            f"{'never judged' if score is None else f'{self.objective} {score:.4f}'}{words}"
-            + (f"; best {best(known):.4f}" if known else ""),
+            f"{'not validated' if score is None else f'{self.objective} {score:.4f}'}{outcome}"
+            + (f"; best {best(scores):.4f}" if scores else ""),
             file=sys.stderr,
             flush=True,
         )
 
 
 class ReservationCleaner(tune.Callback):
-    """Frees what the trainings of stopped trials reserved.
+    """Frees the resources that the trainings of stopped trials reserved.
 
-    Tune ends a stopped trial's process, and with it the controller of its training, but Ray keeps what the controller
-    reserved for the workers until the whole job ends. Ray Train's own remedy asks the dashboard which controllers live;
-    a local Ray has none, and each stopped trial took a CPU with it.
+    Tune kills the process of a stopped trial and with it the controller of its training, but Ray keeps the reservation
+    of the controller until the job ends. Ray Train can free such reservations with the help of the dashboard, which a
+    local Ray does not have, so each stopped trial would block a CPU.
     """
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look for reservations of dead controllers; the look takes a millisecond."""
+        """Remove the reservations of dead controllers, which takes a millisecond."""
         remove_dead_reservations()
 
 
@@ -100,11 +100,11 @@ def _ended(trial: Trial) -> bool:
 
 
 def why(error: BaseException | None) -> str:
-    """Return the cause of a trial's failure in one line: what its training said, not what Ray wrapped it in."""
+    """Return the cause of a trial's failure in one line, without Ray's wrapping errors."""
     if error is None:
         return "its process died"
     cause: BaseException = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     name = type(cause).__name__
-    # A text trace ends with the exception; an exception's message begins with what matters.
+    # The text of a TuneError is a traceback, whose last line is the exception.
     return (lines[-1] if name == "TuneError" else f"{name}: {lines[0]}") if lines else name

@@ -1,4 +1,4 @@
-"""Settings of a sweep: the training that it starts from, and what is searched."""
+"""Settings of a sweep: the initial training, the search space, and the gate."""
 
 from collections.abc import Callable
 from dataclasses import field, replace
@@ -18,18 +18,18 @@ Objective = Literal["held_out_iou", "held_out_episode_iou", "held_out_fb_iou", "
 
 @settings
 class GateConfig:
-    """What the best model has to show before it is registered."""
+    """Conditions for the registration of the best model."""
 
     evaluation: str | None = None
-    """Labelled collection to evaluate the best model on, after the search. None: nothing is registered."""
+    """Labelled collection to evaluate the best model on, after the search. None: no model is registered."""
     classes: str | None = None
     """Class split to evaluate on. None: all classes."""
     episodes: Annotated[int, Ge(1)] = 300
     """Evaluation episodes."""
     beats: tuple[str, ...] = ("all foreground", "untrained prototype")
-    """Baselines to beat: the 95 % interval of the paired difference in mIoU has to lie above 0."""
+    """Baselines to beat: the 95 % interval of the paired difference in mIoU must be above 0."""
     model: str = "fss"
-    """Registered model; the version that its alias names must not be better on the same episodes."""
+    """Name of the registered model; the version of its alias must not be better on the same episodes."""
     alias: str = "champion"
     """Alias that moves to the new version."""
 
@@ -45,66 +45,66 @@ class TuneJobConfig:
     acceptance: str | None = "default"
     """Acceptance that says which masks are used. None: all masks."""
     output: RequiredText = ""
-    """Folder of all sweeps, reached by every node; this sweep goes into a folder of its name in it."""
+    """Folder of all sweeps, reachable from every node; the job writes into the subfolder with its name."""
     name: str | None = None
-    """Name of the sweep; the same name continues where it stopped. None: a hash of the settings."""
+    """Name of the sweep; a stopped sweep of the same name resumes. None: a hash of the settings."""
     space: tuple[str, ...] = ("split",)
     """Search spaces by name: split, tasks, augment, masks, network, optimisation. Empty: only the dimensions."""
     dimensions: tuple[str, ...] = ()
-    """Further dimensions, named as the training's flags: "split.tilt=0..0.3", "learning-rate=1e-4..1e-2 log",
-    "width=32|64"; a single value is fixed, not searched."""
+    """Further dimensions, named like the flags of the training: "split.tilt=0..0.3", "learning-rate=1e-4..1e-2 log",
+    "width=32|64"; a single value is fixed."""
     trials: Annotated[int, Ge(1)] = 16
-    """Trainings in all; the first is the starting point, as far as it lies in the space."""
+    """Number of trials; the first is the initial training, as far as it lies in the search space."""
     searcher: Literal["optuna", "random"] = "optuna"
-    """Choice of the next trial: by the results of earlier ones (optuna) or at random."""
+    """Choice of the next trial: by the results of earlier trials (optuna) or at random (random)."""
     objective: Objective = "held_out_iou"
-    """Metric of the held-out pseudo-tasks that is optimised, of the checkpoint that each trial keeps."""
+    """Metric of the held-out pseudo-tasks to optimise, for the selected checkpoint of each trial."""
     prune: bool = True
     """Stop bad trials early (ASHA)."""
     grace: Annotated[int, Ge(1)] | None = None
     """Steps before a trial may be stopped. None: up to its first checkpoint."""
     reduction: Annotated[int, Ge(2)] = 2
-    """Factor between rungs: one in so many trials continues, and the next rung is so many times longer."""
+    """Reduction factor of ASHA: one in this many trials continues to the next rung, which is this many times longer."""
     concurrent: Annotated[int, Ge(1)] | None = None
-    """Trials at a time. None: as many as fit the machine or the cluster."""
+    """Concurrent trials. None: as many as fit the machine or the cluster."""
     trial_gb: Annotated[float, Gt(0)] = 2.5
-    """Gigabytes of memory that a trial is counted with."""
+    """Gigabytes of memory to reserve for a trial."""
     search_seed: int = 0
     """Seed of the searcher."""
     gate: GateConfig = field(default_factory=GateConfig)
-    """When the best model is registered."""
+    """Gate of the registration."""
     train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
-    """The training that the search starts from."""
+    """Initial training of the search."""
     seed: int = 0
     """Seed of the trainings."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the runs are recorded."""
+    """Tracking of the runs."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Start again, also where a sweep of this name exists."""
+    """Delete an existing sweep of this name and start again."""
 
     def __post_init__(self) -> None:
         if self.train.episodes != "split":
             raise ValueError(
-                f"episodes is {self.train.episodes!r}, but sweeps optimise held-out pseudo-tasks and labels choose "
-                "nothing; give --episodes split"
+                f"episodes is {self.train.episodes!r}, but sweeps optimise held-out pseudo-tasks, never "
+                "labels; give --episodes split"
             )
         if QUANTILE in self.dimensions_by_name and not (self.acceptance or self.train.held_out_acceptance):
             raise ValueError(
-                f"{QUANTILE} is searched, so all trials need the same held-out pictures: name an acceptance to take "
-                "them from (--acceptance or --held-out-acceptance)"
+                f"{QUANTILE} is searched, so all trials need the same held-out pictures; give the acceptance that "
+                "selects them (--acceptance or --held-out-acceptance)"
             )
         grace = self.grace or self.train.checkpoint_every
         if self.prune and grace >= self.train.optimizer.steps:
             raise ValueError(
-                f"a trial of {self.train.optimizer.steps} steps cannot be stopped early when its first {grace} are "
-                "free: lower the grace or checkpoint_every, or give --no-prune"
+                f"a trial of {self.train.optimizer.steps} steps cannot be stopped early if its first {grace} steps are "
+                "exempt; lower --grace or --checkpoint-every, or give --no-prune"
             )
 
     @property
     def dimensions_by_name(self) -> dict[str, Dimension]:
-        """The whole search space."""
+        """Dimensions of the search space by name."""
         return search_space(self.train, self.space, self.dimensions)
 
     @property
@@ -113,11 +113,11 @@ class TuneJobConfig:
         return "min" if self.objective == HELD_OUT_LOSS else "max"
 
     def train_job(self) -> TrainJobConfig:
-        """Return the training job that the search starts from."""
-        where: dict[str, Any] = {
+        """Return the initial training job of the search."""
+        job: dict[str, Any] = {
             name: getattr(self, name) for name in ("collection", "mask_set", "acceptance", "output", "seed", "tracking")
         }
-        return train_job(self.train, **where)
+        return train_job(self.train, **job)
 
 
 HELP = {
@@ -130,14 +130,14 @@ HELP = {
 
 
 def small_sweep() -> TuneJobConfig:
-    """Return settings for the painted sample: the main job's small network, half its steps, three rungs."""
+    """Return settings for the painted sample: the small network of masksplit, half its steps, three rungs."""
     train = sample().train
     stream, optimizer = replace(train.stream, held_out=0.25), replace(train.optimizer, steps=180)
     return TuneJobConfig(train=replace(train, stream=stream, optimizer=optimizer, checkpoint_every=45))
 
 
 def photograph_sweep() -> TuneJobConfig:
-    """Return settings for photographs: the main job's network on this machine, 2,000 steps at most."""
+    """Return settings for photographs: the network of masksplit on this machine, at most 2,000 steps."""
     train = photographs().train
     optimizer = replace(train.optimizer, steps=min(2000, train.optimizer.steps))
     return TuneJobConfig(train=replace(train, optimizer=optimizer, checkpoint_every=optimizer.steps // 8))

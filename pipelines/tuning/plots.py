@@ -1,4 +1,4 @@
-"""A sweep as pictures: every trial as a line through its settings, and which settings mattered; drawn by Optuna."""
+"""Plots of a sweep, drawn by Optuna: parallel coordinates of the trials, and importances of the settings."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +9,15 @@ import numpy as np
 
 from pipelines.tuning.importance import Importance, build_study, fanova
 from pipelines.tuning.space import Dimension
-from pipelines.tuning.trial_runs import TrialRecord
+from pipelines.tuning.trial_runs import TrialResult
 
 
 def parallel_coordinates(
-    space: Mapping[str, Dimension], trials: Sequence[TrialRecord], *, objective: str, mode: str
+    space: Mapping[str, Dimension], trials: Sequence[TrialResult], *, objective: str, mode: str
 ) -> np.ndarray:
-    """Draw a line per judged trial, from its objective through its settings; uint8 [H,W,3].
+    """Draw a line per validated trial, from its objective through its settings; uint8 [H,W,3].
 
-    Dark lines are good trials; the lines of trials that were stopped early are dashed. At least one trial was judged.
+    Dark lines are good trials. The lines of trials that were stopped early are dashed. At least one trial is validated.
     """
     from matplotlib.collections import LineCollection
     from optuna.visualization.matplotlib import plot_parallel_coordinate
@@ -53,7 +53,7 @@ def importance_bars(importance: Importance, *, objective: str) -> np.ndarray:
 
 @contextmanager
 def _plotting() -> Iterator[None]:
-    """Undo what Optuna changes in matplotlib's settings, and drop its warnings that its plots are experimental."""
+    """Restore matplotlib's settings, which Optuna changes, and hide Optuna's warnings about experimental plots."""
     import matplotlib as mpl
 
     with warnings.catch_warnings(), mpl.rc_context():
@@ -62,7 +62,7 @@ def _plotting() -> Iterator[None]:
 
 
 def _picture(axes: Any, inches: tuple[float, float]) -> np.ndarray:
-    """Render a figure of pyplot without a screen and close it."""
+    """Render the figure of ``axes`` without a display, and close it; uint8 [H,W,3]."""
     from matplotlib import pyplot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -1,4 +1,4 @@
-"""The gate of a sweep: the best model is evaluated once on labelled pictures, and registered if it is worth it."""
+"""The gate of a sweep: it evaluates the best model once on labelled pictures, and registers a model that passes."""
 
 import json
 from dataclasses import dataclass, field
@@ -22,20 +22,24 @@ METRIC = "1-shot/model/mIoU"
 
 @dataclass(frozen=True, kw_only=True)
 class GateDecision:
-    """Outcome of the gate."""
+    """Decision of the gate."""
 
     passed: bool
-    """Whether the model is worth its alias."""
+    """Whether the model passed all checks."""
     reasons: tuple[str, ...]
-    """Every check in words, passed or not."""
+    """Description of every check, passed or failed."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The model's metrics."""
+    """Metrics of the model."""
     plan: str = ""
     """Hash of the episode plan."""
 
 
 def check_gate(config: GateConfig) -> None:
-    """Refuse a gate that could not be applied after the search; ValueError saying why."""
+    """Check before the search that the gate can be applied.
+
+    Raises:
+        ValueError: there is no such collection or class split, or a class has too few pictures.
+    """
     if config.evaluation:
         evaluation = _evaluation("", config, "", TrackingConfig())
         make_plans(evaluation, Collection.open(config.evaluation).mask_set(evaluation.mask_set))
@@ -44,33 +48,33 @@ def check_gate(config: GateConfig) -> None:
 def evaluate_gate(
     model: str, config: GateConfig, *, output_dir: str, tracking: TrackingConfig, mlflow_run: Run
 ) -> GateDecision:
-    """Evaluate a model and compare it with baselines and with what the alias names at present.
+    """Evaluate a model, and compare it with the baselines and with the current model of the alias.
 
     Args:
-        model: folder of a checkpoint.
-        config: the gate; it has a collection.
-        output_dir: folder for the evaluations.
-        tracking: the store.
-        mlflow_run: the sweep's run, of which the evaluations are children.
+        model: URI of a checkpoint.
+        config: settings of the gate, with a collection.
+        output_dir: folder of the evaluations.
+        tracking: tracking store of the evaluations.
+        mlflow_run: run of the sweep, the parent of the evaluations.
 
     Raises:
-        ValueError: no such collection or class split, or a baseline that there is not.
+        ValueError: there is no such collection, class split or baseline.
     """
     assert config.evaluation is not None
     best_dir, present_dir = storage.join(output_dir, "best"), storage.join(output_dir, "present")
     best = evaluate.run(_evaluation(model, config, best_dir, tracking), parent=mlflow_run)
     rows = {row["method"]: row for row in json.loads(storage.read_bytes(storage.join(best_dir, "table.json")))}
     if unknown := sorted(set(config.beats) - set(rows)):
-        raise ValueError(f"there are no baselines {', '.join(unknown)}; there are {', '.join(sorted(rows))}")
+        raise ValueError(f"there are no baselines {', '.join(unknown)}; gate.beats takes {', '.join(sorted(rows))}")
     checks = [_beats(name, rows[name]) for name in config.beats]
     present = alias_uri(mlflow_run.uri, config)
     if present is None:
-        checks.append((True, f"nothing is {config.model}@{config.alias} yet"))
+        checks.append((True, f"there is no {config.model}@{config.alias} yet"))
     else:
         holder = evaluate.run(_evaluation(present, config, present_dir, tracking), parent=mlflow_run)
-        ours, theirs = float(best.metrics[METRIC]), float(holder.metrics[METRIC])
-        text = f"{config.model}@{config.alias} has mIoU {100 * theirs:.1f}, this model {100 * ours:.1f}"
-        checks.append((ours >= theirs, text))
+        score, holder_score = float(best.metrics[METRIC]), float(holder.metrics[METRIC])
+        text = f"{config.model}@{config.alias} has mIoU {100 * holder_score:.1f}, this model {100 * score:.1f}"
+        checks.append((score >= holder_score, text))
     return GateDecision(
         passed=all(passed for passed, _ in checks),
         reasons=tuple(f"{'passed' if passed else 'FAILED'}: {text}" for passed, text in checks),
@@ -80,19 +84,19 @@ def evaluate_gate(
 
 
 def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDecision, *, tags: dict[str, str]) -> str:
-    """Log the model in the run of its trial, register it as a new version, and move the alias to it.
+    """Log the model to the run of its trial, register it as a new version, and move the alias to it.
 
     Args:
-        mlflow_run: the trial's run, which has ended and stays so.
-        model: folder of its checkpoint.
-        config: names of model and alias.
-        decision: of the gate, which the model passed.
-        tags: what else to say about the version.
+        mlflow_run: ended run of the trial; its status and end time stay the same.
+        model: URI of the checkpoint.
+        config: settings of the gate, with the names of model and alias.
+        decision: decision of the gate, which the model passed.
+        tags: further tags of the version.
 
     Returns:
-        The model by its alias: ``models:/fss@champion``.
+        URI of the model by its alias, such as ``models:/fss@champion``.
     """
-    assert decision.passed, "only what passed the gate is registered"
+    assert decision.passed, "only a model that passed the gate is registered"
     client = tracking_client(mlflow_run.uri)
     before = client.get_run(mlflow_run.run_id).info
     with local_copy(model) as folder:
@@ -101,7 +105,7 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
     try:
         client.create_registered_model(config.model)
     except MlflowException:
-        client.get_registered_model(config.model)  # it was there before
+        client.get_registered_model(config.model)  # raises unless the model exists already
     all_tags = {"fss.plan": decision.plan, "fss.miou": f"{decision.metrics[METRIC]:.4f}", **tags}
     version = client.create_model_version(config.model, logged, run_id=mlflow_run.run_id, tags=all_tags)
     client.set_registered_model_alias(config.model, config.alias, version.version)
@@ -109,7 +113,7 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
 
 
 def alias_uri(uri: str, config: GateConfig) -> str | None:
-    """Return the model that the alias names at present, None where it names none."""
+    """Return the URI of the current model of the alias, or None."""
     try:
         tracking_client(uri).get_model_version_by_alias(config.model, config.alias)
     except MlflowException:

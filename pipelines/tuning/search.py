@@ -1,4 +1,4 @@
-"""Run the trials of a sweep on Ray Tune: its space, searcher and scheduler, and how many trials run at a time."""
+"""Run the trials of a sweep on Ray Tune: search space, searcher, scheduler and number of concurrent trials."""
 
 import os
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ from pipelines.tuning.space import Dimension, present
 from pipelines.tuning.trial import TRIALS, run_trial
 from pipelines.tuning.trial_runs import close_leftovers
 
-_STATE = "tuner"  # folder of Tune's own files in the sweep's folder
+_STATE = "tuner"  # folder of Tune's state in the folder of the sweep
 _QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "5", "RAY_AIR_NEW_OUTPUT": "0"}
 DRIVER_CPUS = 0.01
-"""A trial's own process only waits for its workers."""
+"""CPUs of a trial's own process, which only waits for its training workers."""
 
 
 def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> None:
-    """Run the trials, or those that a stopped sweep lacks. Ray is ready."""
-    # MLflow has what Tune would log; a state that is written every few seconds loses little.
+    """Run the trials, or the remaining trials of a stopped sweep. Ray must be initialized."""
+    # MLflow replaces Tune's loggers, and a state that is written every 5 s loses little when the driver is killed.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,7 +80,7 @@ def _tuner(
 
 
 def tune_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Return the space in Tune's words."""
+    """Return the search space as Tune's domains by name."""
     return {name: _domain(dimension) for name, dimension in space.items()}
 
 
@@ -96,11 +96,10 @@ def _domain(dimension: Dimension) -> Any:
 
 
 def searcher(config: TuneJobConfig, concurrent: int) -> Searcher | SearchAlgorithm:
-    """Return what draws the trials; the first is where the search starts, as far as it lies in the space.
+    """Return the searcher, whose first trial is the initial training, as far as it lies in the search space.
 
-    Random draws keep to ``concurrent`` trials at a time themselves, because Tune limits other searchers alone.
-
-    Ray's Optuna (2.60) takes whole points only: there, a start that lies outside in one dimension is left out.
+    The random searcher limits itself to ``concurrent`` trials, because Tune does so only for other searchers. Ray's
+    Optuna searcher (2.60) needs complete points, so it skips an initial training that is outside in any dimension.
     """
     space = {name: dimension for name, dimension in config.dimensions_by_name.items() if len(dimension.choices) != 1}
     start = present(config.train, space)
@@ -113,10 +112,10 @@ def searcher(config: TuneJobConfig, concurrent: int) -> Searcher | SearchAlgorit
 
 
 def scheduler(config: TuneJobConfig) -> TrialScheduler:
-    """Return what stops bad trials early."""
+    """Return the scheduler, which stops bad trials early."""
     if not config.prune:
         return FIFOScheduler()  # type: ignore[no-untyped-call]
-    # max_t stops nothing here: a trial that reaches its last step has yet to write its model.
+    # max_t must not stop a trial (stop_last_trials), because a trial writes its model after its last step.
     return ASHAScheduler(
         time_attr=STEP,
         grace_period=config.grace or config.train.checkpoint_every,
@@ -127,7 +126,7 @@ def scheduler(config: TuneJobConfig) -> TrialScheduler:
 
 
 def concurrent_trials(scale: ScaleConfig, trial_gb: float) -> int:
-    """Return how many trials fit at a time: by cores, GPUs and memory; Ray is ready."""
+    """Return how many trials fit at a time, by cores, GPUs and memory. Ray must be initialized."""
     cores = available_cores() if is_local() else count_cpus() / (scale.cpus_per_worker + DRIVER_CPUS)
     fitting = [int(cores) // scale.workers]
     if scale.device == "cuda":
@@ -139,7 +138,7 @@ def concurrent_trials(scale: ScaleConfig, trial_gb: float) -> int:
 
 
 def worker_threads(scale: ScaleConfig, concurrent: int) -> int | None:
-    """Return the threads of each training worker, so that the trials on one machine share its cores."""
+    """Return the threads of each training worker, so that concurrent trials share the cores of one machine."""
     if scale.threads_per_worker is not None or not is_local():
         return scale.threads_per_worker
     return max(1, available_cores() // (concurrent * scale.workers))

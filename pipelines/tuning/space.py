@@ -1,7 +1,7 @@
-"""Search spaces in words: ``split.tilt=0..0.6``, ``learning-rate=1e-4..1e-2 log``, ``width=32|64``.
+"""Search spaces as text: ``split.tilt=0..0.6``, ``learning-rate=1e-4..1e-2 log``, ``width=32|64``.
 
-A dimension is named as the flag of a training's setting (or by its path in the configuration), or it is one of
-``ALIASES``, where one number or word stands for several settings.
+The name of a dimension is the flag of a training setting, its path in the configuration, or one of ``ALIASES``, whose
+values set several settings at once.
 """
 
 import difflib
@@ -15,10 +15,10 @@ from pipelines.runtime.flags import Flag, walk_flags
 from pipelines.training.config import TrainSettings
 
 Values = dict[str, Any]
-"""What a trial draws, by the dimension's name."""
+"""Drawn values of a trial, by the name of the dimension."""
 
 QUANTILE = "accept-quantile"
-"""Share of the masks to train on; becomes an acceptance, made from the stored scores."""
+"""Share of the masks to train on, which becomes an acceptance by the stored scores."""
 
 PRESETS: dict[str, dict[str, str]] = {
     "split": {
@@ -49,28 +49,28 @@ PRESETS: dict[str, dict[str, str]] = {
         "weight-decay": "1e-6..1e-3 log",
     },
 }
-"""Spaces by name; several may be searched at once."""
+"""Search spaces by name; a sweep can join several."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """The values of one name: a range of numbers, or a few choices."""
+    """A dimension of the search space: a range of numbers, or a few choices."""
 
     name: str
-    """Flag of the setting, or the alias."""
+    """Flag of the setting, or alias."""
     low: float = 0.0
     """Least value of a range."""
     high: float = 0.0
     """Largest value of a range."""
     log: bool = False
-    """Draw the logarithm uniformly."""
+    """Whether the logarithm is drawn uniformly."""
     whole: bool = False
-    """Draw whole numbers, both ends included."""
+    """Whether integers are drawn, both ends included."""
     choices: tuple[Any, ...] = ()
-    """The choices; empty for a range. A single choice is fixed, not searched."""
+    """Choices; empty for a range. A single choice is fixed."""
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value is in the dimension."""
+        """Return whether a value is in the dimension."""
         if self.choices:
             return value in self.choices
         return isinstance(value, (int, float)) and self.low <= value <= self.high
@@ -99,37 +99,37 @@ def parse(text: str) -> Dimension:
     except ValueError:
         raise ValueError(f"the ends of {text!r} are not numbers; write {name}=0..0.5") from None
     if not (dimension.low < dimension.high and (dimension.low > 0 or not dimension.log)):
-        raise ValueError(f"{text!r}: the lower end comes first, and is above 0 for log")
+        raise ValueError(f"{text!r}: the lower end must come first, and be above 0 for log")
     return dimension
 
 
 def search_space(train: TrainSettings, presets: Iterable[str], more: Iterable[str] = ()) -> dict[str, Dimension]:
-    """Join presets and dimensions; a later dimension replaces an earlier one of its name.
+    """Join presets and dimensions; a later dimension replaces an earlier one of the same name.
 
-    Every choice and both ends of every range are tried against the training that the search starts from.
+    Every choice and both ends of every range are checked with the settings ``train``.
 
     Args:
-        train: where the search starts.
+        train: initial training of the search.
         presets: names in ``PRESETS``.
-        more: dimensions in words.
+        more: further dimensions as text.
 
     Raises:
-        ValueError: an unknown preset or setting, a value that the setting does not take, or nothing to search.
+        ValueError: a preset or setting is unknown, a value is invalid, or all dimensions are fixed.
     """
     texts: list[str] = []
     for preset in presets:
         if preset not in PRESETS:
-            raise ValueError(f"there is no search space {preset!r}; there are {', '.join(PRESETS)}")
+            raise ValueError(f"there is no search space {preset!r}; the spaces are {', '.join(PRESETS)}")
         texts += [f"{name}={words}" for name, words in PRESETS[preset].items()]
     dimensions = [_checked(train, parse(text)) for text in (*texts, *more)]
     space = {dimension.name: dimension for dimension in dimensions}
     if all(len(dimension.choices) == 1 for dimension in space.values()):
-        raise ValueError(f"there is nothing to search: name a space ({', '.join(PRESETS)}) or give dimensions")
+        raise ValueError(f"there is nothing to search; give --space ({', '.join(PRESETS)}) or --dimensions")
     return space
 
 
 def _checked(train: TrainSettings, dimension: Dimension) -> Dimension:
-    """Return a dimension under the flag of its setting, having tried its choices or both of its ends."""
+    """Name a dimension by the flag of its setting, and check its choices or both ends of its range."""
     if dimension.name not in ALIASES:
         flag = _flag(train, dimension.name)
         dimension = replace(dimension, name=flag.name)
@@ -146,22 +146,26 @@ def _checked(train: TrainSettings, dimension: Dimension) -> Dimension:
 
 
 def _flag(train: TrainSettings, name: str) -> Flag:
-    """Return the setting that a dimension names by its flag, with dashes or underscores, or by its path."""
+    """Return the setting with a name: its flag, with dashes or underscores, or its path."""
     flags: dict[str, Flag] = {}
     for flag in walk_flags(train):
         flags |= dict.fromkeys((flag.name, flag.name.replace("-", "_"), flag.path), flag)
     if name in flags:
         return flags[name]
     close = difflib.get_close_matches(name, [*flags, *ALIASES], n=3)
-    hint = f"; close to it: {', '.join(close)}" if close else ""
+    hint = f"; similar names: {', '.join(close)}" if close else ""
     raise ValueError(f"a training has no setting {name!r}{hint}. pipelines.train --help-all lists all settings")
 
 
 def _takes_whole_numbers(flag: Flag, dimension: Dimension) -> bool:
-    """Tell whether a range of a setting draws whole numbers; refuse a range of what is no number."""
+    """Return whether a range of a setting draws integers.
+
+    Raises:
+        ValueError: the setting is not a number, or it is an integer and the ends are not.
+    """
     kind = flag.number_type()
     if kind is None:
-        raise ValueError(f"{flag.name} takes no range; name its values: {flag.name}=A|B")
+        raise ValueError(f"{flag.name} is not a number and has no range; list its values: {flag.name}=A|B")
     if kind is int and not (dimension.low.is_integer() and dimension.high.is_integer()):
         raise ValueError(f"{flag.name} takes whole numbers, got the range {dimension.low:g}..{dimension.high:g}")
     return kind is int
@@ -185,15 +189,15 @@ def _colour(strength: float) -> Values:
 
 ALIASES: dict[str, Callable[[Any], Values]] = {
     "split.direction": _direction,
-    # Least share of the object before the line: 0.5 is the median cut, 0.2 anything from 0.2 to 0.8.
+    # Smallest share of the object on one side of the line: 0.5 cuts at the median, 0.2 between 0.2 and 0.8.
     "split.ratio": lambda share: {"split.ratio": [share, 1 - share]},
-    # Strength of brightness, contrast, saturation and hue together.
+    # Common strength of brightness, contrast, saturation and hue.
     "augment.colour": _colour,
-    # Least share of the picture that a view shows.
+    # Smallest share of the picture in a view.
     "augment.crop": lambda share: {"augment.crop_scale": [share, 1.2]},
     QUANTILE: lambda share: {},
 }
-"""Names that stand for several settings, or for one in another form, with the settings by their paths."""
+"""Names of dimensions that set several settings, or one in another form; each returns settings by their paths."""
 
 _READERS: dict[str, Callable[[Values], Any]] = {
     "split.direction": lambda flat: next(
@@ -217,7 +221,7 @@ def acceptance_name(quantile: float) -> str:
 
 
 def settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial drew as nested plain settings of the training."""
+    """Return the drawn values of a trial as nested plain settings of the training."""
     paths = {flag.name: flag.path for flag in walk_flags(train)}
     nested: dict[str, Any] = {}
     for name, value in values.items():
@@ -231,16 +235,16 @@ def settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply(train: TrainSettings, values: Mapping[str, Any]) -> TrainSettings:
-    """Return a training's settings with what a trial drew.
+    """Return the settings of a training with the drawn values of a trial.
 
     Raises:
-        ValueError: values that the settings do not take, or that do not fit each other.
+        ValueError: a value is invalid, or values contradict each other.
     """
     return override(train, settings(train, values))
 
 
 def present(train: TrainSettings, space: Mapping[str, Dimension]) -> Values:
-    """Return where a training lies in a space; dimensions that do not hold its value are left out."""
+    """Return the values of a training in a search space, without the dimensions that do not include its value."""
     flat = flatten(to_dict(train))
     paths = {flag.name: flag.path for flag in walk_flags(train)}
     values = {name: _READERS[name](flat) if name in _READERS else flat[paths[name]] for name in space}
@@ -248,7 +252,7 @@ def present(train: TrainSettings, space: Mapping[str, Dimension]) -> Values:
 
 
 def _value(word: str) -> Any:
-    """Read true, false, null and numbers as what they are; other words stay words."""
+    """Parse true, false, null and numbers as JSON; other words are text."""
     try:
         return json.loads(word)
     except json.JSONDecodeError:

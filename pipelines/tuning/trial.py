@@ -1,4 +1,4 @@
-"""One trial of a sweep: the training of ``pipelines.train`` with what the searcher drew."""
+"""One trial of a sweep: the training of ``pipelines.train`` with the values of the searcher."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -21,31 +21,31 @@ from pipelines.tuning.space import QUANTILE, acceptance_name, apply
 from pipelines.tuning.trial_runs import ERROR_TAG, open_trial
 
 TRIALS = "trials"
-"""Folder of the trials' trainings in the sweep's folder."""
+"""Folder of the trainings in the folder of the sweep."""
 KEPT = "kept."
-"""Prefix of the figures of the checkpoint that a training keeps, as it logs them."""
+"""Prefix of the logged metrics of the selected checkpoint."""
 
 
 class ReportRungs(TuneReportCallback):
-    """Tells Tune of every checkpoint but the last: a trial that is stopped at its end would not write its model."""
+    """Reports every checkpoint but the last to Tune, which could stop the trial before it writes its model."""
 
     def __init__(self, last: int):
         super().__init__()  # type: ignore[no-untyped-call]
         self._last = last
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
-        """Pass on what rank 0 reported."""
+        """Report the metrics of rank 0 to Tune."""
         if metrics[0][STEP] < self._last:
             super().after_report(run_context, metrics, checkpoint)
 
 
 def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Train with ``values``; runs in a process of Tune's.
+    """Run a trial with ``values``, in a process of Tune.
 
     Args:
-        values: what the searcher drew, by the dimensions' names.
-        settings: plain values: ``config``, the training job that the search starts from, ``output``, the folder of all
-            trials, and ``run``, the sweep's MLflow run.
+        values: drawn values by the name of the dimension.
+        settings: plain values: ``config``, the initial training job, ``output``, the folder of all trials, and
+            ``run``, the MLflow run of the sweep.
     """
     trial_id = str(tune.get_context().get_trial_id())
     mlflow_run = open_trial(Run(**settings["run"]), trial_id, values)
@@ -55,29 +55,28 @@ def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
         if QUANTILE in values:
             write_quantile(base, values[QUANTILE])
         train.run(config, mlflow_run=mlflow_run, callbacks=[ReportRungs(config.optimizer.steps)])
-    except Exception as error:  # logged here, because Tune's callbacks hear of a failure before its reason is written
+    except Exception as error:  # logged here, because Tune's callbacks run before Tune has written the reason
         mlflow_run.set_tags({ERROR_TAG: why(error)})
         raise
     _, metrics = mlflow_run.latest_metrics(STEP)
-    kept = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
-    tune.report({**kept, STEP: config.optimizer.steps})
+    selected = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
+    tune.report({**selected, STEP: config.optimizer.steps})
 
 
 def trial_config(base: TrainJobConfig, values: Mapping[str, Any], *, name: str, output: str) -> TrainJobConfig:
     """Return the configuration of a trial's training.
 
-    Its held-out pictures are those of the sweep's acceptance whatever it trains on, so that all trials are validated by
-    the same tasks.
+    The held-out pictures are always those of the sweep's acceptance, so all trials are validated on the same tasks.
 
     Raises:
-        ValueError: values that do not fit the settings or each other.
+        ValueError: a value is invalid, or values contradict each other.
     """
     start = TrainSettings(**{each.name: getattr(base, each.name) for each in fields(TrainSettings)})
-    validated = base.held_out_acceptance or base.acceptance
-    what = apply(replace(start, held_out_acceptance=validated, log_model=False), values)
+    held_out = base.held_out_acceptance or base.acceptance
+    training = apply(replace(start, held_out_acceptance=held_out, log_model=False), values)
     acceptance = acceptance_name(values[QUANTILE]) if QUANTILE in values else base.acceptance
     return train_job(
-        what,
+        training,
         collection=base.collection,
         mask_set=base.mask_set,
         acceptance=acceptance,
@@ -89,10 +88,10 @@ def trial_config(base: TrainJobConfig, values: Mapping[str, Any], *, name: str, 
 
 
 def write_quantile(base: TrainJobConfig, quantile: float) -> None:
-    """Accept another share of the masks by the rule of the present acceptance, from the stored scores: seconds."""
+    """Accept another share of the masks, by the stored scores and the rule of the sweep's acceptance."""
     masks: MaskSet = Collection.open(base.collection).mask_set(base.mask_set)
-    name, model = acceptance_name(quantile), base.acceptance or base.held_out_acceptance
-    rule = from_dict(AcceptanceRule, masks.read_acceptance(model).rule) if model else AcceptanceRule()
+    name, template = acceptance_name(quantile), base.acceptance or base.held_out_acceptance
+    rule = from_dict(AcceptanceRule, masks.read_acceptance(template).rule) if template else AcceptanceRule()
     rule = replace(rule, quantile=quantile)
     parts = sorted(masks.finished_parts())
     table = read_scores(masks, parts)

@@ -1,4 +1,4 @@
-"""The MLflow runs of a sweep: one child per trial, found by the trial's id, and read again as a table."""
+"""The MLflow runs of a sweep: one child run per trial, with the id of the trial as a tag."""
 
 import ast
 from collections.abc import Mapping
@@ -11,48 +11,48 @@ TRIAL_TAG = "ray.trial_id"
 STATE_TAG = "fss.trial"
 ERROR_TAG = "fss.error"
 OBJECTIVE = "objective"
-"""Metric of a child: the objective, at every step that it was judged."""
+"""Metric of a child run: the objective at every validated step."""
 SEARCHED = "search."
-"""Parameters of a child: what it drew."""
+"""Prefix of the parameters of a child run with the drawn values."""
 
 State = Literal["completed", "pruned", "failed", "stopped"]
 STATUS: dict[State, str] = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "stopped": "KILLED"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """What is known of a trial."""
+class TrialResult:
+    """State and results of a trial."""
 
     trial_id: str
-    """Ray's name for it."""
+    """Id of the trial in Ray Tune."""
     run_id: str
-    """Its MLflow run."""
+    """Id of the MLflow run."""
     state: str
     """completed, pruned, failed, stopped (with the sweep), or running."""
     values: dict[str, Any] = field(default_factory=dict)
-    """What it drew."""
+    """Drawn values by dimension."""
     curve: dict[int, float] = field(default_factory=dict)
-    """The objective by step; the last is that of the checkpoint kept, where it completed."""
+    """Objective by step; the last value of a completed trial is that of the selected checkpoint."""
     error: str | None = None
-    """Why it failed."""
+    """Reason of a failure."""
 
     @property
     def objective(self) -> float | None:
-        """The objective at its end, None where it was never judged."""
+        """Last value of the objective; None if the trial was never validated."""
         return self.curve[max(self.curve)] if self.curve else None
 
 
 def find_trial(sweep: Run, trial_id: str) -> Run | None:
-    """Return the run of a trial, None where it has none yet."""
-    wanted = f"tags.`{TRIAL_TAG}` = '{trial_id}' and tags.`{PARENT_TAG}` = '{sweep.run_id}'"
-    found = tracking_client(sweep.uri).search_runs([sweep.experiment_id], wanted, max_results=1)
-    if not found:
+    """Return the run of a trial, or None."""
+    query = f"tags.`{TRIAL_TAG}` = '{trial_id}' and tags.`{PARENT_TAG}` = '{sweep.run_id}'"
+    runs = tracking_client(sweep.uri).search_runs([sweep.experiment_id], query, max_results=1)
+    if not runs:
         return None
-    return Run(uri=sweep.uri, experiment_id=sweep.experiment_id, run_id=found[0].info.run_id, private=sweep.private)
+    return Run(uri=sweep.uri, experiment_id=sweep.experiment_id, run_id=runs[0].info.run_id, private=sweep.private)
 
 
 def open_trial(sweep: Run, trial_id: str, values: Mapping[str, Any]) -> Run:
-    """Open the run of a trial: that of before where the sweep was restored, or a new one."""
+    """Open the run of a trial: the existing run if the sweep was restored, else a new one."""
     run = find_trial(sweep, trial_id)
     if run is not None:
         run.mark_running()
@@ -62,41 +62,41 @@ def open_trial(sweep: Run, trial_id: str, values: Mapping[str, Any]) -> Run:
 
 
 def close_trial(run: Run, state: State, error: str | None = None) -> None:
-    """End the run of a trial and say how it ended."""
+    """End the run of a trial, and tag it with its state and error."""
     run.set_tags({STATE_TAG: state} | ({ERROR_TAG: error[:500]} if error else {}))
     run.end(STATUS[state])
 
 
 def close_leftovers(sweep: Run) -> int:
-    """End the trials that are marked as running although nothing runs any more; return how many there were."""
-    left = [record for record in read_trials(sweep) if record.state == "running"]
-    for record in left:
-        run = find_trial(sweep, record.trial_id)
+    """End the runs of all trials that are marked as running after the search, and return their number."""
+    running = [trial for trial in read_trials(sweep) if trial.state == "running"]
+    for trial in running:
+        run = find_trial(sweep, trial.trial_id)
         assert run is not None
         close_trial(run, "stopped")
-    return len(left)
+    return len(running)
 
 
-def read_trials(sweep: Run) -> list[TrialRecord]:
-    """Return all trials of a sweep in the order of their start."""
+def read_trials(sweep: Run) -> list[TrialResult]:
+    """Return all trials of a sweep in the order of their start times."""
     client = tracking_client(sweep.uri)
-    wanted = f"tags.`{PARENT_TAG}` = '{sweep.run_id}' and tags.`{TRIAL_TAG}` != ''"
-    order, records, token = ["attributes.start_time ASC"], [], None
+    query = f"tags.`{PARENT_TAG}` = '{sweep.run_id}' and tags.`{TRIAL_TAG}` != ''"
+    order, trials, token = ["attributes.start_time ASC"], [], None
     while True:
-        page = client.search_runs([sweep.experiment_id], wanted, order_by=order, page_token=token)
-        records += [_record(client, found) for found in page]
+        page = client.search_runs([sweep.experiment_id], query, order_by=order, page_token=token)
+        trials += [_read_trial(client, run) for run in page]
         if not (token := page.token):
-            return records
+            return trials
 
 
-def _record(client: Any, found: Any) -> TrialRecord:
-    tags, params = found.data.tags, found.data.params
-    known = OBJECTIVE in found.data.metrics
-    history = client.get_metric_history(found.info.run_id, OBJECTIVE) if known else []
-    return TrialRecord(
+def _read_trial(client: Any, run: Any) -> TrialResult:
+    tags, params = run.data.tags, run.data.params
+    validated = OBJECTIVE in run.data.metrics
+    history = client.get_metric_history(run.info.run_id, OBJECTIVE) if validated else []
+    return TrialResult(
         trial_id=tags[TRIAL_TAG],
-        run_id=found.info.run_id,
-        state="running" if found.info.status == "RUNNING" else tags.get(STATE_TAG, "stopped"),
+        run_id=run.info.run_id,
+        state="running" if run.info.status == "RUNNING" else tags.get(STATE_TAG, "stopped"),
         values={name.removeprefix(SEARCHED): _value(v) for name, v in params.items() if name.startswith(SEARCHED)},
         curve={point.step: point.value for point in sorted(history, key=lambda point: (point.step, point.timestamp))},
         error=tags.get(ERROR_TAG),

@@ -35,7 +35,7 @@ from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.importance import importance
 from pipelines.tuning.plots import importance_bars, parallel_coordinates
 from pipelines.tuning.space import Dimension
-from pipelines.tuning.trial_runs import TrialRecord, read_trials
+from pipelines.tuning.trial_runs import TrialResult, read_trials
 
 PERMUTATIONS = 2000
 Values = NDArray[np.float64]
@@ -82,7 +82,7 @@ def settings(options: argparse.Namespace) -> TuneJobConfig:
 
 
 def labelled_scores(
-    options: argparse.Namespace, trials: Sequence[TrialRecord], tracking: TrackingConfig
+    options: argparse.Namespace, trials: Sequence[TrialResult], tracking: TrackingConfig
 ) -> tuple[list[float], str]:
     """Return the 1-shot mIoU of every trial on the same episodes of the test classes, and their plan's hash."""
     scores, plan = [], ""
@@ -142,7 +142,7 @@ def effect(dimension: Dimension, settings: Sequence[Any], scores: Values) -> str
     return f"low {scores[low].mean():.3f}, high {scores[~low].mean():.3f}"
 
 
-def analyse(space: Mapping[str, Dimension], trials: Sequence[TrialRecord], scores: Sequence[float]) -> dict[str, Any]:
+def analyse(space: Mapping[str, Dimension], trials: Sequence[TrialResult], scores: Sequence[float]) -> dict[str, Any]:
     """Return shares, p-values and effects for both kinds of scores, and the agreement of the scores."""
     held_out, labelled = np.array([trial.objective for trial in trials], float), np.array(scores)
     by_kind = {

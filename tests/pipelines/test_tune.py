@@ -23,7 +23,7 @@ from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig, TrainSettings
 from pipelines.tuning.config import GateConfig, TuneJobConfig
-from pipelines.tuning.trial_runs import TrialRecord, read_trials
+from pipelines.tuning.trial_runs import TrialResult, read_trials
 
 Paint = Callable[..., str]
 
@@ -53,7 +53,7 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory, tracki
     )
 
 
-def trials_of(summary: JobResult, tracking: TrackingConfig) -> list[TrialRecord]:
+def trials_of(summary: JobResult, tracking: TrackingConfig) -> list[TrialResult]:
     run = Run.resume(str(summary.run_id), uri=tracking.uri)
     assert run is not None
     run.end()
@@ -118,7 +118,7 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
     ("change", "message"),
     [
         ({"space": ("cuts",)}, "no search space 'cuts'"),
-        ({"grace": 4}, "cannot be stopped early when its first 4 are free"),
+        ({"grace": 4}, "cannot be stopped early if its first 4 steps are exempt"),
         ({"space": ("masks",), "acceptance": None}, "name an acceptance to take them from"),
         ({"trials": 0}, "trials"),
         ({"dimensions": ("backbone=resnet18|foo",)}, "unknown backbone 'foo'"),
@@ -133,7 +133,7 @@ def test_mistakes_are_refused_before_any_work(config: TuneJobConfig, change: dic
 
 
 def test_class_episodes_cannot_be_searched(config: TuneJobConfig) -> None:
-    with pytest.raises(ValueError, match="labels choose nothing"):
+    with pytest.raises(ValueError, match="never labels"):
         replace(config, train=replace(config.train, episodes="classes"))
 
 

@@ -19,7 +19,7 @@ from pipelines.tuning.best import best_settings, best_trial, table
 from pipelines.tuning.importance import importance
 from pipelines.tuning.plots import importance_bars, parallel_coordinates
 from pipelines.tuning.space import apply, search_space
-from pipelines.tuning.trial_runs import TrialRecord
+from pipelines.tuning.trial_runs import TrialResult
 
 SPACE = search_space(TrainSettings(), ["split"], ["learning-rate=1e-4..1e-2 log", "width=64"])
 WORDS = ("vertical", "horizontal", "either")
@@ -39,7 +39,7 @@ def draw(number: int) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def trials() -> list[TrialRecord]:
+def trials() -> list[TrialResult]:
     """Thirty trials in which the tilt alone matters; every third was stopped early."""
     found = []
     for number in range(30):
@@ -48,17 +48,17 @@ def trials() -> list[TrialRecord]:
         pruned = number % 3 == 0
         curve = {10: score} if pruned else {10: score, 20: score + 0.1}
         state = "pruned" if pruned else "completed"
-        found.append(TrialRecord(trial_id=f"t{number}", run_id="r", state=state, values=values, curve=curve))
+        found.append(TrialResult(trial_id=f"t{number}", run_id="r", state=state, values=values, curve=curve))
     return found
 
 
-def test_the_best_was_trained_to_the_end(trials: list[TrialRecord]) -> None:
+def test_the_best_was_trained_to_the_end(trials: list[TrialResult]) -> None:
     best = best_trial(trials, "max")
     whole = [trial for trial in trials if trial.state == "completed"]
     assert best.values["split.tilt"] == min(trial.values["split.tilt"] for trial in whole)
     assert best_trial(trials, "min").objective == min(trial.objective or 1 for trial in whole)
-    failed = TrialRecord(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures")
-    with pytest.raises(RuntimeError, match="none of 1 trials was trained to the end: ValueError: no pictures"):
+    failed = TrialResult(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures")
+    with pytest.raises(RuntimeError, match="none of 1 trials reached the last step: ValueError: no pictures"):
         best_trial([failed], "max")
 
 
@@ -81,8 +81,8 @@ def test_the_best_settings_are_read_by_training_and_the_main_job(tmp_path: Path)
     assert named.train.segmenter.width == 32, "what the command line names wins over the file"
 
 
-def test_the_table_ranks_and_says_why(trials: list[TrialRecord]) -> None:
-    failed = TrialRecord(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures", values=draw(99))
+def test_the_table_ranks_and_says_why(trials: list[TrialResult]) -> None:
+    failed = TrialResult(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures", values=draw(99))
     lines = table(SPACE, [*trials, failed], objective="held_out_iou", mode="max").splitlines()
     assert lines[0].split()[:4] == ["trial", "state", "steps", "held_out_iou"]
     scores = [float(line.split()[3]) for line in lines[2:32]]
@@ -92,7 +92,7 @@ def test_the_table_ranks_and_says_why(trials: list[TrialRecord]) -> None:
     assert "width" not in lines[0], "a fixed setting is no column"
 
 
-def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialRecord]) -> None:
+def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialResult]) -> None:
     found = importance(SPACE, trials)
     assert found is not None
     assert (found.step, found.trials) == (10, 30)
@@ -102,7 +102,7 @@ def test_what_mattered_is_found_at_the_step_that_all_reached(trials: list[TrialR
     assert importance(SPACE, trials[:5]) is None, "too few"
 
 
-def test_pictures(trials: list[TrialRecord]) -> None:
+def test_pictures(trials: list[TrialResult]) -> None:
     settings = dict(matplotlib.rcParams)
     few = parallel_coordinates(SPACE, trials[:2], objective="held_out_iou", mode="max")
     many = parallel_coordinates(SPACE, trials, objective="held_out_iou", mode="max")
@@ -118,7 +118,7 @@ def test_pictures(trials: list[TrialRecord]) -> None:
     assert dict(matplotlib.rcParams) == settings
 
 
-def test_the_lines_of_stopped_trials_are_dashed(trials: list[TrialRecord], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_stopped_trials_are_dashed(trials: list[TrialResult], monkeypatch: pytest.MonkeyPatch) -> None:
     styles: list[str] = []
     monkeypatch.setattr(LineCollection, "set_linestyle", lambda _, value: styles.extend(value))
     parallel_coordinates(SPACE, trials, objective="held_out_iou", mode="max")

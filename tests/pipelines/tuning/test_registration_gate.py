@@ -64,7 +64,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     worse = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not worse.passed
     assert worse.reasons[-1] == "FAILED: gated@champion has mIoU 45.0, this model 40.0"
-    with pytest.raises(AssertionError, match="only what passed"):
+    with pytest.raises(AssertionError, match="only a model that passed"):
         register(trial, checkpoint, GATE, worse, tags={})
 
 
@@ -78,8 +78,8 @@ def test_an_interval_around_zero_beats_nothing(
     assert not decision.passed
     assert decision.reasons == (
         "FAILED: ahead of all foreground by +10.0 [-1.0, +20.0] mIoU",
-        "passed: nothing is gated@champion yet",
+        "passed: there is no gated@champion yet",
     )
     other = GateConfig(evaluation="labelled", beats=("magic",))
-    with pytest.raises(ValueError, match="no baselines magic; there are all foreground, model"):
+    with pytest.raises(ValueError, match=r"no baselines magic; gate\.beats takes all foreground, model"):
         evaluate_gate(checkpoint, other, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)

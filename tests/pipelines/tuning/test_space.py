@@ -25,7 +25,7 @@ def test_dimensions_in_words() -> None:
     [
         ("split.tilt", "a dimension is NAME=LOW..HIGH"),
         ("split.tilt=a..b", "are not numbers; write split.tilt=0..0.5"),
-        ("split.tilt=0.6..0.1", "the lower end comes first"),
+        ("split.tilt=0.6..0.1", "the lower end must come first"),
         ("rate=0..1 log", "above 0 for log"),
     ],
 )
@@ -38,7 +38,7 @@ def test_a_later_dimension_replaces_an_earlier_one() -> None:
     space = search_space(BASE, ["split", "masks"], ["split.tilt=0.1", "steps=5|6"])
     assert list(space) == [*PRESETS["split"], "accept-quantile", "steps"]
     assert space["split.tilt"].choices == (0.1,)
-    with pytest.raises(ValueError, match="no search space 'cut'; there are split"):
+    with pytest.raises(ValueError, match="no search space 'cut'; the spaces are split"):
         search_space(BASE, ["cut"])
     with pytest.raises(ValueError, match="nothing to search"):
         search_space(BASE, [], ["split.tilt=0.1"])
@@ -76,17 +76,17 @@ def test_the_starting_point_is_found_in_the_space() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning-rat=1e-4..1e-2", "no setting 'learning-rat'; close to it: learning-rate"),
+        ("learning-rat=1e-4..1e-2", "no setting 'learning-rat'; similar names: learning-rate"),
         ("seed=0..9", "no setting 'seed'"),
         ("schedule=cosine|polly", "dimension schedule: 'polly' does not fit"),
         ("split.ratio=0.2..0.8", "dimension split.ratio: 0.8 does not fit"),
-        ("split.tilt=0..-1", "the lower end comes first"),
+        ("split.tilt=0..-1", "the lower end must come first"),
         ("split.distractor=0..2", "dimension split.distractor: 2.0 does not fit"),
         ("steps=1.5..4", "steps takes whole numbers, got the range 1.5..4"),
         ("steps=0..4", "dimension steps: 0 does not fit"),
         ("steps=4|many", "dimension steps: 'many' does not fit"),
-        ("similarity=0..1", "similarity takes no range; name its values: similarity=A|B"),
-        ("backbone=0..1", "backbone takes no range"),
+        ("similarity=0..1", "similarity is not a number and has no range; list its values: similarity=A|B"),
+        ("backbone=0..1", "backbone is not a number and has no range"),
         ("similarity=true|2", "dimension similarity: 2 does not fit"),
         ("lanes=2|3", "dimension lanes: 3 does not fit"),
         ("accept-quantile=0.5|1.5", "dimension accept-quantile: 1.5 does not fit"),
