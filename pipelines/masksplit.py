@@ -41,6 +41,9 @@ def run(config: MaskSplitJobConfig) -> JobResult:
 
     config = resolve(config)
     photographs, labelled = photographs_input(config), evaluation_input(config)
+    if labelled is not None:
+        classes = labelled.evaluation_classes(config.evaluate.classes)
+        config = replace(config, evaluate=replace(config.evaluate, classes=classes))
     _check_truth(config, photographs)
     train_config = config.train_job(photographs.collection)
     identities = [JOB, photographs.identity, labelled and labelled.identity]
@@ -106,7 +109,8 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=replace(training.scale, device=device), checkpoint_every=checkpoint_every)
-    return replace(config, train=training)
+    image_size = config.evaluate.image_size or training.segmenter.image_size
+    return replace(config, train=training, evaluate=replace(config.evaluate, image_size=image_size))
 
 
 def _check_truth(config: MaskSplitJobConfig, photographs: "Input") -> None:
@@ -147,7 +151,6 @@ def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult
         collection=labelled.collection,
         model=training.outputs["model"],
         name=training.inputs["name"],
-        classes=labelled.default_split(),
     )
     with job.timed(f"{prefix}evaluation"):
         evaluated = evaluate.run(evaluate_config, parent=job.run)

@@ -114,10 +114,10 @@ class MaskSplitJobConfig:
             **self._data_stage(),
         )
 
-    def evaluate_job(self, *, collection: str, model: str, name: str, classes: str | None) -> EvaluateJobConfig:
-        """Return the configuration of the evaluation of a model; ``classes`` stands in where none are set."""
+    def evaluate_job(self, *, collection: str, model: str, name: str) -> EvaluateJobConfig:
+        """Return the configuration of the evaluation of a model."""
         return EvaluateJobConfig(
-            **_fields(self.evaluate) | {"classes": self.evaluate.classes or classes},
+            **_fields(self.evaluate),
             model=model,
             collection=collection,
             output=storage.join(storage.absolute_uri(self.output), "results", name),

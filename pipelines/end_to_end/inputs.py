@@ -23,6 +23,8 @@ class Input:
     """Where they come from; None where the collection exists already."""
     identity: str
     """Hash of the pictures: equal for equal pictures."""
+    class_splits: tuple[str, ...] = ()
+    """Names of the class splits."""
     limit: int | None = None
     """Most pictures to take."""
 
@@ -32,10 +34,21 @@ class Input:
             return self.collection
         return f"painted sample ({self.source.count})" if self.source.kind == "sample" else self.source.path
 
-    def default_split(self) -> str | None:
-        """Return the class split to evaluate on by default; the collection must be complete."""
-        splits = Collection.open(self.collection).class_splits
-        return next((name for name in EVALUATION_SPLITS if name in splits), None)
+    def evaluation_classes(self, classes: str | None) -> str | None:
+        """Return the class split to evaluate on: ``classes``, or where it is None a split named novel or test, if any.
+
+        Raises:
+            ValueError: there is no class split of this name.
+        """
+        if classes is None:
+            return next((name for name in EVALUATION_SPLITS if name in self.class_splits), None)
+        if classes not in self.class_splits:
+            names = ", ".join(self.class_splits) or "none"
+            raise ValueError(
+                f"evaluate.classes is {classes!r}, but {self.describe()} has no such class split; its splits are "
+                f"{names}"
+            )
+        return classes
 
 
 def photographs_input(config: MaskSplitJobConfig) -> Input:
@@ -80,9 +93,12 @@ def _existing(uri: str) -> Input | None:
     if not collection_exists(uri):
         return None
     collection = Collection.open(uri)
-    return Input(collection=collection.uri, source=None, identity=collection.fingerprint())
+    splits = tuple(collection.class_splits)
+    return Input(collection=collection.uri, source=None, identity=collection.fingerprint(), class_splits=splits)
 
 
 def _new(uri: str, source: SourceConfig, limit: int | None) -> Input:
     listing = list_items(source).head(limit)
-    return Input(collection=uri, source=source, identity=config_hash(source.identity(), listing.hash()), limit=limit)
+    identity = config_hash(source.identity(), listing.hash())
+    splits = tuple(listing.class_splits)
+    return Input(collection=uri, source=source, identity=identity, class_splits=splits, limit=limit)

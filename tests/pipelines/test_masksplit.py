@@ -111,10 +111,10 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
 
 
 def assert_children_used_what_the_parent_says(client: Any, run_id: str, children: list[Any]) -> None:
-    """The parent's parameters under ``train.`` and ``pseudomask.`` are those of the child runs, one by one."""
+    """The parent's parameters of its stages are those of the child runs, one by one."""
     parent = client.get_run(run_id).data.params
     params = {child.info.run_name: child.data.params for child in children}
-    for job in ("train", "pseudomask"):
+    for job in ("train", "pseudomask", "evaluate"):
         nested = {name.removeprefix(f"{job}."): value for name, value in parent.items() if name.startswith(f"{job}.")}
         assert nested
         assert {name: params[job][name] for name in nested} == nested
@@ -147,6 +147,7 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
         ("--episodes classes", "pseudo-masks have no classes"),
         ("--workers 9", "9 workers cannot share 8 lanes"),
         ("--device cuda", "there are 0 GPUs"),
+        ("--evaluate.classes unseen", "no such class split; its splits are base, novel"),
         ("--split.distractor 2", "distractor must be less than or equal to 1, got 2.0"),
     ],
 )
