@@ -144,7 +144,7 @@ def _estimate(claims: "Sequence[Claim]", config: ReproduceConfig) -> dict[str, A
 def _plan_text(needs: "Needs", evaluation: float, training: float) -> str:
     hours = f"about {evaluation:.2f} h"
     if needs.trainings:
-        hours += f" and {training:.2f} h of training that is neither finished nor counted above"
+        hours += f" and {training:.2f} h of training that is not finished or counted above"
     state = f"missing: {'; '.join(needs.missing)}" if needs.missing else "; ".join(["ready", *needs.commands])
     return f"{hours}; {state}"
 

@@ -1,4 +1,4 @@
-"""Settings of the main job: those of the jobs that it runs, nested, and the few of its own."""
+"""Settings of the main job, with the nested settings of the jobs that it runs."""
 
 from dataclasses import field, replace
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from pipelines.training.config import TrainJobConfig, TrainSettings, train_job, 
 
 @settings
 class SampleConfig:
-    """The painted sample, which stands in where no photographs are given."""
+    """The painted sample, which the job uses without photographs."""
 
     unlabelled: Annotated[int, Ge(1)] = 384
     """Pictures to paint for training."""
@@ -27,10 +27,11 @@ class SampleConfig:
 
 
 def own_masks() -> RelabelSettings:
-    """Return how rounds make masks again by default: each picture's own mask is the support.
+    """Return the default settings of rounds: the support of each picture is its own mask.
 
-    Chosen on photographs with a truth to audit by. Supports are halves of the mask, as in training; the threshold is
-    low, because the network learned to find the other half and is unsure of a whole object; outlines follow edges.
+    They were selected on photographs with ground truth. The supports are halves of the mask, as in training. The
+    threshold is low, because the network learned to segment the other half of an object and is unsure of a whole one.
+    Outlines are aligned with edges.
     """
     relabel = RelabelConfig(supports="self", foreground=0.25, background=0.25, edges=True)
     return RelabelSettings(relabel=relabel, accept_quantile=0.65)
@@ -44,35 +45,35 @@ class MaskSplitJobConfig:
     """Photographs to learn from: a folder, an s3:// URI, or an existing collection. None: the painted sample."""
     evaluation: str | None = None
     """Labelled pictures to evaluate on: <class>/<n>.jpg with .png masks, images/ beside masks/, or an existing
-    collection. None: the painted sample's, or no evaluation of your own photographs."""
+    collection. None: pictures of the painted sample, or no evaluation if photographs are given."""
     output: str = "runs/masksplit"
-    """Folder of everything that the job writes: local folder or s3:// URI."""
+    """Folder of all outputs: local folder or s3:// URI."""
     limit: Annotated[int, Ge(1)] | None = None
-    """Most photographs to use, in the order of their paths. None: all."""
+    """Largest number of photographs, in the order of their paths. None: all."""
     part_size: Annotated[int, Ge(1)] = 64
-    """Photographs in a part, the unit of work and resume."""
+    """Photographs per part, which is the unit of work and resume."""
     sample: SampleConfig = field(default_factory=SampleConfig)
-    """The painted sample."""
+    """Painted sample."""
     pseudomask: Annotated[PseudomaskSettings, FLAT] = field(default_factory=PseudomaskSettings)
-    """How pseudo-masks are found and accepted."""
+    """Pseudo-masks and their acceptance."""
     train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
-    """What is trained and how."""
+    """Training."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
-    """How the segmenter is evaluated. With classes None a split named novel or test is taken where there is one."""
+    """Evaluation. If evaluate.classes is None, it uses the class split novel or test if there is one."""
     rounds: Annotated[int, Ge(0)] = 0
-    """Rounds of self-training: make the masks again with the trained network and train on them from fresh weights."""
+    """Rounds of self-training: relabel with the trained network, and train on the new masks from fresh weights."""
     relabel: Annotated[RelabelSettings, tyro.conf.arg(name="self-training")] = field(default_factory=own_masks)
-    """How a round makes its masks, and when rounds stop."""
+    """Masks and gate of the rounds of self-training."""
     seed: int = 0
     """Seed of every stage."""
     data_workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster offers."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where runs are recorded."""
+    """Tracking of the runs."""
     dry_run: bool = False
-    """Show the resolved settings and what would be done, and stop."""
+    """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
-    """Do everything again."""
+    """Repeat all stages."""
 
     def __post_init__(self) -> None:
         if self.train.episodes == "classes":
@@ -88,12 +89,12 @@ class MaskSplitJobConfig:
 
     def train_job(self, collection: str) -> TrainJobConfig:
         """Return the configuration of the training on a collection."""
-        what = with_seed(self.train, self.seed)
-        steps = what.optimizer.steps
-        what = replace(what, checkpoint_every=min(what.checkpoint_every, steps))
+        training = with_seed(self.train, self.seed)
+        checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
+        training = replace(training, checkpoint_every=checkpoint_every)
         output = storage.join(storage.absolute_uri(self.output), "models")
-        where: dict[str, Any] = {"collection": collection, "output": output, "seed": self.seed}
-        return with_absolute_paths(train_job(what, **where, tracking=self.tracking, overwrite=self.overwrite))
+        job: dict[str, Any] = {"collection": collection, "output": output, "seed": self.seed}
+        return with_absolute_paths(train_job(training, **job, tracking=self.tracking, overwrite=self.overwrite))
 
     def pseudomask_job(self, collection: str) -> PseudomaskJobConfig:
         """Return the configuration of the pseudo-mask job on a collection."""
@@ -126,9 +127,9 @@ class MaskSplitJobConfig:
             **self._data_stage(),
         )
 
-    def ingest_job(self, **where: Any) -> IngestConfig:
-        """Return the configuration of an ingest; ``where`` are the fields that differ between the two inputs."""
-        return IngestConfig(workers=self.data_workers, tracking=self.tracking, overwrite=self.overwrite, **where)
+    def ingest_job(self, **inputs: Any) -> IngestConfig:
+        """Return the configuration of an ingest; ``inputs`` are the fields that differ between the two inputs."""
+        return IngestConfig(workers=self.data_workers, tracking=self.tracking, overwrite=self.overwrite, **inputs)
 
     def _data_stage(self) -> dict[str, Any]:
         return {
@@ -149,7 +150,7 @@ HELP = {
 
 
 def work(config: MaskSplitJobConfig) -> dict[str, Any]:
-    """Return the settings that decide the result, as plain values."""
+    """Return the settings that determine the result, as plain values."""
     values = to_dict(config)
     without = {"output", "data_workers", "tracking", "dry_run", "overwrite"}
     work = {name: value for name, value in values.items() if name not in without}
@@ -157,5 +158,5 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     return work
 
 
-def _fields(what: Any) -> dict[str, Any]:
-    return {name: getattr(what, name) for name in what.__dataclass_fields__}
+def _fields(config: Any) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""How long the training of the main job takes on this machine, from a few steps measured before the work starts."""
+"""The estimated time of the main job's training on this machine, from a few timed steps."""
 
 import math
 
@@ -8,7 +8,7 @@ from pipelines.training.config import TrainJobConfig
 
 
 def training_estimate(config: TrainJobConfig) -> str:
-    """Return one line: steps, network, and the time that they take here."""
+    """Return one line with the steps, the network and the estimated time."""
     step_s = measure_step(config.segmenter, config.stream.batch_size, device=config.scale.device)
     seconds = config.optimizer.steps * step_s / max(1, math.gcd(config.scale.workers, config.stream.lanes))
     work = f"{config.optimizer.steps:,} steps of {config.stream.batch_size} episodes"

@@ -1,4 +1,4 @@
-"""What the main job starts from: pictures that become a collection, or a collection that exists."""
+"""Inputs of the main job: pictures to ingest, or an existing collection."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from fss.core import storage
 from fss.core.config import config_hash
 from pipelines.end_to_end.config import MaskSplitJobConfig
 
-EVALUATION_SPLITS = ("novel", "test")  # evaluated by default, the first that a collection has
+EVALUATION_SPLITS = ("novel", "test")  # class splits to evaluate by default; the first one that the collection has
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """Pictures for one of the roles of a job."""
+    """Pictures to learn from or to evaluate on."""
 
     collection: str
-    """Collection that holds them, or will hold them."""
+    """URI of the collection, which may not exist yet."""
     source: SourceConfig | None
-    """Where they come from; None where the collection exists already."""
+    """Source to ingest. None: the collection exists."""
     identity: str
     """Hash of the pictures: equal for equal pictures."""
     class_splits: tuple[str, ...] = ()
     """Names of the class splits."""
     limit: int | None = None
-    """Most pictures to take."""
+    """Largest number of pictures. None: all."""
 
     def describe(self) -> str:
-        """Return where the pictures come from, for people."""
+        """Return a readable description of the source."""
         if self.source is None:
             return self.collection
         return f"painted sample ({self.source.count})" if self.source.kind == "sample" else self.source.path
@@ -55,22 +55,22 @@ def photographs_input(config: MaskSplitJobConfig) -> Input:
     """Return the photographs to learn from.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the source has no pictures.
     """
     uri = storage.join(storage.absolute_uri(config.output), "photographs")
     if config.photographs is None:
         source = SourceConfig(kind="sample", sample="unlabelled", count=config.sample.unlabelled, seed=config.seed)
         return _new(uri, source, config.limit)
-    # Masks beside the photographs are not for learning from.
+    # The training is self-supervised, so masks beside the photographs are ignored.
     source = SourceConfig(path=storage.absolute_uri(config.photographs), masks="none")
     return _existing(config.photographs) or _new(uri, source, config.limit)
 
 
 def evaluation_input(config: MaskSplitJobConfig) -> Input | None:
-    """Return the labelled pictures, or None where only photographs are given.
+    """Return the labelled pictures, or None if only photographs are given.
 
     Raises:
-        ValueError: there are no pictures with masks.
+        ValueError: the source has no pictures with masks.
     """
     uri = storage.join(storage.absolute_uri(config.output), "evaluation")
     if config.evaluation is not None:

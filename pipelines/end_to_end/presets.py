@@ -1,4 +1,4 @@
-"""Presets of the main job: the painted sample, photographs on the machine at hand, and the paper's settings."""
+"""Presets of the main job: the painted sample, photographs on this machine, and the settings of the paper."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ from pipelines.training.config import TrainSettings
 def sample() -> MaskSplitJobConfig:
     """Return settings for the painted sample: under six minutes on two cores, without pretrained weights.
 
-    A tiny network and small pictures. The augmentation leaves colours nearly alone, because a class of the sample is
-    known by its colours and pattern more than by its outline. Nearly every sample photograph shows one object; without
-    a second one pasted beside it no task would need its support.
+    The network and the pictures are small. The augmentation hardly changes colours, because a class of the sample has
+    distinctive colours and patterns, but no distinctive outline. Nearly every picture has one object, so a second one
+    is pasted beside it; otherwise no task would need its support.
     """
     return MaskSplitJobConfig(
         part_size=16,
@@ -34,12 +34,12 @@ def sample() -> MaskSplitJobConfig:
 
 
 def paper() -> MaskSplitJobConfig:
-    """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50; days without a GPU."""
+    """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50: days without a GPU."""
     return _photographs(PAPER, ema=0.999, checkpoint_every=1000)
 
 
 def photographs() -> MaskSplitJobConfig:
-    """Return settings for photographs that fit this machine: the paper's with a GPU, a light network without one."""
+    """Return settings for photographs: those of the paper with a GPU, a light network without one."""
     plan = machine_plan()
     return paper() if plan == PAPER else _photographs(plan, ema=0.99, checkpoint_every=plan.steps // 4)
 
@@ -63,5 +63,5 @@ PRESETS: dict[str, Callable[[], Any]] = {"sample": sample, "photographs": photog
 
 
 def default_preset(words: Sequence[str]) -> str:
-    """Return the preset of a command line that names none: the sample, or photographs where some are given."""
+    """Return the preset for a command line without ``--preset``: photographs if some are given, else sample."""
     return "photographs" if any(word.split("=")[0] == "--photographs" for word in words) else "sample"

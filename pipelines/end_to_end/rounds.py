@@ -1,4 +1,4 @@
-"""Rounds of self-training: make the masks again with the trained segmenter, judge them, and train on them anew."""
+"""Rounds of self-training: relabel with the trained segmenter, assess the new masks, and train on them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,13 +13,13 @@ from pipelines.training.config import TrainJobConfig
 def run_rounds(
     config: MaskSplitJobConfig, train_config: TrainJobConfig, training: JobResult, job: Job
 ) -> Iterator[tuple[str, JobResult]]:
-    """Yield the name of each round with the result of its training, as long as its masks pass the gate.
+    """Yield the name of each round and the result of its training, until the masks of a round fail the gate.
 
     Args:
         config: settings of the main job.
-        train_config: settings of the first training; those of the rounds differ in their mask set alone.
+        train_config: settings of the first training; later trainings only have another mask set.
         training: result of the first training.
-        job: the main job; its result gets metrics, counts and outputs of every round under the round's name.
+        job: the main job; its result gets the metrics, counts and outputs of every round, prefixed with its name.
     """
     result, mask_set = job.result, train_config.mask_set
     for number in range(1, config.rounds + 1):
@@ -34,7 +34,7 @@ def run_rounds(
             masks = relabel.run(relabel_config, parent=job.run)
         result.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
         result.metrics |= {f"{name}: {metric}": value for metric, value in masks.metrics.items()}
-        result.outputs |= {f"{name}: {what}": masks.outputs[what] for what in ("mask set", "drift", "decision")}
+        result.outputs |= {f"{name}: {output}": masks.outputs[output] for output in ("mask set", "drift", "decision")}
         if masks.outputs["decision"] != "proceed":
             return
         with job.timed(f"{name}: training"):

@@ -1,4 +1,4 @@
-"""What a claim needs to be verified: a collection, a model for every fold, and the settings of the evaluation."""
+"""The needs of a claim: a collection, a model per fold, and the settings of its trainings and evaluations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,20 +35,20 @@ _PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet"
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """How a claim is verified, and what is not there."""
+    """Trainings and evaluations of a claim, and missing inputs."""
 
     missing: tuple[str, ...] = ()
-    """What is not there; nothing can be run unless this is empty."""
+    """Descriptions of missing inputs; if there are any, the claim cannot be verified."""
     trainings: tuple[TrainJobConfig, ...] = ()
-    """Of the folds whose model is not there, to be run first."""
+    """Trainings of the folds without a model, which run first."""
     evaluations: tuple[EvaluateJobConfig, ...] = ()
     """One evaluation per fold."""
     metric: str = "mIoU"
-    """The figure of the evaluation's table that the claim is about."""
+    """Metric of the evaluation that the claim is about."""
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The same trainings and evaluations as commands."""
+        """Commands of the trainings and evaluations."""
         trainings = tuple(training_command(config) for config in self.trainings)
         return trainings + tuple(
             command("evaluate", evaluation, default=EvaluateJobConfig()) for evaluation in self.evaluations
@@ -56,13 +56,13 @@ class Needs:
 
 
 def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
-    """Look for everything that a claim needs."""
+    """Return the needs of a claim with the collections and models of a configuration."""
     benchmark, learner = BENCHMARKS.get(claim.dataset), claim.model.lower()
     if benchmark is None or learner not in _LEARNERS or claim.metric not in METRICS:
         return Needs(missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}",))
     backbone = backbone_name(claim)
     if backbone == "unknown":
-        return Needs(missing=("the backbone, which the source does not tell",))
+        return Needs(missing=("the backbone, which the source does not name",))
     data = "pascal" if benchmark == "coco-to-pascal" else benchmark
     collection = getattr(config.collections, data)
     missing = [*absent(f"a collection of {data}", collection)]
@@ -73,33 +73,33 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     untrained = [fold for fold, uri in models.items() if uri is None]
     trainings = []
     if untrained and not config.train:
-        places = ", ".join(_place(name, fold) for fold in untrained)
-        missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {places}")
-    elif untrained and (lacking := missing_for_training(config, learner, backbone, trained)):
-        missing += [what for what in lacking if what not in missing]
+        paths = ", ".join(f"{name}/{fold_name(fold)}" for fold in untrained)
+        missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {paths}")
+    elif untrained and (absent_inputs := missing_for_training(config, learner, backbone, trained)):
+        missing += [each for each in absent_inputs if each not in missing]
     else:
         for fold in untrained:
-            one = name if fold is None else f"{name}-{fold_name(fold)}"
-            trainings.append(training(config, learner, claim.masking, backbone, trained, fold, name=one))
+            training_name = name if fold is None else f"{name}-{fold_name(fold)}"
+            trainings.append(training(config, learner, claim.masking, backbone, trained, fold, name=training_name))
             models[fold] = trained_model(trainings[-1])
     evaluations = tuple(
         _evaluation(claim, config, benchmark, fold, str(collection), uri, learner, backbone)
         for fold, uri in models.items()
         if uri is not None
     )
-    # MaskSplit's figures are means of the episodes' own IoU (see fss.evaluation.metrics).
+    # MaskSplit reports the mean IoU of single episodes (see fss.evaluation.metrics).
     metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
     return Needs(missing=tuple(missing), trainings=tuple(trainings), evaluations=evaluations, metric=metric)
 
 
 def backbone_name(claim: Claim) -> str:
-    """Return the backbone of a claim as fss calls it: ResNet-50 is resnet50."""
+    """Return the name in fss of a claim's backbone, such as resnet50 for ResNet-50."""
     name = claim.backbone
     return name if name.startswith("timm:") else name.replace("-", "").lower()
 
 
 def fold_name(fold: int | None) -> str:
-    """Return the name of a fold's folder and of its column."""
+    """Return the name of a fold's folder, such as fold0; model without folds."""
     return "model" if fold is None else f"fold{fold}"
 
 
@@ -142,17 +142,13 @@ def _fusion(learner: str) -> Fusion:
     return "mean_probability" if learner == "masksplit" else "vote_published"
 
 
-def _place(name: str, fold: int | None) -> str:
-    return f"{name}/{fold_name(fold)}"
-
-
 def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | None:
-    """Return the folder or file of a model, or None."""
+    """Return the URI of a model's folder or file, or None."""
     if folder is None:
         return None
     filesystem, path = storage.resolve(storage.join(folder, name))
-    there = set(storage.list_names(filesystem, path))
+    names = set(storage.list_names(filesystem, path))
     for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in SUFFIXES)):
-        if candidate in there:
+        if candidate in names:
             return storage.join(storage.absolute_uri(folder), name, candidate)
     return None

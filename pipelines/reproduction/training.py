@@ -1,4 +1,4 @@
-"""The trainings of models that a claim needs and that are not at hand: as published, on the claim's benchmark."""
+"""Trainings of missing models: as published, on the benchmark of the claim."""
 
 import math
 from dataclasses import replace
@@ -14,45 +14,45 @@ from pipelines.training.worker import MODEL
 
 
 def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, data: str) -> tuple[str, ...]:
-    """Return what is not there to train a learner on a backbone and a benchmark's data (pascal, coco or fss)."""
+    """Describe the missing inputs of a training of ``learner`` on the benchmark ``data`` (pascal, coco or fss)."""
     if f"{learner}-{data}" not in PRESETS:
         return (f"published settings to train {learner} on {data}; give its checkpoints",)
     images = "" if data == "fss" else "'s training images"
-    wanted = {f"a collection of {data}{images}": _train_collection(config, data)}
-    wanted.setdefault(f"a collection of {data}", getattr(config.collections, data))
-    missing = [words for what, uri in wanted.items() for words in absent(what, uri)]
+    collections = {f"a collection of {data}{images}": _train_collection(config, data)}
+    collections.setdefault(f"a collection of {data}", getattr(config.collections, data))
+    missing = [each for description, uri in collections.items() for each in absent(description, uri)]
     if config.weights_folder is not None and backbone_weights(config, backbone) is None:
         missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights_folder}")
     return tuple(missing)
 
 
-def absent(what: str, collection: str | None) -> tuple[str, ...]:
-    """Return what is not there of a collection, in words."""
+def absent(description: str, collection: str | None) -> tuple[str, ...]:
+    """Describe a collection that is not given or does not exist; an empty tuple if it exists."""
     if collection is None:
-        return (what,)
+        return (description,)
     return () if collection_exists(collection) else (f"the collection {collection}",)
 
 
 def training(
     config: ReproduceConfig, learner: str, masking: str, backbone: str, data: str, fold: int | None, *, name: str
 ) -> TrainJobConfig:
-    """Return the training of one fold's model.
+    """Return the configuration of the training of one fold's model.
 
     Args:
-        config: where things are, and how the training differs from the published one.
+        config: collections, weights, and changes to the published training.
         learner: hsnet, asnet or vat.
-        masking: the masking strategy.
-        backbone: as fss calls it.
-        data: pascal, coco or fss.
-        fold: of the benchmark.
-        name: of the training; its result is kept under it.
+        masking: masking strategy.
+        backbone: name of the backbone in fss.
+        data: benchmark: pascal, coco or fss.
+        fold: fold of the benchmark; None: it has none.
+        name: name of the training.
     """
-    source, own = _train_collection(config, data), config.training
-    assert source is not None, "see missing_for_training"
+    source, overrides = _train_collection(config, data), config.training
+    assert source is not None, "missing_for_training has checked the collections"
     start: TrainJobConfig = PRESETS[f"{learner}-{data}"]()
-    batch = own.batch_size or start.stream.batch_size
-    steps = own.steps or start.optimizer.steps * start.stream.batch_size // batch
-    validated = getattr(config.collections, data)
+    batch = overrides.batch_size or start.stream.batch_size
+    steps = overrides.steps or start.optimizer.steps * start.stream.batch_size // batch
+    val_collection = getattr(config.collections, data)
     return replace(
         start,
         collection=source,
@@ -61,22 +61,22 @@ def training(
         mask_set=config.mask_set,
         segmenter=replace(
             start.segmenter,
-            masking=masking,  # type: ignore[arg-type]  # a claim's words are checked where its needs are found
+            masking=masking,  # type: ignore[arg-type]  # find_needs has checked the claim
             backbone=backbone,
             backbone_weights=backbone_weights(config, backbone) or "pretrained",
-            image_size=own.image_size or start.segmenter.image_size,
+            image_size=overrides.image_size or start.segmenter.image_size,
         ),
         stream=replace(start.stream, batch_size=batch, lanes=math.gcd(batch, LANES)),
         classes=replace(
             start.classes,
             fold=fold,
             split_folder=config.split_folder,
-            val_collection=None if validated == source else validated,
-            val_episodes=own.val_episodes or start.classes.val_episodes,
+            val_collection=None if val_collection == source else val_collection,
+            val_episodes=overrides.val_episodes or start.classes.val_episodes,
         ),
         optimizer=replace(start.optimizer, steps=steps),
         checkpoint_every=max(1, min(steps, EPOCH[data] // batch)),
-        scale=own.scale,
+        scale=overrides.scale,
         tracking=config.tracking,
         log_model=False,
     )
@@ -89,29 +89,32 @@ def training_command(config: TrainJobConfig) -> str:
 
 
 def preset_name(config: TrainJobConfig) -> str:
-    """Return the name of the published settings that a training started from."""
+    """Return the preset that a training is based on."""
     return f"{config.segmenter.learner}-{config.segmenter.benchmark}"
 
 
 def describe(config: TrainJobConfig) -> str:
-    """Say how much of the published training this one is."""
+    """Compare the number of episodes of a training with the published number, in words."""
     published: TrainJobConfig = PRESETS[preset_name(config)]()
-    share = config.optimizer.steps * config.stream.batch_size, published.optimizer.steps * published.stream.batch_size
-    return f"trained here with {share[0]:,} episodes, published at most {share[1]:,}"
+    episodes = (
+        config.optimizer.steps * config.stream.batch_size,
+        published.optimizer.steps * published.stream.batch_size,
+    )
+    return f"trained here with {episodes[0]:,} episodes, published at most {episodes[1]:,}"
 
 
 def trained_model(config: TrainJobConfig) -> str:
-    """Return where a training keeps its model."""
+    """Return the URI of the model of a training."""
     return storage.join(config.output, str(config.name), MODEL)
 
 
 def is_trained(config: TrainJobConfig) -> bool:
-    """Tell whether a training of this name is finished."""
+    """Return whether a training of this name is finished."""
     return read_result(storage.join(config.output, str(config.name))) is not None
 
 
 def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
-    """Return the file of a backbone's weights in the folder of weights, or None."""
+    """Return the file with the weights of a backbone in ``weights_folder``, or None."""
     if config.weights_folder is None:
         return None
     filesystem, path = storage.resolve(config.weights_folder)
@@ -120,7 +123,7 @@ def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
 
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
-"""Of files that hold weights."""
+"""Endings of files with weights."""
 
 
 def _stem(backbone: str) -> str:
@@ -128,8 +131,8 @@ def _stem(backbone: str) -> str:
 
 
 def _train_collection(config: ReproduceConfig, data: str) -> str | None:
-    given: str | None = getattr(config.training.collections, data)
-    return config.collections.fss if given is None and data == "fss" else given
+    uri: str | None = getattr(config.training.collections, data)
+    return config.collections.fss if uri is None and data == "fss" else uri
 
 
 def _output(config: ReproduceConfig) -> str:

@@ -104,7 +104,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
     assert unheard["missing"] == ["checkpoint vat-hybrid-resnet50-fss/model"]
     assert elsewhere["missing"][0] == "a collection of pascal"
     assert "hsnet-feature-resnet50-pascal/fold3" in elsewhere["missing"][1]
-    assert silent["missing"] == ["the backbone, which the source does not tell"]
+    assert silent["missing"] == ["the backbone, which the source does not name"]
     assert (low["protocol"], low["episodes"]) == ("hsnet-derived", TESTED * IMAGES)
     assert low["result"] == low["folds"]["model"]
 
