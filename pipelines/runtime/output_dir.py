@@ -13,7 +13,7 @@ METADATA_NAME = "job.json"
 
 
 def check_output_dir(output_dir: str) -> None:
-    """Refuse a local output folder that cannot be created or written; an object store is not asked.
+    """Check that a local output folder can be created and written; object stores are not checked.
 
     Raises:
         ValueError: a file has the folder's name or that of a parent, or there is no permission to write.
