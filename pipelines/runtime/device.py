@@ -34,7 +34,7 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
     if gpus < workers and not elastic:
         fewer = f"--workers {gpus}, or " if gpus else ""
         raise ValueError(
-            f"device is {device} and {workers} workers need a GPU each, but there are {gpus} GPUs; give {fewer}"
+            f"device is {device}, which takes one GPU per worker ({workers}), but there are {gpus} GPUs; give {fewer}"
             "--device cpu"
         )
     return "cuda"
