@@ -100,8 +100,11 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     """
     from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device
-    from pipelines.runtime.validation import check_estimator, check_segmenter
+    from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
 
+    for uri in (config.photographs, config.evaluation):
+        if uri is not None:
+            check_folder(uri)
     training = with_seed(config.train, config.seed)
     check_lanes(training.stream.lanes, training.stream.batch_size, training.scale.workers)
     device = resolve_device(training.scale.device, workers=training.scale.workers)

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 import tyro
 
 T = TypeVar("T")
-_FRAME = re.compile(r"[│╭╮╰╯─]+")
+_FRAME = "│|╭╮╰╯+"
+_REWORDINGS = (
+    (r"^Error parsing (--[\w.-]+): invalid literal for int\(\) .*: (.*)$", r"\1 must be a whole number, got \2"),
+    (r"^Error parsing (--[\w.-]+): could not convert string to float: (.*)$", r"\1 must be a number, got \2"),
+    (r"^Error parsing (?:--)?\w[\w.-]*: ", ""),
+)
+"""Python's and tyro's words, and what stands instead."""
 
 
 def parse_settings(cls: type[T], words: Sequence[str], *, prog: str, description: str, default: T | None = None) -> T:
@@ -56,14 +62,16 @@ def _wide_terminal() -> Iterator[None]:
             os.environ["COLUMNS"] = before
 
 
-def _one_line(text: str) -> str:
+def _one_line(printed: str) -> str:
     """Return the message of tyro's framed text, and the flags that it suggests."""
-    lines = [_FRAME.sub("", line).strip() for line in text.splitlines()]
-    first, *rest = re.split(r"\n\n+", "\n".join(lines[1:]).strip())
+    lines = [line.strip().strip(_FRAME).strip() for line in printed.splitlines()[1:]]
+    text = "\n".join("" if set(line) <= set("─-") else line for line in lines)  # a rule ends a paragraph
+    first, *rest = re.split(r"\n\n+", text.strip())
     message = " ".join(first.split())
-    message = re.sub(r"^Error parsing \w[\w.]*: ", "", message)
+    for pattern, wording in _REWORDINGS:
+        message = re.sub(pattern, wording, message)
     if message.startswith("Missing from"):
         message = f"{' and '.join(re.findall(r'(--[a-z][a-z.-]*)', message))} must be given"
-    suggested = re.findall(r"^(--[\w.-]+)", "\n".join(rest), re.MULTILINE) if "Perhaps" in text else []
+    suggested = re.findall(r"^(--[\w.-]+)", "\n".join(rest), re.MULTILINE) if "Perhaps" in printed else []
     hint = f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else ""
     return f"{message}{hint} (--help lists the settings)"

@@ -36,6 +36,16 @@ def check_segmenter(config: SegmenterConfig) -> None:
         )
 
 
+def check_folder(uri: str) -> None:
+    """Refuse a local path that does not exist; object stores are asked when they are listed.
+
+    Raises:
+        ValueError: there is nothing at this path.
+    """
+    if not storage.is_remote(uri) and not Path(uri).expanduser().exists():
+        raise ValueError(f"there is nothing at {uri}; give an existing folder, a collection or an s3:// URI")
+
+
 def check_semantic(config: SemanticConfig, *, classes: int) -> None:
     """Build a semantic network once, so that a wrong backbone, weights file or combination fails before any work.
 
