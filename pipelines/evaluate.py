@@ -49,13 +49,16 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     from pipelines.evaluation.plans import make_plans
     from pipelines.evaluation.report import write_report
     from pipelines.evaluation.task import EvaluationTask
-    from pipelines.runtime.model_source import inspect_model
+    from pipelines.runtime.model_source import inspect_model, load_model
     from pipelines.runtime.output_dir import remove
+    from pipelines.runtime.validation import check_image_size
 
     config = resolve(config)
     source = _model_source(config)
     model, model_size = inspect_model(source)
     image_size = config.image_size or model_size
+    if image_size != model_size:
+        check_image_size(load_model(source), image_size)
     config = replace(config, model=source.uri, image_size=image_size)
     truth = Collection.open(config.collection).mask_set(config.mask_set)
     plans = make_plans(config, truth)

@@ -44,6 +44,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     if labelled is not None:
         classes = labelled.evaluation_classes(config.evaluate.classes)
         config = replace(config, evaluate=replace(config.evaluate, classes=classes))
+        if labelled.source is None:
+            _check_plans(config, labelled)
     _check_truth(config, photographs)
     train_config = config.train_job(photographs.collection)
     identities = [JOB, photographs.identity, labelled and labelled.identity]
@@ -64,6 +66,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         for name, source in (("photographs", photographs), ("evaluation pictures", labelled)):
             if source is not None and source.source is not None:
                 _ingest(config, source, name, job)
+        if labelled is not None:
+            _check_plans(config, labelled)
         # Stage 2: pseudo-masks.
         with job.timed("pseudo-masks"):
             masks = pseudomask.run(config.pseudomask_job(photographs.collection), parent=job.run)
@@ -109,10 +113,12 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     check_lanes(training.stream.lanes, training.stream.batch_size, training.scale.workers)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
     check_segmenter(training.segmenter)
+    image_size = config.evaluate.image_size or training.segmenter.image_size
+    if image_size != training.segmenter.image_size:
+        check_segmenter(replace(training.segmenter, image_size=image_size))
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=replace(training.scale, device=device), checkpoint_every=checkpoint_every)
-    image_size = config.evaluate.image_size or training.segmenter.image_size
     return replace(config, train=training, evaluate=replace(config.evaluate, image_size=image_size))
 
 
@@ -128,6 +134,15 @@ def _check_truth(config: MaskSplitJobConfig, photographs: "Input") -> None:
             f"self-training.truth-mask-set is {name!r}, but {photographs.describe()} has no such mask set; give "
             "--photographs a collection that has it, or leave the setting out"
         )
+
+
+def _check_plans(config: MaskSplitJobConfig, labelled: "Input") -> None:
+    """Draw the evaluation's plans, so that too few pictures for the shots are refused before the training."""
+    from fss.collection import Collection
+    from pipelines.evaluation.plans import make_plans
+
+    evaluate_config = config.evaluate_job(collection=labelled.collection, model="", name="")
+    make_plans(evaluate_config, Collection.open(labelled.collection).mask_set(evaluate_config.mask_set))
 
 
 def _print_estimate(train_config: TrainJobConfig) -> None:

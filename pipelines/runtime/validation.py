@@ -12,6 +12,7 @@ from fss.models.semantic.config import SemanticConfig
 from fss.saliency.config import StudentConfig, ViTSettings
 
 if TYPE_CHECKING:
+    from fss.models import FewShotSegmenter
     from fss.saliency.estimators import EstimatorSettings
     from fss.saliency.student.network import SaliencyStudent
 
@@ -29,10 +30,19 @@ def check_segmenter(config: SegmenterConfig) -> None:
 
     with loading_weights(config.backbone, config.backbone_weights):
         segmenter = FewShotSegmenter.from_config(config)
-    if config.image_size < (side := segmenter.learner.min_side):
+    check_image_size(segmenter, config.image_size)
+
+
+def check_image_size(segmenter: "FewShotSegmenter", image_size: int) -> None:
+    """Refuse images that are too small for a network.
+
+    Raises:
+        ValueError: the side is below the learner's least.
+    """
+    if image_size < (side := segmenter.learner.min_side):
+        network = f"{segmenter.config.learner} on {segmenter.config.backbone}"
         raise ValueError(
-            f"image-size is {config.image_size}, but {config.learner} on {config.backbone} needs at least {side} pixels"
-            "; give a larger --image-size"
+            f"image-size is {image_size}, but {network} needs at least {side} pixels; give a larger --image-size"
         )
 
 

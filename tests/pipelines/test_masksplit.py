@@ -147,6 +147,7 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
         ("--episodes classes", "pseudo-masks have no classes"),
         ("--workers 9", "9 workers cannot share 8 lanes"),
         ("--device cuda", "there are 0 GPUs"),
+        ("--evaluate.image-size 8", "image-size is 8, but masksplit"),
         ("--evaluate.classes unseen", "no such class split; its splits are base, novel"),
         ("--split.distractor 2", "distractor must be less than or equal to 1, got 2.0"),
     ],
@@ -156,6 +157,16 @@ def test_mistakes_are_refused_before_any_work(words: str, message: str, tmp_path
         run(read([*words.split(), "--output", str(tmp_path / "work")]))
     text = str(refusal.value)
     assert message in text
+    assert not (tmp_path / "work").exists()
+
+
+def test_too_few_pictures_for_the_shots_are_refused_before_the_training(
+    paint: Paint, config: MaskSplitJobConfig, tmp_path: Path
+) -> None:
+    labelled = paint(tmp_path / "labelled", count=24, labelled=True)
+    evaluate = EvaluateSettings(episodes=6, shots=(1, 400))
+    with pytest.raises(ValueError, match="400 shots need 401 images"):
+        run(replace(config, evaluation=labelled, evaluate=evaluate, output=str(tmp_path / "work")))
     assert not (tmp_path / "work").exists()
 
 
