@@ -119,7 +119,7 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
     [
         ({"space": ("cuts",)}, "no search space 'cuts'"),
         ({"grace": 4}, "cannot be stopped early if its first 4 steps are exempt"),
-        ({"space": ("masks",), "acceptance": None}, "name an acceptance to take them from"),
+        ({"space": ("masks",), "acceptance": None}, "give the acceptance that selects them"),
         ({"trials": 0}, "trials"),
         ({"dimensions": ("backbone=resnet18|foo",)}, "unknown backbone 'foo'"),
         ({"dimensions": ("width=40|64",)}, "width"),

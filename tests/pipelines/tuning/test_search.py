@@ -61,7 +61,7 @@ def test_pruning_goes_by_the_trainings_own_steps() -> None:
     assert (found._time_attr, found._max_t) == ("step", 90)
     assert [milestone for milestone, _ in found._brackets[0]._rungs] == [60, 30]
     assert isinstance(scheduler(replace(CONFIG, prune=False)), FIFOScheduler)
-    with pytest.raises(ValueError, match="when its first 90 are free"):
+    with pytest.raises(ValueError, match="its first 90 steps are exempt"):
         replace(CONFIG, grace=90)
 
 
