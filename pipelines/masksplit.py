@@ -21,7 +21,7 @@ from pipelines.end_to_end.presets import PRESETS, default_preset
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.job import Job
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import TrainJobConfig, with_seed
+from pipelines.training.config import TrainJobConfig, with_absolute_paths, with_seed
 
 if TYPE_CHECKING:
     from pipelines.end_to_end.inputs import Input
@@ -66,7 +66,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         for name, source in (("photographs", photographs), ("evaluation pictures", labelled)):
             if source is not None and source.source is not None:
                 _ingest(config, source, name, job)
-        if labelled is not None:
+        if labelled is not None and labelled.source is not None:
             _check_plans(config, labelled)
         # Stage 2: pseudo-masks.
         with job.timed("pseudo-masks"):
@@ -109,7 +109,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     for uri in (config.photographs, config.evaluation):
         if uri is not None:
             check_folder(uri)
-    training = with_seed(config.train, config.seed)
+    training = with_absolute_paths(with_seed(config.train, config.seed))
     check_lanes(training.stream.lanes, training.stream.batch_size, training.scale.workers)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
     check_segmenter(training.segmenter)

@@ -116,6 +116,9 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
     device = resolve_device(config.scale.device, workers=config.scale.workers)
     config = replace(config, scale=replace(config.scale, device=device))
     config = with_absolute_paths(with_seed(config, config.seed))
+    config = replace(
+        config, collection=storage.absolute_uri(config.collection), output=storage.absolute_uri(config.output)
+    )
     check_segmenter(config.segmenter)
     return config
 

@@ -1,6 +1,6 @@
 """Settings of the main job, with the nested settings of the jobs that it runs."""
 
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Annotated, Any
 
 import tyro
@@ -13,7 +13,7 @@ from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import FLAT, TrackingConfig
-from pipelines.training.config import TrainJobConfig, TrainSettings, train_job, with_absolute_paths, with_seed
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 
 
 @settings
@@ -88,13 +88,10 @@ class MaskSplitJobConfig:
             )
 
     def train_job(self, collection: str) -> TrainJobConfig:
-        """Return the configuration of the training on a collection."""
-        training = with_seed(self.train, self.seed)
-        checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
-        training = replace(training, checkpoint_every=checkpoint_every)
+        """Return the configuration of the training on a collection; this configuration is resolved."""
         output = storage.join(storage.absolute_uri(self.output), "models")
-        job: dict[str, Any] = {"collection": collection, "output": output, "seed": self.seed}
-        return with_absolute_paths(train_job(training, **job, tracking=self.tracking, overwrite=self.overwrite))
+        job: dict[str, Any] = {"collection": storage.absolute_uri(collection), "output": output, "seed": self.seed}
+        return train_job(self.train, **job, tracking=self.tracking, overwrite=self.overwrite)
 
     def pseudomask_job(self, collection: str) -> PseudomaskJobConfig:
         """Return the configuration of the pseudo-mask job on a collection."""

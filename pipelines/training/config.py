@@ -116,20 +116,18 @@ def with_seed(training: Settings, seed: int) -> Settings:
     )
 
 
-def with_absolute_paths(config: TrainJobConfig) -> TrainJobConfig:
-    """Make all paths of a configuration absolute, because workers run in other directories."""
+def with_absolute_paths(training: Settings) -> Settings:
+    """Make the paths of weights, cache and classes absolute, because workers run in other directories."""
     from pipelines.runtime.checkpoints import absolute_weights
 
-    cache, classes = config.stream.cache_folder, config.classes
+    cache, classes = training.stream.cache_folder, training.classes
     val_collection = classes.val_collection and storage.absolute_uri(classes.val_collection)
     split_folder = classes.split_folder and storage.absolute_uri(classes.split_folder)
-    weights = absolute_weights(config.segmenter.backbone_weights)
+    weights = absolute_weights(training.segmenter.backbone_weights)
     return replace(
-        config,
-        collection=storage.absolute_uri(config.collection),
-        output=storage.absolute_uri(config.output),
-        segmenter=replace(config.segmenter, backbone_weights=weights),
-        stream=replace(config.stream, cache_folder=cache and cache.absolute()),
+        training,
+        segmenter=replace(training.segmenter, backbone_weights=weights),
+        stream=replace(training.stream, cache_folder=cache and cache.absolute()),
         classes=replace(classes, val_collection=val_collection, split_folder=split_folder),
     )
 

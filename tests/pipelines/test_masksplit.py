@@ -125,7 +125,10 @@ def assert_children_used_what_the_parent_says(client: Any, run_id: str, children
 
 def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJobConfig, tmp_path: Path) -> None:
     output = tmp_path / "work"
-    result = run(replace(config, dry_run=True, seed=3, output=str(output)))
+    cache = replace(config.train.stream, cache_folder=Path("canvases"))
+    train = replace(config.train, stream=cache)
+    result = run(replace(config, dry_run=True, seed=3, output=str(output), train=train))
+    assert result.inputs["train.stream.cache_folder"] == str(Path("canvases").absolute())
     assert result.inputs["train.optimizer.steps"] == 2
     assert result.inputs["train.segmenter.seed"] == result.inputs["train.stream.seed"] == 3
     assert result.inputs["train.scale.device"] == "cpu"
