@@ -127,9 +127,26 @@ class Collection:
         """Limits that the images were accepted under."""
         return DecodeLimits(**self.metadata["limits"])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the last ingest noticed: one sentence each."""
+        return tuple(self.metadata["sources"][-1].get("notes", ()))
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Number of files that the last ingest left out, by reason."""
+        return dict(self.metadata["sources"][-1].get("ignored", {}))
+
     def add_source(self, source: Mapping[str, Any]) -> None:
         """Record another source, or a later state of one, for the parts that follow."""
         self.metadata = {**self.metadata, "sources": [*self.metadata["sources"], dict(source)]}
+        self._save()
+
+    def record_ingest(self, *, notes: Sequence[str], ignored: Mapping[str, int]) -> None:
+        """Record what the ingest of the last source noticed and left out."""
+        *others, last = self.metadata["sources"]
+        last = {**last, "notes": list(notes), "ignored": dict(ignored)}
+        self.metadata = {**self.metadata, "sources": [*others, last]}
         self._save()
 
     def add_classes(self, classes: Mapping[int, str]) -> None:

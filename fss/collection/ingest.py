@@ -1,8 +1,9 @@
 """Ingest a source into a collection, part by part.
 
-:func:`start_ingest` lists the source and writes the listing into the collection;
-:func:`fss.collection.ingest_part.ingest_part` then writes one part. Parts are independent: they can be written on any
-machine, in any order, and again after a crash.
+:func:`ingest_local` does all of it in this process. The ingest job takes the same steps on many machines:
+:func:`start_ingest` lists the source and writes the listing into the collection,
+:func:`fss.collection.ingest_part.ingest_part` writes one part, and :func:`finish_ingest` completes the collection.
+Parts are independent: they can be written on any machine, in any order, and again after a crash.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
 from fss.collection.index import ClassIndex
+from fss.collection.ingest_part import ingest_part
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
 from fss.collection.sources import Listing, SourceConfig, list_items
@@ -41,6 +43,57 @@ class Ingest:
         if TRUTH in self.collection.mask_set_names():
             finished &= self.collection.mask_set(TRUTH).finished_parts()
         return finished
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Return what determines the contents of the collection: its sources, without the outcome of the ingest."""
+        outcome = ("notes", "ignored")
+        sources = self.collection.metadata["sources"]
+        return [{key: value for key, value in source.items() if key not in outcome} for source in sources]
+
+
+def ingest_local(
+    source: SourceConfig,
+    collection: str,
+    *,
+    name: str | None = None,
+    part_size: int = 64,
+    limits: DecodeLimits | None = None,
+    keep_bytes: bool = True,
+    limit: int | None = None,
+    append: bool = False,
+    overwrite: bool = False,
+) -> Collection:
+    """Ingest a source into a collection in this process; an interrupted ingest is resumed.
+
+        collection = ingest_local(SourceConfig(path="photos"), "my-collection")
+        print(collection.notes, collection.quarantine().num_rows)
+
+    The result is that of the ingest job, which uses all cores or a cluster. See :func:`start_ingest` for the arguments.
+
+    Returns:
+        The collection. Its ``notes`` and ``ignored`` say what the ingest noticed and left out.
+
+    Raises:
+        ValueError: there is nothing to ingest, or the collection has other contents and neither ``append`` nor
+            ``overwrite`` is set.
+        OSError: the object store does not answer; the finished parts remain.
+    """
+    ingest = start_ingest(
+        collection,
+        source,
+        name=name,
+        part_size=part_size,
+        limits=limits,
+        keep_bytes=keep_bytes,
+        limit=limit,
+        append=append,
+        overwrite=overwrite,
+    )
+    finished = ingest.finished()
+    for part in ingest.parts:
+        if part not in finished:
+            ingest_part(ingest.collection.uri, part)
+    return finish_ingest(ingest)
 
 
 def start_ingest(
@@ -104,6 +157,13 @@ def start_ingest(
             "and start again, or another path"
         )
     return _ingest(collection, _append(collection, listing, entry), listing)
+
+
+def finish_ingest(ingest: Ingest) -> Collection:
+    """Complete a collection whose parts are all written: names of its classes, and what the ingest noticed."""
+    add_missing_class_names(ingest.collection)
+    ingest.collection.record_ingest(notes=ingest.notes, ignored=ingest.ignored)
+    return ingest.collection
 
 
 def add_missing_class_names(collection: Collection) -> None:

@@ -12,7 +12,9 @@ The block runs inside the MLflow run of the job. If it ends without an error, it
 result is written to ``summary.json`` and logged too.
 """
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -137,6 +139,12 @@ class Job:
         self._stack.enter_context(ray_session())
 
 
+def has_ray() -> bool:
+    """Return whether there is a Ray to run on: a cluster, or the session of an outer job."""
+    ray = sys.modules.get("ray")
+    return bool(os.environ.get("RAY_ADDRESS")) or (ray is not None and ray.is_initialized())
+
+
 def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
     """Return the result of a dry run: all settings of the resolved configuration, and the plan."""
     return JobResult(job=f"{name} (dry run)", inputs=flatten(to_dict(config)), metrics=dict(plan))
@@ -145,7 +153,13 @@ def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
 def logged_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers among ``values`` under names that MLflow accepts.
 
-    All characters except letters, digits and ``_ . / @ -`` become underscores.
+    All characters except letters, digits and ``_ . / @ -`` become underscores, and a name is a relative path in its
+    simplest form.
     """
     numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-    return {f"{prefix}{_NOT_ALLOWED.sub('_', name).strip('_')}": float(value) for name, value in numbers.items()}
+    return {f"{prefix}{_metric_name(name)}": float(value) for name, value in numbers.items()}
+
+
+def _metric_name(name: str) -> str:
+    words = _NOT_ALLOWED.sub("_", name).strip("_").split("/")
+    return "/".join(word for word in words if word.strip("."))

@@ -12,13 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import ray
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
-
 from fss.core.system import available_cores
 from pipelines.runtime.config import Device
 from pipelines.runtime.part_progress import PartProgress
-from pipelines.runtime.ray_session import count_gpus, is_local
 
 Statistics = dict[str, Any]
 PartFunction = Callable[[str], Mapping[str, Any]]
@@ -73,6 +69,8 @@ def on_device(
         device: resolved device of the network.
         actors_per_gpu: processes that share a GPU.
     """
+    from pipelines.runtime.ray_session import count_gpus
+
     assert device != "auto", "resolve_device has filled in the device"
     if device == "cpu":
         return part_function
@@ -88,6 +86,7 @@ def run_parts(
     stage: str,
     finished: Collection[str] = frozenset(),
     workers: int | None = None,
+    in_process: bool = False,
     on_part: Callable[[Statistics], None] | None = None,
     out: TextIO | None = None,
 ) -> PartsResult:
@@ -101,6 +100,7 @@ def run_parts(
         stage: prefix of the progress lines.
         finished: names to skip.
         workers: number of concurrent tasks. None: one more than the machine's cores, or all CPUs of a cluster.
+        in_process: make the parts one after the other in this process, without Ray.
         on_part: called in the driver with each row, in the order of arrival.
         out: stream for progress lines. None: standard error.
 
@@ -112,7 +112,8 @@ def run_parts(
     rows: list[Statistics] = []
     failed: dict[str, str] = {}
     for start in range(0, len(unfinished), BATCH):
-        for row in _execute(unfinished[start : start + BATCH], function, workers):
+        batch = unfinished[start : start + BATCH]
+        for row in _in_process(batch, function) if in_process else _on_ray(batch, function, workers):
             if row["failure"]:
                 failed[row["part"]] = row["failure"]
                 if len(failed) >= MAX_FAILED:
@@ -130,7 +131,19 @@ def run_parts(
     return PartsResult(statistics=rows, skipped=len(names) - len(unfinished), seconds=progress.seconds())
 
 
-def _execute(names: list[str], function: PartFunction | OnActors, workers: int | None) -> Iterator[dict[str, Any]]:
+def _in_process(names: list[str], function: PartFunction | OnActors) -> Iterator[dict[str, Any]]:
+    assert not isinstance(function, OnActors), "actors need Ray"
+    for name in names:
+        start = time.perf_counter()
+        yield _row(name, _outcome(function, name), start)
+
+
+def _on_ray(names: list[str], function: PartFunction | OnActors, workers: int | None) -> Iterator[dict[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    from pipelines.runtime.ray_session import is_local
+
     if isinstance(function, OnActors):
         blocks = -(-len(names) // function.names)
         dataset = ray.data.from_items(names, override_num_blocks=blocks).map_batches(
@@ -154,7 +167,7 @@ def _execute(names: list[str], function: PartFunction | OnActors, workers: int |
 
 
 class _Task:
-    """Calls the function in a worker, single-threaded; an error becomes a row, so that the driver knows its part."""
+    """Calls the function in a worker, single-threaded."""
 
     def __init__(self, function: PartFunction) -> None:
         self.function = function
@@ -162,11 +175,7 @@ class _Task:
     def __call__(self, row: dict[str, str]) -> dict[str, Any]:
         _single_thread()
         start = time.perf_counter()
-        try:
-            outcome: Mapping[str, Any] | Exception = self.function(row["item"])
-        except Exception as failure:
-            outcome = failure
-        return _row(row["item"], outcome, start)
+        return _row(row["item"], _outcome(self.function, row["item"]), start)
 
 
 class _Actor:
@@ -181,6 +190,14 @@ class _Actor:
         for part, outcome in self.function([str(name) for name in batch["item"]]):
             yield {name: [value] for name, value in _row(part, outcome, start).items()}
             start = time.perf_counter()
+
+
+def _outcome(function: PartFunction, part: str) -> Mapping[str, Any] | Exception:
+    """Return the statistics or the error of a part, so that the driver knows which part failed."""
+    try:
+        return function(part)
+    except Exception as failure:
+        return failure
 
 
 def _row(part: str, outcome: Mapping[str, Any] | Exception, start: float) -> dict[str, Any]:

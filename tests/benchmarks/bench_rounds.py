@@ -24,10 +24,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import tyro
 
-from fss.collection import Collection
+from fss.collection import Collection, ingest_local
 from fss.collection.collection import collection_exists
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.collection.sources import SourceConfig
 from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences
@@ -214,10 +212,7 @@ def disc(image_id: str, height: int, width: int) -> dict[str, object]:
 def test_classes(options: Rounds) -> Collection:
     """Return the labelled collection that models are evaluated on."""
     source = SourceConfig(kind="fss1000", path=str((options.data / "fewshot").absolute()))
-    ingest = start_ingest(str(options.output / "fewshot"), source)
-    for part in sorted(set(ingest.parts) - ingest.finished()):
-        ingest_part(ingest.collection.uri, part)
-    return ingest.collection
+    return ingest_local(source, str(options.output / "fewshot"))
 
 
 def copy(base: Collection, path: Path) -> Collection:

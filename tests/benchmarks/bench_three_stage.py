@@ -18,10 +18,8 @@ from pathlib import Path
 
 import torch
 
-from fss.collection import Collection
+from fss.collection import Collection, ingest_local
 from fss.collection.class_map import ClassTable
-from fss.collection.ingest import add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.evaluation.semantic import seed_interval
 from fss.models.backbones.sequential import SequentialBackbone
@@ -92,12 +90,7 @@ def parse() -> argparse.Namespace:
 def collect(path: Path, folder: str, void: int) -> Collection:
     """Ingest a labelled folder into a collection."""
     source = SourceConfig(path=folder, masks="index", background=None, void=(void,))
-    ingest = start_ingest(str(path), source)
-    for part in ingest.parts:
-        if part not in ingest.finished():
-            ingest_part(ingest.collection.uri, part)
-    add_missing_class_names(ingest.collection)
-    return ingest.collection
+    return ingest_local(source, str(path))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import Collection
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import Collection, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.core.config import save
 from pipelines.runtime.config import TrackingConfig
@@ -33,10 +31,7 @@ def paint() -> Paint:
 
     def make(uri: Path, *, count: int, labelled: bool = False, part_size: int = 4) -> str:
         source = SourceConfig(kind="sample", sample="labelled" if labelled else "unlabelled", count=count)
-        ingest = start_ingest(str(uri), source, part_size=part_size)
-        for part in ingest.parts:
-            ingest_part(ingest.collection.uri, part)
-        return ingest.collection.uri
+        return ingest_local(source, str(uri), part_size=part_size).uri
 
     return make
 

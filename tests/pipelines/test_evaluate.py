@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from fss.collection import ingest_local
 from fss.collection.collection import Collection
-from fss.collection.ingest import add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
@@ -52,11 +51,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
             Image.fromarray(picture.astype(np.uint8)).save(home / "fss" / name / f"{number + 1}.jpg")
             Image.fromarray(inside.astype(np.uint8) * 255).save(home / "fss" / name / f"{number + 1}.png")
     (home / "fss" / "splits.json").write_text('{"train": ["disc"], "test": ["ring", "square"]}')
-    ingest = start_ingest(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "fss")), part_size=6)
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    add_missing_class_names(ingest.collection)
-    return ingest.collection.uri
+    source = SourceConfig(kind="fss1000", path=str(home / "fss"))
+    return ingest_local(source, str(home / "collection"), part_size=6).uri
 
 
 @pytest.fixture(scope="module")

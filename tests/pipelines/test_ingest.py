@@ -1,6 +1,7 @@
 """The ingest job on Ray: complete, resumable, and never stopped by a bad file."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fss.collection.sources import SourceConfig
 from pipelines.ingest import run
 from pipelines.masks.config import IngestConfig
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.map_parts import PartError
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
 
@@ -60,18 +62,55 @@ def test_bad_files_among_good_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SourceConfig(kind="sample", sample="labelled", count=12)
-    prints = []
-    for workers in (1, 3):
+    prints, results = [], []
+    for workers in (1, 3, None):
+        if workers is None:  # in this process
+            monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
+            monkeypatch.delattr("pipelines.runtime.job.Job.start_ray")
         result = run(
             settings(tmp_path, collection=f"{tmp_path}/c{workers}", source=source, part_size=4, workers=workers)
         )
         assert (result.counts["masks"], result.counts["classes"]) == (12, 16)
         folder = Path(tmp_path, f"c{workers}")
         prints.append({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("part-*.parquet"))})
-    assert prints[0] == prints[1]
+        results.append((result.counts, set(result.metrics), set(result.durations)))
+    assert prints[0] == prints[1] == prints[2]
+    assert results[0] == results[1] == results[2]
     assert len(prints[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("photographs", "more", "address", "on_ray"),
+    [(512, {}, "", False), (513, {}, "", True), (3, {"workers": 1}, "", True), (3, {}, "10.0.0.1:6379", True)],
+)
+def test_a_few_photographs_need_no_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: int, more: dict, address: str, on_ray: bool
+) -> None:
+    def start(job: object) -> None:
+        raise NotImplementedError("Ray")
+
+    monkeypatch.setattr("pipelines.runtime.job.Job.start_ray", start)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    (tmp_path / "photos").mkdir()
+    for number in range(photographs):
+        (tmp_path / f"photos/{number}.jpg").touch()
+    with pytest.raises(NotImplementedError, match="Ray") if on_ray else nullcontext():
+        run(settings(tmp_path, part_size=300, **more))
+
+
+def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(uri: str, limit: int | None = None) -> bytes:
+        raise OSError("AWS Error NETWORK_CONNECTION during GetObject")
+
+    monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
+    monkeypatch.setattr("fss.collection.sources.reading.storage.read_bytes", fail)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
+    with pytest.raises(PartError, match="ingest failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):
+        run(settings(tmp_path))
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fss.collection.ingest import add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
 from fss.evaluation.claims import parse_claims
 from fss.images.decode import decode_image
@@ -54,11 +53,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert list(shown.values()) == [IMAGES] * CLASSES
     train, val, *test = sorted(shown)
     (home / "data" / "splits.json").write_text(json.dumps({"train": [train], "val": [val], "test": test}))
-    ingest = start_ingest(str(home / "collection"), SourceConfig(kind="fss1000", path=str(home / "data")))
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    add_missing_class_names(ingest.collection)
-    return ingest.collection.uri
+    return ingest_local(SourceConfig(kind="fss1000", path=str(home / "data")), str(home / "collection")).uri
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from fss.cli import main
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
 from fss.models import create_segmenter, save_checkpoint
 from tests.helpers.bad_files.formats import encoded, picture
@@ -17,10 +16,7 @@ from tests.helpers.bad_files.formats import encoded, picture
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> str:
     source = SourceConfig(kind="sample", sample="labelled", count=5)
-    ingest = start_ingest(str(tmp_path_factory.mktemp("c") / "sample"), source, part_size=3)
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    return ingest.collection.uri
+    return ingest_local(source, str(tmp_path_factory.mktemp("c") / "sample"), part_size=3).uri
 
 
 def ends(*words: object) -> int:

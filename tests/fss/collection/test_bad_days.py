@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import Collection
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import Collection, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.core import storage
 from fss.saliency import SaliencyConfig
@@ -29,13 +27,11 @@ def put_photographs(folder: str, count: int = PHOTOGRAPHS) -> None:
 
 def make(uri: str, source: str) -> Collection:
     """Photographs to masks, one part after the other, as every driver does."""
-    ingest = start_ingest(uri, SourceConfig(path=source), part_size=PART_SIZE)
-    for part in sorted(set(ingest.parts) - ingest.finished()):
-        ingest_part(ingest.collection.uri, part)
-    masks = ingest.collection.create_mask_set("saliency", config_hash="1" * 16, provenance={})
-    for part in sorted(set(ingest.parts) - masks.finished_parts()):
-        pseudomask_part(ingest.collection.uri, "saliency", part, SaliencyConfig())
-    return ingest.collection
+    collection = ingest_local(SourceConfig(path=source), uri, part_size=PART_SIZE)
+    masks = collection.create_mask_set("saliency", config_hash="1" * 16, provenance={})
+    for part in sorted(set(collection.part_names()) - masks.finished_parts()):
+        pseudomask_part(collection.uri, "saliency", part, SaliencyConfig())
+    return collection
 
 
 def contents(collection: Collection) -> list[object]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss.collection import ClassIndex, Collection, ImageReader
-from fss.collection.ingest import Ingest, add_missing_class_names, start_ingest
+from fss.collection import ClassIndex, Collection, ImageReader, ingest_local
+from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import error_reason
 from fss.collection.sources import SourceConfig
@@ -26,13 +26,8 @@ def photos(root: Path, count: int, first: int = 0) -> str:
     return str(root)
 
 
-def ingest(uri: Path | str, source: SourceConfig, **settings: Any) -> Ingest:
-    started = start_ingest(str(uri), source, **settings)
-    for part in started.parts:
-        if part not in started.finished():
-            ingest_part(started.collection.uri, part)
-    add_missing_class_names(started.collection)
-    return started
+def ingest(uri: Path | str, source: SourceConfig, **settings: Any) -> Collection:
+    return ingest_local(source, str(uri), **settings)
 
 
 def rows(collection: Collection) -> list[dict[str, Any]]:
@@ -41,10 +36,10 @@ def rows(collection: Collection) -> list[dict[str, Any]]:
 
 def test_a_folder_becomes_parts(tmp_path: Path) -> None:
     source = SourceConfig(path=photos(tmp_path / "photos", 10))
-    started = ingest(tmp_path / "c", source, part_size=4)
-    collection = Collection.open(str(tmp_path / "c"))
+    collection = ingest(tmp_path / "c", source, part_size=4)
     assert collection.name == "photos"
-    assert collection.part_names() == started.parts == ["part-00000", "part-00001", "part-00002"]
+    assert Collection.open(str(tmp_path / "c")).metadata == collection.metadata
+    assert collection.part_names() == ["part-00000", "part-00001", "part-00002"]
     found = rows(collection)
     assert [Path(row["uri"]).name for row in found] == [f"{number:03d}.jpg" for number in range(10)]
     assert [row["width"] for row in found] == list(range(40, 50))
@@ -59,7 +54,7 @@ def test_the_same_photographs_give_the_same_collection(tmp_path: Path) -> None:
     second = start_ingest(str(tmp_path / "d"), SourceConfig(path=photos(tmp_path / "b/photos", 6)), part_size=4)
     for part in reversed(second.parts):
         ingest_part(second.collection.uri, part)
-    assert first.collection.fingerprint() == second.collection.fingerprint()
+    assert first.fingerprint() == second.collection.fingerprint()
 
 
 def test_bad_files_are_quarantined_and_good_ones_complete(tmp_path: Path) -> None:
@@ -95,25 +90,29 @@ def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_part_counts_when_its_masks_are_there_too(tmp_path: Path) -> None:
-    started = ingest(tmp_path / "c", SourceConfig(kind="sample", sample="labelled", count=6), part_size=4)
-    Path(started.collection.uri, "masks/truth/part-00001.parquet").unlink()
-    assert started.finished() == {"part-00000"}
+    source = SourceConfig(kind="sample", sample="labelled", count=6)
+    collection = ingest(tmp_path / "c", source, part_size=4)
+    missing = Path(collection.uri, "masks/truth/part-00001.parquet")
+    missing.unlink()
+    assert start_ingest(collection.uri, source, part_size=4).finished() == {"part-00000"}
+    ingest(tmp_path / "c", source, part_size=4)
+    assert missing.is_file()
 
 
 def test_a_collection_grows_by_new_parts(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     source = SourceConfig(path=photos(root, 6, first=10))
     before = ingest(tmp_path / "c", source, part_size=4)
-    ids = before.collection.image_ids()
+    ids = before.image_ids()
     photos(root, 5)  # in front of the old ones
     with pytest.raises(ValueError, match="--append"):
         start_ingest(str(tmp_path / "c"), source, part_size=4)
     grown = ingest(tmp_path / "c", source, part_size=4, append=True)
-    after = grown.collection.image_ids()
+    after = grown.image_ids()
     assert {part: after[part] for part in ids} == ids
-    assert [len(after[part]) for part in grown.parts] == [4, 2, 4, 1]
-    assert ingest(tmp_path / "c", source, part_size=4).finished() == set(grown.parts)
-    assert len(rows(grown.collection)) == len({row["uri"] for row in rows(grown.collection)}) == 11
+    assert [len(after[part]) for part in grown.part_names()] == [4, 2, 4, 1]
+    assert start_ingest(str(tmp_path / "c"), source, part_size=4).finished() == set(grown.part_names())
+    assert len(rows(grown)) == len({row["uri"] for row in rows(grown)}) == 11
 
 
 def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--append only adds new files"):
         start_ingest(str(tmp_path / "c"), other, append=True)
     replaced = ingest(tmp_path / "c", other, overwrite=True)
-    assert len(rows(replaced.collection)) == 2
+    assert len(rows(replaced)) == 2
     with pytest.raises(ValueError, match="other settings"):
         start_ingest(str(tmp_path / "c"), other, limits=DecodeLimits(min_side=30))
     with pytest.raises(ValueError, match="part_size must be at least 1"):
@@ -133,18 +132,18 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
 
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:
-    started = ingest(tmp_path / "c", SourceConfig(path=photos(tmp_path / "a", 9)), part_size=4, limit=5)
-    assert [Path(row["uri"]).name for row in rows(started.collection)] == [f"{number:03d}.jpg" for number in range(5)]
+    collection = ingest(tmp_path / "c", SourceConfig(path=photos(tmp_path / "a", 9)), part_size=4, limit=5)
+    assert [Path(row["uri"]).name for row in rows(collection)] == [f"{number:03d}.jpg" for number in range(5)]
 
 
 def test_by_reference(tmp_path: Path) -> None:
     source = SourceConfig(path=photos(tmp_path / "a", 3))
     odd = Path(os.fsdecode(os.fsencode(source.path) + b"/caf\xe9.jpg"))
     odd.write_bytes(encoded("JPEG"))
-    started = ingest(tmp_path / "c", source, keep_bytes=False)
-    found = rows(started.collection)
+    collection = ingest(tmp_path / "c", source, keep_bytes=False)
+    found = rows(collection)
     assert [row["image"] for row in found] == [None] * 4
-    assert ImageReader(started.collection).read(found[0]["image_id"]).rgb.shape == (40, 40, 3)
+    assert ImageReader(collection).read(found[0]["image_id"]).rgb.shape == (40, 40, 3)
     assert found[3]["error"].startswith("unreadable: a file name that is not valid Unicode")
     with pytest.raises(ValueError, match="must store their bytes"):
         start_ingest(str(tmp_path / "d"), SourceConfig(kind="sample"), keep_bytes=False)
@@ -154,10 +153,10 @@ def test_limits_of_the_ingest_hold_for_readers(tmp_path: Path) -> None:
     root = tmp_path / "a"
     root.mkdir()
     (root / "tiny.png").write_bytes(encoded("PNG", picture((8, 8))))
-    started = ingest(tmp_path / "c", SourceConfig(path=str(root)), limits=DecodeLimits(min_side=4))
-    [row] = rows(started.collection)
+    collection = ingest(tmp_path / "c", SourceConfig(path=str(root)), limits=DecodeLimits(min_side=4))
+    [row] = rows(collection)
     assert row["error"] is None
-    assert ImageReader(Collection.open(started.collection.uri)).read(row["image_id"]).rgb.shape == (8, 8, 3)
+    assert ImageReader(Collection.open(collection.uri)).read(row["image_id"]).rgb.shape == (8, 8, 3)
 
 
 def test_masks_that_do_not_fit_leave_the_picture_good(tmp_path: Path) -> None:
@@ -168,15 +167,17 @@ def test_masks_that_do_not_fit_leave_the_picture_good(tmp_path: Path) -> None:
         mask = Image.fromarray(np.eye(40, 48, dtype=np.uint8) * 255)
         (tmp_path / "masks" / f"{name}.png").write_bytes(encoded("PNG", mask))
     (tmp_path / "masks/b.png").write_bytes(encoded("PNG", Image.fromarray(np.zeros((40, 47), np.uint8))))
+    (tmp_path / "classes.csv").write_text("id,name")
     (tmp_path / "masks/c.png").unlink()
     (tmp_path / "masks/d.png").write_bytes(b"no picture")
     (tmp_path / "images/e.png").write_bytes(b"no picture")
-    started = ingest(tmp_path / "c", SourceConfig(path=str(tmp_path)))
-    assert [row["error"] is None for row in rows(started.collection)] == [True, True, True, True, False]
-    masks = started.collection.mask_set("truth").read_part("part-00000").to_pylist()
+    collection = ingest(tmp_path / "c", SourceConfig(path=str(tmp_path)))
+    assert [row["error"] is None for row in rows(collection)] == [True, True, True, True, False]
+    masks = collection.mask_set("truth").read_part("part-00000").to_pylist()
     reasons = [row["error"] and error_reason(row["error"]) for row in masks]
     assert reasons == [None, "size-mismatch", "missing-mask", "unknown-format", "no-image"]
-    assert [entry.row for entry in ClassIndex.build(started.collection.mask_set("truth"))[1]] == [0]
+    assert Collection.open(collection.uri).ignored == {"files outside images/": 1}
+    assert [entry.row for entry in ClassIndex.build(collection.mask_set("truth"))[1]] == [0]
 
 
 def test_classes_of_index_masks_get_names(tmp_path: Path) -> None:
@@ -185,14 +186,13 @@ def test_classes_of_index_masks_get_names(tmp_path: Path) -> None:
         values = Image.fromarray((np.arange(40 * 48) % 5).reshape(40, 48).astype(np.uint8))
         (tmp_path / folder / "a.png").write_bytes(data or encoded("PNG", values))
     source = SourceConfig(path=str(tmp_path), masks="index", void=(4,), class_names=("ground", "tree"))
-    started = ingest(tmp_path / "c", source)
-    assert Collection.open(started.collection.uri).classes == {0: "ground", 1: "tree", 2: "class 2", 3: "class 3"}
+    collection = ingest(tmp_path / "c", source)
+    assert Collection.open(collection.uri).classes == {0: "ground", 1: "tree", 2: "class 2", 3: "class 3"}
 
 
 def test_the_sample(tmp_path: Path) -> None:
     source = SourceConfig(kind="sample", sample="labelled", count=5)
-    started = ingest(tmp_path / "c", source, part_size=2)
-    collection = started.collection
+    collection = ingest(tmp_path / "c", source, part_size=2)
     assert collection.name == "sample-labelled"
     assert set(collection.class_splits) == {"base", "novel"}
     reader = ImageReader(collection, collection.mask_set("truth"))
@@ -200,7 +200,7 @@ def test_the_sample(tmp_path: Path) -> None:
         for entry in entries:
             assert (reader.read_binary(entry.image_id, class_id)[1] == 1).sum() == entry.pixels
     longer = ingest(tmp_path / "c", SourceConfig(kind="sample", sample="labelled", count=7), part_size=2, append=True)
-    assert len(rows(longer.collection)) == 7
+    assert len(rows(longer)) == 7
 
 
 def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
@@ -209,15 +209,15 @@ def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
     for number in range(5):
         write_atomically(*resolve(f"{s3}/raw/{number}.jpg"), encoded("JPEG", picture((40 + number, 40))))
     source = SourceConfig(path=f"{s3}/raw")
-    started = ingest(f"{s3}/collections/c", source, part_size=4)
-    collection = Collection.open(f"{s3}/collections/c/")
+    collection = ingest(f"{s3}/collections/c", source, part_size=4)
+    assert Collection.open(f"{s3}/collections/c/").metadata == collection.metadata
     assert rows(collection)[0]["uri"] == f"{s3}/raw/0.jpg"
     assert collection.quarantine().num_rows == 5
     masks = collection.create_mask_set("other", config_hash="1", provenance={})
     masks.write_acceptance("best", {}, ["a"])
     assert collection.mask_set_names() == ["other"]
     assert masks.read_acceptance("best").accepted == {"a"}
-    assert start_ingest(f"{s3}/collections/c", source, part_size=4).finished() == set(started.parts)
+    assert start_ingest(f"{s3}/collections/c", source, part_size=4).finished() == set(collection.part_names())
     local = tmp_path / "raw"
     (local / "bad").mkdir(parents=True)
     for number in range(5):
@@ -225,8 +225,8 @@ def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
     for bad in bad_files()[:5]:
         (local / "bad" / bad.name).write_bytes(bad.data)
     copy = ingest(tmp_path / "c", SourceConfig(path=str(local)), part_size=4)
-    assert copy.collection.fingerprint() == collection.fingerprint()
-    assert len(rows(ingest(f"{s3}/collections/c", source, part_size=8, overwrite=True).collection)) == 10
+    assert copy.fingerprint() == collection.fingerprint()
+    assert len(rows(ingest(f"{s3}/collections/c", source, part_size=8, overwrite=True))) == 10
 
 
 def test_a_store_that_fails_is_no_reason_to_quarantine(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,15 +250,15 @@ def test_a_store_that_fails_is_no_reason_to_quarantine(s3: str, monkeypatch: pyt
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real photographs at {SHARED}; name them in FSS_SHARED_DATA")
 def test_real_photographs(tmp_path: Path) -> None:
     few = SourceConfig(kind="fss1000", path=str(SHARED / "fewshot"))
-    started = ingest(tmp_path / "few", few, limit=80)
-    assert started.collection.quarantine().num_rows == 0
-    assert {key: len(ids) for key, ids in started.collection.class_splits.items()} == {
+    collection = ingest(tmp_path / "few", few, limit=80)
+    assert collection.quarantine().num_rows == 0
+    assert {key: len(ids) for key, ids in collection.class_splits.items()} == {
         "train": 56,
         "val": 8,
         "test": 20,
     }
-    index = ClassIndex.build(started.collection.mask_set("truth"))
+    index = ClassIndex.build(collection.mask_set("truth"))
     assert [len(index[class_id]) for class_id in range(1, 9)] == [10] * 8
     roads = SourceConfig(path=str(SHARED / "camvid/val"), masks="index", background=None, void=(11,))
-    started = ingest(tmp_path / "roads", roads, limit=20)
-    assert list(Collection.open(started.collection.uri).classes) == list(range(11))
+    collection = ingest(tmp_path / "roads", roads, limit=20)
+    assert list(Collection.open(collection.uri).classes) == list(range(11))

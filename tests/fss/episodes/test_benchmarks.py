@@ -5,9 +5,7 @@ from functools import cache
 
 import pytest
 
-from fss.collection import TRUTH, Collection
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import TRUTH, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import benchmark_plan, choose_fold
 from fss.episodes.episode_plan import EpisodePlan
@@ -42,10 +40,10 @@ def fss(tmp_path_factory):
 
 def _ingested(root, kind, **settings):
     source = SourceConfig(kind=kind, path=str(root / "data"), **settings)
-    ingest = start_ingest(str(root / "collection"), source, part_size=16)
-    statistics = [ingest_part(ingest.collection.uri, part) for part in ingest.parts]
-    assert sum(row["rejected"] + row["mask_errors"] for row in statistics) == 0
-    return Collection.open(ingest.collection.uri)
+    collection = ingest_local(source, str(root / "collection"), part_size=16)
+    truth = collection.mask_set(TRUTH)
+    assert not any(row["error"] for part in collection.part_names() for row in truth.read_part(part).to_pylist())
+    return collection
 
 
 def _names(collection, benchmark):

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import Collection
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import Collection, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.tracking.lineage import log_dataset, logged_datasets
 from fss.tracking.run import Run, tracking_client
@@ -15,10 +13,7 @@ from fss.tracking.run import Run, tracking_client
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     source = SourceConfig(kind="sample", sample="labelled", count=4)
-    ingest = start_ingest(str(tmp_path_factory.mktemp("data") / "aunt"), source, part_size=4)
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    return ingest.collection
+    return ingest_local(source, str(tmp_path_factory.mktemp("data") / "aunt"), part_size=4)
 
 
 def test_what_a_run_reads_is_a_dataset_with_its_hash(collection: Collection, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_names_of_metrics_are_sanitised_and_texts_left_out(config: PaintConfig) 
     run = logged(config, paint(config).run_id)
     assert run.data.metrics == {"strokes": 7, "rejected_by_rank": 2, "1-shot/model/mIoU": 0.25, "shift_all": 1}
     assert logged_metrics({"a: b": 1, "c": "text"}, prefix="kept.") == {"kept.a_b": 1.0}
+    assert list(logged_metrics({"files outside images/": 1, "/a//../b.c/.": 2})) == ["files_outside_images", "a/b.c"]
 
 
 def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: PaintConfig, tmp_path: Path) -> None:

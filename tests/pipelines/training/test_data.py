@@ -8,8 +8,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
 from fss.models import FewShotSegmenter, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
@@ -79,10 +78,7 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
     places = {}
     for subset in ("trainaug", "val"):
         source = SourceConfig(kind="voc", path=str(tmp_path / "data"), subset=subset)
-        ingest = start_ingest(str(tmp_path / subset), source, part_size=64)
-        for part in ingest.parts:
-            ingest_part(ingest.collection.uri, part)
-        places[subset] = ingest.collection.uri
+        places[subset] = ingest_local(source, str(tmp_path / subset)).uri
     preset: TrainJobConfig = PRESETS["hsnet-pascal"]()
     settings = replace(
         preset,

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import TRUTH, Collection, MaskSet
-from fss.collection.ingest import add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection import TRUTH, MaskSet, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.episodes.benchmarks import ids_by_name
 from fss.episodes.published_lists import read_training_entries
@@ -21,11 +19,7 @@ SPLITS = b'{"train": ["thing0", "thing1", "thing2"], "val": ["thing3"], "test": 
 
 def ingested(root: Path, kind: str, **settings: str) -> MaskSet:
     source = SourceConfig(kind=kind, path=str(root / "data"), **settings)  # type: ignore[arg-type]
-    ingest = start_ingest(str(root / f"collection{settings.get('subset', '')}"), source, part_size=16)
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    add_missing_class_names(ingest.collection)
-    return Collection.open(ingest.collection.uri).mask_set(TRUTH)
+    return ingest_local(source, str(root / f"collection{settings.get('subset', '')}"), part_size=16).mask_set(TRUTH)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fss.collection import Collection
+from fss.collection import Collection, ingest_local
 from fss.collection.class_map import ClassTable
-from fss.collection.ingest import add_missing_class_names, start_ingest
-from fss.collection.ingest_part import ingest_part
 from fss.collection.sources import SourceConfig
 from fss.core.rng import keyed_rng
 from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream
@@ -155,13 +153,8 @@ def test_a_folder_with_masks_for_a_few_will_do(tmp_path: Path) -> None:
         (tmp_path / f"folder/images/{number}.png").write_bytes(data)
         if number in (1, 4):
             Image.fromarray(labels).save(tmp_path / f"folder/masks/{number}.png")
-    ingest = start_ingest(
-        str(tmp_path / "c"), SourceConfig(path=str(tmp_path / "folder"), masks="index", background=None)
-    )
-    for part in ingest.parts:
-        ingest_part(ingest.collection.uri, part)
-    add_missing_class_names(ingest.collection)
-    made = Collection.open(ingest.collection.uri)
+    source = SourceConfig(path=str(tmp_path / "folder"), masks="index", background=None)
+    made = ingest_local(source, str(tmp_path / "c"))
     assert list(made.classes) == [0, 1, 2]
     rows = scan_rows(made.mask_set("truth"), LabelledConfig())
     assert rows.counts == {"labelled": 2, "pool": 5, "unusable": 0} and rows.labelled[0].tolist() == [1, 4]
