@@ -10,13 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from fss.collection import source_listing
 from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
-from fss.collection.schema import error_reason, image_table, make_image_id, mask_table
+from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, with_notes
 from fss.collection.sources import SourceConfig, SourceItem, read_item
+from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
-from fss.images.decode import DecodeError, inspect_image
+from fss.images.color_modes import apply_orientation
+from fss.images.decode import DecodeError, image_orientation, inspect_image
+from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import mask_row
 
@@ -47,9 +52,10 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
     with ThreadPoolExecutor(THREADS) as pool:
         rows = list(pool.map(read_rows, items))
     images, masks = [row[0] for row in rows], [row[1] for row in rows]
+    notes = sum((row[2] for row in rows), Counter[str]())
     collection.write_part(part, image_table(images))
     if source["labelled"]:
-        collection.mask_set(TRUTH).write_part(part, mask_table(masks))
+        collection.mask_set(TRUTH).write_part(part, with_notes(mask_table(masks), notes))
     errors = [row["error"] for row in images if row["error"]]
     return {
         "images": len(images),
@@ -64,8 +70,8 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
 
 def _rows(
     item: SourceItem, *, config: SourceConfig, limits: DecodeLimits, keep_bytes: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the image row and the mask row of an item."""
+) -> tuple[dict[str, Any], dict[str, Any], Counter[str]]:
+    """Return the image row and the mask row of an item, and the notes on its mask."""
     raw = read_item(item, config, limits)
     identity = make_image_id(raw.data, item.relative_path)
     image: dict[str, Any] = {"image_id": identity, "uri": _text(item.uri), "image": None, "error": raw.error}
@@ -78,14 +84,37 @@ def _rows(
         except DecodeError as error:
             image["error"] = str(error)
     if image["error"]:
-        return image, mask_row(identity, None, error="no-image: the photograph is quarantined")
-    if raw.mask is None:
-        return image, mask_row(identity, None, error=raw.mask_error or "missing-mask: the source has no mask for it")
-    if raw.mask.shape != (image["height"], image["width"]):
+        return image, mask_row(identity, None, error="no-image: the photograph is quarantined"), Counter()
+    if raw.label is None or raw.data is None:
+        reason = raw.mask_error or "missing-mask: the source has no mask for it"
+        return image, mask_row(identity, None, error=reason), Counter()
+    notes = Counter({f"objects: {reason}": count for reason, count in raw.label.left_out.items()})
+    mask = _fit(raw.label, raw.data, (image["height"], image["width"]), notes)
+    if mask is None:
         sizes = "mask {} x {}, photograph {} x {} (height x width)"
-        text = sizes.format(*raw.mask.shape, image["height"], image["width"])
-        return image, mask_row(identity, None, error=f"size-mismatch: {text}")
-    return image, mask_row(identity, raw.mask, raw.class_ids)
+        text = sizes.format(*raw.label.mask.shape, image["height"], image["width"])
+        return image, mask_row(identity, None, error=f"size-mismatch: {text}"), notes
+    notes.update({"pixels": mask.size, "void-pixels": int(np.count_nonzero(mask == IGNORE))})
+    return image, mask_row(identity, mask, raw.label.class_ids), notes
+
+
+def _fit(label: LabelMask, photograph: bytes, size: tuple[int, int], notes: Counter[str]) -> Mask | None:
+    """Return the mask of an upright photograph of this height and width; None if its size is another.
+
+    A tool that ignores EXIF draws the mask on the stored pixels. Where the photograph's orientation swaps the sides,
+    the mask's size tells; else the mask is taken as upright, with a note.
+    """
+    mask = label.mask
+    orientation = 1 if label.upright else image_orientation(photograph)
+    if orientation == 1:
+        return mask if mask.shape == size else None
+    if mask.shape == size:
+        notes["exif-ambiguous"] += orientation <= 4 or size[0] == size[1]
+        return mask
+    if orientation >= 5 and mask.shape == size[::-1]:
+        notes["exif-turned"] += 1
+        return np.ascontiguousarray(apply_orientation(mask, orientation))
+    return None
 
 
 def _text(uri: str) -> str:

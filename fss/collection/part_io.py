@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from fss.collection.schema import check_table
+from fss.collection.schema import NOTES, check_table
 from fss.core import storage
 from fss.core.retry import is_transient, retry_transient
 from fss.images.limits import DecodeLimits
@@ -95,7 +95,7 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     check_table(table, schema, f"{part} for {folder}")
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table.replace_schema_metadata(None),
+        table.replace_schema_metadata({NOTES: notes} if (notes := (table.schema.metadata or {}).get(NOTES)) else None),
         sink,
         compression="NONE",  # nearly all bytes are JPEG and PNG
         use_dictionary=False,

@@ -5,6 +5,7 @@ name.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -49,6 +50,9 @@ MASK_SCHEMA = pa.schema(
 )
 
 
+NOTES = b"fss.notes"
+"""Key of the Parquet metadata of a part: JSON with what its masks show on reading, count by note."""
+
 _IMAGE_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 
 
@@ -91,6 +95,17 @@ def image_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def mask_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return a mask part from row dictionaries (see ``mask_codec.mask_row``); missing columns become null."""
     return _table(rows, MASK_SCHEMA)
+
+
+def with_notes(table: pa.Table, notes: Mapping[str, int]) -> pa.Table:
+    """Return a mask part with notes on the reading of its masks, count by note."""
+    return table.replace_schema_metadata({NOTES: json.dumps(dict(notes))}) if notes else table
+
+
+def read_notes(table: pa.Table) -> dict[str, int]:
+    """Return the notes of a mask part, or of some of its columns."""
+    notes: dict[str, int] = json.loads((table.schema.metadata or {}).get(NOTES, b"{}"))
+    return notes
 
 
 def check_table(table: pa.Table, schema: pa.Schema, what: str) -> None:

@@ -9,6 +9,17 @@ from PIL import Image, TiffImagePlugin
 
 from fss.core.arrays import Rgb
 
+_ORIENTATION = 0x0112
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 if it is absent or the EXIF block is damaged (the pixels may be intact)."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
 
 def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Rotate and mirror pixels, [H, W] or [H, W, C], upright according to an EXIF orientation of 1 to 8.

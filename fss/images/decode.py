@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -22,7 +21,7 @@ from PIL import (
 )
 
 from fss.core.arrays import Rgb
-from fss.images.color_modes import apply_orientation, to_rgb
+from fss.images.color_modes import apply_orientation, exif_orientation, to_rgb
 from fss.images.headers import HeaderError, check_png, webp_size
 from fss.images.limits import DecodeLimits
 
@@ -45,7 +44,6 @@ _MAGIC = (
     (b"MM\x00+", "TIFF"),
     (b"BM", "BMP"),
 )
-_ORIENTATION = 0x0112
 _MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty scans would keep the decoder busy for hours
 _TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
 
@@ -76,12 +74,12 @@ def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
     Raises:
         DecodeError: the image cannot be decoded; no other exception is raised.
     """
-    image, orientation = _load(data, limits or DecodeLimits())
+    image, orientation = load_image(data, limits or DecodeLimits())
     try:
         rgb = to_rgb(image)
         return np.ascontiguousarray(apply_orientation(rgb, orientation))
     except Exception as error:
-        raise _explain(error) from error
+        raise explain_error(error) from error
 
 
 def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int, int, str]:
@@ -90,7 +88,7 @@ def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int,
     Raises:
         DecodeError: :func:`decode_image` would raise it for the same bytes.
     """
-    image, orientation = _load(data, limits or DecodeLimits())
+    image, orientation = load_image(data, limits or DecodeLimits())
     if image.mode not in ("RGB", "L"):  # the other modes can still fail in the conversion
         decode_image(data, limits)
     width, height = image.size
@@ -99,44 +97,12 @@ def inspect_image(data: bytes, limits: DecodeLimits | None = None) -> tuple[int,
     return (width, height, kind) if orientation >= 5 else (height, width, kind)
 
 
-def decode_labels(data: bytes, limits: DecodeLimits | None = None) -> NDArray[np.int32]:
-    """Decode an image whose values are labels: int32 [H, W]. A palette image gives its indices.
+def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
+    """Open, check and decode an image; return it as stored, with its EXIF orientation (1 to 8).
 
     Raises:
-        DecodeError: the image cannot be decoded, or it has colours instead of one integer per pixel.
+        DecodeError: the image cannot be decoded.
     """
-    image, orientation = _load(data, limits or DecodeLimits())
-    try:
-        if image.mode == "1":
-            image = image.convert("L")
-        values = np.asarray(image)
-    except Exception as error:
-        raise _explain(error) from error
-    if image.mode == "LA":
-        values = values[..., 0]
-    elif values.ndim == 3:
-        if (values[..., 0] != values[..., 1]).any() or (values[..., 0] != values[..., 2]).any():
-            raise DecodeError("unsupported", f"a mask has one value per pixel, but this {image.mode} image has colours")
-        values = values[..., 0]
-    if values.dtype.kind == "f":
-        raise DecodeError("unsupported", "a mask has integer values, but this image has float values")
-    return np.ascontiguousarray(apply_orientation(values.astype(np.int32), orientation))
-
-
-def resize_long_side(rgb: Rgb, side: int) -> Rgb:
-    """Shrink an RGB image [H, W, 3] to a long side of ``side`` pixels by area averaging; never enlarge it."""
-    if side < 1:
-        raise ValueError(f"side must be at least 1 pixel, got {side}")
-    height, width = rgb.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return rgb
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
-    """Open, check and decode an image; return it with its EXIF orientation (1 to 8)."""
     if not data:
         raise DecodeError("empty", "the file has no bytes")
     if len(data) > limits.max_bytes:
@@ -153,11 +119,34 @@ def _load(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         _check_size(*image.size, limits)
         if kind == "PNG":
             check_png(data)
-        orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself on loading
+        orientation = 1 if kind == "TIFF" else exif_orientation(image)  # Pillow rotates a TIFF itself on loading
         image.load()
     except Exception as error:
-        raise _explain(error) from error
+        raise explain_error(error) from error
     return image, orientation
+
+
+def image_orientation(data: bytes) -> int:
+    """Return the EXIF orientation (1 to 8) that :func:`decode_image` applies; 1 if the bytes cannot be opened."""
+    kind = sniff_format(data)
+    if kind is None or kind == "TIFF":
+        return 1
+    try:
+        return exif_orientation(_PLUGINS[kind](io.BytesIO(data)))
+    except Exception:
+        return 1
+
+
+def resize_long_side(rgb: Rgb, side: int) -> Rgb:
+    """Shrink an RGB image [H, W, 3] to a long side of ``side`` pixels by area averaging; never enlarge it."""
+    if side < 1:
+        raise ValueError(f"side must be at least 1 pixel, got {side}")
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
@@ -170,16 +159,8 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         raise DecodeError("side-too-short", f"{size}; at least {limits.min_side} a side are needed")
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; 1 if it is absent or the EXIF block is damaged (the pixels may be intact)."""
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _explain(error: Exception) -> DecodeError:
+def explain_error(error: Exception) -> DecodeError:
+    """Return the reason for an exception of a decoder."""
     if isinstance(error, DecodeError):
         return error
     if isinstance(error, HeaderError):

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fss.core import storage
 from fss.core.arrays import UInt8
+from fss.images.binary_labels import object_plane
 from fss.images.color_modes import to_rgb
-from fss.images.decode import DecodeError, decode_image, decode_labels
+from fss.images.decode import DecodeError, decode_image
+from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image
 
 Encoded = str | Path | bytes
 PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
@@ -49,8 +51,9 @@ def read_picture(value: PictureLike) -> UInt8:
 def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
     """Return the mask of a support as uint8 [H,W] in {0,1}.
 
-    In a mask with one or two values, every value above 0 marks the object. In a mask with the values 0, 1 and 255, 1
-    marks the object and 255 is ignored. A mask with many grey values and the maximum 255 is thresholded at its middle.
+    The mask is read as :func:`fss.images.labels.read_labels` reads a binary mask: in a mask of two values or colours,
+    the one that is not 0 or black marks the object; in a mask with the values 0, 1 and 255, 1 marks the object and 255
+    is ignored; a mask with many grey values is cut at its middle.
 
     Args:
         value: the mask, or a box whose inside is the object.
@@ -61,46 +64,39 @@ def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
     """
     if _is_box(value):
         return _box(value, shape)  # type: ignore[arg-type]
-    values = _labels(value)
-    if values.shape != tuple(shape[:2]):
-        raise ValueError(f"a support's mask must have its picture's size {list(shape[:2])}, got {list(values.shape)}")
-    return _marked(values).astype(np.uint8)
+    picture = _label_picture(value)
+    if picture.shape != tuple(shape[:2]):
+        raise ValueError(f"a support's mask must have its picture's size {list(shape[:2])}, got {list(picture.shape)}")
+    try:
+        plane = object_plane(picture, any_value=True)
+    except DecodeError as error:
+        raise ValueError(f"the mask shows no single object ({error}); set one object to 1 and all else to 0") from error
+    if not (plane == 1).any():
+        raise ValueError("a support's mask marks no pixel; set the pixels of the object to 1 (or 255)")
+    return np.asarray(plane == 1, np.uint8)
 
 
-def _labels(value: Any) -> NDArray[Any]:
+def _label_picture(value: Any) -> LabelPicture:
     if isinstance(value, str | Path | bytes):
-        return decode_labels(_encoded(value))
+        return decode_label_picture(_encoded(value))
     if isinstance(value, Image.Image):
-        value = np.asarray(value.convert("L") if value.mode == "1" else value)
-    elif not isinstance(value, np.ndarray | Tensor):
+        return label_picture_of_image(value)
+    if not isinstance(value, np.ndarray | Tensor):
         raise ValueError(
             f"a mask must be a picture, an array [H,W] or a box of four numbers, got {type(value).__name__}"
         )
     values = _array(value)
-    if values.ndim == 3:
-        if (values[..., :3] != values[..., :1]).any():
-            raise ValueError("a mask must have one value per pixel, got colours; give a grey or two-valued mask")
-        values = values[..., 0]
-    return values
-
-
-def _marked(values: NDArray[Any]) -> NDArray[np.bool_]:
-    levels = np.unique(values)
+    if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"a mask must be [H,W], or a picture [H,W,3]; got {list(values.shape)}")
     if values.dtype.kind == "f":
-        if not np.isfinite(levels).all() or levels[0] < 0 or levels[-1] > 1:
-            raise ValueError(f"a mask of floats must lie in 0..1, got {levels[0]:g}..{levels[-1]:g}")
-        marked: NDArray[np.bool_] = values > 0.5
-    elif set(levels.tolist()) == {0, 1, 255}:
-        marked = values == 1
-    elif len(levels) <= 2:
-        marked = values > 0
-    elif levels[-1] == 255:
-        marked = values > 127
-    else:
-        raise ValueError(f"the mask holds the values {levels[:8].tolist()}; set one object to 1 and all else to 0")
-    if not marked.any():
-        raise ValueError("a support's mask marks no pixel; set the pixels of the object to 1 (or 255)")
-    return marked
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise ValueError(f"a mask of floats must lie in 0..1, got {values.min():g}..{values.max():g}")
+        values = values > 0.5
+    if values.dtype.kind not in "bui":
+        raise ValueError(f"a mask must hold integers, booleans or floats, got {values.dtype}")
+    if values.ndim == 3 and values.shape[2] > 1:
+        return label_picture_of_image(Image.fromarray(values.astype(np.uint8)))
+    return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int32))
 
 
 def _is_box(value: Any) -> bool:

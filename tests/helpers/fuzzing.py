@@ -4,11 +4,13 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
-from fss.images.decode import DecodeError, decode_image, decode_labels, inspect_image
+from fss.images.decode import DecodeError, decode_image, inspect_image
+from fss.images.labels import Binary, ColorTable, Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask, encode_mask
 from tests.helpers.bad_files.formats import bad_files, encoded, picture
@@ -18,6 +20,14 @@ REASONS = {
     *("empty", "too-many-bytes", "unknown-format", "too-many-pixels", "side-too-long", "side-too-short"),
     *("too-many-scans", "truncated", "corrupt", "unsupported"),
 }
+LABEL_REASONS = {
+    *("not-binary", "class-ids", "ambiguous", "colors", "lossy", "smoothed", "all-void", "unknown-class"),
+    *("unknown-color", "transparent"),
+}
+MEANINGS = (
+    *(Binary(), Binary(any_value=True), Index(), Index(background=None, class_ids=frozenset(range(20)))),
+    ColorTable(class_ids={(0, 0, 0): 0, (255, 255, 255): 1, (128, 0, 0): 2}),
+)
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF)
 
 
@@ -80,13 +90,15 @@ def check_picture(data: bytes) -> str:
         rgb = decode_image(data, LIMITS)
     except DecodeError as error:
         assert error.reason in REASONS, error
-        for other in (inspect_image, decode_labels):
-            _refused(other, data)
+        _refused(lambda: inspect_image(data, LIMITS))
+        for meaning in MEANINGS:
+            _refused(partial(read_labels, data, meaning, LIMITS))
         return error.reason
     assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3
     assert rgb.shape[0] * rgb.shape[1] <= LIMITS.max_pixels and min(rgb.shape[:2]) >= LIMITS.min_side
     assert inspect_image(data, LIMITS)[:2] == rgb.shape[:2]
-    _refused(decode_labels, data)
+    for meaning in MEANINGS:
+        _check_labels(partial(read_labels, data, meaning, LIMITS), rgb.shape[:2])
     return "ok"
 
 
@@ -116,8 +128,19 @@ def _with_checksums(data: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _refused(decode: Callable[[bytes, DecodeLimits], object], data: bytes) -> None:
+def _refused(decode: Callable[[], object]) -> None:
     try:
-        decode(data, LIMITS)
+        decode()
     except DecodeError as error:
-        assert error.reason in REASONS, error
+        assert error.reason in REASONS | LABEL_REASONS, error
+
+
+def _check_labels(read: Callable[[], LabelMask], shape: tuple[int, ...]) -> None:
+    """Read a good picture as labels: a reason, or a mask whose every value has a class."""
+    try:
+        label = read()
+    except DecodeError as error:
+        assert error.reason in REASONS | LABEL_REASONS, error
+        return
+    assert label.mask.dtype == np.uint8 and label.mask.shape == shape
+    assert set(np.unique(label.mask).tolist()) <= {255, *range(len(label.class_ids) + 1)}

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from fss.core.arrays import Mask
 from fss.core.config import config_hash
+from fss.images.labels import LabelMask
 
 BINARY_CLASS = 1  # class id of the foreground of binary masks without class names
 
@@ -63,15 +63,13 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class RawItem:
-    """An item after reading: encoded image and index mask, or the reasons why they are missing."""
+    """An item after reading: encoded image and mask, or the reasons why they are missing."""
 
     data: bytes | None = None
     """Encoded image."""
     error: str | None = None
     """Reason why there is no image."""
-    mask: Mask | None = None
-    """Index mask, uint8 [H, W]."""
-    class_ids: tuple[int, ...] = ()
-    """``class_ids[v - 1]`` is the class of mask value v."""
+    label: LabelMask | None = None
+    """Mask and its classes."""
     mask_error: str | None = None
     """Reason why there is no mask."""

@@ -10,16 +10,12 @@ Class ids are the 19 train ids, 0 to 18, in both cases; every other label is ign
 
 from collections import Counter
 
-import numpy as np
-
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, walk
-from fss.core.arrays import Mask
-from fss.images.decode import decode_labels
+from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
-from fss.images.mask_codec import from_class_map
 
 CITYSCAPES_CLASSES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
@@ -69,16 +65,14 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
     return read_pair(item, limits, lambda: _read_mask(item, limits))
 
 
-def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     assert item.mask_uri is not None
-    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
-    table = np.full(256, VOID, dtype=np.int64)
-    if item.mask_uri.endswith(_LABEL_IDS):
-        table[list(TRAIN_ID_OF_LABEL)] = list(TRAIN_ID_OF_LABEL.values())
-    else:
-        table[: len(CITYSCAPES_CLASSES)] = range(len(CITYSCAPES_CLASSES))
-    in_range = (values >= 0) & (values < 256)  # label -1 (licence plate) is void however it is stored
-    return from_class_map(np.where(in_range, table[values.clip(0, 255)], VOID), background=None, void=(VOID,))
+    train_ids = {number: number for number in range(len(CITYSCAPES_CLASSES))}
+    table = TRAIN_ID_OF_LABEL if item.mask_uri.endswith(_LABEL_IDS) else train_ids
+    # Every other label is void. -1 (licence plate) is stored as 255 in 8 bits and as 65535 in 16.
+    translation = {value: table.get(value, VOID) for value in (*range(-1, 256), 65535)}
+    meaning = Index(background=None, void=(VOID,), translation=translation)
+    return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
 
 
 def _mask(tree: Tree, photograph: str) -> str | None:

@@ -22,9 +22,9 @@ from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import IGNORE, Mask
-from fss.images.decode import DecodeError, decode_labels
+from fss.images.decode import DecodeError
+from fss.images.labels import Index, LabelMask, class_map_labels, read_labels
 from fss.images.limits import DecodeLimits
-from fss.images.mask_codec import from_class_map
 
 COCO_CLASSES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
@@ -98,18 +98,17 @@ def render(annotation: dict[str, Any]) -> Mask:
     return painted
 
 
-def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     if item.annotation is not None:
         try:
-            return from_class_map(render(json.loads(item.annotation)))
+            painted = render(json.loads(item.annotation))
+            mask, class_ids = class_map_labels(painted, background=0, void=(IGNORE,))
+            return LabelMask(mask=mask, class_ids=class_ids)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DecodeError("bad-annotation", f"the objects cannot be painted: {error}") from error
     assert item.mask_uri is not None
-    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
-    unknown = sorted(set(np.unique(values).tolist()) - {*range(len(COCO_CLASSES) + 1), IGNORE})
-    if unknown:
-        raise DecodeError("unknown-class", f"a category PNG holds 0 to 80 and 255, this one {unknown[:5]}")
-    return from_class_map(values)
+    meaning = Index(class_ids=frozenset(range(1, len(COCO_CLASSES) + 1)))
+    return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
 
 
 def _list_subset(tree: Tree, subset: str, path: str, ignored: Counter[str]) -> list[SourceItem]:

@@ -5,16 +5,12 @@ The binary masks of ECSSD and the class-index masks of CamVid have the second la
 
 from collections import Counter
 
-import numpy as np
-
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceItem
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
-from fss.core.arrays import Mask
-from fss.images.decode import DecodeError, decode_labels
+from fss.images.labels import Binary, Index, LabelMask, Meaning, read_labels
 from fss.images.limits import DecodeLimits
-from fss.images.mask_codec import from_class_map
 
 IMAGES, MASKS = "images", "masks"
 
@@ -37,22 +33,20 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
     return read_pair(item, limits, lambda: read_mask(item, config, limits))
 
 
-def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> tuple[Mask, list[int]]:
-    """Read the mask of an item as index mask, uint8 [H, W], and class ids.
+def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> LabelMask:
+    """Read the mask of an item.
 
     Raises:
         ValueError: the mask cannot be read, or its kind differs from the settings.
     """
     assert item.mask_uri is not None
-    values = decode_labels(read_bytes(item.mask_uri, limits), limits)
+    meaning: Meaning
     if config.masks == "index":
-        return from_class_map(values, background=config.background, void=config.void)
-    greatest = int(values.max())
-    if 1 < greatest < 128:
-        raise DecodeError("not-binary", f"values up to {greatest}; give masks=index if they are class ids")
-    class_id = BINARY_CLASS if item.class_id is None else item.class_id
-    mask = (values >= min(128, max(greatest, 1))).astype(np.uint8)
-    return mask, [class_id] if greatest else []
+        meaning = Index(background=config.background, void=config.void)
+    else:
+        class_id = BINARY_CLASS if item.class_id is None else item.class_id
+        meaning = Binary(class_id=class_id, any_value=config.masks == "binary")
+    return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
 
 
 def _photographs(tree: Tree, paired: bool) -> Listing:

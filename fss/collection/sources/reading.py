@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from fss.collection.sources.base import RawItem, SourceItem
 from fss.core import storage
-from fss.core.arrays import Mask
 from fss.images.decode import DecodeError
+from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 
 
-def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tuple[Mask, list[int]]]) -> RawItem:
+def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], LabelMask]) -> RawItem:
     """Read a photograph and its mask; failures are reported in the result.
 
     Args:
         item: item to read.
         limits: limits on its files.
-        read_mask: returns index mask and class ids, or raises ValueError with the reason; called if there is a mask.
+        read_mask: returns the mask, or raises ValueError with the reason; called if there is a mask.
     """
     try:
         data = read_bytes(item.uri, limits)
@@ -24,10 +24,10 @@ def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], tu
     if item.mask_uri is None and item.annotation is None:
         return RawItem(data=data, mask_error="missing-mask: there is no mask of that name")
     try:
-        mask, class_ids = read_mask()
+        label = read_mask()
     except ValueError as error:
         return RawItem(data=data, mask_error=str(error))
-    return RawItem(data=data, mask=mask, class_ids=tuple(class_ids))
+    return RawItem(data=data, label=label)
 
 
 def read_bytes(uri: str, limits: DecodeLimits) -> bytes:

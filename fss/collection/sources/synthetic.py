@@ -2,8 +2,8 @@
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.images.labels import LabelMask, class_map_labels
 from fss.images.limits import DecodeLimits
-from fss.images.mask_codec import from_class_map
 from fss.synthetic.picture import SAMPLE_CLASSES, SAMPLE_SPLITS, render_sample_image
 
 _SCHEME = "sample://"
@@ -32,5 +32,5 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
     """Render an image and its ground truth."""
     index = int(item.uri.rsplit("/", 1)[1])
     picture = render_sample_image(index, config.seed, config.sample)
-    mask, class_ids = from_class_map(picture.mask)
-    return RawItem(data=picture.jpeg, mask=mask, class_ids=tuple(class_ids))
+    mask, class_ids = class_map_labels(picture.mask, background=0, void=())
+    return RawItem(data=picture.jpeg, label=LabelMask(mask=mask, class_ids=class_ids))

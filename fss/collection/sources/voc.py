@@ -23,9 +23,10 @@ from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import Mask
-from fss.images.decode import DecodeError, decode_labels
+from fss.images.decode import DecodeError
+from fss.images.label_samples import LabelPicture
+from fss.images.labels import Index, LabelMask, interpret_labels, read_labels
 from fss.images.limits import DecodeLimits
-from fss.images.mask_codec import from_class_map
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -87,14 +88,13 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
     return read_pair(item, limits, lambda: _read_mask(item, limits))
 
 
-def _read_mask(item: SourceItem, limits: DecodeLimits) -> tuple[Mask, list[int]]:
+def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     assert item.mask_uri is not None
     data = read_bytes(item.mask_uri, limits)
-    values = _decode_sbd(data) if item.mask_uri.endswith(".mat") else decode_labels(data, limits)
-    unknown = sorted(set(np.unique(values).tolist()) - {*range(len(VOC_CLASSES) + 1), 255})
-    if unknown:
-        raise DecodeError("unknown-class", f"a VOC mask holds 0 to {len(VOC_CLASSES)} and 255, this one {unknown[:5]}")
-    return from_class_map(values)
+    meaning = Index(class_ids=frozenset(range(1, len(VOC_CLASSES) + 1)))
+    if item.mask_uri.endswith(".mat"):
+        return interpret_labels(LabelPicture(values=_decode_sbd(data)), meaning)
+    return read_labels(data, meaning, limits)
 
 
 def _decode_sbd(data: bytes) -> Mask:

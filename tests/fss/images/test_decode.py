@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fss.images.decode import DecodeError, decode_image, decode_labels, inspect_image, resize_long_side
+from fss.images.decode import DecodeError, decode_image, inspect_image, resize_long_side
 from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, BadFile, bad_files, encoded, picture, png
 
@@ -282,21 +282,6 @@ def test_interlaced_png_of_every_small_size() -> None:
         data[28] = 1
         data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
         np.testing.assert_array_equal(decode_image(bytes(data)), grey3(values))
-
-
-def test_labels_keep_their_values() -> None:
-    labels = (np.arange(40 * 48) % 12).reshape(40, 48).astype(np.uint8)
-    palette = Image.fromarray(labels)
-    palette.putpalette([value for index in range(12) for value in (index * 20, 255 - index, 7)])
-    for image in (Image.fromarray(labels), palette, Image.fromarray(np.dstack([labels] * 3))):
-        np.testing.assert_array_equal(decode_labels(encoded("PNG", image)), labels)
-    np.testing.assert_array_equal(
-        decode_labels(encoded("PNG", Image.fromarray(labels.astype(np.uint16) * 100))), labels.astype(int) * 100
-    )
-    with pytest.raises(DecodeError, match="colours"):
-        decode_labels(encoded("PNG"))
-    with pytest.raises(DecodeError, match="float"):
-        decode_labels(encoded("TIFF", Image.fromarray(labels.astype(np.float32))))
 
 
 def test_resize_shrinks_and_never_enlarges() -> None:

@@ -18,8 +18,8 @@ def _config(path, subset=""):
 
 def _class_map(raw):
     table = np.full(256, 255)
-    table[1 : 1 + len(raw.class_ids)] = raw.class_ids
-    return table[raw.mask]
+    table[1 : 1 + len(raw.label.class_ids)] = raw.label.class_ids
+    return table[raw.label.mask]
 
 
 @pytest.mark.parametrize("train_ids", [True, False])

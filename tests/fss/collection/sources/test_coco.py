@@ -20,9 +20,9 @@ def _config(path, subset="all"):
 
 
 def _class_map(raw):
-    table = np.array([0, *raw.class_ids, *[0] * (255 - len(raw.class_ids))])
+    table = np.array([0, *raw.label.class_ids, *[0] * (255 - len(raw.label.class_ids))])
     table[255] = 255
-    return table[raw.mask]
+    return table[raw.label.mask]
 
 
 def _square(x, y, side):

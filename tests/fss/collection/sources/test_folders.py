@@ -102,9 +102,9 @@ def test_binary_masks(tmp_path: Path, low: int, high: int) -> None:
     put(tmp_path, "masks/a.png", data=grey(values))
     config = SourceConfig(path=str(tmp_path))
     raw = read_item(list_items(config).items[0], config, LIMITS)
-    assert raw.mask is not None
-    assert raw.class_ids == (1,)
-    np.testing.assert_array_equal(raw.mask, values == high)
+    assert raw.label is not None
+    assert raw.label.class_ids == (1,)
+    np.testing.assert_array_equal(raw.label.mask, values == high)
 
 
 def test_class_indices_are_not_taken_for_a_binary_mask(tmp_path: Path) -> None:
@@ -112,8 +112,10 @@ def test_class_indices_are_not_taken_for_a_binary_mask(tmp_path: Path) -> None:
     put(tmp_path, "masks/a.png", data=grey(np.arange(40 * 48).reshape(40, 48) % 12))
     config = SourceConfig(path=str(tmp_path))
     raw = read_item(list_items(config).items[0], config, LIMITS)
-    assert raw.mask is None
-    assert (raw.mask_error or "").startswith("not-binary: values up to 11; give masks=index")
+    assert raw.label is None
+    assert (raw.mask_error or "").startswith(
+        "class-ids: the values are 0, 1, 2, 3, 4, 5, ...; give --source.masks index"
+    )
 
 
 def test_index_masks(tmp_path: Path) -> None:
@@ -123,12 +125,14 @@ def test_index_masks(tmp_path: Path) -> None:
     config = SourceConfig(path=str(tmp_path), masks="index", void=(11, 12), class_names=("sky", "car"))
     listing = list_items(config)
     raw = read_item(listing.items[0], config, LIMITS)
-    assert raw.mask is not None
-    assert raw.class_ids == tuple(range(1, 11))
-    np.testing.assert_array_equal(binary_mask(raw.mask, raw.class_ids, 4), np.where(values >= 11, 255, values == 4))
+    assert raw.label is not None
+    assert raw.label.class_ids == tuple(range(1, 11))
+    np.testing.assert_array_equal(
+        binary_mask(raw.label.mask, raw.label.class_ids, 4), np.where(values >= 11, 255, values == 4)
+    )
     assert listing.classes[1] == "car"
     raw = read_item(listing.items[0], SourceConfig(masks="index", background=None, void=(11, 12)), LIMITS)
-    assert raw.class_ids == tuple(range(11))
+    assert raw.label.class_ids == tuple(range(11))
 
 
 def test_what_cannot_be_read_is_told_in_the_item(tmp_path: Path) -> None:
@@ -167,9 +171,9 @@ def test_fss1000_layout(tmp_path: Path) -> None:
     assert listing.ignored == {"masks without a photograph": 1, "other files": 2}
     assert listing.items[5].mask_uri is None
     raw = read_item(listing.items[-1], config, LIMITS)
-    assert raw.class_ids == (3,)
-    assert raw.mask is not None
-    assert raw.mask.sum() == 40
+    assert raw.label.class_ids == (3,)
+    assert raw.label is not None
+    assert raw.label.mask.sum() == 40
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def test_masks_come_back_class_by_class_with_void_rings(tmp_path, below):
         raw = read_item(item, _config(tmp_path), LIMITS)
         truth = ringed(render_sample_image(number, 0, "labelled").mask)
         assert raw.error is None and raw.mask_error is None
-        back = np.array([0, *raw.class_ids, *[0] * (255 - len(raw.class_ids))])
+        back = np.array([0, *raw.label.class_ids, *[0] * (255 - len(raw.label.class_ids))])
         back[255] = 255
-        np.testing.assert_array_equal(back[raw.mask], truth)
+        np.testing.assert_array_equal(back[raw.label.mask], truth)
 
 
 def test_subsets_follow_the_lists(tmp_path):
@@ -54,8 +54,8 @@ def test_sbd_fills_in_for_pictures_without_a_mask_of_voc(tmp_path, beside):
     assert [item.mask_uri.endswith(".mat") for item in listing.items] == [False, True, True, False]
     assert "the standard download has 10582 (SegmentationClassAug, trainaug)" in listing.notes[0]
     raw = read_item(listing.items[1], _config(tmp_path), LIMITS)
-    back = np.array([0, *raw.class_ids])
-    np.testing.assert_array_equal(back[raw.mask], render_sample_image(2, 0, "labelled").mask)
+    back = np.array([0, *raw.label.class_ids])
+    np.testing.assert_array_equal(back[raw.label.mask], render_sample_image(2, 0, "labelled").mask)
     mat = tmp_path / "broken.mat"
     mat.write_bytes(b"MATLAB 5.0 MAT-file, broken")
     broken = read_item(replace(listing.items[1], mask_uri=str(mat)), _config(tmp_path), LIMITS)
