@@ -124,12 +124,12 @@ def machine(workdir: Path) -> Iterator[Check]:
 
 def store(tracking: str | None) -> Iterator[Check]:
     """Check MLflow's store."""
-    from fss.tracking.run import tracking_uri
+    from fss.tracking.run import sqlite_path, tracking_uri
 
     uri = tracking_uri(tracking)
     public_uri = redact_passwords(uri)
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
+    if path := sqlite_path(uri):
+        folder = path.parent
         writable = folder.is_dir() and os.access(folder, os.W_OK)
         yield Check("MLflow", public_uri if writable else f"{public_uri}: {folder} cannot be written", writable)
     elif uri.startswith("http"):

@@ -11,6 +11,7 @@ import stat
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from pyarrow import fs as pafs
 
@@ -42,7 +43,23 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return _s3(os.environ.get("AWS_ENDPOINT_URL"), _region()), path
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
-    return pafs.LocalFileSystem(), str(Path(text.removeprefix("file://")).expanduser().absolute())
+    if text.startswith("file://"):
+        return pafs.LocalFileSystem(), str(decode_path(text.removeprefix("file://").removeprefix("localhost")).absolute())
+    return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+
+
+def decode_path(text: str) -> Path:
+    """Return the path of a ``file:`` or database URI, whose special characters may be written as ``%20``.
+
+    A text that is not encoded is recognized by the files: of its two readings, the one counts of which more folders
+    exist.
+    """
+    decoded, literal = Path(unquote(text)), Path(text)
+    return literal if _existing_folders(literal) > _existing_folders(decoded) else decoded
+
+
+def _existing_folders(path: Path) -> int:
+    return sum(each.exists() for each in (path, *path.parents))
 
 
 def join(uri: str, *names: str) -> str:

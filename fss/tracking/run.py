@@ -6,6 +6,7 @@ SQLite file and a folder of artifacts beside it. Its path is made absolute becau
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 
 from fss.core.config import flatten
 from fss.core.redaction import redact, redact_passwords
+from fss.core.storage import decode_path
 from fss.core.system import environment_tags
 from fss.visualize import save_png
 
@@ -30,11 +32,25 @@ _BATCH = 100  # MLflow's limit of parameters per request
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the current directory.
 
-    A relative SQLite path becomes absolute.
+    A relative SQLite path becomes absolute, and its special characters are encoded as SQLAlchemy reads them.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    path = _sqlite_path(uri)
-    return f"sqlite:///{path.absolute()}" if path else uri
+    path = sqlite_path(uri)
+    if path is None:
+        return uri
+    encoded = str(path).replace("%", "%25").replace("?", "%3F")
+    # For the short prefix, MLflow makes a folder of the encoded name.
+    prefix = "sqlite:///" if encoded == str(path) else "sqlite+pysqlite:///"
+    return f"{prefix}{encoded}{_query(uri)}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the absolute path of a SQLite store; None for any other store, and for one in memory.
+
+    A path that a user wrote without encoding it, such as ``/data/50%20off``, is taken as it is if only that exists.
+    """
+    store = re.match(r"sqlite(\+pysqlite)?:///(?!:memory:)", uri)
+    return decode_path(uri[store.end() :].removesuffix(_query(uri))).absolute() if store else None
 
 
 def ensure_experiment(uri: str, experiment: str) -> str:
@@ -42,12 +58,14 @@ def ensure_experiment(uri: str, experiment: str) -> str:
 
     Call it once before several processes write, since SQLite cannot create the schema concurrently.
     """
+    path = sqlite_path(uri)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
     client = tracking_client(uri)
     existing = client.get_experiment_by_name(experiment)
     if existing is not None:
         return str(existing.experiment_id)
-    path = _sqlite_path(uri)
-    location = (path.parent / "mlruns" / experiment).absolute().as_uri() if path else None
+    location = (path.parent / "mlruns" / experiment).as_uri() if path else None
     return str(client.create_experiment(experiment, artifact_location=location))
 
 
@@ -229,6 +247,7 @@ def tracking_client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri)
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    prefix = "sqlite:///"
-    return Path(uri[len(prefix) :]) if uri.startswith(prefix) else None
+def _query(uri: str) -> str:
+    """Return the options at the end of a SQLite URI, such as ``?timeout=20``; a folder's name may hold a ``?`` too."""
+    options = re.search(r"\?\w+=[^/?]*$", uri)
+    return options.group() if options else ""

@@ -49,7 +49,7 @@ class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
                 backend="nccl" if on_gpu else "gloo",
                 world_rank=rank,
                 world_size=len(worker_group),
-                init_method=rendezvous.as_uri(),
+                init_method=f"file://{rendezvous}",  # torch does not decode %20
                 timeout_s=backend_config.timeout_s,
             )
             for rank in range(len(worker_group))

@@ -11,6 +11,11 @@ def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert absolute_uri("a/b/") == str(tmp_path / "a/b")
     assert absolute_uri("file:///a/b") == "/a/b"
+    for name in ("a b", "%20", "50%", "what?", "x#y", "ü"):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert absolute_uri(folder.as_uri()) == absolute_uri(f"file://{folder}") == absolute_uri(folder) == str(folder)
+    assert absolute_uri("file://localhost/a%20b") == "/a b"
     assert absolute_uri("~/x") == "/home/someone/x"
     assert absolute_uri(Path("/a")) == "/a"
     assert join("/a/", "b", "c") == "/a/b/c"

@@ -1,11 +1,13 @@
 """Runs in a real SQLite store."""
 
+import json
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
-from fss.tracking.run import Run, end_on_exit, find_unfinished, flatten, tracking_uri
+from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, flatten, sqlite_path, tracking_uri
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,46 @@ def test_relative_store_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert tracking_uri("http://somewhere:5000") == "http://somewhere:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     assert tracking_uri() == "http://elsewhere:5000"
+
+
+SPECIAL = ("a b", "%20", "50%", "what?", "?mode=ro", "x#y", "ü 日本", "a+b&c=d;e", "@home:8", "quo'te\"", "{b}[*]", "%(p)s")
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database with MLflow's tables, which take seconds to make."""
+    folder = tmp_path_factory.mktemp("tables")
+    ensure_experiment(f"sqlite:///{folder}/mlflow.db", "unused")
+    return folder / "mlflow.db"
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_store_lies_where_its_folder_is_whatever_its_name(
+    name: str, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    before = set(tmp_path.rglob("*"))
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    by_default, plain = tracking_uri(), tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    encoded = tracking_uri(f"sqlite:///{quote(str(folder))}/mlflow.db")
+    assert by_default == plain == encoded == tracking_uri(plain)
+    assert sqlite_path(plain) == folder / "mlflow.db"
+    assert tracking_uri(f"{plain}?timeout=20") == f"{plain}?timeout=20"
+
+    run = Run.start("special", uri=by_default, experiment=name)
+    run.log_json("settings.json", {"name": name})
+    run.end()
+    again = Run.resume(run.run_id, uri=by_default)
+    assert again is not None
+    assert again.experiment_id == run.experiment_id
+    copy = mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/settings.json", tracking_uri=run.uri)
+    assert json.loads(Path(copy).read_text()) == {"name": name}
+    assert {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before} == {name}
 
 
 def test_parent_child_params_metrics_and_figures(store: str) -> None:
