@@ -1,11 +1,15 @@
 """Settings of sources and of acceptance."""
 
+import dataclasses
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import config_hash, settings, to_dict
+
+ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix")
+"""Settings of a source that the first version did not have."""
 
 
 @settings
@@ -19,6 +23,12 @@ class SourceConfig:
     """Local folder or s3:// URI of the source; a sample needs none."""
     masks: Literal["auto", "none", "binary", "index"] = "auto"
     """Meaning of a folder's masks/. auto: binary masks if the folder exists. index: a pixel's value is its class id."""
+    images: str | None = None
+    """Folder of the photographs below the path; "." for all pictures. None: every folder, without those of masks."""
+    mask_folder: str | None = None
+    """Folder of the masks below the path, with the same names as the photographs. None: found by its name."""
+    mask_suffix: str | None = None
+    """Text that a mask has after the name of its photograph, such as _mask or _mask.png. None: found by usual names."""
     background: int | None = 0
     """Value of an index mask that stands for no class. None: every value is a class."""
     void: tuple[int, ...] = (255,)
@@ -39,8 +49,14 @@ class SourceConfig:
     """Seed of the pictures of a sample."""
 
     def identity(self) -> str:
-        """Return a hash of the settings that give a picture and its mask; equal for a source that only grew."""
-        return config_hash({key: value for key, value in to_dict(self).items() if key not in ("count", "splits")})
+        """Return a hash of the settings that give a picture and its mask; equal for a source that only grew.
+
+        A setting of :data:`ADDED_SETTINGS` counts only where it differs from its default, so that collections of
+        earlier versions keep their identity.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        left_out = {"count", "splits"} | {name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]}
+        return config_hash({key: value for key, value in to_dict(self).items() if key not in left_out})
 
 
 @settings

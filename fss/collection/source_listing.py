@@ -24,6 +24,7 @@ _SCHEMA = pa.schema(
         pa.field("mask_uri", pa.binary()),
         pa.field("class_id", pa.int32()),
         pa.field("annotation", pa.large_string()),
+        pa.field("mask_error", pa.string()),  # absent from listings of earlier versions
     ]
 )
 
@@ -93,6 +94,7 @@ def _encode(item: SourceItem) -> dict[str, object]:
         "mask_uri": None if item.mask_uri is None else os.fsencode(item.mask_uri),
         "class_id": item.class_id,
         "annotation": item.annotation,
+        "mask_error": item.mask_error,
     }
 
 

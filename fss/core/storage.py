@@ -44,7 +44,9 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
     if text.startswith("file://"):
-        return pafs.LocalFileSystem(), str(decode_path(text.removeprefix("file://").removeprefix("localhost")).absolute())
+        return pafs.LocalFileSystem(), str(
+            decode_path(text.removeprefix("file://").removeprefix("localhost")).absolute()
+        )
     return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
 
 

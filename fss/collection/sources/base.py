@@ -20,6 +20,8 @@ class SourceItem:
     """URI of the photograph."""
     mask_uri: str | None = None
     """URI of the mask; None if there is no mask file."""
+    mask_error: str | None = None
+    """Reason why the mask cannot be told from the names of the files, ``"reason: text"``."""
     class_id: int | None = None
     """Class id of the foreground of a binary mask."""
     annotation: str | None = None
@@ -40,6 +42,8 @@ class Listing:
     """Class ids by split."""
     ignored: dict[str, int] = field(default_factory=dict)
     """Number of files left out, by reason."""
+    unmatched: tuple[str, ...] = ()
+    """First names of masks, or of annotated photographs, that belong to no photograph of the source."""
     notes: tuple[str, ...] = ()
     """Differences from the standard download, and where to get what is missing."""
 
@@ -54,7 +58,7 @@ class Listing:
                 ascii(item.relative_path),
                 ascii(item.mask_uri),
                 item.class_id,
-                *([item.annotation] * bool(item.annotation)),
+                *(extra for extra in (item.annotation, item.mask_error) if extra),
             ]
             for item in self.items
         ]  # ascii, since a file name need not be valid Unicode

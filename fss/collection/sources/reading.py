@@ -21,6 +21,8 @@ def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], La
         data = read_bytes(item.uri, limits)
     except DecodeError as error:
         return RawItem(error=str(error), mask_error="no-image: the photograph cannot be read")
+    if item.mask_error is not None:
+        return RawItem(data=data, mask_error=item.mask_error)
     if item.mask_uri is None and item.annotation is None:
         return RawItem(data=data, mask_error="missing-mask: there is no mask of that name")
     try:

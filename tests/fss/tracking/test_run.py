@@ -30,7 +30,20 @@ def test_relative_store_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert tracking_uri() == "http://elsewhere:5000"
 
 
-SPECIAL = ("a b", "%20", "50%", "what?", "?mode=ro", "x#y", "ü 日本", "a+b&c=d;e", "@home:8", "quo'te\"", "{b}[*]", "%(p)s")
+SPECIAL = (
+    "a b",
+    "%20",
+    "50%",
+    "what?",
+    "?mode=ro",
+    "x#y",
+    "ü 日本",
+    "a+b&c=d;e",
+    "@home:8",
+    "quo'te\"",
+    "{b}[*]",
+    "%(p)s",
+)
 
 
 @pytest.fixture(scope="module")
