@@ -39,8 +39,8 @@ class SourceConfig:
     """JSON file {"train": [class names], ...} with the class splits of an fss1000 source. None: the source's
     splits.json, if it has one."""
     subset: str = ""
-    """Part of the data set to read. voc: all, train, val or trainaug. coco: all, train2014 or val2014. cityscapes: all,
-    train or val."""
+    """Part of the data set to read. voc: all, train, val, trainval or trainaug. coco: all, train2014 or val2014.
+    cityscapes: all, train or val."""
     sample: Literal["unlabelled", "labelled"] = "unlabelled"
     """Kind of painted sample: one object per picture for training, or two or three with ground truth for evaluation."""
     count: Annotated[int, Ge(1)] = 256

@@ -7,7 +7,7 @@ Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/
     SegmentationClassAug/<name>.png           VOC's and SBD's masks together; without it:
     SegmentationClass/<name>.png              VOC's own masks
     benchmark_RELEASE/dataset/cls/<name>.mat  SBD's download, in the folder or beside it, for what VOC has no mask of
-    ImageSets/Segmentation/{train,val}.txt    names; needed for a subset only
+    ImageSets/Segmentation/{train,val,trainval}.txt  names; needed for a subset only
 
 Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ignored.
 """
@@ -23,7 +23,7 @@ from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import Mask
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture
 from fss.images.labels import Index, LabelMask, interpret_labels, read_labels
 from fss.images.limits import DecodeLimits
@@ -32,7 +32,7 @@ VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-SUBSETS = ("all", "train", "val", "trainaug")
+SUBSETS = ("all", "train", "val", "trainval", "trainaug")
 SBD = "benchmark_RELEASE/dataset/cls"
 IMAGES, AUGMENTED, PLAIN, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationClass", "ImageSets/Segmentation"
 EXPECTED = {
@@ -41,6 +41,7 @@ EXPECTED = {
     (PLAIN, "all"): 2_913,
     **{(folder, "train"): 1_464 for folder in (AUGMENTED, PLAIN)},
     **{(folder, "val"): 1_449 for folder in (AUGMENTED, PLAIN)},
+    **{(folder, "trainval"): 2_913 for folder in (AUGMENTED, PLAIN)},
 }
 """Masks of the standard download, by folder and subset."""
 _VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
@@ -138,12 +139,18 @@ def _names(tree: Tree, prefix: str, subset: str, masks: dict[str, str]) -> set[s
     """Return the names of a subset; trainaug is every mask that is not in the official validation list."""
     if subset == "all":
         return set(masks)
-    list_name = "val" if subset == "trainaug" else subset
-    path = f"{prefix}{LISTS}/{list_name}.txt"
+    if subset == "trainaug":
+        return set(masks) - _read_list(tree, prefix, subset, "val")
+    if subset == "trainval" and f"{prefix}{LISTS}/trainval.txt" not in tree.uris:
+        return _read_list(tree, prefix, subset, "train") | _read_list(tree, prefix, subset, "val")
+    return _read_list(tree, prefix, subset, subset)
+
+
+def _read_list(tree: Tree, prefix: str, subset: str, name: str) -> set[str]:
+    path = f"{prefix}{LISTS}/{name}.txt"
     if path not in tree.uris:
-        raise ValueError(f"subset {subset} needs the list {LISTS}/{list_name}.txt: it is part of {_VOC_PAGE}")
-    listed = set(storage.read_bytes(tree.uris[path]).decode().split())
-    return set(masks) - listed if subset == "trainaug" else listed
+        raise ValueError(f"subset {subset} needs the list {LISTS}/{name}.txt: it is part of {_VOC_PAGE}")
+    return set(storage.read_bytes(tree.uris[path]).decode().split())
 
 
 def _notes(folder: str, subset: str, count: int) -> tuple[str, ...]:

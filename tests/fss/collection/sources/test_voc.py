@@ -36,10 +36,13 @@ def test_masks_come_back_class_by_class_with_void_rings(tmp_path, below):
 
 def test_subsets_follow_the_lists(tmp_path):
     names = write_voc(tmp_path, count=6, val=[0, 4])
-    wanted = {"val": [0, 4], "train": [1, 2, 3, 5], "trainaug": [1, 2, 3, 5], "all": range(6)}
+    wanted = {"val": [0, 4], "train": [1, 2, 3, 5], "trainval": range(6), "trainaug": [1, 2, 3, 5], "all": range(6)}
     for subset, members in wanted.items():
         listing = list_items(_config(tmp_path, subset))
         assert [item.relative_path for item in listing.items] == [f"JPEGImages/{names[i]}.jpg" for i in members]
+    (tmp_path / "ImageSets/Segmentation/trainval.txt").write_text("\n".join(names[1:5]))
+    listing = list_items(_config(tmp_path, "trainval"))
+    assert [item.relative_path for item in listing.items] == [f"JPEGImages/{name}.jpg" for name in names[1:5]]
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -75,7 +78,7 @@ def test_what_is_missing_is_named_with_its_place(tmp_path):
     write_voc(tmp_path, count=2, val=[0], augmented=False)
     with pytest.raises(ValueError, match="trainaug needs the folder SegmentationClassAug"):
         list_items(_config(tmp_path, "trainaug"))
-    with pytest.raises(ValueError, match="all, train, val, trainaug; got 'test'"):
+    with pytest.raises(ValueError, match="all, train, val, trainval, trainaug; got 'test'"):
         list_items(_config(tmp_path, "test"))
     shutil.rmtree(tmp_path / "ImageSets")
     with pytest.raises(ValueError, match=r"ImageSets/Segmentation/val.txt.*VOCtrainval"):
