@@ -20,7 +20,8 @@ from fss.collection.sources import SourceConfig, SourceItem, read_item
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
 from fss.images.color_modes import apply_orientation
-from fss.images.decode import DecodeError, image_orientation, inspect_image
+from fss.images.decode import image_orientation, inspect_image
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import mask_row

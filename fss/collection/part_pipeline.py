@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection.part_io import read_image_bytes
-from fss.images.decode import DecodeError, decode_image
+from fss.images.decode import decode_image
+from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
 
 PREFETCH_DEPTH = 2  # batches decoded in advance

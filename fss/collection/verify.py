@@ -15,7 +15,8 @@ from fss.collection.mask_set import MaskSet
 from fss.collection.part_io import read_image_bytes
 from fss.collection.schema import is_image_id
 from fss.core.arrays import IGNORE
-from fss.images.decode import DecodeError, inspect_image
+from fss.images.decode import inspect_image
+from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import decode_mask
 
 

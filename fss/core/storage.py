@@ -7,6 +7,7 @@ of it, even if the writer is killed.
 import errno
 import functools
 import os
+import re
 import stat
 import uuid
 from pathlib import Path, PurePosixPath
@@ -43,11 +44,9 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return _s3(os.environ.get("AWS_ENDPOINT_URL"), _region()), path
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
-    if text.startswith("file://"):
-        return pafs.LocalFileSystem(), str(
-            decode_path(text.removeprefix("file://").removeprefix("localhost")).absolute()
-        )
-    return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+    local = re.match("file://(localhost(?=/))?", text)
+    path = decode_path(text[local.end() :]) if local else Path(text)
+    return pafs.LocalFileSystem(), str(path.expanduser().absolute())
 
 
 def decode_path(text: str) -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fss.core.arrays import IGNORE, Int32, Mask
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, unpack_color
 from fss.images.label_shapes import has_interior
 

@@ -22,7 +22,8 @@ from PIL import (
 
 from fss.core.arrays import Rgb
 from fss.images.color_modes import apply_orientation, exif_orientation, to_rgb
-from fss.images.headers import HeaderError, check_png, webp_size
+from fss.images.decode_errors import DecodeError, explain_error
+from fss.images.headers import check_png, webp_size
 from fss.images.limits import DecodeLimits
 
 _PLUGINS: dict[str, Any] = {
@@ -45,17 +46,6 @@ _MAGIC = (
     (b"BM", "BMP"),
 )
 _MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty scans would keep the decoder busy for hours
-_TRUNCATED = ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")
-
-
-class DecodeError(ValueError):
-    """An image cannot be decoded. Its message is ``"reason: text"``."""
-
-    def __init__(self, reason: str, text: str):
-        super().__init__(f"{reason}: {text}")
-        self.reason = reason
-        """Short slug: empty, too-many-bytes, unknown-format, too-many-pixels, side-too-long, side-too-short,
-        too-many-scans, truncated, corrupt, unsupported."""
 
 
 def sniff_format(data: bytes) -> str | None:
@@ -106,7 +96,7 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
     if not data:
         raise DecodeError("empty", "the file has no bytes")
     if len(data) > limits.max_bytes:
-        raise DecodeError("too-many-bytes", f"more than {limits.max_bytes} bytes")
+        raise DecodeError("too-many-bytes", f"more than the {limits.max_bytes} bytes {_setting('max_bytes')}")
     kind = sniff_format(data)
     if kind is None:
         raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; the file starts with {data[:8]!r}")
@@ -152,28 +142,13 @@ def resize_long_side(rgb: Rgb, side: int) -> Rgb:
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
     size = f"{width} x {height} pixels"
     if width * height > limits.max_pixels:
-        raise DecodeError("too-many-pixels", f"{size}; at most {limits.max_pixels} are allowed")
+        text = f"{size}, {width * height} in all, are more than the {limits.max_pixels} {_setting('max_pixels')}"
+        raise DecodeError("too-many-pixels", text)
     if max(width, height) > limits.max_side:
-        raise DecodeError("side-too-long", f"{size}; at most {limits.max_side} a side are allowed")
+        raise DecodeError("side-too-long", f"{size}; a side is over the {limits.max_side} {_setting('max_side')}")
     if min(width, height) < limits.min_side:
-        raise DecodeError("side-too-short", f"{size}; at least {limits.min_side} a side are needed")
+        raise DecodeError("side-too-short", f"{size}; a side is under the {limits.min_side} {_setting('min_side')}")
 
 
-def explain_error(error: Exception) -> DecodeError:
-    """Return the reason for an exception of a decoder."""
-    if isinstance(error, DecodeError):
-        return error
-    if isinstance(error, HeaderError):
-        return DecodeError(error.reason, str(error))
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return DecodeError("too-many-pixels", text)
-    if isinstance(error.__cause__ or error, KeyError):  # Pillow wraps the KeyError
-        return DecodeError("unsupported", f"no decoder for {text}")
-    if any(word in text.lower() for word in _TRUNCATED):
-        return DecodeError("truncated", text)
-    if isinstance(error, NotImplementedError) or any(word in text.lower() for word in ("unsupported", "unknown")):
-        return DecodeError("unsupported", text)
-    if isinstance(error, MemoryError):
-        return DecodeError("too-many-pixels", "not enough memory to decode it")
-    return DecodeError("corrupt", text)
+def _setting(name: str) -> str:
+    return f"of limits.{name} (--limits.{name.replace('_', '-')} of the ingest)"

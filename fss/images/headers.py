@@ -35,10 +35,12 @@ def check_png(data: bytes) -> None:
                 expected = _png_bytes(*struct.unpack(">IIBBBBB", body))
             elif name == b"IDAT":
                 unpacked += _inflated_size(inflate, body)
-    except (zlib.error, struct.error, KeyError) as error:
-        raise HeaderError("corrupt", f"damaged PNG: {error}") from None
+    except (zlib.error, struct.error, KeyError):
+        raise HeaderError("corrupt", "its pixels are damaged; copy or download it again") from None
     if unpacked < expected or expected < 0:
-        raise HeaderError("truncated", f"only {unpacked} of {max(expected, 0)} bytes of pixels are present")
+        raise HeaderError(
+            "truncated", f"the file ends before its pixels do: {unpacked} of {max(expected, 0)} bytes are there"
+        )
 
 
 def intact_png_size(data: bytes) -> tuple[int, int] | None:
@@ -67,7 +69,9 @@ def webp_size(data: bytes) -> tuple[int, int]:
     try:
         (size,) = struct.unpack_from("<I", data, 4)
         if size + 8 > len(data):
-            raise HeaderError("truncated", f"only {len(data)} of {size + 8} bytes are present")
+            raise HeaderError(
+                "truncated", f"the file ends before its pixels do: {len(data)} of {size + 8} bytes are there"
+            )
         chunk = data[12:16]
         if chunk == b"VP8X":
             low, middle, high = struct.unpack_from("<HHH", data, 24)
@@ -77,7 +81,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
         width, height = struct.unpack_from("<HH", data, 26)
     except struct.error:
-        raise HeaderError("truncated", "the WebP header is incomplete") from None
+        raise HeaderError("truncated", "the file ends before its pixels do") from None
     return width & 0x3FFF, height & 0x3FFF
 
 

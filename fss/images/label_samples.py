@@ -14,7 +14,8 @@ from PIL import Image, TiffImagePlugin
 
 from fss.core.arrays import Int32, Rgb, UInt8
 from fss.images.color_modes import apply_orientation, exif_orientation, to_rgb
-from fss.images.decode import DecodeError, explain_error, load_image
+from fss.images.decode import load_image
+from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.limits import DecodeLimits
 
 _LOSSY_GREY = 3  # largest difference of the channels of a grey pixel in a lossy file

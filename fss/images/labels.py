@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fss.core.arrays import IGNORE, Mask
 from fss.images.binary_labels import object_plane
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, unpack_color
 from fss.images.label_shapes import has_interior, lies_between_neighbours
 from fss.images.limits import DecodeLimits

@@ -13,7 +13,8 @@ from fss.core import storage
 from fss.core.arrays import UInt8
 from fss.images.binary_labels import object_plane
 from fss.images.color_modes import to_rgb
-from fss.images.decode import DecodeError, decode_image
+from fss.images.decode import decode_image
+from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image
 
 Encoded = str | Path | bytes

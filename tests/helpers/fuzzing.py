@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from fss.images.decode import DecodeError, decode_image, inspect_image
+from fss.images.decode import decode_image, inspect_image
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import Binary, ColorTable, Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask, encode_mask

@@ -22,7 +22,7 @@ from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import IGNORE, Mask
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import Index, LabelMask, class_map_labels, read_labels
 from fss.images.limits import DecodeLimits
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fss.collection.sources.base import RawItem, SourceItem
 from fss.core import storage
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 

@@ -13,7 +13,8 @@ from fss.collection.config import AcceptanceRule
 from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Float32
 from fss.core.rng import keyed_rng
-from fss.images.decode import DecodeError, decode_image
+from fss.images.decode import decode_image
+from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import decode_mask
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fss.images.decode import DecodeError, decode_image, inspect_image, resize_long_side
+from fss.images.decode import decode_image, inspect_image, resize_long_side
+from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, BadFile, bad_files, encoded, picture, png
 
@@ -250,6 +251,23 @@ def test_any_bytes_are_a_decode_error(magic: bytes, rest: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("image file is truncated (0 bytes not processed)"), "truncated: the file ends before its pixels do"),
+        (OSError("Truncated File Read"), "truncated: the file ends before its pixels do"),
+        (OSError("broken data stream when reading image file"), "corrupt: its pixels are damaged"),
+        (SyntaxError("not identified by this driver"), "corrupt: its header is damaged"),
+        (OSError("Unsupported BMP pixel depth (7)"), "unsupported: it uses a part of its format that cannot be read"),
+        (KeyError("I;16Z"), "unsupported: it uses a part of its format that cannot be read"),
+        (MemoryError(), "too-many-pixels: there is not enough memory"),
+        (IndexError("index out of range"), "corrupt: the file is damaged; its decoder says: index out of range"),
+    ],
+)
+def test_the_text_says_what_is_wrong_with_the_file(error: Exception, text: str) -> None:
+    assert str(explain_error(error)).startswith(text)
+
+
+@pytest.mark.parametrize(
     ("limits", "reason"),
     [
         (DecodeLimits(max_bytes=100), "too-many-bytes"),
@@ -263,6 +281,8 @@ def test_limits(form: str, limits: DecodeLimits, reason: str) -> None:
     with pytest.raises(DecodeError) as caught:
         decode_image(encoded(form), limits)
     assert caught.value.reason == reason
+    (setting,) = [name for name, value in limits.as_dict().items() if value != DecodeLimits().as_dict()[name]]
+    assert f"limits.{setting} (--limits.{setting.replace('_', '-')} of the ingest)" in str(caught.value)
 
 
 def test_pictures_at_the_limits_pass() -> None:

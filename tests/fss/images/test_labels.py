@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss.images.decode import DecodeError
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import Binary, ColorTable, Index, read_labels
 from tests.helpers.bad_files.formats import encoded, png
 
