@@ -45,8 +45,8 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
     local = re.match("file://(localhost(?=/))?", text)
-    path = decode_path(text[local.end() :]) if local else Path(text)
-    return pafs.LocalFileSystem(), str(path.expanduser().absolute())
+    file = decode_path(text[local.end() :]) if local else Path(text)
+    return pafs.LocalFileSystem(), str(file.expanduser().absolute())
 
 
 def decode_path(text: str) -> Path:
