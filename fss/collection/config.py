@@ -17,12 +17,13 @@ class SourceConfig:
     """Where photographs come from, and what their masks mean."""
 
     kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "sample"] = "folder"
-    """Layout of the source. folder: photographs at any depth, or images/ beside masks/. fss1000: <class>/<n>.jpg with
-    <class>/<n>.png. voc, coco, cityscapes: the standard downloads. sample: pictures painted by the library."""
+    """Layout of the source. folder: photographs at any depth, alone or with masks, such as images/ beside masks/.
+    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. sample: pictures painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
     masks: Literal["auto", "none", "binary", "index"] = "auto"
-    """Meaning of a folder's masks/. auto: binary masks if the folder exists. index: a pixel's value is its class id."""
+    """Meaning of a folder's masks. auto: binary masks where there are masks. binary: one value other than 0 marks the
+    object, whatever it is. index: a pixel's value is its class id. none: the masks are left out."""
     images: str | None = None
     """Folder of the photographs below the path; "." for all pictures. None: every folder, without those of masks."""
     mask_folder: str | None = None

@@ -1,31 +1,59 @@
-"""A folder of photographs at any depth, or ``images/`` beside ``masks/`` with equal names.
+"""A folder of photographs at any depth, with or without masks: ``images/`` beside ``masks/``, and similar layouts.
 
 The binary masks of ECSSD and the class-index masks of CamVid have the second layout.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceItem
+from fss.collection.sources.mask_layout import IMAGES, MASKS, find_layout
+from fss.collection.sources.mask_likeness import refuse_masks
+from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.reading import read_bytes, read_pair
-from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.collection.sources.walk import Tree, is_photograph, walk
 from fss.images.labels import Binary, Index, LabelMask, Meaning, read_labels
 from fss.images.limits import DecodeLimits
 
-IMAGES, MASKS = "images", "masks"
+LABELLED = ("binary", "index")
 
 
 def list_items(config: SourceConfig) -> Listing:
     """List a folder.
 
     Raises:
-        ValueError: the folder is missing, or it has no masks although the settings require them.
+        ValueError: the folder is missing, it has no masks although the settings require them, or its masks would be
+            taken as photographs.
     """
     tree = walk(config.path)
-    paired = tree.has_folder(IMAGES) and tree.has_folder(MASKS)
-    if config.masks in ("binary", "index") and not paired:
-        raise ValueError(f"masks={config.masks} needs the folders {IMAGES}/ and {MASKS}/ in {config.path}")
-    return _pairs(tree, config) if paired and config.masks != "none" else _photographs(tree, paired)
+    pictures = [path for path in tree.uris if is_photograph(path)]
+    ignored = Counter(tree.ignored)
+    ignored["other files"] += len(tree.uris) - len(pictures)
+    layout = find_layout(pictures, config)
+    if (layout is None or not layout.masks) and config.masks in LABELLED:
+        raise ValueError(
+            f"masks={config.masks} needs masks, but {config.path} has no folders {IMAGES}/ and {MASKS}/ or other usual "
+            "names; give --source.images FOLDER --source.mask-folder FOLDER, or --source.mask-suffix TEXT"
+        )
+    if layout is None:
+        if config.masks == "auto":
+            refuse_masks(tree, pictures)
+        return _photographs(tree, pictures, ignored)
+    ignored["other files"] += len(pictures) - len(layout.photographs) - len(layout.masks)
+    if config.masks == "none" or not layout.masks:
+        ignored["masks"] += len(layout.masks)
+        return _photographs(tree, layout.photographs, ignored)
+    pairs = pair_masks(tree, layout.photographs, layout.masks)
+    ignored["masks without a photograph"] += len(pairs.unmatched)
+    return Listing(
+        items=pairs.items,
+        labelled=True,
+        classes=dict(enumerate(config.class_names)) if config.masks == "index" else {BINARY_CLASS: "object"},
+        ignored=dict(+ignored),
+        unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
+        notes=(*((layout.note,) if layout.note else ()), *pairs.notes),
+    )
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
@@ -49,31 +77,7 @@ def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> L
     return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
 
 
-def _photographs(tree: Tree, paired: bool) -> Listing:
-    ignored = Counter(tree.ignored)
-    items = []
-    for path, uri in tree.uris.items():
-        if paired and not path.startswith(f"{IMAGES}/"):
-            ignored["files outside images/"] += 1
-        elif is_photograph(path):
-            items.append(SourceItem(relative_path=path, uri=uri))
-        else:
-            ignored["other files"] += 1
-    return Listing(items=items, ignored=dict(+ignored))
-
-
-def _pairs(tree: Tree, config: SourceConfig) -> Listing:
-    masks = {
-        stem_and_suffix(path)[0].removeprefix(f"{MASKS}/"): uri
-        for path, uri in tree.uris.items()
-        if path.startswith(f"{MASKS}/") and is_photograph(path)
-    }
-    photographs = _photographs(Tree({p: u for p, u in tree.uris.items() if not p.startswith(f"{MASKS}/")}), True)
-    items = []
-    for item in photographs.items:
-        stem = stem_and_suffix(item.relative_path)[0].removeprefix(f"{IMAGES}/")
-        items.append(SourceItem(relative_path=item.relative_path, uri=item.uri, mask_uri=masks.get(stem)))
-    ignored = Counter(tree.ignored) + Counter(photographs.ignored)
-    ignored["masks without a photograph"] += len(masks) - len({item.mask_uri for item in items} - {None})
-    names = dict(enumerate(config.class_names)) if config.masks == "index" else {BINARY_CLASS: "object"}
-    return Listing(items=items, labelled=True, classes=names, ignored=dict(+ignored))
+def _photographs(tree: Tree, paths: Iterable[str], ignored: Counter[str]) -> Listing:
+    return Listing(
+        items=[SourceItem(relative_path=path, uri=tree.uris[path]) for path in paths], ignored=dict(+ignored)
+    )

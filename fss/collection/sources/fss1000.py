@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from fss.collection.config import SourceConfig
-from fss.collection.sources.base import Listing, SourceItem
+from fss.collection.sources.base import Listing
 from fss.collection.sources.folder import read_item
+from fss.collection.sources.names import normalized
+from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 
@@ -30,32 +32,29 @@ def list_items(config: SourceConfig) -> Listing:
     tree = walk(config.path)
     ignored = Counter(tree.ignored)
     photographs, masks = {}, {}
-    for path, uri in tree.uris.items():
+    for path in tree.uris:
         stem, suffix = stem_and_suffix(path)
         if path.count("/") != 1 or not is_photograph(path):
             ignored["other files"] += path != SPLITS
         elif suffix == MASK_SUFFIX:
-            masks[stem] = uri
+            masks[path] = normalized(stem)
         else:
-            photographs[path] = uri
+            photographs[path] = normalized(stem)
     names = sorted({path.split("/")[0] for path in photographs})
     if not names:
         raise ValueError(f"{config.path} has no class folders with photographs, <class>/<n>.jpg and <class>/<n>.png")
     ids = {name: number for number, name in enumerate(names, start=1)}
-    items = [
-        SourceItem(
-            relative_path=path, uri=uri, mask_uri=masks.get(stem_and_suffix(path)[0]), class_id=ids[path.split("/")[0]]
-        )
-        for path, uri in photographs.items()
-    ]
-    ignored["masks without a photograph"] += len(masks.keys() - {stem_and_suffix(path)[0] for path in photographs})
+    class_ids = {path: ids[path.split("/")[0]] for path in photographs}
+    pairs = pair_masks(tree, photographs, masks, class_ids)
+    ignored["masks without a photograph"] += len(pairs.unmatched)
     return Listing(
-        items=items,
+        items=pairs.items,
         labelled=True,
         classes={number: name for name, number in ids.items()},
         class_splits=_class_splits(config, SPLITS in tree.uris, ids),
         ignored=dict(+ignored),
-        notes=_notes(names, photographs),
+        unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
+        notes=(*_notes(names, photographs), *pairs.notes),
     )
 
 
@@ -73,7 +72,7 @@ def _class_splits(config: SourceConfig, present: bool, ids: Mapping[str, int]) -
     if uri is None:
         return {}
     try:
-        named = json.loads(storage.read_bytes(uri))
+        named = json.loads(storage.read_bytes(uri).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ValueError(f"the splits file {uri} cannot be read: {error}") from error
     if not isinstance(named, dict) or not all(isinstance(names, list) for names in named.values()):

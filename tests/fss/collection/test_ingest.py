@@ -176,7 +176,7 @@ def test_masks_that_do_not_fit_leave_the_picture_good(tmp_path: Path) -> None:
     masks = collection.mask_set("truth").read_part("part-00000").to_pylist()
     reasons = [row["error"] and error_reason(row["error"]) for row in masks]
     assert reasons == [None, "size-mismatch", "missing-mask", "unknown-format", "no-image"]
-    assert Collection.open(collection.uri).ignored == {"files outside images/": 1}
+    assert Collection.open(collection.uri).ignored == {"other files": 1}
     assert [entry.row for entry in ClassIndex.build(collection.mask_set("truth"))[1]] == [0]
 
 

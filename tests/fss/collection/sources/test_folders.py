@@ -74,7 +74,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     put(tmp_path, "a.txt")
     with pytest.raises(ValueError, match=r"no photographs .*1 other files"):
         list_items(SourceConfig(path=str(tmp_path)))
-    with pytest.raises(ValueError, match="needs the folders images/ and masks/"):
+    with pytest.raises(ValueError, match=r"masks=binary needs masks, but .* has no folders images/ and masks/"):
         list_items(SourceConfig(path=str(tmp_path), masks="binary"))
     with pytest.raises(ValueError, match="cannot open 'ftp:"):
         list_items(SourceConfig(path="ftp://host/photos"))

@@ -1,0 +1,123 @@
+"""Detection of masks among the pictures of a folder that is about to be ingested as photographs."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fss.collection.sources.names import normalized
+from fss.collection.sources.pairing import printable
+from fss.collection.sources.walk import Tree, stem_and_suffix
+from fss.core import storage
+from fss.images.decode import DecodeError
+from fss.images.label_samples import LabelPicture, decode_label_picture
+from fss.images.limits import DecodeLimits
+
+_GROUPS, _PER_GROUP = 24, 4  # pictures to open: few enough for an object store
+_FEW_LEVELS = 40  # of the values or colours of a lossless label picture; photographs have hundreds
+_TWO_TONES = 0.98  # share of pixels near black and white in a lossy mask
+_SHARE = 0.75  # of a group's opened pictures
+_EQUAL_NAMES, _TWINS = 0.9, 4  # share and least number of equal names
+_LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif"}
+
+_Group = tuple[str, str]
+"""Folder and file suffix of pictures that are probably of one kind."""
+_Groups = Mapping[_Group, list[str]]
+
+
+def refuse_masks(tree: Tree, pictures: Sequence[str]) -> None:
+    """Refuse a folder some of whose pictures look like masks, which would become photographs.
+
+    A few pictures of each folder and file type are opened.
+
+    Raises:
+        ValueError: pictures of one kind mostly have two or a few values. The message holds the settings that say where
+            the masks are, and those that take all pictures as photographs.
+    """
+    groups: dict[_Group, list[str]] = defaultdict(list)
+    for path in pictures:
+        groups[path.rpartition("/")[0], stem_and_suffix(path)[1]].append(path)
+    names = sorted(groups)
+    chosen = names if len(names) <= _GROUPS else [names[i] for i in np.linspace(0, len(names) - 1, _GROUPS).astype(int)]
+    samples = {name: groups[name][:: -(-len(groups[name]) // _PER_GROUP)] for name in chosen}
+    with ThreadPoolExecutor(8) as pool:
+        looks = list(pool.map(lambda paths: _share_of_masks(tree, paths), samples.values()))
+    masks = next(
+        (group for group, share in zip(samples, looks, strict=True) if share is not None and share >= _SHARE), None
+    )
+    if masks is not None:
+        what, settings = "have two or a few values", _settings(_partner(masks, groups), masks, groups)
+    elif twins := _twins(groups):
+        what, settings = f"have the names of {groups[twins[0]][0]} and others", _settings(*twins, groups)
+        masks = twins[1]
+    else:
+        return
+    raise ValueError(
+        f"pictures such as {printable(groups[masks][0])} {what}, so they look like masks; give {settings} to take them "
+        "as masks, or --source.images . to take all pictures as photographs"
+    )
+
+
+def _share_of_masks(tree: Tree, paths: Sequence[str]) -> float | None:
+    """Return the share of pictures that look like masks; None if none can tell."""
+    looks = [look for path in paths if (look := _looks_like_mask(tree.uris[path])) is not None]
+    return sum(looks) / len(looks) if looks else None
+
+
+def _looks_like_mask(uri: str) -> bool | None:
+    """Return whether a picture has two or a few values; None if it is of one value, or cannot be read."""
+    limits = DecodeLimits()
+    try:
+        picture = decode_label_picture(storage.read_bytes(uri, limits.max_bytes + 1), limits)
+    except DecodeError as error:
+        return False if error.reason == "unsupported" else None
+    except OSError:
+        return None
+    values = picture.values if picture.values is not None else picture.packed_colors
+    if int(values.min()) == int(values.max()):
+        return None
+    few = not picture.lossy and len(np.unique(values)) <= _FEW_LEVELS
+    return few or _has_two_tones(picture)
+
+
+def _has_two_tones(picture: LabelPicture) -> bool:
+    if picture.values is None:
+        return False
+    near_black, near_white = (picture.values < 16).mean(), (picture.values > 239).mean()
+    return bool(near_black + near_white >= _TWO_TONES and near_black > 0 and near_white > 0)
+
+
+def _twins(groups: _Groups) -> tuple[_Group, _Group] | None:
+    """Return photographs in a lossy format and pictures of equal names in a lossless one; None if there are none."""
+    names = {group: {_name(path) for path in paths} for group, paths in groups.items()}
+    lossy = [group for group in groups if group[1] in _LOSSY]
+    for group, stems in names.items():
+        if group[1] not in _LOSSY and len(stems) >= _TWINS:
+            for other in lossy:
+                if len(stems & names[other]) >= _EQUAL_NAMES * max(len(stems), len(names[other])):
+                    return other, group
+    return None
+
+
+def _partner(group: _Group, groups: _Groups) -> _Group | None:
+    """Return the other group whose names equal most of the group's names, the same folder first."""
+    stems = {_name(path) for path in groups[group]}
+    for other in sorted(groups, key=lambda other: (other[0] != group[0], other)):
+        if other != group and len(stems & {_name(path) for path in groups[other]}) >= _EQUAL_NAMES * len(stems):
+            return other
+    return None
+
+
+def _settings(photographs: _Group | None, masks: _Group, groups: _Groups) -> str:
+    """Return the settings that would read these masks."""
+    if photographs is None:
+        return f"--source.images FOLDER --source.mask-folder {masks[0] or '.'}"
+    if photographs[0] != masks[0]:
+        return f"--source.images {photographs[0] or '.'} --source.mask-folder {masks[0] or '.'}"
+    one_level = all(folder and "/" not in folder for folder, _ in groups)
+    return "--source.kind fss1000" if one_level else f"--source.mask-suffix {masks[1]}"
+
+
+def _name(path: str) -> str:
+    return normalized(stem_and_suffix(path)[0]).rpartition("/")[2]
