@@ -18,7 +18,8 @@ class SourceConfig:
 
     kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "sample"] = "folder"
     """Layout of the source. folder: photographs at any depth, alone or with masks, such as images/ beside masks/.
-    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. sample: pictures painted by the library."""
+    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. sample: pictures
+    painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
     masks: Literal["auto", "none", "binary", "index"] = "auto"
