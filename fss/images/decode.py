@@ -1,8 +1,10 @@
 """Safe decoding of untrusted photographs to RGB.
 
 Sizes are checked from the header before any pixel is decoded, and every failure becomes a :class:`DecodeError` with a
-short reason. The format is detected from the first bytes, never from the file name, and only six decoders are
+short reason. The format is detected from the first bytes, never from the file name, and only eight decoders are
 reachable. No global state is changed, so threads may decode concurrently.
+
+HEIC needs the optional package pillow-heif.
 """
 
 import io
@@ -11,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -33,6 +36,7 @@ _PLUGINS: dict[str, Any] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -45,14 +49,28 @@ _MAGIC = (
     (b"MM\x00+", "TIFF"),
     (b"BM", "BMP"),
 )
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 _MAX_SCANS = 1000  # a progressive JPEG has about ten; thousands of empty scans would keep the decoder busy for hours
 
 
 def sniff_format(data: bytes) -> str | None:
-    """Return the format that the first bytes indicate: JPEG, PNG, GIF, WEBP, TIFF, BMP, or None."""
+    """Return the format that the first bytes indicate: JPEG, PNG, GIF, WEBP, TIFF, BMP, AVIF, HEIF, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if data[4:8] == b"ftyp":
+        return _sniff_brands(data)
     return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+
+
+def _sniff_brands(data: bytes) -> str | None:
+    """Return the format of an ISO base media file by the brands of its first box (ISO/IEC 14496-12, section 4.3)."""
+    box = data[: min(int.from_bytes(data[:4], "big"), 1024)]
+    brands = {box[8:12], *(box[offset : offset + 4] for offset in range(16, len(box), 4))}
+    if brands & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIF" if brands & _HEIF_BRANDS else None
 
 
 def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
@@ -99,17 +117,17 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         raise DecodeError("too-many-bytes", f"more than the {limits.max_bytes} bytes {_setting('max_bytes')}")
     kind = sniff_format(data)
     if kind is None:
-        raise DecodeError("unknown-format", f"not JPEG, PNG, WebP, TIFF, BMP or GIF; the file starts with {data[:8]!r}")
+        raise DecodeError("unknown-format", f"not {_FORMATS}; the file starts with {data[:8]!r}")
     try:
         if kind == "WEBP":  # its decoder allocates the canvas on opening
             _check_size(*webp_size(data), limits)
         elif kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
             raise DecodeError("too-many-scans", f"more than {_MAX_SCANS} scans in one JPEG")
-        image: Image.Image = _PLUGINS[kind](io.BytesIO(data))
+        image = _open(data, kind)
         _check_size(*image.size, limits)
         if kind == "PNG":
             check_png(data)
-        orientation = 1 if kind == "TIFF" else exif_orientation(image)  # Pillow rotates a TIFF itself on loading
+        orientation = _orientation(image, kind)
         image.load()
     except Exception as error:
         raise explain_error(error) from error
@@ -119,12 +137,40 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
 def image_orientation(data: bytes) -> int:
     """Return the EXIF orientation (1 to 8) that :func:`decode_image` applies; 1 if the bytes cannot be opened."""
     kind = sniff_format(data)
-    if kind is None or kind == "TIFF":
+    if kind is None:
         return 1
     try:
-        return exif_orientation(_PLUGINS[kind](io.BytesIO(data)))
+        return _orientation(_open(data, kind), kind)
     except Exception:
         return 1
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    """Read the header of an image."""
+    if kind == "AVIF" and not AvifImagePlugin.SUPPORTED:
+        raise DecodeError(
+            "unsupported", "this Pillow is built without AVIF; pip install --force-reinstall 'pillow>=13'"
+        )
+    decoder = _heif_decoder() if kind == "HEIF" else _PLUGINS[kind]
+    image: Image.Image = decoder(io.BytesIO(data))
+    return image
+
+
+def _heif_decoder() -> Any:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise DecodeError("unsupported", "HEIC needs the package pillow-heif: pip install 'fss-masks[heic]'") from error
+    return HeifImageFile
+
+
+def _orientation(image: Image.Image, kind: str) -> int:
+    """Return the EXIF orientation that the decoder leaves to apply."""
+    if kind in ("TIFF", "HEIF"):  # turned by their decoders on loading
+        return 1
+    if kind == "AVIF":  # its plugin sets EXIF from the container, which alone counts
+        image.info.pop("xmp", None)
+    return exif_orientation(image)
 
 
 def resize_long_side(rgb: Rgb, side: int) -> Rgb:

@@ -9,11 +9,23 @@ _NO_HEADER = "its header is damaged, or it is a file of another format; copy or 
 _DAMAGED = "its pixels are damaged; copy or download it again"
 _UNSUPPORTED = "it uses a part of its format that cannot be read; save it as PNG or JPEG"
 _TEXTS = (
-    ("truncated", _ENDS_EARLY, ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer")),
+    (
+        "truncated",
+        _ENDS_EARLY,
+        ("truncated", "not enough image data", "unexpected end", "eof", "requires a buffer", "insufficient input"),
+    ),
     ("unsupported", _UNSUPPORTED, ("unsupported", "unknown")),
-    ("corrupt", _DAMAGED, ("broken data stream", "decoder error", "cannot load", "next frame", "failed to decode")),
+    (
+        "corrupt",
+        _DAMAGED,
+        ("broken data stream", "decoder error", "cannot load", "next frame", "failed to decode", "decoder plugin"),
+    ),
     ("corrupt", _NO_HEADER, ("dimensions", "broken png", "not identified", "marker", "no more images", "not found")),
-    ("corrupt", _NO_HEADER, ("not a webp", "create decoder", "layers", "layer images", "palette size", "tile cannot")),
+    (
+        "corrupt",
+        _NO_HEADER,
+        ("not a webp", "create decoder", "layers", "layer images", "palette size", "tile cannot", "invalid input"),
+    ),
 )
 
 

@@ -79,7 +79,9 @@ def _onnx(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -
         import onnxruntime
         import onnxscript  # noqa: F401  # used by PyTorch's exporter
     except ImportError as error:
-        raise ValueError(f"ONNX needs the package {error.name}; install it with pip install 'fss[onnx]'") from error
+        raise ValueError(
+            f"ONNX needs the package {error.name}; install it with pip install 'fss-masks[onnx]'"
+        ) from error
     program = torch.onnx.export(
         segmenter, inputs, dynamo=True, opset_version=18, input_names=INPUTS, output_names=["logits"], verbose=False
     )

@@ -37,7 +37,7 @@ def seeds() -> list[bytes]:
     modes = [picture(), picture().convert("L"), picture().convert("P"), picture().convert("CMYK")]
     modes += [picture().convert("RGBA"), picture().convert("1"), picture().convert("I;16")]
     good = []
-    for form in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
+    for form in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"):
         for image in modes:
             try:
                 good.append(encoded(form, image))

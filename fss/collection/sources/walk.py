@@ -12,7 +12,8 @@ from fss.core import storage
 
 PHOTOGRAPHS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
-    | {".heic", ".heif", ".avif", ".jp2"}  # not supported; listed so that they are reported in the quarantine
+    | {".avif", ".heic", ".heif", ".hif"}
+    | {".jp2"}  # not supported; listed so that it is reported in the quarantine
 )
 
 

@@ -1,4 +1,5 @@
 import struct
+import sys
 import threading
 import zlib
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import AvifImagePlugin, Image, ImageOps
 
 from fss.images.decode import decode_image, inspect_image, resize_long_side
 from fss.images.decode_errors import DecodeError, explain_error
@@ -57,14 +58,16 @@ def test_lossless_forms_give_the_very_pixels(name: str) -> None:
         encoded("WEBP", smooth(), quality=98),
         encoded("TIFF", smooth(), compression="jpeg", quality=95),
         encoded("WEBP", smooth(), save_all=True, append_images=[picture()], quality=98),
+        encoded("AVIF", smooth(), quality=95),
+        encoded("AVIF", smooth(), quality=95).replace(b"ftypavif", b"ftypmif1", 1),
     ],
-    ids=["jpeg", "progressive", "webp", "tiff-jpeg", "animated-webp"],
+    ids=["jpeg", "progressive", "webp", "tiff-jpeg", "animated-webp", "avif", "avif-by-second-brand"],
 )
 def test_lossy_forms_give_nearly_the_pixels(data: bytes) -> None:
     assert np.abs(decode_image(data).astype(int) - np.asarray(smooth())).mean() < 3
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "AVIF"])
 def test_grey(form: str) -> None:
     flat = Image.fromarray(np.full((40, 48), 77, np.uint8))
     rgb = decode_image(encoded(form, flat))
@@ -183,26 +186,33 @@ def test_sixteen_bit_colour_png() -> None:
 
 def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (48, 40), colour) for colour in ("red", "blue")]
-    for form in ("GIF", "WEBP", "PNG"):
+    for form in ("GIF", "WEBP", "PNG", "AVIF"):
         data = encoded(form, frames[0], save_all=True, append_images=frames[1:])
         assert np.abs(decode_image(data).astype(int) - [255, 0, 0]).max() <= 3, form
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(form: str, orientation: int) -> None:
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     exif = Image.Exif()
     exif[0x0112] = orientation
     corner = np.full((40, 48, 3), 255, np.uint8)
     corner[:16, :16], corner[:16, 32:] = (255, 0, 0), (0, 0, 255)
-    options = {"lossless": True} if form == "WEBP" else {"quality": 95, "subsampling": 0} if form == "JPEG" else {}
-    data = encoded(form, Image.fromarray(corner), exif=exif, **options)
+    options = {
+        "WEBP": {"lossless": True},
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+        "HEIF": {"quality": 95, "chroma": 444},
+    }.get(form, {})
+    data = encoded(form, Image.fromarray(corner), exif=exif.tobytes() if form == "HEIF" else exif, **options)
     upright = Image.fromarray(corner)
     upright.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(upright))
     rgb = decode_image(data)
     assert rgb.shape == expected.shape
-    assert np.abs(rgb.astype(int) - expected).max() <= (20 if form == "JPEG" else 0)
+    assert np.abs(rgb.astype(int) - expected).max() <= (20 if form in ("JPEG", "AVIF", "HEIF") else 0)
     assert inspect_image(data) == (*expected.shape[:2], form)
 
 
@@ -227,7 +237,9 @@ def test_inspection_agrees_with_decoding(bad: BadFile) -> None:
         assert caught.value.reason == bad.expected
 
 
-@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"]), st.integers(0, 5000), st.binary(max_size=30))
+@given(
+    st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"]), st.integers(0, 5000), st.binary(max_size=30)
+)
 def test_any_damage_is_a_decode_error_or_a_picture(form: str, place: int, damage: bytes) -> None:
     data = encoded(form)
     place %= len(data)
@@ -242,7 +254,19 @@ def test_any_damage_is_a_decode_error_or_a_picture(form: str, place: int, damage
 
 
 @given(
-    st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP", b"II*\0", b"BM", b""]),
+    st.sampled_from(
+        [
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"RIFF0000WEBP",
+            b"II*\0",
+            b"BM",
+            b"\0\0\0\x14ftypavif",
+            b"\0\0\0\x14ftypheic",
+            b"",
+        ]
+    ),
     st.binary(),
 )
 def test_any_bytes_are_a_decode_error(magic: bytes, rest: bytes) -> None:
@@ -276,13 +300,28 @@ def test_the_text_says_what_is_wrong_with_the_file(error: Exception, text: str) 
         (DecodeLimits(min_side=41), "side-too-short"),
     ],
 )
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_limits(form: str, limits: DecodeLimits, reason: str) -> None:
     with pytest.raises(DecodeError) as caught:
         decode_image(encoded(form), limits)
     assert caught.value.reason == reason
     (setting,) = [name for name, value in limits.as_dict().items() if value != DecodeLimits().as_dict()[name]]
     assert f"limits.{setting} (--limits.{setting.replace('_', '-')} of the ingest)" in str(caught.value)
+
+
+def test_the_container_alone_turns_an_avif() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"/>'
+    assert decode_image(encoded("AVIF", xmp=xmp + b"</x:xmpmeta>")).shape == (40, 48, 3)
+
+
+def test_a_format_without_its_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DecodeError, match=r"unsupported: .*pip install 'fss-masks\[heic\]'"):
+        decode_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500))
+    data = encoded("AVIF")
+    monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
+    with pytest.raises(DecodeError, match=r"unsupported: .*pip install"):
+        decode_image(data)
 
 
 def test_pictures_at_the_limits_pass() -> None:
@@ -316,7 +355,7 @@ def test_resize_shrinks_and_never_enlarges() -> None:
 
 
 def test_threads_decode_the_same() -> None:
-    good = [encoded(form, smooth()) for form in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")]
+    good = [encoded(form, smooth()) for form in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF")]
     expected = [decode_image(data) for data in good]
     bad = [one.data for one in bad_files() if one.expected != OK and len(one.data) < 10_000]
     failures: list[str] = []

@@ -27,7 +27,6 @@ ROWS = b"".join(b"\0" + bytes(range(48)) for _ in range(40))
 
 FOREIGN = {
     "movie.jpg": b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(600),
-    "web.avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1" + bytes(300),
     "jpeg2000.jp2": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(300),
     "jpeg_xl.jpg": b"\xff\x0a" + bytes(300),
     "photoshop.tif": b"8BPS\x00\x01" + bytes(300),
@@ -47,6 +46,30 @@ FOREIGN = {
 }
 for _name, _data in FOREIGN.items():
     kind(_name, "unknown-format")(partial(bytes, _data))
+
+
+@kind("web.avif", "corrupt")
+def _() -> bytes:
+    return b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1" + bytes(300)
+
+
+@kind("cut.avif", "truncated")
+def _() -> bytes:
+    return encoded("AVIF", picture((200, 160)))[:-500]
+
+
+@kind("bomb.avif", "too-many-pixels")
+def _() -> bytes:
+    data = encoded("AVIF")
+    size = data.index(b"ispe") + 8
+    return data[:size] + struct.pack(">II", 9_000, 9_000) + data[size + 8 :]
+
+
+@kind("bomb_pixels.avif", "corrupt")
+def _() -> bytes:  # its header is small, and its pixels are those of a large picture
+    data = encoded("AVIF", Image.new("RGB", (4000, 3000)))
+    size = data.index(b"ispe") + 8
+    return data[:size] + struct.pack(">II", 48, 40) + data[size + 8 :]
 
 
 # Cut off or overwritten by disks and networks

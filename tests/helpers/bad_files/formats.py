@@ -4,6 +4,7 @@ Each kind says what must become of it: the reason in the quarantine, or ``OK`` w
 Add a kind by writing one more function under ``@kind``; ``worse_files`` holds the rest of the hundred.
 """
 
+import importlib.util
 import io
 import struct
 import zlib
@@ -132,7 +133,7 @@ def _() -> bytes:
     return b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="9" height="9"/></svg>'
 
 
-@kind("phone.heic", "unknown-format")
+@kind("phone.heic", "corrupt" if importlib.util.find_spec("pillow_heif") else "unsupported")
 def _() -> bytes:
     return b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(500)
 
