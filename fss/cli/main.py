@@ -12,7 +12,7 @@ VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
     "saliency": "segment the salient object of every photograph, without examples",
     "inspect": "describe a collection: counts, mask sets and their origin, a contact sheet",
-    "masks": "export a mask set as PNGs or COCO JSON, rename it, delete it",
+    "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",
     "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }

@@ -4,7 +4,6 @@ A task needs only the collection, which contains the listing, and the source. An
 the reason.
 """
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,7 +14,7 @@ import numpy as np
 from fss.collection import source_listing
 from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
-from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, with_notes
+from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, valid_text, with_notes
 from fss.collection.sources import SourceConfig, SourceItem, read_item
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
@@ -75,7 +74,7 @@ def _rows(
     """Return the image row and the mask row of an item, and the notes on its mask."""
     raw = read_item(item, config, limits)
     identity = make_image_id(raw.data, item.relative_path)
-    image: dict[str, Any] = {"image_id": identity, "uri": _text(item.uri), "image": None, "error": raw.error}
+    image: dict[str, Any] = {"image_id": identity, "uri": valid_text(item.uri), "image": None, "error": raw.error}
     if raw.data is not None:
         try:
             image["height"], image["width"], image["format"] = inspect_image(raw.data, limits)
@@ -116,8 +115,3 @@ def _fit(label: LabelMask, photograph: bytes, size: tuple[int, int], notes: Coun
         notes["exif-turned"] += 1
         return np.ascontiguousarray(apply_orientation(mask, orientation))
     return None
-
-
-def _text(uri: str) -> str:
-    """Return the URI as valid Unicode; invalid bytes of a file name become escape sequences."""
-    return os.fsencode(uri).decode(errors="backslashreplace")

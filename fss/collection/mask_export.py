@@ -1,24 +1,22 @@
-"""Export of masks to files that other programs read: a folder of PNGs, or COCO JSON.
+"""Masks of a set one by one, for export to files that other programs read, and their PNG form.
 
 File names consist of safe characters and the image id only. Names and URIs of a collection are untrusted and never
 determine the path that a file is written to.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator
 from collections.abc import Collection as Ids
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fss.collection.mask_set import MaskSet
 from fss.collection.schema import is_image_id
 from fss.core.arrays import IGNORE, Mask
-from fss.images.mask_codec import binary_mask, decode_mask, encode_mask
+from fss.images.mask_codec import decode_mask, encode_mask
 
 Values = Literal["object", "class"]
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -99,56 +97,15 @@ def encode_png(exported: ExportedMask, values: Values) -> bytes:
     return encode_mask(table[exported.mask])
 
 
-def write_coco(
-    masks: Iterator[ExportedMask], class_names: dict[int, str], write: Callable[[bytes], Any]
-) -> tuple[int, int]:
-    """Write masks as COCO instances: one annotation per image and class, with run-length encoded segmentation.
-
-    Args:
-        masks: masks to write.
-        class_names: class names by id.
-        write: receives the JSON piece by piece, so only the masks of one image are in memory.
-
-    Returns:
-        Number of images and number of annotations.
-    """
-    images: list[dict[str, Any]] = []
-    used: set[int] = set()
-    number = 0
-    write(b'{"annotations": [')
-    for exported in masks:
-        height, width = exported.mask.shape
-        images.append({"id": len(images) + 1, "file_name": exported.uri, "height": height, "width": width})
-        images[-1]["image_id"] = exported.image_id
-        for class_id in exported.classes:
-            annotation = _annotation(binary_mask(exported.mask, exported.classes, class_id) == 1)
-            if annotation is None:
-                continue
-            number += 1
-            used.add(class_id)
-            row = {"id": number, "image_id": len(images), "category_id": class_id, "iscrowd": 0, **annotation}
-            write((b",\n" if number > 1 else b"\n") + json.dumps(row).encode())
-    categories = [{"id": class_id, "name": class_names.get(class_id, f"class {class_id}")} for class_id in sorted(used)]
-    rest = json.dumps({"images": images, "categories": categories})
-    write(b"\n], " + rest[1:].encode() + b"\n")
-    return len(images), number
-
-
-def encode_run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """Return COCO's uncompressed run lengths of a mask, bool [H,W]: column-major, background first."""
-    flat = np.concatenate(([False], mask.ravel(order="F")))
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    edges = np.concatenate(([0], changes, [mask.size]))
-    return [int(length) for length in np.diff(edges)]
-
-
-def _annotation(mask: NDArray[np.bool_]) -> dict[str, Any] | None:
-    if not mask.any():
-        return None
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-    return {
-        "segmentation": {"size": list(mask.shape), "counts": encode_run_lengths(mask)},
-        "area": int(mask.sum()),
-        "bbox": [int(value) for value in box],
-    }
+def contents(mask_set: MaskSet, accepted: Ids[str] | None = None) -> tuple[list[str], set[int]]:
+    """Return the URIs of the photographs whose masks :func:`iterate_masks` yields, and the classes in these masks."""
+    uris: list[str] = []
+    class_ids: set[int] = set()
+    for part in mask_set.ordered_parts():
+        names = mask_set.collection.read_part(part, ["uri"]).column("uri").to_pylist()
+        rows = mask_set.read_part(part, ["image_id", "classes"]).to_pylist()
+        for uri, row in zip(names, rows, strict=True):
+            if row["classes"] is not None and (accepted is None or row["image_id"] in accepted):
+                uris.append(uri)
+                class_ids |= {entry["id"] for entry in row["classes"]}
+    return uris, class_ids

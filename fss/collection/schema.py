@@ -6,6 +6,7 @@ name.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -73,6 +74,11 @@ def make_image_id(data: bytes | None, relative_path: str) -> str:
 def is_image_id(text: str) -> bool:
     """Return whether a text has the form of an image id."""
     return bool(_IMAGE_ID.fullmatch(text))
+
+
+def valid_text(path: str) -> str:
+    """Return a path or URI as valid Unicode; invalid bytes of a file name become escape sequences."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def error_reason(error: str) -> str:

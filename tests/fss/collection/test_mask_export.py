@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from fss.collection import Collection
-from fss.collection.mask_export import encode_png, encode_run_lengths, iterate_masks, safe_name, write_coco
+from fss.collection.annotations.base import class_labels
+from fss.collection.annotations.coco import write_coco
+from fss.collection.image_names import ImageRoot
+from fss.collection.mask_export import contents, encode_png, iterate_masks, safe_name
 from fss.images.mask_codec import decode_mask
 
 ID = "0123456789abcdef-89abcdef"
@@ -35,23 +37,18 @@ def test_coco_holds_the_very_masks(collection: Collection) -> None:
     pycocotools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
     out = io.BytesIO()
     masks = list(iterate_masks(collection.mask_set("truth")))
-    assert write_coco(iter(masks), collection.classes, out.write) == (6, 12)
+    labels = class_labels(contents(collection.mask_set("truth"))[1], collection.classes)
+    assert write_coco(iter(masks), labels, ImageRoot(uri=""), out.write) == (6, 18)
     found = json.loads(out.getvalue())
-    assert found["categories"] == [{"id": 7, "name": "cat"}, {"id": 300, "name": "dog"}]
+    names = {7: "cat", 300: "dog", 65536: "ignore"}
+    assert found["categories"] == [{"id": key, "name": name} for key, name in names.items()]
     assert {image["image_id"] for image in found["images"]} == {each.image_id for each in masks}
     for annotation in found["annotations"]:
         rle = pycocotools.frPyObjects(annotation["segmentation"], 40, 48)
-        expected = masks[annotation["image_id"] - 1].mask == (1 if annotation["category_id"] == 7 else 2)
+        expected = masks[annotation["image_id"] - 1].mask == {7: 1, 300: 2, 65536: 255}[annotation["category_id"]]
         np.testing.assert_array_equal(pycocotools.decode(rle), expected)
         assert annotation["area"] == pycocotools.area(rle)
         assert annotation["bbox"] == pycocotools.toBbox(rle).tolist()
-
-
-@given(st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.bool_, shape)))
-def test_run_lengths_describe_any_mask(mask: np.ndarray) -> None:
-    lengths = encode_run_lengths(mask)
-    values = np.arange(len(lengths)) % 2 == 1
-    np.testing.assert_array_equal(np.repeat(values, lengths).reshape(mask.shape, order="F"), mask)
 
 
 @pytest.mark.parametrize(

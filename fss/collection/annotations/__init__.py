@@ -1,0 +1,1 @@
+"""Annotation files of other programs: one module per format, each with a writer and a reader."""

@@ -1,0 +1,68 @@
+"""Painting of the objects of an annotation as an index mask."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fss.collection.annotations.base import AnnotatedImage
+from fss.core.arrays import IGNORE, Mask
+from fss.images.decode_errors import DecodeError
+from fss.images.mask_codec import MAX_CLASSES
+
+
+def paint(
+    image: AnnotatedImage, size: tuple[int, int], class_ids: Mapping[tuple[str, int | None], int | None]
+) -> tuple[Mask, list[int], list[str]]:
+    """Paint the objects of a photograph; ignored pixels cover everything.
+
+    Args:
+        image: photograph with its objects.
+        size: height and width of the photograph.
+        class_ids: class id by label and category; None for ignored pixels.
+
+    Returns:
+        Index mask, uint8 [H,W], its class ids in ascending order, and the objects that are left out.
+
+    Raises:
+        DecodeError: the file gives the photograph another size, or the objects have too many classes.
+    """
+    if image.size is not None and image.size != size:
+        raise DecodeError("size-mismatch", f"the file says {image.size}, the photograph is {size} (height, width)")
+    ids = sorted(
+        {class_id for shape in image.shapes if (class_id := class_ids[shape.label, shape.category]) is not None}
+    )
+    if len(ids) > MAX_CLASSES:
+        raise DecodeError("too-many-classes", f"a mask holds at most {MAX_CLASSES} classes, got {len(ids)}")
+    values = {class_id: value for value, class_id in enumerate(ids, start=1)}
+    mask = np.zeros(size, np.uint8)
+    areas = np.full(size, np.iinfo(np.int32).max, np.int32)  # of the object that a pixel shows
+    ignored = np.zeros(size, bool)
+    problems = list(image.problems)
+    for number, shape in enumerate(image.shapes):
+        try:
+            region = shape.decode(*size)
+        except DecodeError as error:
+            problems.append(f"object {number} ({shape.label}): {error}")
+            continue
+        class_id = class_ids[shape.label, shape.category]
+        if class_id is None:
+            ignored |= region
+            continue
+        if image.small_on_top:
+            area = int(region.sum())
+            region = region & (area <= areas)
+            areas[region] = area
+        mask[region] = values[class_id]
+    mask[ignored] = IGNORE
+    return *_without_hidden(mask, ids), problems
+
+
+def _without_hidden(mask: Mask, ids: Sequence[int]) -> tuple[Mask, list[int]]:
+    """Return an index mask without the classes that other objects cover completely."""
+    counts = np.bincount(mask.ravel(), minlength=256)
+    visible = [class_id for value, class_id in enumerate(ids, start=1) if counts[value]]
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for value, class_id in enumerate(ids, start=1):
+        table[value] = visible.index(class_id) + 1 if class_id in visible else 0
+    return table[mask], visible

@@ -1,0 +1,114 @@
+"""Labels of annotation files as classes of a collection."""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+
+from fss.collection.sources.base import BINARY_CLASS
+from fss.images.mask_codec import MAX_CLASS_ID
+
+_UNNAMED = re.compile(r"class (\d{1,9})")  # label of a class without a name, see annotations.base.class_labels
+
+Label = tuple[str, int | None]
+"""Name of a class and its id in the file, if there is one."""
+
+
+def resolve_labels(
+    labels: Collection[Label], classes: Mapping[int, str], *, ignore: str
+) -> tuple[dict[Label, int | None], dict[int, str]]:
+    """Return the class id of every label, None for ignored pixels, and the classes to add to the collection.
+
+    A name decides; the id in the file only tells classes of the same name apart, and suggests the id of a new class.
+
+    Args:
+        labels: labels in the file.
+        classes: class names of the collection by id.
+        ignore: label of ignored pixels.
+
+    Raises:
+        ValueError: a label contradicts the classes of the collection.
+    """
+    by_name: dict[str, list[int]] = {}
+    for class_id, name in classes.items():
+        by_name.setdefault(clean(name), []).append(class_id)
+    unnamed = {int(match[1]) for label, _ in labels if (match := _UNNAMED.fullmatch(clean(label)))}
+    resolved: dict[Label, int | None] = {}
+    added: dict[int, str] = {}
+    for label, category in sorted(set(labels), key=lambda pair: (pair[0], -1 if pair[1] is None else pair[1])):
+        name = clean(label)
+        if name == ignore:
+            resolved[label, category] = None
+            continue
+        candidates = by_name.get(name, [])
+        if len(candidates) > 1 and category not in candidates:
+            raise ValueError(
+                f"the classes {candidates} are all named {name!r}; the label {name!r} could mean any of them"
+            )
+        if candidates:
+            resolved[label, category] = category if category in candidates else candidates[0]
+        elif match := _UNNAMED.fullmatch(name):
+            resolved[label, category] = _unnamed_class(name, int(match[1]), classes)
+        else:
+            _check_spelling(name, [*classes.values(), *added.values()])
+            class_id = _free_id(category, {*classes, *added, *unnamed})
+            added[class_id] = name
+            by_name[name] = [class_id]
+            resolved[label, category] = class_id
+    return resolved, added
+
+
+def check_class_table(table: Mapping[int, str], classes: Mapping[int, str]) -> dict[int, str]:
+    """Return the classes of a table that the collection lacks.
+
+    Args:
+        table: class names by id.
+        classes: class names of the collection by id.
+
+    Raises:
+        ValueError: an id or a name stands for another class in the collection.
+    """
+    ids = {clean(name): class_id for class_id, name in classes.items()}
+    added: dict[int, str] = {}
+    for class_id, text in table.items():
+        name = clean(text)
+        if class_id in classes:
+            if clean(classes[class_id]) != name:
+                raise ValueError(
+                    f"class {class_id} is {name!r} in the files, but {classes[class_id]!r} in the collection"
+                )
+        elif name in ids:
+            raise ValueError(f"{name!r} is class {class_id} in the files, but class {ids[name]} in the collection")
+        elif not _UNNAMED.fullmatch(name):
+            _check_spelling(name, [*classes.values(), *added.values()])
+            added[class_id] = name
+    return added
+
+
+def clean(name: str) -> str:
+    """Return a class name in Unicode's composed form, without spaces around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _unnamed_class(label: str, class_id: int, classes: Mapping[int, str]) -> int:
+    if class_id in classes:
+        raise ValueError(
+            f"the label {label!r} stands for class {class_id}, which is {classes[class_id]!r} in the collection; "
+            "rename the label in the file"
+        )
+    return class_id
+
+
+def _check_spelling(name: str, others: Iterable[str]) -> None:
+    """Refuse an empty name, and a new class that differs from another in upper and lower case only."""
+    if not name:
+        raise ValueError("a label is empty; name it in the file")
+    for other in others:
+        if clean(other).casefold() == name.casefold():
+            raise ValueError(f"the files have the label {name!r}, and there is a class {other!r}; spell both alike")
+
+
+def _free_id(suggested: int | None, taken: set[int]) -> int:
+    """Return an id for a new class; that of binary masks stays free, since collections without names use it."""
+    if suggested is not None and BINARY_CLASS < suggested <= MAX_CLASS_ID and suggested not in taken:
+        return suggested
+    return max([BINARY_CLASS, *taken]) + 1
