@@ -22,6 +22,8 @@ class SourceConfig:
     painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
+    link_roots: tuple[str, ...] = ()
+    """Local folders that links in the source may point into, such as a cache of DVC; other links out are left out."""
     masks: Literal["auto", "none", "binary", "index"] = "auto"
     """Meaning of a folder's masks. auto: binary masks where there are masks. binary: one value other than 0 marks the
     object, whatever it is. index: a pixel's value is its class id. none: the masks are left out."""
@@ -57,7 +59,9 @@ class SourceConfig:
         earlier versions keep their identity.
         """
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        left_out = {"count", "splits"} | {name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]}
+        left_out = {"count", "splits", "link_roots"} | {
+            name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]
+        }
         return config_hash({key: value for key, value in to_dict(self).items() if key not in left_out})
 
 

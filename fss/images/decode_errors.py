@@ -36,7 +36,8 @@ class DecodeError(ValueError):
         super().__init__(f"{reason}: {text}")
         self.reason = reason
         """Short slug: empty, too-many-bytes, unknown-format, too-many-pixels, side-too-long, side-too-short,
-        too-many-scans, truncated, corrupt, unsupported."""
+        too-many-scans, truncated, corrupt, unsupported, and git-lfs-pointer, git-annex-pointer and dvc-pointer for a
+        file that stands for data elsewhere."""
 
 
 def explain_error(error: Exception) -> DecodeError:

@@ -20,6 +20,7 @@ LIMITS = DecodeLimits(max_pixels=1_000_000, max_side=4000)
 REASONS = {
     *("empty", "too-many-bytes", "unknown-format", "too-many-pixels", "side-too-long", "side-too-short"),
     *("too-many-scans", "truncated", "corrupt", "unsupported"),
+    *("git-lfs-pointer", "git-annex-pointer", "dvc-pointer"),
 }
 LABEL_REASONS = {
     *("not-binary", "class-ids", "ambiguous", "colors", "lossy", "smoothed", "all-void", "unknown-class"),

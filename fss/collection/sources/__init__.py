@@ -1,10 +1,12 @@
 """Sources of photographs. Every source lists its items without opening files, and reads items independently."""
 
+from dataclasses import replace
 from types import ModuleType
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources import cityscapes, coco, folder, fss1000, synthetic, voc
 from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.collection.sources.links import link_notes
 from fss.images.limits import DecodeLimits
 
 __all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
@@ -28,10 +30,12 @@ def list_items(config: SourceConfig) -> Listing:
     if config.kind != "sample" and not config.path:
         raise ValueError(f"a source of kind {config.kind} needs a path: a local folder or s3://bucket/folder")
     listing: Listing = _SOURCES[config.kind].list_items(config)
+    notes = link_notes(listing.ignored, config.path)
     if not listing.items:
         others = ", ".join(f"{count} {reason}" for reason, count in listing.ignored.items()) or "nothing else"
-        raise ValueError(f"there are no photographs in {config.path} ({others}); check the folder and the file names")
-    return listing
+        remedy = "; ".join(notes) or "check the folder and the file names"
+        raise ValueError(f"there are no photographs in {config.path} ({others}); {remedy}")
+    return replace(listing, notes=(*listing.notes, *notes))
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:

@@ -40,7 +40,7 @@ def list_items(config: SourceConfig) -> Listing:
     subset = config.subset or "all"
     if subset not in SUBSETS:
         raise ValueError(f"Cityscapes has the subsets {', '.join(SUBSETS)} (test has no public masks); got {subset!r}")
-    tree = walk(config.path)
+    tree = walk(config.path, config.link_roots)
     for folder in (IMAGES, MASKS):
         if not tree.has_folder(folder):
             raise ValueError(f"{config.path} has no folder {folder}: get it from {_PAGE}")

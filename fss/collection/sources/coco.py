@@ -53,7 +53,7 @@ def list_items(config: SourceConfig) -> Listing:
     subset = config.subset or "all"
     if subset not in (*SUBSETS, "all"):
         raise ValueError(f"COCO 2014 has the subsets all, {', '.join(SUBSETS)}; got {subset!r}")
-    tree = walk(config.path)
+    tree = walk(config.path, config.link_roots)
     items: list[SourceItem] = []
     notes: list[str] = []
     ignored = Counter(tree.ignored)

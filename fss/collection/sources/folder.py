@@ -26,7 +26,7 @@ def list_items(config: SourceConfig) -> Listing:
         ValueError: the folder is missing, it has no masks although the settings require them, or its masks would be
             taken as photographs.
     """
-    tree = walk(config.path)
+    tree = walk(config.path, config.link_roots)
     pictures = [path for path in tree.uris if is_photograph(path)]
     ignored = Counter(tree.ignored)
     ignored["other files"] += len(tree.uris) - len(pictures)

@@ -29,7 +29,7 @@ def list_items(config: SourceConfig) -> Listing:
     Raises:
         ValueError: no class folders, or a split that names a class that is not there or is in another split too.
     """
-    tree = walk(config.path)
+    tree = walk(config.path, config.link_roots)
     ignored = Counter(tree.ignored)
     photographs, masks = {}, {}
     for path in tree.uris:

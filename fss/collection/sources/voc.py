@@ -60,7 +60,7 @@ def list_items(config: SourceConfig) -> Listing:
     subset = config.subset or "all"
     if subset not in SUBSETS:
         raise ValueError(f"VOC has the subsets {', '.join(SUBSETS)}; got {subset!r}")
-    tree, prefix = _find_root(walk(config.path), config.path)
+    tree, prefix = _find_root(walk(config.path, config.link_roots), config.path)
     folder, masks = _masks(tree, prefix)
     if subset == "trainaug" and folder != AUGMENTED:
         raise ValueError(f"subset trainaug needs the folder {AUGMENTED} in {config.path}; {_AUG_HINT}")

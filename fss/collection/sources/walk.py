@@ -1,13 +1,15 @@
 """Recursive listing of a folder, local or on an object store, in an order that is the same everywhere."""
 
 import os
-import stat
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pyarrow import fs as pafs
 
+from fss.collection.sources import links
+from fss.collection.sources.links import walk_local
 from fss.core import storage
 
 PHOTOGRAPHS = frozenset(
@@ -42,48 +44,43 @@ def stem_and_suffix(path: str) -> tuple[str, str]:
     return path.removesuffix(suffix), suffix.lower()
 
 
-def walk(uri: str) -> Tree:
+def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
     """List the files below ``uri``. Hidden files and links that point outside the folder are left out.
 
+    Args:
+        uri: folder to list.
+        link_roots: local folders that links below ``uri`` may point into, besides ``uri`` itself.
+
     Raises:
-        ValueError: there is no such folder.
+        ValueError: there is no such folder, or no folder of ``link_roots``.
     """
     storage.check_access(uri)
     fs, path = storage.resolve(uri)
     if fs.get_file_info(path).type != pafs.FileType.Directory:
         raise ValueError(f"there is no folder {uri}; give a folder of photographs, or s3://bucket/folder")
     ignored: Counter[str] = Counter()
-    uris = _walk_local(Path(path), ignored) if isinstance(fs, pafs.LocalFileSystem) else _walk_remote(fs, path)
+    if isinstance(fs, pafs.LocalFileSystem):
+        uris = walk_local(Path(path), [_real_folder(root) for root in link_roots], ignored)
+    elif link_roots:
+        raise ValueError(f"{uri} is in an object store, which has no links; leave out --source.link-roots")
+    else:
+        uris = _walk_remote(fs, path)
     visible = {}
     for relative, file_uri in sorted(uris.items()):
         if any(name.startswith(".") or name == "__MACOSX" for name in relative.split("/")):
             ignored["hidden files"] += 1
+        elif relative.endswith(".dvc") and relative.removesuffix(".dvc") not in uris:
+            ignored[links.DVC_FILES] += 1
         else:
             visible[relative] = file_uri
     return Tree(visible, ignored)
 
 
-def _walk_local(root: Path, ignored: Counter[str]) -> dict[str, str]:
-    uris = {}
-    real_root = root.resolve()
-    for folder, folders, names in os.walk(root, followlinks=False):
-        ignored["linked folders"] += sum(Path(folder, name).is_symlink() for name in folders)
-        for name in names:
-            path = Path(folder, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-                ignored["links out of the folder"] += 1
-            elif not _is_file(path):
-                ignored["no regular files"] += 1  # reading a pipe may never end
-            else:
-                uris[path.relative_to(root).as_posix()] = str(path)
-    return uris
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+def _real_folder(root: str) -> str:
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"--source.link-roots names {root}, but there is no such folder")
+    return os.path.realpath(path)
 
 
 def _walk_remote(fs: pafs.FileSystem, path: str) -> dict[str, str]:

@@ -38,7 +38,6 @@ FOREIGN = {
     "gzip.png": b"\x1f\x8b\x08\x00" + bytes(300),
     "json.jpg": b'{"error": "AccessDenied"}',
     "xml.jpg": b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>',
-    "lfs_pointer.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
     "resource_fork.jpg": b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(300),
     "base64.jpg": b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQg=",
     "wave.webp": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(300),
@@ -46,6 +45,15 @@ FOREIGN = {
 }
 for _name, _data in FOREIGN.items():
     kind(_name, "unknown-format")(partial(bytes, _data))
+
+
+POINTERS = {
+    "git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+    "git-annex": b"/annex/objects/SHA256E-s12345--00.jpg\n",
+    "dvc": b"outs:\n- md5: d3b07384d113edec49eaa6238ad5ff00\n  size: 12345\n  path: a.jpg\n",
+}
+for _name, _data in POINTERS.items():
+    kind(f"{_name}.jpg", f"{_name}-pointer")(partial(bytes, _data))
 
 
 @kind("web.avif", "corrupt")

@@ -52,10 +52,52 @@ def test_links_and_pipes(tmp_path: Path) -> None:
     (root / "folder").symlink_to(tmp_path / "elsewhere")
     (root / "loop").symlink_to(root)
     (root / "dangling.jpg").symlink_to(root / "nothing.jpg")
+    (root / "itself.jpg").symlink_to(root / "itself.jpg")
     os.mkfifo(root / "pipe.jpg")
     listing = list_items(SourceConfig(path=str(root)))
     assert [item.relative_path for item in listing.items] == ["good.jpg", "inside.jpg", "sub/also.jpg"]
-    assert listing.ignored == {"links out of the folder": 1, "linked folders": 2, "no regular files": 2}
+    assert listing.ignored == {
+        "links out of the folder": 1,
+        "linked folders": 2,
+        "links without a target": 2,
+        "no regular files": 1,
+    }
+    assert "3 links" in listing.notes[0]
+    assert "--source.link-roots FOLDER" in listing.notes[0]
+    assert "git annex get" in listing.notes[1]
+
+
+def test_links_are_followed_into_the_named_folders(tmp_path: Path) -> None:
+    root, cache, other = tmp_path / "photos", tmp_path / "cache", tmp_path / "other"
+    put(cache, "1f/9a.jpg", "set/c.jpg", "set/deep/d.jpg")
+    put(other, "e.jpg")
+    root.mkdir()
+    (root / "a.jpg").symlink_to(cache / "1f/9a.jpg")
+    (root / "b.jpg").symlink_to(other / "e.jpg")
+    (root / "set").symlink_to(cache / "set")
+    (root / "others").symlink_to(other)
+    (cache / "set/loop").symlink_to(cache / "set")
+    (cache / "set/up").symlink_to(root)
+    (cache / "set/chain.jpg").symlink_to(root / "b.jpg")
+    assert paths(SourceConfig(path=str(root), link_roots=(str(cache),))) == ["a.jpg", "set/c.jpg", "set/deep/d.jpg"]
+    both = SourceConfig(path=str(root), link_roots=(str(cache), str(other)))
+    every = ["a.jpg", "b.jpg", "others/e.jpg", "set/c.jpg", "set/chain.jpg", "set/deep/d.jpg"]
+    assert paths(both) == every
+    listing = list_items(both)
+    assert listing.ignored == {"linked folders": 2}
+    assert read_item(listing.items[-2], both, LIMITS).data == PNG
+    assert both.identity() == SourceConfig(path=str(root)).identity()  # more links are more photographs, no others
+    with pytest.raises(ValueError, match=r"4 links of .* --source.link-roots FOLDER"):
+        list_items(SourceConfig(path=str(root)))
+    with pytest.raises(ValueError, match=r"--source.link-roots names .*nowhere, but there is no such folder"):
+        list_items(SourceConfig(path=str(root), link_roots=(str(tmp_path / "nowhere"),)))
+
+
+def test_files_of_dvc_without_their_data(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "a.jpg.dvc", "b.jpg.dvc")
+    listing = list_items(SourceConfig(path=str(tmp_path)))
+    assert listing.ignored == {"DVC files without their data": 1, "other files": 1}
+    assert "dvc pull" in listing.notes[0]
 
 
 def test_a_name_that_is_no_unicode_is_read(tmp_path: Path) -> None:

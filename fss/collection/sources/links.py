@@ -1,0 +1,86 @@
+"""Links in a local folder: data sets of DVC, git-annex or the cache of a hub keep their files elsewhere.
+
+A link is followed if its target lies in the folder itself or in a folder that the user names. The target is the end of
+a chain of links, so a link cannot lead out through another one.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+OUTSIDE = "links out of the folder"
+FOLDERS = "linked folders"
+BROKEN = "links without a target"
+DVC_FILES = "DVC files without their data"
+
+
+def walk_local(root: Path, link_roots: Sequence[str], ignored: Counter[str]) -> dict[str, str]:
+    """Return the paths of the files below a local folder, by their paths relative to it.
+
+    Args:
+        root: folder to list.
+        link_roots: real paths of folders that links may point into. Only these make linked folders followed, since a
+            link within the folder repeats what is listed already.
+        ignored: number of files left out by reason, which is added to.
+    """
+    allowed = [os.path.realpath(root), *link_roots]
+    paths = {}
+    for path in _files(root, (), link_roots, ignored):
+        if path.is_symlink() and not path.exists():
+            ignored[BROKEN] += 1
+        elif path.is_symlink() and not _inside(os.path.realpath(path), allowed):
+            ignored[OUTSIDE] += 1
+        elif not _is_file(path):
+            ignored["no regular files"] += 1  # reading a pipe may never end
+        else:
+            paths[path.relative_to(root).as_posix()] = str(path)
+    return paths
+
+
+def link_notes(ignored: Mapping[str, int], uri: str) -> list[str]:
+    """Return what to do about the links and files of DVC that a listing has left out."""
+    notes = []
+    if count := ignored.get(OUTSIDE, 0) + ignored.get(FOLDERS, 0):
+        notes.append(
+            f"{count} links of {uri} were left out; give --source.link-roots FOLDER to the ingest to follow those that "
+            "point into FOLDER, such as the cache of DVC or of a hub"
+        )
+    if count := ignored.get(BROKEN, 0):
+        notes.append(
+            f"{count} links of {uri} have no target; fetch the files first (git annex get, dvc pull, or the hub's "
+            "download)"
+        )
+    if count := ignored.get(DVC_FILES, 0):
+        notes.append(f"{count} files of DVC in {uri} stand for data that are not there; fetch them first (dvc pull)")
+    return notes
+
+
+def _files(top: Path, above: tuple[str, ...], link_roots: Sequence[str], ignored: Counter[str]) -> Iterator[Path]:
+    """Yield everything below a folder that is no folder; ``above`` are the targets of the links that led to it.
+
+    A link to a folder that contains the link is not followed.
+    """
+    for folder, folders, names in os.walk(top):
+        real = os.path.realpath(folder)
+        yield from (Path(folder, name) for name in names)
+        for path in (Path(folder, name) for name in folders):
+            target = os.path.realpath(path)
+            if not path.is_symlink():
+                continue
+            if _inside(target, link_roots) and target not in above and not _inside(real, [target]):
+                yield from _files(path, (*above, target), link_roots, ignored)
+            else:
+                ignored[FOLDERS] += 1
+
+
+def _inside(path: str, roots: Sequence[str]) -> bool:
+    return any(Path(path).is_relative_to(root) for root in roots)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
