@@ -7,6 +7,8 @@
 3     finished, but some images or checks failed; the output lists them
 130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes
 141   the reader of the output closed the pipe, as ``head`` does
+143   stopped by SIGTERM, as ``ray job stop``, Kubernetes and spot machines do; as after an interrupt, the same command
+      resumes
 ====  =======================================================================
 
 ``FSS_TRACEBACK=1`` also prints a traceback for invalid usage.
@@ -26,16 +28,24 @@ from types import TracebackType
 
 from fss.core.redaction import redact_passwords
 
-SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 INTERRUPTION = "interrupted; run it again with the same settings to resume"
+TERMINATION = "stopped by SIGTERM; run it again with the same settings to resume"
+
+
+class Terminated(KeyboardInterrupt):
+    """The process received SIGTERM: like Ctrl-C, it ends with complete files, and the same command resumes."""
 
 
 @contextmanager
 def exit_cleanly(program: str) -> Iterator[None]:
     """Turn an exception in the block into one line on standard error and an exit code.
 
-    A Ctrl-C after the block no longer changes the exit code.
+    Within the block, SIGTERM raises :class:`Terminated`. A Ctrl-C or SIGTERM after the block does not change the exit
+    code.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         try:
             yield
@@ -45,15 +55,15 @@ def exit_cleanly(program: str) -> Iterator[None]:
         if os.environ.get("FSS_TRACEBACK"):
             traceback.print_exc()
         _exit(program, _message(error), USAGE_ERROR)
-    except KeyboardInterrupt:
-        _exit(program, INTERRUPTION, INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        _exit_interrupted(program, interrupt)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             # The interpreter flushes the rest of the buffer at exit: https://docs.python.org/3/library/signal.html
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(PIPE_CLOSED) from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
-            _exit(program, INTERRUPTION, INTERRUPTED)
+            _exit_interrupted(program, error.__cause__)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             target = f" for {error.filename}" if error.filename else ""
             _exit(program, f"no space left{target}; free some space and run it again to resume", FAILURE)
@@ -62,7 +72,19 @@ def exit_cleanly(program: str) -> Iterator[None]:
         _exit(program, f"{type(error).__name__}: {lines[0] if lines else ''}", FAILURE)
     finally:
         # Only the interpreter's shutdown is left, which can take a second; an interrupt there would change the code.
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            atexit.register(signal.signal, number, signal.SIG_IGN)
+
+
+@contextmanager
+def keep_sigterm_handler() -> Iterator[None]:
+    """Restore the handler of :func:`exit_cleanly` after a block in which a library installs its own, as Ray does."""
+    try:
+        handler = signal.getsignal(signal.SIGTERM)
+        yield
+    finally:
+        if handler is _raise_terminated:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -78,31 +100,37 @@ def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace
 
 @contextmanager
 def defer_interrupts() -> Iterator[Callable[[], None]]:
-    """Defer Ctrl-C within the block until the yielded function is called; a second Ctrl-C interrupts at once.
+    """Defer Ctrl-C and SIGTERM within the block until the yielded function is called; a second one interrupts at once.
 
     Python raises KeyboardInterrupt at any bytecode, and nested compiled functions may swallow it.
     """
-    interrupted = False
+    interrupt: type[KeyboardInterrupt] | None = None
 
-    def hold(*_: object) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
+    def hold(number: int, _: object) -> None:
+        nonlocal interrupt
+        if interrupt:
+            raise interrupt
+        interrupt = Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     def check() -> None:
-        if interrupted:
-            raise KeyboardInterrupt
+        if interrupt:
+            raise interrupt
 
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield check
         return
-    previous = signal.signal(signal.SIGINT, hold)
+    handlers = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield check
         check()
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _raise_terminated(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    raise Terminated
 
 
 def _reader_is_gone() -> bool:
@@ -119,6 +147,12 @@ def _message(error: ValueError) -> str:
     from fss.core.config import describe
 
     return describe(error) if isinstance(error, pydantic.ValidationError) else str(error)
+
+
+def _exit_interrupted(program: str, interrupt: KeyboardInterrupt) -> None:
+    if isinstance(interrupt, Terminated):
+        _exit(program, TERMINATION, TERMINATED)
+    _exit(program, INTERRUPTION, INTERRUPTED)
 
 
 def _exit(program: str, message: str, code: int) -> None:

@@ -14,6 +14,7 @@ import ray
 
 import fss
 import pipelines
+from fss.core.exit_codes import keep_sigterm_handler
 from fss.core.system import available_cores
 from pipelines.runtime.ray_internals import on_loopback
 
@@ -45,11 +46,12 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     # 2.60 warns in every run that a later release changes this default; set the later default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _join(address)
-    else:
-        with on_loopback():
-            _start(num_cpus or max(4, available_cores()))
+    with keep_sigterm_handler():
+        if address:
+            _join(address)
+        else:
+            with on_loopback():
+                _start(num_cpus or max(4, available_cores()))
     _tighten_token()
     _quiet_data()
     try:

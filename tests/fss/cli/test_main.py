@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fss.cli import main
-from fss.core.exit_codes import defer_interrupts, exit_cleanly
+from fss.core.exit_codes import Terminated, defer_interrupts, exit_cleanly
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -104,17 +104,26 @@ def test_an_interrupt_is_held_until_it_is_asked_for_and_a_second_is_not() -> Non
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append("more")
-    with pytest.raises(KeyboardInterrupt), defer_interrupts():
-        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Terminated), defer_interrupts():
+        signal.raise_signal(signal.SIGTERM)
         done.append("the last")
     assert done == ["the work in hand", "the last"]
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        pytest.param(signal.SIGTERM, 143, "stopped by SIGTERM", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_cleanly_and_the_same_command_finishes(
+    number: signal.Signals, code: int, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
-    for number in range(100):
-        (tmp_path / "photos" / f"{number}.jpg").write_bytes(encoded("JPEG", picture((240 + number, 200))))
+    for index in range(100):
+        (tmp_path / "photos" / f"{index}.jpg").write_bytes(encoded("JPEG", picture((240 + index, 200))))
     words = [
         sys.executable,
         "-m",
@@ -131,11 +140,11 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_finishes(tmp_path: Path) -> No
         assert running.poll() is None, "it ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert running.returncode == code
     assert stderr.splitlines() == [stderr.strip()], f"one line, no traceback: {stderr}"
-    assert stderr.startswith("fss saliency: error: interrupted")
+    assert stderr.startswith(f"fss saliency: error: {message}")
     files = list((tmp_path / "masks").rglob("*"))
     assert not [path for path in files if path.suffix == ".tmp"]
     assert len([path for path in files if path.suffix == ".png"]) < 100

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any
 import pytest
 import ray
 
+from fss.collection import ingest_local
+from fss.collection.config import SourceConfig
+from fss.tracking.run import tracking_client
 from pipelines.runtime import ray_session as room
 from tests.helpers.fault_injection import MARK, clean, kill_worker
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(room.__file__).parents[2])}
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 CODE = """
 import ray
@@ -102,3 +107,31 @@ def test_a_worker_killed_while_ray_starts_does_not_hold_it_up_for_ever() -> None
         finally:
             running.kill()
             clean(running)
+
+
+@pytest.mark.slow
+def test_a_job_that_is_told_to_stop_ends_as_killed_and_goes_on_later(tmp_path: Path) -> None:
+    """SIGTERM is what ``ray job stop``, Kubernetes and spot machines send."""
+    collection = tmp_path / "photos"
+    ingest_local(SourceConfig(kind="sample", count=96), str(collection), part_size=4)
+    tracking = ["--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db", "--tracking.experiment", "stop"]
+    words = [sys.executable, "-m", "pipelines.pseudomask", "--collection", str(collection), "--workers", "2", *tracking]
+    parts = collection / "masks/saliency"
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, env=ENVIRONMENT, text=True) as running:
+        deadline = time.monotonic() + 120
+        while not list(parts.glob("part-*.parquet")):
+            assert running.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        running.terminate()
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 143, stderr
+    assert stderr.splitlines()[-1].startswith("pseudomask: error: stopped by SIGTERM")
+    before = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
+    assert 0 < len(before) < 24
+    client = tracking_client(f"sqlite:///{tmp_path}/mlflow.db")
+    [stopped] = client.search_runs([client.get_experiment_by_name("stop").experiment_id])
+    assert stopped.info.status == "KILLED"
+    subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    assert {name: (parts / name).stat().st_mtime_ns for name in before} == before
+    assert len(list(parts.glob("part-*.parquet"))) == 24
+    assert client.get_run(stopped.info.run_id).info.status == "FINISHED"
