@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from fss.core.system import installed_packages, monitor_system
-from fss.tracking.run import Run, end_on_exit, find_unfinished, tracking_uri
+from fss.tracking.run import Run, end_on_exit, find_unfinished, sqlite_path, tracking_uri
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.output_dir import check_not_temporary
 
 
 @contextmanager
@@ -46,6 +47,8 @@ def job_run(
             yield run
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
+    if store := sqlite_path(uri):
+        check_not_temporary(store, "the MLflow store", "give --tracking.uri or MLFLOW_TRACKING_URI of a server")
     experiment = None if parent else tracking.experiment
     private = tracking.private
     opened = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)

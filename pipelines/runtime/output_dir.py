@@ -10,16 +10,19 @@ from fss.collection.part_io import exists, read_json, write_json
 from fss.core import storage
 
 METADATA_NAME = "job.json"
+_RAY_COPY = "/runtime_resources/working_dir_files/"  # below the session folder of a node, Ray 2.60
 
 
 def check_output_dir(output_dir: str) -> None:
     """Check that a local output folder can be created and written; object stores are not checked.
 
     Raises:
-        ValueError: a file has the folder's name or that of a parent, or there is no permission to write.
+        ValueError: a file has the folder's name or that of a parent, there is no permission to write, or the folder
+            disappears with a submitted job.
     """
     if storage.is_remote(output_dir):
         return
+    check_not_temporary(output_dir, "an output folder", "give s3://bucket/folder or an absolute path on a shared disk")
     folder = Path(storage.absolute_uri(output_dir))
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir():
@@ -27,6 +30,21 @@ def check_output_dir(output_dir: str) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(
             f"cannot write to {output_dir}: there is no permission to write to {nearest}; give another folder"
+        )
+
+
+def check_not_temporary(path: str | Path, what: str, advice: str) -> None:
+    """Check that a local path is not in the copy of the working directory that Ray makes for a submitted job.
+
+    Ray deletes the copy after the job, and other machines have copies of their own.
+
+    Raises:
+        ValueError: the path is in such a copy.
+    """
+    folder = Path(storage.absolute_uri(path))
+    if _RAY_COPY in folder.as_posix():
+        raise ValueError(
+            f"{what} must outlast the job, but {path} is in Ray's temporary copy of the working directory; {advice}"
         )
 
 

@@ -190,3 +190,27 @@ def test_a_job_without_an_output_folder_always_runs_and_writes_none(config: Pain
             ids.add(job.run.run_id)
     assert len(ids) == 2
     assert not list(tmp_path.rglob("out"))
+
+
+@pytest.mark.parametrize(
+    ("output", "tracking", "message"),
+    [
+        ("out", "sqlite:////elsewhere/mlflow.db", "an output folder must outlast the job, but .*give s3://"),
+        ("/elsewhere/out", None, r"the MLflow store must outlast the job.*--tracking\.uri or MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_a_submitted_job_does_not_write_into_its_temporary_copy(
+    output: str, tracking: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    elsewhere = tmp_path / "elsewhere"
+    config = PaintConfig(
+        output=output.replace("/elsewhere", str(elsewhere)),
+        tracking=TrackingConfig(uri=tracking and tracking.replace("/elsewhere", str(elsewhere))),
+    )
+    with pytest.raises(ValueError, match=message):
+        paint(config)
+    assert not any(copy.iterdir())
