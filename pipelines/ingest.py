@@ -29,8 +29,7 @@ from pipelines.runtime.job import Job, dry_run, has_ray
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
-    from fss.collection import Collection
-    from fss.collection.ingest import Ingest
+    from fss.collection.ingest import Ingest, IngestOutcome
     from pipelines.runtime.map_parts import PartsResult
 
 JOB = "ingest"
@@ -44,19 +43,24 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     """Make the missing parts of the collection; a finished job does nothing.
 
     Raises:
-        ValueError: the source has no photographs, or the collection was made from another source.
+        ValueError: the source has no photographs, or masks but none that can be used, or the collection was made from
+            another source.
     """
     from fss.collection.ingest import finish_ingest, start_ingest
     from fss.collection.ingest_part import ingest_part
+    from fss.collection.label_check import check_pairs
     from fss.collection.sources import list_items
     from fss.tracking.lineage import log_dataset
     from pipelines.runtime.map_parts import run_parts
 
     config = resolve(config)
     if config.dry_run:
-        listing = list_items(config.source).head(config.limit)
+        listing = list_items(config.source)
+        if listing.labelled:
+            check_pairs(listing.items, listing.unmatched, config.source, limit=config.limit)
+        listing = listing.head(config.limit)
         plan = {"photographs": len(listing.items), "parts": -(-len(listing.items) // config.part_size)}
-        notes = {f"note {number}": note for number, note in enumerate(listing.notes, start=1)}
+        notes = {f"note {number}": note for number, note in enumerate((*listing.notes, *listing.warnings), start=1)}
         return dry_run(JOB, config, {**plan, **listing.ignored, **notes})
     ingest = start_ingest(
         config.collection,
@@ -95,8 +99,8 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
                 in_process=few,
             )
         with job.timed("counting"):
-            finish_ingest(ingest)
-            _report(job.result, ingest, parts)
+            outcome = finish_ingest(ingest)
+            _report(job.result, ingest, parts, outcome)
         fingerprint = collection.fingerprint()
         job.run.set_tags({"fss.collection": fingerprint})
         log_dataset(job.run, collection, context="made", fingerprint=fingerprint, details=job.result.counts)
@@ -118,9 +122,12 @@ def resolve(config: IngestConfig) -> IngestConfig:
     return replace(config, collection=storage.absolute_uri(config.collection))
 
 
-def _report(result: JobResult, ingest: Ingest, parts: PartsResult) -> None:
-    """Fill in the counts, metrics and outputs of the result."""
-    from fss.collection import TRUTH
+def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: IngestOutcome) -> None:
+    """Fill in the counts, metrics, notes and outputs of the result.
+
+    Raises:
+        ValueError: the source has masks, but none can be used.
+    """
     from fss.collection.schema import error_reason
 
     collection = ingest.collection
@@ -129,38 +136,22 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult) -> None:
     quarantined = quarantine.num_rows
     counts = {"photographs": ingest.items, "usable": ingest.items - quarantined, "quarantined": quarantined}
     counts |= {f"quarantined: {reason}": count for reason, count in reasons.most_common()}
-    if TRUTH in collection.mask_set_names():
-        counts |= _count_masks(collection, quarantined)
-        counts["classes"] = len(collection.classes)
-    counts |= {f"ignored: {reason}": count for reason, count in ingest.ignored.items()}
+    if labels := outcome.labels:
+        if labels.photographs and not labels.masks:
+            raise ValueError(outcome.warnings[-1])
+        counts |= {"masks": labels.masks, "classes": len(collection.classes)}
+        counts |= {f"without a mask: {reason}": count for reason, count in labels.without.most_common()}
+    counts |= {f"ignored: {reason}": count for reason, count in ingest.listing.ignored.items()}
     result.counts = counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
-    if ingest.notes:
-        result.metrics["differs from the standard download"] = list(ingest.notes)
+    if ingest.listing.notes:
+        result.metrics["about the source"] = list(ingest.listing.notes)
+    result.notes = list(outcome.warnings)
     if images := parts.total("images"):
         result.metrics["images per second"] = round(images / parts.seconds, 2)
     if quarantined:
         rows: list[dict[str, Any]] = quarantine.slice(0, LISTED).to_pylist()
         result.metrics["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
     result.outputs = {"collection": collection.uri}
-
-
-def _count_masks(collection: Collection, quarantined: int) -> dict[str, int]:
-    """Count the ground truth masks, and the photographs without a mask by reason."""
-    import pyarrow.compute as pc
-
-    from fss.collection import TRUTH
-    from fss.collection.schema import error_reason
-
-    truth = collection.mask_set(TRUTH)
-    errors: Counter[str] = Counter()
-    total = 0
-    for part in collection.part_names():
-        column = truth.read_part(part, ["error"]).column("error")
-        total += len(column)
-        errors.update(error_reason(error) for error in pc.drop_null(column).to_pylist())
-    errors.pop("no-image", None)
-    masks = total - quarantined - errors.total()
-    return {"masks": masks} | {f"without a mask: {reason}": count for reason, count in errors.most_common()}
 
 
 def main() -> None:

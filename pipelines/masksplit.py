@@ -158,6 +158,7 @@ def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job) ->
     with job.timed("ingest"):
         ingested = ingest.run(config.ingest_job(**inputs, part_size=config.part_size), parent=job.run)
     job.result.counts |= {f"{name}: {key}": ingested.counts[key] for key in ("usable", "quarantined")}
+    job.result.notes += [f"{name}: {note}" for note in ingested.notes]
 
 
 def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult, job: Job, name: str = "") -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
-from fss.collection.index import ClassIndex
 from fss.collection.ingest_part import ingest_part
+from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
 from fss.collection.sources import Listing, SourceConfig, list_items
@@ -32,10 +32,12 @@ class Ingest:
     """Names of all parts of the collection, finished or not."""
     items: int
     """Number of photographs in the parts."""
-    ignored: dict[str, int]
-    """Number of files left out, by reason."""
-    notes: tuple[str, ...] = ()
-    """Differences from the standard download of the source, and where to get what is missing."""
+    source: SourceConfig
+    """Source of the photographs."""
+    listing: Listing
+    """Listing of the source."""
+    complete: bool = True
+    """Whether all photographs of the source are ingested, not only the first ones."""
 
     def finished(self) -> set[str]:
         """Return the names of the parts that are complete, masks included."""
@@ -49,6 +51,16 @@ class Ingest:
         outcome = ("notes", "ignored")
         sources = self.collection.metadata["sources"]
         return [{key: value for key, value in source.items() if key not in outcome} for source in sources]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestOutcome:
+    """What a finished ingest knows about the ground truth."""
+
+    labels: LabelSummary | None
+    """Counts over the ground truth; None if the source has no masks."""
+    warnings: tuple[str, ...]
+    """What looks wrong about the masks, one sentence each."""
 
 
 def ingest_local(
@@ -74,8 +86,8 @@ def ingest_local(
         The collection. Its ``notes`` and ``ignored`` say what the ingest noticed and left out.
 
     Raises:
-        ValueError: there is nothing to ingest, or the collection has other contents and neither ``append`` nor
-            ``overwrite`` is set.
+        ValueError: there is nothing to ingest, no photograph of a labelled source has a mask, or the collection has
+            other contents and neither ``append`` nor ``overwrite`` is set.
         OSError: the object store does not answer; the finished parts remain.
     """
     ingest = start_ingest(
@@ -93,7 +105,8 @@ def ingest_local(
     for part in ingest.parts:
         if part not in finished:
             ingest_part(ingest.collection.uri, part)
-    return finish_ingest(ingest)
+    finish_ingest(ingest)
+    return ingest.collection
 
 
 def start_ingest(
@@ -122,14 +135,18 @@ def start_ingest(
         overwrite: delete an existing collection first, mask sets included.
 
     Raises:
-        ValueError: there is nothing to ingest, or the collection has other contents and neither ``append`` nor
-            ``overwrite`` is set.
+        ValueError: there is nothing to ingest, no photograph of a labelled source has a mask, or the collection has
+            other contents and neither ``append`` nor ``overwrite`` is set.
     """
     if not keep_bytes and source.kind == "sample":
         raise ValueError(
             "sample images are rendered on demand, so the collection must store their bytes; set keep_bytes"
         )
-    listing = list_items(source).head(limit)
+    listing = list_items(source)
+    if listing.labelled:
+        check_pairs(listing.items, listing.unmatched, source, limit=limit)
+    photographs = len(listing.items)
+    listing = listing.head(limit)
     entry = {
         "source": to_dict(source),
         "identity": source.identity(),
@@ -143,37 +160,45 @@ def start_ingest(
     }
     if collection_exists(uri) and overwrite:
         delete_collection(uri)
-    if not collection_exists(uri):
+    if collection_exists(uri):
+        collection = Collection.open(uri)
+        entry = _resume(collection, listing, entry, append=append)
+    else:
         collection = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), part_size, limits)
-        return _ingest(collection, entry, listing)
-    collection = Collection.open(uri)
-    same = [old for old in collection.metadata["sources"] if _key(old) == _key(entry)]
-    if same:
-        return _ingest(collection, same[0], listing)
-    if not append:
-        raise ValueError(
-            f"the collection at {collection.uri} was made from another source, other settings or another state of the "
-            "folder; use --append to add the new photographs as new parts, --overwrite to delete it with its mask sets "
-            "and start again, or another path"
+    _prepare_truth(collection, entry)
+    sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
+    parts = max(each["first_part"] + _parts(each["items"], collection.part_size) for each in sources)
+    return Ingest(
+        collection=collection,
+        parts=[part_name(number) for number in range(parts)],
+        items=sum(each["items"] for each in sources),
+        source=source,
+        listing=listing,
+        complete=len(listing.items) == photographs,
+    )
+
+
+def finish_ingest(ingest: Ingest) -> IngestOutcome:
+    """Complete a collection whose parts are all written.
+
+    Every class of the ground truth gets a name, and the collection keeps what the ingest noticed and left out.
+    """
+    collection, listing = ingest.collection, ingest.listing
+    labels, warnings = None, listing.warnings
+    if TRUTH in collection.mask_set_names():
+        labels = summarize_labels(collection.mask_set(TRUTH))
+        missing = {class_id: f"class {class_id}" for class_id in labels.classes if class_id not in collection.classes}
+        if missing:
+            collection.add_classes(missing)
+        warnings += check_labels(
+            labels,
+            ingest.source,
+            classes=listing.classes,
+            unmatched=listing.unmatched,
+            complete=ingest.complete,
         )
-    return _ingest(collection, _append(collection, listing, entry), listing)
-
-
-def finish_ingest(ingest: Ingest) -> Collection:
-    """Complete a collection whose parts are all written: names of its classes, and what the ingest noticed."""
-    add_missing_class_names(ingest.collection)
-    ingest.collection.record_ingest(notes=ingest.notes, ignored=ingest.ignored)
-    return ingest.collection
-
-
-def add_missing_class_names(collection: Collection) -> None:
-    """Give every class of the ground truth a name, once all parts are written."""
-    if TRUTH not in collection.mask_set_names():
-        return
-    index = ClassIndex.build(collection.mask_set(TRUTH))
-    missing = {class_id: f"class {class_id}" for class_id in index if class_id not in collection.classes}
-    if missing:
-        collection.add_classes(missing)
+    collection.record_ingest(notes=(*listing.notes, *warnings), ignored=listing.ignored)
+    return IngestOutcome(labels=labels, warnings=warnings)
 
 
 def _create(
@@ -182,7 +207,7 @@ def _create(
     if part_size < 1:
         raise ValueError(f"part_size must be at least 1, got {part_size}")
     source_listing.write(uri, 0, listing.items, part_size)
-    collection = Collection.create(
+    return Collection.create(
         uri,
         name=name,
         source=entry,
@@ -191,8 +216,20 @@ def _create(
         class_splits=listing.class_splits,
         limits=limits,
     )
-    _prepare_truth(collection, entry)
-    return collection
+
+
+def _resume(collection: Collection, listing: Listing, entry: dict[str, Any], *, append: bool) -> dict[str, Any]:
+    """Return the entry of the source in an existing collection, which is added with ``append``."""
+    same = [old for old in collection.metadata["sources"] if _key(old) == _key(entry)]
+    if same:
+        return dict(same[0])
+    if not append:
+        raise ValueError(
+            f"the collection at {collection.uri} was made from another source, other settings or another state of the "
+            "folder; use --append to add the new photographs as new parts, --overwrite to delete it with its mask sets "
+            "and start again, or another path"
+        )
+    return _append(collection, listing, entry)
 
 
 def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> dict[str, Any]:
@@ -221,19 +258,6 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
     source_listing.write(collection.uri, len(old), new_items, collection.part_size)
     collection.add_source(entry)
     return entry
-
-
-def _ingest(collection: Collection, entry: dict[str, Any], listing: Listing) -> Ingest:
-    _prepare_truth(collection, entry)
-    sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
-    total = max(source["first_part"] + _parts(source["items"], collection.part_size) for source in sources)
-    return Ingest(
-        collection=collection,
-        parts=[part_name(number) for number in range(total)],
-        items=sum(source["items"] for source in sources),
-        ignored=listing.ignored,
-        notes=listing.notes,
-    )
 
 
 def _prepare_truth(collection: Collection, entry: dict[str, Any]) -> None:

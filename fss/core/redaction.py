@@ -15,7 +15,7 @@ _FILE = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|parquet|json|db|pth?|safete
 _PATH_SETTINGS = {"inputs", "outputs", "description", "error"} | {
     *("collection", "output", "workdir", "photographs", "evaluation", "checkpoint", "earlier", "student", "path"),
     *("uri", "source", "splits", "val_collection", "split_folder", "cache_folder", "fss.error"),
-    *("weights", "backbone_weights"),
+    *("weights", "backbone_weights", "notes"),
 }
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fss.collection import part_io
 from fss.core.config import override
-from fss.core.exit_codes import exit_cleanly
+from fss.core.exit_codes import PARTIAL, exit_cleanly
 from fss.core.parsing import parse_settings
 from pipelines.runtime.flags import Flag, walk_flags
 from pipelines.runtime.result import JobResult
@@ -58,7 +58,10 @@ def cli_main(
         config = read_config(
             config_type, words, job=job, description=description, presets=presets, default_preset=default_preset
         )
-        run(config).show()
+        result = run(config)
+        result.show()
+        if result.notes:
+            raise SystemExit(PARTIAL)
 
 
 def read_config(

@@ -27,6 +27,7 @@ from pipelines.runtime.mlflow_run import job_run
 from pipelines.runtime.output_dir import check_output_dir, claim, remove
 from pipelines.runtime.result import JobResult, finished_before
 
+TAG_LIMIT = 5000  # of MLflow, in characters
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./@-]+")
 
 
@@ -118,6 +119,8 @@ class Job:
             return
         with self._stack:
             self.run.log_metrics(logged_metrics({**self.result.counts, **self.result.metrics}))
+            if self.result.notes:
+                self.run.set_tags({"fss.notes": "\n".join(self.result.notes)[:TAG_LIMIT]})
             if self.output_dir is not None:
                 self.result.write(self.output_dir)
             self.run.log_json("summary.json", to_dict(self.result))

@@ -33,6 +33,8 @@ class JobResult:
     """Measured results."""
     durations: dict[str, float] = dataclasses.field(default_factory=dict)
     """Seconds per stage."""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What looks wrong, one sentence each; the command then ends with exit code 3."""
     report: str = ""
     """Table of results, which replaces ``metrics`` in the terminal."""
     run_id: str | None = None
@@ -66,6 +68,10 @@ class JobResult:
                 table.add_row(f"{heading if index == 0 else '':<10} {key}", _text(value) + unit)
             if values:
                 table.add_section()
+        for index, note in enumerate(self.notes):
+            table.add_row("notes" if index == 0 else "", note)
+        if self.notes:
+            table.add_section()
         if self.run_id:
             table.add_row("MLflow run", self.run_id)
         console = console or output_console()

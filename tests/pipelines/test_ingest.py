@@ -4,11 +4,14 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fss.collection import Collection
 from fss.collection.sources import SourceConfig
-from pipelines.ingest import run
+from fss.tracking.run import tracking_client
+from pipelines.ingest import main, run
 from pipelines.masks.config import IngestConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.map_parts import PartError
@@ -83,7 +86,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("photographs", "more", "address", "on_ray"),
-    [(512, {}, "", False), (513, {}, "", True), (3, {"workers": 1}, "", True), (3, {}, "10.0.0.1:6379", True)],
+    [(8, {}, "", False), (9, {}, "", True), (3, {"workers": 1}, "", True), (3, {}, "10.0.0.1:6379", True)],
 )
 def test_a_few_photographs_need_no_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: int, more: dict, address: str, on_ray: bool
@@ -91,6 +94,7 @@ def test_a_few_photographs_need_no_ray(
     def start(job: object) -> None:
         raise NotImplementedError("Ray")
 
+    monkeypatch.setattr("pipelines.ingest.FEW", 8)
     monkeypatch.setattr("pipelines.runtime.job.Job.start_ray", start)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -98,7 +102,7 @@ def test_a_few_photographs_need_no_ray(
     for number in range(photographs):
         (tmp_path / f"photos/{number}.jpg").touch()
     with pytest.raises(NotImplementedError, match="Ray") if on_ray else nullcontext():
-        run(settings(tmp_path, part_size=300, **more))
+        run(settings(tmp_path, part_size=5, **more))
 
 
 def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +115,77 @@ def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch:
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
     with pytest.raises(PartError, match="ingest failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):
         run(settings(tmp_path))
+
+
+def labelled(root: Path, masks: dict[str, int]) -> SourceConfig:
+    """Four photographs, and by name a mask whose upper half is a class."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for name in "abcd":
+        (root / f"images/{name}.jpg").write_bytes(encoded("JPEG"))
+    for name, class_id in masks.items():
+        mask = np.repeat(np.array([class_id, 0], np.uint8), 20)[:, None].repeat(48, 1)
+        Image.fromarray(mask).save(root / f"masks/{name}.png")
+    return SourceConfig(path=str(root), masks="index", class_names=("ground", "road", "tree"))
+
+
+@pytest.mark.parametrize(
+    ("masks", "code", "told"),
+    [
+        ({"a": 1, "b": 1, "c": 2, "d": 2}, 0, ""),
+        ({"a": 1, "b": 2, "c": 7}, 3, "1 of 4 photographs has no mask, such as images/d.jpg"),
+        (
+            {"x": 1, "y": 2},
+            2,
+            "there are 4 photographs, such as images/a.jpg, images/b.jpg, images/c.jpg, images/d.jpg, and ",
+        ),
+        ({}, 2, "masks=index needs masks, but"),
+    ],
+)
+def test_the_exit_code_tells_whether_the_masks_are_plausible(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    masks: dict,
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
+    monkeypatch.setenv("COLUMNS", "300")
+    source, store = labelled(tmp_path / "in", masks), f"sqlite:///{tmp_path}/mlflow.db"
+    words = [
+        "--collection",
+        f"{tmp_path}/c",
+        "--source.path",
+        source.path,
+        "--tracking.uri",
+        store,
+        "--source.masks",
+        "index",
+    ]
+    monkeypatch.setattr("sys.argv", ["ingest", *words, "--source.class-names", *source.class_names])
+    for _ in range(2):  # the second time, the job has finished before
+        with pytest.raises(SystemExit) if code else nullcontext() as end:
+            main()
+        assert (end.value.code if end else 0) == code
+        printed = "".join(capsys.readouterr())
+        assert told in printed
+        assert ("notes" in printed) == (code == 3)
+    if code == 3:
+        notes = json.loads((tmp_path / "c/summary.json").read_text())["notes"]
+        assert tuple(notes) == Collection.open(f"{tmp_path}/c").notes and len(notes) == 2
+        (run_info,) = tracking_client(store).search_runs(["1"])
+        assert run_info.data.tags["fss.notes"] == "\n".join(notes)
+
+
+def test_masks_that_cannot_be_used_at_all_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
+    source = labelled(tmp_path / "in", {"a": 1})
+    (tmp_path / "in/masks/a.png").write_bytes(b"no picture")
+    with pytest.raises(
+        ValueError, match=r"3 missing-mask, 1 unknown-format, such as that of images/a.jpg: unknown-format"
+    ):
+        run(settings(tmp_path, source=source))
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class Listing:
     """First names of masks, or of annotated photographs, that belong to no photograph of the source."""
     notes: tuple[str, ...] = ()
     """Differences from the standard download, and where to get what is missing."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong in the files, such as masks that photographs share, and what to do about it."""
 
     def head(self, limit: int | None) -> "Listing":
         """Return the listing with its first ``limit`` items; None keeps all."""

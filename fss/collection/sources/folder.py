@@ -52,7 +52,8 @@ def list_items(config: SourceConfig) -> Listing:
         classes=dict(enumerate(config.class_names)) if config.masks == "index" else {BINARY_CLASS: "object"},
         ignored=dict(+ignored),
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
-        notes=(*((layout.note,) if layout.note else ()), *pairs.notes),
+        notes=(layout.note,) if layout.note else (),
+        warnings=pairs.warnings,
     )
 
 

@@ -54,7 +54,8 @@ def list_items(config: SourceConfig) -> Listing:
         class_splits=_class_splits(config, SPLITS in tree.uris, ids),
         ignored=dict(+ignored),
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
-        notes=(*_notes(names, photographs), *pairs.notes),
+        notes=_notes(names, photographs),
+        warnings=pairs.warnings,
     )
 
 

@@ -19,7 +19,7 @@ class Pairs:
     """Photographs in the order of their paths."""
     unmatched: list[str]
     """Relative paths of masks without a photograph."""
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     """Masks that several photographs claim, and photographs with several masks."""
 
 
@@ -64,12 +64,15 @@ def pair_masks(
                 class_id=None if class_ids is None else class_ids[path],
             )
         )
-    notes = []
+    warnings = []
     if several:
-        notes.append(f"{len(several)} photographs have several masks, such as {_some(several[:1])}; keep one of each")
+        warnings.append(
+            f"{len(several)} photographs have several masks, such as {_some(several[:1])}; keep one of each"
+        )
     if shared:
-        notes.append(f"{len(shared)} photographs share a mask by their names, such as {_some(shared[:2])}; keep one")
-    return Pairs(items=items, unmatched=[mask for mask in sorted(masks) if mask not in claims], notes=tuple(notes))
+        warnings.append(f"{len(shared)} photographs share a mask by their names, such as {_some(shared[:2])}; keep one")
+    unmatched = [mask for mask in sorted(masks) if mask not in claims]
+    return Pairs(items=items, unmatched=unmatched, warnings=tuple(warnings))
 
 
 def printable(name: str) -> str:

@@ -146,7 +146,7 @@ def test_names_that_fit_twice_get_a_reason(tmp_path: Path, names: list[str], rea
     listing = listed(tmp_path)
     errors = {Path(item.relative_path).name: item.mask_error.split(":")[0] for item in listing.items if item.mask_error}
     assert errors == reasons
-    assert bool(listing.notes) == bool(reasons)
+    assert bool(listing.warnings) == bool(reasons)
     assert all(item.mask_uri is None for item in listing.items if item.mask_error)
 
 
