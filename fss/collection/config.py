@@ -24,9 +24,16 @@ class SourceConfig:
     """Local folder or s3:// URI of the source; a sample needs none."""
     link_roots: tuple[str, ...] = ()
     """Local folders that links in the source may point into, such as a cache of DVC; other links out are left out."""
-    masks: Literal["auto", "none", "binary", "index"] = "auto"
+    masks: Literal["auto", "none", "binary", "index", "colors"] = "auto"
     """Meaning of a folder's masks. auto: binary masks where there are masks. binary: one value other than 0 marks the
-    object, whatever it is. index: a pixel's value is its class id. none: the masks are left out."""
+    object, whatever it is. index: a pixel's value is its class id. colors: a pixel's colour is its class. none: the
+    masks are left out."""
+    colors: str | None = None
+    """File with a name and colour per class, for masks whose colours are classes (folder, voc), as lines
+    NAME:RED,GREEN,BLUE or as CSV name,r,g,b."""
+    classes: str | None = None
+    """File with the class names of index masks (folder, voc), as CSV id,name or as one name per line for the ids 0, 1,
+    2 and so on. None: the folder's own classes.csv, classes.txt or labelmap.txt, if it has one."""
     images: str | None = None
     """Folder of the photographs below the path; "." for all pictures. None: every folder, without those of masks."""
     mask_folder: str | None = None
@@ -34,11 +41,11 @@ class SourceConfig:
     mask_suffix: str | None = None
     """Text that a mask has after the name of its photograph, such as _mask or _mask.png. None: found by usual names."""
     background: int | None = 0
-    """Value of an index mask that stands for no class. None: every value is a class."""
+    """Class id of an index or colour mask that stands for no class. None: every id is a class."""
     void: tuple[int, ...] = (255,)
-    """Values of an index mask to ignore."""
+    """Class ids of an index or colour mask to ignore."""
     class_names: tuple[str, ...] = ()
-    """Names of the values 0, 1, 2, ... of an index mask."""
+    """Names of the values 0, 1, 2, ... of an index mask, instead of those of a file."""
     splits: str | None = None
     """JSON file {"train": [class names], ...} with the class splits of an fss1000 source. None: the source's
     splits.json, if it has one."""
@@ -52,14 +59,37 @@ class SourceConfig:
     seed: int = 0
     """Seed of the pictures of a sample."""
 
+    def __post_init__(self) -> None:
+        named = [name for name in ("colors", "classes") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(
+                "colors and classes are both given; a file with colours also has the names, so give colors"
+            )
+        for name in named:
+            if self.kind not in ("folder", "voc"):
+                raise ValueError(
+                    f"{name} is for the kinds folder and voc; a source of kind {self.kind} has its own classes"
+                )
+            meaning = "colors" if name == "colors" else "index"
+            if self.masks not in ("auto", meaning):
+                raise ValueError(
+                    f"{name} is for masks={meaning}, but masks={self.masks} is given; leave one of them out"
+                )
+
+    @property
+    def meaning(self) -> Literal["auto", "none", "binary", "index", "colors"]:
+        """Meaning of the masks: ``masks``, or what a file of classes implies."""
+        return "colors" if self.colors is not None else "index" if self.classes is not None else self.masks
+
     def identity(self) -> str:
         """Return a hash of the settings that give a picture and its mask; equal for a source that only grew.
 
-        A setting of :data:`ADDED_SETTINGS` counts only where it differs from its default, so that collections of
-        earlier versions keep their identity.
+        The contents of the files of ``colors``, ``classes`` and ``splits`` are part of the listing. A setting of
+        :data:`ADDED_SETTINGS` counts only where it differs from its default, so that collections of earlier versions
+        keep their identity.
         """
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        left_out = {"count", "splits", "link_roots"} | {
+        left_out = {"count", "splits", "link_roots", "colors", "classes"} | {
             name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]
         }
         return config_hash({key: value for key, value in to_dict(self).items() if key not in left_out})

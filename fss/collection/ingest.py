@@ -18,7 +18,7 @@ from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
 from fss.collection.sources import Listing, SourceConfig, list_items
 from fss.core import storage
-from fss.core.config import to_dict
+from fss.core.config import config_hash, to_dict
 from fss.images.limits import DecodeLimits
 
 
@@ -158,6 +158,8 @@ def start_ingest(
         "items": len(listing.items),
         "labelled": listing.labelled,
     }
+    if listing.shared_annotation is not None:
+        entry["meaning"] = config_hash(listing.shared_annotation)
     if collection_exists(uri) and overwrite:
         delete_collection(uri)
     if collection_exists(uri):
@@ -241,7 +243,7 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
             "use another collection"
         )
     renamed = {key: value for key, value in listing.classes.items() if collection.classes.get(key, value) != value}
-    if renamed or listing.labelled != old[0]["labelled"]:
+    if renamed or listing.labelled != old[0]["labelled"] or entry.get("meaning") != old[0].get("meaning"):
         raise ValueError("the classes of the folder have changed; ingest it into a new collection")
     old_paths = {
         item.relative_path for index in range(len(old)) for item in source_listing.read_all(collection.uri, index)

@@ -12,6 +12,8 @@ from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
 from fss.collection.sources.coco import CATEGORY_IDS
 from fss.synthetic.picture import SampleImage, render_sample_image
 
+PALETTE = [(37 * value) % 256 for value in range(768)]
+
 
 def write_voc(
     root: Path,
@@ -151,9 +153,15 @@ def write_grey(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values.astype(np.uint8)).save(path)
 
 
-def write_palette(path: Path, values: np.ndarray) -> None:
-    """Write a palette PNG, as VOC's masks are."""
+def write_palette(path: Path, values: np.ndarray, colors: Sequence[int] = PALETTE) -> None:
+    """Write a palette PNG, as VOC's masks are; ``colors`` are red, green and blue of 0, 1, 2, ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(values.astype(np.uint8), mode="P")
-    image.putpalette([(37 * value) % 256 for value in range(768)])
+    image.putpalette(list(colors))
     image.save(path)
+
+
+def write_rgb(path: Path, values: np.ndarray, colors: Sequence[Sequence[int]]) -> None:
+    """Write an RGB PNG with one colour per value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(colors, np.uint8)[values]).save(path)

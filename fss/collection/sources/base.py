@@ -25,7 +25,7 @@ class SourceItem:
     class_id: int | None = None
     """Class id of the foreground of a binary mask."""
     annotation: str | None = None
-    """Annotation of the mask from a shared file (COCO: JSON of outlines); None if masks are files."""
+    """What a source knows about the mask besides its file, as JSON: outlines, or the meaning of its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,8 @@ class Listing:
     """Differences from the standard download, and where to get what is missing."""
     warnings: tuple[str, ...] = ()
     """What looks wrong in the files, such as masks that photographs share, and what to do about it."""
+    shared_annotation: str | None = None
+    """Annotation that all masks share; None if each has its own, or none has any."""
 
     def head(self, limit: int | None) -> "Listing":
         """Return the listing with its first ``limit`` items; None keeps all."""
@@ -55,16 +57,17 @@ class Listing:
 
     def hash(self) -> str:
         """Return a hash of items and classes, 16 hex digits."""
+        shared = self.shared_annotation
         items: list[Any] = [
             [
                 ascii(item.relative_path),
                 ascii(item.mask_uri),
                 item.class_id,
-                *(extra for extra in (item.annotation, item.mask_error) if extra),
+                *(extra for extra in (item.annotation, item.mask_error) if extra and extra != shared),
             ]
             for item in self.items
         ]  # ascii, since a file name need not be valid Unicode
-        return config_hash(items, self.classes, self.class_splits)
+        return config_hash(items, self.classes, self.class_splits, *([shared] if shared else []))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A folder of photographs at any depth, with or without masks: ``images/`` beside ``masks/``, and similar layouts.
 
-The binary masks of ECSSD and the class-index masks of CamVid have the second layout.
+The binary masks of ECSSD and the class-index masks of CamVid have the second layout. Masks of colours need a class list
+(:mod:`fss.collection.sources.class_lists`), and index masks may have one.
 """
 
 from collections import Counter
@@ -10,13 +11,14 @@ from fss.collection.config import SourceConfig
 from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceItem
 from fss.collection.sources.mask_layout import IMAGES, MASKS, find_layout
 from fss.collection.sources.mask_likeness import refuse_masks
+from fss.collection.sources.mask_meaning import MaskMeaning, declare_classes
 from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, walk
 from fss.images.labels import Binary, Index, LabelMask, Meaning, read_labels
 from fss.images.limits import DecodeLimits
 
-LABELLED = ("binary", "index")
+LABELLED = ("binary", "index", "colors")
 
 
 def list_items(config: SourceConfig) -> Listing:
@@ -31,10 +33,10 @@ def list_items(config: SourceConfig) -> Listing:
     ignored = Counter(tree.ignored)
     ignored["other files"] += len(tree.uris) - len(pictures)
     layout = find_layout(pictures, config)
-    if (layout is None or not layout.masks) and config.masks in LABELLED:
+    if (layout is None or not layout.masks) and config.meaning in LABELLED:
         raise ValueError(
-            f"masks={config.masks} needs masks, but {config.path} has no folders {IMAGES}/ and {MASKS}/ or other usual "
-            "names; give --source.images FOLDER --source.mask-folder FOLDER, or --source.mask-suffix TEXT"
+            f"masks={config.meaning} needs masks, but {config.path} has no folders {IMAGES}/ and {MASKS}/ or other "
+            "usual names; give --source.images FOLDER --source.mask-folder FOLDER, or --source.mask-suffix TEXT"
         )
     if layout is None:
         if config.masks == "auto":
@@ -46,15 +48,16 @@ def list_items(config: SourceConfig) -> Listing:
         return _photographs(tree, layout.photographs, ignored)
     pairs = pair_masks(tree, layout.photographs, layout.masks)
     ignored["masks without a photograph"] += len(pairs.unmatched)
-    return Listing(
+    listing = Listing(
         items=pairs.items,
         labelled=True,
-        classes=dict(enumerate(config.class_names)) if config.masks == "index" else {BINARY_CLASS: "object"},
+        classes=dict(enumerate(config.class_names)) if config.meaning == "index" else {BINARY_CLASS: "object"},
         ignored=dict(+ignored),
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
         notes=(layout.note,) if layout.note else (),
         warnings=pairs.warnings,
     )
+    return declare_classes(listing, tree, config)
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
@@ -69,13 +72,16 @@ def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> L
         ValueError: the mask cannot be read, or its kind differs from the settings.
     """
     assert item.mask_uri is not None
+    data = read_bytes(item.mask_uri, limits)
+    if item.annotation is not None:
+        return MaskMeaning.from_json(item.annotation).read(data, limits)
     meaning: Meaning
-    if config.masks == "index":
+    if config.meaning == "index":
         meaning = Index(background=config.background, void=config.void)
     else:
         class_id = BINARY_CLASS if item.class_id is None else item.class_id
         meaning = Binary(class_id=class_id, any_value=config.masks == "binary")
-    return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
+    return read_labels(data, meaning, limits)
 
 
 def _photographs(tree: Tree, paths: Iterable[str], ignored: Counter[str]) -> Listing:

@@ -10,22 +10,43 @@ Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/
     ImageSets/Segmentation/{train,val,trainval}.txt  names; needed for a subset only
 
 Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ignored.
+
+Tools such as CVAT export the same layout with classes of their own in ``labelmap.txt``, in that folder or in the one
+above. Its names and colours then count instead of VOC's. A mask whose palette has the colours of the list in its order
+is read by its numbers, which means the same; other palettes and RGB masks are read by colour. Grey masks hold positions
+in the list, unless the list has their grey values as colours.
+
+A list of ``ImageSets`` has one name per line, with or without folder and suffix. A second column with -1 leaves the
+photograph out, and further columns are ignored.
 """
 
 import io
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.collection.sources.class_lists import read_class_list
+from fss.collection.sources.mask_meaning import (
+    MaskMeaning,
+    class_names,
+    color_meaning,
+    given_class_list,
+    index_meaning,
+    with_meaning,
+)
+from fss.collection.sources.name_lists import read_name_list
+from fss.collection.sources.names import normalized
+from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.reading import read_bytes, read_pair
-from fss.collection.sources.walk import Tree, stem_and_suffix, walk
-from fss.core import storage
-from fss.core.arrays import Mask
+from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.core.arrays import IGNORE, Mask
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture
-from fss.images.labels import Index, LabelMask, interpret_labels, read_labels
+from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 
 VOC_CLASSES = (
@@ -44,6 +65,9 @@ EXPECTED = {
     **{(folder, "trainval"): 2_913 for folder in (AUGMENTED, PLAIN)},
 }
 """Masks of the standard download, by folder and subset."""
+LABELMAP = "labelmap.txt"
+_SBD_SUFFIX = ".mat"
+_VOC_MEANING = MaskMeaning(by="index", background=0, void=(IGNORE,), class_ids=tuple(range(1, len(VOC_CLASSES) + 1)))
 _VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
 _AUG_HINT = (
     "SegmentationClassAug comes with the published few-shot code (the HSNet authors' page links to it); SBD's own "
@@ -64,38 +88,67 @@ def list_items(config: SourceConfig) -> Listing:
     folder, masks = _masks(tree, prefix)
     if subset == "trainaug" and folder != AUGMENTED:
         raise ValueError(f"subset trainaug needs the folder {AUGMENTED} in {config.path}; {_AUG_HINT}")
-    photographs = _by_name(tree, prefix + IMAGES)
-    names = _names(tree, prefix, subset, masks)
-    missing = [name for name in names if name not in photographs]
-    items = [
-        SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=tree.uris[masks[name]] if name in masks else None)
-        for name, path in sorted(photographs.items())
-        if name in names
-    ]
+    photographs = _by_path(tree, prefix + IMAGES)
+    pairs = pair_masks(tree, photographs, masks)
+    unmatched = [printable(path) for path in pairs.unmatched]
+    if subset == "all":
+        items = [item for item in pairs.items if item.mask_uri or item.mask_error]
+    elif subset == "trainaug":
+        val = _listed(tree, prefix, subset, photographs)
+        items = [item for item in pairs.items if item.mask_uri or item.mask_error]
+        items = [item for item in items if photographs[item.relative_path] not in val]
+        unmatched = [printable(path) for path in pairs.unmatched if masks[path] not in val]
+    else:
+        listed = _listed(tree, prefix, subset, photographs)
+        items = [item for item in pairs.items if photographs[item.relative_path] in listed]
+        unmatched = sorted(listed - set(photographs.values()))
     ignored = Counter(tree.ignored)
     ignored["photographs without a mask"] += len(photographs) - len(items)
-    ignored[f"masks without a photograph in {IMAGES}"] += len(missing)
-    return Listing(
+    ignored[f"masks without a photograph in {IMAGES}"] += len(unmatched)
+    listing = Listing(
         items=items,
         labelled=True,
         classes=dict(enumerate(VOC_CLASSES, start=1)),
         ignored=dict(+ignored),
+        unmatched=tuple(unmatched[:LISTED]),
         notes=_notes(folder, subset, len(items)),
+        warnings=pairs.warnings,
     )
+    return _with_classes(listing, tree, prefix, config)
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Read a photograph and its mask of class ids."""
+    """Read a photograph and its mask of class ids, or of the colours of a class list."""
     return read_pair(item, limits, lambda: _read_mask(item, limits))
 
 
 def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     assert item.mask_uri is not None
     data = read_bytes(item.mask_uri, limits)
-    meaning = Index(class_ids=frozenset(range(1, len(VOC_CLASSES) + 1)))
-    if item.mask_uri.endswith(".mat"):
-        return interpret_labels(LabelPicture(values=_decode_sbd(data)), meaning)
-    return read_labels(data, meaning, limits)
+    meaning = _VOC_MEANING if item.annotation is None else MaskMeaning.from_json(item.annotation)
+    if item.mask_uri.endswith(_SBD_SUFFIX):
+        return meaning.interpret(LabelPicture(values=_decode_sbd(data)))
+    return meaning.read(data, limits)
+
+
+def _with_classes(listing: Listing, tree: Tree, prefix: str, config: SourceConfig) -> Listing:
+    """Return the listing with the classes of the settings or of a labelmap.txt, where there are some."""
+    classes = given_class_list(tree, config)
+    notes = listing.notes
+    if classes is None:
+        above = prefix.removesuffix("VOC2012/").removesuffix("VOCdevkit/")
+        path = next((path for path in (prefix + LABELMAP, above + LABELMAP) if path in tree.uris), None)
+        if path is None:
+            return listing
+        classes = replace(read_class_list(tree.uris[path]), file=path)
+        notes = (*notes, f"the classes are those of {path}; --source.colors FILE gives others")
+    if config.colors is not None:
+        meaning = color_meaning(classes, config, by="colors")
+    elif config.classes is None and classes.has_colors:
+        meaning = color_meaning(classes, config, by="either")
+    else:
+        meaning = replace(index_meaning(classes, config), class_ids=tuple(one.class_id for one in classes.entries))
+    return with_meaning(replace(listing, classes=class_names(classes, meaning), notes=notes), meaning)
 
 
 def _decode_sbd(data: bytes) -> Mask:
@@ -110,13 +163,15 @@ def _decode_sbd(data: bytes) -> Mask:
 
 
 def _masks(tree: Tree, prefix: str) -> tuple[str, dict[str, str]]:
-    """Return the kind of masks (VOC's alone, or with SBD's) and the mask of every name."""
+    """Return the kind of masks (VOC's alone, or with SBD's) and the name of every mask, by its path."""
     if tree.has_folder(prefix + AUGMENTED):
-        return AUGMENTED, _by_name(tree, prefix + AUGMENTED)
-    plain = _by_name(tree, prefix + PLAIN)
+        return AUGMENTED, _by_path(tree, prefix + AUGMENTED)
+    plain = _by_path(tree, prefix + PLAIN)
     for folder in (prefix + SBD, SBD):
         if tree.has_folder(folder):
-            return AUGMENTED, _by_name(tree, folder) | plain
+            present = set(plain.values())
+            sbd = {path: name for path, name in _by_path(tree, folder).items() if name not in present}
+            return AUGMENTED, sbd | plain
     return PLAIN, plain
 
 
@@ -129,28 +184,27 @@ def _find_root(tree: Tree, path: str) -> tuple[Tree, str]:
     raise ValueError(f"{path} has no folder {IMAGES} (nor VOC2012/{IMAGES}): get VOC 2012 from {_VOC_PAGE}")
 
 
-def _by_name(tree: Tree, folder: str) -> dict[str, str]:
-    """Return relative paths directly in a folder, by their names without suffix."""
-    paths = [path for path in tree.uris if path.startswith(f"{folder}/")]
-    return {stem_and_suffix(path)[0].removeprefix(f"{folder}/"): path for path in paths}
+def _by_path(tree: Tree, folder: str) -> dict[str, str]:
+    """Return the names of the pictures and SBD masks below a folder, without folder and suffix, by their paths."""
+    return {
+        path: normalized(stem_and_suffix(path)[0].removeprefix(f"{folder}/"))
+        for path in tree.uris
+        if path.startswith(f"{folder}/") and (is_photograph(path) or path.endswith(_SBD_SUFFIX))
+    }
 
 
-def _names(tree: Tree, prefix: str, subset: str, masks: dict[str, str]) -> set[str]:
-    """Return the names of a subset; trainaug is every mask that is not in the official validation list."""
-    if subset == "all":
-        return set(masks)
-    if subset == "trainaug":
-        return set(masks) - _read_list(tree, prefix, subset, "val")
+def _listed(tree: Tree, prefix: str, subset: str, photographs: Mapping[str, str]) -> set[str]:
+    """Return the names in the lists of a subset; trainaug is every mask that is not in the validation list."""
+    lists = {"trainaug": ["val"], "trainval": ["trainval"]}.get(subset, [subset])
     if subset == "trainval" and f"{prefix}{LISTS}/trainval.txt" not in tree.uris:
-        return _read_list(tree, prefix, subset, "train") | _read_list(tree, prefix, subset, "val")
-    return _read_list(tree, prefix, subset, subset)
-
-
-def _read_list(tree: Tree, prefix: str, subset: str, name: str) -> set[str]:
-    path = f"{prefix}{LISTS}/{name}.txt"
-    if path not in tree.uris:
-        raise ValueError(f"subset {subset} needs the list {LISTS}/{name}.txt: it is part of {_VOC_PAGE}")
-    return set(storage.read_bytes(tree.uris[path]).decode().split())
+        lists = ["train", "val"]
+    names: set[str] = set()
+    for name in lists:
+        path = f"{prefix}{LISTS}/{name}.txt"
+        if path not in tree.uris:
+            raise ValueError(f"subset {subset} needs the list {LISTS}/{name}.txt: it is part of {_VOC_PAGE}")
+        names |= read_name_list(tree.uris[path], photographs.values())
+    return names
 
 
 def _notes(folder: str, subset: str, count: int) -> tuple[str, ...]:

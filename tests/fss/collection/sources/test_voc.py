@@ -104,3 +104,47 @@ def test_listed_names_without_a_photograph_are_counted(tmp_path):
     listing = list_items(_config(tmp_path, "val"))
     assert len(listing.items) == 1
     assert listing.ignored["masks without a photograph in JPEGImages"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "members"),
+    [
+        ("\ufeff2007_000000\n2007_000002\n", [0, 2]),
+        ("2007_000000\r\n\r\n2007_000002\r\n", [0, 2]),
+        ("2007_000000  1\n2007_000001 -1\n2007_000002  0\n", [0, 2]),
+        ("2007_000000.jpg\nJPEGImages/2007_000002.jpg\n", [0, 2]),
+        ("/JPEGImages/2007_000000.jpg /SegmentationClassAug/2007_000000.png\nJPEGImages\\2007_000002.jpg\n", [0, 2]),
+    ],
+)
+def test_lists_as_tools_write_them(tmp_path, text, members):
+    names = write_voc(tmp_path, count=3)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_bytes(text.encode())
+    listing = list_items(_config(tmp_path, "val"))
+    assert [item.relative_path for item in listing.items] == [f"JPEGImages/{names[i]}.jpg" for i in members]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a.jpg\nb.jpg\n", r"the list has a.jpg, b.jpg, the folder has 2007_000000, 2007_000001; restore"),
+        (b"\xff\xfe2\x000\x00", "val.txt is no list of names: it is no UTF-8 text"),
+    ],
+)
+def test_a_list_of_other_names_is_refused(tmp_path, content, message):
+    write_voc(tmp_path, count=2)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        list_items(_config(tmp_path, "val"))
+
+
+def test_files_of_one_name_give_a_reason_and_spellings_of_one_name_pair(tmp_path):
+    names = write_voc(tmp_path, count=4, augmented=False)
+    images, masks = tmp_path / "JPEGImages", tmp_path / "SegmentationClass"
+    shutil.copy(masks / f"{names[0]}.png", masks / f"{names[0]}.gif")
+    shutil.copy(images / f"{names[1]}.jpg", images / f"{names[1]}.jpeg")
+    (masks / f"{names[2]}.json").write_text("{}")  # no mask
+    (images / f"{names[3]}.jpg").rename(images / "caf\u00e9.jpg")
+    (masks / f"{names[3]}.png").rename(masks / "cafe\u0301.png")
+    items = list_items(_config(tmp_path)).items
+    errors = [read_item(item, _config(tmp_path), LIMITS).mask_error for item in items]
+    assert [str(error)[:12] for error in errors] == ["several-mask", "shared-mask:", "shared-mask:", "None", "None"]

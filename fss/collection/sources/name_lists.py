@@ -1,0 +1,42 @@
+"""Lists of photographs as data sets have them: one name per line, as people and tools spell them."""
+
+import re
+from collections.abc import Collection
+
+from fss.collection.sources.names import NameIndex
+from fss.core import storage
+
+_SHOWN = 3  # names of each side in a message
+
+
+def read_name_list(uri: str, names: Collection[str]) -> set[str]:
+    """Return the names in a list; a name that fits one of ``names`` comes in its spelling.
+
+    A name may have a folder or a suffix. A second column with -1 leaves the photograph out, as in VOC's lists of a
+    class; other columns have no meaning.
+
+    Args:
+        uri: list as UTF-8 text, with or without a byte order mark.
+        names: names of the photographs.
+
+    Raises:
+        ValueError: the list is no text, or it has names and none fits.
+    """
+    try:
+        text = storage.read_bytes(uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{uri} is no list of names: it is no UTF-8 text; save it as UTF-8") from error
+    index = NameIndex(names)
+    listed: dict[str, str | None] = {}
+    for line in filter(None, map(str.strip, re.split(r"[\r\n]+", text))):
+        name, flag = line, ""
+        if len(line.split()) > 1 and index.find(line) is None:
+            name, flag = line.split()[:2]
+        if flag != "-1":
+            listed[name] = index.find(name)
+    if listed and not any(listed.values()):
+        raise ValueError(
+            f"{uri} names no photograph: the list has {', '.join(sorted(listed)[:_SHOWN])}, the folder has "
+            f"{', '.join(sorted(names)[:_SHOWN])}; restore the names of the files, or the list"
+        )
+    return {name if match is None else match for name, match in listed.items()}
