@@ -1,5 +1,7 @@
 """Cityscapes' layout: label ids and train ids give the same classes, everything else is void."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,43 @@ def test_what_is_missing_is_named_with_its_place(tmp_path):
     assert read_item(listing.items[0], _config(tmp_path), LIMITS).mask_error.startswith("missing-mask")
     with pytest.raises(ValueError, match=r"no folder leftImg8bit.*cityscapes-dataset\.com"):
         list_items(_config(tmp_path / "gtFine"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reason"),
+    [
+        (
+            "labelTrainIds",
+            [7, 8, 26],
+            "label-ids: the value 26 is a label id, but *_gtFine_labelTrainIds.png should hold",
+        ),
+        ("labelTrainIds", [0, 33, 255], "label-ids: the value 33"),
+        ("labelTrainIds", [7, 8, 11], None),  # road, sidewalk, building? or traffic sign, vegetation, person
+        ("labelTrainIds", [0, 18, 255], None),
+        ("labelTrainIds", [0, 34], "unknown-class: the values 34 stand for no class"),
+        ("labelIds", [0, 8, 255], "train-ids: the values 0 to 18 with 255 are train ids"),
+        ("labelIds", [0, 8, 26, 255], None),  # a licence plate
+        ("labelIds", [0, 8, 11], None),
+        ("labelIds", [7, 200], "unknown-class: the values 200"),
+    ],
+)
+def test_values_prove_the_kind_of_ids(tmp_path, kind, values, reason):
+    write_cityscapes(tmp_path, "train", "aachen", count=1, train_ids=kind == "labelTrainIds")
+    path = tmp_path / f"gtFine/train/aachen/aachen_000000_000019_gtFine_{kind}.png"
+    write_grey(path, np.repeat(np.array(values), 60)[:, None].repeat(200, axis=1))
+    (item,) = list_items(_config(tmp_path)).items
+    proof = reason is not None and not reason.startswith("unknown")
+    assert (item.mask_error is not None) == proof
+    error = read_item(item, _config(tmp_path), LIMITS).mask_error
+    assert error is None if reason is None else error.startswith(reason)
+    late = read_item(replace(item, mask_error=None), _config(tmp_path), LIMITS)  # a mask that the listing did not open
+    assert (late.mask_error or "")[:24] == (reason or "")[:24]
+
+
+def test_masks_that_prove_nothing_share_the_reason_of_those_that_do(tmp_path):
+    write_cityscapes(tmp_path, "train", "aachen", count=3, train_ids=True)
+    names = [f"aachen/aachen_{number:06d}_000019_gtFine_labelTrainIds.png" for number in range(2)]
+    write_grey(tmp_path / "gtFine/train" / names[0], np.full((60, 60), 7))  # road, or traffic sign
+    write_grey(tmp_path / "gtFine/train" / names[1], np.full((60, 60), 26))  # a car
+    errors = [item.mask_error for item in list_items(_config(tmp_path)).items]
+    assert all("(seen in aachen_000001_000019_gtFine_labelTrainIds.png)" in str(error) for error in errors)
