@@ -91,10 +91,9 @@ def test_values_prove_the_kind_of_ids(tmp_path, kind, values, reason):
     (item,) = list_items(_config(tmp_path)).items
     proof = reason is not None and not reason.startswith("unknown")
     assert (item.mask_error is not None) == proof
-    error = read_item(item, _config(tmp_path), LIMITS).mask_error
-    assert error is None if reason is None else error.startswith(reason)
-    late = read_item(replace(item, mask_error=None), _config(tmp_path), LIMITS)  # a mask that the listing did not open
-    assert (late.mask_error or "")[:24] == (reason or "")[:24]
+    for one in (item, replace(item, mask_error=None)):  # also where the listing did not open the mask
+        error = read_item(one, _config(tmp_path), LIMITS).mask_error
+        assert error is None if reason is None else error.startswith(reason)
 
 
 def test_masks_that_prove_nothing_share_the_reason_of_those_that_do(tmp_path):
