@@ -157,7 +157,8 @@ def _rows(report: "ImportReport") -> Iterator[tuple[str, str]]:
         ("left out", report.problems),
     ):
         if names:
-            yield f"{len(names)} {title}", "\n".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
+            lines = [*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])]
+            yield f"{len(names)} {title}", "\n".join(lines).encode(errors="backslashreplace").decode()
 
 
 @settings

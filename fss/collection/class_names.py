@@ -99,9 +99,9 @@ def _unnamed_class(label: str, class_id: int, classes: Mapping[int, str]) -> int
 
 
 def _check_spelling(name: str, others: Iterable[str]) -> None:
-    """Refuse an empty name, and a new class that differs from another in upper and lower case only."""
-    if not name:
-        raise ValueError("a label is empty; name it in the file")
+    """Refuse a name that is no text, and a new class that differs from another in upper and lower case only."""
+    if not name or name.encode(errors="ignore").decode() != name:
+        raise ValueError(f"the label {name!r} is empty or no valid Unicode; rename it in the files")
     for other in others:
         if clean(other).casefold() == name.casefold():
             raise ValueError(f"the files have the label {name!r}, and there is a class {other!r}; spell both alike")

@@ -83,10 +83,10 @@ def read_cvat(uri: str) -> AnnotationFile:
             while chunk := stream.read(1 << 20):
                 parser.feed(chunk)
         parser.close()
-    except ParseError as error:
-        raise ValueError(f"{uri} is no valid XML: {error}") from error
     except _NotCvatError as error:
         raise ValueError(f'{uri} {error}; export the task as "CVAT for images 1.1"') from None
+    except (ParseError, LookupError, ValueError) as error:  # also an encoding that Python lacks
+        raise ValueError(f"{uri} is no valid XML: {error}") from error
     return target.file
 
 

@@ -1,8 +1,11 @@
 """Export and import of masks: equal pixels in every form, photographs found by id and name, faults told."""
 
+import contextlib
 import csv
 import json
+import random
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +17,16 @@ from PIL import Image
 
 from fss.cli import main
 from fss.collection import Collection, ingest_local
+from fss.collection.annotations.files import READERS, Form
+from fss.collection.annotations.painting import paint
+from fss.collection.class_names import resolve_labels
 from fss.collection.image_names import Photograph, find_image_root, match_images
 from fss.collection.mask_import import ImportReport, import_masks
 from fss.collection.schema import mask_table
 from fss.collection.sources import SourceConfig
 from fss.collection.verify import find_problems
 from fss.core.arrays import IGNORE, Mask
+from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import decode_mask, mask_row
 
 SIZE = (20, 28)
@@ -69,9 +76,10 @@ def assert_equal_pixels(collection: Collection, first: str, second: str) -> None
         np.testing.assert_array_equal(other[uri], pixels, uri)
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    """Photographs in folders, and the mask set ``made`` with several classes and ignored pixels."""
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs in folders, and a collection with the mask set ``made`` of several classes and ignored pixels."""
+    tmp_path = tmp_path_factory.mktemp("original")
     for number, name in enumerate(NAMES):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +101,18 @@ def collection(tmp_path: Path) -> Collection:
                 mask[mask != 0] = IGNORE
             rows.append(mask_row(row["image_id"], mask, [12, 7, 200]))
         masks.write_part(part, mask_table(rows))
-    return collection
+    return tmp_path
+
+
+@pytest.fixture
+def photos(original: Path) -> Path:
+    return original / "photos"
+
+
+@pytest.fixture
+def collection(original: Path, tmp_path: Path) -> Collection:
+    shutil.copytree(original / "collection", tmp_path / "collection")
+    return Collection.open(str(tmp_path / "collection"))
 
 
 def exported(collection: Collection, folder: Path, form: str, *words: object) -> Path:
@@ -146,20 +165,22 @@ def test_names_alone_find_the_photographs(collection: Collection, form: str, tmp
     assert Collection.open(collection.uri).classes == CLASSES
 
 
-def test_names_are_relative_to_the_image_root(collection: Collection, tmp_path: Path, capsys: Any) -> None:
+def test_names_are_relative_to_the_image_root(
+    collection: Collection, photos: Path, tmp_path: Path, capsys: Any
+) -> None:
     content = json.loads((exported(collection, tmp_path / "coco", "coco") / "instances.json").read_text())
     assert {image["file_name"] for image in content["images"]} == set(NAMES)
-    assert content["info"]["image_root"] == str(tmp_path / "photos") == find_image_root(collection).uri
+    assert content["info"]["image_root"] == str(photos) == find_image_root(collection).uri
     assert all(row["iscrowd"] == 0 and row["area"] > 0 and len(row["bbox"]) == 4 for row in content["annotations"])
     content = json.loads(
-        (exported(collection, tmp_path / "ls", "labelstudio", "--image-root", tmp_path) / "tasks.json").read_text()
+        (exported(collection, tmp_path / "ls", "labelstudio", "--image-root", photos.parent) / "tasks.json").read_text()
     )
     assert "/data/local-files/?d=photos/gr%C3%B6%C3%9Fe/ein%20Bild%20%26%20mehr.png" in [
         task["data"]["image"] for task in content
     ]
     words = ["masks", "export", collection.uri, "made", "--output", tmp_path / "no", "--form", "cvat"]
     capsys.readouterr()
-    assert command(*words, "--image-root", tmp_path / "photos" / "mugs") == 2
+    assert command(*words, "--image-root", photos / "mugs") == 2
     assert "lies outside of the image root" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
 
@@ -318,10 +339,12 @@ SQUARE = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[4, 4, 12, 
         {**SQUARE, "segmentation": 7},
     ],
 )
-def test_a_faulty_object_is_counted_and_the_others_stay(collection: Collection, faulty: Any, tmp_path: Path) -> None:
+def test_a_faulty_object_is_counted_and_the_others_stay(
+    collection: Collection, photos: Path, faulty: Any, tmp_path: Path
+) -> None:
     report = import_masks(collection, "back", coco_file(tmp_path, [faulty, SQUARE]))
     assert (report.masks, len(report.problems), len(report.without_mask)) == (1, 1, 5)
-    pixels = class_maps(collection, "back")[str(tmp_path / "photos" / "cups" / "1.png")]
+    pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
     assert isinstance(pixels, np.ndarray)
     assert (pixels == 7).sum() == 64 and (pixels[4:12, 4:12] == 7).all(), "pixels whose centre is inside"
 
@@ -333,12 +356,12 @@ def test_a_photograph_without_any_good_object_gets_no_mask(collection: Collectio
     assert sorted(str(error).split(":")[0] for error in errors) == ["bad-import"] + ["not-in-import"] * 5
 
 
-def test_smaller_objects_and_ignored_pixels_cover_others(collection: Collection, tmp_path: Path) -> None:
+def test_smaller_objects_and_ignored_pixels_cover_others(collection: Collection, photos: Path, tmp_path: Path) -> None:
     small = {**SQUARE, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "category_id": 2}
     huge = {**SQUARE, "segmentation": [[-1e9, -1e9, 1e9, -1e9, 1e9, 1e9, -1e9, 1e9]], "iscrowd": 1}
     report = import_masks(collection, "back", coco_file(tmp_path, [small, huge]))
     assert not report.problems
-    pixels = class_maps(collection, "back")[str(tmp_path / "photos" / "cups" / "1.png")]
+    pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
     assert isinstance(pixels, np.ndarray)
     assert ((pixels == -1).sum(), (pixels == 7).sum()) == (4, 20 * 28 - 4)
 
@@ -424,7 +447,7 @@ def test_label_studio_annotations_count_before_predictions(collection: Collectio
     assert sum(isinstance(each, np.ndarray) and (each == 7).sum() == 140 for each in maps) == 2
 
 
-def test_cvat_shapes_by_z_order(collection: Collection, tmp_path: Path) -> None:
+def test_cvat_shapes_by_z_order(collection: Collection, photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "annotations.xml"
     shapes = (
         '<polygon label="cat" points="0,0;28,0;28,20;0,20" z_order="1"/>'
@@ -438,7 +461,7 @@ def test_cvat_shapes_by_z_order(collection: Collection, tmp_path: Path) -> None:
     path.write_text(f"<annotations>{image}{wrong}<image/></annotations>")
     report: ImportReport = import_masks(collection, "back", str(path))
     assert (report.masks, len(report.problems), report.unmatched) == (1, 5, [""]), report
-    pixels = class_maps(collection, "back")[str(tmp_path / "photos" / "a.png")]
+    pixels = class_maps(collection, "back")[str(photos / "a.png")]
     assert isinstance(pixels, np.ndarray)
     assert ((pixels == 200).sum(), (pixels == 7).sum()) == (6, 554)
 
@@ -479,3 +502,58 @@ def test_names_are_matched(photographs: list[str], entries: list[str], matched: 
     assert matches.entries == {str(row): entry for row, entry in matched.items()}
     assert len(matches.ambiguous) == ambiguous
     assert len(matches.unmatched) == len(entries) - ambiguous - len(matched)
+
+
+JUNK = [None, True, -1, 1.5, 1e308, float("nan"), 10**400, "", "x", "\ud800", [], {}, [[]], [None], {"a": 1}]
+
+
+def changed(content: Any, rng: random.Random) -> Any:
+    """Replace, remove or repeat a random value of a JSON document."""
+    paths: list[list[Any]] = []
+
+    def walk(value: Any, path: list[Any]) -> None:
+        paths.append(path)
+        children = value.items() if isinstance(value, dict) else enumerate(value[:9]) if isinstance(value, list) else ()
+        for key, child in children:
+            walk(child, [*path, key])
+
+    walk(content, [])
+    path = rng.choice(paths[1:])
+    holder = content
+    for key in path[:-1]:
+        holder = holder[key]
+    if rng.random() < 0.8:
+        holder[path[-1]] = rng.choice(JUNK)
+    elif isinstance(holder, list) and rng.random() < 0.5:
+        holder.append(holder[path[-1]])
+    else:
+        del holder[path[-1]]
+    return content
+
+
+@pytest.mark.parametrize("form", ["coco", "labelstudio", "cvat"])
+def test_a_changed_file_is_masks_and_reasons_or_refused(collection: Collection, form: Form, tmp_path: Path) -> None:
+    path = exported(collection, tmp_path / form, form) / FILES[form]
+    valid = path.read_bytes()
+    ids = [Photograph(image_id=key, name="a.png") for keys in collection.image_ids().values() for key in keys]
+    rng = random.Random(1)
+    read = 0
+    for number in range(150):
+        if form != "cvat" and number % 3:
+            path.write_text(json.dumps(changed(json.loads(valid), rng)))
+        else:
+            start = rng.randrange(len(valid))
+            piece = rng.choice([b"9" * 400, b"-1", b"nan", b"&x;", b'"', b"{", b"\0", b"", b"<image>", b"encoding='x'"])
+            path.write_bytes(valid[:start] + piece + valid[start + rng.randrange(9) :])
+        try:
+            images = READERS[form](str(path)).images
+            matches = match_images(ids, [(image.image_id, image.name) for image in images])
+            labels = {(shape.label, shape.category) for image in images for shape in image.shapes}
+            class_ids, _ = resolve_labels(labels, CLASSES, ignore="ignore")
+        except ValueError:
+            continue
+        read += bool(matches.entries)
+        for image in images:
+            with contextlib.suppress(DecodeError):
+                paint(image, SIZE, class_ids)
+    assert read > 20
