@@ -67,7 +67,13 @@ def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
         return _box(value, shape)  # type: ignore[arg-type]
     picture = _label_picture(value)
     if picture.shape != tuple(shape[:2]):
-        raise ValueError(f"a support's mask must have its picture's size {list(shape[:2])}, got {list(picture.shape)}")
+        turned = picture.shape == (shape[1], shape[0])
+        hint = (
+            "; if it was drawn on the stored pixels, turn it as the picture's EXIF orientation says" if turned else ""
+        )
+        raise ValueError(
+            f"a support's mask must have its picture's size {list(shape[:2])}, got {list(picture.shape)}{hint}"
+        )
     try:
         plane = object_plane(picture, any_value=True)
     except DecodeError as error:

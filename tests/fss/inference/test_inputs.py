@@ -73,6 +73,7 @@ def test_ignored_and_soft_borders() -> None:
     [
         (MASK * 0, "marks no pixel"),
         (MASK[:10], "its picture's size"),
+        (np.ascontiguousarray(MASK.T), "turn it as the picture's EXIF orientation says"),
         (MASK + np.arange(SHAPE[1], dtype=np.uint8), "set one object to 1"),
         (RGB, "colours"),
         (np.full(SHAPE, np.nan), "floats must lie in"),
