@@ -57,6 +57,8 @@ class Export:
         from fss.cli._make_masks import print_table
         from fss.collection import Collection
 
+        if self.form == "png" and self.image_root:
+            raise ValueError("--image-root has no effect on PNGs, which image ids name; leave it out or give --form")
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
         rows = self._pngs(masks, accepted) if self.form == "png" else self._annotations(masks, accepted)

@@ -37,6 +37,11 @@ def resolve_labels(
     for label, category in sorted(set(labels), key=lambda pair: (pair[0], -1 if pair[1] is None else pair[1])):
         name = clean(label)
         if name == ignore:
+            if name in by_name:
+                raise ValueError(
+                    f"the label {name!r} means ignored pixels, but class {by_name[name][0]} has that name; rename the "
+                    "label in the file if it is the class"
+                )
             resolved[label, category] = None
             continue
         candidates = by_name.get(name, [])

@@ -35,12 +35,16 @@ class ImageRoot:
 
 
 def find_image_root(collection: Collection) -> ImageRoot:
-    """Return the folder that the collection's source names, or the deepest one that holds all its photographs."""
-    roots = set(_source_roots(collection))
-    if not roots:
-        for part in collection.part_names():
-            roots |= {uri.rpartition("/")[0] for uri in collection.read_part(part, ["uri"]).column("uri").to_pylist()}
-    return ImageRoot(uri=_common_folder(roots))
+    """Return the folder that the collection's source names if it holds all photographs, else the deepest one that does.
+
+    The source's listing tells the folder, since its setting may be relative to another working directory.
+    """
+    folders: set[str] = set()
+    for part in collection.part_names():
+        folders |= {uri.rpartition("/")[0] for uri in collection.read_part(part, ["uri"]).column("uri").to_pylist()}
+    root = _common_folder(set(_source_roots(collection)))
+    holds_all = all(f"{folder}/".startswith(f"{root}/") for folder in folders)
+    return ImageRoot(uri=root if root and holds_all else _common_folder(folders))
 
 
 def choose_image_root(uri: str) -> ImageRoot:

@@ -87,11 +87,11 @@ def import_masks(
     if name == TRUTH:
         raise ValueError(f"the mask set {TRUTH!r} belongs to the collection's source; choose another --name")
     source, form = find_files(source, form)
-    photographs, usable = _photographs(collection)
+    photographs = _photographs(collection)
     if form == "png":
         folder = read_png_folder(source, collection, photographs, values)
         images: Sequence[AnnotatedImage | PngImage] = folder.images
-        found: AnnotationFile = AnnotationFile(problems=folder.problems)
+        found = AnnotationFile(problems=folder.problems)
         fingerprint = folder.hash
     else:
         found = READERS[form](source)
@@ -115,25 +115,26 @@ def import_masks(
     )
     if new_classes:
         collection.add_classes(new_classes)
-    report = ImportReport(mask_set=mask_set, form=form, new_classes=new_classes, notes=found.notes)
+    report = ImportReport(
+        mask_set=mask_set, form=form, photographs=len(photographs), new_classes=new_classes, notes=found.notes
+    )
     report.problems += found.problems
     report.unmatched += [images[number].name for number in matches.unmatched]
     report.ambiguous += [images[number].name for number in matches.ambiguous]
     names = {photograph.image_id: photograph.name for photograph in photographs}
     _write(report, images, matches, class_ids, names, collection.limits)
-    report.photographs = usable
     return report
 
 
-def _photographs(collection: Collection) -> tuple[list[Photograph], int]:
-    """Return the usable photographs of a collection with their names below the source, and their number."""
+def _photographs(collection: Collection) -> list[Photograph]:
+    """Return the usable photographs of a collection with their names below the source."""
     root = find_image_root(collection)
     photographs = []
     for part in collection.part_names():
         for row in collection.read_part(part, ["image_id", "uri", "error"]).to_pylist():
             if not row["error"]:
                 photographs.append(Photograph(image_id=row["image_id"], name=root.relative(row["uri"])))
-    return photographs, len(photographs)
+    return photographs
 
 
 def _write(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fss.collection.annotations.base import AnnotatedImage
-from fss.core.arrays import IGNORE, Mask
+from fss.core.arrays import IGNORE, BoolArray, Mask
 from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import MAX_CLASSES
 
@@ -48,13 +48,25 @@ def paint(
         if class_id is None:
             ignored |= region
             continue
+        box = _box(region)
+        shown = region[box]
         if image.small_on_top:
-            area = int(region.sum())
-            region = region & (area <= areas)
-            areas[region] = area
-        mask[region] = values[class_id]
+            area = int(np.count_nonzero(shown))
+            shown = shown & (area <= areas[box])
+            areas[box][shown] = area
+        mask[box][shown] = values[class_id]
     mask[ignored] = IGNORE
     return *_without_hidden(mask, ids), problems
+
+
+def _box(region: BoolArray) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask, bool [H,W], that its pixels span."""
+    rows = np.flatnonzero(region.any(1))
+    if not len(rows):
+        return slice(0), slice(0)
+    band = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(region[band].any(0))
+    return band, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _without_hidden(mask: Mask, ids: Sequence[int]) -> tuple[Mask, list[int]]:

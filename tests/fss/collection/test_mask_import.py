@@ -19,7 +19,7 @@ from fss.cli import main
 from fss.collection import Collection, ingest_local
 from fss.collection.annotations.files import READERS, Form
 from fss.collection.annotations.painting import paint
-from fss.collection.class_names import resolve_labels
+from fss.collection.class_names import Label, resolve_labels
 from fss.collection.image_names import Photograph, find_image_root, match_images
 from fss.collection.mask_import import ImportReport, import_masks
 from fss.collection.schema import mask_table
@@ -297,6 +297,43 @@ def test_labels_that_cannot_be_told_apart_are_not_exported(collection: Collectio
         )
         assert command("masks", "export", collection.uri, "made", "--output", tmp_path, "--form", form) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_classes_without_names_stay_without(collection: Collection, form: str, tmp_path: Path) -> None:
+    path = Path(collection.uri, "collection.json")
+    path.write_text(json.dumps({**collection.metadata, "classes": []}))
+    folder = exported(collection, tmp_path / form, form)
+    report = import_masks(Collection.open(collection.uri), "back", str(folder))
+    assert report.is_complete and not report.new_classes
+    assert_equal_pixels(collection, "made", "back")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected", "added"),
+    [
+        ([("bird", 12), ("class 12", 7)], {}, [13, 12], {13: "bird"}),
+        ([("bird", 1)], {}, [2], {2: "bird"}),
+        ([("bird", 9), ("fish", 9)], {7: "cat"}, [9, 10], {9: "bird", 10: "fish"}),
+        ([("cat", 1), ("cat", 7), ("ignore", 3)], {7: "cat"}, [7, 7, None], {}),
+        ([("cat", 3), ("cat", 4)], {3: "cat", 4: "cat"}, [3, 4], {}),
+        ([(" gro\u0308sse ", None)], {3: "gr\u00f6sse"}, [3], {}),
+        ([("cat", None)], {3: "cat", 4: "cat"}, "could mean any of them", {}),
+        ([("ignore", None)], {3: "ignore"}, "class 3 has that name", {}),
+        ([("Bird", None), ("bird", None)], {}, "spell both alike", {}),
+        ([("\ud800", None)], {}, "no valid Unicode", {}),
+        ([(" ", None)], {}, "is empty", {}),
+    ],
+)
+def test_labels_become_classes(
+    labels: list[Label], classes: dict[int, str], expected: list[int | None] | str, added: dict[int, str]
+) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            resolve_labels(labels, classes, ignore="ignore")
+        return
+    class_ids, new = resolve_labels(labels, classes, ignore="ignore")
+    assert ([class_ids[label] for label in labels], new) == (expected, added)
 
 
 def coco_file(tmp_path: Path, annotations: list[Any], images: list[Any] | None = None) -> str:
