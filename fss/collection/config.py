@@ -16,10 +16,10 @@ ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix")
 class SourceConfig:
     """Where photographs come from, and what their masks mean."""
 
-    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "sample"] = "folder"
+    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "labelme", "sample"] = "folder"
     """Layout of the source. folder: photographs at any depth, alone or with masks, such as images/ beside masks/.
-    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. sample: pictures
-    painted by the library."""
+    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. labelme: <name>.jpg
+    with labelme's <name>.json. sample: pictures painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
     link_roots: tuple[str, ...] = ()

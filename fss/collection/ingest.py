@@ -143,6 +143,10 @@ def start_ingest(
             "sample images are rendered on demand, so the collection must store their bytes; set keep_bytes"
         )
     listing = list_items(source)
+    if not keep_bytes and any(item.embedded for item in listing.items):
+        raise ValueError(
+            "photographs lie within annotation files, so the collection must store their bytes; set keep_bytes"
+        )
     if listing.labelled:
         check_pairs(listing.items, listing.unmatched, source, limit=limit)
     photographs = len(listing.items)

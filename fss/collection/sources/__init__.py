@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from fss.collection.config import SourceConfig
-from fss.collection.sources import cityscapes, coco, folder, fss1000, synthetic, voc
+from fss.collection.sources import cityscapes, coco, folder, fss1000, labelme, synthetic, voc
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.links import link_notes
 from fss.images.limits import DecodeLimits
@@ -17,6 +17,7 @@ _SOURCES: dict[str, ModuleType] = {
     "voc": voc,
     "coco": coco,
     "cityscapes": cityscapes,
+    "labelme": labelme,
     "sample": synthetic,
 }
 

@@ -27,6 +27,11 @@ class SourceItem:
     annotation: str | None = None
     """What a source knows about the mask besides its file, as JSON: outlines, or the meaning of its values."""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the photograph lies within the file of its mask."""
+        return self.uri == self.mask_uri
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
