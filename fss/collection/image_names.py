@@ -1,7 +1,6 @@
 """Names of photographs in files of other programs: relative to a folder on the way out, matched on the way in."""
 
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from fss.collection import source_listing
 from fss.collection.collection import Collection
 from fss.collection.schema import valid_text
+from fss.collection.sources.names import normalized
 from fss.core import storage
 
 
@@ -56,15 +56,14 @@ def choose_image_root(uri: str) -> ImageRoot:
     return ImageRoot(uri=storage.absolute_uri(uri))
 
 
-def normalized(name: str) -> str:
-    """Return a name in Unicode's composed form, with forward slashes and without empty and ``.`` components."""
-    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", "."))
+def clean_path(name: str) -> str:
+    """Return a name as :func:`fss.collection.sources.names.normalized` does, without empty and ``.`` components."""
+    return "/".join(part for part in normalized(name).split("/") if part not in ("", "."))
 
 
 def without_suffix(name: str) -> str:
     """Return a normalized name without its file suffix."""
-    folder, slash, last = normalized(name).rpartition("/")
+    folder, slash, last = clean_path(name).rpartition("/")
     stem, dot, _ = last.rpartition(".")
     return f"{folder}{slash}{stem if dot and stem else last}"
 
@@ -105,7 +104,7 @@ def match_images(
         entries: image id, if the file has one, and name of each entry.
         any_suffix: whether names may differ in the file suffix, as those of masks do.
     """
-    clean = without_suffix if any_suffix else normalized
+    clean = without_suffix if any_suffix else clean_path
     known = {photograph.image_id for photograph in photographs}
     index = _SuffixIndex(photographs, clean)
     claims: dict[str, list[tuple[float, int]]] = defaultdict(list)  # image id: components that fit, entry

@@ -22,7 +22,7 @@ from fss.collection.annotations.painting import paint
 from fss.collection.class_names import Label, resolve_labels
 from fss.collection.image_names import Photograph, find_image_root, match_images
 from fss.collection.mask_import import ImportReport, import_masks
-from fss.collection.schema import mask_table
+from fss.collection.schema import image_table, mask_table
 from fss.collection.sources import SourceConfig
 from fss.collection.verify import find_problems
 from fss.core.arrays import IGNORE, Mask
@@ -510,6 +510,22 @@ def test_the_command_lists_what_is_left_out(collection: Collection, tmp_path: Pa
     assert all(
         words in text for words in ("1 masks of 6 photographs", "5 photographs", "mugs/1.png", "no-segmentation")
     )
+
+
+def test_unusable_photographs_and_masks_that_are_not_accepted(collection: Collection, tmp_path: Path) -> None:
+    folder = exported(collection, tmp_path / "all", "cvat")
+    part = collection.part_names()[0]
+    rows = collection.read_part(part).to_pylist()
+    broken = {"image": None, "height": None, "width": None, "format": None, "error": "truncated: half a file"}
+    collection.write_part(part, image_table([{**rows[0], **broken}, *rows[1:]]))
+    report = import_masks(collection, "back", str(folder))
+    assert (report.photographs, report.masks, report.without_mask, len(report.unmatched)) == (5, 5, [], 1)
+    assert str(next(iter(class_maps(collection, "back").values()))).startswith("no-image")
+    accepted = [row["image_id"] for row in rows[1:3]]
+    collection.mask_set("made").write_acceptance("two", {}, accepted)
+    folder = exported(collection, tmp_path / "two", "coco", "--acceptance", "two")
+    report = import_masks(collection, "some", str(folder))
+    assert (report.masks, len(report.without_mask), report.is_complete) == (2, 3, False)
 
 
 COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "ä.jpg"), unicodedata.normalize("NFD", "ä.jpg")
