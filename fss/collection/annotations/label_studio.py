@@ -185,7 +185,10 @@ def _decode_percent(points: Any, height: int, width: int) -> BoolArray:
 
 def _local_path(address: str) -> str:
     """Return the path that an address of Label Studio stands for: below its document root, or of an URL."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # such as http://[
+        return address
     if "d" in (query := parse_qs(parts.query)):
         return query["d"][0]
     if parts.scheme in ("http", "https"):

@@ -471,14 +471,17 @@ def test_label_studio_annotations_count_before_predictions(collection: Collectio
         tasks[0]["annotations"] = [{"result": [polygon], "updated_at": "2024-02-01T00:00:00Z"}, old, cancelled]
         tasks[0]["data"]["image"] = "/data/upload/3/0a1b2c3d-" + tasks[0]["data"]["image"].rpartition("/")[2]
         tasks[1]["annotations"] = [cancelled]
+        tasks.append({"data": {"image": "http://[x/nowhere.png"}, "annotations": []})
+        tasks.append({"data": {"image": 7}})
         tasks[2]["annotations"] = [{"result": [{**polygon, "type": "rectanglelabels", "value": {"x": 1}}, polygon, 7]}]
         tasks[3]["annotations"] = [{"result": [{**polygon, "original_width": 5}, {"type": "choices", "value": {}}]}]
         tasks[4]["annotations"], tasks[4]["predictions"] = [], [17]
 
     edit_json(path, change)
     report = import_masks(collection, "back", str(path))
-    assert report.notes == ["nobody annotated 1 of 6 tasks; their predictions are imported"]
-    assert (report.masks, len(report.without_mask), len(report.problems)) == (3, 2, 3), report
+    assert report.notes == ["nobody annotated 1 of 8 tasks; their predictions are imported"]
+    assert (report.masks, len(report.without_mask), len(report.problems)) == (3, 2, 4), report
+    assert report.unmatched == ["http://[x/nowhere.png"]
     maps = list(class_maps(collection, "back").values())
     assert isinstance(maps, list) and sum(isinstance(each, str) for each in maps) == 3
     assert sum(isinstance(each, np.ndarray) and (each == 7).sum() == 140 for each in maps) == 2
