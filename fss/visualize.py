@@ -1,22 +1,33 @@
-"""Visualizations: grids of images with their masks, and episodes with truth and prediction side by side."""
+"""Visualizations: grids of images with masks, sheets of labelled images, and episodes with truth and prediction."""
 
+import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import skimage as ski
 from PIL import Image, ImageDraw, ImageFont
+
+from fss.collection import Sample
+from fss.core.arrays import IGNORE
 
 FOREGROUND = (255, 64, 64)
 SUPPORT = (64, 128, 255)
 CORRECT = (64, 200, 96)
 IGNORED = (255, 210, 0)
 EPISODE_LEGEND = "support, truth, prediction (red wrong, yellow missed)"
+Colour = tuple[int, int, int]
+Entry = tuple[Colour | None, str]
+"""Colour and words of an entry of a legend; None hatches the swatch."""
+_HUES = 12  # hues that are told apart in one tone
+_TONES = ((0.9, 0.95), (0.55, 1.0), (1.0, 0.6), (0.45, 0.75))  # saturation and value
 _GAP = 4
 _CAPTION = 14
 _PAPER = 255
+_LEGEND = 16  # largest number of lines of a legend
 _ONE_COLUMN = 4  # largest number of episodes in a single column
 
 
@@ -76,6 +87,39 @@ def contact_sheet(
         picture, small = fit(rgb, mask, side)
         cells.append(_with_caption(np.vstack([picture, _strip(2, side), overlay(picture, small)]), caption))
     return _with_title(_grid(cells, columns), title) if cells else _with_title(_strip(side, side), title or "empty")
+
+
+def label_sheet(
+    samples: Iterable[Sample],
+    names: Mapping[int, str],
+    pictures: Mapping[int, int],
+    *,
+    side: int = 180,
+    columns: int = 4,
+    title: str = "",
+) -> np.ndarray:
+    """Draw each image beside its labels, the classes that it shows, and a legend of all classes: uint8 [H,W,3].
+
+    Ignored pixels are hatched. One image is held at its full size at a time.
+
+    Args:
+        samples: images with their masks.
+        names: class names by id.
+        pictures: number of pictures that show a class, by id.
+        side: side of an image in the grid, in pixels.
+        columns: images per row.
+        title: text above the sheet.
+
+    Returns:
+        The legend with the number of pictures of each class, and below it the images.
+    """
+    colours = _class_colours(sorted({*names, *pictures}, key=lambda class_id: (-pictures.get(class_id, 0), class_id)))
+    cells = [_label_cell(sample, names, colours, side) for sample in samples]
+    grid = _grid(cells, columns) if cells else _strip(side, 2 * side)
+    counts = {class_id: pictures.get(class_id, 0) for class_id in sorted(colours)}
+    legend: list[Entry] = [(colours[c], f"{c} {names.get(c, '')}: {count:,}") for c, count in counts.items()]
+    heading = f"{title}; classes by id, with the number of pictures that show them" if title else ""
+    return _with_title(np.vstack([_legend(legend, grid.shape[1], columns=2 * columns, lines=_LEGEND), grid]), heading)
 
 
 def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: str = "") -> np.ndarray:
@@ -144,6 +188,77 @@ def _compare(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np
     for region, tint in ((predicted & true, CORRECT), (predicted & ~true, FOREGROUND), (~predicted & true, IGNORED)):
         _tint(picture, 0.5 * region, tint)
     return np.asarray(picture)
+
+
+def _percent(share: float) -> str:
+    return "<1%" if share < 0.005 else f"{share:.0%}"
+
+
+def _class_colours(class_ids: Sequence[int]) -> dict[int, Colour]:
+    """Return a colour per class; neighbours in the sequence differ most."""
+    colours = {}
+    for position, class_id in enumerate(class_ids):
+        hue = position * 0.618034 % 1  # the golden ratio spreads any number of hues evenly
+        saturation, value = _TONES[position // _HUES % len(_TONES)]
+        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+        colours[class_id] = (round(255 * red), round(255 * green), round(255 * blue))
+    return colours
+
+
+def _tint_classes(rgb: np.ndarray, mask: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+    """Tint and outline every class of an index mask in its colour, and hatch ignored pixels."""
+    picture = Image.fromarray(rgb)
+    for value, colour in enumerate(colours, start=1):
+        region = mask == value
+        if region.any():
+            inside = cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8))
+            _tint(picture, np.where(inside, 0.6, region), colour)
+    hatched = np.asarray(picture).copy()
+    ignored = mask == IGNORE
+    hatched[ignored] = _hatch(*mask.shape)[ignored]
+    return hatched
+
+
+def _hatch(height: int, width: int) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    stripes = np.where((rows + columns) % 6 < 3, 90, 190).astype(np.uint8)
+    return np.repeat(stripes[..., None], 3, axis=2)
+
+
+def _label_cell(sample: Sample, names: Mapping[int, str], colours: Mapping[int, Colour], side: int) -> np.ndarray:
+    """Draw an image beside its labels, above the largest of its classes."""
+    assert sample.mask is not None, "a sheet of labels needs masks"
+    rgb, mask = fit(sample.rgb, sample.mask, side)
+    pixels = np.bincount(sample.mask.ravel(), minlength=256) / sample.mask.size
+    shares = {class_id: float(pixels[value]) for value, class_id in enumerate(sample.classes, start=1) if pixels[value]}
+    largest = sorted(shares.items(), key=lambda item: -item[1])
+    entries: list[Entry] = [(colours[c], f"{names.get(c, c)} {_percent(share)}") for c, share in largest]
+    if pixels[IGNORE]:
+        entries.append((None, f"ignored {_percent(pixels[IGNORE])}"))
+    tinted = _tint_classes(rgb, mask, [colours.get(class_id, FOREGROUND) for class_id in sample.classes])
+    pair = np.hstack([rgb, _strip(side, 2), tinted])
+    return np.vstack([pair, _legend(entries or [(None, "no class")], pair.shape[1], columns=3, lines=2, fill=True)])
+
+
+def _legend(entries: Sequence[Entry], width: int, *, columns: int, lines: int, fill: bool = False) -> np.ndarray:
+    """Draw swatches with words in columns, in at most some lines, and the number of those left out; or fill them."""
+    if len(entries) > columns * lines:
+        last = columns * lines - 1
+        entries = [*entries[:last], ((_PAPER,) * 3, f"and {len(entries) - last:,} more")]
+    lines = lines if fill else -(-len(entries) // columns)
+    strip = Image.fromarray(_strip(lines * _CAPTION, width))
+    for position, entry in enumerate(entries):
+        row, column = divmod(position, columns)
+        strip.paste(_entry(entry, width // columns), (column * (width // columns), row * _CAPTION))
+    return np.asarray(strip)
+
+
+def _entry(entry: Entry, width: int) -> Image.Image:
+    colour, text = entry
+    picture = Image.fromarray(np.hstack([_strip(_CAPTION, 14), _words(text, width - 14)]))
+    swatch = _hatch(_CAPTION - 4, 10) if colour is None else np.full((_CAPTION - 4, 10, 3), colour, np.uint8)
+    picture.paste(Image.fromarray(swatch), (2, 2))
+    return picture
 
 
 def _tint(picture: Image.Image, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:

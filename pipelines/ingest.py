@@ -29,13 +29,16 @@ from pipelines.runtime.job import Job, dry_run, has_ray
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
+    from fss.collection import Collection
     from fss.collection.ingest import Ingest, IngestOutcome
+    from fss.collection.label_check import LabelSummary
     from pipelines.runtime.map_parts import PartsResult
 
 JOB = "ingest"
 # Ray takes 9 s to start, start its first workers and stop. 512 photographs take 2 s in one process if they have 0.2
 # megapixels, and 30 s if they have 12, which two cores on Ray do not beat (measured on two cores).
 FEW = 512  # photographs that are ingested in this process
+SHEET = 24  # pictures on the sheet of labels
 LISTED = 20  # quarantined files in the result; the collection has all of them
 
 
@@ -101,6 +104,9 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         with job.timed("counting"):
             outcome = finish_ingest(ingest)
             _report(job.result, ingest, parts, outcome)
+        if outcome.labels:
+            with job.timed("sheet of labels"):
+                _draw_labels(job, collection, outcome.labels)
         fingerprint = collection.fingerprint()
         job.run.set_tags({"fss.collection": fingerprint})
         log_dataset(job.run, collection, context="made", fingerprint=fingerprint, details=job.result.counts)
@@ -152,6 +158,19 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: Inge
         rows: list[dict[str, Any]] = quarantine.slice(0, LISTED).to_pylist()
         result.metrics["first of the quarantined"] = [f"{row['uri']}: {row['error']}" for row in rows]
     result.outputs = {"collection": collection.uri}
+
+
+def _draw_labels(job: Job, collection: Collection, labels: LabelSummary) -> None:
+    """Draw pictures with their masks and classes, so that people see a wrong palette at a glance."""
+    from fss.collection import TRUTH
+    from fss.collection.overview import sample_labels
+    from fss.visualize import label_sheet, png_bytes
+
+    samples = sample_labels(collection.mask_set(TRUTH), count=SHEET, seed=0)
+    sheet = label_sheet(samples, collection.classes, labels.classes, title=f"{collection.name}, ground truth")
+    job.result.outputs["sheet of labels"] = storage.join(collection.uri, "labels.png")
+    storage.write_atomically(*storage.resolve(job.result.outputs["sheet of labels"]), png_bytes(sheet))
+    job.run.log_image("labels.png", sheet)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import tyro
 from annotated_types import Ge
 
@@ -19,6 +20,7 @@ from fss.core.exit_codes import PARTIAL, SUCCESS
 
 if TYPE_CHECKING:
     from fss.collection import Collection, MaskSet
+    from fss.core.arrays import Rgb
 
 
 @settings
@@ -28,7 +30,7 @@ class Config:
     collection: tyro.conf.Positional[str]
     """The collection: local folder or s3:// URI."""
     sheet: Path | None = None
-    """File of a contact sheet to write (PNG). None: no sheet."""
+    """File of a contact sheet to write (PNG): photographs beside their masks, with the classes. None: no sheet."""
     mask_set: str | None = None
     """Masks to draw on the sheet. None: the photographs alone, unless the collection has a single mask set."""
     count: Annotated[int, Ge(1)] = 24
@@ -46,18 +48,16 @@ def run(config: Config) -> int:
         ValueError: the collection or the mask set does not exist.
     """
     from fss.cli._make_masks import print_table
-    from fss.collection import Collection, overview
+    from fss.collection import Collection
     from fss.collection.verify import find_problems
-    from fss.visualize import contact_sheet, save_png
+    from fss.visualize import save_png
 
     collection = Collection.open(config.collection)
     sets = [collection.mask_set(name) for name in collection.mask_set_names()]
     print_table(_describe(collection, sets))
     if config.sheet is not None:
         chosen = collection.mask_set(config.mask_set) if config.mask_set else sets[0] if len(sets) == 1 else None
-        title = collection.name + (f", mask set {chosen.name}" if chosen else "")
-        tiles = overview.sample_tiles(collection, chosen, count=config.count, seed=config.seed)
-        save_png(contact_sheet(tiles, title=title), config.sheet)
+        save_png(_sheet(collection, chosen, config), config.sheet)
         print_table(iter([("contact sheet", config.sheet)]))
     if config.verify:
         errors = list(find_problems(collection))
@@ -66,6 +66,22 @@ def run(config: Config) -> int:
         )
         return PARTIAL if errors else SUCCESS
     return SUCCESS
+
+
+def _sheet(collection: "Collection", mask_set: "MaskSet | None", config: Config) -> "Rgb":
+    """Draw labelled images with their classes, or photographs alone."""
+    from fss.collection import overview
+    from fss.visualize import contact_sheet, label_sheet
+
+    if mask_set is None:
+        photographs = overview.sample_images(collection, count=config.count, seed=config.seed)
+        return contact_sheet(
+            [(rgb, np.zeros(rgb.shape[:2], np.uint8), "") for rgb in photographs], title=collection.name
+        )
+    pictures = overview.summarize_masks(mask_set).pictures
+    samples = overview.sample_labels(mask_set, count=config.count, seed=config.seed)
+    names = overview.class_names(mask_set, pictures)
+    return label_sheet(samples, names, pictures, title=f"{collection.name}, mask set {mask_set.name}")
 
 
 def _describe(collection: "Collection", sets: "list[MaskSet]") -> Iterator[tuple[str, object]]:
@@ -94,7 +110,7 @@ def _masks(mask_set: "MaskSet", parts: int) -> Iterator[tuple[str, object]]:
     masks = overview.summarize_masks(mask_set)
     state = "complete" if masks.parts == parts else f"{masks.parts} of {parts} parts"
     without = f"; without: {_counted(masks.without)}" if masks.without else ""
-    classes = f"{masks.classes} class{'' if masks.classes == 1 else 'es'}"
+    classes = f"{len(masks.pictures)} class{'' if len(masks.pictures) == 1 else 'es'}"
     yield f"masks {masks.name}", f"{state}, {masks.masks:,} masks of {classes}{without}"
     yield "  made by", f"{_plain(masks.provenance)} (configuration {masks.config_hash})"
     for name, count in masks.acceptances.items():

@@ -1,20 +1,24 @@
 """Summaries of a collection for people: counts, parts, mask sets and their provenance."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fss.collection.collection import Collection
-from fss.collection.mask_set import MaskSet
+from fss.collection.index import Sample
+from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.part_io import read_image_bytes
 from fss.collection.schema import error_reason
-from fss.core.arrays import Mask, Rgb
+from fss.collection.sources.base import BINARY_CLASS
+from fss.core.arrays import Rgb
 from fss.core.rng import keyed_rng
 from fss.images.decode import decode_image
-from fss.images.mask_codec import any_class, decode_mask
+from fss.images.mask_codec import decode_mask
+
+SEARCHED_PARTS = 64  # parts whose rows are compared for a sheet of labels, so that large mask sets take seconds as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,8 @@ class MaskOverview:
     """Number of rows with a mask."""
     without: Counter[str]
     """Number of rows without a mask by reason."""
-    classes: int
-    """Number of distinct classes."""
+    pictures: dict[int, int]
+    """Number of masks that show a class, by class id."""
     config_hash: str
     """Hash of the configuration that produced the masks."""
     provenance: dict[str, Any]
@@ -84,55 +88,79 @@ def summarize_masks(mask_set: MaskSet) -> MaskOverview:
         parts=len(finished),
         masks=sum(row["error"] is None for row in rows),
         without=_reasons(rows),
-        classes=len({entry["id"] for row in rows for entry in row["classes"] or ()}),
+        pictures=dict(Counter(entry["id"] for row in rows for entry in row["classes"] or () if entry["pixels"])),
         config_hash=mask_set.config_hash,
         provenance=mask_set.provenance,
         acceptances={name: len(mask_set.read_acceptance(name).accepted) for name in mask_set.acceptance_names()},
     )
 
 
-def sample_tiles(
-    collection: Collection, mask_set: MaskSet | None, *, count: int, seed: int
-) -> list[tuple[Rgb, Mask, str]]:
-    """Return randomly chosen images with their masks and captions, as tiles of a contact sheet.
+def sample_images(collection: Collection, *, count: int, seed: int) -> Iterator[Rgb]:
+    """Yield randomly chosen photographs, uint8 [H, W, 3], from parts that are chosen at random."""
+    names = collection.part_names()
+    order = keyed_rng(seed, item=len(names), purpose="inspect").permutation(len(names))
+    remaining, rows_per_part = count, -(-count // max(1, len(names)))
+    for part in [names[int(index)] for index in order]:
+        errors = collection.read_part(part, ["error"]).column("error").to_pylist()
+        usable = [row for row, error in enumerate(errors) if not error]
+        chosen = keyed_rng(seed, item=part, purpose="inspect").permutation(len(usable))[: min(rows_per_part, remaining)]
+        remaining -= len(chosen)
+        for sample in _read_rows(collection, None, part, [usable[int(index)] for index in chosen]):
+            yield sample.rgb
+        if not remaining:
+            return
+
+
+def sample_labels(mask_set: MaskSet, *, count: int, seed: int) -> Iterator[Sample]:
+    """Yield images with their masks that together show as many classes as possible, from as many parts as possible.
 
     Args:
-        collection: collection of the images.
-        mask_set: mask set to read; None gives empty masks and captions.
-        count: largest number of tiles.
-        seed: seed of the choice.
-
-    Returns:
-        Image, uint8 [H, W, 3]; mask, uint8 [H, W] with 1 for any class, 0 elsewhere and 255 for ignored pixels; and
-        the share of the mask as a caption.
+        mask_set: mask set to read.
+        count: largest number of images.
+        seed: seed of the choice among images that show as many new classes.
     """
-    names = collection.part_names() if mask_set is None else mask_set.ordered_parts()
-    order = keyed_rng(seed, item=len(names), purpose="inspect").permutation(len(names))
-    tiles: list[tuple[Rgb, Mask, str]] = []
-    rows_per_part = -(-count // max(1, len(names)))
+    names = mask_set.ordered_parts()
+    order = keyed_rng(seed, item=len(names), purpose="labels").permutation(len(names))[:SEARCHED_PARTS]
+    rows = []
     for part in [names[int(index)] for index in order]:
-        tiles += _tiles(collection, mask_set, part, min(rows_per_part, count - len(tiles)), seed)
-        if len(tiles) >= count:
-            break
-    return tiles
+        table = mask_set.read_part(part, ["classes", "error"]).to_pylist()
+        for row in keyed_rng(seed, item=part, purpose="labels").permutation(len(table)).tolist():
+            if not table[row]["error"]:
+                shown = {entry["id"] for entry in table[row]["classes"] or () if entry["pixels"]}
+                rows.append((part, row, shown))
+    chosen: dict[str, list[int]] = {}
+    seen: set[int] = set()
+    for _ in range(min(count, len(rows))):
+        best = max(range(len(rows)), key=lambda i: (len(rows[i][2] - seen), -len(chosen.get(rows[i][0], ())), -i))
+        part, row, shown = rows.pop(best)
+        seen |= shown
+        chosen.setdefault(part, []).append(row)
+    for part, part_rows in sorted(chosen.items()):
+        yield from _read_rows(mask_set.collection, mask_set, part, sorted(part_rows))
 
 
-def _tiles(
-    collection: Collection, mask_set: MaskSet | None, part: str, count: int, seed: int
-) -> list[tuple[Rgb, Mask, str]]:
-    images = collection.read_part(part, ["image", "uri", "error"]).to_pylist()
-    encoded = mask_set.read_part(part, ["mask"]).column("mask").to_pylist() if mask_set else [None] * len(images)
-    usable = [row for row, image in enumerate(images) if not image["error"] and (mask_set is None or encoded[row])]
-    order = keyed_rng(seed, item=part, purpose="inspect").permutation(len(usable))[: max(0, count)]
-    tiles: list[tuple[Rgb, Mask, str]] = []
-    for row in [usable[int(index)] for index in order]:
-        rgb = decode_image(
-            read_image_bytes(images[row]["image"], images[row]["uri"], collection.limits), collection.limits
+def class_names(mask_set: MaskSet, class_ids: Iterable[int]) -> dict[int, str]:
+    """Return class names by id for masks of these classes.
+
+    Class 1 alone is the object of estimators, and not the collection's class 1.
+    """
+    if mask_set.name != TRUTH and set(class_ids) <= {BINARY_CLASS}:
+        return {BINARY_CLASS: "object"}
+    return mask_set.collection.classes
+
+
+def _read_rows(collection: Collection, mask_set: MaskSet | None, part: str, rows: Sequence[int]) -> Iterator[Sample]:
+    """Decode some rows of a part, one at a time."""
+    images = collection.read_part(part, ["image_id", "image", "uri"]).take(rows).to_pylist()
+    masks = mask_set.read_part(part, ["mask", "classes"]).take(rows).to_pylist() if mask_set else [{}] * len(rows)
+    for image, row in zip(images, masks, strict=True):
+        data = read_image_bytes(image["image"], image["uri"], collection.limits)
+        yield Sample(
+            image_id=image["image_id"],
+            rgb=decode_image(data, collection.limits),
+            mask=decode_mask(row["mask"]) if row else None,
+            classes=tuple(entry["id"] for entry in row.get("classes") or ()),
         )
-        data = encoded[row]
-        mask = any_class(decode_mask(data)) if data else np.zeros(rgb.shape[:2], np.uint8)
-        tiles.append((rgb, mask, f"{float((mask == 1).mean()):.0%} of the image" if mask_set else ""))
-    return tiles
 
 
 def _reasons(rows: Sequence[dict[str, Any]]) -> Counter[str]:

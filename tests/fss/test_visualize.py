@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fss.visualize import CORRECT, EpisodeView, contact_sheet, episode_sheet, fit, overlay, png_bytes
+from fss.collection import Sample
+from fss.visualize import CORRECT, EpisodeView, contact_sheet, episode_sheet, fit, label_sheet, overlay, png_bytes
 
 
 def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +30,28 @@ def test_fit_keeps_proportions_inside_the_square(size: tuple[int, int]) -> None:
     rgb, mask = fit(*picture(*size), 64)
     assert rgb.shape == (64, 64, 3)
     assert mask.shape == (64, 64)
+
+
+def sample(mask: np.ndarray, classes: tuple[int, ...]) -> Sample:
+    return Sample(image_id="", rgb=np.full((*mask.shape, 3), 100, np.uint8), mask=mask, classes=classes)
+
+
+def test_a_sheet_of_labels_has_a_colour_per_class_a_hatch_and_a_legend() -> None:
+    mask = np.zeros((60, 60), np.uint8)
+    mask[:20], mask[20:40] = 1, 2
+    names, pictures = {3: "cat", 7: "dog", 9: "cow"}, {3: 1, 7: 2}
+    ignored = np.where(mask == 2, 255, 0).astype(np.uint8)
+    sheet = label_sheet([sample(mask, (3, 7)), sample(ignored, ())], names, pictures, side=60, columns=1)
+    cat, dog, cow = (sheet[row, column].astype(int) for row, column in ((5, 5), (5, 66), (19, 5)))
+    assert len({*map(tuple, (cat, dog, cow))}) == 3, "the legend has two classes in a line"
+    tinted = sheet[28:88, 62:]
+    assert np.abs(tinted[10, 30] - (0.6 * cat + 40)).max() <= 1
+    assert np.abs(tinted[30, 30] - (0.6 * dog + 40)).max() <= 1
+    assert (tinted[50, 30] == 100).all()
+    assert set(np.unique(sheet[28 + 92 + 22 : 28 + 92 + 38, 64:120])) == {90, 190}, "hatched"
+    assert label_sheet([], names, pictures).dtype == np.uint8
+    many = dict.fromkeys(range(1, 400), 1)
+    assert label_sheet([], {}, many, side=60).shape[0] < 400, "a legend is bounded"
 
 
 def test_contact_sheet_has_a_row_per_full_line() -> None:

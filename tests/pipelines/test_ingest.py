@@ -171,11 +171,13 @@ def test_the_exit_code_tells_whether_the_masks_are_plausible(
         printed = "".join(capsys.readouterr())
         assert told in printed
         assert ("notes" in printed) == (code == 3)
+    assert (tmp_path / "c/labels.png").is_file() == (code != 2)
     if code == 3:
         notes = json.loads((tmp_path / "c/summary.json").read_text())["notes"]
         assert tuple(notes) == Collection.open(f"{tmp_path}/c").notes and len(notes) == 2
         (run_info,) = tracking_client(store).search_runs(["1"])
         assert run_info.data.tags["fss.notes"] == "\n".join(notes)
+        assert "labels.png" in {file.path for file in tracking_client(store).list_artifacts(run_info.info.run_id)}
 
 
 def test_masks_that_cannot_be_used_at_all_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ def test_inspect_describes_the_collection(collection: str, tmp_path: Path, capsy
     output = capsys.readouterr().out
     assert all(words in output for words in ("5 in 2 parts of 3", "masks truth", "complete, 5 masks", "ground truth"))
     assert Image.open(tmp_path / "sheet.png").width > 600
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a.png").write_bytes(encoded("PNG", picture((40, 48))))
+    plain = ingest_local(SourceConfig(path=str(tmp_path / "folder")), str(tmp_path / "plain")).uri
+    assert ends("inspect", plain, "--sheet", tmp_path / "plain.png") == 0
+    assert Image.open(tmp_path / "plain.png").width < 200
     assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--mask-set", "none") == 2
 
 

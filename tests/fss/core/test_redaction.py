@@ -28,6 +28,7 @@ def test_a_private_run_keeps_numbers_and_plain_words_only() -> None:
             "note": "see ~/holiday/one",
             "bad files": [{"uri": "holiday", "error": "truncated: holiday"}, "IMG_1.JPG"],
             "outputs": {"mask set": "holiday"},
+            "notes": ["holiday"],
             "/home/me/holiday": 1.5,
             "nothing": None,
         }
@@ -41,6 +42,7 @@ def test_a_private_run_keeps_numbers_and_plain_words_only() -> None:
         "note": HIDDEN,
         "bad files": [{"uri": HIDDEN, "error": HIDDEN}, HIDDEN],
         "outputs": {"mask set": HIDDEN},
+        "notes": [HIDDEN],
         HIDDEN: 1.5,
         "nothing": None,
     }
