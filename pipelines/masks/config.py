@@ -165,7 +165,8 @@ class TrainSaliencyConfig:
 
 
 INGEST_HELP = {
-    "data": ("collection", "source.path", "source.kind", "source.masks", "source.subset", "name"),
+    "data": ("collection", "source.path", "source.kind", "source.subset", "name"),
+    "masks": ("source.masks", "source.colors", "source.classes"),
     "how": ("limit", "append", "keep-bytes", "part-size"),
     "machine": ("workers",),
 }

@@ -20,23 +20,36 @@ def read_name_list(uri: str, names: Collection[str]) -> set[str]:
         names: names of the photographs.
 
     Raises:
-        ValueError: the list is no text, or it has names and none fits.
+        ValueError: the list is no text.
     """
     try:
         text = storage.read_bytes(uri).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{uri} is no list of names: it is no UTF-8 text; save it as UTF-8") from error
     index = NameIndex(names)
-    listed: dict[str, str | None] = {}
+    listed = set()
     for line in filter(None, map(str.strip, re.split(r"[\r\n]+", text))):
         name, flag = line, ""
         if len(line.split()) > 1 and index.find(line) is None:
             name, flag = line.split()[:2]
         if flag != "-1":
-            listed[name] = index.find(name)
-    if listed and not any(listed.values()):
+            listed.add(index.find(name) or name)
+    return listed
+
+
+def check_names(lists: str, listed: Collection[str], names: Collection[str]) -> None:
+    """Refuse lists of other photographs than there are.
+
+    Args:
+        lists: files of the lists, for the message.
+        listed: names in the lists.
+        names: names of the photographs.
+
+    Raises:
+        ValueError: the lists have names, and none is that of a photograph.
+    """
+    if listed and not set(listed).intersection(names):
         raise ValueError(
-            f"{uri} names no photograph: the list has {', '.join(sorted(listed)[:_SHOWN])}, the folder has "
+            f"{lists} names no photograph: it has {', '.join(sorted(listed)[:_SHOWN])}, the folder has "
             f"{', '.join(sorted(names)[:_SHOWN])}; restore the names of the files, or the list"
         )
-    return {name if match is None else match for name, match in listed.items()}

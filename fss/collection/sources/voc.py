@@ -38,7 +38,7 @@ from fss.collection.sources.mask_meaning import (
     index_meaning,
     with_meaning,
 )
-from fss.collection.sources.name_lists import read_name_list
+from fss.collection.sources.name_lists import check_names, read_name_list
 from fss.collection.sources.names import normalized
 from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.reading import read_bytes, read_pair
@@ -106,7 +106,7 @@ def list_items(config: SourceConfig) -> Listing:
     ignored["photographs without a mask"] += len(photographs) - len(items)
     ignored[f"masks without a photograph in {IMAGES}"] += len(unmatched)
     listing = Listing(
-        items=items,
+        items=sorted(items, key=lambda item: photographs[item.relative_path]),
         labelled=True,
         classes=dict(enumerate(VOC_CLASSES, start=1)),
         ignored=dict(+ignored),
@@ -204,6 +204,8 @@ def _listed(tree: Tree, prefix: str, subset: str, photographs: Mapping[str, str]
         if path not in tree.uris:
             raise ValueError(f"subset {subset} needs the list {LISTS}/{name}.txt: it is part of {_VOC_PAGE}")
         names |= read_name_list(tree.uris[path], photographs.values())
+    if subset != "trainaug":
+        check_names(" and ".join(f"{LISTS}/{name}.txt" for name in lists), names, photographs.values())
     return names
 
 

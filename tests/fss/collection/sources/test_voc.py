@@ -126,7 +126,10 @@ def test_lists_as_tools_write_them(tmp_path, text, members):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a.jpg\nb.jpg\n", r"the list has a.jpg, b.jpg, the folder has 2007_000000, 2007_000001; restore"),
+        (
+            b"a.jpg\nb.jpg\n",
+            r"val.txt names no photograph: it has a.jpg, b.jpg, the folder has 2007_000000, 2007_000001; ",
+        ),
         (b"\xff\xfe2\x000\x00", "val.txt is no list of names: it is no UTF-8 text"),
     ],
 )
@@ -135,6 +138,9 @@ def test_a_list_of_other_names_is_refused(tmp_path, content, message):
     (tmp_path / "ImageSets/Segmentation/val.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         list_items(_config(tmp_path, "val"))
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("other\n")
+    for subset in ("trainaug", "trainval"):  # the photographs of the other list are there
+        assert len(list_items(_config(tmp_path, subset)).items) == 2
 
 
 def test_files_of_one_name_give_a_reason_and_spellings_of_one_name_pair(tmp_path):
