@@ -137,7 +137,7 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
     """Yield notes on shares of pixels: nearly all ignored, no class at all, or too many covered."""
     ignored = summary.notes["void-pixels"] / max(1, summary.notes["pixels"])
     covered = summary.covered / summary.masks
-    by_value = config.kind == "folder" and config.masks == "index"
+    by_value = config.kind == "folder" and config.meaning == "index"
     if ignored > VOID:
         remedy = "; give --source.masks binary if 255 marks the object, or --source.void with the values to ignore"
         yield f"{_percent(ignored)} of the pixels of the masks are ignored{remedy if by_value else ''}"
@@ -158,7 +158,7 @@ def _class_ids(
 ) -> Iterator[str]:
     """Yield notes on classes: only one, or ids without a name."""
     names = {class_id: name for class_id, name in classes.items() if class_id != config.background}
-    by_value = config.kind == "folder" and config.masks == "index"
+    by_value = config.kind == "folder" and config.meaning == "index"
     if len(summary.classes) == 1 < min(len(names), summary.masks) and complete and config.kind not in _BY_FOLDER:
         (class_id,) = summary.classes
         name = f"{class_id} ({names[class_id]})" if class_id in names else str(class_id)
@@ -167,7 +167,7 @@ def _class_ids(
     unnamed = {class_id: count for class_id, count in sorted(summary.classes.items()) if class_id not in classes}
     if classes and unnamed:
         counts = [f"{class_id} (in {_number(count, 'mask', 'masks')})" for class_id, count in unnamed.items()]
-        remedy = "; name it with --source.class-names, or ignore it with --source.void" if by_value else ""
+        remedy = "; name them with --source.classes, or ignore them with --source.void" if by_value else ""
         ids = _number(len(unnamed), "id", "ids")
         yield f"the class list lacks {ids} that the masks hold: {_some(counts)}{remedy}"
 
