@@ -104,7 +104,7 @@ def summary(**more: Any) -> LabelSummary:
             INDEX,
             {},
             "the class list lacks 7 ids that the masks hold: 10 (in 10 masks), 11 (in 11 masks), 12 (in 12 masks), "
-            "13 (in 13 masks), 14 (in 14 masks) and 2 more; name them with --source.classes, or ignore them with --sour",
+            "13 (in 13 masks), 14 (in 14 masks) and 2 more; name them with --source.classes, or ignore them with -",
         ),
         (
             {"notes": Counter({"exif-turned": 3})},
