@@ -11,8 +11,8 @@ is evaluated once on a labelled collection after the search, and a model that pa
 alias.
 
 The job writes <output>/<name>/best.json, trials.json, plots and summary.json. A stopped sweep resumes when it runs
-again with the same settings. Ray Tune stores its state as pickles in that folder, so never continue a sweep from a
-source that you do not trust.
+again with the same settings, and a finished one continues with a larger --trials. Ray Tune stores its state as pickles
+in that folder, so never continue a sweep from a source that you do not trust.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from fss.core.config import config_hash, to_dict
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, logged_metrics
-from pipelines.runtime.result import JobResult
+from pipelines.runtime.result import JobResult, finished_before
 from pipelines.training.config import with_absolute_paths, with_seed, work_hash
 from pipelines.tuning.config import HELP, PRESETS, TuneJobConfig
 from pipelines.tuning.space import apply
@@ -58,6 +58,11 @@ def run(config: TuneJobConfig) -> JobResult:
     config = replace(config, name=name)
     output_dir = storage.join(config.output, name)
     check_gate(config.gate)
+    finished = None if config.overwrite or config.dry_run else finished_before(output_dir, key)
+    extended = False
+    if finished is not None and finished.counts["trials"] < config.trials:
+        _reopen(finished, config)
+        extended = True
     with Job(
         JOB,
         config,
@@ -67,6 +72,7 @@ def run(config: TuneJobConfig) -> JobResult:
         plan={"output folder": output_dir, "trials": config.trials, "steps": config.train.optimizer.steps}
         | data.counts()
         | {f"search {name}": str(dimension) for name, dimension in config.dimensions_by_name.items()},
+        complete=not extended,
         claim_as=f"a sweep {name!r} in {config.output}",
         tags={f"fss.{name}": value for name, value in hashes.items()},
     ) as job:
@@ -75,7 +81,7 @@ def run(config: TuneJobConfig) -> JobResult:
         job.start_ray()
         data.log(job.run, hashes)
         with job.timed("trials"):
-            search(config, job.run, output_dir)
+            search(config, job.run, output_dir, retry_failed=not extended)
         trials = read_trials(job.run)
         best = best_trial(trials, config.mode)
         model = storage.join(output_dir, TRIALS, best.trial_id, "model")
@@ -83,7 +89,7 @@ def run(config: TuneJobConfig) -> JobResult:
         _report(config, trials, best, job)
         if config.gate.evaluation:
             with job.timed("gate"):
-                _gate(config, best, job)
+                _gate(config, best, job, finished)
     return job.result
 
 
@@ -118,8 +124,24 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
     )
 
 
+def _reopen(finished: JobResult, config: TuneJobConfig) -> None:
+    """Mark the MLflow run of a finished sweep as running, so that the job continues it.
+
+    Raises:
+        ValueError: the run has been deleted, and with it the results of the finished trials.
+    """
+    from fss.tracking.run import Run
+
+    if Run.resume(str(finished.run_id), uri=config.tracking.uri) is None:
+        raise ValueError(
+            f"the sweep {config.name!r} has finished, but MLflow has no run {finished.run_id} with its trials. "
+            "Give the --tracking.uri of the sweep to continue it, or --overwrite to start again"
+        )
+
+
 def _key(config: TuneJobConfig, hashes: dict[str, str]) -> str:
-    options = [config.trials, config.searcher, config.objective, config.search_seed]
+    """Return the key of a sweep, without the number of trials: a sweep can be continued with more."""
+    options = [config.searcher, config.objective, config.search_seed]
     pruning = [config.prune, config.grace, config.reduction]
     space = [[each.name, each.low, each.high, each.log, each.choices] for each in config.dimensions_by_name.values()]
     return config_hash([JOB, work_hash(config.train_job(), hashes)], [options, pruning, space], config.gate)
@@ -159,8 +181,11 @@ def _report(config: TuneJobConfig, trials: "list[TrialResult]", best: "TrialResu
     result.inputs |= {"best trial": best.trial_id}
 
 
-def _gate(config: TuneJobConfig, best: "TrialResult", job: Job) -> None:
-    """Evaluate the best model on labelled pictures, and register it if it passes the gate."""
+def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobResult | None) -> None:
+    """Evaluate the best model on labelled pictures, and register it if it passes the gate.
+
+    A sweep that had ``finished`` with the same best trial has registered its model already.
+    """
     from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
     from pipelines.tuning.trial_runs import find_trial
 
@@ -171,7 +196,9 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job) -> None:
     job.result.inputs |= {"1-shot plan of the gate": decision.plan}
     job.run.set_tags({"fss.gate": "passed" if decision.passed else "failed"})
     job.run.log_json("gate.json", to_dict(decision))
-    if decision.passed:
+    if finished and finished.inputs["best trial"] == best.trial_id and "registered" in finished.outputs:
+        job.result.outputs["registered"] = finished.outputs["registered"]
+    elif decision.passed:
         trial = find_trial(job.run, best.trial_id)
         assert trial is not None
         tags: dict[str, Any] = {"fss.sweep": job.run.run_id, f"fss.{config.objective}": f"{best.objective:.4f}"}

@@ -54,7 +54,7 @@ class TuneJobConfig:
     """Further dimensions, named like the flags of the training: "split.tilt=0..0.3", "learning-rate=1e-4..1e-2 log",
     "width=32|64"; a single value is fixed."""
     trials: Annotated[int, Ge(1)] = 16
-    """Number of trials; the first is the initial training, as far as it lies in the search space."""
+    """Number of trials; the first is the initial training. A larger number continues a finished sweep."""
     searcher: Literal["optuna", "random"] = "optuna"
     """Choice of the next trial: by the results of earlier trials (optuna) or at random (random)."""
     objective: Objective = "held_out_iou"

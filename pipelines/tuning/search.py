@@ -17,6 +17,7 @@ from fss.core.config import to_dict
 from fss.core.system import available_cores
 from fss.tracking.run import Run
 from pipelines.runtime.config import ScaleConfig
+from pipelines.runtime.ray_internals import set_trial_count, tuner_callbacks
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
 from pipelines.tuning.callbacks import STEP, ReservationCleaner, TrialRuns
 from pipelines.tuning.config import TuneJobConfig
@@ -30,8 +31,15 @@ DRIVER_CPUS = 0.01
 """CPUs of a trial's own process, which only waits for its training workers."""
 
 
-def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> None:
-    """Run the trials, or the remaining trials of a stopped sweep. Ray must be initialized."""
+def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str, *, retry_failed: bool = True) -> None:
+    """Run the trials, or those that a stopped or finished sweep lacks. Ray must be initialized.
+
+    Args:
+        config: the resolved settings of the sweep.
+        mlflow_run: run of the sweep.
+        output_dir: folder of the sweep.
+        retry_failed: repeat the failed trials of a stopped sweep, which may have failed because of the stop.
+    """
     # MLflow replaces Tune's loggers, and a state that is written every 5 s loses little when the driver is killed.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -44,7 +52,11 @@ def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> None:
     filesystem, path = storage.resolve(output_dir)
     state = f"{path}/{_STATE}"
     if tune.Tuner.can_restore(state, storage_filesystem=filesystem):
-        tuner = tune.Tuner.restore(state, trainable, resume_errored=True, storage_filesystem=filesystem)
+        set_trial_count(filesystem, state, config.trials)
+        tuner = tune.Tuner.restore(state, trainable, resume_errored=retry_failed, storage_filesystem=filesystem)
+        for callback in tuner_callbacks(tuner):
+            if isinstance(callback, TrialRuns):
+                callback.trials = config.trials
     else:
         tuner = _tuner(config, trainable, mlflow_run, concurrent, filesystem, path)
     tuner.fit()

@@ -110,8 +110,11 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
     again = tune.run(replace(config, name="small"))
     assert not again.worked
     assert again.metrics == finished.metrics
-    with pytest.raises(ValueError, match=r"trials was 2, is 3.*--overwrite"):
-        tune.run(replace(config, name="small", trials=3))
+    fewer = tune.run(replace(config, name="small", trials=1))
+    assert not fewer.worked
+    assert fewer.counts["trials"] == 2
+    with pytest.raises(ValueError, match=r"search_seed was 2, is 3.*--overwrite"):
+        tune.run(replace(config, name="small", search_seed=3))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,12 @@ def test_killed_and_restored_it_has_every_trial_once(
     assert {trial.state for trial in found} <= {"completed", "pruned"}
     assert all(len(trial.curve) == len(set(trial.curve)) for trial in found)
     assert 0 <= json.loads((trials.parent / "best.json").read_text())["train"]["split"]["tilt"] <= 0.5
+
+    more = tune.run(replace(longer, trials=5))
+    assert more.worked
+    assert (more.run_id, more.counts["trials"]) == (summary.run_id, 5)
+    later = trials_of(more, longer.tracking)
+    assert later[:4] == found, "finished trials stay as they are"
 
 
 def _state(home: Path) -> str:

@@ -1,15 +1,20 @@
 """Tune's part of a sweep, without running it: where it starts, when it stops trials, how many fit."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.tune.experiment import Experiment
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search import SearchAlgorithm, Searcher, SearchGenerator
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from fss.training.few_shot.config import OptimizerConfig
 from pipelines.runtime.config import ScaleConfig
+from pipelines.runtime.ray_internals import set_trial_count
 from pipelines.training.config import TrainSettings
 from pipelines.tuning import search
 from pipelines.tuning.config import PRESETS, TuneJobConfig
@@ -106,6 +111,46 @@ def test_random_draws_wait_for_room() -> None:
     )
     given = [drawn.next_trial() for _ in range(3)]
     assert [trial is not None for trial in given] == [True, True, False], "Tune itself would start all five at once"
+
+
+class Sampler(Searcher):
+    """A searcher that counts."""
+
+    def suggest(self, trial_id: str) -> dict[str, float]:
+        self.count = getattr(self, "count", 0) + 1
+        return {"split.tilt": self.count / 10}
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).write_text(str(self.count))
+
+    def restore(self, checkpoint_path: str) -> None:
+        self.count = int(Path(checkpoint_path).read_text())
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["random", "searcher"])
+def test_more_trials_are_those_of_a_larger_sweep(name: str, tmp_path: Path) -> None:
+    def draw(algorithm: SearchAlgorithm, count: int) -> list[float]:
+        trials = [algorithm.next_trial() for _ in range(count)]
+        return [trial.config["split.tilt"] for trial in trials if trial is not None]
+
+    def make(count: int) -> SearchAlgorithm:
+        domain = tune.uniform(0.1, 0.5) if name == "random" else 0.0
+        algorithm = BasicVariantGenerator(random_state=1) if name == "random" else SearchGenerator(Sampler())
+        algorithm.add_configurations(Experiment("e", lambda _: None, config={"split.tilt": domain}, num_samples=count))
+        return algorithm
+
+    expected, small = draw(make(4), 9), make(2)
+    assert draw(small, 9) == expected[:2]
+    small.save_to_dir(str(tmp_path), "2026")
+    for count in (4, 1):
+        set_trial_count(LocalFileSystem(), str(tmp_path), count)
+        restored = make(2)
+        restored.restore_from_dir(str(tmp_path))
+        assert draw(restored, 9) == expected[2:count]
+        assert restored.is_finished()
 
 
 def test_a_start_outside_in_one_dimension_is_no_point_for_optuna() -> None:
