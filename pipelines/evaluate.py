@@ -61,7 +61,9 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         check_image_size(load_model(source), image_size)
     config = replace(config, model=source.uri, image_size=image_size)
     truth = Collection.open(config.collection).mask_set(config.mask_set)
-    plans = make_plans(config, truth)
+    drawn = make_plans(config, truth)
+    plans = drawn.plans
+    left_out = {"classes left out": drawn.left_out} if drawn.left_out else {}
     options = [image_size, config.original_size, config.fusion, config.baselines]
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
@@ -75,8 +77,9 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             **hashes,
             "protocol": plans[0].protocol,
             "collection": config.collection,
+            **left_out,
         },
-        plan={"episodes": sum(map(len, plans)), **hashes},
+        plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
         parent=parent,
         tags={"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}},
     ) as job:
@@ -89,7 +92,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             model=source,
             collection=config.collection,
             mask_set=config.mask_set,
-            plans=tuple(plans),
+            plans=plans,
             image_size=image_size,
             original_size=config.original_size,
             fusion=config.fusion,
@@ -102,6 +105,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             results = _evaluate(task, config.workers, job)
         reader = ImageReader(truth.collection, truth)
         write_report(results, job, config.output, reader=reader, visualizations=config.visualizations)
+        if left_out:
+            job.result.counts["classes left out"] = len(drawn.left_out)
     return job.result
 
 

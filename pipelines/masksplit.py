@@ -179,7 +179,8 @@ def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult
     result.report = "\n".join(text for text in (result.report, name, evaluated.report) if text)
     if not name:
         result.counts["evaluation episodes"] = evaluated.counts["episodes"]
-        result.inputs |= {key: value for key, value in evaluated.inputs.items() if key.endswith("plan")}
+        kept = ("plan", "classes left out")
+        result.inputs |= {key: value for key, value in evaluated.inputs.items() if key.endswith(kept)}
 
 
 def main() -> None:

@@ -69,13 +69,14 @@ def run(
     config = replace(config, name=name)
     output_dir = storage.join(config.output, name)
     counts = data.counts()  # raises errors of data and settings here and not in every worker
+    left_out = {"classes left out": data.left_out()} if data.left_out() else {}
     with Job(
         JOB,
         config,
         key=key,
         output_dir=output_dir,
-        inputs={"name": name, **hashes},
-        plan={"output folder": output_dir, **counts},
+        inputs={"name": name, **hashes, **left_out},
+        plan={"output folder": output_dir, **counts, **left_out},
         claim_as=f"a training {name!r} in {config.output}",
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,

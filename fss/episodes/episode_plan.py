@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
@@ -106,6 +106,14 @@ class EpisodePlan:
         return {key: value for key, value in asdict(self).items() if key != "episodes"}
 
 
+SMALL_CLASSES = (
+    "use fewer shots, add images, or leave these classes out with --skip-small-classes (in a training "
+    "--classes.skip-small-classes, in the main job --evaluate.skip-small-classes, for the gate of a sweep "
+    "--gate.skip-small-classes)"
+)
+"""What to do about classes with too few images."""
+
+
 def make_plan(
     index: Mapping[int, Sequence[ImageEntry]],
     *,
@@ -143,6 +151,27 @@ def make_plan(
     return EpisodePlan(episodes=rows, protocol=protocol, seed=seed, shots=shots, fingerprint=fingerprint)
 
 
+def split_small_classes(
+    index: Mapping[int, Sequence[ImageEntry]], classes: Iterable[int], shots: int
+) -> tuple[list[int], dict[int, int]]:
+    """Return the classes that have enough images for a number of shots, and the numbers of images of the others.
+
+    Args:
+        index: class id to the entries of the images that show it.
+        classes: ids of the classes.
+        shots: supports per episode; a class needs one image more.
+
+    Raises:
+        ValueError: no class has enough images.
+    """
+    counts = {c: len({entry.image_id for entry in index.get(c, ())}) for c in sorted(set(classes))}
+    small = {c: count for c, count in counts.items() if count <= shots}
+    if len(small) == len(counts):
+        most = max(counts.values(), default=0)
+        raise ValueError(f"{shots} shots need {shots + 1} images of a class, but none has more than {most}")
+    return [c for c in counts if c not in small], small
+
+
 def check_plan_size(episodes: int, shots: int) -> None:
     """Check the numbers of episodes and shots of a plan.
 
@@ -160,8 +189,7 @@ def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots:
     short = [f"{c} has {len(pool)}" for c, pool in pools.items() if len(pool) <= shots]
     if short:
         raise ValueError(
-            f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; "
-            "leave out these classes, use fewer shots or add images"
+            f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; {SMALL_CLASSES}"
         )
     return pools
 

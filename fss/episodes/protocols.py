@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fss.core.rng import keyed_rng
+from fss.episodes.episode_plan import SMALL_CLASSES
 from fss.episodes.published_lists import EpisodeList
 
 MASKSPLIT_PIXELS = 2048
@@ -77,7 +78,7 @@ def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: 
     if short:
         raise ValueError(
             f"{shots} shots need {shots + 1} images with at least {MASKSPLIT_PIXELS} pixels of every class, but class "
-            f"{', class '.join(short)}; leave out these classes, use fewer shots or add images"
+            f"{', class '.join(short)}; {SMALL_CLASSES}"
         )
     members = {class_id: sorted(pool) for class_id, pool in sorted(pools.items())}
     classes_in: dict[str, list[int]] = {}

@@ -152,6 +152,9 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     without = {"output", "data_workers", "tracking", "dry_run", "overwrite"}
     work = {name: value for name, value in values.items() if name not in without}
     work["train"] = {name: value for name, value in work["train"].items() if name != "scale"}
+    for group in (work["evaluate"], work["train"]["classes"]):
+        if not group["skip_small_classes"]:  # the first version did not have it
+            del group["skip_small_classes"]
     return work
 
 

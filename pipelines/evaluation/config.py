@@ -28,6 +28,8 @@ class EvaluateSettings:
     """Supports per episode, with one plan for each number. All plans of the protocol ours have the same queries."""
     min_pixels: Annotated[int, Ge(1)] = 1
     """Fewest pixels of a class in a picture that is used for the class."""
+    skip_small_classes: bool = False
+    """Leave out classes with too few pictures for the largest number of shots, instead of refusing to evaluate."""
     image_size: Annotated[int, Ge(1)] | None = None
     """Side of the pictures in pixels, for prediction and scores. None: the image size of the model."""
     original_size: bool = False
@@ -91,6 +93,11 @@ class EvaluateJobConfig(EvaluateSettings):
             raise ValueError(
                 f"protocol is {self.protocol!r} and fold is {self.fold}, which belong to a benchmark; give "
                 "--benchmark, or leave both out"
+            )
+        if self.skip_small_classes and self.protocol in ("hsnet", "ifsl"):
+            raise ValueError(
+                f"skip_small_classes is set, but the published episodes of {self.protocol} have all classes; give "
+                "--protocol ours or masksplit, or leave --skip-small-classes out"
             )
         if self.benchmark is not None and self.classes is not None:
             raise ValueError("the fold of a benchmark selects the classes; give --benchmark or --classes, not both")

@@ -1,13 +1,30 @@
 """The episode plans of an evaluation."""
 
-from fss.collection import ClassIndex, MaskSet
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fss.collection import ClassIndex, Collection, MaskSet
 from fss.episodes.benchmarks import benchmark_plan, choose_fold
-from fss.episodes.episode_plan import EpisodePlan, make_plan
+from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
+from fss.episodes.folds import Fold
+from fss.episodes.protocols import MASKSPLIT_PIXELS
 from pipelines.evaluation.config import EPISODES, EvaluateJobConfig
 
 
-def make_plans(config: EvaluateJobConfig, truth: MaskSet) -> list[EpisodePlan]:
+@dataclass(frozen=True, kw_only=True)
+class Plans:
+    """The episode plans of an evaluation."""
+
+    plans: tuple[EpisodePlan, ...]
+    """One plan for each number of shots."""
+    left_out: dict[str, int]
+    """Number of pictures of each class that was left out because it has too few, by the name of the class."""
+
+
+def make_plans(config: EvaluateJobConfig, truth: MaskSet) -> Plans:
     """Draw the plans of an evaluation, which do not depend on the model.
+
+    All plans have the same classes: those with enough pictures for the largest number of shots.
 
     Args:
         config: the settings.
@@ -16,42 +33,50 @@ def make_plans(config: EvaluateJobConfig, truth: MaskSet) -> list[EpisodePlan]:
     Raises:
         ValueError: there is no such class split or fold, or a class has too few pictures.
     """
-    if config.benchmark is not None:
-        return _benchmark_plans(config, truth)
     collection = truth.collection
+    small: dict[int, int] = {}
+    if config.benchmark is not None:
+        fold = choose_fold(
+            collection, config.benchmark, config.fold, order=config.order, split_folder=config.split_folder
+        )
+        if config.skip_small_classes:
+            index = ClassIndex.build(truth, min_pixels=MASKSPLIT_PIXELS if config.protocol == "masksplit" else 1)
+            test, small = split_small_classes(index, fold.test, max(config.shots))
+            fold = replace(fold, test=tuple(test))
+        plans = [_benchmark_plan(config, truth, fold, shots) for shots in config.shots]
+    else:
+        index = ClassIndex.build(truth, min_pixels=config.min_pixels)
+        classes = _classes(config, collection)
+        if config.skip_small_classes:
+            classes, small = split_small_classes(index, index if classes is None else classes, max(config.shots))
+        fingerprint = collection.fingerprint()
+        episodes = config.episodes or EPISODES
+        plans = [
+            make_plan(index, classes=classes, episodes=episodes, shots=shots, seed=config.seed, fingerprint=fingerprint)
+            for shots in config.shots
+        ]
+    left_out = {collection.classes.get(c, str(c)): count for c, count in small.items()}
+    return Plans(plans=tuple(plans), left_out=left_out)
+
+
+def _classes(config: EvaluateJobConfig, collection: Collection) -> Sequence[int] | None:
+    if config.classes is None:
+        return None
     splits = collection.class_splits
-    if config.classes is not None and config.classes not in splits:
+    if config.classes not in splits:
         names = ", ".join(splits) or "none"
         raise ValueError(f"the collection {collection.uri} has no class split {config.classes!r}; it has {names}")
-    index = ClassIndex.build(truth, min_pixels=config.min_pixels)
-    fingerprint = collection.fingerprint()
-    return [
-        make_plan(
-            index,
-            classes=None if config.classes is None else splits[config.classes],
-            episodes=config.episodes or EPISODES,
-            shots=shots,
-            seed=config.seed,
-            fingerprint=fingerprint,
-        )
-        for shots in config.shots
-    ]
+    return splits[config.classes]
 
 
-def _benchmark_plans(config: EvaluateJobConfig, truth: MaskSet) -> list[EpisodePlan]:
-    assert config.benchmark is not None
-    collection, folder = truth.collection, config.split_folder
-    fold = choose_fold(collection, config.benchmark, config.fold, order=config.order, split_folder=folder)
-    return [
-        benchmark_plan(
-            collection,
-            truth,
-            fold,
-            protocol=config.protocol,
-            shots=shots,
-            episodes=config.episodes,
-            seed=config.seed,
-            split_folder=folder,
-        )
-        for shots in config.shots
-    ]
+def _benchmark_plan(config: EvaluateJobConfig, truth: MaskSet, fold: Fold, shots: int) -> EpisodePlan:
+    return benchmark_plan(
+        truth.collection,
+        truth,
+        fold,
+        protocol=config.protocol,
+        shots=shots,
+        episodes=config.episodes,
+        seed=config.seed,
+        split_folder=config.split_folder,
+    )

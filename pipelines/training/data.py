@@ -1,5 +1,6 @@
 """The data of a training and of its validation, opened once, for both kinds of episodes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
@@ -32,6 +33,8 @@ class ClassData:
     """Mask set to validate on."""
     val_plan: EpisodePlan
     """Validation episodes."""
+    left_out: dict[str, int]
+    """Number of pictures of each class that was left out because it has too few, by the name of the class."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class TrainingData:
         selection = select_classes(config.classes, masks, accepted=accepted, held_out=config.stream.held_out)
         val_collection = Collection.open(config.classes.val_collection or config.collection)
         val_masks = val_collection.mask_set(config.classes.val_mask_set or config.mask_set)
-        plan = validation_plan(config.classes, val_masks, selection.val)
-        return cls(config, masks, accepted, ClassData(selection, val_masks, plan))
+        plan, val_left_out = validation_plan(config.classes, val_masks, selection.val)
+        left_out = _named(selection.left_out, masks) | _named(val_left_out, val_masks)
+        return cls(config, masks, accepted, ClassData(selection, val_masks, plan, left_out))
 
     def stream(self, *, rank: int = 0, world: int = 1) -> Stream:
         """Open the stream of episodes of one worker.
@@ -119,6 +123,10 @@ class TrainingData:
         """
         return self.stream().counts
 
+    def left_out(self) -> dict[str, int]:
+        """Return the numbers of pictures of the classes that were left out because they have too few."""
+        return {} if self.classes is None else self.classes.left_out
+
     def log(self, run: Run, hashes: dict[str, str]) -> None:
         """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes`."""
         details = {"acceptance": self.config.acceptance, "acceptance_hash": hashes.get("acceptance")}
@@ -149,3 +157,7 @@ class TrainingData:
     @staticmethod
     def _reader(masks: MaskSet) -> ImageReader:
         return ImageReader(masks.collection, masks, cached_parts=READ_PARTS)
+
+
+def _named(classes: Mapping[int, int], masks: MaskSet) -> dict[str, int]:
+    return {masks.collection.classes.get(c, str(c)): count for c, count in classes.items()}

@@ -26,6 +26,8 @@ class GateConfig:
     """Class split to evaluate on. None: all classes."""
     episodes: Annotated[int, Ge(1)] = 300
     """Evaluation episodes."""
+    skip_small_classes: bool = False
+    """Leave out classes with fewer than two pictures, instead of refusing to evaluate."""
     beats: tuple[str, ...] = ("all foreground", "untrained prototype")
     """Baselines to beat: the 95 % interval of the paired difference in mIoU must be above 0."""
     model: str = "fss"

@@ -130,6 +130,7 @@ def _evaluation(model: str, config: GateConfig, output: str, tracking: TrackingC
         classes=config.classes,
         episodes=config.episodes,
         shots=(1,),
+        skip_small_classes=config.skip_small_classes,
         tracking=tracking,
     )
 

@@ -8,7 +8,7 @@ from fss.collection import ClassIndex, Collection, MaskSet
 from fss.core.config import config_hash
 from fss.core.rng import keyed_rng
 from fss.episodes.benchmarks import choose_fold, ids_by_name
-from fss.episodes.episode_plan import EpisodePlan, make_plan
+from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
 from fss.episodes.published_lists import read_training_entries
 from fss.training.few_shot.config import ClassesConfig
 
@@ -23,6 +23,8 @@ class ClassSelection:
     """Class ids to validate on."""
     index: ClassIndex = field(repr=False)
     """The images to train on, by training class."""
+    left_out: Mapping[int, int] = field(default_factory=dict)
+    """Number of images of each training class that was left out because it has too few."""
 
     @property
     def hash(self) -> str:
@@ -66,11 +68,19 @@ def select_classes(
     index = ClassIndex.build(masks, min_pixels=config.min_pixels, accepted=accepted)
     listed = _listed(config, collection)
     chosen = {c: [e for e in index.get(c, ()) if listed is None or (e.image_id, c) in listed] for c in train}
-    return ClassSelection(train=tuple(train), val=tuple(val), index=ClassIndex(chosen))
+    left_out: dict[int, int] = {}
+    if config.skip_small_classes:
+        train, left_out = split_small_classes(chosen, train, config.shots)
+        chosen = {c: chosen[c] for c in train}
+    return ClassSelection(train=tuple(train), val=tuple(val), index=ClassIndex(chosen), left_out=left_out)
 
 
-def validation_plan(config: ClassesConfig, masks: MaskSet, classes: Sequence[int]) -> EpisodePlan:
+def validation_plan(
+    config: ClassesConfig, masks: MaskSet, classes: Sequence[int]
+) -> tuple[EpisodePlan, dict[int, int]]:
     """Return the episodes that score checkpoints, which are the same for all trainings on these classes.
+
+    Classes that are left out because they have too few images come second, with their numbers of images.
 
     Args:
         config: the numbers of episodes and shots.
@@ -80,14 +90,19 @@ def validation_plan(config: ClassesConfig, masks: MaskSet, classes: Sequence[int
     Raises:
         ValueError: a class has too few images.
     """
-    return make_plan(
-        ClassIndex.build(masks, min_pixels=config.min_pixels),
+    index = ClassIndex.build(masks, min_pixels=config.min_pixels)
+    left_out: dict[int, int] = {}
+    if config.skip_small_classes:
+        classes, left_out = split_small_classes(index, classes, config.shots)
+    plan = make_plan(
+        index,
         classes=classes,
         episodes=config.val_episodes,
         shots=config.shots,
         seed=0,
         fingerprint=masks.collection.fingerprint(),
     )
+    return plan, left_out
 
 
 def _splits(config: ClassesConfig, collection: Collection) -> Mapping[str, Sequence[int]]:

@@ -117,6 +117,8 @@ class ClassesConfig:
     """Episodes to validate on, the same at every checkpoint."""
     shots: Annotated[int, Ge(1)] = 1
     """Supports per episode, in training and validation."""
+    skip_small_classes: bool = False
+    """Leave out classes with too few pictures for the shots, instead of refusing to train."""
     episodes: Annotated[int, Ge(1)] | None = None
     """Episodes in an epoch. None: one for every picture of every class."""
     min_pixels: Annotated[int, Ge(1)] = 1

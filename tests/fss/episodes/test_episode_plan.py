@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fss.episodes.episode_plan import EpisodePlan, make_plan
+from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
 
 
 class Entry(NamedTuple):
@@ -62,8 +62,11 @@ def test_the_hash_never_changes_silently() -> None:
 
 def test_classes_with_too_few_images_are_named_up_front() -> None:
     short = {1: [Entry("a")], 2: [Entry("b"), Entry("c")], 3: [Entry("d")]}
-    with pytest.raises(ValueError, match="class 1 has 1, class 3 has 1"):
+    with pytest.raises(ValueError, match=r"class 1 has 1, class 3 has 1; .* --skip-small-classes"):
         make_plan(short, episodes=5, shots=1, seed=0)
+    assert split_small_classes(short, [3, 2, 1, 9], 1) == ([2], {1: 1, 3: 1, 9: 0})
+    with pytest.raises(ValueError, match="2 shots need 3 images of a class, but none has more than 2"):
+        split_small_classes(short, short, 2)
     with pytest.raises(ValueError, match="class 9 has 0"):
         make_plan(short, classes=[2, 9], episodes=5, shots=1, seed=0)
     with pytest.raises(ValueError, match="protocol"):

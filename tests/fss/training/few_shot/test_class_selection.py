@@ -83,10 +83,11 @@ def test_accepted_pictures_alone_are_trained_on(fss: MaskSet) -> None:
 
 def test_the_validation_plan_is_fixed(fss: MaskSet) -> None:
     config = ClassesConfig(val_episodes=9, shots=2)
-    plan = validation_plan(config, fss, select_classes(config, fss).val)
+    plan, left_out = validation_plan(config, fss, select_classes(config, fss).val)
+    assert not left_out
     assert (len(plan), plan.shots, names(fss, tuple(plan.classes))) == (9, 2, ["thing3"])
     assert plan.fingerprint == fss.collection.fingerprint()
-    assert validation_plan(config, fss, plan.classes).hash == plan.hash
+    assert validation_plan(config, fss, plan.classes)[0].hash == plan.hash
 
 
 def test_a_fold_of_pascal_validates_on_its_own_images(voc: tuple[MaskSet, MaskSet]) -> None:
@@ -95,7 +96,7 @@ def test_a_fold_of_pascal_validates_on_its_own_images(voc: tuple[MaskSet, MaskSe
     choice = select_classes(config, train)
     assert choice.val == (6, 7, 8, 9, 10)
     assert set(choice.train) == set(range(1, 21)) - set(choice.val)
-    plan = validation_plan(config, val, choice.val)
+    plan, _ = validation_plan(config, val, choice.val)
     assert plan.classes == list(choice.val)
     assert plan.fingerprint == val.collection.fingerprint() != train.collection.fingerprint()
     with pytest.raises(ValueError, match=r"val: no class split or class of .* its splits are train, test"):
