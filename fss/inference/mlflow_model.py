@@ -103,13 +103,15 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     with tempfile.TemporaryDirectory() as folder:
         entry = Path(folder) / "model.py"
         entry.write_text(_ENTRY)
-        if run.private:  # MLflow records the paths of artifacts
-            checkpoint = _copy_without_paths(checkpoint, Path(folder) / CHECKPOINT)
+        artifact = Path(folder) / CHECKPOINT
+        shutil.copytree(checkpoint, artifact)  # MLflow reads a path as a URI, so %20 in its name would be a space
+        if run.private:
+            _remove_paths(artifact)
         with mlflow.start_run(run_id=run.run_id):
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(entry),
-                artifacts={CHECKPOINT: str(checkpoint)},
+                artifacts={CHECKPOINT: str(artifact)},
                 code_paths=[str(Path(fss.__file__).parent)],
                 pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
                 signature=_signature(),
@@ -119,13 +121,11 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     return str(logged.model_uri)
 
 
-def _copy_without_paths(checkpoint: str | Path, copy: Path) -> Path:
-    """Copy a checkpoint and remove the path of the backbone weights from its description."""
-    shutil.copytree(checkpoint, copy)
-    values = read_description(copy)
+def _remove_paths(checkpoint: Path) -> None:
+    """Remove the path of the backbone weights from the description of a checkpoint."""
+    values = read_description(checkpoint)
     values["segmenter"]["backbone_weights"] = None
-    (copy / "segmenter.json").write_text(json.dumps(values, indent=2) + "\n")
-    return copy
+    (checkpoint / "segmenter.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
 def _signature() -> Any:

@@ -19,7 +19,9 @@ from fss.tracking.run import Run
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(create_segmenter(backbone="resnet18", image_size=96), tmp_path_factory.mktemp("model"))
+    return save_checkpoint(
+        create_segmenter(backbone="resnet18", image_size=96), tmp_path_factory.mktemp("a %20?#model")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,8 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
 ) -> None:
     calls: list[str] = []
 
-    def searched(*arguments: Any) -> None:
+    def searched(*arguments: Any, retry_failed: bool) -> None:
+        assert retry_failed
         calls.append("search")
         leave_trials(*arguments)
 
@@ -101,8 +102,9 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
 
     assert not tune.run(config).worked
     assert calls == ["search"]
-    with pytest.raises(ValueError, match=r"trials was 8, is 9.*--overwrite"):
-        tune.run(replace(config, trials=9))
+    assert not tune.run(replace(config, trials=2)).worked
+    with pytest.raises(ValueError, match=r"search_seed was 0, is 9.*--overwrite"):
+        tune.run(replace(config, search_seed=9))
 
 
 def test_a_gate_without_its_classes_is_refused_before_the_search(config: TuneJobConfig) -> None:
