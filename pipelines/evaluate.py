@@ -165,7 +165,7 @@ def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[Eva
 
     from fss.core.system import available_cores
     from pipelines.evaluation.task import evaluate_share
-    from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
+    from pipelines.runtime.ray_session import count_cpus, count_gpus, get_results, is_local
 
     if task.device == "cpu":
         processes, threads = available_cores() if is_local() else count_cpus(), 1
@@ -173,10 +173,7 @@ def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[Eva
         processes, threads = max(1, count_gpus()), 4
     shares = min(workers or processes, *map(len, task.plans))
     remote = ray.remote(num_cpus=1, num_gpus=1 if task.device == "cuda" else 0)(evaluate_share)
-    results: list[list[EvaluationResult]] = ray.get(
-        [remote.remote(task, share, shares, threads) for share in range(shares)]
-    )
-    return results
+    return get_results([remote.remote(task, share, shares, threads) for share in range(shares)])
 
 
 def main() -> None:

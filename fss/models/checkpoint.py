@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from fss.core import config as configurations
 from fss.core import storage
-from fss.models.backbones.base import load_strictly
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
 from fss.models.segmenter import FewShotSegmenter
+from fss.models.weights.loading import load_strictly
+from fss.models.weights.reading import open_weights
 
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
 
@@ -50,12 +50,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     """
     config = configurations.from_dict(SegmenterConfig, read_description(directory)["segmenter"])
     _check_size(config, directory)
-    try:
-        tensors = load_file(Path(directory) / _WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{Path(directory) / _WEIGHTS} holds no safetensors ({error}); other formats are not read"
-        ) from error
+    tensors = open_weights(Path(directory) / _WEIGHTS, safetensors_only=True).content
     segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, backbone_weights=None))
     load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config

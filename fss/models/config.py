@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, MultipleOf
 
 from fss.core.config import settings
 
@@ -20,7 +20,8 @@ class SegmenterConfig:
     backbone: str = "resnet50"
     """Built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm model."""
     backbone_weights: str | Path | None = None
-    """Backbone weights: a state dict's path, or "pretrained" to download the library's. None: random weights."""
+    """Backbone weights: a torch or safetensors file (of several networks in it the one under "ema" or "teacher"), or
+    "pretrained" to download the library's. None: random weights."""
     image_size: Annotated[int, Ge(1)] = 400
     """Side of the square images that the network is meant for, in pixels; other sizes work too."""
     frozen: bool | None = None
@@ -29,8 +30,8 @@ class SegmenterConfig:
     """Let the BatchNorm statistics of a frozen backbone drift in training, as the released MaskSplit code did."""
     dilated: bool | None = None
     """Dilate the backbone's last stages (MaskSplit only). None: bottleneck ResNets are dilated."""
-    width: Annotated[int, Ge(1)] = 128
-    """Channels of MaskSplit's head, a multiple of 32."""
+    width: Annotated[int, Ge(32), MultipleOf(32)] = 128
+    """Channels of MaskSplit's head, a multiple of 32 because of its group normalisation."""
     similarity: bool = False
     """Give the network each query cell's similarity to the support's foreground and background (MaskSplit only; beyond
     the paper)."""

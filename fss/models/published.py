@@ -6,7 +6,6 @@ classifiers, stored attention masks and position indices, optimiser state, pickl
 
 import re
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fss.models.backbones.base import load_strictly, read_state_dict, unwrap_state_dict
 from fss.models.config import published_image_size
 from fss.models.segmenter import FewShotSegmenter, create_segmenter
+from fss.models.weights.loading import load_strictly
+from fss.models.weights.reading import WeightsFile, open_weights
+from fss.models.weights.state_dict import Tensors, find_state_dict
 
 _PREFIXES = {"hsnet": "hpn_learner.", "asnet": "learner.", "vat": "hpn_learner.ours.", "masksplit": ""}
 _BENCHMARKS = ("pascal", "coco", "fss")
@@ -49,29 +50,28 @@ def load_published(
     """Create a published network and load a released checkpoint with the key names of its authors.
 
     Args:
-        state_dict_or_path: a state dict, a container with a ``state_dict`` entry, or the path of a file with either.
-        Keys
-            may have a ``module.`` prefix. A file is read with ``weights_only=True``; objects of other classes in it are
-            replaced by empty mappings.
+        state_dict_or_path: a state dict, a container with one, or the path of a file with either; see
+            ``fss.models.weights``.
         learner: hsnet, asnet, vat or masksplit.
         masking: none, feature, input or hybrid.
         backbone: resnet50, resnet101 or vgg16; for masksplit, the ResNets are the variants with a deep stem.
         benchmark: pascal, coco or fss, which determines VAT's affinities and image size.
-        backbone_weights: weights for a checkpoint without a backbone: the path of a state dict, or ``"pretrained"``.
+        backbone_weights: weights for a checkpoint without a backbone: a weights file, or ``"pretrained"``.
             Without them the backbone has random weights, and a warning is issued.
 
     Returns:
         The segmenter in evaluation mode, with a frozen backbone.
 
     Raises:
-        ValueError: a name is unknown, or keys are missing, unexpected or of another shape; the message lists them.
+        ValueError: a name is unknown, the file cannot be opened, or keys are missing, unexpected or of another shape;
+            the message lists them.
     """
     if benchmark not in _BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; choose one of {', '.join(_BENCHMARKS)}")
     if isinstance(state_dict_or_path, (str, Path)):
-        published = _read_published(Path(state_dict_or_path))
+        file = open_weights(state_dict_or_path)
     else:
-        published = unwrap_state_dict(state_dict_or_path)
+        file = WeightsFile(name="given", content=state_dict_or_path)
     if learner == "masksplit" and backbone in ("resnet50", "resnet101"):
         backbone = f"{backbone}_deepstem"
     segmenter = create_segmenter(
@@ -83,14 +83,21 @@ def load_published(
         benchmark=benchmark,
         frozen=True,
     )
-    state = {_translate_key(key, learner): value for key, value in published.items() if not _UNUSED.search(key)}
-    if not any(key.startswith("backbone.") for key in state):
-        if backbone_weights is None:
-            warnings.warn(
-                f"the checkpoint holds no backbone: {backbone} has random weights. Give backbone_weights.", stacklevel=2
-            )
+
+    def translate(tensors: Tensors) -> dict[str, Tensor]:
+        return {_translate_key(key, learner): value for key, value in tensors.items() if not _UNUSED.search(key)}
+
+    published = find_state_dict(file, [key for key in segmenter.state_dict() if key.startswith("learner.")], translate)
+    state = translate(published.tensors)
+    has_backbone = any(key.startswith("backbone.") for key in state)
+    if not has_backbone:
         state |= {f"backbone.{key}": value for key, value in segmenter.backbone.state_dict().items()}
-    load_strictly(segmenter, state, what=f"the published {learner} with {backbone} for {benchmark}")
+    what = f"the published {learner} with {backbone} for {benchmark}"
+    load_strictly(segmenter, state, what=what, state=published)
+    if not has_backbone and backbone_weights is None:
+        warnings.warn(
+            f"the checkpoint holds no backbone: {backbone} has random weights. Give backbone_weights.", stacklevel=2
+        )
     # In the default memory format, convolutions round as in the published code.
     segmenter.backbone.to(memory_format=torch.contiguous_format)
     return segmenter.eval()
@@ -110,19 +117,3 @@ def _translate_key(key: str, learner: str) -> str:
         for pattern, name in _VAT_NAMES:
             key = pattern.sub(name, key)
     return f"learner.{key}"
-
-
-class _InertObject:
-    """A substitute for any class in a checkpoint that is not a tensor. Its instances are empty mappings."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return OrderedDict()
-
-
-def _read_published(path: Path) -> dict[str, Tensor]:
-    """Read a released file with ``weights_only=True``; pickled settings become empty mappings."""
-    if not path.is_file() or path.suffix == ".safetensors":
-        return read_state_dict(path)
-    class_names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    with torch.serialization.safe_globals([(_InertObject, name) for name in class_names]):
-        return read_state_dict(path)

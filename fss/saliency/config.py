@@ -44,7 +44,8 @@ class ViTSettings:
     model: str = "vit_small_patch16_224.dino"
     """Vision transformer of timm with a class token; for DINOv2, a variant with registers."""
     weights: str | None = PRETRAINED
-    """Weights of the vision transformer: a state dict's path, or "pretrained" to download timm's. None: random."""
+    """Weights of the vision transformer: a torch or safetensors file, or "pretrained" to download timm's. None: random
+    weights."""
     image_size: Annotated[int, Ge(1)] = 448
     """Side of the square that pictures are resized to, in pixels; a multiple of the patch size."""
     threshold: float = 0.3
@@ -58,7 +59,8 @@ class StudentConfig:
     backbone: str = "mobilenet_v2"
     """Backbone of the student: a built-in one or a convolutional model of timm."""
     backbone_weights: str | None = None
-    """Backbone weights: a state dict's path, or "pretrained" to download the library's. None: random weights."""
+    """Backbone weights: a torch or safetensors file (of several networks in it the one under "ema" or "teacher"), or
+    "pretrained" to download the library's. None: random weights."""
     image_size: Annotated[int, Ge(64), MultipleOf(32)] = 224
     """Side of the square that pictures are resized to, in pixels; a multiple of 32."""
     width: Annotated[int, Ge(16), MultipleOf(16)] = 64

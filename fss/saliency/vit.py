@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import Rgb
-from fss.models.backbones.base import load_strictly, read_state_dict
+from fss.models.weights.loading import load_own_modules
+from fss.models.weights.reading import open_weights
+from fss.models.weights.state_dict import find_state_dict
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.two_view import normalize_images, resize_images, result_of_views
 
@@ -62,7 +64,7 @@ class ViTEstimator:
         Args:
             model: name of a timm vision transformer with a class token. Self-supervised weights (DINO) keep the method
                 free of labels; for DINOv2 use the variants with registers.
-            weights: file of a state dict, "pretrained" (downloaded by timm), or None (random).
+            weights: a weights file (see ``fss.models.weights``), "pretrained" (downloaded by timm), or None (random).
             image_size: side in pixels of the network's square input; a multiple of the patch size.
             threshold: cosine above which a patch is background.
             working_pixels: size in pixels at which masks are refined.
@@ -123,7 +125,8 @@ def _create(model: str, weights: str | Path | None, image_size: int) -> Any:
     if not fits or getattr(network, "cls_token", None) is None:
         raise ValueError(f"{model!r} is no vision transformer with a class token; try vit_small_patch16_224.dino")
     if weights is not None and not pretrained:
-        state = {name: value for name, value in read_state_dict(weights).items() if not name.startswith("head.")}
-        fitted = timm.models.vision_transformer.checkpoint_filter_fn(state, network)
-        load_strictly(network, fitted, what=f"the transformer {model}")
+        state = find_state_dict(open_weights(weights), network.state_dict())
+        # The filter resizes the position embedding.
+        fitted = timm.models.vision_transformer.checkpoint_filter_fn(state.tensors, network)
+        load_own_modules(network, fitted, what=f"the transformer {model}", state=state, known=("head",))
     return network

@@ -62,7 +62,7 @@ class EvaluateJobConfig(EvaluateSettings):
     backbone: str | None = None
     """Backbone of a published checkpoint's file: resnet50, resnet101 or vgg16."""
     backbone_weights: str | None = None
-    """Backbone weights for a published file without a backbone: path of a state dict, or pretrained."""
+    """Backbone weights for a published file without a backbone: a torch or safetensors file, or pretrained."""
     benchmark: Benchmark | None = None
     """Public benchmark whose fold selects classes and episodes, and that a published file was trained for."""
     fold: Annotated[int, Ge(0)] | None = None

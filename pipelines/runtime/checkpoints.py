@@ -32,7 +32,7 @@ def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
 
 def absolute_weights(weights: str | Path | None) -> str | Path | None:
     """Make the path of initial weights absolute, because workers run in other directories."""
-    return weights if weights is None or weights == "pretrained" else Path(weights).absolute()
+    return weights if weights is None or weights == "pretrained" else storage.absolute_uri(weights)
 
 
 def weights_hash(weights: str | Path | None) -> dict[str, str]:
@@ -45,6 +45,4 @@ def weights_hash(weights: str | Path | None) -> dict[str, str]:
     """
     if weights is None or weights == "pretrained":
         return {"weights": str(weights)} if weights else {}
-    if not Path(weights).is_file():
-        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
-    return {"weights": file_hash(weights)}
+    return {"weights": file_hash(weights, "weights file")}

@@ -187,9 +187,15 @@ class _Actor:
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
         _single_thread()
         start = time.perf_counter()
-        for part, outcome in self.function([str(name) for name in batch["item"]]):
-            yield {name: [value] for name, value in _row(part, outcome, start).items()}
-            start = time.perf_counter()
+        unfinished = [str(name) for name in batch["item"]]
+        try:
+            for part, outcome in self.function(list(unfinished)):
+                unfinished.remove(part)
+                yield {name: [value] for name, value in _row(part, outcome, start).items()}
+                start = time.perf_counter()
+        except Exception as failure:  # such as a model that cannot be loaded: the driver shall name it, not Ray
+            for part in unfinished:
+                yield {name: [value] for name, value in _row(part, failure, start).items()}
 
 
 def _outcome(function: PartFunction, part: str) -> Mapping[str, Any] | Exception:

@@ -15,10 +15,9 @@ from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.models import FewShotSegmenter, load_checkpoint, load_published
-from fss.models.checkpoint import read_description
-from fss.models.config import published_image_size
 from fss.tracking.run import tracking_uri
-from pipelines.runtime.checkpoints import checkpoint_hash
+from pipelines.runtime.checkpoints import absolute_weights, checkpoint_hash
+from pipelines.runtime.validation import check_weights
 
 Kind = Literal["checkpoint", "published", "mlflow"]
 
@@ -84,17 +83,20 @@ def model_source(
 
 
 def inspect_model(source: ModelSource) -> tuple[str, int]:
-    """Return a hash of a model's content (16 hex digits) and the side of its images in pixels.
+    """Load a model, and return a hash of its content (16 hex digits) and the side of its images in pixels.
+
+    Loading takes about a second, and refuses weights before any worker starts.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or its weights do not fit its learner, masking and backbone.
     """
     with opened(source) as path:
+        size = _load(source, path).config.image_size
         if source.kind != "published":
-            return checkpoint_hash(path), int(read_description(path)["segmenter"]["image_size"])
+            return checkpoint_hash(path), size
         settings, weights = [source.learner, source.masking, source.backbone, source.benchmark], source.backbone_weights
         hashes = [file_hash(path), weights if weights in (None, "pretrained") else file_hash(str(weights))]
-        return config_hash(settings, hashes), published_image_size(source.learner, source.benchmark)
+        return config_hash(settings, hashes), size
 
 
 def load_model(source: ModelSource) -> FewShotSegmenter:
@@ -104,22 +106,26 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
         ValueError: there is no such model, or its weights do not fit the learner, masking and backbone given.
     """
     with opened(source) as path:
-        if source.kind != "published":
-            return load_checkpoint(path)
-        with warnings.catch_warnings():
-            # A published file without a backbone only warns, but the metrics of a random backbone are meaningless.
-            warnings.filterwarnings("error", message=".*holds no backbone")
-            try:
-                return load_published(
-                    path,
-                    learner=source.learner,
-                    masking=source.masking,
-                    backbone=source.backbone,
-                    benchmark=source.benchmark,
-                    backbone_weights=source.backbone_weights,
-                )
-            except UserWarning as warning:
-                raise ValueError(f"{source.uri} holds no backbone; give --backbone-weights") from warning
+        return _load(source, path)
+
+
+def _load(source: ModelSource, path: Path) -> FewShotSegmenter:
+    if source.kind != "published":
+        return load_checkpoint(path)
+    with warnings.catch_warnings():
+        # A published file without a backbone only warns, but the metrics of a random backbone are meaningless.
+        warnings.filterwarnings("error", message=".*holds no backbone")
+        try:
+            return load_published(
+                path,
+                learner=source.learner,
+                masking=source.masking,
+                backbone=source.backbone,
+                benchmark=source.benchmark,
+                backbone_weights=source.backbone_weights,
+            )
+        except UserWarning as warning:
+            raise ValueError(f"{source.uri} holds no backbone; give --backbone-weights") from warning
 
 
 @contextmanager
@@ -149,9 +155,5 @@ def _is_file(uri: str) -> bool:
 
 def _absolute(weights: str | None) -> str | None:
     """Make the path of weights absolute, because workers run in other directories."""
-    if weights is None or weights == "pretrained":
-        return weights
-    path = Path(weights).expanduser().absolute()
-    if not path.is_file():
-        raise ValueError(f"no weights file at {weights}; give the path of a state dict, 'pretrained', or leave it out")
-    return str(path)
+    check_weights(weights)
+    return None if weights is None else str(absolute_weights(weights))

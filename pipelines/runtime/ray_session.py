@@ -4,13 +4,14 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+from ray.exceptions import RayTaskError
 
 import fss
 import pipelines
@@ -77,6 +78,17 @@ def count_gpus() -> int:
 def count_cpus() -> int:
     """Return the number of logical CPUs of the cluster; 1 for a cluster that has not started a machine yet."""
     return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+
+
+def get_results(references: Sequence[Any]) -> list[Any]:
+    """Return the results of Ray tasks; the error of a task is raised as it was raised in the worker.
+
+    Ray's own error prints the worker's whole traceback before its cause.
+    """
+    try:
+        return ray.get(references)
+    except RayTaskError as error:
+        raise error.cause from error
 
 
 def worker_environment() -> dict[str, str]:

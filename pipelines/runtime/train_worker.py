@@ -14,6 +14,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from fss.core.system import available_cores
+from fss.models.weights.reading import open_weights
 from fss.training.few_shot.loop import StepReport
 from pipelines.runtime.config import Device
 
@@ -51,7 +52,7 @@ def resume(loop: Resumable) -> None:
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
-        loop.load_state_dict(torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True))
+        loop.load_state_dict(open_weights(Path(folder) / STATE).content)
 
 
 def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every: int, last: int) -> None:

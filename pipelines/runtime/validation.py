@@ -1,6 +1,5 @@
-"""Checks that take seconds and run before any stage: networks can be built, and weights and collections exist."""
+"""Checks that take seconds and run before any stage: networks can be built, weights load, and collections exist."""
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,16 +95,20 @@ def check_estimator(settings: "EstimatorSettings") -> None:
 
 
 def check_weights(weights: Weights, *, flag: str = "backbone-weights") -> None:
-    """Check that a weights file exists.
+    """Check that a file holds weights, without reading them; building the network reads them.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it is something else.
     """
-    if weights not in (None, "pretrained") and not Path(str(weights)).is_file():
-        raise ValueError(
-            f"there is no weights file {weights}; give --{flag} the path of a state dict, 'pretrained' to download the "
-            "library's, or None to start from random weights"
-        )
+    from fss.models.weights.reading import check_weights_file
+
+    if weights is None or weights == "pretrained":
+        return
+    try:
+        check_weights_file(weights)
+    except ValueError as error:
+        advice = f"--{flag} also takes pretrained (the library's weights) and None (random weights)"
+        raise ValueError(f"--{flag}: {error}. {advice}") from error
 
 
 def check_collection(uri: str) -> None:
@@ -125,22 +128,18 @@ def check_collection(uri: str) -> None:
 
 @contextmanager
 def loading_weights(network: str, weights: Weights, *, flag: str = "backbone-weights") -> Iterator[None]:
-    """Run a block that loads weights, and turn errors about the file into errors that name the flag.
+    """Run a block that loads weights; the errors about the file name the flag.
 
     Raises:
-        ValueError: the file is missing or damaged, or pretrained weights cannot be downloaded.
+        ValueError: the file holds no weights, or pretrained weights cannot be downloaded.
     """
-    from safetensors import SafetensorError
-
     check_weights(weights, flag=flag)
     try:
         yield
-    except (OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        if weights == "pretrained":
-            raise ValueError(
-                f"the pretrained weights of {network} are not in the cache and cannot be downloaded ({error}). Give "
-                f"--{flag} FILE, or --{flag} None to start from random weights, which is much worse"
-            ) from error
+    except OSError as error:
+        if weights != "pretrained":
+            raise
         raise ValueError(
-            f"the weights {weights} cannot be read ({type(error).__name__}); give --{flag} the path of a state dict"
+            f"the pretrained weights of {network} are not in the cache and cannot be downloaded ({error}). Give "
+            f"--{flag} FILE, or --{flag} None to start from random weights, which is much worse"
         ) from error

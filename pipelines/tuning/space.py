@@ -140,6 +140,8 @@ def _checked(train: TrainSettings, dimension: Dimension) -> Dimension:
             if dimension.name == QUANTILE:
                 _check_quantile(value)
             apply(train, {dimension.name: value})
+            if dimension.name == "backbone":
+                _check_backbone(value)
         except (ValueError, TypeError) as error:
             raise ValueError(f"dimension {dimension.name}: {value!r} does not fit: {error}") from error
     return dimension
@@ -169,6 +171,12 @@ def _takes_whole_numbers(flag: Flag, dimension: Dimension) -> bool:
     if kind is int and not (dimension.low.is_integer() and dimension.high.is_integer()):
         raise ValueError(f"{flag.name} takes whole numbers, got the range {dimension.low:g}..{dimension.high:g}")
     return kind is int
+
+
+def _check_backbone(name: str) -> None:
+    from fss.models.backbones.factory import check_backbone_name  # imports torch, which the help does not need
+
+    check_backbone_name(name)
 
 
 def _check_quantile(share: Any) -> None:

@@ -18,6 +18,7 @@ from fss.models import create_segmenter, load_checkpoint, save_checkpoint
 from fss.tracking.lineage import logged_datasets
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView
+from pipelines import evaluate
 from pipelines.evaluate import run
 from pipelines.evaluation import report
 from pipelines.evaluation.config import EvaluateJobConfig
@@ -147,6 +148,28 @@ def test_a_published_file_says_nothing_of_itself(tmp_path: Path) -> None:
     assert inspect_model(replace(source, masking="hybrid"))[0] != identity
     loaded = load_model(source).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in segmenter.state_dict().items())
+
+
+def test_weights_are_opened_before_any_worker_starts(
+    config: EvaluateJobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_evaluate", lambda *_: pytest.fail("the evaluation started"))
+    (tmp_path / "page.pt").write_bytes(b"<html>quota exceeded</html>")
+    save_checkpoint(create_segmenter(backbone=TINY, width=32), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    torch.save({"model": {"other.weight": torch.ones(3)}}, tmp_path / "other.pt")
+    published = {"learner": "masksplit", "masking": "none", "backbone": TINY}
+    page, other = str(tmp_path / "page.pt"), str(tmp_path / "other.pt")
+    for change, message in [
+        ({"model": page, **published}, "page.pt is a web page"),
+        ({"model": other, **published}, "other.pt .*do not fit .*unexpected: learner.other.weight"),
+        ({"model": other, "backbone_weights": page, **published}, "--backbone-weights: .*page.pt is a web page"),
+        ({"model": other, "backbone_weights": "/no.pth", **published}, "there is no weights file /no.pth"),
+        ({"model": str(tmp_path / "model")}, "model.safetensors is a git-lfs pointer"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run(replace(config, output=str(tmp_path / "out"), **change))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_checkpoint_says_what_it_is(checkpoint: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_other_settings_under_the_same_name_are_refused(uninterrupted: JobResult
         ({"mask_set": "saliency"}, "no mask set 'saliency'"),
         (
             {"segmenter": SegmenterConfig(backbone_weights="/no.pth")},
-            "no weights file /no.pth; give --backbone",
+            "--backbone-weights: there is no weights file /no.pth; give the path",
         ),
         ({"segmenter": SegmenterConfig(image_size=79)}, "needs at least 80 pixels; give a larger --image-size"),
         ({"segmenter": SegmenterConfig(backbone="mobilenet")}, "unknown backbone 'mobilenet'"),

@@ -1,4 +1,4 @@
-"""The base class of backbones, and strict loading of their weights.
+"""The base class of backbones.
 
 A backbone returns :data:`fss.models.features.Features`: four stages at reductions 4, 8, 16 and 32. A learner's
 :class:`MapSelection` lists the maps that it uses; a backbone keeps no others in memory. HSNet, ASNet and VAT correlate
@@ -7,8 +7,7 @@ the stages at reductions 8, 16 and 32. Each backbone's module lists the maps of 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +67,10 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate the key names of a library's state dict to this module's, and drop the classifier."""
+        """Translate the key names of a library's state dict to this module's, and drop the classifier.
+
+        The keys have no prefix such as ``backbone.``; see ``fss.models.weights.state_dict``.
+        """
         raise NotImplementedError
 
 
@@ -83,76 +85,6 @@ def select_maps(maps: Sequence[T], keep: MapChoice) -> tuple[T, ...]:
 def select_channels(channels: Sequence[Sequence[int]], selection: MapSelection) -> tuple[tuple[int, ...], ...]:
     """Return the channel counts of the selected maps, by stage."""
     return tuple(select_maps(counts, keep) for counts, keep in zip(channels, selection.keep, strict=True))
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a ``.safetensors`` file or a torch file.
-
-    Torch files are read with ``weights_only=True``, which runs no code from the file. See :func:`unwrap_state_dict` for
-    the containers that are accepted.
-
-    Raises:
-        ValueError: there is no such file, or it holds no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no weights file at {path}; give the path of a state dict, None, or 'pretrained'")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return unwrap_state_dict(load_file(path))
-    return unwrap_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def unwrap_state_dict(state: Any) -> dict[str, Tensor]:
-    """Return the tensors of a state dict, or of a container's ``state_dict`` entry.
-
-    A ``module.`` prefix (of DataParallel) that all keys share is removed.
-
-    Raises:
-        ValueError: the value is neither a state dict nor such a container.
-    """
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError(f"expected a state dict or a container with a 'state_dict', got {type(state).__name__}")
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    if tensors and all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return tensors
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load a state dict whose keys and shapes must match those of ``module``.
-
-    BatchNorm's ``num_batches_tracked`` counters may be missing, because evaluation does not use them.
-
-    Args:
-        module: the module to load into.
-        state: tensors by key.
-        what: the name of the module in the error message.
-
-    Raises:
-        ValueError: keys are missing, unexpected or of another shape; the message lists them.
-    """
-    own = module.state_dict()
-    missing = sorted(key for key in own if key not in state and not key.endswith("num_batches_tracked"))
-    unexpected = sorted(key for key in state if key not in own)
-    misshapen = [
-        f"{key}: got {list(state[key].shape)}, expected {list(own[key].shape)}"
-        for key in sorted(own)
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        groups = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
-        problems = "; ".join(f"{len(keys)} {name}: {_abbreviate(keys)}" for name, keys in groups if keys)
-        raise ValueError(f"the weights do not fit {what}: {problems}. Check the learner, backbone and benchmark names.")
-    module.load_state_dict(state, strict=False)
-
-
-def _abbreviate(keys: Sequence[str], limit: int = 40) -> str:
-    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + more
 
 
 BackboneBuilder = Callable[[str, MapSelection, bool], Backbone]

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from fss.models.backbones import resnet, sequential, timm_backbone
-from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, load_strictly, read_state_dict
+from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection
+from fss.models.weights.loading import load_weights
 
 
 def create_backbone(
@@ -16,25 +17,34 @@ def create_backbone(
     Args:
         name: one of :func:`backbone_names`, or a timm model name (optionally written ``timm:name``).
         selection: the maps to return.
-        backbone_weights: None for random weights, the path of a state dict, or ``"pretrained"`` for the library's
-            ImageNet weights, which are downloaded unless they are cached.
+        backbone_weights: None for random weights, a weights file (see ``fss.models.weights``), or ``"pretrained"`` for
+            the library's ImageNet weights, which are downloaded unless they are cached.
         seed: seed of the random weights.
 
     Raises:
-        ValueError: the name is unknown, or the weights do not fit; the message lists the keys at fault.
+        ValueError: the name is unknown, or the weights cannot be opened or do not fit.
     """
     builder = _builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = builder(name.removeprefix("timm:"), selection, backbone_weights == "pretrained")
     if backbone_weights is not None and backbone_weights != "pretrained":
-        load_strictly(backbone, backbone.rename_weights(read_state_dict(backbone_weights)), what=f"the backbone {name}")
+        load_weights(backbone, backbone_weights, what=f"the backbone {name}", translate=backbone.rename_weights)
     return backbone
 
 
 def backbone_names() -> list[str]:
     """Return the names of the built-in backbones, sorted. Names of timm models are not included."""
     return sorted(_builders())
+
+
+def check_backbone_name(name: str) -> None:
+    """Refuse names of backbones that do not exist, without building one.
+
+    Raises:
+        ValueError: the name is unknown; the message has the known ones.
+    """
+    _builder(name)
 
 
 def _builders() -> dict[str, BackboneBuilder]:

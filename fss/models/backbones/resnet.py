@@ -70,7 +70,6 @@ class ResNetBackbone(Backbone):
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Drop the classifier, and translate a deep stem written as conv1..conv3 with bn1..bn3."""
-        state = {key.removeprefix("backbone."): v for key, v in state.items()}
         state = {key: v for key, v in state.items() if not key.startswith("fc.")}
         if self.deep_stem:
             stem_indices = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4", "conv3": "6", "bn3": "7"}

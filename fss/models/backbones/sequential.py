@@ -13,6 +13,7 @@ For VGG-16 the maps are the outputs of convolutions before their ReLU (after it 
 MobileNetV2's blocks end without an activation, SqueezeNet's with one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -86,12 +87,10 @@ class SequentialBackbone(Backbone):
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Drop the classifier and the layers after the last selected one."""
-        state = {key.removeprefix("backbone."): value for key, value in state.items()}
+        unused = re.compile(r"classifier\.|features\.(\d+)\.")
+        parts = ((key, value, unused.match(key)) for key, value in state.items())
         return {
-            key: value
-            for key, value in state.items()
-            if not (key.startswith("features.") and int(key.split(".")[1]) >= len(self.features))
-            and not key.startswith("classifier.")
+            key: value for key, value, part in parts if part is None or (part[1] and int(part[1]) < len(self.features))
         }
 
 

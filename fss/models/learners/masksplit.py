@@ -74,8 +74,6 @@ class MaskSplit(Learner):
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
         """Create the learner for a backbone."""
-        if config.width < 32 or config.width % 32:
-            raise ValueError(f"width must be a multiple of 32, because of the group normalisation, got {config.width}")
         return cls(channels, config.width, config.similarity)
 
     def embed_query(self, features: Features) -> Features:

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from fss.collection import part_io
 from fss.core import storage
 from fss.core.config import from_dict, renamed, to_dict
-from fss.models.backbones.base import load_strictly
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import SemanticNetwork, construct_network
+from fss.models.weights.loading import load_strictly
+from fss.models.weights.reading import open_weights
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
@@ -52,6 +53,7 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
     description = part_io.read_json(storage.join(uri, DESCRIPTION))
     config = from_dict(SemanticConfig, renamed(description["network"], _OLD_NAMES))
     network = construct_network(config, len(description["class_ids"]), description["auxiliary"], pretrained=False)
-    load_strictly(network, load(storage.read_bytes(storage.join(uri, WEIGHTS))), what=f"the checkpoint {uri}")
+    tensors = open_weights(storage.join(uri, WEIGHTS), safetensors_only=True).content
+    load_strictly(network, tensors, what=f"the checkpoint {uri}")
     network.eval()
     return network, description

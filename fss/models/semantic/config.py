@@ -19,8 +19,8 @@ class SemanticConfig:
     backbone: str = "resnet50"
     """Backbone: resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
     backbone_weights: str | Path | None = None
-    """Backbone weights: a state dict's path (of a backbone or a whole DeepLabV2, whose classifier is used where the
-    number of classes fits), or "pretrained" to download ImageNet's. None: random weights."""
+    """Backbone weights: a torch or safetensors file (of a backbone or a whole DeepLabV2, whose classifier is used where
+    the number of classes fits), or "pretrained" to download ImageNet's. None: random weights."""
     stride: Literal[8, 16] = 8
     """Output stride: 8 as published, or 16, which is cheaper."""
     all_dilations: bool = True

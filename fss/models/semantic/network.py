@@ -9,7 +9,7 @@ TIP 2022). The main head is g. The auxiliary head is g-hat (``deep``), which has
 at reduction 16, or g-tilde (``shallow``), which has only its own classifier on the last maps.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
-from fss.models.backbones.base import Backbone, MapSelection, load_strictly, read_state_dict
+from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
 from fss.models.backbones.sequential import SequentialBackbone
 from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, build_auxiliary_stage
+from fss.models.weights.loading import load_strictly, load_weights
+from fss.models.weights.state_dict import StateDict
 
 PIXELS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -119,11 +121,11 @@ def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary
                 f"{config.backbone_weights}; give the path of its state dict, or choose pixels=imagenet"
             )
         return construct_network(config, classes, auxiliary, pretrained=config.backbone_weights is not None)
-    state = {key.removeprefix("Scale."): value for key, value in read_state_dict(str(config.backbone_weights)).items()}
     network = construct_network(config, classes, auxiliary, pretrained=False)
-    backbone_state = {key: value for key, value in state.items() if not key.startswith("layer5.")}
-    what = f"the backbone {config.backbone}"
-    load_strictly(network.backbone, network.backbone.rename_weights(backbone_state), what=what)
+    backbone, what = network.backbone, f"the backbone {config.backbone}"
+    state = load_weights(
+        backbone, str(config.backbone_weights), what=what, translate=backbone.rename_weights, known=("layer5",)
+    )
     if isinstance(network.head, DeepLabV2Head):
         _load_classifier(network.head, state)
     return network
@@ -192,12 +194,14 @@ def _convolutions(stage: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:
         yield from (module for module in block.modules() if isinstance(module, nn.Conv2d))
 
 
-def _load_classifier(head: DeepLabV2Head, state: Mapping[str, Tensor]) -> None:
+def _load_classifier(head: DeepLabV2Head, state: StateDict) -> None:
     """Initialise the main head from the classifier of a DeepLabV2 state dict if it has the same number of classes."""
     for number, conv in enumerate(head.convs):
         key = f"layer5.conv2d_list.{number}"
-        if f"{key}.weight" in state and state[f"{key}.weight"].shape == conv.weight.shape:
-            conv.load_state_dict({name: state[f"{key}.{name}"] for name in ("weight", "bias")})
+        names = {name: f"{key}.{name}" for name in ("weight", "bias")}
+        tensors = {name: state.tensors[full] for name, full in names.items() if full in state.tensors}
+        if "weight" in tensors and tensors["weight"].shape == conv.weight.shape:
+            load_strictly(conv, tensors, what=f"the classifier {key}", state=state)
 
 
 def _upsample(logits: Tensor, size: torch.Size) -> Tensor:

@@ -17,13 +17,17 @@ from torch.nn import functional as F
 from fss.core import storage
 from fss.core.arrays import Rgb
 from fss.core.config import from_dict, renamed, to_dict
-from fss.models.backbones.base import MapSelection, load_strictly
+from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
+from fss.models.weights.loading import load_strictly
+from fss.models.weights.reading import open_weights
+from fss.models.weights.state_dict import abbreviate
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.config import StudentConfig
 from fss.saliency.two_view import normalize_images, resize_images, result_of_views
 
+_ADVICE = "Give the student.safetensors that pipelines.train_saliency wrote"
 _HEADER = "student"  # key of the configuration and metadata in the header of the file
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 
@@ -148,20 +152,15 @@ def load_student(uri: str | Path) -> SaliencyStudent:
     Raises:
         ValueError: the file does not exist or holds no student.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
-        data = storage.read_bytes(uri)
-    except OSError as error:
-        raise ValueError(f"no student at {uri}: {error}; train one with pipelines.train_saliency") from error
-    try:
-        state = load(data)
-        # Format of safetensors: 8 bytes with the length of the header, the header as JSON, the numbers.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-        config = from_dict(StudentConfig, renamed(json.loads(header[_HEADER])["config"], _OLD_NAMES))
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{uri} holds no student: {error!r}; expected a file that save_student wrote") from error
+        file = open_weights(uri, safetensors_only=True)
+    except ValueError as error:
+        raise ValueError(f"no student at {uri}: {error}. {_ADVICE}") from error
+    if _HEADER not in file.metadata:
+        raise ValueError(
+            f"no student at {uri}: the file holds other weights ({abbreviate(sorted(file.keys))}). {_ADVICE}"
+        )
+    config = from_dict(StudentConfig, renamed(json.loads(file.metadata[_HEADER])["config"], _OLD_NAMES))
     student = SaliencyStudent(replace(config, backbone_weights=None))
-    load_strictly(student, state, what=f"the student {uri}")
+    load_strictly(student, file.content, what=f"the student {uri}")
     return student.eval()

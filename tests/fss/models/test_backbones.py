@@ -118,7 +118,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"missing: layer1\.0\.conv1\.weight; 1 unexpected: layer1\.0\.conv9\.weight"):
         create_backbone("resnet18", EVERY, backbone_weights=tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="no weights file at"):
+    with pytest.raises(ValueError, match="there is no weights file"):
         create_backbone("resnet18", EVERY, backbone_weights=tmp_path / "absent.pth")
     with pytest.raises(ValueError, match="has no weights for resnet101_deepstem"):
         create_backbone("resnet101_deepstem", EVERY, backbone_weights="pretrained")

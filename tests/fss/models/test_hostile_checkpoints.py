@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fss.models import create_segmenter, load_checkpoint, load_published, save_checkpoint
-from fss.models.backbones.base import read_state_dict
+from fss.models.weights.reading import open_weights
 
 MARK = Path("/tmp") / f"fss-was-run-{os.getpid()}"
 
@@ -52,7 +52,7 @@ def test_a_torch_file_with_a_payload_is_refused(checkpoint: Path, tmp_path: Path
         load_checkpoint(checkpoint)
     torch.save({"a": Payload()}, tmp_path / "weights.pth")
     with pytest.raises((ValueError, pickle.UnpicklingError)):
-        read_state_dict(tmp_path / "weights.pth")
+        open_weights(tmp_path / "weights.pth")
     with pytest.raises(Exception, match=r"."):
         load_published(tmp_path / "weights.pth", learner="hsnet", masking="none", backbone="resnet50")
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import ray
 
 from pipelines.runtime.map_parts import OnActors, PartError, run_parts
+from pipelines.runtime.ray_session import get_results
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -92,6 +94,26 @@ def test_processes_that_stay_take_several_parts_at_a_time(tmp_path: Path) -> Non
     assert [row["part"] for row in result.statistics] == NAMES[1:]
     assert {row["images"] for row in result.statistics} <= {2, 3}
     assert 1 <= len({row["pid"] for row in result.statistics}) <= 2
+
+
+def test_an_actor_that_cannot_start_says_why_in_the_first_line() -> None:
+    def make(names: Sequence[str]) -> Iterator[tuple[str, dict[str, int]]]:
+        raise ValueError("the weights file w.pth is empty")
+        yield from ()
+
+    stage = OnActors(function=make, actors=1, gpus=0)
+    with pytest.raises(
+        PartError, match=r"^masks failed on part part-\d+ .*: ValueError: the weights file w\.pth is empty\n"
+    ):
+        run_parts(NAMES, stage, stage="masks", out=io.StringIO())
+
+
+def test_the_error_of_a_task_is_raised_as_it_was_raised() -> None:
+    def fail() -> None:
+        raise ValueError("the weights file w.pth is empty")
+
+    with pytest.raises(ValueError, match=r"^the weights file w\.pth is empty$"):
+        get_results([ray.remote(fail).remote()])
 
 
 def test_a_failing_part_of_an_actor_is_named_and_the_others_finish(tmp_path: Path) -> None:

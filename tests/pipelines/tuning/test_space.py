@@ -78,7 +78,10 @@ def test_the_starting_point_is_found_in_the_space() -> None:
     [
         ("learning-rat=1e-4..1e-2", "no setting 'learning-rat'; similar names: learning-rate"),
         ("seed=0..9", "no setting 'seed'"),
+        ("optimizer.learning_rat=1e-4..1e-2", "no setting 'optimizer.learning_rat'; similar names: optimizer"),
         ("schedule=cosine|polly", "dimension schedule: 'polly' does not fit"),
+        ("segmenter.backbone=resnet18|foo", "dimension backbone: 'foo' does not fit: unknown backbone 'foo'; ch"),
+        ("segmenter.width=40|50", "dimension width: 40 does not fit"),
         ("split.ratio=0.2..0.8", "dimension split.ratio: 0.8 does not fit"),
         ("split.tilt=0..-1", "the lower end must come first"),
         ("split.distractor=0..2", "dimension split.distractor: 2.0 does not fit"),
