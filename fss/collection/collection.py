@@ -23,7 +23,8 @@ from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
 from fss.images.limits import DecodeLimits
 
-FORMAT = 1
+FORMAT = 2
+"""Format of new collections. Parts of format 1 have one row group, and mask sets keep their metadata beside them."""
 
 
 class Collection:
@@ -98,8 +99,8 @@ class Collection:
         if not collection_exists(uri):
             raise ValueError(f"there is no collection at {uri} (no collection.json); ingest photographs into it first")
         metadata = part_io.read_json(storage.join(uri, "collection.json"))
-        if (written := metadata.get("format")) != FORMAT:
-            raise ValueError(f"the collection at {uri} has format {written}; this version reads {FORMAT}")
+        if (written := metadata.get("format")) not in range(1, FORMAT + 1):
+            raise ValueError(f"the collection at {uri} has format {written}; this version reads 1 to {FORMAT}")
         return cls(uri, metadata)
 
     @property
@@ -173,13 +174,28 @@ class Collection:
             raise ValueError(f"the collection {self.uri} holds no images yet; ingest photographs into it first")
         return names if limit is None else names[: -(-limit // self.part_size)]
 
-    def read_part(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read an image part, or some columns of it.
+    @property
+    def block_rows(self) -> int | None:
+        """Rows of a part that a training shuffles and reads together: whole row groups, or None for whole parts."""
+        return 2 * part_io.ROW_GROUP if self.metadata["format"] > 1 else None
+
+    def read_part(
+        self, part: str, columns: Sequence[str] | None = None, *, rows: part_io.Rows | None = None
+    ) -> pa.Table:
+        """Read an image part, or some columns and rows of it in the given order; only their row groups are read.
 
         Raises:
             ValueError: the part is missing, damaged or has another schema.
         """
-        return part_io.read(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns)
+        return part_io.read(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns, rows)
+
+    def read_row_group(self, part: str, row: int, columns: Sequence[str] | None = None) -> tuple[int, pa.Table]:
+        """Read the row group of an image part that holds a row: the number of its first row, and its table.
+
+        Raises:
+            ValueError: the part is missing, damaged or has another schema.
+        """
+        return part_io.read_row_group(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns, row)
 
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write an image part atomically (see ``schema.image_table``)."""

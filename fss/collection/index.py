@@ -88,26 +88,26 @@ class Sample:
 
 
 class ImageReader:
-    """Random access by image id, with a cache of the most recently used parts. Thread-safe."""
+    """Random access by image id, with a cache of the most recently used row groups. Thread-safe."""
 
-    def __init__(self, collection: Collection, mask_set: MaskSet | None = None, *, cached_parts: int = 8):
+    def __init__(self, collection: Collection, mask_set: MaskSet | None = None, *, cached_groups: int = 16):
         """Open a reader.
 
         Args:
             collection: collection of the images.
             mask_set: mask set to read with the images; None reads images alone.
-            cached_parts: number of parts to keep in memory, encoded, so each takes about its file size.
+            cached_groups: number of row groups to keep in memory, encoded, so each takes about its size in the file.
 
         Raises:
-            ValueError: ``cached_parts`` is less than 1.
+            ValueError: ``cached_groups`` is less than 1.
         """
-        if cached_parts < 1:
-            raise ValueError(f"cached_parts must be at least 1, got {cached_parts}")
+        if cached_groups < 1:
+            raise ValueError(f"cached_groups must be at least 1, got {cached_groups}")
         self.collection = collection
         self.mask_set = mask_set
         self._limits = collection.limits
-        self._cached_parts = cached_parts
-        self._parts: OrderedDict[str, tuple[pa.Table, pa.Table | None]] = OrderedDict()
+        self._cached_groups = cached_groups
+        self._groups: OrderedDict[tuple[str, range], tuple[pa.Table, pa.Table | None]] = OrderedDict()
         self._positions: dict[str, tuple[str, int]] = {}
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
@@ -126,12 +126,12 @@ class ImageReader:
                 f"{self.collection.uri} has no image {image_id}; open the collection that the id comes from"
             )
         part, row = self._index()[image_id]
-        images, masks = self._part(part)
-        image_row = _row(images, row)
+        first, images, masks = self._row_group(part, row)
+        image_row = _row(images, row - first)
         if image_row["error"]:
             raise ValueError(f"image {image_id} ({image_row['uri']}) is unusable: {image_row['error']}; leave it out")
         data = read_image_bytes(image_row["image"], image_row["uri"], self._limits)
-        mask_row: dict[str, Any] = _row(masks, row) if masks is not None else {}
+        mask_row: dict[str, Any] = _row(masks, row - first) if masks is not None else {}
         return Sample(
             image_id=image_id,
             rgb=decode_image(data, self._limits),
@@ -155,18 +155,21 @@ class ImageReader:
                     self._positions.update((image_id, (part, row)) for row, image_id in enumerate(ids))
             return self._positions
 
-    def _part(self, part: str) -> tuple[pa.Table, pa.Table | None]:
+    def _row_group(self, part: str, row: int) -> tuple[int, pa.Table, pa.Table | None]:
+        """Return the number of the first row of the row group that holds a row, and its images and masks."""
         with self._lock:
-            if part not in self._parts:
-                images = self.collection.read_part(part, ["uri", "image", "error"])
-                masks = None
+            key = next((key for key in self._groups if key[0] == part and row in key[1]), None)
+            if key is None:
+                first, images = self.collection.read_row_group(part, row, ["uri", "image", "error"])
+                rows, masks = range(first, first + images.num_rows), None
                 if self.mask_set is not None and part in self._masked:
-                    masks = self.mask_set.read_part(part, ["mask", "classes"])
-                self._parts[part] = images, masks
-                while len(self._parts) > self._cached_parts:
-                    self._parts.popitem(last=False)
-            self._parts.move_to_end(part)
-            return self._parts[part]
+                    masks = self.mask_set.read_part(part, ["mask", "classes"], rows=rows)
+                key = part, rows
+                self._groups[key] = images, masks
+                while len(self._groups) > self._cached_groups:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(key)
+            return key[1].start, *self._groups[key]
 
 
 def _row(table: pa.Table, row: int) -> dict[str, Any]:

@@ -116,13 +116,15 @@ class MaskSet:
                 "run the job that makes it again; it resumes where it stopped"
             )
 
-    def read_part(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a mask part, or some columns of it.
+    def read_part(
+        self, part: str, columns: Sequence[str] | None = None, *, rows: part_io.Rows | None = None
+    ) -> pa.Table:
+        """Read a mask part, or some columns and rows of it in the given order; only their row groups are read.
 
         Raises:
             ValueError: the part is missing, damaged or has another schema.
         """
-        return part_io.read(self.uri, part, MASK_SCHEMA, columns)
+        return part_io.read(self.uri, part, MASK_SCHEMA, columns, rows)
 
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write a mask part atomically (see ``schema.mask_table``).

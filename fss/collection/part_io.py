@@ -1,10 +1,15 @@
-"""Reading and writing of the files of a collection: Parquet parts, JSON metadata and referenced images."""
+"""Reading and writing of the files of a collection: Parquet parts, JSON metadata and referenced images.
+
+A part consists of row groups of :data:`ROW_GROUP` rows. A reader of some rows reads only the row groups that hold them.
+"""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
@@ -13,6 +18,12 @@ from fss.collection.schema import NOTES, check_table
 from fss.core import storage
 from fss.core.retry import is_transient, retry_transient
 from fss.images.limits import DecodeLimits
+
+ROW_GROUP = 32
+"""Rows of a row group: a photograph's neighbours cost few bytes, and the footer of a part stays small."""
+
+Rows = Sequence[int] | slice
+"""Numbers of the rows of a part, in the order of the result; a slice may end behind the last row."""
 
 _PART = re.compile(r"part-[0-9]{5,9}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -57,24 +68,60 @@ def list_parts(folder: str) -> list[str]:
     return sorted((stem for stem in stems if _PART.fullmatch(stem)), key=lambda stem: int(stem[5:]))
 
 
-def read(folder: str, part: str, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
-    """Read all columns of a part, or some in the given order.
+def read(
+    folder: str, part: str, schema: pa.Schema, columns: Sequence[str] | None, rows: Rows | None = None
+) -> pa.Table:
+    """Read a part, or some of its columns and rows in the given order.
 
     Args:
         folder: URI of the folder of parts.
         part: name of the part.
         schema: schema of the parts in the folder.
         columns: columns to read; None reads all.
+        rows: rows to read; only their row groups are read. None reads all.
 
     Raises:
+        IndexError: the part has fewer rows.
         ValueError: a column is unknown, or the part is missing, damaged or has another schema.
     """
+    return _read_checked(folder, part, schema, columns, lambda file, names: _read_rows(file, names, rows))
+
+
+def read_row_group(
+    folder: str, part: str, schema: pa.Schema, columns: Sequence[str] | None, row: int
+) -> tuple[int, pa.Table]:
+    """Read the row group that holds a row: the number of its first row, and its table.
+
+    Raises:
+        IndexError: the part has fewer rows.
+        ValueError: a column is unknown, or the part is missing, damaged or has another schema.
+    """
+    first = 0
+
+    def read_group(file: pq.ParquetFile, names: list[str]) -> pa.Table:
+        nonlocal first
+        starts = _row_group_starts(file)
+        group = _row_groups(starts, np.array([row]))[0]
+        first = int(starts[group])
+        return file.read_row_group(group, columns=names, use_threads=False)
+
+    table = _read_checked(folder, part, schema, columns, read_group)
+    return first, table
+
+
+def _read_checked(
+    folder: str,
+    part: str,
+    schema: pa.Schema,
+    columns: Sequence[str] | None,
+    read_table: Callable[[pq.ParquetFile, list[str]], pa.Table],
+) -> pa.Table:
     check_part(part)
     selected = pa.schema([schema.field(name) for name in _check_columns(columns, schema)])
     uri = storage.join(folder, f"{part}.parquet")
     fs, path = storage.resolve(uri)
     try:
-        table = _read_table(fs, path, selected.names)
+        table = _read_file(fs, path, selected.names, read_table)
     except FileNotFoundError:
         raise ValueError(f"there is no part {part} in {folder}; run the job that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -97,6 +144,7 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     pq.write_table(
         table.replace_schema_metadata({NOTES: notes} if (notes := (table.schema.metadata or {}).get(NOTES)) else None),
         sink,
+        row_group_size=ROW_GROUP,
         compression="NONE",  # nearly all bytes are JPEG and PNG
         use_dictionary=False,
         write_statistics=False,
@@ -143,10 +191,40 @@ def write_json(uri: str, value: Mapping[str, Any]) -> None:
 
 
 @retry_transient
-def _read_table(fs: pafs.FileSystem, path: str, names: Sequence[str]) -> pa.Table:
+def _read_file(
+    fs: pafs.FileSystem,
+    path: str,
+    names: Sequence[str],
+    read_table: Callable[[pq.ParquetFile, list[str]], pa.Table],
+) -> pa.Table:
     with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False) as file:
         present = set(file.schema_arrow.names)
-        return file.read(columns=[name for name in names if name in present], use_threads=False)
+        return read_table(file, [name for name in names if name in present])
+
+
+def _read_rows(file: pq.ParquetFile, names: list[str], rows: Rows | None) -> pa.Table:
+    if rows is None:
+        return file.read(columns=names, use_threads=False)
+    count = file.metadata.num_rows
+    numbers = np.asarray(range(count)[rows] if isinstance(rows, slice) else rows, np.int64)
+    starts = _row_group_starts(file)
+    groups = _row_groups(starts, numbers)
+    table = file.read_row_groups(groups, columns=names, use_threads=False)
+    read = np.concatenate([np.arange(0), *(np.arange(starts[group], starts[group + 1]) for group in groups)])
+    return table if np.array_equal(read, numbers) else table.take(np.searchsorted(read, numbers))
+
+
+def _row_group_starts(file: pq.ParquetFile) -> npt.NDArray[np.int64]:
+    """Return the first row of each of G row groups, and the number of rows, int64 [G+1]."""
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    return np.cumsum([0, *sizes])
+
+
+def _row_groups(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[int]:
+    """Return the sorted numbers of the row groups that hold some rows."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < starts[-1]:
+        raise IndexError(f"the part has {starts[-1]} rows; rows {rows.min()} to {rows.max()} were asked for")
+    return [int(group) for group in np.unique(np.searchsorted(starts, rows, side="right") - 1)]
 
 
 def _check_columns(columns: Sequence[str] | None, schema: pa.Schema) -> list[str]:

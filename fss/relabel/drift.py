@@ -132,10 +132,12 @@ def mask_pairs(
     """Return the stored masks of both sets, uint8 [H,W] each, for some rows of a table of scores."""
     pairs: dict[int, tuple[Mask, Mask]] = {}
     for part, positions in rows_by_part(table, rows).items():
-        columns = [masks.read_part(parts[part], ["mask"]).column("mask") for masks in (before, now)]
-        for number, row in positions:
-            first, second = (decode_mask(column[row].as_py()) for column in columns)
-            pairs[number] = first, second
+        numbers, part_rows = zip(*positions, strict=True)
+        columns = [
+            masks.read_part(parts[part], ["mask"], rows=part_rows)["mask"].to_pylist() for masks in (before, now)
+        ]
+        for number, first, second in zip(numbers, *columns, strict=True):
+            pairs[number] = decode_mask(first), decode_mask(second)
     return [pairs[number] for number in sorted(pairs)]
 
 

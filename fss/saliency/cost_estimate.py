@@ -66,8 +66,8 @@ def measure_sample(
     parts = keyed_rng(seed, item=len(names), purpose="plan sample").permutation(len(names))[: max(1, images // 8)]
     rows: list[dict[str, Any]] = []
     for index in parts:
-        part = collection.read_part(names[int(index)], IMAGE_COLUMNS)
-        rows += part.slice(0, -(-images // len(parts))).to_pylist()
+        first_rows = slice(-(-images // len(parts)))
+        rows += collection.read_part(names[int(index)], IMAGE_COLUMNS, rows=first_rows).to_pylist()
     rows = [row for row in rows if not row["error"]][:images]
     if not rows:
         raise ValueError(f"the sample of {collection.uri} holds no usable image; look at its quarantine table")

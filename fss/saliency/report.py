@@ -157,9 +157,10 @@ def _centres(masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows) 
     """Return centres of mass as shares of height and width, [n,2]; nan for empty masks."""
     centres = np.full((len(rows), 2), np.nan)
     for part, positions in rows_by_part(table, rows).items():
-        column = masks.read_part(parts[part], ["mask"]).column("mask")
-        for number, row in positions:
-            mask = decode_mask(column[row].as_py()) > 0
+        numbers, part_rows = zip(*positions, strict=True)
+        column = masks.read_part(parts[part], ["mask"], rows=part_rows).column("mask")
+        for number, data in zip(numbers, column.to_pylist(), strict=True):
+            mask = decode_mask(data) > 0
             if mask.any():
                 y, x = np.nonzero(mask)
                 centres[number] = (y.mean() + 0.5) / mask.shape[0], (x.mean() + 0.5) / mask.shape[1]

@@ -1,11 +1,12 @@
 """Logical lanes, which determine the rows of a training step independently of the number of workers.
 
-The parts of an epoch are permuted by (seed, epoch) and divided into V lanes with equal numbers of rows. If a lane ends
-inside a part, the next lane continues there, so that all lanes are equally long and there may be fewer parts than
-lanes. A step takes B / V rows of every lane, for a batch of B. An epoch has a fixed number of steps; the rows left at
-the end of a lane (fewer than B + V rows in all, different ones in every epoch) are skipped in that epoch. Rank r of W
-workers reads the lanes v with v mod W = r. If W does not divide V, some ranks have one lane more, and the others wait
-for them. The step number is the only position: training can resume at any step, with any W up to V, and repeats no row.
+The blocks of an epoch (``RowTable``) are permuted by (seed, epoch) and divided into V lanes with equal numbers of rows.
+If a lane ends inside a block, the next lane continues there, so that all lanes are equally long and there may be fewer
+blocks than lanes. A step takes B / V rows of every lane, for a batch of B. An epoch has a fixed number of steps; the
+rows left at the end of a lane (fewer than B + V rows in all, different ones in every epoch) are skipped in that epoch.
+Rank r of W workers reads the lanes v with v mod W = r. If W does not divide V, some ranks have one lane more, and the
+others wait for them. The step number is the only position: training can resume at any step, with any W up to V, and
+repeats no row.
 """
 
 from collections.abc import Sequence
@@ -45,32 +46,32 @@ class EpochOrder:
     """The order of the rows in one epoch."""
 
     def __init__(self, counts: Sequence[int], *, seed: int, epoch: int, lanes: int):
-        """Permute the parts of an epoch.
+        """Permute the blocks of an epoch.
 
         Args:
-            counts: number of usable rows of every part, in the collection's order.
+            counts: number of usable rows of every block, in the collection's order.
             seed: seed of the training.
             epoch: number of the epoch, counted from 0.
             lanes: number of lanes, V.
         """
         self._seed, self._epoch = seed, epoch
-        self._parts = keyed_rng(seed, epoch=epoch, purpose="lanes.parts").permutation(len(counts))
+        self._blocks = keyed_rng(seed, epoch=epoch, purpose="lanes.parts").permutation(len(counts))
         self._counts = np.asarray(counts, np.int64)
-        self._ends = np.cumsum(self._counts[self._parts])
+        self._ends = np.cumsum(self._counts[self._blocks])
         self._share = int(self._ends[-1]) // lanes if len(counts) else 0
 
     def rows(self, lane: int, start: int, count: int) -> list[tuple[int, int]]:
-        """Return ``count`` rows of a lane from position ``start``, as pairs (part number, usable row's index)."""
+        """Return ``count`` rows of a lane from position ``start``, as pairs (block number, usable row's index)."""
         assert 0 <= start <= start + count <= self._share
         positions = lane * self._share + start + np.arange(count)
         slots = np.searchsorted(self._ends, positions, side="right")
         rows = []
         for slot in np.unique(slots):
-            part = int(self._parts[slot])
-            offsets = positions[slots == slot] - (self._ends[slot] - self._counts[part])
-            rows += [(part, int(row)) for row in self._row_order(part)[offsets]]
+            block = int(self._blocks[slot])
+            offsets = positions[slots == slot] - (self._ends[slot] - self._counts[block])
+            rows += [(block, int(row)) for row in self._row_order(block)[offsets]]
         return rows
 
-    def _row_order(self, part: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        rng = keyed_rng(self._seed, epoch=self._epoch, item=part, purpose="lanes.rows")
-        return rng.permutation(int(self._counts[part]))
+    def _row_order(self, block: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        rng = keyed_rng(self._seed, epoch=self._epoch, item=block, purpose="lanes.rows")
+        return rng.permutation(int(self._counts[block]))

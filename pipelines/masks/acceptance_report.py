@@ -111,11 +111,11 @@ def _tiles(
     ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
     for part, positions in rows_by_part(table, rows).items():
-        images = masks.collection.read_part(parts[part], ["image", "uri"])
-        column = masks.read_part(parts[part], ["mask"]).column("mask")
-        for number, row in positions:
-            image, uri = (images.column(name)[row].as_py() for name in ("image", "uri"))
-            mask = (decode_mask(column[row].as_py()) > 0).astype(np.uint8)
+        numbers, part_rows = zip(*positions, strict=True)
+        images = masks.collection.read_part(parts[part], ["image", "uri"], rows=part_rows).to_pydict()
+        column = masks.read_part(parts[part], ["mask"], rows=part_rows).column("mask").to_pylist()
+        for number, image, uri, data in zip(numbers, images["image"], images["uri"], column, strict=True):
+            mask = (decode_mask(data) > 0).astype(np.uint8)
             index = int(rows[number])
             caption = f"quality {ranked[index]:.2f}" if valid[index] else rejection_reason(table, index, rule)
             tiles[number] = decode_image(read_image_bytes(image, uri, limits), limits), mask, caption

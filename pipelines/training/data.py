@@ -18,8 +18,8 @@ from pipelines.runtime.ray_session import is_local
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.ray_stream import RayMaskSplitStream
 
-READ_PARTS = 32
-"""Encoded parts that a reader caches: a few hundred megabytes at most."""
+READ_GROUPS = 64
+"""Encoded row groups that a reader caches: a few hundred megabytes at most."""
 Stream = MaskSplitStream | ClassStream
 
 
@@ -156,7 +156,7 @@ class TrainingData:
 
     @staticmethod
     def _reader(masks: MaskSet) -> ImageReader:
-        return ImageReader(masks.collection, masks, cached_parts=READ_PARTS)
+        return ImageReader(masks.collection, masks, cached_groups=READ_GROUPS)
 
 
 def _named(classes: Mapping[int, int], masks: MaskSet) -> dict[str, int]:

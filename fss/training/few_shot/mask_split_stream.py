@@ -84,8 +84,8 @@ class MaskSplitStream:
         self._world, self._lanes = world, range(rank, stream.lanes, world)
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
-        # In each step, a lane reads one part, or two if it reaches the end of one.
-        self._builder = TaskBuilder(collection, mask_set, self.rows, cache, parts=2 * len(self._lanes))
+        # In each step, a lane reads one block, or two if it reaches the end of one.
+        self._builder = TaskBuilder(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -101,7 +101,7 @@ class MaskSplitStream:
 
         They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
         """
-        positions = [(part, int(row)) for part, rows in enumerate(self.rows.held_out) for row in rows][:limit]
+        positions = [(block, int(row)) for block, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
         with ThreadPoolExecutor(self.config.decode_threads) as pool:
             for first in range(0, len(positions), self.config.batch_size):
@@ -113,7 +113,7 @@ class MaskSplitStream:
         with ThreadPoolExecutor(self.config.decode_threads) as pool:
             for step in range(start, self.steps_per_epoch):
                 lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
-                positions = [(part, int(self.rows.train[part][number])) for part, number in lane_rows]
+                positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
                 yield self._build(pool, positions, settings, group=take)
 
     @property

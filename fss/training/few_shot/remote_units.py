@@ -1,7 +1,7 @@
 """Units of work for building tasks remotely, and queues that assemble the resulting tasks into steps.
 
-A unit is the work of one remote call: some rows of one part, in the order in which a lane reads them. A worker requests
-the units of all its lanes in the order in which it needs them.
+A unit is the work of one remote call: some rows of one block, in the order in which a lane reads them. A worker
+requests the units of all its lanes in the order in which it needs them.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from fss.training.lanes import EpochOrder
 
 
 class Unit(NamedTuple):
-    """Rows of one part for one lane, in reading order."""
+    """Rows of one block for one lane, in reading order."""
 
     lane: int
     part: str
@@ -38,11 +38,11 @@ def plan_units(
     units_by_position = []
     for lane in lanes:
         position = 0
-        for part, lane_rows in groupby(order.rows(lane, start, count), key=lambda lane_row: lane_row[0]):
-            numbers = [int(rows.train[part][index]) for _, index in lane_rows]
+        for block, lane_rows in groupby(order.rows(lane, start, count), key=lambda lane_row: lane_row[0]):
+            numbers = [int(rows.train[block][index]) for _, index in lane_rows]
             for first in range(0, len(numbers), max_rows):
                 unit_rows = numbers[first : first + max_rows]
-                units_by_position.append((position, Unit(lane, rows.parts[part], unit_rows)))
+                units_by_position.append((position, Unit(lane, rows.parts[block], unit_rows)))
                 position += len(unit_rows)
     return [unit for _, unit in sorted(units_by_position, key=lambda pair: (pair[0], pair[1].lane))]
 

@@ -103,10 +103,10 @@ def read_part_tasks(
     collection: Collection, mask_set: MaskSet, part: str, rows: Sequence[int], settings: TaskSettings
 ) -> Iterator[Task]:
     """Yield the tasks of some rows of a part, in the order of ``rows``."""
-    images, masks = read_images(collection, part), read_masks(mask_set, part)
-    for row in rows:
-        mask_row = table_row(masks, row)
-        canvas = read_canvas(table_row(images, row), mask_row["image_id"], settings.size, collection.limits)
+    images, masks = read_images(collection, part, rows), read_masks(mask_set, part, rows)
+    for number in range(len(rows)):
+        mask_row = table_row(masks, number)
+        canvas = read_canvas(table_row(images, number), mask_row["image_id"], settings.size, collection.limits)
         yield make_task(mask_row, canvas, settings)
 
 
@@ -123,14 +123,14 @@ def _select_class_mask(mask_row: Mapping[str, Any], settings: TaskSettings) -> M
     return binary_mask(mask, mask_row["classes"], large[int(rng.integers(len(large)))])
 
 
-def read_masks(mask_set: MaskSet, part: str) -> pa.Table:
-    """Read the columns of a mask part that tasks need."""
-    return mask_set.read_part(part, ["image_id", "mask", "classes"])
+def read_masks(mask_set: MaskSet, part: str, rows: Sequence[int]) -> pa.Table:
+    """Read the columns of some rows of a mask part that tasks need."""
+    return mask_set.read_part(part, ["image_id", "mask", "classes"], rows=rows)
 
 
-def read_images(collection: Collection, part: str) -> pa.Table:
-    """Read the columns of an image part that tasks need."""
-    return collection.read_part(part, ["uri", "image"])
+def read_images(collection: Collection, part: str, rows: Sequence[int]) -> pa.Table:
+    """Read the columns of some rows of an image part that tasks need."""
+    return collection.read_part(part, ["uri", "image"], rows=rows)
 
 
 def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:

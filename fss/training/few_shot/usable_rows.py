@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection as Ids
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,16 +19,22 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class RowTable:
-    """The usable rows of every part, split into training rows and held-out rows."""
+    """The usable rows of every block, split into training rows and held-out rows.
+
+    A block is what a training shuffles and reads together: 64 rows of a part, or a whole part in a collection whose
+    parts have one row group. Row numbers count from the start of the part.
+    """
 
     parts: tuple[str, ...]
-    """Part names, in the collection's order."""
+    """Name of each block's part, in the collection's order."""
+    blocks: tuple[range, ...]
+    """All rows of each block."""
     train: tuple[Rows, ...]
-    """Row numbers to train on, for each part."""
+    """Row numbers to train on, for each block."""
     held_out: tuple[Rows, ...]
-    """Row numbers that are never trained on, for each part."""
+    """Row numbers that are never trained on, for each block."""
     first_slot: tuple[int, ...]
-    """Number of rows in all parts before each part."""
+    """Number of rows in all parts before the part of each block."""
     total: int
     """Number of rows in all parts, usable or not."""
     counts: dict[str, int]
@@ -66,23 +73,38 @@ def scan(
     draws = [draws for _, draws, _, _ in scans]
     threshold = _threshold(draws, held_out)
     counts = {name: sum(excluded[name] for *_, excluded in scans) for name in ("no_mask", "not_accepted", "too_small")}
-    usable_rows = [rows for rows, *_ in scans]
-    train = tuple(rows[d > threshold] for rows, d in zip(usable_rows, draws, strict=True))
-    held_out_rows = tuple(rows[d <= threshold] for rows, d in zip(usable_rows, draws, strict=True))
     sizes = [len(ids) for _, _, ids, _ in scans]
+    part_of, blocks = _blocks(sizes, collection.block_rows)
+    train, held_out_rows = [], []
+    for part, block in zip(part_of, blocks, strict=True):
+        rows, draw = scans[part][:2]
+        inside = (rows >= block.start) & (rows < block.stop)
+        train.append(rows[inside & (draw > threshold)])
+        held_out_rows.append(rows[inside & (draw <= threshold)])
     counts = {"train": sum(map(len, train)), "held_out": sum(map(len, held_out_rows)), **counts}
     if not counts["train"]:
         raise ValueError(f"no image of {collection.uri} can be trained on with mask set {mask_set.name!r}: {counts}")
     digest = hashlib.sha256("\n".join(name for _, _, ids, _ in scans for name in ids).encode())
     return RowTable(
-        parts=parts,
-        train=train,
-        held_out=held_out_rows,
-        first_slot=tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])),
+        parts=tuple(parts[part] for part in part_of),
+        blocks=tuple(blocks),
+        train=tuple(train),
+        held_out=tuple(held_out_rows),
+        first_slot=tuple(np.cumsum([0, *sizes])[part_of].tolist()),
         total=sum(sizes),
         counts=counts,
         key=digest.hexdigest()[:16],
     )
+
+
+def _blocks(sizes: Sequence[int], rows: int | None) -> tuple[list[int], list[range]]:
+    """Return the number of the part of each block, and its rows, for parts of some sizes and blocks of ``rows``."""
+    blocks = [
+        (part, range(first, min(first + (rows or size), size)))
+        for part, size in enumerate(sizes)
+        for first in range(0, max(1, size), rows or max(1, size))
+    ]
+    return [part for part, _ in blocks], [block for _, block in blocks]
 
 
 def _scan_part(

@@ -2,12 +2,14 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from fss.collection import ClassIndex, Collection, ImageReader
+from fss.collection import ClassIndex, Collection, ImageReader, part_io
 from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.images.mask_codec import mask_row
 from tests.helpers.bad_files.formats import encoded, picture
+from tests.helpers.discs import fill
 
 
 def test_index_by_class(collection: Collection) -> None:
@@ -35,7 +37,7 @@ def test_index_skips_errors_and_classes_without_pixels(collection: Collection) -
 
 
 def test_reader_gives_picture_and_mask(collection: Collection) -> None:
-    reader = ImageReader(collection, collection.mask_set("truth"), cached_parts=1)
+    reader = ImageReader(collection, collection.mask_set("truth"), cached_groups=1)
     ids = [i for part in collection.image_ids().values() for i in part]
     for one in [*ids, *ids[::-1]]:
         rgb, mask = reader.read_binary(one, 300)
@@ -45,6 +47,29 @@ def test_reader_gives_picture_and_mask(collection: Collection) -> None:
     assert reader.read(ids[0]).classes == (7, 300)
     assert ids[0] in reader
     assert "x" not in reader
+
+
+def test_readers_read_only_the_row_groups_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_io, "ROW_GROUP", 2)
+    collection = fill(Collection.create(str(tmp_path), name="c", source="test"), parts=1, rows=5)
+    truth, (ids,) = collection.mask_set("truth"), collection.image_ids().values()
+    assert pq.ParquetFile(tmp_path / "images/part-00000.parquet").num_row_groups == 3
+    groups: list[list[int]] = []
+    read = pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda *a, **k: groups.append(a[1]) or read(*a, **k))
+    for rows, expected in (([4, 0, 4], [0, 2]), ([3, 2], [1]), (slice(9), [0, 1, 2]), ([], [])):
+        table = collection.read_part("part-00000", ["image_id"], rows=rows)
+        numbers = range(5)[rows] if isinstance(rows, slice) else rows
+        assert table["image_id"].to_pylist() == [ids[row] for row in numbers]
+        assert truth.read_part("part-00000", ["classes"], rows=rows).num_rows == len(numbers)
+        assert groups == [expected] * 2
+        groups.clear()
+    with pytest.raises(IndexError, match="the part has 5 rows"):
+        truth.read_part("part-00000", rows=[5])
+    reader = ImageReader(collection, truth, cached_groups=2)
+    for image_id in (ids[4], ids[0], ids[4], ids[3]):
+        assert reader.read(image_id).image_id == image_id
+    assert groups == [[2], [0], [1]], "one read of masks for each row group"
 
 
 def test_reader_says_what_is_missing(collection: Collection) -> None:
@@ -68,7 +93,7 @@ def test_reader_follows_references(tmp_path: Path) -> None:
 
 
 def test_threads_may_share_a_reader(collection: Collection) -> None:
-    reader = ImageReader(collection, collection.mask_set("truth"), cached_parts=1)
+    reader = ImageReader(collection, collection.mask_set("truth"), cached_groups=1)
     ids = [i for part in collection.image_ids().values() for i in part]
     failures: list[Exception] = []
 

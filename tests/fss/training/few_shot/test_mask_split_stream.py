@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fss.collection import Collection, MaskSet
+from fss.collection import Collection, MaskSet, part_io
+from fss.collection.schema import mask_table, part_name
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.prefetch import prefetch
+from tests.helpers.discs import noisy_collection
 
 Discs = tuple[Collection, MaskSet]
 CONFIG = StreamConfig(batch_size=8, lanes=4, held_out=0.1)
@@ -65,6 +67,19 @@ def test_workers_read_together_what_one_reads(discs: Discs, world: int, sizes: t
         assert tuple(len(share[step]) for share in shares) == sizes
         assert joined.keys() == by_id(whole).keys()
         assert all(torch.equal(x, y) for n, row in by_id(whole).items() for x, y in zip(row, joined[n], strict=True))
+
+
+def test_large_parts_give_the_steps_of_parts_of_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_io, "ROW_GROUP", 4)
+    small, large = (noisy_collection(tmp_path / str(size), 40, size) for size in (8, 24))
+    rows = [row for name in small[0].part_names() for row in small[1].read_part(name).to_pylist()]
+    for part in (0, 1):
+        large[1].write_part(part_name(part), mask_table(rows[24 * part : 24 * part + 24]))
+    first, second = list(stream(small).batches(1)), list(stream(large).batches(1))
+    assert len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
+    assert all(same(a, b) for a, b in zip(stream(small).held_out(), stream(large).held_out(), strict=True))
+    large[0].metadata["format"] = 1
+    assert stream(large).rows.blocks == (range(24), range(16)), "parts of one row group are read as a whole"
 
 
 def test_resuming_in_the_middle_gives_the_same_steps(discs: Discs) -> None:
