@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,7 +59,7 @@ def leave_trials(config: TuneJobConfig, record: Run, output_dir: str) -> None:
 
 def evaluated(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     rows = [{"method": "model"}, {"method": "all foreground", "ahead": 0.1, "ahead_low": 0.05, "ahead_high": 0.2}]
-    Path(config.output).mkdir(parents=True)
+    Path(config.output).mkdir(parents=True, exist_ok=True)
     (Path(config.output) / "table.json").write_text(json.dumps(rows))
     return JobResult(job="evaluate", metrics={METRIC: 0.4}, inputs={"1-shot plan": "p" * 16})
 
@@ -68,12 +67,16 @@ def evaluated(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobRes
 def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
     config: TuneJobConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[str] = []
+    calls: list[tuple[int, bool]] = []
 
-    def searched(*arguments: Any, retry_failed: bool) -> None:
-        assert retry_failed
-        calls.append("search")
-        leave_trials(*arguments)
+    def searched(config: TuneJobConfig, record: Run, output_dir: str, *, retry_failed: bool) -> None:
+        calls.append((config.trials, retry_failed))
+        if len(calls) == 1:
+            leave_trials(config, record, output_dir)
+            return
+        run = open_trial(record, "t8", {"split.tilt": 0.5, "similarity": True})
+        run.log_metrics({OBJECTIVE: 0.01}, step=1000)
+        close_trial(run, "completed")
 
     monkeypatch.setattr(Job, "start_ray", lambda job: None)
     monkeypatch.setattr(search, "search", searched)
@@ -101,8 +104,14 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
     assert "RUNNING" not in statuses.values()
 
     assert not tune.run(config).worked
-    assert calls == ["search"]
     assert not tune.run(replace(config, trials=2)).worked
+    assert calls == [(8, True)]
+    more = tune.run(replace(config, trials=9))
+    assert calls[1:] == [(9, False)], "a finished sweep goes on with its missing trials, and repeats none"
+    assert (more.run_id, more.counts["trials"], more.counts["completed"]) == (summary.run_id, 9, 7)
+    assert more.outputs["registered"] == "models:/reported@champion"
+    assert client.get_model_version_by_alias("reported", "champion").version == version.version
+    assert client.get_run(str(more.run_id)).info.status == "FINISHED"
     with pytest.raises(ValueError, match=r"search_seed was 0, is 9.*--overwrite"):
         tune.run(replace(config, search_seed=9))
 
