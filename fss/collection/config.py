@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval, MinLen
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import config_hash, settings, to_dict
 
-ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix")
+ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix", "annotations")
 """Settings of a source that the first version did not have."""
 
 
@@ -18,8 +18,9 @@ class SourceConfig:
 
     kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "labelme", "sample"] = "folder"
     """Layout of the source. folder: photographs at any depth, alone or with masks, such as images/ beside masks/.
-    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, coco, cityscapes: the standard downloads. labelme: <name>.jpg
-    with labelme's <name>.json. sample: pictures painted by the library."""
+    fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, cityscapes: the standard downloads. coco: COCO's download, or
+    any export in its form (Roboflow, Label Studio, CVAT, ...). labelme: <name>.jpg with labelme's <name>.json. sample:
+    pictures painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
     link_roots: tuple[str, ...] = ()
@@ -40,6 +41,8 @@ class SourceConfig:
     """Folder of the masks below the path, with the same names as the photographs. None: found by its name."""
     mask_suffix: str | None = None
     """Text that a mask has after the name of its photograph, such as _mask or _mask.png. None: found by usual names."""
+    annotations: str | None = None
+    """JSON file of a coco source, below its path or elsewhere. None: found by its name or content."""
     background: int | None = 0
     """Class id of an index or colour mask that stands for no class. None: every id is a class."""
     void: tuple[int, ...] = (255,)
@@ -50,8 +53,8 @@ class SourceConfig:
     """JSON file {"train": [class names], ...} with the class splits of an fss1000 source. None: the source's
     splits.json, if it has one."""
     subset: str = ""
-    """Part of the data set to read. voc: all, train, val, trainval or trainaug. coco: all, train2014 or val2014.
-    cityscapes: all, train or val."""
+    """Part of the data set to read. voc: all, train, val, trainval or trainaug. coco: all, or the name in
+    instances_<name>.json or of a folder, such as val2017 or valid. cityscapes: all, train or val."""
     sample: Literal["unlabelled", "labelled"] = "unlabelled"
     """Kind of painted sample: one object per picture for training, or two or three with ground truth for evaluation."""
     count: Annotated[int, Ge(1)] = 256

@@ -35,11 +35,19 @@ def decode_columns(segmentation: Any, height: int, width: int) -> BoolArray:
     Raises:
         DecodeError: the size is not that of the photograph, or the counts are malformed.
     """
+    return _decode(column_runs(segmentation, height, width)).reshape((height, width), order="F")
+
+
+def column_runs(segmentation: Any, height: int, width: int) -> Int64:
+    """Return the checked counts of COCO's run lengths, which sum to height x width; see :func:`decode_columns`.
+
+    Raises:
+        DecodeError: the size is not that of the photograph, or the counts are malformed.
+    """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
         raise DecodeError("size-mismatch", f"the run lengths have the size {size}; the photograph is {height, width}")
-    runs = _check(_unpack(counts) if isinstance(counts, str) else counts, height * width)
-    return _decode(runs).reshape((height, width), order="F")
+    return _check(_unpack(counts) if isinstance(counts, str) else counts, height * width)
 
 
 def encode_box(mask: BoolArray) -> tuple[list[int], tuple[int, int, int, int]]:
@@ -166,26 +174,25 @@ def _check(counts: Any, pixels: int) -> Int64:
     return runs.astype(np.int64)
 
 
-def _unpack(text: str) -> list[int]:
+def _unpack(text: str) -> Int64:
     """Return the counts of COCO's string: from the third on, each is stored as the difference to the last but one.
 
     Raises:
         DecodeError: the string has other characters, or ends within a count.
     """
-    counts: list[int] = []
-    value = digits = 0
-    for character in text:
-        code = ord(character) - _FIRST_CHARACTER
-        if not 0 <= code < 64 or digits >= _MAX_CHARACTERS:
-            raise DecodeError("bad-run-lengths", "the string of counts is malformed")
-        value |= (code & 31) << 5 * digits
-        digits += 1
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << 5 * digits
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = digits = 0
-    if digits:
+    codes = np.frombuffer(text.encode(errors="replace"), np.uint8).astype(np.int64) - _FIRST_CHARACTER
+    ends = np.flatnonzero((codes & 32) == 0)
+    if not text.isascii() or codes.min(initial=0) < 0 or codes.max(initial=0) > 63:
+        raise DecodeError("bad-run-lengths", "the string of counts has other characters")
+    if len(ends) == 0 or ends[-1] != len(codes) - 1:
         raise DecodeError("bad-run-lengths", "the string of counts ends within a count")
-    return counts
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > _MAX_CHARACTERS:
+        raise DecodeError("bad-run-lengths", "a count in the string is too long")
+    digits = np.arange(len(codes)) - np.repeat(starts, lengths)
+    counts = np.add.reduceat((codes & 31) << 5 * digits, starts)
+    counts -= ((codes[ends] & 16) != 0) * (1 << 5 * lengths)  # two's complement
+    for first in (1, 2):
+        counts[first::2] = np.cumsum(counts[first::2])
+    return np.asarray(counts, np.int64)

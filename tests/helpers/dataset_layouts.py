@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fss.collection.sources.cityscapes import TRAIN_ID_OF_LABEL
-from fss.collection.sources.coco import CATEGORY_IDS
+from fss.collection.sources.coco import CATEGORY_IDS, COCO_CLASSES
 from fss.synthetic.picture import SampleImage, render_sample_image
 
 PALETTE = [(37 * value) % 256 for value in range(768)]
@@ -64,7 +64,7 @@ def write_coco(
     content: dict[str, list[Any]] = {
         "images": [],
         "annotations": [],
-        "categories": [{"id": one, "name": ""} for one in CATEGORY_IDS],
+        "categories": [{"id": i, "name": n} for i, n in zip(CATEGORY_IDS, COCO_CLASSES, strict=True)],
     }
     names = [f"COCO_{subset}_{number:012d}" for number in range(1, count + 1)]
     for number, name in enumerate(names):

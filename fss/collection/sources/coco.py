@@ -1,168 +1,141 @@
-"""COCO 2014, from the annotations' JSON or from rendered category PNGs.
+"""Data sets in COCO's form: COCO 2014 and 2017, and what annotation tools export in its form.
 
-Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014. Standard layout:
+Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014. The layouts are those of
+:mod:`fss.collection.sources.coco_layout`; ``--source.annotations FILE`` chooses another file. Category PNGs, as the
+few-shot literature shares them, are read where they are there; JSON files need pycocotools.
 
-    {train2014,val2014}/<name>.jpg
-    annotations/instances_{train2014,val2014}.json    the standard download; needs pycocotools
-    annotations/{train2014,val2014}/<name>.png        rendered categories, as the few-shot literature shares them
-
-The PNGs are read where they are there. Class ids are 1 to 80, the categories in the order of their ids without gaps.
-From the JSON, smaller objects are painted over larger ones, and crowds are ignored.
+A picture of the file belongs to the photograph that its ``file_name`` fits, whatever the folder, the separators, the
+case or the machine that the name was written on. Class ids are 1 to 80 where all categories are COCO's, in the order of
+their ids without gaps; otherwise, ids and names are those of the file. Smaller objects are painted over larger ones,
+and crowds are ignored. A faulty object is left out and counted by its reason. A photograph that the file lists without
+objects is all background; one that the file does not list has no mask.
 """
 
 import json
 from collections import Counter
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
+from fss.collection.sources.coco_categories import CATEGORY_IDS, COCO_CLASSES, CocoClasses, find_classes
+from fss.collection.sources.coco_file import CocoFile, CocoPicture, read_coco_file
+from fss.collection.sources.coco_layout import EXPECTED, Subset, find_subsets, refuse_missing
+from fss.collection.sources.coco_matching import match_pictures
+from fss.collection.sources.coco_painting import encode_annotation, paint
+from fss.collection.sources.pairing import LISTED, printable
 from fss.collection.sources.reading import read_bytes, read_pair
-from fss.collection.sources.walk import Tree, stem_and_suffix, walk
-from fss.core import storage
-from fss.core.arrays import IGNORE, Mask
-from fss.images.decode_errors import DecodeError
-from fss.images.labels import Index, LabelMask, class_map_labels, read_labels
+from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
 
-COCO_CLASSES = (
-    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
-    *("fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow"),
-    *("elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee"),
-    *("skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard"),
-    *("tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple"),
-    *("sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch"),
-    *("potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
-    *("microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
-    *("hair drier", "toothbrush"),
-)
-CATEGORY_IDS = tuple(sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
-"""COCO's own category ids, which have gaps: ``CATEGORY_IDS[c - 1]`` is class c."""
-SUBSETS = ("train2014", "val2014")
-EXPECTED = {"train2014": 82_783, "val2014": 40_504}
-_PAGE = "https://cocodataset.org/#download"
+__all__ = ["CATEGORY_IDS", "COCO_CLASSES", "list_items", "read_item"]
+
+_COCO = CocoClasses(ids={}, names=dict(enumerate(COCO_CLASSES, start=1)))
 
 
 def list_items(config: SourceConfig) -> Listing:
-    """List the photographs of one subset, or of both.
+    """List the photographs of one subset, or of all.
 
     Raises:
-        ValueError: photographs or annotations are missing (and where to get them), or an unknown subset.
+        ValueError: photographs or annotations are missing (and where to get them), there are several annotation files
+            to choose from, one is not in COCO's form, or no name in it fits a photograph.
     """
-    subset = config.subset or "all"
-    if subset not in (*SUBSETS, "all"):
-        raise ValueError(f"COCO 2014 has the subsets all, {', '.join(SUBSETS)}; got {subset!r}")
     tree = walk(config.path, config.link_roots)
-    items: list[SourceItem] = []
-    notes: list[str] = []
-    ignored = Counter(tree.ignored)
-    for name in SUBSETS if subset == "all" else (subset,):
-        listed = _list_subset(tree, name, config.path, ignored)
-        if len(listed) != EXPECTED[name]:
-            notes.append(f"{len(listed)} photographs in {name}; the standard download has {EXPECTED[name]}")
-        items += listed
-    classes = dict(enumerate(COCO_CLASSES, start=1))
-    return Listing(items=items, labelled=True, classes=classes, ignored=dict(+ignored), notes=tuple(notes))
+    photographs = [path for path in tree.uris if is_photograph(path)]
+    subsets, notes = find_subsets(tree, config)
+    files = {subset.name: _read_file(subset.file) for subset in subsets if subset.file is not None}
+    classes = find_classes(list(files.values())) if files else _COCO
+    ignored, unmatched = Counter(tree.ignored), list[str]()
+    notes += classes.notes
+    warnings, mismatches = [*classes.warnings], list[str]()
+    listed: dict[str, SourceItem] = {}
+    for subset in subsets:
+        file = files.get(subset.name)
+        if file is None:
+            items = _rendered(tree, photographs, subset)
+        else:
+            matches = match_pictures(file, photographs, subset.folder)
+            if subset.name in EXPECTED and subset.folder is None and not matches.pictures:
+                refuse_missing(tree, config, subset.name)
+            items = [_item(tree, path, matches.pictures.get(path), classes) for path in matches.photographs]
+            mismatches += [matches.mismatch] if matches.mismatch else []
+            unmatched += matches.unmatched
+            notes += file.notes
+            warnings += [*file.warnings, *matches.warnings]
+        if len(items) != EXPECTED.get(subset.name, len(items)):
+            standard = EXPECTED[subset.name]
+            notes.append(f"{len(items)} photographs in {subset.name}; the standard download has {standard}")
+        for item in items:
+            known = listed.get(item.relative_path)
+            listed[item.relative_path] = item if known is None else _either(known, item)
+    if mismatches and len(mismatches) == len(subsets):
+        raise ValueError("; ".join(mismatches))
+    ignored["annotated photographs that are missing"] += len(unmatched)
+    return Listing(
+        items=sorted(listed.values(), key=lambda item: stem_and_suffix(item.relative_path)[0]),
+        labelled=True,
+        classes=dict(classes.names),
+        ignored=dict(+ignored),
+        unmatched=tuple(map(printable, unmatched[:LISTED])),
+        notes=tuple(notes),
+        warnings=(*warnings, *mismatches),
+    )
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
-    """Read a photograph, and read or render its mask."""
+    """Read a photograph, and read or paint its mask."""
     return read_pair(item, limits, lambda: _read_mask(item, limits))
-
-
-def render(annotation: dict[str, Any]) -> Mask:
-    """Render the objects of a photograph as class ids, uint8 ``[H, W]``: 0 is background, 255 are crowds.
-
-    Smaller objects cover larger ones, and all single objects cover crowds.
-
-    Args:
-        annotation: ``height`` and ``width`` in pixels, and ``objects``: each ``[class id, crowd, segmentation]`` with
-            COCO's polygons or run lengths.
-    """
-    from pycocotools import mask as coco_mask
-
-    height, width = annotation["height"], annotation["width"]
-    layers = []
-    for class_id, crowd, segmentation in annotation["objects"]:
-        if isinstance(segmentation, list):
-            code = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            code = coco_mask.frPyObjects(segmentation, height, width)
-        else:
-            code = segmentation
-        layers.append((not crowd, -int(coco_mask.area(code)), class_id, code))
-    painted = np.zeros((height, width), dtype=np.uint8)
-    for single, _, class_id, code in sorted(layers, key=lambda layer: layer[:3]):
-        painted[coco_mask.decode(code).astype(bool)] = class_id if single else IGNORE
-    return painted
 
 
 def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     if item.annotation is not None:
-        try:
-            painted = render(json.loads(item.annotation))
-            mask, class_ids = class_map_labels(painted, background=0, void=(IGNORE,))
-            return LabelMask(mask=mask, class_ids=class_ids)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise DecodeError("bad-annotation", f"the objects cannot be painted: {error}") from error
+        return paint(json.loads(item.annotation), limits)
     assert item.mask_uri is not None
     meaning = Index(class_ids=frozenset(range(1, len(COCO_CLASSES) + 1)))
     return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)
 
 
-def _list_subset(tree: Tree, subset: str, path: str, ignored: Counter[str]) -> list[SourceItem]:
-    photographs = {
-        stem_and_suffix(name)[0].removeprefix(f"{subset}/"): name
-        for name in tree.uris
-        if name.startswith(f"{subset}/") and name.lower().endswith((".jpg", ".jpeg"))
-    }
-    if not photographs:
-        raise ValueError(f"{path} has no photographs {subset}/*.jpg: get {subset}.zip from {_PAGE}")
-    if tree.has_folder(f"annotations/{subset}"):
-        masks = {name: tree.uris.get(f"annotations/{subset}/{name}.png") for name in photographs}
-        return [
-            SourceItem(relative_path=relative, uri=tree.uris[relative], mask_uri=masks[name])
-            for name, relative in sorted(photographs.items())
-        ]
-    source = f"annotations/instances_{subset}.json"
-    if source not in tree.uris:
-        raise ValueError(
-            f"{path} has neither {source} nor the folder annotations/{subset}/ of category PNGs: "
-            f"get annotations_trainval2014.zip from {_PAGE}"
-        )
-    annotations = _annotations(tree.uris[source])
-    ignored["annotated photographs that are missing"] += len(annotations.keys() - photographs.keys())
-    return [
-        SourceItem(relative_path=relative, uri=tree.uris[relative], annotation=annotations.get(name))
-        for name, relative in sorted(photographs.items())
-    ]
-
-
-def _annotations(uri: str) -> dict[str, str]:
-    """Return each photograph's objects as JSON, by the photograph's name without suffix.
-
-    Raises:
-        ValueError: pycocotools is missing, or the file is no instance annotation of COCO.
-    """
+def _read_file(uri: str) -> CocoFile:
     try:
         import pycocotools.mask  # noqa: F401
     except ImportError as error:
         raise ValueError("reading COCO's JSON needs pycocotools: pip install pycocotools") from error
-    try:
-        content = json.loads(storage.read_bytes(uri))
-        objects: dict[int, list[Any]] = {image["id"]: [] for image in content["images"]}
-        for one in content["annotations"]:
-            class_id = CATEGORY_IDS.index(one["category_id"]) + 1
-            objects[one["image_id"]].append([class_id, int(one.get("iscrowd", 0)), one["segmentation"]])
-        return {
-            stem_and_suffix(image["file_name"])[0]: json.dumps(
-                {"height": image["height"], "width": image["width"], "objects": objects[image["id"]]},
-                separators=(",", ":"),
-            )
-            for image in content["images"]
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{uri} is no instance annotation file of COCO 2014: {error!r}; get it from {_PAGE}"
-        ) from error
+    return read_coco_file(uri)
+
+
+def _rendered(tree: Tree, photographs: Iterable[str], subset: Subset) -> list[SourceItem]:
+    """Return the photographs of a subset with their category PNGs."""
+    prefix = f"{subset.folder}/"
+    inside = [path for path in photographs if path.startswith(prefix)]
+    names = {path: stem_and_suffix(path)[0].removeprefix(prefix) for path in inside}
+    return [
+        SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=tree.uris.get(f"{subset.masks}/{name}.png"))
+        for path, name in names.items()
+    ]
+
+
+def _item(tree: Tree, path: str, picture: CocoPicture | None, classes: CocoClasses) -> SourceItem:
+    """Return a photograph with its annotation, or with the reason why there is none."""
+    annotation = error = None
+    if picture is not None and picture.error is not None:
+        error = picture.error
+    elif picture is not None:
+        objects = [
+            (classes.ids.get(category, 0), int(crowd or category in classes.ignored), segmentation)
+            for category, crowd, segmentation in picture.objects
+        ]
+        try:
+            annotation = encode_annotation(picture.height, picture.width, objects, picture.left_out)
+        except RecursionError:
+            error = "bad-outline: an outline is nested too deeply"
+    return SourceItem(relative_path=path, uri=tree.uris[path], annotation=annotation, mask_error=error)
+
+
+def _either(one: SourceItem, other: SourceItem) -> SourceItem:
+    """Return the item of a photograph that two subsets have."""
+    if other.annotation is None and other.mask_uri is None and other.mask_error is None:
+        return one
+    if one.annotation is None and one.mask_uri is None and one.mask_error is None:
+        return other
+    error = "ambiguous-name: two subsets have annotations of the photograph; choose one with --source.subset NAME"
+    return SourceItem(relative_path=one.relative_path, uri=one.uri, mask_error=error)

@@ -3,6 +3,7 @@
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from fss.collection.sources.walk import stem_and_suffix
 
@@ -15,27 +16,45 @@ def normalized(name: str) -> str:
 class NameIndex:
     """Relative paths, found by the names that annotation files use.
 
-    A name is compared as it is, without its suffix, by its last component, and in lower case. A spelling counts only
-    where it belongs to a single path.
+    A name is compared as it is, without its suffix, by its last component, and in lower case. Of several paths with one
+    last component, the one counts whose last folders are most alike. A spelling counts only where it belongs to a
+    single path.
     """
 
     def __init__(self, paths: Iterable[str]):
         """Index relative paths with forward slashes."""
         paths = list(paths)
-        self._levels: list[tuple[Callable[[str], str], dict[str, str | None]]] = []
+        self._levels: list[tuple[Callable[[str], str], dict[str, list[str]]]] = []
         for spell in (normalized, _stem, _base, _base_stem, _folded, _folded_stem):
             owners: dict[str, list[str]] = defaultdict(list)
             for path in paths:
                 owners[spell(path)].append(path)
-            self._levels.append((spell, {key: one[0] if len(one) == 1 else None for key, one in owners.items()}))
+            self._levels.append((spell, owners))
 
     def find(self, name: str) -> str | None:
         """Return the path that a name means; None if no path fits, or several do equally well."""
         for spell, owners in self._levels:
-            key = spell(name)
-            if key in owners:
-                return owners[key]
+            if found := owners.get(spell(name)):
+                return found[0] if len(found) == 1 else _closest(name, found)
         return None
+
+
+def common_folders(name: str, path: str) -> int:
+    """Return how many of the last folders of two names are equal."""
+    pairs = zip(reversed(_folders(name)), reversed(_folders(path)), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _closest(name: str, paths: list[str]) -> str | None:
+    """Return the path whose last folders are most like those of a name, at best all of them; None if several are."""
+    counts = [common_folders(name, path) for path in paths]
+    scores = [(count, count == len(_folders(path))) for path, count in zip(paths, counts, strict=True)]
+    best = [path for path, score in zip(paths, scores, strict=True) if score == max(scores)]
+    return best[0] if len(best) == 1 else None
+
+
+def _folders(name: str) -> list[str]:
+    return normalized(name).casefold().split("/")[:-1]
 
 
 def _stem(name: str) -> str:

@@ -15,6 +15,7 @@ PATHS = ["val/a.jpg", "val/b.jpg", "train/b.jpg", "val/Ä ö.png", "x/IMG_1.JPG"
         *(("val/a.jpg", "val/a.jpg"), ("a.jpg", "val/a.jpg"), ("a", "val/a.jpg"), ("A.JPG", "val/a.jpg")),
         *(("images\\a.jpg", "val/a.jpg"), ("../upload/4/a.jpg", "val/a.jpg"), ("/data/x/a.png", "val/a.jpg")),
         *(("./val/b.jpg", "val/b.jpg"), ("b.jpg", None), ("train/b.jpg", "train/b.jpg"), ("elsewhere/b.jpg", None)),
+        *(("/data/2/train/b.jpg", "train/b.jpg"), ("C:\\x\\Val\\b.jpeg", "val/b.jpg"), ("val/x/b.jpg", None)),
         *((unicodedata.normalize("NFD", "val/Ä ö.png"), "val/Ä ö.png"), ("img_1.jpg", "x/IMG_1.JPG")),
         *(("x/c.jpg", "x/c.jpg"), ("c.jpeg", "x/c.jpeg"), ("x/c", None), ("d.jpg", None), ("", None)),
     ],

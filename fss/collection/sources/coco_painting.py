@@ -1,0 +1,87 @@
+"""The mask of a photograph from its objects in COCO's form.
+
+A listing stores the objects of a photograph as JSON: ``height`` and ``width`` of the picture, ``objects``, each
+``[class id, crowd, segmentation]``, and ``left_out``, the number of objects by reason that the listing left out.
+"""
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from fss.core.arrays import IGNORE
+from fss.images.decode_errors import DecodeError
+from fss.images.labels import LabelMask
+from fss.images.limits import DecodeLimits
+from fss.images.mask_codec import from_class_map
+from fss.images.outlines import decode_outline, encode_outline
+
+
+def paint(annotation: dict[str, Any], limits: DecodeLimits) -> LabelMask:
+    """Paint the objects of a photograph.
+
+    Smaller objects cover larger ones, and all single objects cover crowds, whose pixels are ignored. A faulty object is
+    left out and counted.
+
+    Raises:
+        DecodeError: the size is missing or exceeds the limits, every object is faulty, or too many classes are visible.
+    """
+    height, width = _size(annotation, limits)
+    left_out: Counter[str] = Counter(annotation.get("left_out", {}))
+    layers = []
+    for class_id, crowd, segmentation in annotation["objects"]:
+        try:
+            code, area = encode_outline(segmentation, height, width)
+        except DecodeError as error:
+            left_out[error.reason] += 1
+        else:
+            layers.append((not crowd, -area, class_id, code))
+    if left_out and not layers:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+        raise DecodeError(left_out.most_common(1)[0][0], f"no object of the picture can be painted ({reasons})")
+    ids = sorted({class_id for single, _, class_id, _ in layers if single})
+    void = max(IGNORE, len(ids) + 1)
+    painted = np.zeros((height, width), np.uint8 if void == IGNORE else np.uint16)
+    for single, _, class_id, code in sorted(layers, key=lambda layer: layer[:3]):
+        painted[decode_outline(code).astype(bool)] = ids.index(class_id) + 1 if single else void
+    try:
+        mask, numbers = from_class_map(painted, background=0, void=(void,))
+    except ValueError as error:
+        raise DecodeError("too-many-classes", str(error)) from error
+    return LabelMask(mask=mask, class_ids=tuple(ids[number - 1] for number in numbers), left_out=dict(left_out))
+
+
+def encode_annotation(height: Any, width: Any, objects: list[tuple[int, int, Any]], left_out: dict[str, int]) -> str:
+    """Return the JSON that a listing stores."""
+    annotation = {"height": height, "width": width, "objects": objects} | ({"left_out": left_out} if left_out else {})
+    return json.dumps(annotation, separators=(",", ":"))
+
+
+def _size(annotation: dict[str, Any], limits: DecodeLimits) -> tuple[int, int]:
+    """Return height and width of a picture as its annotation file gives them."""
+    sides = (annotation["height"], annotation["width"])
+    values = [_whole_number(side) for side in sides]
+    height, width = values
+    if height is None or width is None or min(height, width) < 1:
+        raise DecodeError("bad-size", f"the annotation file gives height {_short(sides[0])}, width {_short(sides[1])}")
+    if max(height, width) > limits.max_side or height * width > limits.max_pixels:
+        raise DecodeError(
+            "bad-size",
+            f"the annotation file gives height {height}, width {width}; at most {limits.max_side} a side and "
+            f"{limits.max_pixels} pixels are allowed",
+        )
+    return height, width
+
+
+def _whole_number(value: Any) -> int | None:
+    """Return a whole number, also one that is written as 640.0 or "640"; None for anything else."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:20]
