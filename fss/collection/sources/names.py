@@ -23,18 +23,17 @@ class NameIndex:
 
     def __init__(self, paths: Iterable[str]):
         """Index relative paths with forward slashes."""
-        paths = list(paths)
-        self._levels: list[tuple[Callable[[str], str], dict[str, list[str]]]] = []
-        for spell in (normalized, _stem, _base, _base_stem, _folded, _folded_stem):
-            owners: dict[str, list[str]] = defaultdict(list)
-            for path in paths:
-                owners[spell(path)].append(path)
-            self._levels.append((spell, owners))
+        self._paths = list(paths)
+        self._owners: dict[Callable[[str], str], dict[str, list[str]]] = {}  # made when a name needs them
 
     def find(self, name: str) -> str | None:
         """Return the path that a name means; None if no path fits, or several do equally well."""
-        for spell, owners in self._levels:
-            if found := owners.get(spell(name)):
+        for spell in (normalized, _stem, _base, _base_stem, _folded, _folded_stem):
+            if spell not in self._owners:
+                self._owners[spell] = owners = defaultdict(list)
+                for path in self._paths:
+                    owners[spell(path)].append(path)
+            if found := self._owners[spell].get(spell(name)):
                 return found[0] if len(found) == 1 else _closest(name, found)
         return None
 
