@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fss.core.arrays import Float64, Mask
+from fss.core.arrays import BoolArray, Float64
 from fss.images.decode_errors import DecodeError
 from fss.images.run_lengths import column_runs
 
@@ -61,11 +61,11 @@ def encode_outline(segmentation: Any, height: int, width: int) -> tuple[Any, int
     return code, area
 
 
-def decode_outline(code: Any) -> Mask:
-    """Return the pixels of a code of :func:`encode_outline`, uint8 [H, W]: 1 for the object."""
+def decode_outline(code: Any) -> BoolArray:
+    """Return the pixels of a code of :func:`encode_outline`, bool [H, W]."""
     from pycocotools import mask as coco_mask
 
-    return np.asarray(coco_mask.decode(code), np.uint8)
+    return np.asarray(coco_mask.decode(code), np.uint8).view(np.bool_)
 
 
 def _polygons(segmentation: list[Any], height: int, width: int) -> list[Float64]:

@@ -42,11 +42,11 @@ def paint(annotation: dict[str, Any], limits: DecodeLimits) -> LabelMask:
         raise DecodeError(left_out.most_common(1)[0][0], f"no object of the picture can be painted ({reasons})")
     ids = sorted({class_id for single, _, class_id, _ in layers if single})
     void = max(IGNORE, len(ids) + 1)
-    painted = np.zeros((height, width), np.uint8 if void == IGNORE else np.uint16)
+    columns = np.zeros((width, height), np.uint8 if void == IGNORE else np.uint16)  # COCO counts column by column
     for single, _, class_id, code in sorted(layers, key=lambda layer: layer[:3]):
-        painted[decode_outline(code).astype(bool)] = ids.index(class_id) + 1 if single else void
+        np.copyto(columns, ids.index(class_id) + 1 if single else void, where=decode_outline(code).T)
     try:
-        mask, numbers = from_class_map(painted, background=0, void=(void,))
+        mask, numbers = from_class_map(np.ascontiguousarray(columns.T), background=0, void=(void,))
     except ValueError as error:
         raise DecodeError("too-many-classes", str(error)) from error
     return LabelMask(mask=mask, class_ids=tuple(ids[number - 1] for number in numbers), left_out=dict(left_out))

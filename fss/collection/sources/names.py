@@ -30,7 +30,8 @@ class NameIndex:
         """Return the path that a name means; None if no path fits, or several do equally well."""
         for spell in (normalized, _stem, _base, _base_stem, _folded, _folded_stem):
             if spell not in self._owners:
-                self._owners[spell] = owners = defaultdict(list)
+                owners: dict[str, list[str]] = defaultdict(list)
+                self._owners[spell] = owners
                 for path in self._paths:
                     owners[spell(path)].append(path)
             if found := self._owners[spell].get(spell(name)):
