@@ -1,4 +1,4 @@
-"""Sources of photographs. Every source lists its items without opening files, and reads items independently."""
+"""Sources of photographs. Every source lists its items without opening photographs, and reads items independently."""
 
 from dataclasses import replace
 from types import ModuleType

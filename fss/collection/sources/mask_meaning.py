@@ -7,7 +7,6 @@ colours without a background, every class is a class, and black is the backgroun
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,19 +168,21 @@ def given_class_list(tree: Tree, config: SourceConfig) -> ClassList | None:
     return read_class_list(file)
 
 
-def own_class_list(tree: Tree, folders: Sequence[str] = ("",)) -> ClassList | None:
-    """Return the class list that a folder has itself.
-
-    Args:
-        tree: files of the source.
-        folders: folders to look in, best first, each empty or with a slash at its end.
+def own_class_list(tree: Tree) -> ClassList | None:
+    """Return the class list that a folder has itself, or that its subfolders (``train``, ``valid``) have alike.
 
     Raises:
-        ValueError: the file is no class list.
+        ValueError: a file is no class list, or the subfolders have different ones.
     """
-    for path in (folder + name for folder in folders for name in OWN_FILES):
-        if path in tree.uris:
-            return dataclasses.replace(read_class_list(tree.uris[path]), file=path)
+    for depth in (0, 1):
+        for name in OWN_FILES:
+            paths = [path for path in tree.uris if path.count("/") == depth and path.rpartition("/")[2] == name]
+            lists = [dataclasses.replace(read_class_list(tree.uris[path]), file=path) for path in paths]
+            for other in lists[1:]:
+                if other.entries != lists[0].entries:
+                    raise ValueError(f"{lists[0].file} and {other.file} have different classes; keep one")
+            if lists:
+                return lists[0]
     return None
 
 
@@ -201,9 +202,12 @@ def declare_classes(listing: Listing, tree: Tree, config: SourceConfig) -> Listi
         return listing
     classes, notes, warnings = given_class_list(tree, config), listing.notes, listing.warnings
     if classes is None and (config.meaning == "colors" or not config.class_names):
-        classes = own_class_list(tree)
+        setting = f"--source.{_SETTING[config.meaning]} FILE"
+        try:
+            classes = own_class_list(tree)
+        except ValueError as error:
+            raise ValueError(f"{error}; {setting} gives another class list") from error
         if classes is not None:
-            setting = f"--source.{_SETTING[config.meaning]} FILE"
             notes = (*notes, f"the classes are those of {classes.file} in the folder; {setting} gives others")
     if classes is None and config.meaning == "colors":
         raise ValueError(

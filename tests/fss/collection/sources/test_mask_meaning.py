@@ -120,6 +120,18 @@ def test_a_list_whose_first_name_would_be_the_background_is_a_warning(tmp_path: 
     assert _read(root, masks="index", background=None) == ["cup", "pot", "can"]
 
 
+def test_subfolders_may_have_the_list(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        write_bytes(tmp_path / part / "_classes.csv", b"Pixel Value, Class\n0, background\n1, cup\n2, pot\n")
+    write_bytes(tmp_path / "train/a.jpg", encoded("JPEG"))
+    write_grey(tmp_path / "train/a_mask.png", VALUES)
+    assert _read(tmp_path, masks="index") == RIGHT
+    for text, message in ((b"1,mug\n", "have different classes"), (b"1,mug\n1,can\n", "line 2: the id 1 is that of")):
+        write_bytes(tmp_path / "valid/_classes.csv", text)
+        with pytest.raises(ValueError, match=message + ".*--source.classes FILE gives another class list"):
+            _read(tmp_path, masks="index")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
