@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from fss.collection.annotations.base import IGNORE_LABEL, AnnotatedImage, AnnotationFile
+from fss.collection.annotations.base import AnnotatedImage, AnnotationFile
 from fss.collection.annotations.files import READERS, Form, find_files
 from fss.collection.annotations.painting import paint
 from fss.collection.annotations.png import PngImage, read_png_folder
@@ -20,6 +20,7 @@ from fss.collection.image_names import Matches, Photograph, find_image_root, mat
 from fss.collection.mask_export import Values
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.schema import mask_table
+from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core.arrays import IGNORE
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash

@@ -1,7 +1,7 @@
 """Types and functions that all formats of annotations share.
 
 Files hold the very pixels of a mask, one object per class. Photographs are named relative to an image root. Ignored
-pixels are an object with the label :data:`IGNORE_LABEL`.
+pixels are an object with the label ``ignore``, which no class may have.
 
 A file to read is untrusted: a faulty object becomes a problem of its photograph, and the other objects stay.
 """
@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from skimage.draw import polygon
 
 from fss.collection.mask_export import ExportedMask
+from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core import storage
 from fss.core.arrays import IGNORE, BoolArray
 from fss.images.decode_errors import DecodeError
-
-IGNORE_LABEL = "ignore"
-"""Label of ignored pixels, which no class may have."""
+from fss.images.outlines import decode_outline, encode_outline
 
 Write = Callable[[bytes], Any]
 """Receives a file piece by piece, so that only the masks of one photograph are in memory."""
@@ -110,26 +108,17 @@ def regions(exported: ExportedMask) -> Iterator[tuple[int | None, BoolArray]]:
             yield class_id, exported.mask == value
 
 
-def fill_polygons(parts: Any, height: int, width: int) -> BoolArray:
-    """Return the mask, bool [H,W], of polygons: a list of lists ``[x1, y1, x2, y2, ...]`` in pixels.
-
-    A pixel belongs to a polygon if its centre does. Coordinates are clipped to the photograph.
+def fill_polygons(parts: list[list[float]], height: int, width: int) -> BoolArray:
+    """Return the mask, bool [H,W], of polygons ``[x1, y1, x2, y2, ...]`` in pixels, as a COCO source paints them.
 
     Raises:
-        DecodeError: a polygon has fewer than three points, or values that are not finite numbers.
+        DecodeError: pycocotools is missing, or the polygons are malformed or enclose no pixel.
     """
-    mask = np.zeros((height, width), bool)
-    for part in parts:
-        try:
-            points = np.asarray(part, np.float64)
-        except (TypeError, ValueError, OverflowError):
-            points = np.zeros(0)
-        if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
-            raise DecodeError("bad-polygon", "expected at least three points x, y of finite numbers")
-        xs, ys = points[::2].clip(0, width), points[1::2].clip(0, height)
-        rows, columns = polygon(ys - 0.5, xs - 0.5, (height, width))  # type: ignore[no-untyped-call]
-        mask[rows, columns] = True
-    return mask
+    try:
+        code, _ = encode_outline(parts, height, width)
+    except ImportError as error:
+        raise DecodeError("no-pycocotools", "polygons need pycocotools: pip install pycocotools") from error
+    return decode_outline(code)
 
 
 def read_json(uri: str) -> Any:

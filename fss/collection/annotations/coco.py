@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fss.collection.annotations.base import (
-    IGNORE_LABEL,
     AnnotatedImage,
     AnnotationFile,
     Shape,
@@ -21,12 +20,10 @@ from fss.collection.annotations.base import (
 )
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
+from fss.collection.sources.coco_categories import IGNORE_CATEGORY, IGNORE_LABEL
 from fss.core.arrays import BoolArray
 from fss.images.decode_errors import DecodeError
 from fss.images.run_lengths import decode_columns, encode_columns
-
-IGNORE_CATEGORY = 65536
-"""Category id of ignored pixels, above every class id of a class map."""
 
 
 def write_coco(

@@ -6,7 +6,6 @@ from xml.etree.ElementTree import ParseError, XMLParser
 from xml.sax.saxutils import escape, quoteattr
 
 from fss.collection.annotations.base import (
-    IGNORE_LABEL,
     AnnotatedImage,
     AnnotationFile,
     Shape,
@@ -17,6 +16,7 @@ from fss.collection.annotations.base import (
 )
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
+from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core import storage
 from fss.core.arrays import BoolArray
 from fss.images.decode_errors import DecodeError
@@ -152,7 +152,10 @@ def _decode_mask(attributes: Mapping[str, str], height: int, width: int) -> Bool
 
 
 def _decode_polygon(attributes: Mapping[str, str], height: int, width: int) -> BoolArray:
-    points = attributes.get("points", "").replace(";", ",").split(",")
+    try:
+        points = [float(number) for number in attributes.get("points", "").replace(";", ",").split(",")]
+    except ValueError as error:
+        raise DecodeError("bad-coordinates", "expected points x,y with semicolons between them") from error
     return fill_polygons([points], height, width)
 
 

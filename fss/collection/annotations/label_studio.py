@@ -15,7 +15,6 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from fss.collection.annotations.base import (
-    IGNORE_LABEL,
     AnnotatedImage,
     AnnotationFile,
     Shape,
@@ -28,6 +27,7 @@ from fss.collection.annotations.base import (
 )
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
+from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core import storage
 from fss.core.arrays import BoolArray
 from fss.images.decode_errors import DecodeError
@@ -180,7 +180,7 @@ def _decode_percent(points: Any, height: int, width: int) -> BoolArray:
         shares = np.zeros(0)
     if shares.ndim != 2 or shares.shape[1] != 2:
         raise DecodeError("bad-polygon", "expected points x, y in percent")
-    return fill_polygons([(shares * (width / 100, height / 100)).ravel()], height, width)
+    return fill_polygons([(shares * (width / 100, height / 100)).ravel().tolist()], height, width)
 
 
 def _local_path(address: str) -> str:
