@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fss.collection.annotations.coco import write_coco as write_coco_export
+from fss.collection.image_names import ImageRoot
+from fss.collection.mask_export import ExportedMask
 from fss.collection.sources import Listing, RawItem, SourceConfig, list_items, read_item
 from fss.collection.sources.coco import CATEGORY_IDS, COCO_CLASSES
 from fss.collection.sources.coco_painting import paint
@@ -381,6 +384,19 @@ def test_annotation_files_are_found(
     listing, rows = _read(tmp_path, subset)
     assert listing.classes == {2: "mug"} and not listing.unmatched
     assert sorted(_areas(raw)[2] for raw in rows.values()) == [25, 36] and sorted(rows) == sorted(photographs)
+
+
+def test_our_own_export_gives_equal_masks(tmp_path: Path) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[5:9, 3:20], mask[20:, 30:], mask[0, 0] = 1, 2, 255
+    exported = ExportedMask(name="a", image_id="", uri="/there/images/a.jpg", mask=mask, classes=(2, 300))
+    pieces: list[bytes] = []
+    write_coco_export(iter([exported]), {2: "mug", 300: "cup"}, ImageRoot(uri="/there"), pieces.append)
+    write_data_set(tmp_path / "data", b"".join(pieces), ("images/a.jpg",), "../instances.json")
+    listing, rows = _read(tmp_path / "data", annotations=str(tmp_path / "instances.json"))
+    label = rows["images/a.jpg"].label
+    assert label is not None and label.class_ids == (2, 300) and listing.classes == {2: "mug", 300: "cup"}
+    np.testing.assert_array_equal(label.mask, mask)
 
 
 def test_photographs_outside_of_the_folder_of_a_file_are_left_out(tmp_path: Path) -> None:
