@@ -17,7 +17,7 @@ from fss.core import storage
 
 VOID = 0.95  # largest plausible share of ignored pixels
 COVERED = 0.5  # largest plausible mean share of a picture that classes cover beside a background
-MISSING = 0.1  # largest plausible share of photographs without a mask
+MISSING = 0.1  # largest plausible share of photographs without a mask beside masks without a photograph
 NAMED = 5  # names, ids and reasons in one sentence
 _IN_LISTING = ("several-masks", "shared-mask")  # reasons that the warnings of the listing are about
 _BY_FOLDER = ("fss1000", "sample")  # kinds whose classes do not come from the values of masks
@@ -116,14 +116,19 @@ def check_labels(
 
 
 def _missing(summary: LabelSummary, config: SourceConfig, unmatched: Sequence[str]) -> Iterator[str]:
-    """Yield notes on photographs without a mask."""
+    """Yield notes on photographs without a mask.
+
+    Masks for a few photographs only are usual in semi-supervised data; names that fit on neither side are not.
+    """
     without = Counter({reason: n for reason, n in summary.without.items() if reason not in _IN_LISTING})
     absent = without.pop("missing-mask", 0)
-    if absent > MISSING * summary.photographs:
+    if unmatched and absent > MISSING * summary.photographs:
         names = ", ".join(_relative(uri, config) for uri, _ in summary.first["missing-mask"])
-        others = f"; masks without a photograph: {', '.join(unmatched)}, ..." if unmatched else ""
         verb = "has" if absent == 1 else "have"
-        yield f"{absent} of {summary.photographs} photographs {verb} no mask, such as {names}{others}"
+        yield (
+            f"{absent} of {summary.photographs} photographs {verb} no mask, such as {names}; masks without a "
+            f"photograph: {', '.join(unmatched)}, ..."
+        )
     if resized := without.pop("size-mismatch", 0):
         uri, error = summary.first["size-mismatch"][0]
         sizes = error.partition(": ")[2]

@@ -133,7 +133,7 @@ def labelled(root: Path, masks: dict[str, int]) -> SourceConfig:
     ("masks", "code", "told"),
     [
         ({"a": 1, "b": 1, "c": 2, "d": 2}, 0, ""),
-        ({"a": 1, "b": 2, "c": 7}, 3, "1 of 4 photographs has no mask, such as images/d.jpg"),
+        ({"a": 1, "b": 2, "c": 7}, 3, "the class list lacks 1 id that the masks hold: 7 (in 1 mask)"),
         (
             {"x": 1, "y": 2},
             2,
