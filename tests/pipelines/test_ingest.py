@@ -174,7 +174,7 @@ def test_the_exit_code_tells_whether_the_masks_are_plausible(
     assert (tmp_path / "c/labels.png").is_file() == (code != 2)
     if code == 3:
         notes = json.loads((tmp_path / "c/summary.json").read_text())["notes"]
-        assert tuple(notes) == Collection.open(f"{tmp_path}/c").notes and len(notes) == 2
+        assert tuple(notes) == Collection.open(f"{tmp_path}/c").notes and len(notes) == 1
         (run_info,) = tracking_client(store).search_runs(["1"])
         assert run_info.data.tags["fss.notes"] == "\n".join(notes)
         assert "labels.png" in {file.path for file in tracking_client(store).list_artifacts(run_info.info.run_id)}
