@@ -105,7 +105,7 @@ def _read_file(uri: str) -> CocoFile:
 
 def _rendered(tree: Tree, photographs: Iterable[str], subset: Subset) -> list[SourceItem]:
     """Return the photographs of a subset with their category PNGs."""
-    prefix = f"{subset.folder}/"
+    prefix = f"{subset.folder}/" if subset.folder else ""
     inside = [path for path in photographs if path.startswith(prefix)]
     names = {path: stem_and_suffix(path)[0].removeprefix(prefix) for path in inside}
     return [

@@ -157,12 +157,23 @@ class _Finder:
     def _folder(self, name: str, path: str) -> str | None:
         """Return the folder of a subset's photographs by its name, or beside its annotation file."""
         if self._config.images is not None:
-            return self._config.images.strip("/").removeprefix("./").removesuffix(".") or None
+            return self._chosen_folder(self._config.images)
         same = [folder for folder in sorted(self._folders) if folder.rpartition("/")[2] == name]
         for folder in (name, f"images/{name}", *same, _parent(path)):
             if folder in self._folders and folder.rpartition("/")[2] not in _NO_PHOTOGRAPHS:
                 return folder
         return None
+
+    def _chosen_folder(self, name: str) -> str | None:
+        """Return the folder that the settings name; None for the whole source."""
+        folder = normalized(name).strip("/")
+        if folder in ("", "."):
+            return None
+        if folder not in self._folders:
+            raise ValueError(
+                f"--source.images is {name!r}, where no photographs are; the folders are {_some(sorted(self._folders))}"
+            )
+        return folder
 
 
 def _chosen_file(tree: Tree, config: SourceConfig) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from fss.collection.sources.coco_file import CocoFile, CocoPicture
 from fss.collection.sources.names import NameIndex, common_folders, normalized
 from fss.collection.sources.pairing import LISTED, printable
+from fss.collection.sources.walk import stem_and_suffix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,10 @@ def match_pictures(file: CocoFile, photographs: Sequence[str], folder: str | Non
     Args:
         file: annotation file.
         photographs: relative paths of all photographs of the source.
-        folder: folder of the photographs. If no name fits there, or None, all photographs are tried; those below the
-            deepest folder of all that fit belong to the file.
+        folder: folder of the photographs. If no name fits there, or None, all photographs are tried, and those of
+            folders with a photograph that fits belong to the file.
+
+    Pictures of a file type that no photograph of the file has, such as masks, do not belong to it.
     """
     prefix = f"{folder}/" if folder else ""
     inside = [path for path in photographs if path.startswith(prefix)]
@@ -43,8 +46,10 @@ def match_pictures(file: CocoFile, photographs: Sequence[str], folder: str | Non
         inside = inside if not claims else list(photographs)
         prefix = prefix if not claims else ""
     if claims and not prefix:
-        common = _common_folder(claims)
-        inside = [path for path in inside if path.startswith(common)]
+        folders = {path.rpartition("/")[0] for path in claims}
+        inside = [path for path in inside if path.rpartition("/")[0] in folders]
+    types = {_type(path) for path in claims}
+    inside = [path for path in inside if not claims or _type(path) in types]
     pictures = {}
     for path, rivals in claims.items():
         pictures[path], losers = _choose(rivals, path.removeprefix(prefix))
@@ -122,13 +127,10 @@ def _closeness(name: str, path: str) -> tuple[bool, int, bool]:
     return name == normalized(path), common_folders(name, path), name.rpartition("/")[2] == path.rpartition("/")[2]
 
 
-def _common_folder(paths: Mapping[str, object]) -> str:
-    """Return the deepest folder that contains all paths, with a slash; empty if there is none."""
-    folders = [path.split("/")[:-1] for path in (min(paths), max(paths))]
-    shared = 0
-    while shared < min(map(len, folders)) and folders[0][shared] == folders[1][shared]:
-        shared += 1
-    return "".join(f"{name}/" for name in folders[0][:shared])
+def _type(path: str) -> str:
+    """Return the file type of a picture by its suffix."""
+    suffix = stem_and_suffix(path)[1]
+    return ".jpg" if suffix == ".jpeg" else suffix
 
 
 def _some(names: Sequence[str]) -> str:

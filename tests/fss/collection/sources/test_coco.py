@@ -410,6 +410,17 @@ def test_photographs_outside_of_the_folder_of_a_file_are_left_out(tmp_path: Path
     assert sorted(rows) == ["other/a.jpg", "other/c.jpg"] and _areas(rows["other/a.jpg"]) == {1: 400}
 
 
+def test_masks_beside_photographs_are_no_photographs(tmp_path: Path) -> None:
+    photographs = ("a.jpg", "b.jpg", "a.png", "masks/a.jpg", "masks/b.png")
+    write_data_set(tmp_path, document(), photographs, "instances.json")
+    assert [item.relative_path for item in list_items(_config(tmp_path)).items] == ["a.jpg", "b.jpg"]
+    with pytest.raises(
+        ValueError, match=r"--source\.images is 'photos', where no photographs are; the folders are masks"
+    ):
+        list_items(_config(tmp_path, images="photos"))
+    assert list_items(_config(tmp_path, images="masks")).items[0].relative_path == "masks/a.jpg"
+
+
 def test_an_annotation_file_is_chosen(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "data", tmp_path / "elsewhere.json"
     for file, category in (("one.json", 2), ("sub/two.json", 3)):
