@@ -140,6 +140,7 @@ def color_meaning(classes: ClassList, config: SourceConfig, by: str = "colors") 
     if background is None and _BLACK not in colors:
         background = next(number for number in range(len(ids) + 1) if number not in ids)
         colors = {**colors, _BLACK: background}
+        by = "colors"  # the list does not say which value is the background
     void = {*classes.void, *(config.void if config.void != _DEFAULT_VOID else ())}
     if config.kind == "voc" and _VOC_VOID not in colors and IGNORE not in ids:
         colors[_VOC_VOID] = IGNORE
@@ -200,7 +201,7 @@ def declare_classes(listing: Listing, tree: Tree, config: SourceConfig) -> Listi
     """
     if config.meaning not in ("index", "colors"):
         return listing
-    classes, notes, warnings = given_class_list(tree, config), listing.notes, listing.warnings
+    classes, notes = given_class_list(tree, config), listing.notes
     if classes is None and (config.meaning == "colors" or not config.class_names):
         setting = f"--source.{_SETTING[config.meaning]} FILE"
         try:
@@ -216,12 +217,18 @@ def declare_classes(listing: Listing, tree: Tree, config: SourceConfig) -> Listi
     if classes is None:
         return listing
     meaning = (color_meaning if config.meaning == "colors" else index_meaning)(classes, config)
-    hidden = next((one.name for one in classes.entries if one.class_id == meaning.background), None)
-    if hidden is not None and meaning.background != classes.background:
-        warning = f"class {meaning.background}, {hidden!r} in {classes.file}, is read as the background"
-        warnings = (*warnings, f"{warning}; give --source.background None if it is a class")
+    warnings = (*listing.warnings, *warnings_of(classes, meaning))
     names = dict(enumerate(config.class_names)) or class_names(classes, meaning)
     return with_meaning(dataclasses.replace(listing, classes=names, notes=notes, warnings=warnings), meaning)
+
+
+def warnings_of(classes: ClassList, meaning: MaskMeaning) -> tuple[str, ...]:
+    """Return a warning if a class is read as the background although its name says otherwise."""
+    hidden = next((one.name for one in classes.entries if one.class_id == meaning.background), None)
+    if hidden is None or meaning.background == classes.background:
+        return ()
+    text = f"class {meaning.background}, {hidden!r} in {classes.file}, is read as the background"
+    return (f"{text}; give --source.background None if it is a class, or put a line background before it",)
 
 
 def with_meaning(listing: Listing, meaning: MaskMeaning) -> Listing:

@@ -14,7 +14,7 @@ Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ign
 Tools such as CVAT export the same layout with classes of their own in ``labelmap.txt``, in that folder or in the one
 above. Its names and colours then count instead of VOC's. A mask whose palette has the colours of the list in its order
 is read by its numbers, which means the same; other palettes and RGB masks are read by colour. Grey masks hold positions
-in the list, unless the list has their grey values as colours.
+in the list, unless the list has their grey values as colours or has no background.
 
 A list of ``ImageSets`` has one name per line, with or without folder and suffix. A second column with -1 leaves the
 photograph out, and further columns are ignored.
@@ -36,6 +36,7 @@ from fss.collection.sources.mask_meaning import (
     color_meaning,
     given_class_list,
     index_meaning,
+    warnings_of,
     with_meaning,
 )
 from fss.collection.sources.name_lists import check_names, read_name_list
@@ -148,7 +149,10 @@ def _with_classes(listing: Listing, tree: Tree, prefix: str, config: SourceConfi
         meaning = color_meaning(classes, config, by="either")
     else:
         meaning = replace(index_meaning(classes, config), class_ids=tuple(one.class_id for one in classes.entries))
-    return with_meaning(replace(listing, classes=class_names(classes, meaning), notes=notes), meaning)
+    warnings = (*listing.warnings, *warnings_of(classes, meaning))
+    return with_meaning(
+        replace(listing, classes=class_names(classes, meaning), notes=notes, warnings=warnings), meaning
+    )
 
 
 def _decode_sbd(data: bytes) -> Mask:

@@ -178,6 +178,8 @@ def _voc(root: Path, labelmap: str | None, write: Any, *arguments: Any) -> Path:
         (TABLE, write_grey, (VALUES + 1,), "unknown-class: the values 3 stand for no class"),
         ("bg:0,0,0::\ncup:1,1,1::\npot:2,2,2::\n", write_grey, (VALUES,), ["none", "cup", "pot"]),
         ("bg:0,0,0::\npot:2,2,2::\ncup:1,1,1::\n", write_grey, (VALUES,), ["none", "cup", "pot"]),
+        ("cup:128,0,0::\npot:9,99,200::\n", write_palette, (VALUES, sum(COLORS, ())), RIGHT),
+        ("cup:128,0,0::\npot:9,99,200::\n", write_grey, (VALUES,), "unknown-color"),  # 0 may be cup or background
         ("background:::\ncup:::\npot:::\n", write_palette, (VALUES, VOC_PALETTE), RIGHT),
         ("background:::\ncup:::\n", write_palette, (VALUES, VOC_PALETTE), "unknown-class: the values 2"),
         (None, write_palette, (VALUES, VOC_PALETTE), ["none", "aeroplane", "bicycle"]),
@@ -219,3 +221,9 @@ def test_the_meaning_is_stored_with_the_collection(tmp_path: Path) -> None:
     for append, message in ((False, "made from another source"), (True, "the classes of the folder have changed")):
         with pytest.raises(ValueError, match=message):
             ingest_local(source, collection.uri, append=append)
+
+
+def test_a_first_name_that_voc_would_read_as_the_background_is_a_warning(tmp_path: Path) -> None:
+    _voc(tmp_path, "cup:::\npot:::\ncan:::\n", write_grey, VALUES)
+    (warning,) = list_items(SourceConfig(path=str(tmp_path), kind="voc")).warnings
+    assert warning.startswith("class 0, 'cup' in labelmap.txt, is read as the background")
