@@ -141,7 +141,10 @@ def _with_classes(listing: Listing, tree: Tree, prefix: str, config: SourceConfi
         path = next((path for path in (prefix + LABELMAP, above + LABELMAP) if path in tree.uris), None)
         if path is None:
             return listing
-        classes = replace(read_class_list(tree.uris[path]), file=path)
+        try:
+            classes = replace(read_class_list(tree.uris[path]), file=path)
+        except ValueError as error:
+            raise ValueError(f"{error}; --source.colors FILE gives another class list") from error
         notes = (*notes, f"the classes are those of {path}; --source.colors FILE gives others")
     if config.colors is not None:
         meaning = color_meaning(classes, config, by="colors")

@@ -223,7 +223,10 @@ def test_the_meaning_is_stored_with_the_collection(tmp_path: Path) -> None:
             ingest_local(source, collection.uri, append=append)
 
 
-def test_a_first_name_that_voc_would_read_as_the_background_is_a_warning(tmp_path: Path) -> None:
+def test_lists_that_are_wrong_for_voc_are_told(tmp_path: Path) -> None:
     _voc(tmp_path, "cup:::\npot:::\ncan:::\n", write_grey, VALUES)
     (warning,) = list_items(SourceConfig(path=str(tmp_path), kind="voc")).warnings
     assert warning.startswith("class 0, 'cup' in labelmap.txt, is read as the background")
+    write_bytes(tmp_path / "labelmap.txt", b"background:0,0,0::\ncup:999,0,0::\n")
+    with pytest.raises(ValueError, match="line 2: the colour '999,0,0' is .*; --source.colors FILE gives another"):
+        list_items(SourceConfig(path=str(tmp_path), kind="voc"))
