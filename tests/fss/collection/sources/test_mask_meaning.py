@@ -228,5 +228,5 @@ def test_lists_that_are_wrong_for_voc_are_told(tmp_path: Path) -> None:
     (warning,) = list_items(SourceConfig(path=str(tmp_path), kind="voc")).warnings
     assert warning.startswith("class 0, 'cup' in labelmap.txt, is read as the background")
     write_bytes(tmp_path / "labelmap.txt", b"background:0,0,0::\ncup:999,0,0::\n")
-    with pytest.raises(ValueError, match="line 2: the colour '999,0,0' is .*; --source.colors FILE gives another"):
+    with pytest.raises(ValueError, match=r"line 2: the colour '999,0,0' is .*; --source.colors FILE gives another"):
         list_items(SourceConfig(path=str(tmp_path), kind="voc"))
