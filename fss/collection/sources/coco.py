@@ -25,6 +25,7 @@ from fss.collection.sources.coco_painting import encode_annotation, paint
 from fss.collection.sources.pairing import LISTED, printable
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.images.decode_errors import DecodeError
 from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
 
@@ -50,7 +51,7 @@ def list_items(config: SourceConfig) -> Listing:
     warnings, mismatches = [*classes.warnings], list[str]()
     listed: dict[str, SourceItem] = {}
     for subset in subsets:
-        file = files.get(subset.name)
+        file = files.pop(subset.name, None)  # frees its objects, which take gigabytes, one file after the other
         if file is None:
             items = _rendered(tree, photographs, subset)
         else:
@@ -89,7 +90,10 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
 
 def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     if item.annotation is not None:
-        return paint(json.loads(item.annotation), limits)
+        try:
+            return paint(json.loads(item.annotation), limits)
+        except RecursionError as error:
+            raise DecodeError("bad-outline", "an outline is nested too deeply") from error
     assert item.mask_uri is not None
     meaning = Index(class_ids=frozenset(range(1, len(COCO_CLASSES) + 1)))
     return read_labels(read_bytes(item.mask_uri, limits), meaning, limits)

@@ -73,7 +73,7 @@ def find_subsets(tree: Tree, config: SourceConfig) -> tuple[list[Subset], list[s
         )
     if subset not in ("", "all"):
         raise ValueError(f"{config.path} has the subsets {_some(available)}; got {subset!r}")
-    if len(available) > 1 and any(name.endswith(".json") for name in available):
+    if len(available) > 1 and any(name.lower().endswith(".json") for name in available):
         raise ValueError(
             f"{config.path} has several annotation files: {_some(available)}; choose one with --source.annotations FILE"
         )
