@@ -4,12 +4,14 @@ The form is described at https://cocodataset.org/#format-data. Roboflow, Label S
 others write it. A faulty entry is left out and counted; the rest of the file is read.
 """
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fss.collection.sources.pairing import printable
 from fss.core import storage
 from fss.images.outlines import has_outline
 
@@ -86,7 +88,10 @@ def read_coco_file(uri: str) -> CocoFile:
         categories=categories,
         parents=parents,
         used=used,
-        notes=[f"{uri} has several objects with the id {key}; all of them are read" for key in sorted(repeated)[:1]],
+        notes=[
+            f"{uri} has several objects with the id {printable(key[:40])}; all of them are read"
+            for key in sorted(repeated)[:1]
+        ],
         warnings=warnings,
     )
 
@@ -98,6 +103,8 @@ def _parse(uri: str) -> Any:
         ValueError: it is no JSON.
     """
     data = storage.read_bytes(uri)
+    collects = gc.isenabled()
+    gc.disable()  # JSON has no cycles, and collections while it grows take a fifth of the time
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
@@ -108,6 +115,9 @@ def _parse(uri: str) -> Any:
         text = "its brackets are nested too deeply"
     except ValueError as error:  # no Unicode, or a number of thousands of digits
         text = str(error)
+    finally:
+        if collects:
+            gc.enable()
     raise ValueError(f"{uri} is no valid JSON: {text}; the file starts with {data[:40]!r}")
 
 
@@ -169,7 +179,9 @@ def _read_pictures(rows: list[Any], left_out: Counter[str]) -> list[tuple[str | 
     repeated = _repeated(key for key, _ in pictures)
     for key, picture in pictures:
         if key in repeated:
-            picture.error = f"ambiguous-id: {repeated[key]} pictures of the annotation file have the id {key}"
+            picture.error = (
+                f"ambiguous-id: {repeated[key]} pictures of the annotation file have the id {printable(key[:40])}"
+            )
     return pictures
 
 
@@ -189,7 +201,7 @@ def _distribute(
             left_out["objects of pictures that are not listed"] += 1
         elif category is None or category not in categories:
             picture.left_out["unknown-category"] += 1
-        elif isinstance(crowd, list | dict) or crowd not in _CROWD:
+        elif isinstance(crowd, (list, dict)) or crowd not in _CROWD:
             picture.left_out["bad-iscrowd"] += 1
         else:
             used.add(category)
@@ -213,11 +225,10 @@ def _repeated(ids: Iterable[Any]) -> dict[str, int]:
 
 
 def _text(value: Any) -> str | None:
-    """Return a name as valid Unicode without spaces around it; None if there is none."""
+    """Return a name in one line without spaces around it; None if there is none."""
     if type(value) in (int, float):
         return str(value)
-    text = value.encode(errors="backslashreplace").decode().strip() if isinstance(value, str) else ""
-    return text or None
+    return printable(value.strip()) or None if isinstance(value, str) else None
 
 
 def _some(mapping: Mapping[str, Any]) -> str:

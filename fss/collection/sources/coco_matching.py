@@ -10,6 +10,8 @@ from fss.collection.sources.names import NameIndex, common_folders, normalized
 from fss.collection.sources.pairing import LISTED, printable
 from fss.collection.sources.walk import stem_and_suffix
 
+_LONGEST = 120  # characters of a name in a message
+
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
@@ -107,7 +109,7 @@ def _choose(rivals: list[CocoPicture], path: str) -> tuple[CocoPicture, list[str
     first = closest[0]
     names = sorted({normalized(picture.name) for picture in closest})
     if len(names) > 1 or any((one.height, one.width) != (first.height, first.width) for one in closest):
-        spellings = " and as ".join(map(printable, names[:LISTED]))
+        spellings = " and as ".join(printable(name)[:_LONGEST] for name in names[:LISTED])
         sizes = " with different sizes" * (len(names) == 1)
         error = f"ambiguous-name: the annotation file lists the photograph as {spellings}{sizes}"
         return replace(first, error=error), losers
@@ -134,4 +136,4 @@ def _type(path: str) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:LISTED])) or "none"
+    return ", ".join(printable(name)[:_LONGEST] for name in names[:LISTED]) or "none"

@@ -1,6 +1,7 @@
 """Pairing of photographs and masks by the keys of their names, one to one."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from fss.collection.sources.base import SourceItem
 from fss.collection.sources.walk import Tree
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LISTED = 5  # names in a message
 
 
@@ -76,8 +78,12 @@ def pair_masks(
 
 
 def printable(name: str) -> str:
-    """Return a file name as valid Unicode; invalid bytes become escape sequences."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    """Return a name in one line of valid Unicode; invalid bytes and control characters become escape sequences."""
+    try:
+        text = os.fsencode(name).decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # a name from an annotation file, with half of a surrogate pair
+        text = name.encode(errors="backslashreplace").decode()
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _by_key(keys: Mapping[str, str]) -> dict[str, list[str]]:
