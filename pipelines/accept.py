@@ -3,7 +3,7 @@
     python -m pipelines.accept --collection my-collection --acceptance best --quantile 0.25
     python -m pipelines.accept --collection my-collection --acceptance sharp --scores contrast --gates gate_area
 
-The job makes no masks. It writes acceptance-<name>.json and a report into the folder of the mask set, and replaces an
+The job makes no masks. It writes the acceptance and a report into metadata/<set>/ of the collection, and replaces an
 existing acceptance of the same name. Train with ``--mask-set saliency --acceptance best``.
 """
 

@@ -188,7 +188,7 @@ def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
         details["acceptance"] = f"{accepted.name}, {len(accepted.accepted)} masks by {json.dumps(accepted.rule)}"
         details["acceptance hash"] = _then_and_today(profile.get("acceptance_hash", accepted.hash), accepted.hash)
     node = Node(title=f"mask set {masks.name}", details=details)
-    result = read_result(masks.uri)
+    result = read_result(masks.metadata_uri) or read_result(masks.uri)  # format 1 had it beside the masks
     if result and result.get("run_id"):
         node.origins.append(_run_node(result["run_id"], tracking))
     if provenance.get("method") == "relabel":

@@ -73,7 +73,7 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
             estimator,
             [config.accept_quantile, config.acceptance, config.seed],
         ),
-        output_dir=masks.uri,
+        output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "saliency": masks.config_hash},
         complete=set(names) <= finished,
         parent=parent,

@@ -67,7 +67,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
         JOB,
         config,
         key=config_hash([JOB, collection.uri, masks.name, parts], data.identity, options),
-        output_dir=masks.uri,
+        output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "model": data.identity["model"]},
         complete=set(parts) <= masks.finished_parts(),
         parent=parent,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fss.collection.mask_set_files import metadata_uri, parts_uri
 from fss.core import storage
 from fss.tracking.run import Run
 from pipelines.runtime.command_line import cli_main
@@ -80,7 +81,8 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
         claim_as=f"a self-training {name!r} in {config.output}",
         remove_too=[
             *(storage.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES),
-            *(storage.join(config.collection, "masks", config.stage_mask_set(stage)) for stage in STAGES),
+            *(parts_uri(config.collection, config.stage_mask_set(stage)) for stage in STAGES),
+            *(metadata_uri(config.collection, config.stage_mask_set(stage)) for stage in STAGES),
         ],
         parent=parent,
         tags={"fss.collection": hashes["collection"]},

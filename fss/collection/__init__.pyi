@@ -1,3 +1,4 @@
+from .acceptance_file import Acceptance as Acceptance
 from .collection import Collection as Collection
 from .index import ClassIndex as ClassIndex
 from .index import Entry as Entry
@@ -5,5 +6,4 @@ from .index import ImageReader as ImageReader
 from .index import Sample as Sample
 from .ingest import ingest_local as ingest_local
 from .mask_set import TRUTH as TRUTH
-from .mask_set import Acceptance as Acceptance
 from .mask_set import MaskSet as MaskSet

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fss.collection import MaskSet
+from fss.collection.acceptance_file import ACCEPTANCE_SCHEMA
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import to_dict
 
+COMBINED = 512  # parts whose scores become one chunk, since a chunk of a few rows takes more memory than its values
 READERS = 8  # parts read concurrently, which hides the latency of an object store
 
 CLUSTER = "cluster"
@@ -33,7 +35,13 @@ def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
     """
     with ThreadPoolExecutor(READERS) as pool:
         tables = pool.map(lambda part: masks.read_part(part, ["image_id", "scores", "error"]), parts)
-        return pa.concat_tables([_flatten_scores(table, index) for index, table in enumerate(tables)])
+        pending, combined = [], []
+        for index, table in enumerate(tables):
+            pending.append(_flatten_scores(table, index))
+            if len(pending) == COMBINED or index + 1 == len(parts):
+                combined.append(pa.concat_tables(pending).combine_chunks())
+                pending = []
+        return pa.concat_tables(combined)
 
 
 def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDArray[np.float64]:
@@ -75,9 +83,22 @@ def gate_values(table: pa.Table, gate: str) -> npt.NDArray[np.bool_]:
 def select_rows(table: pa.Table, rule: AcceptanceRule) -> Rows:
     """Return the indices of the rows that a trainer may use, int64, best first; ties are ordered by image id.
 
+    See :func:`rank_rows`.
+    """
+    rows, _, accepted = rank_rows(table, rule)
+    selected: Rows = rows[accepted]
+    return selected
+
+
+def rank_rows(table: pa.Table, rule: AcceptanceRule) -> tuple[Rows, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Rank the rows that pass every gate and have every score, R of them, best first; ties are ordered by image id.
+
     Args:
         table: table of :func:`read_scores`, with a column ``cluster`` if the rule ranks within clusters.
         rule: scores, gates and share of the masks to accept.
+
+    Returns:
+        The indices of the rows, int64 [R], their quality, float64 [R], and whether each is accepted, bool [R].
 
     Raises:
         ValueError: the rule is invalid, or the set has no scores or clusters that it needs.
@@ -89,25 +110,33 @@ def select_rows(table: pa.Table, rule: AcceptanceRule) -> Rows:
     if passes_gates(table, ()).any() and unscored.all() and not all_rejected:
         raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; choose scores that the set has")
     rows = np.flatnonzero(valid & ~unscored)
-    ranked = table.take(rows)
-    ids = np.asarray(ranked.column("image_id").to_pylist(), str)
-    groups = _clusters(ranked) if rule.within_clusters else np.zeros(len(rows), np.int64)
+    columns = [*rule.scores, *([CLUSTER] if rule.within_clusters and CLUSTER in table.column_names else [])]
+    ranked = table.select(columns).take(rows)
+    groups = _clusters(ranked) if rule.within_clusters else np.zeros(len(rows), np.int8)
     qualities, accepted = np.zeros(len(rows)), np.zeros(len(rows), bool)
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
         qualities[members] = quality(ranked.take(members), rule.scores)
-        best = members[np.lexsort((ids[members], -qualities[members]))]
+    del ranked
+    # Arrow sorts the ids without a Python object for each of them.
+    keys = pa.table({"quality": -qualities, "image_id": table.column("image_id").take(rows)})
+    order = pc.sort_indices(keys, [("quality", "ascending"), ("image_id", "ascending")]).to_numpy()
+    del keys
+    for group in np.unique(groups):
+        best = order[groups[order] == group]
         accepted[best[: round(rule.quantile * len(best))]] = True
-    order = np.lexsort((ids, -qualities))
-    selected: Rows = rows[order[accepted[order]]]
-    return selected
+    return rows[order], qualities[order], accepted[order]
 
 
 def write_acceptance(masks: MaskSet, name: str, table: pa.Table, rule: AcceptanceRule) -> Rows:
     """Apply a rule, write the acceptance ``name`` of the set, and return the rows of :func:`select_rows`."""
-    rows = select_rows(table, rule)
-    masks.write_acceptance(name, to_dict(rule), table.column("image_id").take(rows).to_pylist())
-    return rows
+    rows, ranked_quality, ranked_accepted = rank_rows(table, rule)
+    accepted, qualities = np.zeros(table.num_rows, bool), np.full(table.num_rows, np.nan, np.float32)
+    accepted[rows], qualities[rows] = ranked_accepted, ranked_quality
+    columns = [table.column("image_id"), pa.array(accepted), pa.array(qualities, from_pandas=True)]
+    masks.write_acceptance(name, to_dict(rule), pa.table(columns, schema=ACCEPTANCE_SCHEMA))
+    selected: Rows = rows[ranked_accepted]
+    return selected
 
 
 def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:

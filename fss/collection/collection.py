@@ -1,10 +1,9 @@
 """The collection: images in parts, and mask sets aligned with them.
 
-    collection.json                      name, sources, part size, classes, class splits
-    images/part-00000.parquet            see schema.IMAGE_SCHEMA
-    masks/<set>/part-00000.parquet       see schema.MASK_SCHEMA; same rows in the same order
-    masks/<set>/_set.json                configuration hash and provenance
-    masks/<set>/acceptance-<name>.json   masks of the set that a trainer may use
+    collection.json                  name, sources, part size, classes, class splits
+    images/part-00000.parquet        see schema.IMAGE_SCHEMA
+    masks/<set>/part-00000.parquet   see schema.MASK_SCHEMA; same rows in the same order
+    metadata/<set>/                  provenance, acceptances and reports (see mask_set_files)
 
 A collection grows by new parts and never reorders existing ones. Every write is atomic.
 """
@@ -17,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fss.collection import part_io
-from fss.collection.mask_set import MaskSet, parts_and_derived
+from fss.collection import mask_set_files, part_io
+from fss.collection.mask_admin import delete_mask_set
+from fss.collection.mask_set import MaskSet
 from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
 from fss.images.limits import DecodeLimits
@@ -203,9 +203,7 @@ class Collection:
 
     def mask_set_names(self) -> list[str]:
         """Return the names of the mask sets, sorted."""
-        fs, path = storage.resolve(storage.join(self.uri, "masks"))
-        names = [name for name in storage.list_names(fs, path) if part_io.is_name(name)]
-        return [name for name in names if part_io.exists(storage.join(self.uri, "masks", name, "_set.json"))]
+        return mask_set_files.set_names(self.uri)
 
     def mask_set(self, name: str) -> MaskSet:
         """Open a mask set.
@@ -282,10 +280,10 @@ def delete_collection(uri: str) -> None:
         ValueError: there is no collection.
     """
     collection = Collection.open(uri)
-    folders = ["images", "listings", *(f"masks/{name}" for name in collection.mask_set_names())]
-    for folder in folders:
-        fs, path = storage.resolve(storage.join(collection.uri, folder))
-        names = storage.list_names(fs, path)
-        for name in [*parts_and_derived(names), *(name for name in names if name == "_set.json")]:
-            part_io.delete(storage.join(collection.uri, folder, name))
+    for name in collection.mask_set_names():
+        delete_mask_set(collection.mask_set(name))
+    for folder in ("images", "listings"):
+        uri = storage.join(collection.uri, folder)
+        parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith(".parquet")]
+        mask_set_files.delete_files(uri, parts)
     part_io.delete(storage.join(collection.uri, "collection.json"))

@@ -1,40 +1,25 @@
 """A mask set: named masks of a collection, aligned with its parts row by row."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fss.collection import part_io
+from fss.collection import mask_set_files, part_io
+from fss.collection.acceptance_file import (
+    Acceptance,
+    acceptance_table,
+    open_acceptance_file,
+    write_acceptance_file,
+)
+from fss.collection.mask_set_files import OLD_SET_NAME, SET_NAME, delete_files, is_derived, list_files
 from fss.collection.schema import MASK_SCHEMA
 from fss.core import storage
-from fss.core.config import config_hash as hash_of
 
 if TYPE_CHECKING:
     from fss.collection.collection import Collection
 
 TRUTH = "truth"  # name of the mask set with the ground truth
-DERIVED = ("acceptance-", "report-")  # prefixes of files that are derived from the masks and deleted with them
-
-
-def parts_and_derived(names: Iterable[str]) -> list[str]:
-    """Return the names that are parts or files derived from them."""
-    return [name for name in names if name.endswith(".parquet") or name.startswith(DERIVED)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """Masks of a set that a trainer may use, and the rule that selected them."""
-
-    name: str
-    """Name of the acceptance; the file is ``acceptance-<name>.json``."""
-    rule: dict[str, Any]
-    """Settings of the rule, such as scores and quantile."""
-    accepted: frozenset[str]
-    """Ids of the accepted images."""
-    hash: str
-    """Hash of rule and ids, 16 hex digits."""
 
 
 class MaskSet:
@@ -53,8 +38,8 @@ class MaskSet:
             ValueError: there is no such set.
         """
         part_io.check_name(name, "the mask set")
-        uri = storage.join(collection.uri, "masks", name, "_set.json")
-        if not part_io.exists(uri):
+        uri = mask_set_files.set_file(collection.uri, name)
+        if uri is None:
             names = ", ".join(collection.mask_set_names()) or "none"
             raise ValueError(f"{collection.uri} has no mask set {name!r}; it has: {names}")
         return cls(collection, name, part_io.read_json(uri))
@@ -65,25 +50,31 @@ class MaskSet:
     ) -> "MaskSet":
         """Create or resume the set ``name``; see ``Collection.create_mask_set``."""
         part_io.check_name(name, "the mask set")
-        folder = storage.join(collection.uri, "masks", name)
-        if part_io.exists(storage.join(folder, "_set.json")):
+        if mask_set_files.set_file(collection.uri, name):
             existing = cls.open(collection, name)
             if existing.config_hash == config_hash and not overwrite:
+                mask_set_files.move_metadata(collection.uri, name)
                 return existing
             if not overwrite:
                 raise ValueError(
                     f"the mask set {name!r} of {collection.uri} was made with configuration {existing.config_hash}, "
                     f"not {config_hash}; use --overwrite to make it again, or another mask set name"
                 )
-            existing._clear()
-        metadata = {"name": name, "config_hash": config_hash, "provenance": dict(provenance)}
-        part_io.write_json(storage.join(folder, "_set.json"), metadata)
-        return cls(collection, name, metadata)
+            mask_set_files.move_metadata(collection.uri, name)
+        created = cls(collection, name, {"name": name, "config_hash": config_hash, "provenance": dict(provenance)})
+        created._clear()  # a deletion that was killed leaves parts behind
+        part_io.write_json(storage.join(created.metadata_uri, SET_NAME), created.metadata)
+        return created
 
     @property
     def uri(self) -> str:
-        """URI of the folder of the set."""
-        return storage.join(self.collection.uri, "masks", self.name)
+        """URI of the folder of the parts."""
+        return mask_set_files.parts_uri(self.collection.uri, self.name)
+
+    @property
+    def metadata_uri(self) -> str:
+        """URI of the folder of acceptances, reports and other files of the set."""
+        return mask_set_files.metadata_uri(self.collection.uri, self.name)
 
     @property
     def config_hash(self) -> str:
@@ -140,41 +131,55 @@ class MaskSet:
             )
         part_io.write(self.uri, part, MASK_SCHEMA, table)
 
-    def write_acceptance(self, name: str, rule: Mapping[str, Any], accepted: Sequence[str] | frozenset[str]) -> None:
-        """Write the ids of the images that a trainer may use, and the rule that selected them."""
-        part_io.check_name(name, "the acceptance")
-        ids = sorted(accepted)
-        content = {"name": name, "rule": dict(rule), "hash": hash_of(dict(rule), ids), "accepted": ids}
-        part_io.write_json(storage.join(self.uri, f"acceptance-{name}.json"), content)
+    def write_acceptance(self, name: str, rule: Mapping[str, Any], accepted: Iterable[str] | pa.Table) -> None:
+        """Write an acceptance: the rule, and the ids of the images that a trainer may use.
+
+        Args:
+            name: name of the acceptance; an existing one is replaced.
+            rule: settings of the rule.
+            accepted: ids of the accepted images, or a table with ``ACCEPTANCE_SCHEMA``.
+        """
+        table = accepted if isinstance(accepted, pa.Table) else acceptance_table(accepted)
+        write_acceptance_file(self.acceptance_uri(name), rule, table)
 
     def read_acceptance(self, name: str) -> Acceptance:
-        """Read an acceptance.
+        """Open an acceptance; its ids are read when they are first used.
 
         Raises:
             ValueError: there is no acceptance of that name.
         """
+        uri = self.acceptance_uri(name)
+        for file in (uri, storage.join(self.uri, f"acceptance-{name}.json")):
+            if part_io.exists(file):
+                return open_acceptance_file(file, name)
+        names = ", ".join(self.acceptance_names()) or "none"
+        raise ValueError(f"mask set {self.name!r} has no acceptance {name!r} ({uri}); it has: {names}")
+
+    def acceptance_uri(self, name: str) -> str:
+        """Return the URI of an acceptance.
+
+        Raises:
+            ValueError: the name is invalid.
+        """
         part_io.check_name(name, "the acceptance")
-        uri = storage.join(self.uri, f"acceptance-{name}.json")
-        if not part_io.exists(uri):
-            names = ", ".join(self.acceptance_names()) or "none"
-            raise ValueError(f"mask set {self.name!r} has no acceptance {name!r} ({uri}); it has: {names}")
-        content = part_io.read_json(uri)
-        return Acceptance(
-            name=name, rule=content["rule"], accepted=frozenset(content["accepted"]), hash=content["hash"]
-        )
+        return storage.join(self.metadata_uri, "acceptances", f"{name}.parquet")
 
     def acceptance_names(self) -> list[str]:
         """Return the names of the acceptances, sorted."""
-        fs, path = storage.resolve(self.uri)
-        names = [
-            name.removeprefix("acceptance-").removesuffix(".json")
-            for name in storage.list_names(fs, path)
-            if name.startswith("acceptance-") and name.endswith(".json")
-        ]
-        return [name for name in names if part_io.is_name(name)]
+        files = storage.list_names(*storage.resolve(storage.join(self.metadata_uri, "acceptances")))
+        names = {file.removesuffix(".parquet") for file in files if file.endswith(".parquet")}
+        old = storage.list_names(*storage.resolve(self.uri)) if self._has_old_files() else []
+        names |= {
+            file.removeprefix("acceptance-").removesuffix(".json")
+            for file in old
+            if file.startswith("acceptance-") and file.endswith(".json")
+        }
+        return sorted(name for name in names if part_io.is_name(name))
+
+    def _has_old_files(self) -> bool:
+        return part_io.exists(storage.join(self.uri, OLD_SET_NAME))
 
     def _clear(self) -> None:
         """Delete parts, acceptances and reports; the metadata stays, so a crash leaves a set with the old hash."""
-        fs, path = storage.resolve(self.uri)
-        for name in parts_and_derived(storage.list_names(fs, path)):
-            part_io.delete(storage.join(self.uri, name))
+        for uri in (self.uri, self.metadata_uri):
+            delete_files(uri, [name for name in list_files(uri) if is_derived(name)])

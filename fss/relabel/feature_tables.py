@@ -1,6 +1,7 @@
-"""Tables of features and neighbours beside the parts of a mask set: ``<kind>-part-00000.parquet``.
+"""Tables of features and neighbours of a mask set: ``metadata/<set>/<kind>/part-00000.parquet``.
 
-They belong to the mask set: overwriting or deleting the set removes them too.
+They belong to the mask set: overwriting or deleting the set removes them too. Sets of format 1 have them beside the
+masks, as ``<kind>-part-00000.parquet``.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fss.collection import MaskSet
+from fss.collection import MaskSet, part_io
 from fss.collection.acceptance import CLUSTER
 from fss.collection.schema import check_table
 from fss.core import storage
@@ -33,10 +34,7 @@ SCHEMAS = {"features": FEATURES, "neighbours": NEIGHBOURS}
 
 def finished(masks: MaskSet, kind: str) -> set[str]:
     """Return the names of the parts that have a table of this kind, by a single listing."""
-    fs, path = storage.resolve(masks.uri)
-    prefix = f"{kind}-"
-    names = [name for name in storage.list_names(fs, path) if name.startswith(prefix) and name.endswith(".parquet")]
-    return {name.removeprefix(prefix).removesuffix(".parquet") for name in names}
+    return set(part_io.list_parts(storage.join(masks.metadata_uri, kind)))
 
 
 def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
@@ -46,6 +44,8 @@ def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
         ValueError: the table is missing or damaged.
     """
     uri = _uri(masks, kind, part)
+    if not part_io.exists(uri):
+        uri = storage.join(masks.uri, f"{kind}-{part}.parquet")
     fs, path = storage.resolve(uri)
     try:
         with fs.open_input_file(path) as stream:
@@ -76,4 +76,4 @@ def with_clusters(scores: pa.Table, masks: MaskSet, parts: Sequence[str]) -> pa.
 
 
 def _uri(masks: MaskSet, kind: str, part: str) -> str:
-    return storage.join(masks.uri, f"{kind}-{part}.parquet")
+    return storage.join(masks.metadata_uri, kind, f"{part}.parquet")

@@ -1,7 +1,8 @@
 """The last step of every job that makes masks: the acceptance of the masks, and a report.
 
-The folder of the mask set gets acceptance-<name>.json, report-<name>.json, report-<name>.md, and report-<name>-*.png:
-histograms, and contact sheets of the best, worst and random accepted masks and of random rejected masks.
+``metadata/<set>/`` of the collection gets acceptances/<name>.parquet, report-<name>.json, report-<name>.md, and
+report-<name>-*.png: histograms, and contact sheets of the best, worst and random accepted masks and of random rejected
+masks.
 """
 
 import json
@@ -74,7 +75,7 @@ def accept_and_report(
     contents: dict[str, bytes] = {f"report-{name}{ending}": text.encode() for ending, text in texts.items()}
     contents |= {f"report-{name}-{group}.png": png_bytes(picture) for group, picture in pictures.items()}
     for file, data in contents.items():
-        storage.write_atomically(*storage.resolve(storage.join(masks.uri, file)), data)
+        storage.write_atomically(*storage.resolve(storage.join(masks.metadata_uri, file)), data)
     for group, picture in pictures.items():
         run.log_image(f"report-{name}-{group}.png", picture)
     run.log_text(f"report-{name}.md", texts[".md"])
@@ -82,7 +83,7 @@ def accept_and_report(
     return Accepted(
         counts=report.counts,
         metrics={f"{kind} shift of the accepted": value for kind, value in report.shifts().items()},
-        outputs={"acceptance": f"{masks.uri}/acceptance-{name}.json", "report": f"{masks.uri}/report-{name}.md"},
+        outputs={"acceptance": masks.acceptance_uri(name), "report": f"{masks.metadata_uri}/report-{name}.md"},
     )
 
 

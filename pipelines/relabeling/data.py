@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from fss.collection import Collection, MaskSet
-from fss.collection.mask_set import Acceptance
+from fss.collection.acceptance_file import Acceptance
 from fss.core.config import to_dict
 from pipelines.relabeling.config import RelabelJobConfig
 from pipelines.relabeling.task import labelled_pictures

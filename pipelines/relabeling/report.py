@@ -1,7 +1,7 @@
 """The assessment of a round: the drift of the masks from the previous ones, and the decision of the round gate.
 
-The folder of the new mask set gets report-drift.json, report-drift.md, and report-drift.png with the masks that changed
-most.
+``metadata/<set>/`` of the collection gets report-drift.json, report-drift.md, and report-drift.png with the masks that
+changed most.
 """
 
 import json
@@ -77,12 +77,12 @@ def assess_round(
     values = {**drift.as_dict(), "metrics": metrics, "decision": str(decision)}
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
     for ending, data in contents.items():
-        storage.write_atomically(*storage.resolve(storage.join(new_set.uri, NAME + ending)), data)
+        storage.write_atomically(*storage.resolve(storage.join(new_set.metadata_uri, NAME + ending)), data)
     mlflow_run.log_image(f"{NAME}.png", sheet)
     mlflow_run.log_text(f"{NAME}.md", text)
     mlflow_run.log_json(f"{NAME}.json", values)
     return RoundAssessment(
-        metrics=metrics, outputs={"drift": storage.join(new_set.uri, f"{NAME}.md")}, decision=decision
+        metrics=metrics, outputs={"drift": storage.join(new_set.metadata_uri, f"{NAME}.md")}, decision=decision
     )
 
 

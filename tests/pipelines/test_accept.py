@@ -10,6 +10,7 @@ import pytest
 
 from fss.collection import Collection
 from fss.collection.config import AcceptanceRule
+from fss.collection.mask_set_files import list_files
 from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part
 from fss.tracking.run import tracking_client
@@ -32,12 +33,12 @@ def test_a_filter_over_what_is_stored(
     masked: Collection, tracking: TrackingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_session.ray, "init", lambda **_: pytest.fail("Ray was started"))
-    folder = Path(masked.uri, "masks/saliency")
-    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*")}
+    folder, parts = Path(masked.uri, "metadata/saliency"), Path(masked.uri, "masks/saliency")
+    before = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")}
     config = AcceptConfig(collection=masked.uri, tracking=tracking)
     wide = run(replace(config, acceptance="wide", rule=AcceptanceRule(quantile=1.0)))
     half = run(replace(config, acceptance="half", rule=AcceptanceRule(quantile=0.5)))
-    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*")} == before
+    assert {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")} == before
     masks = masked.mask_set("saliency")
     assert masks.read_acceptance("half").accepted < masks.read_acceptance("wide").accepted
     assert len(masks.read_acceptance("half").accepted) == half.counts["accepted"] == round(wide.counts["accepted"] / 2)
@@ -55,7 +56,7 @@ def test_a_dry_run_writes_nothing(masked: Collection, tracking: TrackingConfig) 
     result = run(AcceptConfig(collection=masked.uri, acceptance="dry", tracking=tracking, dry_run=True))
     assert result.metrics == {"parts": 3}
     assert result.inputs["rule.quantile"] == 0.65
-    assert not list(Path(masked.uri, "masks/saliency").glob("*-dry*"))
+    assert not list(Path(masked.uri).rglob("*dry*"))
 
 
 def test_an_acceptance_of_the_same_name_is_replaced(masked: Collection, tracking: TrackingConfig) -> None:
@@ -75,7 +76,8 @@ def test_overwriting_a_set_takes_acceptances_and_reports_with_it(
     pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
     run(AcceptConfig(collection=collection.uri, tracking=tracking))
     collection.create_mask_set("saliency", config_hash="1" * 16, provenance={}, overwrite=True)
-    assert [path.name for path in Path(collection.uri, "masks/saliency").iterdir()] == ["_set.json"]
+    assert list_files(f"{collection.uri}/metadata/saliency") == ["set.json"]
+    assert list_files(f"{collection.uri}/masks/saliency") == []
 
 
 @pytest.mark.parametrize(

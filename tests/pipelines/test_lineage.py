@@ -40,7 +40,7 @@ def test_a_model_leads_back_to_its_photographs(
     ids = sorted(name for names in collection.image_ids().values() for name in names)
     masks.write_acceptance("default", {"quantile": 0.5}, ids[:4])
     with end_on_exit(Run.start("pseudomask", uri=tracking.uri)) as made:
-        JobResult(job="pseudomask", run_id=made.run_id).write(masks.uri)
+        JobResult(job="pseudomask", run_id=made.run_id).write(masks.metadata_uri)
     first = trained(collection, "saliency", tracking, tmp_path / "first")
 
     again = collection.create_mask_set(

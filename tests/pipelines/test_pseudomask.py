@@ -47,7 +47,7 @@ def parts_of(collection: Path) -> dict[str, bytes]:
 
 
 def acceptance_of(collection: Path) -> bytes:
-    return (collection / "masks/saliency/acceptance-default.json").read_bytes()
+    return (collection / "metadata/saliency/acceptances/default.parquet").read_bytes()
 
 
 def test_writes_masks_acceptance_sheet_and_summary(undisturbed: Path) -> None:
@@ -55,7 +55,7 @@ def test_writes_masks_acceptance_sheet_and_summary(undisturbed: Path) -> None:
     accepted = masks.read_acceptance("default").accepted
     assert len(masks.finished_parts()) == PICTURES // PART_SIZE
     assert 0.4 * PICTURES < len(accepted) <= 0.65 * PICTURES
-    folder = undisturbed / "masks/saliency"
+    folder = undisturbed / "metadata/saliency"
     for picture in ("histograms", "best", "worst", "random", "rejected"):
         assert (folder / f"report-default-{picture}.png").read_bytes().startswith(b"\x89PNG")
     report = json.loads((folder / "report-default.json").read_text())

@@ -57,26 +57,30 @@ def done(
 
 
 def contents(config: RelabelJobConfig) -> dict[str, bytes]:
-    folder = Path(config.collection, "masks", config.output_mask_set)
-    kept = [path for path in sorted(folder.iterdir()) if path.suffix == ".parquet" or path.name.startswith("accept")]
-    return {path.name: path.read_bytes() for path in kept}
+    folders = [Path(config.collection, folder, config.output_mask_set) for folder in ("masks", "metadata")]
+    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*.parquet"))]
+    return {str(path.relative_to(folder)): path.read_bytes() for folder, path in files}
 
 
 def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -> None:
     masks = Collection.open(done.collection).mask_set("round-1")
-    names = {f"{kind}part-{number:05d}.parquet" for kind in ("", "features-", "neighbours-") for number in range(20)}
+    names = {f"{kind}part-{number:05d}.parquet" for kind in ("", "features/", "neighbours/") for number in range(20)}
     assert names <= set(contents(done))
     acceptance = masks.read_acceptance("default")
     assert acceptance.rule["within_clusters"] and acceptance.rule["scores"] == ["view", "support", "checkpoint"]
-    summary = json.loads(Path(masks.uri, "summary.json").read_text())
+    summary = json.loads(Path(masks.metadata_uri, "summary.json").read_text())
     assert summary["counts"]["images"] == summary["counts"]["pictures in the bank"] == PICTURES
     assert summary["counts"]["accepted"] == len(acceptance.accepted)
     assert summary["metrics"]["images per second"] > 0 and 0 < summary["metrics"]["share outside the network"] < 1
     assert masks.provenance["source"] == "saliency" and len(masks.provenance["config"]["model"]) == 16
-    assert Path(masks.uri, "report-default-random.png").is_file()
+    assert Path(masks.metadata_uri, "report-default-random.png").is_file()
     assert 0 < summary["metrics"]["changed pixels"] < 1 and "audit IoU" not in summary["metrics"]
-    assert Path(masks.uri, "report-drift.md").read_text().endswith(f"Decision: {summary['outputs']['decision']}\n")
-    assert Path(masks.uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        Path(masks.metadata_uri, "report-drift.md")
+        .read_text()
+        .endswith(f"Decision: {summary['outputs']['decision']}\n")
+    )
+    assert Path(masks.metadata_uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_second_run_does_nothing_and_another_model_needs_another_name(done: RelabelJobConfig, tmp_path: Path) -> None:

@@ -212,4 +212,4 @@ def test_readers_never_see_half_a_part(collection: Collection) -> None:
 def test_the_record_is_plain_json(collection: Collection) -> None:
     info = json.loads(Path(collection.uri, "collection.json").read_text())
     assert info["classes"] == [{"id": 7, "name": "cat"}, {"id": 300, "name": "dog"}]
-    assert json.loads(Path(collection.uri, "masks/truth/_set.json").read_text())["config_hash"] == "0"
+    assert json.loads(Path(collection.uri, "metadata/truth/set.json").read_text())["config_hash"] == "0"

@@ -120,8 +120,10 @@ def test_a_mask_that_unpacks_to_gigabytes_or_is_no_png_is_refused() -> None:
 def test_an_untrusted_collection_cannot_point_outside_itself(collection: Collection, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "evil").mkdir(parents=True)
-    (outside / "evil" / "_set.json").write_text("{}")
-    (Path(collection.uri) / "masks" / "..evil").mkdir()
+    for name in ("_set.json", "set.json"):
+        (outside / "evil" / name).write_text("{}")
+    for folder in ("masks", "metadata"):
+        (Path(collection.uri) / folder / "..evil").mkdir()
     for name in ("../../outside/evil", "/etc", "..evil", "a/../../outside/evil"):
         with pytest.raises(ValueError, match="cannot be named"):
             collection.mask_set(name)

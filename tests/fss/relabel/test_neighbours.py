@@ -113,10 +113,10 @@ def test_tables_have_every_row_and_resume(tmp_path: Path) -> None:
         assert (row["cluster"] is None) == broken and (not row["supports"]) == broken
         assert row["image_id"] not in row["supports"] and not {ids[k] for k in (1, 2, 5, 6)} & set(row["supports"])
         assert row["similarity"] == sorted(row["similarity"], reverse=True)
-    files = {path.name: path.read_bytes() for path in Path(masks.uri).glob("neighbours-*")}
-    Path(masks.uri, "neighbours-part-00001.parquet").unlink()
+    files = {path.name: path.read_bytes() for path in Path(masks.metadata_uri, "neighbours").iterdir()}
+    Path(masks.metadata_uri, "neighbours/part-00001.parquet").unlink()
     find_neighbours(masks, parts, config)
-    assert {path.name: path.read_bytes() for path in Path(masks.uri).glob("neighbours-*")} == files
+    assert {path.name: path.read_bytes() for path in Path(masks.metadata_uri, "neighbours").iterdir()} == files
     assert masks.finished_parts() == set()  # the tables are no mask parts
 
 

@@ -111,7 +111,7 @@ def test_a_damaged_part_does_not_affect_the_others(tmp_path: Path, segmenter: Fe
     masks, _ = relabel(collection, segmenter)
     for name in collection.part_names():
         Path(masks.uri, f"{name}.parquet").unlink()
-    Path(masks.uri, "neighbours-part-00001.parquet").write_bytes(b"half a table")
+    Path(masks.metadata_uri, "neighbours/part-00001.parquet").write_bytes(b"half a table")
     relabeller = Relabeller(CONFIG, voter_of(collection, segmenter))
     current = collection.mask_set("saliency")
     outcomes = dict(relabel_parts(collection.part_names(), masks=masks, current=current, relabeller=relabeller))

@@ -89,7 +89,7 @@ def test_photographs_to_masks_killed_half_way_and_resumed(s3: str, ray_local: No
     assert sum(row["error"] is not None for row in rows) == 2
     assert set(rows[0]) == set(MASK_SCHEMA.names)
     assert {f"report-default{ending}" for ending in (".json", ".md", "-best.png")} <= set(
-        storage.list_names(*storage.resolve(masks))
+        storage.list_names(*storage.resolve(made.metadata_uri))
     )
     assert 0 < len(made.read_acceptance("default").accepted) <= 0.65 * PHOTOGRAPHS + 1
 

@@ -1,0 +1,97 @@
+"""The file of an acceptance: a Parquet table of images, whose metadata hold the rule and a hash.
+
+Format 1 wrote JSON with the accepted ids.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fss.collection import part_io
+from fss.collection.schema import check_table
+from fss.core import storage
+from fss.core.config import config_hash
+
+ACCEPTANCE_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("accepted", pa.bool_(), nullable=False),
+        pa.field("quality", pa.float32()),  # mean rank of the scores, 0 to 1; null where the rule did not rank the mask
+    ]
+)
+_RULE = b"fss.acceptance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """Masks of a set that a trainer may use, and the rule that selected them."""
+
+    name: str
+    """Name of the acceptance."""
+    rule: dict[str, Any]
+    """Settings of the rule, such as scores and quantile."""
+    hash: str
+    """Hash of rule and ids, 16 hex digits."""
+    uri: str
+    """URI of the file."""
+
+    @cached_property
+    def accepted(self) -> frozenset[str]:
+        """Ids of the accepted images, read at the first use."""
+        if self.uri.endswith(".json"):
+            return frozenset(part_io.read_json(self.uri)["accepted"])
+        fs, path = storage.resolve(self.uri)
+        with fs.open_input_file(path) as stream:
+            table = pq.read_table(stream, columns=["image_id", "accepted"])
+        return frozenset(table.filter(table.column("accepted")).column("image_id").to_pylist())
+
+
+def acceptance_table(accepted: Iterable[str]) -> pa.Table:
+    """Return the table of an acceptance that no scores decided, sorted by id."""
+    ids = sorted(accepted)
+    columns = [pa.array(ids, pa.string()), pa.array([True] * len(ids)), pa.nulls(len(ids), pa.float32())]
+    return pa.table(columns, schema=ACCEPTANCE_SCHEMA)
+
+
+def write_acceptance_file(uri: str, rule: Mapping[str, Any], table: pa.Table, *, hash: str | None = None) -> None:
+    """Write an acceptance atomically.
+
+    Args:
+        uri: URI of the file.
+        rule: settings of the rule.
+        table: a table with :data:`ACCEPTANCE_SCHEMA`.
+        hash: hash of rule and ids; None computes it.
+    """
+    check_table(table, ACCEPTANCE_SCHEMA, uri)
+    if hash is None:
+        ids = table.column("image_id").filter(table.column("accepted"))
+        hash = config_hash(dict(rule), ids.take(pc.sort_indices(ids)).to_pylist())
+    sink = pa.BufferOutputStream()
+    header = {_RULE: json.dumps({"rule": dict(rule), "hash": hash})}
+    pq.write_table(table.replace_schema_metadata(header), sink, compression="zstd", use_dictionary=False)
+    fs, path = storage.resolve(uri)
+    storage.write_atomically(fs, path, sink.getvalue())
+
+
+def open_acceptance_file(uri: str, name: str) -> Acceptance:
+    """Open an acceptance of either format; only its rule and hash are read.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if uri.endswith(".json"):
+        header = part_io.read_json(uri)
+    else:
+        fs, path = storage.resolve(uri)
+        try:
+            with fs.open_input_file(path) as stream:
+                header = json.loads(pq.read_schema(stream).metadata[_RULE])
+        except (pa.ArrowInvalid, KeyError, TypeError) as error:
+            raise ValueError(f"{uri} is damaged: {error}. Delete it and run the accept job again.") from error
+    return Acceptance(name=name, rule=header["rule"], hash=header["hash"], uri=uri)
