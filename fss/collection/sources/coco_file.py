@@ -69,8 +69,8 @@ def read_coco_file(uri: str) -> CocoFile:
     objects = [entry for entry in content["annotations"] if isinstance(entry, dict)]
     if objects and not any(has_outline(entry.get("segmentation")) for entry in objects):
         raise ValueError(
-            f"{uri} has no outlines: its {len(objects)} objects have {_some(objects[0])}, and none has a segmentation; "
-            "export polygons or masks, because boxes and key points give no masks"
+            f"{uri} has no outlines: no segmentation in it has polygons or run lengths (objects: {len(objects)}, with "
+            f"{_some(objects[0])}); export polygons or masks, because boxes and key points give no masks"
         )
     left_out["objects that are no dictionaries"] += len(content["annotations"]) - len(objects)
     categories, parents = _read_categories(uri, content.get("categories"), warnings)
@@ -81,7 +81,7 @@ def read_coco_file(uri: str) -> CocoFile:
     pictures = _read_pictures(content["images"], left_out)
     used = _distribute(objects, pictures, categories, left_out)
     repeated = _repeated(entry.get("id") for entry in objects)
-    warnings += [f"{uri}: {count} {what} are left out" for what, count in left_out.items() if count]
+    warnings += [f"{uri}: {what} are left out ({count})" for what, count in left_out.items() if count]
     return CocoFile(
         uri=uri,
         pictures=[picture for _, picture in pictures if picture.name],

@@ -148,7 +148,7 @@ def test_a_faulty_object_is_left_out_and_counted(tmp_path: Path, reason: str | N
     label = rows["val2014/a.jpg"].label
     assert label is not None and (label.mask == 1).sum() == 400
     assert label.left_out == ({} if reason is None else {reason: 1})
-    assert sum(": 1 objects " in warning for warning in listing.warnings) == (reason is None)
+    assert sum(" are left out (1)" in warning for warning in listing.warnings) == (reason is None)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_pictures_that_cannot_be_told_apart_have_a_reason(tmp_path: Path) -> Non
     assert listing.unmatched == ("elsewhere/h.jpg",)
     assert listing.ignored == {"annotated photographs that are missing": 1}
     assert [warning.partition("val2014.json")[2] for warning in listing.warnings] == [
-        ": 2 pictures that are no dictionaries are left out",
-        ": 2 pictures without a file_name are left out",
+        ": pictures that are no dictionaries are left out (2)",
+        ": pictures without a file_name are left out (2)",
         " lists 4 photographs more than once; objects of equal entries are joined",
     ]
     assert any("several objects with the id 1;" in note for note in listing.notes)
@@ -245,8 +245,14 @@ def test_pictures_that_cannot_be_told_apart_have_a_reason(tmp_path: Path) -> Non
         (b'{"images": "\xff"}', "can't decode byte 0xff"),
         (b'{"images": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"images": ' + b"9" * 5000 + b"}", "is no valid JSON: Exceeds the limit"),
-        (document([an_object([], bbox=[1, 2, 3, 4]), an_object(None)]), "has no outlines: its 2 objects have 'id', "),
-        (document([{"id": 1, "image_id": 1, "caption": "a mug"}]), "have 'id', 'image_id', 'caption', and none has"),
+        (
+            document([an_object([], bbox=[1, 2, 3, 4]), an_object(None)]),
+            "has no outlines: no segmentation in it has polygons or run lengths (objects: 2, with 'id', ",
+        ),
+        (
+            document([{"id": 1, "image_id": 1, "caption": "a mug"}]),
+            "(objects: 1, with 'id', 'image_id', 'caption'); export polygons",
+        ),
     ],
 )
 def test_a_file_of_another_form_is_one_line(tmp_path: Path, content: Any, message: str) -> None:
