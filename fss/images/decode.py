@@ -26,7 +26,7 @@ from PIL import (
 from fss.core.arrays import Rgb
 from fss.images.color_modes import apply_orientation, exif_orientation, to_rgb
 from fss.images.decode_errors import DecodeError, explain_error
-from fss.images.headers import check_png, webp_size
+from fss.images.headers import check_png, webp_size, widen_bmp_palette
 from fss.images.limits import DecodeLimits
 
 _PLUGINS: dict[str, Any] = {
@@ -160,7 +160,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
             "unsupported", "this Pillow is built without AVIF; pip install --force-reinstall 'pillow>=13'"
         )
     decoder = _heif_decoder() if kind == "HEIF" else _PLUGINS[kind]
-    image: Image.Image = decoder(io.BytesIO(data))
+    image: Image.Image = decoder(io.BytesIO(widen_bmp_palette(data) if kind == "BMP" else data))
     return image
 
 

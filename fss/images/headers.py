@@ -60,6 +60,22 @@ def intact_png_size(data: bytes) -> tuple[int, int] | None:
     return (width, height) if offset == len(data) else None
 
 
+def widen_bmp_palette(data: bytes) -> bytes:
+    """Return a BMP whose palette Pillow reads right.
+
+    Pillow 12 takes pixels of 8 bits as pixels of 1 bit if the palette is black and white, and those of 4 bits as 8 if
+    it is a ramp of grey. One more colour, which no pixel has, avoids both.
+    """
+    header, bits, colors = (int.from_bytes(data[start:end], "little") for start, end in ((14, 18), (28, 30), (46, 50)))
+    colors = colors or 1 << bits
+    end = 14 + header + 4 * colors
+    if header < 40 or not (bits == 4 or (bits == 8 and colors == 2)) or end > len(data):
+        return data
+    offset = int.from_bytes(data[10:14], "little") + 4
+    start = data[:10] + offset.to_bytes(4, "little") + data[14:46] + (colors + 1).to_bytes(4, "little") + data[50:end]
+    return start + b"\1\2\3\0" + data[end:]
+
+
 def webp_size(data: bytes) -> tuple[int, int]:
     """Return width and height in pixels from a WebP header.
 

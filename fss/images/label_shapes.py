@@ -16,6 +16,15 @@ def has_interior(values: NDArray[Any], level: int) -> bool:
     return bool(cv2.erode(area, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1).any())
 
 
+def adjoins(values: NDArray[Any], level: int, other: int) -> bool:
+    """Return whether most pixels of one value lie in areas that another value touches."""
+    _, areas = cv2.connectedComponents((values == level).astype(np.uint8))
+    beside = cv2.dilate((values == other).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    sizes = np.bincount(areas.ravel())[1:]
+    touched = np.unique(areas[beside & (areas > 0)]) - 1
+    return bool(2 * sizes[touched].sum() >= sizes.sum())
+
+
 def lies_between_neighbours(values: NDArray[Any], levels: Sequence[int]) -> bool:
     """Return whether pixels of these levels lie strictly between the least and the greatest value beside them.
 

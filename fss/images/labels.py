@@ -33,6 +33,8 @@ class Binary:
     any_value: bool = False
     """Whether a single value other than 0 marks the object, whatever it is. Otherwise a small one, which may be a class
     id, is a reason to refuse the mask."""
+    unsure: bool = False
+    """Whether 128 beside 255 means ignored pixels, whatever its shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ def interpret_labels(picture: LabelPicture, meaning: Meaning) -> LabelMask:
     """
     upright = picture.orientation != 1
     if isinstance(meaning, Binary):
-        plane = object_plane(picture, any_value=meaning.any_value)
+        plane = object_plane(picture, any_value=meaning.any_value, unsure=meaning.unsure)
         class_ids = (meaning.class_id,) if (plane == 1).any() else ()
         return LabelMask(mask=plane, class_ids=class_ids, upright=upright)
     if isinstance(meaning, Index):

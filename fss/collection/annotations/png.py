@@ -63,7 +63,7 @@ class PngImage:
         if _is_ignored_only(picture):
             assert picture.values is not None
             return np.where(picture.values == _IGNORED, IGNORE, 0).astype(np.uint8), []
-        mask = interpret_labels(picture, Binary()).mask
+        mask = interpret_labels(picture, Binary(unsure=True)).mask
         if not (mask == 1).any():
             return mask, []
         if not self.class_ids:

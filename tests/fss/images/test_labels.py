@@ -1,6 +1,7 @@
 """Label pictures by format and meaning: the mask, or the reason why there is none."""
 
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ SHAPE = (48, 64)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
 DISC = ((X - 20) ** 2 + (Y - 20) ** 2 <= 81).astype(np.uint8)
 RING = (((X - 20) ** 2 + (Y - 20) ** 2 <= 144) & (DISC == 0)).astype(np.uint8)
+CORE = ((X - 20) ** 2 + (Y - 20) ** 2 <= 16).astype(np.uint8)
 OTHER = (X > 44).astype(np.uint8)
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
 FULL = Image.fromarray(DISC * 255)
@@ -36,6 +38,16 @@ def palette(values: np.ndarray, colors: list[int], **options: object) -> bytes:
     return encoded("PNG", image, **options)
 
 
+def bmp(values: np.ndarray, bits: int, levels: list[int], tint: int = 1) -> bytes:
+    """Return a BMP of 4 or 8 bits whose palette has these levels of grey, or of red."""
+    packed = values.astype(np.uint8) if bits == 8 else (values[:, ::2] << 4 | values[:, 1::2]).astype(np.uint8)
+    colors = b"".join(bytes([level * tint, level * tint, level, 0]) for level in levels)
+    height, width = values.shape
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, packed.size, 0, 0, len(levels), 0)
+    start = struct.pack("<2sIII", b"BM", 54 + len(colors) + packed.size, 0, 54 + len(colors))
+    return start + header + colors + packed[::-1].tobytes()
+
+
 def rgba(color: int | np.ndarray, alpha: np.ndarray) -> bytes:
     rgb = np.broadcast_to(np.asarray(color, np.uint8), (*SHAPE, 3))
     return encoded("PNG", Image.fromarray(np.dstack([rgb, alpha.astype(np.uint8)])))
@@ -55,6 +67,9 @@ DISC_FILES: dict[str, Callable[[], bytes]] = {
     "grey 0/1": lambda: grey(DISC),
     "grey 0/200": lambda: grey(DISC * 200),
     "grey 3/250": lambda: grey(DISC * 247 + 3),
+    "grey 130/250": lambda: grey(DISC * 120 + 130),
+    "grey 0/127": lambda: grey(DISC * 127),
+    "one stray 1": lambda: grey(np.where((X == 60) & (Y == 5), 1, DISC * 255)),
     "RGB": lambda: encoded("PNG", FULL.convert("RGB")),
     "RGB, red object": lambda: encoded("PNG", RED),
     "RGBA, opaque": lambda: encoded("PNG", FULL.convert("RGBA")),
@@ -66,6 +81,10 @@ DISC_FILES: dict[str, Callable[[], bytes]] = {
     "palette, transparent background": lambda: palette(DISC, [0, 0, 0, 255, 0, 0], transparency=0),
     "GIF": lambda: encoded("GIF", FULL.convert("RGB")),
     "BMP": lambda: encoded("BMP", FULL),
+    "BMP of 8 bits, black and white palette": lambda: bmp(DISC, 8, [0, 255]),
+    "BMP of 8 bits, two reds": lambda: bmp(DISC, 8, [0, 255], tint=0),
+    "BMP of 4 bits, black and white palette": lambda: bmp(DISC, 4, [0, 255]),
+    "BMP of 4 bits, ramp": lambda: bmp(DISC * 15, 4, list(range(0, 256, 17))),
     "BMP of 1 bit": lambda: encoded("BMP", FULL.convert("1")),
     "lossless WebP": lambda: encoded("WEBP", FULL.convert("RGB"), lossless=True),
     "TIFF": lambda: encoded("TIFF", FULL),
@@ -79,6 +98,7 @@ DISC_FILES: dict[str, Callable[[], bytes]] = {
     "alpha over black": lambda: rgba(0, DISC * 255),
     "alpha over white": lambda: rgba(255, DISC * 255),
     "alpha and grey agree": lambda: rgba((DISC * 255)[..., None], DISC * 255),
+    "alpha of one third over red": lambda: rgba([255, 0, 0], DISC * 76),
     "cut-out": lambda: rgba(PHOTOGRAPH, DISC * 255),
     "grey with alpha": lambda: encoded("PNG", Image.merge("LA", [Image.new("L", FULL.size), FULL])),
     "object 1 with an ignored ring": lambda: grey(DISC + RING * 255),
@@ -100,6 +120,8 @@ def test_a_lossy_binary_mask_keeps_its_object(form: str) -> None:
     label = read_labels(encoded(form, FULL.convert("RGB"), quality=80), Binary())
     assert ((label.mask == 1) != (DISC == 1)).mean() < 0.01
     smoothed = read_labels(grey(smooth(DISC * 255)), Binary())
+    half = read_labels(encoded(form, Image.fromarray(DISC * 127), quality=80), Binary())
+    assert ((half.mask == 1) != (DISC == 1)).mean() < 0.01
     assert ((smoothed.mask == 1) != (DISC == 1)).mean() < 0.02
 
 
@@ -107,6 +129,9 @@ REFUSED_BINARY: dict[str, tuple[Callable[[], bytes], str]] = {
     "one class id": (lambda: grey(DISC * 44), "class-ids: the only value besides 0 is 44; give --source.masks index"),
     "class ids": (lambda: grey(DISC + OTHER * 2), "class-ids: the values are 0, 1, 2"),
     "class ids and void": (lambda: grey(DISC + OTHER * 2 + RING * 255), "class-ids: the values are 0, 1, 2, 255"),
+    "1 apart from 255": (lambda: grey(np.where((X > 58) & (Y > 40), 1, DISC * 255)), "ambiguous: the values are 0, 1"),
+    "128 apart from 255": (lambda: grey(DISC * 255 + OTHER * 128), "class-ids: .*binary if 255 is the object"),
+    "128 around less of 255": (lambda: grey(DISC * 128 + CORE * 127), "class-ids: the values are 0, 128, 255"),
     "three greys": (lambda: grey(DISC * 100 + OTHER * 255), "class-ids"),
     "two colours, no black": (lambda: palette(DISC, [9, 99, 9, 200, 0, 0]), "not-binary: the colours"),
     "classes of VOC": (lambda: palette(DISC + OTHER * 2, VOC), "not-binary: the colours"),
@@ -130,6 +155,8 @@ def test_a_single_value_marks_the_object_where_masks_are_declared_binary() -> No
     np.testing.assert_array_equal(read_labels(grey(DISC * 44), Binary(any_value=True)).mask, DISC)
     with pytest.raises(DecodeError, match="class-ids"):
         read_labels(grey(DISC + OTHER * 2), Binary(any_value=True))
+    unsure = read_labels(grey(DISC * 255 + OTHER * 128), Binary(any_value=True))
+    np.testing.assert_array_equal(unsure.mask, DISC + OTHER * 255)
 
 
 @pytest.mark.parametrize("color", [0, 255])
@@ -154,6 +181,7 @@ INDEX_FILES: dict[str, Callable[[], bytes]] = {
     "palette, transparent background": lambda: palette(LABELS, VOC, transparency=0),
     "GIF": lambda: palette(LABELS, VOC),
     "BMP": lambda: grey(LABELS, "BMP"),
+    "BMP of 4 bits, ramp": lambda: bmp(LABELS, 4, list(range(16))),
     "lossless WebP": lambda: encoded("WEBP", Image.fromarray(np.dstack([LABELS] * 3)), lossless=True),
 }
 
