@@ -189,6 +189,7 @@ def _reading(summary: LabelSummary) -> Iterator[str]:
             "the upright picture; look at some with fss inspect --sheet"
         )
     left_out = Counter({name: count for name, count in summary.notes.items() if name.startswith("objects: ")})
+    del left_out["objects: too-small"]  # nothing to paint; every large data set has such objects
     if left_out:
         reasons = [f"{count} {name.removeprefix('objects: ')}" for name, count in left_out.most_common()]
         yield f"{_number(left_out.total(), 'object was', 'objects were')} left out: {_some(reasons)}"

@@ -41,22 +41,26 @@ def encode_outline(segmentation: Any, height: int, width: int) -> tuple[Any, int
 
     Raises:
         DecodeError: the outline is missing or malformed. Reasons are no-outline, bad-outline, bad-coordinates,
-            too-few-points, outline-too-long, size-mismatch, bad-run-lengths and no-pixels.
+            too-few-points, outline-too-long, size-mismatch, bad-run-lengths, no-pixels and too-small.
     """
     from pycocotools import mask as coco_mask
 
     if not has_outline(segmentation):
         raise DecodeError("no-outline", "the object has neither polygons nor run lengths")
+    polygons: list[Float64] = []
     if isinstance(segmentation, dict):
         runs = column_runs(segmentation, height, width)
         code = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     elif isinstance(segmentation, list):
-        codes = coco_mask.frPyObjects(_polygons(segmentation, height, width), height, width)
+        polygons = _polygons(segmentation, height, width)
+        codes = coco_mask.frPyObjects(polygons, height, width)
         code = codes[0] if len(codes) == 1 else coco_mask.merge(codes)
     else:
         raise DecodeError("bad-outline", f"expected polygons or run lengths, got {type(segmentation).__name__}")
     area = int(coco_mask.area(code))
     if not area:
+        if any(_reaches(points, height, width) for points in polygons):
+            raise DecodeError("too-small", "the outline encloses no pixel")
         raise DecodeError("no-pixels", "the outline encloses no pixel of the picture")
     return code, area
 
@@ -100,6 +104,12 @@ def _points(part: list[Any]) -> Float64:
     if len(points) % 2:
         raise DecodeError("bad-coordinates", f"{len(points)} numbers are no pairs of x and y")
     return points
+
+
+def _reaches(points: Float64, height: int, width: int) -> bool:
+    """Return whether the box around a polygon meets the picture."""
+    (left, top), (right, bottom) = points.reshape(-1, 2).min(0), points.reshape(-1, 2).max(0)
+    return bool(left <= width and top <= height and right >= 0 and bottom >= 0)
 
 
 def _near(points: Float64, height: int, width: int) -> Float64:

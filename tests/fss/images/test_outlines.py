@@ -71,8 +71,16 @@ def test_an_outline_becomes_its_pixels(segmentation: Any, area: int) -> None:
                 *([SQUARE, [None, 10, 30, 10, 30, 30]], [10, 10, None, 10, 30, 30], [[1, 2, 3, 4, 5, 6, 7]], DEEP),
             ],
         ),
-        ("no-pixels", [[[10, 10] * 3], [[10, 10, 20, 20, 30, 30]], [[100, 100, 200, 100, 200, 200]]]),
-        ("no-pixels", [[[1e9, 0, 2e9, 0, 2e9, 5]], _run_lengths([HEIGHT * WIDTH]), _run_lengths([HEIGHT * WIDTH, 0])]),
+        ("too-small", [[[10, 10] * 3], [[10, 10, 20, 20, 30, 30]]]),
+        (
+            "no-pixels",
+            [
+                [[1e9, 0, 2e9, 0, 2e9, 5]],
+                [[100, 100, 200, 100, 200, 200]],
+                _run_lengths([HEIGHT * WIDTH]),
+                _run_lengths([HEIGHT * WIDTH, 0]),
+            ],
+        ),
         ("size-mismatch", [_run_lengths(RUNS, size) for size in ((64, 48), (48,), ("48", "64"), (48, 64, 1))]),
         ("size-mismatch", [{"counts": RUNS}, {"size": None, "counts": RUNS}, {"size": 48, "counts": RUNS}]),
         (
