@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipelines.runtime.model_source import ModelSource
 
 JOB = "evaluate"
+SHARE = 100  # episodes of a share on a cluster, which take longer than loading the model
 
 
 def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
@@ -160,20 +161,39 @@ def _evaluate(task: EvaluationTask, workers: int | None, job: Job) -> list[Evalu
 
 
 def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[EvaluationResult]]:
-    """Evaluate all plans in Ray tasks with one GPU or CPU each; return the results by share and plan."""
-    import ray
+    """Evaluate all plans on Ray, with one GPU or CPU a process; return the results by share and plan."""
+    from functools import partial
 
     from fss.core.system import available_cores
-    from pipelines.evaluation.task import evaluate_share
-    from pipelines.runtime.ray_session import count_cpus, count_gpus, get_results, is_local
+    from pipelines.evaluation.task import evaluate_named_share
+    from pipelines.runtime.config import PartFailureConfig
+    from pipelines.runtime.map_parts import OnActors, PartFunction, run_parts
+    from pipelines.runtime.part_worker import one_by_one
+    from pipelines.runtime.ray_session import count_gpus, is_local
 
-    if task.device == "cpu":
-        processes, threads = available_cores() if is_local() else count_cpus(), 1
-    else:
-        processes, threads = max(1, count_gpus()), 4
-    shares = min(workers or processes, *map(len, task.plans))
-    remote = ray.remote(num_cpus=1, num_gpus=1 if task.device == "cuda" else 0)(evaluate_share)
-    return get_results([remote.remote(task, share, shares, threads) for share in range(shares)])
+    episodes = min(map(len, task.plans))
+    processes, threads = (available_cores(), 1) if task.device == "cpu" else (max(1, count_gpus()), 4)
+    if workers is None and not is_local():
+        processes = -(-episodes // SHARE)  # machines that join later take shares too
+    shares = min(workers or processes, episodes)
+    one = partial(evaluate_named_share, task=task, shares=shares, threads=threads)
+    function: PartFunction | OnActors = one
+    if task.device != "cpu":
+        on_gpu = task.device == "cuda"
+        actors = workers or (None if on_gpu else 1)
+        function = OnActors(function=one_by_one(one), actors=actors, gpus=float(on_gpu), names=1)
+    result = run_parts(
+        [f"{share:05d}" for share in range(shares)],
+        function,
+        stage=JOB,
+        workers=workers or (shares if is_local() else None),
+        failures=PartFailureConfig(max_failed_parts=0.0),
+    )
+    shared_results = [row["results"] for row in result.statistics]
+    for results in shared_results:
+        if isinstance(results, ValueError):
+            raise results
+    return shared_results
 
 
 def main() -> None:

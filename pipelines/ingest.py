@@ -50,10 +50,11 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             another source.
     """
     from fss.collection.ingest import finish_ingest, start_ingest
-    from fss.collection.ingest_part import ingest_part
+    from fss.collection.ingest_part import ingest_part, part_pictures
     from fss.collection.label_check import check_pairs
     from fss.collection.sources import list_items
     from fss.tracking.lineage import log_dataset
+    from pipelines.runtime.faulty_rows import RowFunction
     from pipelines.runtime.map_parts import run_parts
 
     config = resolve(config)
@@ -100,6 +101,10 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
                 finished=finished,
                 workers=config.workers,
                 in_process=few,
+                failures=config.failures,
+                by_row=RowFunction(
+                    function=partial(ingest_part, collection.uri), pictures=partial(part_pictures, collection.uri)
+                ),
             )
         with job.timed("counting"):
             outcome = finish_ingest(ingest)
@@ -151,7 +156,7 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: Inge
     result.counts = counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
     if ingest.listing.notes:
         result.metrics["about the source"] = list(ingest.listing.notes)
-    result.notes = list(outcome.warnings)
+    result.notes = [*outcome.warnings, *parts.notes()]
     if images := parts.total("images"):
         result.metrics["images per second"] = round(images / parts.seconds, 2)
     if quarantined:

@@ -71,6 +71,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         # Stage 2: pseudo-masks.
         with job.timed("pseudo-masks"):
             masks = pseudomask.run(config.pseudomask_job(photographs.collection), parent=job.run)
+        job.result.notes += [f"pseudo-masks: {note}" for note in masks.notes]
         job.result.counts["accepted pseudo-masks"] = masks.counts["accepted"]
         job.result.outputs |= masks.outputs
         # Stage 3: training.

@@ -31,6 +31,7 @@ from pipelines.runtime.result import JobResult
 if TYPE_CHECKING:
     from fss.collection import Collection
     from fss.saliency.estimators import EstimatorSettings
+    from pipelines.runtime.faulty_rows import RowFunction
     from pipelines.runtime.map_parts import OnActors, PartFunction
 
 JOB = "pseudomask"
@@ -84,16 +85,26 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
         with job.timed("masks"):
             if not set(names) <= finished:
                 job.start_ray()
-            task = _task(config, settings)
-            parts = run_parts(names, task, stage=JOB, finished=finished, workers=config.workers)
+            function, by_row = _functions(config, settings, collection)
+            parts = run_parts(
+                names,
+                function,
+                stage=JOB,
+                finished=finished,
+                workers=config.workers,
+                failures=config.failures,
+                by_row=by_row,
+            )
+            made = [name for name in names if name not in parts.failed]
         with job.timed("acceptance and report"):
             rule = AcceptanceRule(quantile=config.accept_quantile)
-            accepted = accept_and_report(masks, names, rule, name=config.acceptance, seed=config.seed, run=job.run)
+            accepted = accept_and_report(masks, made, rule, name=config.acceptance, seed=config.seed, run=job.run)
         job.result.counts = accepted.counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
         if images := parts.total("images"):
             job.result.metrics["images per second"] = round(images / parts.seconds, 2)
         job.result.metrics |= accepted.metrics
         job.result.outputs = {"mask set": masks.uri, **accepted.outputs}
+        job.result.notes += parts.notes()
         job.run.set_tags({"fss.mask_set": masks.config_hash, "fss.collection": collection.fingerprint()})
     return job.result
 
@@ -137,16 +148,21 @@ def _plan(config: PseudomaskJobConfig, collection: Collection, settings: Estimat
     )
 
 
-def _task(config: PseudomaskJobConfig, settings: EstimatorSettings) -> PartFunction | OnActors:
+def _functions(
+    config: PseudomaskJobConfig, settings: EstimatorSettings, collection: Collection
+) -> tuple[PartFunction | OnActors, RowFunction]:
+    """Return the function of parts for the device, and the one that finds pictures at fault."""
     from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
+    from pipelines.runtime.faulty_rows import RowFunction, collection_pictures
     from pipelines.runtime.map_parts import on_device
 
     uri, name, device = config.collection, config.output_mask_set, config.device
-    return on_device(
-        partial(pseudomask_part, uri, name, cfg=settings),
-        partial(pseudomask_parts, collection_uri=uri, set_name=name, cfg=settings, device=device),
-        device=device,
-        actors_per_gpu=config.actors_per_gpu,
+    one = partial(pseudomask_part, uri, name, cfg=settings, device=device)
+    many = partial(pseudomask_parts, collection_uri=uri, set_name=name, cfg=settings, device=device)
+    pictures = collection_pictures(collection)
+    return (
+        on_device(one, many, device=device, actors_per_gpu=config.actors_per_gpu),
+        RowFunction(function=one, pictures=pictures, gpus=float(device == "cuda")),
     )
 
 

@@ -76,6 +76,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
             return job.result
         log_dataset(job.run, data.masks_before, context="relabelling", details={"acceptance": config.acceptance})
         masks_result = _make_masks(config, data, masks, job)
+        parts = [part for part in parts if part not in masks_result.failed]
         with job.timed("acceptance and report"):
             accepted = accept_and_report(
                 masks, parts, rule, name=config.output_acceptance, seed=config.seed, run=job.run
@@ -90,6 +91,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
                 seed=config.seed,
                 mlflow_run=job.run,
             )
+        job.result.notes += masks_result.notes()
         job.result.counts |= accepted.counts | {
             "parts made": len(masks_result.statistics),
             "parts kept": masks_result.skipped,
@@ -165,14 +167,17 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
     )
     # Stage 1: one feature vector per picture.
     with job.timed("features"):
-        _map("features", make_features, task, config, data.parts, feature_tables.finished(masks, "features"))
+        written = feature_tables.finished(masks, "features")
+        features = _map("features", make_features, task, config, data, data.parts, written)
+        parts = [part for part in data.parts if part not in features.failed]
     # Stage 2: neighbours and clusters, in this process, because they need all features at once.
     with job.timed("neighbours"):
         accepted = data.acceptance_before.accepted if data.acceptance_before else None
-        job.result.counts |= find_neighbours(masks, data.parts, config.relabel, accepted=accepted)
+        job.result.counts |= find_neighbours(masks, parts, config.relabel, accepted=accepted)
     # Stage 3: one mask per picture.
     with job.timed("masks"):
-        return _map("masks", make_masks, task, config, data.parts, finished)
+        made = _map("masks", make_masks, task, config, data, parts, finished)
+    return replace(made, failed=features.failed | made.failed, faulty_rows=features.faulty_rows | made.faulty_rows)
 
 
 def _map(
@@ -180,21 +185,28 @@ def _map(
     make: Callable[..., Outcomes],
     task: RelabelTask,
     config: RelabelJobConfig,
+    data: RelabelData,
     parts: list[str],
     finished: set[str],
 ) -> PartsResult:
     from functools import partial
 
     from pipelines.relabeling.task import one_part
+    from pipelines.runtime.faulty_rows import RowFunction, collection_pictures
     from pipelines.runtime.map_parts import on_device, run_parts
 
-    function = on_device(
-        partial(one_part, make=make, task=task),
-        partial(make, task=task),
-        device=task.device,
-        actors_per_gpu=config.actors_per_gpu,
+    one = partial(one_part, make=make, task=task)
+    return run_parts(
+        parts,
+        on_device(one, partial(make, task=task), device=task.device, actors_per_gpu=config.actors_per_gpu),
+        stage=f"{JOB} {stage}",
+        finished=finished,
+        workers=config.workers,
+        failures=config.failures,
+        by_row=RowFunction(
+            function=one, pictures=collection_pictures(data.collection), gpus=float(task.device == "cuda")
+        ),
     )
-    return run_parts(parts, function, stage=f"{JOB} {stage}", finished=finished, workers=config.workers)
 
 
 def _speed(masks_result: PartsResult) -> dict[str, float]:

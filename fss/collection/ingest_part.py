@@ -14,8 +14,9 @@ import numpy as np
 from fss.collection import source_listing
 from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
+from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, valid_text, with_notes
-from fss.collection.sources import SourceConfig, SourceItem, read_item
+from fss.collection.sources import RawItem, SourceConfig, SourceItem, read_item
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
 from fss.images.color_modes import apply_orientation
@@ -28,21 +29,20 @@ from fss.images.mask_codec import mask_row
 THREADS = 4  # concurrent reads per part: hides the latency of an object store, and bounds the decoded images in memory
 
 
-def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
+def ingest_part(collection_uri: str, part: str, selection: RowSelection = ALL_ROWS) -> dict[str, Any]:
     """Read, check and write the photographs of one part and, if the source has any, their masks.
+
+    Args:
+        collection_uri: URI of the collection.
+        part: name of the part.
+        selection: the rows to make; the part is only written if it is complete.
 
     Returns:
         Statistics: the counts images, accepted, rejected, masks and mask_errors, the size bytes, and reasons (count by
         :func:`fss.collection.schema.error_reason`).
     """
     collection = Collection.open(collection_uri)
-    number = int(part.removeprefix("part-"))
-    index, source = next(
-        (index, source)
-        for index, source in reversed(list(enumerate(collection.metadata["sources"])))
-        if source["first_part"] <= number
-    )
-    items = source_listing.read(collection.uri, index, number - source["first_part"])
+    source, items = _source_and_items(collection, part)
     read_rows = partial(
         _rows,
         config=from_dict(SourceConfig, source["source"]),
@@ -50,11 +50,13 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
         keep_bytes=source["keep_bytes"],
     )
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(read_rows, items))
+        faulty = [selection.error(row) for row in range(len(items))]
+        rows = list(pool.map(read_rows, selection.pick(items), selection.pick(faulty)))
     images, masks = [row[0] for row in rows], [row[1] for row in rows]
     notes = sum((row[2] for row in rows), Counter[str]())
-    collection.write_part(part, image_table(images))
-    if source["labelled"]:
+    if selection.only is None:
+        collection.write_part(part, image_table(images))
+    if selection.only is None and source["labelled"]:
         collection.mask_set(TRUTH).write_part(part, with_notes(mask_table(masks), notes))
     errors = [row["error"] for row in images if row["error"]]
     return {
@@ -68,11 +70,27 @@ def ingest_part(collection_uri: str, part: str) -> dict[str, Any]:
     }
 
 
+def part_pictures(collection_uri: str, part: str) -> list[str]:
+    """Return the paths of the photographs of a part, relative to their source, in the order of its rows."""
+    return [valid_text(item.relative_path) for item in _source_and_items(Collection.open(collection_uri), part)[1]]
+
+
+def _source_and_items(collection: Collection, part: str) -> tuple[dict[str, Any], list[SourceItem]]:
+    """Return the source of a part and the part's items."""
+    number = int(part.removeprefix("part-"))
+    index, source = next(
+        (index, source)
+        for index, source in reversed(list(enumerate(collection.metadata["sources"])))
+        if source["first_part"] <= number
+    )
+    return source, source_listing.read(collection.uri, index, number - source["first_part"])
+
+
 def _rows(
-    item: SourceItem, *, config: SourceConfig, limits: DecodeLimits, keep_bytes: bool
+    item: SourceItem, faulty: str | None, *, config: SourceConfig, limits: DecodeLimits, keep_bytes: bool
 ) -> tuple[dict[str, Any], dict[str, Any], Counter[str]]:
     """Return the image row and the mask row of an item, and the notes on its mask."""
-    raw = read_item(item, config, limits)
+    raw = RawItem(error=faulty) if faulty else read_item(item, config, limits)
     identity = make_image_id(raw.data, item.relative_path)
     image: dict[str, Any] = {"image_id": identity, "uri": valid_text(item.uri), "image": None, "error": raw.error}
     if raw.data is not None:

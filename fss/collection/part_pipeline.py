@@ -7,7 +7,7 @@ write the previous ones, so a GPU waits for neither.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +28,32 @@ P = TypeVar("P")
 R = TypeVar("R")
 Row = dict[str, Any]
 Statistics = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSelection:
+    """Rows of a part to make: all of them by default."""
+
+    only: range | None = None
+    """Rows to compute without writing the part, to find out whether they fail. None: all rows, and the part is
+    written."""
+    faulty: Mapping[int, str] = field(default_factory=dict)
+    """Reasons of rows that are not computed, by position; they become the errors of these rows."""
+
+    def pick(self, rows: Sequence[T]) -> list[T]:
+        """Return the selected ones of the rows of a part."""
+        return list(rows if self.only is None else rows[self.only.start : self.only.stop])
+
+    def pick_images(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the selected rows of an image part, the faulty ones with their error."""
+        return self.pick([{**row, "error": row["error"] or self.error(index)} for index, row in enumerate(rows)])
+
+    def error(self, index: int) -> str | None:
+        """Return the error of a faulty row; None for other rows."""
+        return f"faulty: {self.faulty[index]}" if index in self.faulty else None
+
+
+ALL_ROWS = RowSelection()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,15 @@ import numpy as np
 import torch
 
 from fss.collection import MaskSet
-from fss.collection.part_pipeline import IMAGE_COLUMNS, Row, Statistics, decode_row, process_parts
+from fss.collection.part_pipeline import (
+    ALL_ROWS,
+    IMAGE_COLUMNS,
+    Row,
+    RowSelection,
+    Statistics,
+    decode_row,
+    process_parts,
+)
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import any_class, decode_mask, mask_row
 from fss.images.resize import image_canvas, mask_canvas
@@ -24,7 +32,7 @@ from fss.relabel.features import pooled_features, project
 from fss.relabel.labels import VoteSet, make_label
 from fss.relabel.relabeller import RelabelInput, Relabeller
 from fss.relabel.views import View, network_input
-from fss.saliency.pseudomask import write_masks
+from fss.saliency.pseudomask import statistics, write_masks
 
 BATCH = 16  # images in a forward pass; fixed, because the last digits of a sum depend on the batch
 
@@ -38,6 +46,7 @@ def feature_parts(
     dims: int,
     seed: int,
     device: str = "cpu",
+    selection: RowSelection = ALL_ROWS,
 ) -> Iterator[tuple[str, Statistics | Exception]]:
     """Write the features of the images of some parts beside the new mask set.
 
@@ -49,6 +58,7 @@ def feature_parts(
         dims: dimensions of a feature vector.
         seed: seed of the random projection to ``dims`` dimensions.
         device: where the network runs.
+        selection: the rows of each part to make; a part is only written if it is complete.
 
     Yields:
         Each part with its statistics once it is written, or with the error that stopped it; other parts continue.
@@ -72,15 +82,22 @@ def feature_parts(
         return {"image_id": item.image_id, "feature": feature, "masked": masked}
 
     def write(part: str, rows: list[Row]) -> Statistics:
-        feature_tables.write(masks, "features", part, rows)
+        if selection.only is None:
+            feature_tables.write(masks, "features", part, rows)
         return {"part": part, "images": len(rows)}
 
     cv2.setNumThreads(1)
-    return process_parts(parts, read=partial(_read, current, size, None), work=work, encode=encode, write=write)
+    read = partial(_read, current, size, None, selection)
+    return process_parts(parts, read=read, work=work, encode=encode, write=write)
 
 
 def relabel_parts(
-    parts: Sequence[str], *, masks: MaskSet, current: MaskSet, relabeller: Relabeller
+    parts: Sequence[str],
+    *,
+    masks: MaskSet,
+    current: MaskSet,
+    relabeller: Relabeller,
+    selection: RowSelection = ALL_ROWS,
 ) -> Iterator[tuple[str, Statistics | Exception]]:
     """Write new masks for the images of some parts.
 
@@ -91,6 +108,7 @@ def relabel_parts(
         masks: the mask set to write to.
         current: the current masks.
         relabeller: collects the votes.
+        selection: the rows of each part to make; a part is only written if it is complete.
 
     Yields:
         Each part with its statistics once it is written (``network`` is the seconds spent in the networks), or with the
@@ -107,21 +125,29 @@ def relabel_parts(
     def write(part: str, rows: list[Row]) -> Statistics:
         nonlocal reported  # a single thread writes
         before, reported = reported, relabeller.seconds
-        return write_masks(masks, part, rows) | {"network": round(reported - before, 3)}
+        made = write_masks(masks, part, rows) if selection.only is None else statistics(part, rows)
+        return made | {"network": round(reported - before, 3)}
 
     cv2.setNumThreads(1)
-    read = partial(_read, current, relabeller.size, masks, guided=relabeller.config.edges)
+    read = partial(_read, current, relabeller.size, masks, selection, guided=relabeller.config.edges)
     return process_parts(parts, read=read, work=relabeller.collect_votes, encode=encode, write=write)
 
 
 def _read(
-    current: MaskSet, size: int, neighbours: MaskSet | None, part: str, guided: bool = False
+    current: MaskSet,
+    size: int,
+    neighbours: MaskSet | None,
+    selection: RowSelection,
+    part: str,
+    guided: bool = False,
 ) -> Iterator[list[RelabelInput]]:
     """Yield the images of a part in batches, on canvases of ``size`` pixels, with their masks and neighbours."""
     collection = current.collection
-    images = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
-    masks = current.read_part(part, ["mask"]).column("mask").to_pylist()
-    near = feature_tables.read(neighbours, "neighbours", part).to_pylist() if neighbours else [None] * len(images)
+    images = selection.pick_images(collection.read_part(part, IMAGE_COLUMNS).to_pylist())
+    masks = selection.pick(current.read_part(part, ["mask"]).column("mask").to_pylist())
+    near = [None] * len(images)
+    if neighbours:
+        near = selection.pick(feature_tables.read(neighbours, "neighbours", part).to_pylist())
     limits = collection.limits
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)

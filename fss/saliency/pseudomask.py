@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from fss.collection import Collection, MaskSet
 from fss.collection.part_pipeline import (
+    ALL_ROWS,
     IMAGE_COLUMNS,
     DecodedImage,
     Row,
+    RowSelection,
     Statistics,
     decode_row,
     process_parts,
@@ -30,7 +32,13 @@ OBJECT = 1
 
 
 def pseudomask_part(
-    collection_uri: str, set_name: str, part: str, cfg: EstimatorSettings, *, device: str = "cpu"
+    collection_uri: str,
+    set_name: str,
+    part: str,
+    cfg: EstimatorSettings,
+    *,
+    device: str = "cpu",
+    selection: RowSelection = ALL_ROWS,
 ) -> dict[str, object]:
     """Estimate every image of a part and write the mask part.
 
@@ -43,6 +51,7 @@ def pseudomask_part(
         part: name of the image part.
         cfg: settings of the estimator; their type selects the estimator.
         device: where a network runs.
+        selection: the rows to make; the part is only written if it is complete.
 
     Returns:
         Statistics: part, images, errors, and the others as accepted (all hard gates passed) or rejected.
@@ -52,11 +61,11 @@ def pseudomask_part(
     masks = collection.mask_set(set_name)
     estimator = cached_estimator(cfg, device, masks.config_hash)
     rows: list[Row] = []
-    for image in collection.read_part(part, IMAGE_COLUMNS).to_pylist():
+    for image in selection.pick_images(collection.read_part(part, IMAGE_COLUMNS).to_pylist()):
         picture = decode_row(image, collection.limits)
         (result,) = estimate_all(estimator, [picture])
         rows.append(encode_mask_row(picture, result))
-    return write_masks(masks, part, rows)
+    return write_masks(masks, part, rows) if selection.only is None else statistics(part, rows)
 
 
 def encode_mask_row(picture: DecodedImage, result: SaliencyResult | str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fss.relabel.config import RelabelConfig
 from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
-from pipelines.runtime.config import FLAT, TrackingConfig
+from pipelines.runtime.config import FLAT, PartFailureConfig, TrackingConfig
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 
 
@@ -68,6 +68,8 @@ class MaskSplitJobConfig:
     """Seed of every stage."""
     data_workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster offers."""
+    failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
+    """Parts of the data stages that fail."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Tracking of the runs."""
     dry_run: bool = False
@@ -97,7 +99,11 @@ class MaskSplitJobConfig:
         """Return the configuration of the pseudo-mask job on a collection."""
         device = "cpu" if self.pseudomask.estimator == "classical" else self.train.scale.device
         return PseudomaskJobConfig(
-            **_fields(self.pseudomask), collection=collection, device=device, **self._data_stage()
+            **_fields(self.pseudomask),
+            collection=collection,
+            device=device,
+            failures=self.failures,
+            **self._data_stage(),
         )
 
     def relabel_job(self, *, collection: str, model: str, mask_set: str, output_mask_set: str) -> RelabelJobConfig:
@@ -109,6 +115,7 @@ class MaskSplitJobConfig:
             mask_set=mask_set,
             output_mask_set=output_mask_set,
             device=self.train.scale.device,
+            failures=self.failures,
             **self._data_stage(),
         )
 
@@ -126,7 +133,13 @@ class MaskSplitJobConfig:
 
     def ingest_job(self, **inputs: Any) -> IngestConfig:
         """Return the configuration of an ingest; ``inputs`` are the fields that differ between the two inputs."""
-        return IngestConfig(workers=self.data_workers, tracking=self.tracking, overwrite=self.overwrite, **inputs)
+        return IngestConfig(
+            workers=self.data_workers,
+            failures=self.failures,
+            tracking=self.tracking,
+            overwrite=self.overwrite,
+            **inputs,
+        )
 
     def _data_stage(self) -> dict[str, Any]:
         return {
@@ -149,7 +162,7 @@ HELP = {
 def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     """Return the settings that determine the result, as plain values."""
     values = to_dict(config)
-    without = {"output", "data_workers", "tracking", "dry_run", "overwrite"}
+    without = {"output", "data_workers", "failures", "tracking", "dry_run", "overwrite"}
     work = {name: value for name, value in values.items() if name not in without}
     work["train"] = {name: value for name, value in work["train"].items() if name != "scale"}
     for group in (work["evaluate"], work["train"]["classes"]):

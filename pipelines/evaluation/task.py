@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,14 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
         )
         for plan in task.plans
     ]
+
+
+def evaluate_named_share(name: str, *, task: EvaluationTask, shares: int, threads: int) -> dict[str, Any]:
+    """Evaluate the share of this number for the part driver; the results are those of every plan, or a user's error."""
+    try:
+        return {"results": evaluate_share(task, int(name), shares, threads)}
+    except ValueError as error:  # such as a model that does not fit: another try would end in the same way
+        return {"results": error}
 
 
 def share_rows(plan: EpisodePlan, share: int, shares: int) -> list[int]:

@@ -16,7 +16,7 @@ from fss.saliency.config import (
     StudentTrainingConfig,
     ViTSettings,
 )
-from pipelines.runtime.config import FLAT, Device, RequiredText, TrackingConfig
+from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, TrackingConfig
 
 Quantile = Annotated[float, Gt(0), Le(1)]
 
@@ -45,6 +45,8 @@ class IngestConfig:
     """Delete the existing collection with its mask sets and start again."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
+    """Parts that fail."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Tracking of the run."""
     dry_run: bool = False
@@ -96,6 +98,8 @@ class PseudomaskJobConfig(PseudomaskSettings):
     """Device of a student or transformer; the classical estimator runs on the CPU."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
+    """Parts that fail."""
     limit: Annotated[int, Ge(1)] | None = None
     """Number of images; the job processes the first parts that hold this many. None: all."""
     seed: int = 0

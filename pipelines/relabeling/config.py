@@ -9,7 +9,7 @@ from fss.collection.config import AcceptanceRule
 from fss.core.config import settings
 from fss.relabel.config import RelabelConfig, RoundGateConfig
 from pipelines.masks.config import Quantile
-from pipelines.runtime.config import Device, RequiredText, TrackingConfig
+from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, TrackingConfig
 
 
 @settings
@@ -66,6 +66,8 @@ class RelabelJobConfig(RelabelSettings):
     """Device of the networks."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
+    """Parts that fail."""
     limit: Annotated[int, Ge(1)] | None = None
     """Number of images; the job processes the first parts that hold this many. None: all."""
     seed: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fss.collection import ClassIndex, Collection, MaskSet
+from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.models import FewShotSegmenter
 from fss.relabel import RelabelConfig
 from fss.relabel.class_bank import bank_reader, build_bank
@@ -72,7 +73,7 @@ class RelabelTask:
         return Collection.open(self.collection).mask_set(self.mask_set)
 
 
-def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
+def make_features(parts: Sequence[str], *, task: RelabelTask, selection: RowSelection = ALL_ROWS) -> Outcomes:
     """Write the features of some parts, and yield each part with its statistics or its error."""
     return feature_parts(
         parts,
@@ -82,17 +83,22 @@ def make_features(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
         dims=task.config.dims,
         seed=task.config.seed,
         device=task.device,
+        selection=selection,
     )
 
 
-def make_masks(parts: Sequence[str], *, task: RelabelTask) -> Outcomes:
+def make_masks(parts: Sequence[str], *, task: RelabelTask, selection: RowSelection = ALL_ROWS) -> Outcomes:
     """Write the masks of some parts, and yield each part with its statistics or its error."""
-    return relabel_parts(parts, masks=task.masks(), current=task.masks_before(), relabeller=_relabeller(task))
+    return relabel_parts(
+        parts, masks=task.masks(), current=task.masks_before(), relabeller=_relabeller(task), selection=selection
+    )
 
 
-def one_part(part: str, *, make: Callable[..., Outcomes], task: RelabelTask) -> Mapping[str, Any]:
+def one_part(
+    part: str, selection: RowSelection = ALL_ROWS, *, make: Callable[..., Outcomes], task: RelabelTask
+) -> Mapping[str, Any]:
     """Make one part and return its statistics, or raise its error."""
-    ((_, outcome),) = make([part], task=task)
+    ((_, outcome),) = make([part], task=task, selection=selection)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from fss.core.config import settings
 
@@ -32,6 +32,16 @@ class TrackingConfig:
     """MLflow experiment."""
     private: bool = False
     """Keep URIs, file names, pictures and reports out of MLflow; log numbers and plain settings only."""
+
+
+@settings
+class PartFailureConfig:
+    """What happens to parts that fail."""
+
+    max_failed_parts: Annotated[float, Ge(0), Le(1)] = 0.01
+    """Share of the parts that may fail in every try; up to it the job ends with exit code 3, beyond it with 1."""
+    part_timeout: Annotated[float, Gt(0)] | None = None
+    """Seconds after which a part counts as failed and its process is replaced. None: no limit."""
 
 
 @settings

@@ -1,6 +1,7 @@
 """The device of a job's networks."""
 
 import os
+import sys
 from typing import Literal
 
 from pipelines.runtime.config import Device
@@ -30,6 +31,7 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
             raise ValueError("device is mps, but there is no MPS here or there are several workers; give --device cpu")
         return "cpu"
     if device == "auto" and not gpus:
+        print("the cluster has no GPU, so networks run on CPUs; --device cuda waits for one", file=sys.stderr)
         return "cpu"
     if gpus < workers and not elastic:
         fewer = f"--workers {gpus}, or " if gpus else ""
@@ -49,8 +51,6 @@ def _cluster_gpus() -> tuple[int, bool]:
 
 
 def _ray_is_ready() -> bool:
-    import sys
-
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
 

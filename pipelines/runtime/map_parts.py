@@ -2,30 +2,34 @@
 
 A part is the unit of work, retry and resume. The driver never moves pixels: a task gets the name of a part, reads it,
 writes its own part atomically, and returns one row of statistics.
+
+A part that fails is made again after all others. If it fails in every try and its stage can leave out rows, the rows at
+fault are searched by halves, and the part is made with their reasons in place of their results.
 """
 
-import json
 import sys
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from fss.core.system import available_cores
-from pipelines.runtime.config import Device
+from fss.collection.part_pipeline import RowSelection
+from pipelines.runtime.config import Device, PartFailureConfig
+from pipelines.runtime.faulty_rows import Probe, RowFunction, make_without_faulty_rows
 from pipelines.runtime.part_progress import PartProgress
+from pipelines.runtime.part_queue import PartQueue
+from pipelines.runtime.part_worker import ManyPartsFunction, make_row, one_by_one
 
 Statistics = dict[str, Any]
 PartFunction = Callable[[str], Mapping[str, Any]]
-ManyPartsFunction = Callable[[Sequence[str]], Iterator[tuple[str, Mapping[str, Any] | Exception]]]
 
-BATCH = 10_000  # names per Ray Data execution, so that a collection of 1e7 parts never becomes one list of blocks
-MAX_FAILED = 5  # a few parts may be damaged; if more fail, the rest would fail too
+POLL_S = 1.0  # the driver looks at clock and cluster at least this often
+SEARCHED = 20  # failed parts in which rows at fault are searched at least; more of them have another reason
+LISTED = 20  # failed parts in a message
 
 
 class PartError(RuntimeError):
-    """One or more parts failed; the finished parts remain."""
+    """More parts failed than the settings allow; the finished parts remain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,8 @@ class OnActors:
 
     function: ManyPartsFunction
     """Makes parts and yields the name of each with its statistics or its error; picklable."""
-    actors: int
-    """Number of processes."""
+    actors: int | None
+    """Most processes. None: as many as the cluster has GPUs for, now or later."""
     gpus: float
     """GPUs per process; with a fraction, several processes share one."""
     names: int = 8
@@ -52,6 +56,17 @@ class PartsResult:
     """Number of parts that were finished before."""
     seconds: float
     """Wall-clock time of the pass."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reasons of the parts that failed in every try, by name; they do not exist."""
+    faulty_rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Reasons of the pictures that made their part fail, by part and picture; the parts exist, with these reasons."""
+
+    def notes(self) -> list[str]:
+        """Return a line for every failed part and every picture at fault, up to :data:`LISTED` lines."""
+        lines = [f"{part} failed and is missing: {reason}" for part, reason in self.failed.items()]
+        for part, reasons in self.faulty_rows.items():
+            lines += [f"{picture} in {part} made the part fail: {reason}" for picture, reason in reasons.items()]
+        return lines[:LISTED] + ([f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])
 
     def total(self, key: str) -> int:
         """Return the sum of a count over the parts made in this pass."""
@@ -69,14 +84,12 @@ def on_device(
         device: resolved device of the network.
         actors_per_gpu: processes that share a GPU.
     """
-    from pipelines.runtime.ray_session import count_gpus
-
     assert device != "auto", "resolve_device has filled in the device"
     if device == "cpu":
         return part_function
-    gpus = max(1, count_gpus()) if device == "cuda" else 0
-    actors = gpus * actors_per_gpu if gpus else 1
-    return OnActors(function=parts_function, actors=actors, gpus=1 / actors_per_gpu if gpus else 0.0)
+    if device == "cuda":
+        return OnActors(function=parts_function, actors=None, gpus=1 / actors_per_gpu)
+    return OnActors(function=parts_function, actors=1, gpus=0.0)
 
 
 def run_parts(
@@ -87,6 +100,8 @@ def run_parts(
     finished: Collection[str] = frozenset(),
     workers: int | None = None,
     in_process: bool = False,
+    failures: PartFailureConfig | None = None,
+    by_row: RowFunction | None = None,
     on_part: Callable[[Statistics], None] | None = None,
     out: TextIO | None = None,
 ) -> PartsResult:
@@ -94,138 +109,159 @@ def run_parts(
 
     Args:
         names: the parts of the collection.
-        function: a picklable function that makes one part and returns its row of statistics (JSON values), or a
+        function: a picklable function that makes one part and returns its row of statistics (plain values), or a
             function of several names with its long-lived processes. Progress lines show the counts ``images``,
             ``accepted``, ``rejected`` and ``errors`` of the rows.
         stage: prefix of the progress lines.
         finished: names to skip.
-        workers: number of concurrent tasks. None: one more than the machine's cores, or all CPUs of a cluster.
+        workers: number of concurrent tasks. None: one more than the machine's cores, or all CPUs that a cluster has
+            or gets.
         in_process: make the parts one after the other in this process, without Ray.
+        failures: what happens to parts that fail or take too long.
+        by_row: makes some rows of a part, to find those at fault in a part that fails. None: the whole part fails.
         on_part: called in the driver with each row, in the order of arrival.
         out: stream for progress lines. None: standard error.
 
     Raises:
-        PartError: parts failed; the message has their names and the first error. The other parts are finished.
+        PartError: more parts failed than allowed; the message has their names and the first error. The other parts are
+            finished.
     """
+    failures, out = failures or PartFailureConfig(), out or sys.stderr
     unfinished = [name for name in names if name not in finished]
-    progress = PartProgress(stage, parts=len(unfinished), skipped=len(names) - len(unfinished), out=out or sys.stderr)
-    rows: list[Statistics] = []
-    failed: dict[str, str] = {}
-    for start in range(0, len(unfinished), BATCH):
-        batch = unfinished[start : start + BATCH]
-        for row in _in_process(batch, function) if in_process else _on_ray(batch, function, workers):
-            if row["failure"]:
-                failed[row["part"]] = row["failure"]
-                if len(failed) >= MAX_FAILED:
-                    raise _part_error(stage, failed)
-                continue
-            statistics = {"part": row["part"], "seconds": row["seconds"]} | json.loads(row["statistics"])
-            rows.append(statistics)
-            progress.add(statistics)
-            if on_part:
-                on_part(statistics)
-    if failed:
-        raise _part_error(stage, failed)
+    allowed = int(failures.max_failed_parts * len(names))
+    progress = PartProgress(stage, parts=len(unfinished), skipped=len(names) - len(unfinished), out=out)
+    queue, statistics = PartQueue(unfinished), list[Statistics]()
+
+    def add(report: Mapping[str, Any]) -> None:
+        queue.finish(report["part"])
+        row = {"part": report["part"], "seconds": report["seconds"], **report["statistics"]}
+        statistics.append(row)
+        progress.failed = len(queue.failures)
+        progress.add(row)
+        if on_part:
+            on_part(row)
+
+    for report in _in_process(queue, function) if in_process else _on_ray(queue, function, workers, failures, progress):
+        if not report["failure"]:
+            add(report)
+            continue
+        queue.fail(report["part"], report["failure"])
+        progress.failed = len(queue.failures)
+        if queue.hopeless(allowed):
+            raise _part_error(stage, queue.failures)
+    faulty_rows: dict[str, dict[str, str]] = {}
+    if by_row is not None and len(queue.given_up) <= max(allowed, SEARCHED):
+        for part in queue.given_up:
+            progress.note(f"{part} failed in every try; the rows at fault are searched")
+            probe = _probe_in_process(by_row, part) if in_process else _probe_on_ray(by_row, part, failures)
+            reasons, made = _make_without_faulty_rows(part, by_row, probe)
+            if made is not None:
+                faulty_rows[part] = reasons
+                add({**made, "part": part})
+    if len(queue.given_up) > allowed:
+        raise _part_error(stage, queue.given_up)
     progress.close()
-    rows.sort(key=lambda row: str(row["part"]))
-    return PartsResult(statistics=rows, skipped=len(names) - len(unfinished), seconds=progress.seconds())
+    statistics.sort(key=lambda row: str(row["part"]))
+    return PartsResult(
+        statistics=statistics,
+        skipped=len(names) - len(unfinished),
+        seconds=progress.seconds(),
+        failed={part: reason.strip().splitlines()[-1] for part, reason in sorted(queue.given_up.items())},
+        faulty_rows=faulty_rows,
+    )
 
 
-def _in_process(names: list[str], function: PartFunction | OnActors) -> Iterator[dict[str, Any]]:
+def _in_process(queue: PartQueue, function: PartFunction | OnActors) -> Iterator[Mapping[str, Any]]:
     assert not isinstance(function, OnActors), "actors need Ray"
-    for name in names:
+    make = one_by_one(function)
+    while queue:
         start = time.perf_counter()
-        yield _row(name, _outcome(function, name), start)
+        ((part, outcome),) = make(queue.take(1))
+        yield make_row(part, outcome, time.perf_counter() - start)
 
 
-def _on_ray(names: list[str], function: PartFunction | OnActors, workers: int | None) -> Iterator[dict[str, Any]]:
-    import ray
-    from ray.data import ActorPoolStrategy, TaskPoolStrategy
-
+def _on_ray(
+    queue: PartQueue,
+    function: PartFunction | OnActors,
+    workers: int | None,
+    failures: PartFailureConfig,
+    progress: PartProgress,
+) -> Iterator[Mapping[str, Any]]:
+    """Keep calls in flight until the queue is empty, and yield the rows as they arrive."""
+    if not queue:
+        return
+    from pipelines.runtime.part_calls import ActorCalls, Calls, Crash, TaskCalls
     from pipelines.runtime.ray_session import is_local
 
+    timeout_s = failures.part_timeout
     if isinstance(function, OnActors):
-        blocks = -(-len(names) // function.names)
-        dataset = ray.data.from_items(names, override_num_blocks=blocks).map_batches(
-            _Actor,
-            fn_constructor_args=(function.function,),
-            batch_size=None,  # one call per block
-            num_cpus=1,
-            num_gpus=function.gpus or None,
-            compute=ActorPoolStrategy(size=min(function.actors, blocks)),
+        calls: Calls = ActorCalls(
+            function.function, actors=function.actors, gpus=function.gpus, names=function.names, timeout_s=timeout_s
         )
-        yield from dataset.iter_rows()
-        return
-    if workers is None and is_local():
-        # Ray Data 2.60 polls for finished tasks ten times a second; one more task than cores keeps the cores busy.
-        workers = available_cores() + 1
-    # One block per name: read_parquet would join small parts into one block and split large ones (Ray 2.60).
-    dataset = ray.data.from_items(names, override_num_blocks=len(names)).map(
-        _Task(function), num_cpus=1, compute=TaskPoolStrategy(size=workers and min(workers, len(names)))
-    )
-    yield from dataset.iter_rows()
-
-
-class _Task:
-    """Calls the function in a worker, single-threaded."""
-
-    def __init__(self, function: PartFunction) -> None:
-        self.function = function
-
-    def __call__(self, row: dict[str, str]) -> dict[str, Any]:
-        _single_thread()
-        start = time.perf_counter()
-        return _row(row["item"], _outcome(self.function, row["item"]), start)
-
-
-class _Actor:
-    """Calls the function of several names in a long-lived process."""
-
-    def __init__(self, function: ManyPartsFunction) -> None:
-        self.function = function
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
-        _single_thread()
-        start = time.perf_counter()
-        unfinished = [str(name) for name in batch["item"]]
-        try:
-            for part, outcome in self.function(list(unfinished)):
-                unfinished.remove(part)
-                yield {name: [value] for name, value in _row(part, outcome, start).items()}
-                start = time.perf_counter()
-        except Exception as failure:  # such as a model that cannot be loaded: the driver shall name it, not Ray
-            for part in unfinished:
-                yield {name: [value] for name, value in _row(part, failure, start).items()}
-
-
-def _outcome(function: PartFunction, part: str) -> Mapping[str, Any] | Exception:
-    """Return the statistics or the error of a part, so that the driver knows which part failed."""
+    else:
+        calls = TaskCalls(one_by_one(function), workers=workers, timeout_s=timeout_s)
     try:
-        return function(part)
-    except Exception as failure:
-        return failure
+        while queue or calls.in_flight:
+            while size := calls.room(len(queue)):
+                calls.submit(queue.take(size))
+            for report in calls.poll(POLL_S):
+                if isinstance(report, Crash):
+                    queue.crash(report.names, report.reason, machine_lost=report.machine_lost)
+                    continue
+                yield from report
+            progress.tick(calls.running(), waits_for=None if is_local() else calls.resources())
+    finally:
+        calls.close()
 
 
-def _row(part: str, outcome: Mapping[str, Any] | Exception, start: float) -> dict[str, Any]:
-    """Return the row that a worker sends to the driver: plain text, because not every error can be pickled."""
-    return {
-        "part": part,
-        "statistics": "{}" if isinstance(outcome, Exception) else json.dumps(dict(outcome)),
-        "failure": "".join(traceback.format_exception(outcome)) if isinstance(outcome, Exception) else "",
-        "seconds": time.perf_counter() - start,
-    }
+def _make_without_faulty_rows(
+    part: str, by_row: RowFunction, probe: Probe
+) -> tuple[dict[str, str], Mapping[str, Any] | None]:
+    """Make a part without its rows at fault; return their reasons by picture, and the report of the part or None."""
+    try:
+        pictures = by_row.pictures(part)
+    except Exception:  # the part cannot be read at all, which is the reason that it already has
+        return {}, None
+    reasons, report = make_without_faulty_rows(len(pictures), probe)
+    return {pictures[row]: reason for row, reason in reasons.items()}, report
 
 
-def _single_thread() -> None:
-    import cv2
+def _probe_in_process(by_row: RowFunction, part: str) -> Probe:
+    def probe(selections: Sequence[RowSelection]) -> list[Mapping[str, Any]]:
+        make = one_by_one(lambda key: by_row.function(part, selection=selections[int(key)]))
+        return [make_row(key, outcome, 0.0) for key, outcome in make([str(key) for key in range(len(selections))])]
 
-    cv2.setNumThreads(1)
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)
+    return probe
 
 
-def _part_error(stage: str, failed: dict[str, str]) -> PartError:
+def _probe_on_ray(by_row: RowFunction, part: str, failures: PartFailureConfig) -> Probe:
+    """Return a probe that makes each selection in a task of its own, whose process may die."""
+    from pipelines.runtime.part_calls import Crash, TaskCalls
+
+    def probe(selections: Sequence[RowSelection]) -> list[Mapping[str, Any]]:
+        function, selected = by_row.function, list(selections)
+        make = one_by_one(lambda key: function(part, selection=selected[int(key)]))
+        calls = TaskCalls(make, workers=None, timeout_s=failures.part_timeout, gpus=by_row.gpus)
+        reports: dict[str, Mapping[str, Any]] = {}
+        for key in range(len(selected)):
+            calls.submit([str(key)])
+        while calls.in_flight:
+            for report in calls.poll(POLL_S):
+                rows = (
+                    [make_row(key, RuntimeError(report.reason), 0.0) for key in report.names]
+                    if isinstance(report, Crash)
+                    else report
+                )
+                reports |= {row["part"]: row for row in rows}
+        return [reports[str(key)] for key in range(len(selected))]
+
+    return probe
+
+
+def _part_error(stage: str, failed: Mapping[str, str]) -> PartError:
     name, trace = next(iter(failed.items()))
     reason = trace.strip().splitlines()[-1]
-    others = f" (and {len(failed) - 1} more: {', '.join(list(failed)[1:])})" if len(failed) > 1 else ""
-    return PartError(f"{stage} failed on part {name}{others}: {reason}\n{trace}")
+    others = list(failed)[1:]
+    more = f", and {len(others) - LISTED} others" if len(others) > LISTED else ""
+    also = f" (and {len(others)} more: {', '.join(others[:LISTED])}{more})" if others else ""
+    return PartError(f"{stage} failed on part {name}{also}: {reason}\n{trace}")

@@ -1,4 +1,7 @@
-"""Progress lines of a pass over parts: finished parts, images per second, counts, and the remaining time."""
+"""Progress lines of a pass over parts: finished parts, images per second, counts, and the remaining time.
+
+A line comes every ten seconds, also while no part is finished: the remaining time then grows.
+"""
 
 import time
 from collections import deque
@@ -6,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 EVERY_S = 10.0
+WAITING_S = 5.0  # seconds without a machine before the pass says so
 WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
 
 
 class PartProgress:
-    """Counts parts as they arrive and prints a line every ten seconds."""
+    """Counts parts as they arrive and prints the lines."""
 
     def __init__(
         self, stage: str, *, parts: int, skipped: int, out: TextIO, clock: Callable[[], float] = time.monotonic
@@ -18,8 +22,11 @@ class PartProgress:
         self.stage, self.parts, self.out, self.clock = stage, parts, out, clock
         self.counts = dict.fromkeys(("images", "accepted", "rejected", "errors"), 0)
         self.finished = 0
+        self.failed = 0
+        """Number of parts that have failed and are not finished."""
         self.start = self.printed = clock()
         self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images after each part
+        self.closed = self._told_to_wait = False
         note = f", {skipped} already finished" if skipped else ""
         self._print(f"{parts} parts to do{note}")
 
@@ -36,22 +43,49 @@ class PartProgress:
         self.recent.append((now, self.finished, self.counts["images"]))
         while len(self.recent) > 2 and self.recent[0][0] < now - WINDOW_S:
             self.recent.popleft()
+        self._heartbeat(now)
+
+    def tick(self, running: int, *, waits_for: str | None = None) -> None:
+        """Print a line if ten seconds have passed since the last, and once that the pass waits for a machine.
+
+        Args:
+            running: number of parts or groups of parts that are being made.
+            waits_for: resources, in words, that a machine has to have. None: the pass does not wait for machines.
+        """
+        now = self.clock()
+        if waits_for and not running and not self._told_to_wait and now - max(self.start, self._latest()) >= WAITING_S:
+            self._told_to_wait = True
+            self._print(f"waiting for a machine with {waits_for} free; the job goes on when there is one")
+        self._heartbeat(now)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._print(text)
+
+    def close(self) -> None:
+        """Print the last line."""
+        self.closed = True
+        if self.parts:
+            self._print(self._line())
+
+    def _latest(self) -> float:
+        """Return the time of the last finished part, or of the start."""
+        return self.recent[-1][0] if self.recent else self.start
+
+    def _heartbeat(self, now: float) -> None:
         if now - self.printed >= EVERY_S:
             self.printed = now
             self._print(self._line())
 
-    def close(self) -> None:
-        """Print the last line."""
-        if self.parts:
-            self._print(self._line())
-
     def _line(self) -> str:
-        seconds = max(self.seconds(), 1e-6)
+        now, seconds = self.clock(), max(self.seconds(), 1e-6)
         complete = self.finished == self.parts
-        per_part, per_second = (seconds / max(self.finished, 1), self.counts["images"] / seconds)
-        if not complete and len(self.recent) > 1 and self.recent[-1][0] > self.recent[0][0]:
-            (before, parts, images), (now, parts_now, images_now) = self.recent[0], self.recent[-1]
-            per_part, per_second = (now - before) / (parts_now - parts), (images_now - images) / (now - before)
+        per_part, per_second = seconds / max(self.finished, 1), self.counts["images"] / seconds
+        if not complete and len(self.recent) > 1 and now > self.recent[0][0]:
+            before, parts, images = self.recent[0]
+            # Up to the present, so that the time left grows while no part is finished.
+            per_part = (now - before) / (self.finished - parts)
+            per_second = (self.counts["images"] - images) / (now - before)
         words = [f"{self.finished}/{self.parts} parts"]
         if self.counts["images"]:
             words.append(f"{self.counts['images']:,} images, {per_second:.1f} images/s")
@@ -59,8 +93,14 @@ class PartProgress:
             words.append(f"{self.counts['accepted']:,} accepted, {self.counts['rejected']:,} rejected")
         if self.counts["errors"]:
             words.append(f"{self.counts['errors']:,} without a mask")
-        remaining = (self.parts - self.finished) * per_part
-        words.append(f"took {_clock(seconds)}" if complete else f"{_clock(remaining)} left")
+        if self.failed:
+            words.append(f"{self.failed:,} failed so far" if not self.closed else f"{self.failed:,} failed")
+        if not self.closed and now - self._latest() >= EVERY_S:
+            words.append(f"none for {_clock(now - self._latest())}")
+        if complete or self.closed:
+            words.append(f"took {_clock(seconds)}")
+        elif self.finished:
+            words.append(f"{_clock((self.parts - self.finished) * per_part)} left")
         return ", ".join(words)
 
     def _print(self, text: str) -> None:

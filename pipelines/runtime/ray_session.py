@@ -4,14 +4,13 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from ray.exceptions import RayTaskError
 
 import fss
 import pipelines
@@ -24,6 +23,7 @@ LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 128 * 2**20
 # Tasks run one per core, so numeric libraries must not start a thread per core in each of them.
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+LOCAL = "FSS_LOCAL_RAY"  # in the environment of workers of a Ray that a job has started itself
 STARTS = 3  # tries to start a local Ray: 2.60 gives its agent 15 s, which can be too short on a busy machine
 
 
@@ -62,12 +62,12 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
 
 
 def is_local() -> bool:
-    """Return whether Ray runs on this machine only, with more logical CPUs than cores.
+    """Return whether this program started Ray, on this machine only and with more logical CPUs than cores.
 
-    A head node without CPUs is not local: its cluster starts machines on demand.
+    Any other Ray is a cluster, which machines may join and leave. Workers of the program give the same answer.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return len(nodes) == 1 and "CPU" in nodes[0]["Resources"]
+    environment = ray.get_runtime_context().runtime_env.get("env_vars", {})
+    return LOCAL in environment
 
 
 def count_gpus() -> int:
@@ -78,17 +78,6 @@ def count_gpus() -> int:
 def count_cpus() -> int:
     """Return the number of logical CPUs of the cluster; 1 for a cluster that has not started a machine yet."""
     return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-
-
-def get_results(references: Sequence[Any]) -> list[Any]:
-    """Return the results of Ray tasks; the error of a task is raised as it was raised in the worker.
-
-    Ray's own error prints the worker's whole traceback before its cause.
-    """
-    try:
-        return ray.get(references)
-    except RayTaskError as error:
-        raise error.cause from error
 
 
 def worker_environment() -> dict[str, str]:
@@ -115,7 +104,7 @@ def _start(num_cpus: int) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": worker_environment() | loopback_environment()},
+                runtime_env={"env_vars": worker_environment() | loopback_environment() | {LOCAL: "1"}},
                 # In 2.60, a driver waits for its first workers, and forever if one of them is killed.
                 _system_config={"prestart_worker_first_driver": False},
             )

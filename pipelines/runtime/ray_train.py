@@ -1,6 +1,7 @@
 """Build and run a Ray Train job: workers, failures, checkpoints, and resume by name."""
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +23,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from fss.core import storage
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import torch_group
-from pipelines.runtime.ray_session import is_local
+from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
 
+STARTS = 3  # tries to start the workers of a training
+STARTS_ON_CLUSTER = 60  # each try waits half a minute or more, and a new machine may take ten minutes
 _GROUP = torch_group()
 
 
@@ -85,6 +88,8 @@ def fit(
     # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     filesystem, path = storage.resolve(storage_uri)
+    if missing := "" if is_local() else _missing_resources(scale):
+        print(f"[{name}] waiting for {missing}; the training starts when they are there", file=sys.stderr, flush=True)
     trainer = TorchTrainer(
         worker,
         train_loop_config=dict(settings),
@@ -101,7 +106,7 @@ def fit(
             # By default, a controller on a full cluster tries to start forever.
             failure_config=FailureConfig(
                 max_failures=scale.max_failures,
-                controller_failure_limit=3,  # type: ignore[call-arg]  # the old class is what mypy sees
+                controller_failure_limit=STARTS if is_local() else STARTS_ON_CLUSTER,  # type: ignore[call-arg]  # the old class is what mypy sees
             ),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=scale.keep_checkpoints, checkpoint_score_attribute=score, checkpoint_score_order="max"
@@ -117,6 +122,14 @@ def fit(
             if isinstance(cause, ValueError):  # an error in the settings, which only a worker can find
                 raise cause from error
         raise
+
+
+def _missing_resources(scale: ScaleConfig) -> str:
+    """Return what the cluster lacks for the workers at the moment, in words."""
+    workers = scale.min_workers or scale.workers
+    cluster = {"CPU": count_cpus(), "GPU": count_gpus()}
+    missing = {name: workers * amount - cluster[name] for name, amount in _resources(scale).items()}
+    return " and ".join(f"{amount:g} more {name}s" for name, amount in missing.items() if amount > 0)
 
 
 def _resources(scale: ScaleConfig) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
+from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.core import storage
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
@@ -36,15 +37,17 @@ class StageMaskTask:
     """Resolved device of the networks."""
 
 
-def stage_masks(parts: Sequence[str], *, task: StageMaskTask) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
+def stage_masks(
+    parts: Sequence[str], *, task: StageMaskTask, selection: RowSelection = ALL_ROWS
+) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
     """Write the masks of some parts, and yield each part with its statistics or its error."""
     masks = Collection.open(task.collection).mask_set(task.mask_set)
-    return write_semantic_parts(parts, masks=masks, masker=_masker(task))
+    return write_semantic_parts(parts, masks=masks, masker=_masker(task), selection=selection)
 
 
-def stage_mask_part(part: str, *, task: StageMaskTask) -> Mapping[str, Any]:
+def stage_mask_part(part: str, selection: RowSelection = ALL_ROWS, *, task: StageMaskTask) -> Mapping[str, Any]:
     """Write the masks of one part and return its statistics, or raise its error."""
-    ((_, outcome),) = stage_masks([part], task=task)
+    ((_, outcome),) = stage_masks([part], task=task, selection=selection)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

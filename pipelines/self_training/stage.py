@@ -14,6 +14,8 @@ from fss.core.config import config_hash, to_dict
 from fss.tracking.run import Run
 from fss.training.semi_supervised.config import Stage
 from pipelines.runtime.checkpoints import publish
+from pipelines.runtime.config import PartFailureConfig
+from pipelines.runtime.faulty_rows import RowFunction, collection_pictures
 from pipelines.runtime.job import Job, logged_metrics
 from pipelines.runtime.map_parts import PartsResult, on_device, run_parts
 from pipelines.runtime.ray_train import fit
@@ -61,6 +63,7 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
         with job.timed("masks"):
             masks, made_parts = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
         job.result.outputs |= {"mask set": masks.uri}
+        job.result.notes += made_parts.notes()
         steps = config.training.stage(stage).steps
         job.result.counts = {"steps": steps, "parts made": len(made_parts.statistics), "parts kept": made_parts.skipped}
         if stage == 1 and config.stable_share is not None:
@@ -127,13 +130,17 @@ def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model:
         confidence=config.training.confidence,
         device=config.scale.device,
     )
-    function = on_device(partial(stage_mask_part, task=task), partial(stage_masks, task=task), device=task.device)
+    one = partial(stage_mask_part, task=task)
     made_parts = run_parts(
         data.collection.part_names(),
-        function,
+        on_device(one, partial(stage_masks, task=task), device=task.device),
         stage=f"{masks.name} masks",
         finished=masks.finished_parts(),
         workers=config.data_workers,
+        failures=PartFailureConfig(max_failed_parts=0.0),  # the next stage trains on all masks
+        by_row=RowFunction(
+            function=one, pictures=collection_pictures(data.collection), gpus=float(task.device == "cuda")
+        ),
     )
     return masks, made_parts
 

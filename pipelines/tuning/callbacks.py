@@ -1,6 +1,8 @@
 """Callbacks of the sweep's driver: they log trials to MLflow, print progress lines, and free resources."""
 
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -14,6 +16,9 @@ BEST = "best_objective"
 """Metric of the sweep: the best objective, at the number of trials that ended."""
 STEP = "step"
 """Training step in a report, by which ASHA prunes; unlike Tune's iteration, it survives a restore."""
+
+
+LOOK_S = 5.0  # seconds between looks at the cluster's resources
 
 
 class TrialRuns(tune.Callback):
@@ -93,6 +98,25 @@ class ReservationCleaner(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Remove the reservations of dead controllers, which takes a millisecond."""
         remove_dead_reservations()
+
+
+class GrowingConcurrency(tune.Callback):
+    """Lets more trials run as machines join the cluster: one more than fits, so that an autoscaler sees the demand."""
+
+    def __init__(self, limiter: Any, fitting: Callable[[], int]) -> None:
+        """Describe the limit.
+
+        Args:
+            limiter: searcher with the attribute ``max_concurrent``.
+            fitting: returns how many trials fit on the cluster at the moment; picklable.
+        """
+        self.limiter, self.fitting, self.looked = limiter, fitting, 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at the cluster every few seconds."""
+        if time.time() - self.looked >= LOOK_S:
+            self.looked = time.time()
+            self.limiter.max_concurrent = self.fitting() + 1
 
 
 def _ended(trial: Trial) -> bool:

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import optuna
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from fss.core import storage
@@ -19,7 +20,7 @@ from fss.tracking.run import Run
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import set_trial_count, tuner_callbacks
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
-from pipelines.tuning.callbacks import STEP, ReservationCleaner, TrialRuns
+from pipelines.tuning.callbacks import STEP, GrowingConcurrency, ReservationCleaner, TrialRuns
 from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.space import Dimension, present
 from pipelines.tuning.trial import TRIALS, run_trial
@@ -68,6 +69,13 @@ def _tuner(
 ) -> tune.Tuner:
     steps = config.train.optimizer.steps
     callback = TrialRuns(mlflow_run, objective=config.objective, mode=config.mode, steps=steps, trials=config.trials)
+    search_algorithm = searcher(config, concurrent)
+    if isinstance(search_algorithm, Searcher):
+        search_algorithm = ConcurrencyLimiter(search_algorithm, max_concurrent=concurrent)
+    callbacks: list[tune.Callback] = [callback, ReservationCleaner()]
+    if config.concurrent is None and not is_local():
+        fitting = partial(concurrent_trials, config.train.scale, config.trial_gb)
+        callbacks.append(GrowingConcurrency(search_algorithm, fitting))
     return tune.Tuner(
         trainable,
         param_space=tune_space(config.dimensions_by_name),
@@ -75,9 +83,8 @@ def _tuner(
             metric=config.objective,
             mode=config.mode,
             num_samples=config.trials,
-            search_alg=searcher(config, concurrent),
+            search_alg=search_algorithm,
             scheduler=scheduler(config),
-            max_concurrent_trials=concurrent,
             trial_name_creator=lambda trial: str(trial.trial_id),
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -85,7 +92,7 @@ def _tuner(
             name=_STATE,
             storage_path=path,
             storage_filesystem=filesystem,
-            callbacks=[callback, ReservationCleaner()],
+            callbacks=callbacks,
             verbose=0,
         ),
     )

@@ -137,7 +137,7 @@ def resident(pid: int) -> dict[str, int]:
         driver_bytes = driver.memory_info().rss
     except psutil.NoSuchProcess:
         return {}
-    busy = [size for process, size in sizes.items() if names[process].startswith("ray::") and "Map" in names[process]]
+    busy = [size for process, size in sizes.items() if names[process].startswith("ray::") and "serve" in names[process]]
     return {
         "driver": driver_bytes,
         "largest worker": max(busy, default=0),

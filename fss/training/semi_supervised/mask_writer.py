@@ -13,7 +13,16 @@ from torch import nn
 
 from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable, shrink_image
-from fss.collection.part_pipeline import IMAGE_COLUMNS, DecodedImage, Row, Statistics, decode_row, process_parts
+from fss.collection.part_pipeline import (
+    ALL_ROWS,
+    IMAGE_COLUMNS,
+    DecodedImage,
+    Row,
+    RowSelection,
+    Statistics,
+    decode_row,
+    process_parts,
+)
 from fss.collection.schema import mask_table
 from fss.core.arrays import IGNORE, UInt8
 from fss.evaluation.semantic import ConfusionMatrix
@@ -88,7 +97,7 @@ def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:
 
 
 def write_semantic_parts(
-    parts: Sequence[str], *, masks: MaskSet, masker: SemanticMasker
+    parts: Sequence[str], *, masks: MaskSet, masker: SemanticMasker, selection: RowSelection = ALL_ROWS
 ) -> Iterator[tuple[str, Statistics | Exception]]:
     """Predict and write the masks of some parts, decoding pictures ahead of the network.
 
@@ -96,14 +105,15 @@ def write_semantic_parts(
         parts: names of image parts.
         masks: the mask set to write to.
         masker: predicts the masks.
+        selection: the rows of each part to make; a part is only written if it is complete.
 
     Yields:
         The name of each part with its statistics, once it is written, or with the exception that it raised. After an
         exception the other parts are still processed.
     """
     cv2.setNumThreads(1)
-    read = partial(_read, masks.collection)
-    return process_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=partial(_write, masks))
+    read, write = partial(_read, masks.collection, selection), partial(_write, masks, selection)
+    return process_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=write)
 
 
 def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
@@ -140,12 +150,13 @@ def _read_labels(masks: MaskSet, part: str, table: ClassTable) -> list[UInt8 | N
     return [None if row["error"] else table.to_labels(decode_mask(row["mask"]), row["classes"]) for row in rows]
 
 
-def _write(masks: MaskSet, part: str, rows: list[Row]) -> Statistics:
-    masks.write_part(part, mask_table(rows))
+def _write(masks: MaskSet, selection: RowSelection, part: str, rows: list[Row]) -> Statistics:
+    if selection.only is None:
+        masks.write_part(part, mask_table(rows))
     return {"part": part, "images": len(rows), "errors": sum(bool(row["error"]) for row in rows)}
 
 
-def _read(collection: Collection, part: str) -> Iterator[list[DecodedImage]]:
-    rows = collection.read_part(part, IMAGE_COLUMNS).to_pylist()
+def _read(collection: Collection, selection: RowSelection, part: str) -> Iterator[list[DecodedImage]]:
+    rows = selection.pick_images(collection.read_part(part, IMAGE_COLUMNS).to_pylist())
     for start in range(0, len(rows), AHEAD):
         yield [decode_row(row, collection.limits) for row in rows[start : start + AHEAD]]

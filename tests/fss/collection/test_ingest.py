@@ -9,7 +9,8 @@ from PIL import Image
 
 from fss.collection import ClassIndex, Collection, ImageReader, ingest_local
 from fss.collection.ingest import start_ingest
-from fss.collection.ingest_part import ingest_part
+from fss.collection.ingest_part import ingest_part, part_pictures
+from fss.collection.part_pipeline import RowSelection
 from fss.collection.schema import error_reason
 from fss.collection.sources import SourceConfig
 from fss.core.storage import resolve, write_atomically
@@ -74,6 +75,18 @@ def test_bad_files_are_quarantined_and_good_ones_complete(tmp_path: Path) -> Non
         if name not in expected:
             assert reader.read(row["image_id"]).rgb.shape == (row["height"], row["width"], 3)
     json.dumps(statistics)
+
+
+def test_faulty_photographs_of_a_part_are_quarantined_unread(tmp_path: Path) -> None:
+    started = start_ingest(str(tmp_path / "c"), SourceConfig(path=photos(tmp_path / "photos", 4)), part_size=4)
+    uri, (part,) = started.collection.uri, started.parts
+    assert ingest_part(uri, part, selection=RowSelection(only=range(1, 3)))["images"] == 2
+    assert started.finished() == set()
+    statistics = ingest_part(uri, part, selection=RowSelection(faulty={2: "its process died"}))
+    assert statistics["reasons"] == {"faulty": 1}
+    made = rows(started.collection)
+    assert [row["error"] for row in made] == [None, None, "faulty: its process died", None]
+    assert [Path(row["uri"]).name for row in made] == [Path(path).name for path in part_pictures(uri, part)]
 
 
 def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:

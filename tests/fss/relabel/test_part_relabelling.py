@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fss.collection import Collection, MaskSet, part_io
+from fss.collection.part_pipeline import RowSelection
 from fss.images.mask_codec import decode_mask, decode_soft
 from fss.models import FewShotSegmenter
 from fss.relabel import RelabelConfig, feature_tables
@@ -49,6 +51,34 @@ def relabel(
     outcomes = dict(relabel_parts(names, masks=masks, current=current, relabeller=relabeller))
     assert not [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
     return masks, outcomes  # type: ignore[return-value]
+
+
+def test_some_rows_are_computed_without_the_part_and_faulty_ones_keep_their_reason(
+    tmp_path: Path, segmenter: FewShotSegmenter
+) -> None:
+    collection = coloured_collection(tmp_path / "c")
+    whole, _ = relabel(collection, segmenter)
+    current, part = collection.mask_set("saliency"), collection.part_names()[0]
+    masks = collection.create_mask_set("again", config_hash="c" * 16, provenance={})
+    some, faulty = RowSelection(only=range(1, 2)), RowSelection(faulty={1: "its process died"})
+    make_features = partial(feature_parts, masks=masks, current=current, segmenter=segmenter, dims=CONFIG.dims, seed=0)
+    for selection, features in ((some, set()), (faulty, {part})):
+        ((_, statistics),) = make_features([part], selection=selection)
+        assert not isinstance(statistics, Exception)
+        assert feature_tables.finished(masks, "features") == features
+    assert feature_tables.read(masks, "features", part).column("feature").to_pylist()[1] is None
+    feature_tables.write(masks, "neighbours", part, feature_tables.read(whole, "neighbours", part).to_pylist())
+    relabeller = Relabeller(CONFIG, voter_of(collection, segmenter))
+    for selection, written in ((some, set()), (faulty, {part})):
+        ((_, statistics),) = relabel_parts(
+            [part], masks=masks, current=current, relabeller=relabeller, selection=selection
+        )
+        assert not isinstance(statistics, Exception)
+        assert statistics["errors"] == len(written)
+        assert masks.finished_parts() == written
+    first, second, *_ = rows_of(masks)
+    assert first["mask"] == rows_of(whole)[0]["mask"]
+    assert second["error"] == "faulty: its process died"
 
 
 def rows_of(masks: MaskSet) -> list[dict[str, object]]:

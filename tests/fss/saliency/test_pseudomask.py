@@ -6,6 +6,7 @@ import cv2
 import pytest
 
 from fss.collection import Collection
+from fss.collection.part_pipeline import RowSelection
 from fss.collection.schema import image_table
 from fss.images.mask_codec import decode_mask, decode_soft
 from fss.saliency import SaliencyConfig, SaliencyEstimator
@@ -44,6 +45,19 @@ def test_a_mask_part_has_a_row_per_image(tmp_path: Path) -> None:
     assert rows[4]["error"] and rows[4]["mask"] is None
     pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig())
     assert masks.read_part("part-00000").to_pylist() == rows
+
+
+def test_some_rows_are_computed_without_the_part_and_faulty_ones_keep_their_reason(tmp_path: Path) -> None:
+    collection, _ = make(tmp_path / "c")
+    masks = collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
+    some = RowSelection(only=range(1, 4))
+    statistics = pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig(), selection=some)
+    assert (statistics["images"], statistics["errors"]) == (3, 1)
+    assert masks.finished_parts() == set()
+    faulty = RowSelection(faulty={1: "its process died", 3: "never seen, as the image has an error"})
+    pseudomask_part(collection.uri, "saliency", "part-00000", SaliencyConfig(), selection=faulty)
+    errors = masks.read_part("part-00000").column("error").to_pylist()
+    assert errors[:4] == [None, "faulty: its process died", None, "truncated: half a file"]
 
 
 def test_a_failing_image_gets_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

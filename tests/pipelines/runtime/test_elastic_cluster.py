@@ -1,5 +1,7 @@
 """Jobs on a cluster whose head runs no tasks and whose machines start with the first of them."""
 
+from types import SimpleNamespace
+
 import pytest
 import ray
 
@@ -10,8 +12,10 @@ from pipelines.runtime.device import resolve_device
 MEMORY = {"memory": 8e9, "node:10.20.0.10": 1.0}
 
 
-def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float], local: bool = False) -> None:
     """Let Ray report these nodes, by their resources."""
+    context = SimpleNamespace(runtime_env={"env_vars": {ray_session.LOCAL: "1"}} if local else {})
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     alive = [{"Alive": True, "Resources": MEMORY | node} for node in nodes]
     total = {name: sum(node.get(name, 0) for node in nodes) for name in {name for node in nodes for name in node}}
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
@@ -19,15 +23,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: MEMORY | total)
 
 
-def test_a_head_that_runs_no_tasks_is_not_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster(monkeypatch, {})
-    assert not ray_session.is_local(), "the part driver would limit itself to the head's cores"
-    assert ray_session.count_cpus() == 1, "an evaluation would have no share to give out"
+def test_only_a_ray_that_the_job_has_started_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster(monkeypatch, {"CPU": 4.0})
+    assert not ray_session.is_local(), "machines may join a cluster of one"
+    assert ray_session.count_cpus() == 4
+    cluster(monkeypatch, {})
+    assert ray_session.count_cpus() == 1, "a head without CPUs"
+    cluster(monkeypatch, {"CPU": 4.0}, local=True)
     assert ray_session.is_local()
-    cluster(monkeypatch, {}, {"CPU": 8.0})
-    assert not ray_session.is_local()
-    assert ray_session.count_cpus() == 8
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_workers_know_that_their_ray_is_local() -> None:
+    assert ray_session.is_local()
+    assert ray.get(ray.remote(ray_session.is_local).remote())
 
 
 def test_gpus_may_be_asked_for_before_a_machine_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +46,7 @@ def test_gpus_may_be_asked_for_before_a_machine_has_them(monkeypatch: pytest.Mon
     cluster(monkeypatch, {})
     assert resolve_device("cuda", workers=2) == "cuda"
     assert resolve_device("auto", workers=2) == "cpu"
-    cluster(monkeypatch, {"CPU": 4.0, "GPU": 1.0})
+    cluster(monkeypatch, {"CPU": 4.0, "GPU": 1.0}, local=True)
     for device in ("auto", "cuda"):
         with pytest.raises(ValueError, match="there are 1 GPUs; give --workers 1, or --device cpu"):
             resolve_device(device, workers=2)

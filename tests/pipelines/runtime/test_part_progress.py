@@ -42,3 +42,33 @@ def test_nothing_to_do_says_so_once() -> None:
     out = io.StringIO()
     PartProgress("masks", parts=0, skipped=3, out=out).close()
     assert out.getvalue() == "[masks] 0 parts to do, 3 already finished\n"
+
+
+def test_a_line_comes_while_no_part_is_finished_and_the_time_left_grows() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = PartProgress("masks", parts=4, skipped=0, out=out, clock=clock)
+    for _ in range(3):
+        clock.now += 2
+        progress.add({})
+    for _ in range(20):
+        clock.now += 1
+        progress.tick(running=1)
+    progress.failed = 1
+    clock.now += 10
+    progress.tick(running=1)
+    assert out.getvalue().splitlines()[1:] == [
+        "[masks] 3/4 parts, 0:04 left",
+        "[masks] 3/4 parts, none for 0:14, 0:09 left",
+        "[masks] 3/4 parts, 1 failed so far, none for 0:30, 0:17 left",
+    ]
+
+
+def test_a_pass_without_a_machine_says_once_what_it_waits_for() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = PartProgress("masks", parts=4, skipped=0, out=out, clock=clock)
+    for _ in range(9):
+        clock.now += 1
+        progress.tick(running=0, waits_for="1 CPU and 1 GPU")
+    assert out.getvalue().splitlines()[1:] == [
+        "[masks] waiting for a machine with 1 CPU and 1 GPU free; the job goes on when there is one"
+    ]

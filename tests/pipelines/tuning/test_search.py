@@ -1,5 +1,6 @@
 """Tune's part of a sweep, without running it: where it starts, when it stops trials, how many fit."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import set_trial_count
 from pipelines.training.config import TrainSettings
 from pipelines.tuning import search
+from pipelines.tuning.callbacks import GrowingConcurrency
 from pipelines.tuning.config import PRESETS, TuneJobConfig
 from pipelines.tuning.search import concurrent_trials, scheduler, searcher, tune_space, worker_threads
 from pipelines.tuning.trial import trial_config
@@ -86,6 +88,16 @@ def test_as_many_trials_run_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert concurrent_trials(ScaleConfig(device="cuda"), 2.5) == 4, "a GPU for each"
     machine(monkeypatch, cores=1, cpus=1, gpus=0, gigabytes=1, local=True)
     assert concurrent_trials(TWO, 2.5) == 1, "one at least"
+
+
+def test_more_trials_run_as_machines_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter, fitting = searcher(replace(CONFIG, searcher="random"), 1), [1]
+    callback = GrowingConcurrency(limiter, lambda: fitting[0])
+    for fits, moment, limit in ((1, 100.0, 2), (4, 101.0, 2), (4, 106.0, 5), (2, 112.0, 3)):
+        fitting[0] = fits
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        callback.on_step_begin(0, [])
+        assert limiter.max_concurrent == limit  # type: ignore[union-attr]
 
 
 def test_all_trials_are_judged_by_the_same_pictures() -> None:
