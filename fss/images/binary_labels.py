@@ -136,7 +136,7 @@ def _grey_plane(values: NDArray[Any], full: int, *, lossy: bool, any_value: bool
         full = 255
     _check_two_tones(values, levels, full, listed, lossy=lossy, any_value=any_value)
     if len(levels) == 2 and not lossy:
-        return (values == levels[1]).astype(np.uint8)
+        return np.asarray(values == levels[1], np.uint8)
     return (2 * values.astype(np.int64) > int(levels[-1])).astype(np.uint8)
 
 

@@ -100,6 +100,8 @@ def _samples(image: Image.Image, bits: int, lossy: bool) -> LabelPicture:
     if mode in ("P", "PA"):
         alpha = _palette_alpha(image, pixels) if mode == "P" else pixels[..., 1]
         values = pixels if mode == "P" else pixels[..., 0]
+        if image.format == "GIF":  # its writers renumber the palette, so only the colours last
+            return _grey_or_colors(_palette(image)[values], replace(picture, alpha=_varying(alpha)))
         return replace(picture, values=values, palette=_palette(image), alpha=_varying(alpha))
     if mode == "L":
         full = (1 << bits) - 1

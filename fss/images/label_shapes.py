@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHARE_BETWEEN = 0.95  # of the pixels in question
+_OVERSHOOT = 0.2  # of an edge's height; sharp interpolation such as Lanczos' goes beyond the values of both sides
+_SINGLE = 0.1  # share of pixels without an equal neighbour; noise has more, and thin objects have almost none
 
 
 def has_interior(values: NDArray[Any], level: int) -> bool:
@@ -34,3 +36,23 @@ def lies_between_neighbours(values: NDArray[Any], levels: Sequence[int]) -> bool
     window = np.ones((5, 5), np.uint8)
     between = (cv2.erode(wide, window) < wide) & (wide < cv2.dilate(wide, window))
     return bool(between[np.isin(values, levels)].mean() >= _SHARE_BETWEEN)
+
+
+def is_noise(values: NDArray[Any], levels: Sequence[int]) -> bool:
+    """Return whether pixels of these levels are scattered along edges, and go little beyond the values beside them.
+
+    Sharp interpolation and JPEG give such pixels.
+    """
+    wide, rare = values.astype(np.float32), np.isin(values, levels)
+    single = np.ones(values.shape, bool)
+    for axis in (0, 1):
+        equal = np.diff(wide, axis=axis) == 0
+        single &= ~np.insert(equal, 0, False, axis=axis) & ~np.insert(equal, equal.shape[axis], False, axis=axis)
+    if single[rare].mean() < _SINGLE:
+        return False
+    window = np.ones((17, 17), np.uint8)  # JPEG's blocks have 8 x 8 pixels
+    low = cv2.erode(np.where(rare, np.float32(1e6), wide), window)
+    high = cv2.dilate(np.where(rare, np.float32(-1e6), wide), window)
+    margin = _OVERSHOOT * (high - low)
+    near = ((low - margin <= wide) & (wide <= high + margin) & (low < high)) | (low > high)  # or no area is near
+    return bool(near[rare].mean() >= _SHARE_BETWEEN)

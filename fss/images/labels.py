@@ -16,7 +16,7 @@ from fss.core.arrays import IGNORE, Mask
 from fss.images.binary_labels import object_plane
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, unpack_color
-from fss.images.label_shapes import has_interior, lies_between_neighbours
+from fss.images.label_shapes import has_interior, is_noise, lies_between_neighbours
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 
@@ -106,7 +106,7 @@ def interpret_labels(picture: LabelPicture, meaning: Meaning) -> LabelMask:
         values = _translate(_index_values(picture, meaning), meaning.translation)
         known = meaning.class_ids
     else:
-        values, known = _color_ids(picture, meaning.class_ids), None
+        values, known = _color_ids(picture, meaning.class_ids, meaning.background), None
     mask, ids = class_map_labels(values, background=meaning.background, void=meaning.void, class_ids=known)
     return LabelMask(mask=mask, class_ids=ids, upright=upright)
 
@@ -164,11 +164,13 @@ def _check_not_smoothed(values: NDArray[Any]) -> None:
     if len(levels) < _SMOOTHED_VALUES + 2:  # two classes and the values between them
         return
     on_edges = [int(level) for level in levels if not has_interior(values, int(level))]
-    if len(on_edges) >= _SMOOTHED_VALUES and lies_between_neighbours(values, on_edges):
+    if len(on_edges) < _SMOOTHED_VALUES:
+        return
+    if lies_between_neighbours(values, on_edges) or (2 * len(on_edges) > len(levels) and is_noise(values, on_edges)):
         raise DecodeError(
             "smoothed",
             f"the values {_some(on_edges)} occur only where other values meet, so the mask was resized with "
-            "interpolation; resize masks by nearest neighbour",
+            "interpolation, or was a JPEG once; resize masks by nearest neighbour, and save them as PNG from the start",
         )
 
 
@@ -179,8 +181,10 @@ def _translate(values: NDArray[Any], translation: Mapping[int, int]) -> NDArray[
     return translated
 
 
-def _color_ids(picture: LabelPicture, class_ids: Mapping[tuple[int, int, int], int]) -> NDArray[np.int32]:
-    """Return the class id of every pixel by its colour."""
+def _color_ids(
+    picture: LabelPicture, class_ids: Mapping[tuple[int, int, int], int], background: int | None
+) -> NDArray[np.int32]:
+    """Return the class id of every pixel by its colour; transparent pixels of no class are background."""
     if picture.lossy:
         raise DecodeError("lossy", "this format changes colours, so classes are lost; save the masks as PNG")
     packed = picture.packed_colors
@@ -188,13 +192,25 @@ def _color_ids(picture: LabelPicture, class_ids: Mapping[tuple[int, int, int], i
     ids = np.array([class_ids[unpack_color(int(key))] for key in keys], np.int32)
     positions = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
     unknown = keys[positions] != packed
+    values = ids[positions]
+    if picture.alpha is not None and (clear := picture.alpha == 0).any():
+        if background is None or (~unknown & (values != background))[clear].any():
+            raise DecodeError(
+                "transparent", "classes lie under transparent pixels; save the masks without transparency"
+            )
+        values, unknown = np.where(clear, background, values), unknown & ~clear
     if unknown.any():
         colors = [unpack_color(int(color)) for color in np.unique(packed[unknown])]
         raise DecodeError(
             "unknown-color",
-            f"{int(unknown.sum())} pixels have colours that the table lacks: {_some(colors)}; add them to the table",
+            f"{int(unknown.sum())} pixels have colours that the table lacks: {_some(colors)}; add them to the table"
+            + (
+                "; so many colours come from interpolation, so resize masks by nearest neighbour"
+                if len(colors) > 16
+                else ""
+            ),
         )
-    return np.asarray(ids[positions], np.int32)
+    return np.asarray(values, np.int32)
 
 
 def _some(values: Sequence[Any]) -> str:

@@ -75,6 +75,9 @@ class MaskMeaning:
         if self.by == "colors" or (self.by == "either" and self._has_colors(picture)):
             return interpret_labels(picture, self._color_table())
         allowed = None if self.class_ids is None else frozenset(self.class_ids)
+        if self.by == "index" and picture.palette is not None and self._has_other_palette(picture):
+            text = "the palette has the colours of the classes in another order than the class list; give"
+            raise DecodeError("ambiguous", f"{text} --source.colors {self.colors_file} to read colours")
         try:
             return interpret_labels(picture, Index(background=self.background, void=self.void, class_ids=allowed))
         except DecodeError as error:
@@ -82,6 +85,12 @@ class MaskMeaning:
                 raise
             text = f"the mask has colours instead of one class id per pixel; give --source.colors {self.colors_file}"
             raise DecodeError("colors", text) from error
+
+    def _has_other_palette(self, picture: LabelPicture) -> bool:
+        """Return whether all palette numbers of a mask have colours of the list, but not those of the same classes."""
+        table, values = dict(self.colors), [int(value) for value in np.unique(picture.values)]
+        ids = [table.get(_color_of(picture, value)) for value in values]
+        return None not in ids and ids != values and len(set(ids)) == len(ids)
 
     def _color_table(self) -> ColorTable:
         return ColorTable(class_ids=dict(self.colors), background=self.background, void=self.void)
@@ -118,6 +127,7 @@ def index_meaning(classes: ClassList, config: SourceConfig) -> MaskMeaning:
         by="index",
         background=background,
         void=tuple(sorted({*config.void, *classes.void})),
+        colors=tuple((entry.color, entry.class_id) for entry in classes.entries if entry.color is not None),
         colors_file=classes.file if classes.has_colors else None,
     )
 

@@ -57,9 +57,13 @@ def grey(values: np.ndarray, form: str = "PNG", **options: object) -> bytes:
     return encoded(form, Image.fromarray(values.astype(np.uint8)), **options)
 
 
-def smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray, method: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
     image = Image.fromarray(values.astype(np.uint8))
-    return np.asarray(image.resize((32, 24), Image.Resampling.BILINEAR).resize((64, 48), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((32, 24), method).resize((64, 48), method))
+
+
+def jpeg_values(values: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(grey(values, "JPEG"))))
 
 
 DISC_FILES: dict[str, Callable[[], bytes]] = {
@@ -179,7 +183,7 @@ INDEX_FILES: dict[str, Callable[[], bytes]] = {
     "palette of 2 bits": lambda: palette(LABELS, VOC[:12], bits=2),
     "palette in reverse": lambda: palette(LABELS, [255, 255, 255, 9, 9, 9, 0, 0, 0, 1, 1, 1]),
     "palette, transparent background": lambda: palette(LABELS, VOC, transparency=0),
-    "GIF": lambda: palette(LABELS, VOC),
+    "GIF of grey values": lambda: grey(LABELS, "GIF"),
     "BMP": lambda: grey(LABELS, "BMP"),
     "BMP of 4 bits, ramp": lambda: bmp(LABELS, 4, list(range(16))),
     "lossless WebP": lambda: encoded("WEBP", Image.fromarray(np.dstack([LABELS] * 3)), lossless=True),
@@ -206,19 +210,25 @@ REFUSED_INDEX: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG": (lambda: grey(LABELS, "JPEG"), "lossy: .* save the masks as PNG"),
     "lossy WebP": (lambda: encoded("WEBP", Image.fromarray(np.dstack([LABELS] * 3))), "lossy"),
     "resized smoothly": (lambda: grey(smooth(DISC * 7 + OTHER * 15)), "smoothed: the values .* nearest neighbour"),
+    "resized sharply": (lambda: grey(smooth(DISC * 7 + OTHER * 15, Image.Resampling.LANCZOS)), "smoothed"),
+    "a PNG of a JPEG": (lambda: grey(jpeg_values(DISC * 40 + OTHER * 90)), "smoothed: .*JPEG once"),
+    "a GIF of colours": (lambda: encoded("GIF", Image.open(io.BytesIO(palette(LABELS, VOC)))), "colors: "),
     "colours": (lambda: encoded("PNG", RED), "colors: .*--source.colors FILE"),
     "0 and 255": (lambda: encoded("PNG", FULL), "all-void: .*--source.masks binary"),
     "an unnamed value": (lambda: grey(LABELS * 5), "unknown-class: the values 5, 15 stand for no class"),
     "labels under transparency": (lambda: rgba(LABELS[..., None], OTHER * 255), "transparent"),
-    "a photograph": (lambda: grey(PHOTOGRAPH[..., 0]), "unknown-class"),
+    "a photograph": (lambda: grey(PHOTOGRAPH[..., 0]), "smoothed"),
 }
+
+
+UNLISTED = ("resized smoothly", "resized sharply", "a PNG of a JPEG", "a photograph")
 
 
 @pytest.mark.parametrize("name", REFUSED_INDEX)
 def test_what_holds_no_class_ids_is_refused(name: str) -> None:
     make, reason = REFUSED_INDEX[name]
     with pytest.raises(DecodeError, match=reason):
-        read_labels(make(), Index(class_ids=frozenset(range(1, 4)) if "resized" not in name else None))
+        read_labels(make(), Index(class_ids=frozenset(range(1, 4)) if name not in UNLISTED else None))
 
 
 TABLE = ColorTable(class_ids={(0, 0, 0): 0, (250, 50, 83): 4, (36, 179, 83): 9, (224, 224, 192): 255})
@@ -241,6 +251,15 @@ def test_colours_outside_the_table_are_refused() -> None:
         read_labels(encoded("PNG", RED), TABLE)
     with pytest.raises(DecodeError, match="lossy"):
         read_labels(encoded("JPEG", RED), TABLE)
+
+
+def test_transparent_pixels_are_background_of_a_colour_table_unless_they_have_a_class() -> None:
+    colors = np.where(DISC[..., None] == 1, [250, 50, 83], 255)
+    label = read_labels(rgba(colors, DISC * 255), TABLE)
+    assert label.class_ids == (4,)
+    np.testing.assert_array_equal(label.mask, DISC)
+    with pytest.raises(DecodeError, match="transparent: classes lie under transparent pixels"):
+        read_labels(rgba([250, 50, 83], DISC * 255), TABLE)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -209,6 +209,14 @@ def test_the_labelmap_may_lie_above_the_tree(tmp_path: Path, below: str) -> None
     assert _read(tmp_path, kind="voc") == RIGHT
 
 
+def test_a_palette_that_contradicts_the_list_is_refused(tmp_path: Path) -> None:
+    root = _tree(tmp_path, {"labelmap.txt": TABLE})
+    write_palette(root / "masks/a.png", VALUES, [128, 0, 0, 9, 99, 200, 0, 0, 0])
+    assert "give --source.colors labelmap.txt" in _read(root, masks="index")
+    write_palette(root / "masks/a.png", VALUES, [0, 0, 0, 5, 5, 5, 9, 9, 9])  # colours for display
+    assert _read(root, masks="index") == RIGHT
+
+
 def test_the_meaning_is_stored_with_the_collection(tmp_path: Path) -> None:
     root, table = _tree(tmp_path / "data"), tmp_path / "table.txt"
     write_bytes(table, TABLE.encode())
