@@ -88,6 +88,7 @@ class MaskMeaning:
 
     def _has_other_palette(self, picture: LabelPicture) -> bool:
         """Return whether all palette numbers of a mask have colours of the list, but not those of the same classes."""
+        assert picture.values is not None
         table, values = dict(self.colors), [int(value) for value in np.unique(picture.values)]
         ids = [table.get(_color_of(picture, value)) for value in values]
         return None not in ids and ids != values and len(set(ids)) == len(ids)
