@@ -148,7 +148,8 @@ def image_orientation(data: bytes) -> int:
     if kind is None:
         return 1
     try:
-        return _orientation(_open(data, kind), kind)
+        image = _open(data, kind)
+        return exif_orientation(image) if kind == "TIFF" else _orientation(image, kind)
     except Exception:
         return 1
 

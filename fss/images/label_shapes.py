@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _SHARE_BETWEEN = 0.95  # of the pixels in question
 _OVERSHOOT = 0.2  # of an edge's height; sharp interpolation such as Lanczos' goes beyond the values of both sides
+_MANY = 64  # more values without an area are a photograph
 _SINGLE = 0.1  # share of pixels without an equal neighbour; noise has more, and thin objects have almost none
 
 
@@ -54,5 +55,7 @@ def is_noise(values: NDArray[Any], levels: Sequence[int]) -> bool:
     low = cv2.erode(np.where(rare, np.float32(1e6), wide), window)
     high = cv2.dilate(np.where(rare, np.float32(-1e6), wide), window)
     margin = _OVERSHOOT * (high - low)
-    near = ((low - margin <= wide) & (wide <= high + margin) & (low < high)) | (low > high)  # or no area is near
+    near = (low - margin <= wide) & (wide <= high + margin) & (low < high)
+    if len(levels) > _MANY:
+        near |= low > high  # no area is near
     return bool(near[rare].mean() >= _SHARE_BETWEEN)

@@ -6,11 +6,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.names import normalized
-from fss.collection.sources.walk import stem_and_suffix
+from fss.collection.sources.walk import is_photograph, stem_and_suffix
 
 IMAGES, MASKS = "images", "masks"
 _WORDS = "masks?|labels?|annotations?|annots?|ground[_-]?truths?|segmentations?|segmentation[_-]masks?"
@@ -20,7 +20,11 @@ _MASK_FOLDER = re.compile(
 _IMAGE_FOLDER = re.compile(
     r"(?:(.+)[_-])?(?:images?|imgs?|photos?|photographs?|pictures?|pics?|jpegimages|rgb|inputs?)"
 )
-_MASK_NAME = re.compile(rf"(?:(?:{_WORDS}|gt|seg)[_-])?(.+?)(?:[ _.-](?:{_WORDS}|gt|seg|matte|alpha))?", re.IGNORECASE)
+_MASK_NAME = re.compile(
+    rf"(?:(?:{_WORDS}|gt|seg)(?:[_-]|(?=\d)))?(.+?)(?:[ _.-](?:{_WORDS}|gt|seg|matte|alpha))?", re.IGNORECASE
+)
+_IMAGE_WORDS = "images?|imgs?|photos?|pictures?|rgb|sat"
+_IMAGE_NAME = re.compile(rf"(?:(?:{_IMAGE_WORDS})(?:[_-]|(?=\d)))?(.+?)(?:[ _.-](?:{_IMAGE_WORDS}))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +53,9 @@ def find_layout(pictures: Iterable[str], config: SourceConfig) -> MaskLayout | N
     if config.images is not None or config.mask_folder is not None or config.mask_suffix is not None:
         return _declared(pictures, config)
     if all(any(_below(path, folder) for path in pictures) for folder in (IMAGES, MASKS)):
-        return MaskLayout(
-            photographs={path: _key(path, IMAGES) for path in pictures if _below(path, IMAGES)},
-            masks={path: _key(path, MASKS) for path in pictures if _below(path, MASKS)},
-        )
+        photographs = {path: _key(path, IMAGES) for path in pictures if _below(path, IMAGES)}
+        masks = {path: _key(path, MASKS) for path in pictures if _below(path, MASKS)}
+        return _aligned(photographs, masks)
     return _usual(pictures, _key_of_mask_folder) or _usual(pictures, _key_of_mask_name)
 
 
@@ -79,6 +82,20 @@ def _declared(pictures: list[str], config: SourceConfig) -> MaskLayout:
         for path in pictures
         if _below(path, images) and path not in masks and not (folder and folder != images and _below(path, folder))
     }
+    layout = MaskLayout(photographs=photographs, masks=masks)
+    return _aligned(photographs, masks) if suffix is None else layout
+
+
+def _aligned(photographs: Mapping[str, str], masks: Mapping[str, str]) -> MaskLayout:
+    """Return photographs and masks, with keys without usual words and second suffixes where only then two are equal.
+
+    ``a_mask.png`` and ``a.jpg.png`` are masks of ``a.jpg``, and ``mask_1.png`` is that of ``image_1.png``.
+    """
+    owners = {key.casefold() for key in photographs.values()}
+    masks = {path: key if key.casefold() in owners else _plain(key, _MASK_NAME) for path, key in masks.items()}
+    free = {key.casefold() for key in masks.values()} - owners
+    plain = {path: _plain(key, _IMAGE_NAME) for path, key in photographs.items()}
+    photographs = {path: plain[path] if plain[path].casefold() in free else key for path, key in photographs.items()}
     return MaskLayout(photographs=photographs, masks=masks)
 
 
@@ -86,17 +103,17 @@ def _usual(pictures: list[str], key_of_mask: Callable[[str], str | None]) -> Mas
     """Return the layout if at least half of the pictures that are named like masks have a photograph."""
     masks = {path: key for path in pictures if (key := key_of_mask(path)) is not None}
     photographs = {path: _unmark(path, _IMAGE_FOLDER) or _key(path) for path in pictures if path not in masks}
-    owners = set(photographs.values())
-    masks = {path: key if key in owners else _without_mask_name(key) for path, key in masks.items()}
-    paired = [path for path, key in masks.items() if key in owners]
+    layout = _aligned(photographs, masks)
+    owners = set(layout.photographs.values())
+    paired = [path for path, key in layout.masks.items() if key in owners]
     if not paired or 2 * len(paired) < len(masks):
         return None
-    owner = next(path for path, key in photographs.items() if key == masks[paired[0]])
+    owner = next(path for path, key in layout.photographs.items() if key == layout.masks[paired[0]])
     note = (
         f"{len(masks)} pictures such as {paired[0]} are taken as masks of photographs such as {owner}, by their names; "
         "give --source.images . to take all pictures as photographs"
     )
-    return MaskLayout(photographs=photographs, masks=masks, note=note)
+    return replace(layout, note=note)
 
 
 def _key_of_mask_folder(path: str) -> str | None:
@@ -108,14 +125,16 @@ def _key_of_mask_folder(path: str) -> str | None:
 def _key_of_mask_name(path: str) -> str | None:
     """Return ``train/a`` for ``train/a_mask.png``; None if the name is not that of a mask."""
     key = _key(path)
-    stripped = _without_mask_name(key)
+    stripped = _plain(key, _MASK_NAME)
     return stripped if stripped != key else None
 
 
-def _without_mask_name(key: str) -> str:
+def _plain(key: str, pattern: re.Pattern[str]) -> str:
+    """Return a key without the words of a pattern and without the suffix of a photograph, as in ``a.jpg.png``."""
     folder, slash, name = key.rpartition("/")
-    match = _MASK_NAME.fullmatch(name)
-    return f"{folder}{slash}{match[1]}" if match else key
+    match = pattern.fullmatch(name)
+    plain = f"{folder}{slash}{match[1]}" if match else key
+    return stem_and_suffix(plain)[0] if is_photograph(plain) else plain
 
 
 def _unmark(path: str, pattern: re.Pattern[str]) -> str | None:

@@ -1,5 +1,7 @@
 """Detection of masks among the pictures of a folder that is about to be ingested as photographs."""
 
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture
 from fss.images.limits import DecodeLimits
 
+_KINDS = 8  # kinds of names in a folder; more are names of things
 _GROUPS, _PER_GROUP = 24, 4  # pictures to open: few enough for an object store
 _FEW_LEVELS = 40  # of the values or colours of a lossless label picture; photographs have hundreds
 _TWO_TONES = 0.98  # share of pixels near black and white in a lossy mask
@@ -21,8 +24,8 @@ _SHARE = 0.75  # of a group's opened pictures
 _EQUAL_NAMES, _TWINS = 0.9, 4  # share and least number of equal names
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif"}
 
-_Group = tuple[str, str]
-"""Folder and file suffix of pictures that are probably of one kind."""
+_Group = tuple[str, str, str]
+"""Folder, file suffix and kind of name of pictures that are probably of one kind."""
 _Groups = Mapping[_Group, list[str]]
 
 
@@ -35,12 +38,10 @@ def refuse_masks(tree: Tree, pictures: Sequence[str]) -> None:
         ValueError: pictures of one kind mostly have two or a few values. The message holds the settings that say where
             the masks are, and those that take all pictures as photographs.
     """
-    groups: dict[_Group, list[str]] = defaultdict(list)
-    for path in pictures:
-        groups[path.rpartition("/")[0], stem_and_suffix(path)[1]].append(path)
+    groups = _group(pictures)
     names = sorted(groups)
     chosen = names if len(names) <= _GROUPS else [names[i] for i in np.linspace(0, len(names) - 1, _GROUPS).astype(int)]
-    samples = {name: groups[name][:: -(-len(groups[name]) // _PER_GROUP)] for name in chosen}
+    samples = {name: groups[name][:: -(-len(groups[name]) // _PER_GROUP) | 1] for name in chosen}
     with ThreadPoolExecutor(8) as pool:
         looks = list(pool.map(lambda paths: _share_of_masks(tree, paths), samples.values()))
     masks = next(
@@ -57,6 +58,21 @@ def refuse_masks(tree: Tree, pictures: Sequence[str]) -> None:
         f"pictures such as {printable(groups[masks][0])} {what}, so they look like masks; give {settings} to take them "
         "as masks, or --source.images . to take all pictures as photographs"
     )
+
+
+def _group(pictures: Sequence[str]) -> dict[_Group, list[str]]:
+    """Group pictures by folder and file suffix, and by the words around a number where there are a few kinds."""
+    groups: dict[_Group, list[str]] = {}
+    by_type: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in pictures:
+        words = re.split(r"[ _.-]+|(?<=\D)(?=\d)|(?<=\d)(?=\D)", _name(path))
+        kind = " ".join(word for word in (words[0], words[-1]) if word.isalpha() and len(words) > 1)
+        by_type[path.rpartition("/")[0], stem_and_suffix(path)[1]][kind].append(path)
+    for (folder, suffix), kinds in by_type.items():
+        if len(kinds) > _KINDS:
+            kinds = {"": sorted(path for paths in kinds.values() for path in paths)}
+        groups |= {(folder, suffix, kind): paths for kind, paths in kinds.items()}
+    return groups
 
 
 def _share_of_masks(tree: Tree, paths: Sequence[str]) -> float | None:
@@ -111,12 +127,27 @@ def _partner(group: _Group, groups: _Groups) -> _Group | None:
 
 def _settings(photographs: _Group | None, masks: _Group, groups: _Groups) -> str:
     """Return the settings that would read these masks."""
+    folder = shlex.quote(masks[0] or ".")
+    if photographs is None and (ending := _ending(masks, groups)):
+        return f"--source.mask-suffix={shlex.quote(ending)}"
+    if photographs is None and any(group[0] == masks[0] != "" for group in groups if group != masks):
+        return "--source.mask-suffix TEXT, for names such as 1.jpg and 1TEXT.png,"
     if photographs is None:
-        return f"--source.images FOLDER --source.mask-folder {masks[0] or '.'}"
+        return f"--source.images FOLDER --source.mask-folder {folder}"
     if photographs[0] != masks[0]:
-        return f"--source.images {photographs[0] or '.'} --source.mask-folder {masks[0] or '.'}"
-    one_level = all(folder and "/" not in folder for folder, _ in groups)
+        return f"--source.images {shlex.quote(photographs[0] or '.')} --source.mask-folder {folder}"
+    one_level = all(folder and "/" not in folder for folder, _, _ in groups)
     return "--source.kind fss1000" if one_level else f"--source.mask-suffix {masks[1]}"
+
+
+def _ending(masks: _Group, groups: _Groups) -> str | None:
+    """Return the text that the masks have after the names of photographs in their folder; None if there is none."""
+    others = {_name(path) for group, paths in groups.items() if group[0] == masks[0] for path in paths}
+    others -= {_name(path) for path in groups[masks]}
+    endings = set()
+    for name in map(_name, groups[masks][:_PER_GROUP]):
+        endings.add(next((name[end:] for end in range(len(name) - 1, 0, -1) if name[:end] in others), None))
+    return endings.pop() if len(endings) == 1 else None
 
 
 def _name(path: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import AvifImagePlugin, Image, ImageOps
 
-from fss.images.decode import decode_image, inspect_image, resize_long_side
+from fss.images.decode import decode_image, image_orientation, inspect_image, resize_long_side
 from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, BadFile, bad_files, encoded, picture, png
@@ -212,6 +212,7 @@ def test_exif_orientation(form: str, orientation: int) -> None:
     expected = np.asarray(ImageOps.exif_transpose(upright))
     rgb = decode_image(data)
     assert rgb.shape == expected.shape
+    assert form in ("AVIF", "HEIF") or image_orientation(data) == orientation
     assert np.abs(rgb.astype(int) - expected).max() <= (20 if form in ("JPEG", "AVIF", "HEIF") else 0)
     assert inspect_image(data) == (*expected.shape[:2], form)
 

@@ -47,7 +47,9 @@ def pairs(listing: Listing, root: Path) -> dict[str, str | None]:
         *(("train/1.jpg", "train_masks/1_mask.gif"), ("train/1.jpg", "trainannot/1.png"), ("1.jpg", "masks/1.png")),
         *(("data/imgs/x/1.jpg", "data/ground_truth/x/1.png"), ("train_images/1.jpg", "train_labels/1.png")),
         *(("images/1.jpg", "images/masks/1.png"), ("a/1.jpg", "a/1_mask.png"), ("a/1.jpg", "a/1-seg.png")),
-        *(("1.jpg", "mask_1.png"), ("images/A.jpg", "masks/a.png")),
+        *(("1.jpg", "mask_1.png"), ("images/A.jpg", "masks/a.png"), ("images/a (1).jpg", "masks/a (1)_mask.png")),
+        *(("images/1.jpg", "masks/1.jpg.png"), ("images/IMG_1.JPG", "masks/img_1_MASK.png")),
+        *(("images/image_1.png", "masks/mask_1.png"), ("a/1_sat.jpg", "a/1_mask.png"), ("img1.png", "label1.png")),
         (unicodedata.normalize("NFC", "images/é.jpg"), unicodedata.normalize("NFD", "masks/é.png")),
     ],
 )
@@ -110,6 +112,8 @@ def test_wrong_settings_are_refused(tmp_path: Path, settings: dict[str, str], me
         (["1.jpg", "1.png"], "--source.mask-suffix .png"),
         (["cup/1.jpg", "cup/1.png", "mug/1.jpg", "mug/1.png"], "--source.kind fss1000"),
         (["b/1.png", "b/2.png"], "--source.images FOLDER --source.mask-folder b"),
+        (["Original/1.jpg", "Ground Truth/1.png"], "--source.images Original --source.mask-folder 'Ground Truth'"),
+        (["a/1.jpg", "a/1_m.png"], "--source.mask-suffix=_m"),
     ],
 )
 def test_masks_do_not_become_photographs(tmp_path: Path, names: list[str], settings: str) -> None:
@@ -117,6 +121,16 @@ def test_masks_do_not_become_photographs(tmp_path: Path, names: list[str], setti
     with pytest.raises(ValueError, match=rf"look like masks; give {settings} to take .*--source.images \. to take all"):
         listed(tmp_path)
     assert len(listed(tmp_path, images=".").items) == len(names)
+
+
+@pytest.mark.parametrize("names", ["im_{}.png ob_{}.png", "{}a.png {}b.png", "x{}0_im.png x{}0_ob.png"])
+def test_masks_among_photographs_of_one_type_are_found(tmp_path: Path, names: str) -> None:
+    photograph, mask = names.split()
+    for number in range(8):
+        (tmp_path / photograph.format(number)).write_bytes(encoded("PNG", PHOTOGRAPH))
+    put(tmp_path, *(mask.format(number) for number in range(8)))
+    with pytest.raises(ValueError, match=r"look like masks; give --source\.(images FOLDER|mask-suffix TEXT)"):
+        listed(tmp_path)
 
 
 def test_pictures_of_equal_names_in_a_lossless_format_are_refused(tmp_path: Path) -> None:
