@@ -53,6 +53,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     from fss.collection.ingest_part import ingest_part, part_pictures
     from fss.collection.label_check import check_pairs
     from fss.collection.sources import list_items
+    from fss.collection.upgrade import refresh_manifests
     from fss.tracking.lineage import log_dataset
     from pipelines.runtime.faulty_rows import RowFunction
     from pipelines.runtime.map_parts import run_parts
@@ -108,6 +109,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             )
         with job.timed("counting"):
             outcome = finish_ingest(ingest)
+            refresh_manifests(collection)
             _report(job.result, ingest, parts, outcome)
         if outcome.labels:
             with job.timed("sheet of labels"):

@@ -13,6 +13,7 @@ VERBS = {
     "saliency": "segment the salient object of every photograph, without examples",
     "inspect": "describe a collection: counts, mask sets and their origin, a contact sheet",
     "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",
+    "collection": "bring a collection to the current format, or its manifests up to date",
     "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }

@@ -5,7 +5,6 @@ The scores of a set are a small table. A rule ranks its rows, and the result is 
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import to_dict
 
 COMBINED = 512  # parts whose scores become one chunk, since a chunk of a few rows takes more memory than its values
-READERS = 8  # parts read concurrently, which hides the latency of an object store
 
 CLUSTER = "cluster"
 """Optional column with the cluster of each image, int64; relabelled sets add it to the table of scores."""
@@ -33,15 +31,13 @@ def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
         One row per image in the order of the parts: ``image_id``, ``error``, ``part`` (index in ``parts``, int32) and
         ``row`` (int32), and every score and gate of the schema as a column, null if it is missing.
     """
-    with ThreadPoolExecutor(READERS) as pool:
-        tables = pool.map(lambda part: masks.read_part(part, ["image_id", "scores", "error"]), parts)
-        pending, combined = [], []
-        for index, table in enumerate(tables):
-            pending.append(_flatten_scores(table, index))
-            if len(pending) == COMBINED or index + 1 == len(parts):
-                combined.append(pa.concat_tables(pending).combine_chunks())
-                pending = []
-        return pa.concat_tables(combined)
+    pending, combined = [], []
+    for index, (_, table) in enumerate(masks.parts.tables(parts, ["image_id", "scores", "error"])):
+        pending.append(_flatten_scores(table, index))
+        if len(pending) == COMBINED or index + 1 == len(parts):
+            combined.append(pa.concat_tables(pending).combine_chunks())
+            pending = []
+    return pa.concat_tables(combined)
 
 
 def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDArray[np.float64]:

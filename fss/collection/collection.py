@@ -3,6 +3,7 @@
     collection.json                  name, sources, part size, classes, class splits
     images/part-00000.parquet        see schema.IMAGE_SCHEMA
     masks/<set>/part-00000.parquet   see schema.MASK_SCHEMA; same rows in the same order
+    manifest/                        small columns of the images (see manifest)
     metadata/<set>/                  provenance, acceptances and reports (see mask_set_files)
 
 A collection grows by new parts and never reorders existing ones. Every write is atomic.
@@ -10,13 +11,13 @@ A collection grows by new parts and never reorders existing ones. Every write is
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fss.collection import mask_set_files, part_io
+from fss.collection.manifest import PartFolder
 from fss.collection.mask_admin import delete_mask_set
 from fss.collection.mask_set import MaskSet
 from fss.collection.schema import IMAGE_SCHEMA
@@ -150,6 +151,12 @@ class Collection:
         self.metadata = {**self.metadata, "sources": [*others, last]}
         self._save()
 
+    def record_format(self, version: int) -> None:
+        """Record the format of the parts."""
+        if self.metadata["format"] != version:
+            self.metadata = {**self.metadata, "format": version}
+            self._save()
+
     def add_classes(self, classes: Mapping[int, str]) -> None:
         """Add class names; a class that already has a name keeps it."""
         merged = {**dict(classes), **self.classes}
@@ -158,6 +165,12 @@ class Collection:
             "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())],
         }
         self._save()
+
+    @property
+    def parts(self) -> PartFolder:
+        """The folder of the image parts, whose manifest gives their small columns."""
+        images, manifest = storage.join(self.uri, "images"), storage.join(self.uri, "manifest")
+        return PartFolder(uri=images, manifest_uri=manifest, schema=IMAGE_SCHEMA)
 
     def part_names(self) -> list[str]:
         """Return the names of the image parts, sorted (one listing)."""
@@ -231,10 +244,8 @@ class Collection:
 
     def image_ids(self) -> dict[str, list[str]]:
         """Return the image ids of every part, in row order."""
-        names = self.part_names()
-        with ThreadPoolExecutor(8) as pool:
-            tables = pool.map(lambda part: self.read_part(part, ["image_id"]), names)
-            return {part: table.column("image_id").to_pylist() for part, table in zip(names, tables, strict=True)}
+        tables = self.parts.tables(self.part_names(), ["image_id"])
+        return {part: table.column("image_id").to_pylist() for part, table in tables}
 
     def image_bytes(self) -> int:
         """Return the total size of the image parts in bytes."""
@@ -244,17 +255,17 @@ class Collection:
     def fingerprint(self) -> str:
         """Return a hash of part names and image ids, 16 hex digits; it does not depend on the storage location."""
         digest = hashlib.sha256()
-        for part, ids in self.image_ids().items():
-            digest.update(f"{part}:{','.join(ids)}\n".encode())
+        for part, table in self.parts.tables(self.part_names(), ["image_id"]):
+            digest.update(f"{part}:{','.join(table.column('image_id').to_pylist())}\n".encode())
         return digest.hexdigest()[:16]
 
     def quarantine(self) -> pa.Table:
         """Return the unusable images: columns ``image_id``, ``uri``, ``error``."""
         columns = ["image_id", "uri", "error"]
         tables = [IMAGE_SCHEMA.empty_table().select(columns)]
-        for part in self.part_names():
-            table = self.read_part(part, columns)
-            tables.append(table.filter(pc.is_valid(table.column("error"))))
+        for _, table in self.parts.tables(self.part_names(), columns):
+            if table.column("error").null_count < table.num_rows:
+                tables.append(table.filter(pc.is_valid(table.column("error"))))
         return pa.concat_tables(tables)
 
     def _save(self) -> None:
@@ -282,7 +293,7 @@ def delete_collection(uri: str) -> None:
     collection = Collection.open(uri)
     for name in collection.mask_set_names():
         delete_mask_set(collection.mask_set(name))
-    for folder in ("images", "listings"):
+    for folder in ("images", "listings", "manifest"):
         uri = storage.join(collection.uri, folder)
         parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith(".parquet")]
         mask_set_files.delete_files(uri, parts)

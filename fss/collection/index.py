@@ -42,8 +42,8 @@ class ClassIndex(Mapping[int, list[Entry]]):
             accepted: image ids to include; None includes all. Rows with an error are always left out.
         """
         entries: dict[int, list[Entry]] = {}
-        for part in mask_set.ordered_parts():
-            table = mask_set.read_part(part, ["image_id", "classes", "error"])
+        columns = ["image_id", "classes", "error"]
+        for part, table in mask_set.parts.tables(mask_set.ordered_parts(), columns):
             for position, row in enumerate(table.to_pylist()):
                 image_id = row["image_id"]
                 if row["error"] or (accepted is not None and image_id not in accepted):

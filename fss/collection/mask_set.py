@@ -12,6 +12,7 @@ from fss.collection.acceptance_file import (
     open_acceptance_file,
     write_acceptance_file,
 )
+from fss.collection.manifest import PartFolder
 from fss.collection.mask_set_files import OLD_SET_NAME, SET_NAME, delete_files, is_derived, list_files
 from fss.collection.schema import MASK_SCHEMA
 from fss.core import storage
@@ -85,6 +86,12 @@ class MaskSet:
     def provenance(self) -> dict[str, Any]:
         """Origin of the masks, such as method, model version and run id."""
         return dict(self.metadata["provenance"])
+
+    @property
+    def parts(self) -> PartFolder:
+        """The folder of the parts, whose manifest gives their small columns."""
+        manifest = storage.join(self.metadata_uri, "manifest")
+        return PartFolder(uri=self.uri, manifest_uri=manifest, schema=MASK_SCHEMA)
 
     def finished_parts(self) -> set[str]:
         """Return the names of the finished parts (one listing)."""

@@ -51,6 +51,11 @@ def check_name(name: str, what: str) -> None:
         )
 
 
+def is_part(name: str) -> bool:
+    """Return whether ``name`` has the form of a part name."""
+    return bool(_PART.fullmatch(name))
+
+
 def check_part(part: str) -> None:
     """Check a part name.
 
@@ -197,7 +202,9 @@ def _read_file(
     names: Sequence[str],
     read_table: Callable[[pq.ParquetFile, list[str]], pa.Table],
 ) -> pa.Table:
-    with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False) as file:
+    # An object store gets one request for adjacent columns and row groups, not one for each.
+    remote = not isinstance(fs, pafs.LocalFileSystem)
+    with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False, pre_buffer=remote) as file:
         present = set(file.schema_arrow.names)
         return read_table(file, [name for name in names if name in present])
 

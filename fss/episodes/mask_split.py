@@ -7,6 +7,7 @@ numbers are keyed by (seed, epoch, image) in both modes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,9 +33,12 @@ class Split:
     """1 on the other half, 255 to ignore, else 0."""
 
 
-def is_splittable(pixels: int, height: int, width: int, config: SplitConfig) -> bool:
-    """Return whether an object of ``pixels`` pixels in an image of ``height`` x ``width`` is large enough to split."""
-    return pixels >= max(2, 2 * config.min_half * height * width)
+def is_splittable(pixels: Any, height: Any, width: Any, config: SplitConfig) -> Any:
+    """Return whether objects of ``pixels`` pixels in images of ``height`` x ``width`` are large enough to split.
+
+    The sizes are numbers or arrays [N], and so is the result.
+    """
+    return pixels >= np.maximum(2, 2 * config.min_half * height * width)
 
 
 def draw_split(mask: Mask, config: SplitConfig, *, seed: int, epoch: int, item: str) -> Split:

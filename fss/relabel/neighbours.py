@@ -113,7 +113,8 @@ def find_neighbours(
     order = keyed_rng(config.seed, item=len(candidates), purpose="relabel.bank").permutation(len(candidates))
     candidates = np.sort(candidates[order[: config.bank]])
     counts = {"pictures with a feature": len(ids), "pictures in the bank": len(candidates)}
-    missing = [part for part in parts if part not in feature_tables.finished(masks, "neighbours")]
+    finished = feature_tables.finished(masks, "neighbours")
+    missing = [part for part in parts if part not in finished]
     if not missing:
         return counts
     bank = Neighbours([ids[row] for row in candidates], features[candidates])

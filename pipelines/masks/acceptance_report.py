@@ -58,6 +58,7 @@ def accept_and_report(
     Raises:
         ValueError: the set lacks scores or clusters of the rule.
     """
+    masks.parts.refresh()
     table = read_scores(masks, parts)
     if rule.within_clusters:
         table = with_clusters(table, masks, parts)

@@ -148,9 +148,9 @@ class ClassStream:
 def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, int]]:
     """Return the height and width of every image in some parts, in pixels."""
     sizes = {}
-    for part in sorted(parts):
-        for row in reader.collection.read_part(part, ["image_id", "height", "width"]).to_pylist():
-            sizes[row["image_id"]] = row["height"], row["width"]
+    for _, table in reader.collection.parts.tables(sorted(parts), ["image_id", "height", "width"]):
+        for image_id, height, width in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            sizes[image_id] = height, width
     return sizes
 
 

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Collection as Ids
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
-from fss.core.rng import keyed_rng
+from fss.core.rng import keyed_uniforms
 from fss.episodes.config import SplitConfig
 from fss.episodes.mask_split import is_splittable
 
@@ -68,8 +69,12 @@ def scan(
     """
     parts = tuple(collection.part_names())
     mask_set.require_parts(parts)
-    with ThreadPoolExecutor(8) as pool:
-        scans = list(pool.map(lambda part: _scan_part(collection, mask_set, part, split, accepted), parts))
+    tables = zip(
+        collection.parts.tables(parts, ["image_id", "height", "width", "error"]),
+        mask_set.parts.tables(parts, ["classes", "error"]),
+        strict=True,
+    )
+    scans = [_scan_part(images, masks, split, accepted, held_out) for (_, images), (_, masks) in tables]
     draws = [draws for _, draws, _, _ in scans]
     threshold = _threshold(draws, held_out)
     counts = {name: sum(excluded[name] for *_, excluded in scans) for name in ("no_mask", "not_accepted", "too_small")}
@@ -108,25 +113,43 @@ def _blocks(sizes: Sequence[int], rows: int | None) -> tuple[list[int], list[ran
 
 
 def _scan_part(
-    collection: Collection, mask_set: MaskSet, part: str, split: SplitConfig, accepted: Ids[str] | None
+    images: pa.Table, masks: pa.Table, split: SplitConfig, accepted: Ids[str] | None, held_out: float
 ) -> tuple[Rows, NDArray[np.float64], list[str], dict[str, int]]:
-    """Return the usable rows, their held-out draws, all image ids of the part, and the numbers of excluded rows."""
-    images = collection.read_part(part, ["image_id", "height", "width", "error"]).to_pylist()
-    masks = mask_set.read_part(part, ["classes", "error"]).to_pylist()
-    rows, draws = [], []
-    excluded = {"no_mask": 0, "not_accepted": 0, "too_small": 0}
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        sizes = [entry["pixels"] for entry in mask["classes"] or ()]
-        if image["error"] or mask["error"] or not sizes:
-            excluded["no_mask"] += 1
-        elif accepted is not None and image["image_id"] not in accepted:
-            excluded["not_accepted"] += 1
-        elif not is_splittable(max(sizes), image["height"], image["width"], split):
-            excluded["too_small"] += 1
-        else:
-            rows.append(number)
-            draws.append(float(keyed_rng(0, item=image["image_id"], purpose="held_out").random()))
-    return np.array(rows, np.int32), np.array(draws), [image["image_id"] for image in images], excluded
+    """Return the usable rows, their held-out draws, all image ids of the part, and the numbers of excluded rows.
+
+    Draws are 0 where no row is held out.
+    """
+    ids = images.column("image_id").to_pylist()
+    sizes = _largest_classes(masks.column("classes"))
+    masked = _without_error(images) & _without_error(masks) & (sizes >= 0)
+    height, width = (images.column(name).to_numpy() for name in ("height", "width"))
+    chosen = masked.copy()
+    if accepted is not None:
+        chosen[masked] = [ids[row] in accepted for row in np.flatnonzero(masked)]
+    usable = chosen & is_splittable(sizes, height, width, split)
+    excluded = {
+        "no_mask": int((~masked).sum()),
+        "not_accepted": int((masked & ~chosen).sum()),
+        "too_small": int((chosen & ~usable).sum()),
+    }
+    rows = np.flatnonzero(usable).astype(np.int32)
+    draws = np.zeros(len(rows))
+    if held_out > 0:
+        draws = keyed_uniforms(0, (ids[row] for row in rows), purpose="held_out")
+    return rows, draws, ids, excluded
+
+
+def _largest_classes(classes: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the pixels of the largest class of each row, int64 [N]; -1 where a row has no class."""
+    lists = pa.concat_arrays(classes.chunks) if classes.num_chunks else pa.array([], classes.type)
+    largest = np.full(len(lists), -1, np.int64)
+    pixels = pc.struct_field(pc.list_flatten(lists), "pixels")
+    np.maximum.at(largest, pc.list_parent_indices(lists).to_numpy(), pixels.to_numpy())
+    return largest
+
+
+def _without_error(table: pa.Table) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(pc.fill_null(table.column("error"), ""), "").to_numpy(), np.bool_)
 
 
 def _threshold(draws: list[NDArray[np.float64]], share: float) -> float:

@@ -1,7 +1,6 @@
 """Find the rows that a semantic training uses: the labelled pictures, and the pool of all usable pictures."""
 
 from collections.abc import Collection as Ids
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,18 +47,16 @@ def scan_rows(truth: MaskSet, config: LabelledConfig, *, accepted: Ids[str] | No
     listed = _read_list(config.list_file)
     parts, finished = tuple(collection.part_names()), truth.finished_parts()
 
-    def scan(part: str) -> list[tuple[str, bool, bool]]:
-        images = collection.read_part(part, ["image_id", "uri", "error"]).to_pylist()
-        masked = [False] * len(images)
-        if part in finished:
-            masked = [error is None for error in truth.read_part(part, ["error"]).column("error").to_pylist()]
-        return [
-            (row["image_id"], not row["error"], has and not row["error"] and _is_listed(row, listed))
-            for row, has in zip(images, masked, strict=True)
-        ]
-
-    with ThreadPoolExecutor(8) as pool:
-        scans = list(pool.map(scan, parts))
+    masks = dict(truth.parts.tables([part for part in parts if part in finished], ["error"]))
+    scans = []
+    for part, table in collection.parts.tables(parts, ["image_id", "uri", "error"]):
+        errors = masks[part].column("error").to_pylist() if part in masks else ["no mask"] * table.num_rows
+        scans.append(
+            [
+                (row["image_id"], not row["error"], error is None and not row["error"] and _is_listed(row, listed))
+                for row, error in zip(table.to_pylist(), errors, strict=True)
+            ]
+        )
     if listed and (missing := sorted(name for name, exists_ in listed.items() if not exists_)):
         raise ValueError(
             f"{config.list_file} names {len(missing)} pictures that {collection.uri} does not have with a mask in "

@@ -9,8 +9,10 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 import pytest
 
+from fss.cli.main import main
 from fss.collection import Collection, mask_set_files, part_io
 from fss.collection.config import AcceptanceRule, SourceConfig
+from fss.collection.upgrade import Upgrade, upgrade_collection
 from fss.core.config import config_hash, from_dict
 from fss.images.limits import DecodeLimits
 from fss.relabel import feature_tables
@@ -118,3 +120,26 @@ def _datasets(folder: Path) -> int:
     import datasets
 
     return len(datasets.load_dataset("parquet", data_dir=str(folder), cache_dir=f"{folder}.cache")["train"])
+
+
+def test_an_upgrade_changes_no_row_and_may_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collection = old_collection(tmp_path / "c")
+    before, images = state(collection), [collection.read_part(part).to_pylist() for part in PARTS]
+    fingerprint, write, count = collection.fingerprint(), part_io.write, iter(range(99))
+    monkeypatch.setattr(part_io, "ROW_GROUP", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(part_io, "write", lambda *words: write(*words) if next(count) < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            upgrade_collection(Collection.open(collection.uri))
+    assert Collection.open(collection.uri).metadata["format"] == 1 and state(collection) == before
+    with pytest.raises(SystemExit) as ended:
+        main(["collection", "upgrade", collection.uri])
+    assert ended.value.code == 0 and "2 (was 1)" in capsys.readouterr().out
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert upgrade_collection(Collection.open(collection.uri)) == Upgrade(format=2, moved=0, rewritten=0)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    upgraded = Collection.open(collection.uri)
+    assert upgraded.metadata["format"] == 2 and upgraded.fingerprint() == fingerprint
+    assert [upgraded.read_part(part).to_pylist() for part in PARTS] == images and state(upgraded) == before

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fss.core.rng import keyed_rng
+from fss.core.rng import keyed_rng, keyed_uniforms
 
 
 def test_the_same_key_gives_the_same_numbers() -> None:
@@ -20,3 +20,10 @@ def test_draws_are_the_same_on_every_machine() -> None:
     # Written down once: a change of numpy or of the key derivation would silently change every run.
     value = keyed_rng(0, epoch=0, item="photo", purpose="test").integers(0, 1_000_000, 3)
     assert np.array_equal(value, [626024, 557081, 378195])
+
+
+def test_uniforms_of_many_items_are_those_of_their_generators() -> None:
+    items = ["a", "b", "photo"]
+    expected = [keyed_rng(3, item=item, purpose="p").random() for item in items]
+    assert keyed_uniforms(3, items, purpose="p").tolist() == expected
+    assert keyed_uniforms(3, [], purpose="p").shape == (0,)

@@ -1,0 +1,92 @@
+"""The manifest gives what the parts give, whatever state it is in."""
+
+from pathlib import Path
+
+import pytest
+
+from fss.collection import ClassIndex, Collection, manifest, part_io
+from fss.collection.acceptance import read_scores
+from fss.collection.schema import image_table
+from fss.collection.upgrade import refresh_manifests
+from fss.episodes.config import SplitConfig
+from fss.training.few_shot.usable_rows import scan
+from tests.helpers.discs import image_row, noisy_collection
+
+COLUMNS = ["image_id", "error"]
+
+
+def contents(collection: Collection) -> list[object]:
+    """Return all that is read from small columns."""
+    masks = collection.mask_set("saliency")
+    rows = scan(collection, masks, SplitConfig(), held_out=0.1)
+    return [
+        collection.image_ids(),
+        collection.fingerprint(),
+        collection.quarantine().to_pylist(),
+        dict(ClassIndex.build(masks)),
+        read_scores(masks, collection.part_names()).to_pylist(),
+        [rows.parts, rows.blocks, rows.counts, rows.key, [each.tolist() for each in (*rows.train, *rows.held_out)]],
+    ]
+
+
+@pytest.fixture
+def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
+    monkeypatch.setattr(manifest, "SEGMENT", 2)
+    return noisy_collection(tmp_path / "c", 40)[0]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the parts that are read."""
+    names: list[str] = []
+    read = part_io.read
+    monkeypatch.setattr(part_io, "read", lambda folder, part, *words: names.append(part) or read(folder, part, *words))
+    return names
+
+
+def test_no_part_is_read_once_the_manifest_is_complete(collection: Collection, reads: list[str]) -> None:
+    before = contents(collection)
+    assert refresh_manifests(collection) == 10
+    reads.clear()
+    assert contents(collection) == before and reads == []
+    assert refresh_manifests(collection) == 0 and reads == []
+    assert len(list(Path(collection.uri, "manifest").iterdir())) == 3
+
+
+def test_parts_that_changed_appeared_or_vanished_are_noticed(collection: Collection, reads: list[str]) -> None:
+    refresh_manifests(collection)
+    data = collection.read_part("part-00001")
+    collection.write_part("part-00001", data.take(list(range(7, -1, -1))))
+    collection.write_part("part-00005", image_table([image_row(b"new", "new.png", 1, 1)]))
+    Path(collection.uri, "images/part-00000.parquet").unlink()
+    reads.clear()
+    ids = collection.image_ids()
+    assert sorted(reads) == ["part-00001", "part-00005"]
+    assert list(ids) == [f"part-{number:05d}" for number in range(1, 6)]
+    assert ids["part-00001"] == data["image_id"].to_pylist()[::-1]
+    assert collection.parts.refresh() == 2
+    reads.clear()
+    assert collection.image_ids() == ids and reads == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no table PAR1", None])
+def test_a_damaged_manifest_is_ignored_and_replaced(
+    collection: Collection, reads: list[str], content: bytes | None
+) -> None:
+    before = contents(collection)
+    refresh_manifests(collection)
+    segment = Path(collection.uri, "manifest/segment-00001.parquet")
+    part = Path(collection.uri, "images/part-00000.parquet")
+    segment.write_bytes(part.read_bytes() if content is None else content)
+    assert contents(collection) == before
+    assert collection.parts.refresh() == 2
+
+
+def test_the_manifest_holds_no_pictures(collection: Collection) -> None:
+    refresh_manifests(collection)
+    with pytest.raises(ValueError, match="no columns"):
+        list(collection.parts.tables(["part-00000"], ["colour"]))
+    (name, table), *_ = collection.parts.tables(["part-00000"], ["image", "image_id"])
+    assert name == "part-00000" and table["image"].null_count == 0
+    sizes = [path.stat().st_size for path in Path(collection.uri).rglob("segment-*")]
+    assert len(sizes) == 6 and sum(sizes) < 40_000
