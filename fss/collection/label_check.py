@@ -153,7 +153,8 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
         remedy = (
             "if 0 is a class as well, give --source.background None"
             if by_value
-            else "if that is the background, the masks are inverted"
+            else "if that is the background, the masks are inverted; give --source.masks index --source.background 255 "
+            "where 0 marks the object of grey masks"
         )
         yield f"the classes cover {_percent(covered)} of a picture on average; {remedy}"
 

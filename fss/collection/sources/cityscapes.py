@@ -66,6 +66,11 @@ def list_items(config: SourceConfig) -> Listing:
     )
     notes = [] if len(items) == EXPECTED[subset] else [f"{len(items)} photographs; the download has {EXPECTED[subset]}"]
     unmasked = sum(item.mask_uri is None for item in items)
+    if items and unmasked == len(items):
+        raise ValueError(
+            f"{config.path}/{MASKS} has neither *{_TRAIN_IDS} nor *{_LABEL_IDS}, and other masks of Cityscapes, such "
+            f"as *_gtFine_color.png, are not read: get them from {_PAGE}"
+        )
     if unmasked:
         notes.append(f"{unmasked} photographs have neither *{_TRAIN_IDS} nor *{_LABEL_IDS} in {MASKS}: see {_PAGE}")
     classes = dict(enumerate(CITYSCAPES_CLASSES))

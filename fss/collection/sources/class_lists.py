@@ -4,7 +4,7 @@ Three forms exist, and each is told by its contents:
 
     labelmap.txt of CVAT and Datumaro    cup:128,0,0::          label, colour (may be empty), parts, actions
     CSV, with or without a header        cup,128,0,0   1,cup    name,r,g,b   r,g,b,name   id,name[,r,g,b][,...]
-    plain text                           cup                    one name per line
+    plain text                           cup    1 cup    1: cup one name per line, with or without ids
 
 ``label_colors.txt`` of CamVid (``128 0 0 cup``) is read as well. Where a file has no ids, the id of a class is its
 position: 0, 1, 2, ... Lines that start with # are comments.
@@ -31,6 +31,8 @@ _MAX_LINE = 1000  # characters
 _COLORED_LINE = re.compile(r"(.+?)\s*:\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
 _LABELMAP_LINE = re.compile(r"([^:]+?)\s*:[^:]*:[^:]*:[^:]*")
 _CAMVID_LINE = re.compile(r"(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s+(\S.*)")
+_NUMBERED_LINE = re.compile(r"(\d{1,5})(?:\s*:\s*|\s+)(\D.*)")
+_MARKUP = ("<!doctype", "<html", "<?xml")  # what a failed download leaves
 _CSV_LINE = re.compile(r"\d+\s*[,;\t].+|.+(?:[,;\t]\s*\d+\s*){3}")
 _COLUMNS = {
     "id": ("id", "class_id", "class id", "label_id", "index", "value", "pixel value", "pixel_value"),
@@ -110,6 +112,8 @@ def parse_class_list(data: bytes, file: str) -> ClassList:
         raise ValueError(f"{file} is no class list: it is no UTF-8 text; save it as UTF-8") from error
     filled = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     filled = [(number, line) for number, line in filled if line and not line.startswith("#")]
+    if filled and filled[0][1].lower().startswith(_MARKUP):
+        raise ValueError(f"{file} is no class list, but a page of the web; download the file itself")
     for number, line in filled:
         if len(line) > _MAX_LINE:
             raise ValueError(f"{file}, line {number}: {len(line)} characters are too many for a class")
@@ -124,6 +128,16 @@ def _rows(lines: Sequence[tuple[int, str]], file: str) -> Iterator["_Row"]:
         return _text_rows(lines, _labelmap_row, "NAME:RED,GREEN,BLUE::", file)
     if _CAMVID_LINE.fullmatch(first):
         return _text_rows(lines, _camvid_row, "RED GREEN BLUE NAME", file)
+    numbered = [_NUMBERED_LINE.fullmatch(line) for _, line in lines]
+    ids = [int(match[1]) for match in numbered if match]
+    if len(ids) == len(lines) == len(set(ids)):
+        return iter(
+            [
+                (number, int(match[1]), match[2], None)
+                for (number, _), match in zip(lines, numbered, strict=True)
+                if match
+            ]
+        )
     return iter([(number, None, line, None) for number, line in lines])
 
 

@@ -81,6 +81,7 @@ def list_items(config: SourceConfig) -> Listing:
         ignored=dict(+ignored),
         unmatched=tuple(unmatched[:LISTED]),
         notes=(f"{len(embedded)} photographs come from imageData, since their files are missing",) if embedded else (),
+        warnings=(*_other_photographs(owners, pictures), *_other_cases(labels)),
         shared_annotation=shared,
     )
 
@@ -115,7 +116,7 @@ def _paint(content: Mapping[str, Any], item: SourceItem, data: bytes | None, lim
     elif all(type(side) is int and 1 <= side <= limits.max_side for side in sides):
         height, width = sides  # type: ignore[assignment]
     else:
-        raise DecodeError("bad-size", f"imageHeight is {str(sides[0])[:20]}, imageWidth is {str(sides[1])[:20]}")
+        raise DecodeError("bad-size", f"imageHeight is {sides[0]!r:.20}, imageWidth is {sides[1]!r:.20}; give pixels")
     if height * width > limits.max_pixels:
         raise DecodeError("too-many-pixels", f"{width} x {height} pixels; at most {limits.max_pixels} are allowed")
     return paint_shapes(content.get("shapes"), (height, width), json.loads(item.annotation)["classes"], limits)
@@ -186,6 +187,33 @@ def _pair(pictures: Sequence[str], heads: Mapping[str, _Head]) -> tuple[dict[str
         else:
             owners[photograph].append(path)
     return owners, rest
+
+
+def _other_photographs(owners: Mapping[str, Sequence[str]], pictures: Sequence[str]) -> Iterator[str]:
+    """Yield a warning if files beside a photograph of their name name another one, as copied files do."""
+    stems = {stem_and_suffix(path)[0] for path in pictures}
+    others = [
+        (path, photograph)
+        for photograph, files in owners.items()
+        for path in files
+        if stem_and_suffix(path)[0] in stems - {stem_and_suffix(photograph)[0]}
+    ]
+    if others:
+        path, photograph = others[0]
+        yield (
+            f"the imagePath of {len(others)} files is not the photograph of their name, and it counts: "
+            f"{printable(path)} has {printable(photograph)}; correct imagePath if the files were copied"
+        )
+
+
+def _other_cases(labels: Sequence[str]) -> Iterator[str]:
+    """Yield a warning if labels differ in upper and lower case only."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        groups[label.casefold()].append(label)
+    for group in groups.values():
+        if len(group) > 1:
+            yield f"the labels {', '.join(map(repr, group))} are different classes; spell them alike if they are one"
 
 
 def _item(tree: Tree, photograph: str, files: Sequence[str], heads: Mapping[str, _Head], annotation: str) -> SourceItem:

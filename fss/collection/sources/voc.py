@@ -1,7 +1,7 @@
 """PASCAL VOC 2012, with the additional masks of SBD where they are there.
 
 Everingham et al., "The PASCAL Visual Object Classes Challenge 2012"; Hariharan et al., "Semantic Contours from Inverse
-Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/`` or ``VOCdevkit/VOC2012/``:
+Detectors", ICCV 2011. Standard layout, in the folder itself or below others, such as ``VOCdevkit/VOC2012/``:
 
     JPEGImages/<name>.jpg
     SegmentationClassAug/<name>.png           VOC's and SBD's masks together; without it:
@@ -11,16 +11,18 @@ Detectors", ICCV 2011. Standard layout, in the folder itself or below ``VOC2012/
 
 Classes are 1 to 20 in VOC's (alphabetical) order; boundary pixels (255) are ignored.
 
-Tools such as CVAT export the same layout with classes of their own in ``labelmap.txt``, in that folder or in the one
-above. Its names and colours then count instead of VOC's. A mask whose palette has the colours of the list in its order
-is read by its numbers, which means the same; other palettes and RGB masks are read by colour. Grey masks hold positions
-in the list, unless the list has their grey values as colours or has no background.
+Tools such as CVAT export the same layout with classes of their own in ``labelmap.txt``, or labelme in
+``class_names.txt``, in that folder, in that of the masks or in the one above. Its names and colours then count instead
+of VOC's. A mask whose palette has the colours of the list in its order is read by its numbers, which means the same;
+other palettes and RGB masks are read by colour. Grey masks hold positions in the list, unless the list has their grey
+values as colours or has no background.
 
 A list of ``ImageSets`` has one name per line, with or without folder and suffix. A second column with -1 leaves the
 photograph out, and further columns are ignored.
 """
 
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -66,7 +68,8 @@ EXPECTED = {
     **{(folder, "trainval"): 2_913 for folder in (AUGMENTED, PLAIN)},
 }
 """Masks of the standard download, by folder and subset."""
-LABELMAP = "labelmap.txt"
+CLASS_FILES = ("labelmap.txt", "class_names.txt")
+_VOC_NAME = re.compile(r"\d{4}_\d{6}")  # of VOC's photographs
 _SBD_SUFFIX = ".mat"
 _VOC_MEANING = MaskMeaning(by="index", background=0, void=(IGNORE,), class_ids=tuple(range(1, len(VOC_CLASSES) + 1)))
 _VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
@@ -138,9 +141,10 @@ def _with_classes(listing: Listing, tree: Tree, prefix: str, config: SourceConfi
     notes = listing.notes
     if classes is None:
         above = prefix.removesuffix("VOC2012/").removesuffix("VOCdevkit/")
-        path = next((path for path in (prefix + LABELMAP, above + LABELMAP) if path in tree.uris), None)
+        folders = (prefix, f"{prefix}{PLAIN}/", above)
+        path = next((folder + name for folder in folders for name in CLASS_FILES if folder + name in tree.uris), None)
         if path is None:
-            return listing
+            return replace(listing, warnings=(*listing.warnings, *_guessed_classes(listing)))
         try:
             classes = replace(read_class_list(tree.uris[path]), file=path)
         except ValueError as error:
@@ -155,6 +159,17 @@ def _with_classes(listing: Listing, tree: Tree, prefix: str, config: SourceConfi
     warnings = (*listing.warnings, *warnings_of(classes, meaning))
     return with_meaning(
         replace(listing, classes=class_names(classes, meaning), notes=notes, warnings=warnings), meaning
+    )
+
+
+def _guessed_classes(listing: Listing) -> tuple[str, ...]:
+    """Return a warning if the photographs are not VOC's, so that its classes are a guess."""
+    names = [stem_and_suffix(item.relative_path)[0].rpartition("/")[2] for item in listing.items]
+    if any(map(_VOC_NAME.fullmatch, names)):
+        return ()
+    return (
+        "the photographs do not have the names of PASCAL VOC, but the classes are taken as its 20; give "
+        "--source.classes FILE with the names of the ids if they are others",
     )
 
 
@@ -183,12 +198,18 @@ def _masks(tree: Tree, prefix: str) -> tuple[str, dict[str, str]]:
 
 
 def _find_root(tree: Tree, path: str) -> tuple[Tree, str]:
-    for prefix in ("", "VOC2012/", "VOCdevkit/VOC2012/"):
-        if tree.has_folder(prefix + IMAGES):
-            if any(tree.has_folder(prefix + folder) for folder in (AUGMENTED, PLAIN)):
-                return tree, prefix
-            raise ValueError(f"{path} has {IMAGES} but neither {AUGMENTED} nor {PLAIN}: get {_VOC_PAGE}; {_AUG_HINT}")
-    raise ValueError(f"{path} has no folder {IMAGES} (nor VOC2012/{IMAGES}): get VOC 2012 from {_VOC_PAGE}")
+    below = {
+        f"/{name}".partition(f"/{IMAGES}/")[0].removeprefix("/") for name in tree.uris if f"/{IMAGES}/" in f"/{name}"
+    }
+    prefixes = [f"{folder}/" if folder else "" for folder in sorted(below)]
+    if "" not in prefixes and len(prefixes) > 1:
+        listed = ", ".join(prefix.rstrip("/") for prefix in prefixes[:LISTED])
+        raise ValueError(f"{path} has several folders with {IMAGES}: {listed}; give one of them")
+    if not prefixes:
+        raise ValueError(f"{path} has no folder {IMAGES} (nor VOC2012/{IMAGES}): get VOC 2012 from {_VOC_PAGE}")
+    if any(tree.has_folder(prefixes[0] + folder) for folder in (AUGMENTED, PLAIN)):
+        return tree, prefixes[0]
+    raise ValueError(f"{path} has {IMAGES} but neither {AUGMENTED} nor {PLAIN}: get {_VOC_PAGE}; {_AUG_HINT}")
 
 
 def _by_path(tree: Tree, folder: str) -> dict[str, str]:

@@ -55,13 +55,16 @@ def test_subsets_and_counts(tmp_path):
 
 
 def test_what_is_missing_is_named_with_its_place(tmp_path):
-    (name,) = write_cityscapes(tmp_path, "train", "aachen", count=1, train_ids=False)
+    name, other = write_cityscapes(tmp_path, "train", "aachen", count=2, train_ids=False)
     mask = tmp_path / "gtFine" / "train" / "aachen" / f"{name}_gtFine_labelIds.png"
     write_grey(mask.with_name("other_gtFine_color.png"), np.zeros((4, 4)))
     mask.unlink()
     listing = list_items(_config(tmp_path))
     assert "1 photographs have neither" in listing.notes[1]
     assert read_item(listing.items[0], _config(tmp_path), LIMITS).mask_error.startswith("missing-mask")
+    mask.with_name(f"{other}_gtFine_labelIds.png").unlink()
+    with pytest.raises(ValueError, match=r"neither \*_gtFine_labelTrainIds\.png nor .*_color\.png, are not read"):
+        list_items(_config(tmp_path))
     with pytest.raises(ValueError, match=r"no folder leftImg8bit.*cityscapes-dataset\.com"):
         list_items(_config(tmp_path / "gtFine"))
 

@@ -38,6 +38,9 @@ FORMS = {
     "id,name,r,g,b": ("x.csv", "id,name,red,green,blue\n4,cup,128,0,0\n", [(4, "cup", RED)]),
     "id,name,r,g,b without header": ("x.csv", "4,cup,128,0,0\n", [(4, "cup", RED)]),
     "names": ("classes.txt", "background\ncup\n# a comment\n\ntea pot\n", NAMED),
+    "names with ids": ("classes.txt", "0 background\n1 cup\n2 tea pot\n", NAMED),
+    "ids with colons": ("classes.txt", "0: background\n2: tea pot\n1: cup\n", [NAMED[0], NAMED[2], NAMED[1]]),
+    "names with numbers": ("classes.txt", "background\n2 wheels\n", [NAMED[0], (1, "2 wheels", None)]),
     "names in CSV": ("classes.csv", "name\nbackground\ncup\ntea pot\n", NAMED),
     "labelme's labels.txt": ("labels.txt", "__ignore__\nbackground\ncup\ntea pot\n", NAMED),
     "names with commas": ("classes.txt", "tench, Tinca tinca\n", [(0, "tench, Tinca tinca", None)]),
@@ -77,6 +80,7 @@ def test_every_form_gives_its_classes(form: str, newline: str, mark: str) -> Non
         ("classes.txt", "x" * 2000, "line 1: 2000 characters are too many"),
         ("classes.txt", "caf\xe9".encode("latin-1"), "it is no UTF-8 text"),
         ("classes.txt", b"\xff\xfec\0u\0p\0", "it is no UTF-8 text"),
+        ("classes.txt", "<!DOCTYPE html><html>\n404\n", "a page of the web; download the file itself"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_line(file: str, text: str | bytes, message: str) -> None:

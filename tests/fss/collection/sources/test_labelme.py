@@ -151,7 +151,7 @@ def test_a_faulty_shape_is_left_out_and_counted(tmp_path: Path, one: Any, reason
     ("more", "reason"),
     [
         ({"imageHeight": 0}, "bad-size: imageHeight is 0, imageWidth is 48"),
-        ({"imageWidth": "48"}, "bad-size"),
+        ({"imageWidth": "48"}, "bad-size: imageHeight is 40, imageWidth is '48'"),
         ({"imageWidth": 10**9}, "bad-size"),
         ({"imageWidth": 30_000, "imageHeight": 30_000}, "too-many-pixels"),
         ({"imageWidth": None}, "bad-size"),
@@ -188,6 +188,13 @@ def test_the_photograph_of_a_file_is_found(tmp_path: Path, layout: str) -> None:
     assert item.relative_path == photograph
     raw = read_item(item, config, LIMITS)
     assert raw.data == JPEG and names(listing, raw) == {"cup": 400}
+
+
+def test_copied_files_and_labels_in_two_spellings_are_warnings(tmp_path: Path) -> None:
+    files = {"a.jpg": JPEG, "b.jpg": JPEG, "b.json": document(shape(), shape(label="Cup"), image="a.jpg")}
+    copied, spelled = list_items(put(tmp_path, files)).warnings
+    assert "1 files is not the photograph of their name, and it counts: b.json has a.jpg; correct imagePath" in copied
+    assert spelled == "the labels 'Cup', 'cup' are different classes; spell them alike if they are one"
 
 
 def test_one_bad_file_costs_one_mask(tmp_path: Path) -> None:

@@ -209,6 +209,19 @@ def test_the_labelmap_may_lie_above_the_tree(tmp_path: Path, below: str) -> None
     assert _read(tmp_path, kind="voc") == RIGHT
 
 
+@pytest.mark.parametrize("file", ["labelmap.txt", "class_names.txt", "SegmentationClass/labelmap.txt"])
+def test_trees_of_other_tools_have_their_own_classes(tmp_path: Path, file: str) -> None:
+    root = _voc(tmp_path / "task/export", None, write_palette, VALUES, VOC_PALETTE)
+    (warning,) = list_items(SourceConfig(path=str(tmp_path), kind="voc")).warnings
+    assert "the classes are taken as its 20; give --source.classes FILE" in warning
+    write_bytes(root / file, b"_background_\ncup\npot\n")
+    listing = list_items(SourceConfig(path=str(tmp_path), kind="voc"))
+    assert listing.warnings == () and listing.classes == {1: "cup", 2: "pot"}
+    _voc(tmp_path / "task/other", None, write_palette, VALUES, VOC_PALETTE)
+    with pytest.raises(ValueError, match="several folders with JPEGImages: task/export, task/other; give one"):
+        list_items(SourceConfig(path=str(tmp_path), kind="voc"))
+
+
 def test_a_palette_that_contradicts_the_list_is_refused(tmp_path: Path) -> None:
     root = _tree(tmp_path, {"labelmap.txt": TABLE})
     write_palette(root / "masks/a.png", VALUES, [128, 0, 0, 9, 99, 200, 0, 0, 0])
