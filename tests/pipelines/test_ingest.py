@@ -3,17 +3,19 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fss.collection import Collection
-from fss.collection.sources import SourceConfig
+from fss.collection import Collection, ingest_part
+from fss.collection.sources import SourceConfig, SourceItem
+from fss.images.limits import DecodeLimits
 from fss.tracking.run import tracking_client
 from pipelines.ingest import main, run
 from pipelines.masks.config import IngestConfig
-from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.config import PartFailureConfig, TrackingConfig
 from pipelines.runtime.map_parts import PartError
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
@@ -115,6 +117,41 @@ def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch:
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
     with pytest.raises(PartError, match="ingest failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):
         run(settings(tmp_path))
+
+
+def test_pictures_and_parts_that_fail_are_told_and_the_rest_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_inspect, real_read = ingest_part.inspect_image, ingest_part.read_item
+
+    def inspect(data: bytes, limits: DecodeLimits) -> object:
+        if data == encoded("JPEG", picture((43, 40))):
+            raise RuntimeError("a mistake in the decoder")
+        return real_inspect(data, limits)
+
+    def read(item: SourceItem, *arguments: Any) -> object:
+        if item.relative_path == "5.jpg":
+            raise OSError("the store does not answer")
+        return real_read(item, *arguments)
+
+    monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
+    monkeypatch.setattr(ingest_part, "inspect_image", inspect)
+    monkeypatch.setattr(ingest_part, "read_item", read)
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(encoded("JPEG", picture((40 + number, 40))))
+    config = settings(tmp_path, part_size=2, failures=PartFailureConfig(max_failed_parts=0.34))
+    result = run(config)
+    assert result.notes == [
+        "part-00002 failed and is missing: OSError: the store does not answer",
+        "3.jpg in part-00001 made the part fail: RuntimeError: a mistake in the decoder",
+    ]
+    assert result.counts["quarantined: faulty"] == 1
+    collection = Collection.open(config.collection)
+    assert collection.part_names() == ["part-00000", "part-00001"]
+    monkeypatch.setattr(ingest_part, "read_item", real_read)
+    resumed = run(config)
+    assert (resumed.notes, resumed.counts["parts made"], resumed.counts["parts kept"]) == ([], 1, 2)
 
 
 def labelled(root: Path, masks: dict[str, int]) -> SourceConfig:

@@ -39,13 +39,19 @@ def test_workers_know_that_their_ray_is_local() -> None:
     assert ray.get(ray.remote(ray_session.is_local).remote())
 
 
-def test_gpus_may_be_asked_for_before_a_machine_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_may_be_asked_for_before_a_machine_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scale = ScaleConfig(workers=2, device="cuda", cpus_per_worker=3)
     assert ray_train._resources(scale) == {"CPU": 3, "GPU": 1}
     assert ray_train._resources(ScaleConfig(workers=2, device="cpu")) == {"CPU": 1}
     cluster(monkeypatch, {})
     assert resolve_device("cuda", workers=2) == "cuda"
+    assert ray_train._missing_resources(scale) == "5 more CPUs and 2 more GPUs"
     assert resolve_device("auto", workers=2) == "cpu"
+    assert "--device cuda waits for one" in capsys.readouterr().err
+    cluster(monkeypatch, {"CPU": 8.0, "GPU": 2.0})
+    assert ray_train._missing_resources(scale) == ""
     cluster(monkeypatch, {"CPU": 4.0, "GPU": 1.0}, local=True)
     for device in ("auto", "cuda"):
         with pytest.raises(ValueError, match="there are 1 GPUs; give --workers 1, or --device cpu"):
