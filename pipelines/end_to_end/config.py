@@ -67,7 +67,7 @@ class MaskSplitJobConfig:
     seed: int = 0
     """Seed of every stage."""
     data_workers: Annotated[int, Ge(1)] | None = None
-    """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster offers."""
+    """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
     """Parts of the data stages that fail."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

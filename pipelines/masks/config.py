@@ -44,7 +44,7 @@ class IngestConfig:
     overwrite: bool = False
     """Delete the existing collection with its mask sets and start again."""
     workers: Annotated[int, Ge(1)] | None = None
-    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    """Parts processed at a time. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
     """Parts that fail."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -97,7 +97,7 @@ class PseudomaskJobConfig(PseudomaskSettings):
     device: Device = "auto"
     """Device of a student or transformer; the classical estimator runs on the CPU."""
     workers: Annotated[int, Ge(1)] | None = None
-    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    """Parts processed at a time. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
     """Parts that fail."""
     limit: Annotated[int, Ge(1)] | None = None

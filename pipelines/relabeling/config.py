@@ -65,7 +65,7 @@ class RelabelJobConfig(RelabelSettings):
     device: Device = "auto"
     """Device of the networks."""
     workers: Annotated[int, Ge(1)] | None = None
-    """Parts processed at a time. None: one more than there are cores, or what the cluster offers."""
+    """Parts processed at a time. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
     """Parts that fail."""
     limit: Annotated[int, Ge(1)] | None = None

@@ -114,8 +114,8 @@ def run_parts(
             ``accepted``, ``rejected`` and ``errors`` of the rows.
         stage: prefix of the progress lines.
         finished: names to skip.
-        workers: number of concurrent tasks. None: one more than the machine's cores, or all CPUs that a cluster has
-            or gets.
+        workers: most concurrent tasks or processes. None: one more than the machine's cores, or all CPUs or GPUs that
+            a cluster has or gets.
         in_process: make the parts one after the other in this process, without Ray.
         failures: what happens to parts that fail or take too long.
         by_row: makes some rows of a part, to find those at fault in a part that fails. None: the whole part fails.
@@ -195,8 +195,9 @@ def _on_ray(
 
     timeout_s = failures.part_timeout
     if isinstance(function, OnActors):
+        actors = function.actors if workers is None else min(workers, function.actors or workers)
         calls: Calls = ActorCalls(
-            function.function, actors=function.actors, gpus=function.gpus, names=function.names, timeout_s=timeout_s
+            function.function, actors=actors, gpus=function.gpus, names=function.names, timeout_s=timeout_s
         )
     else:
         calls = TaskCalls(one_by_one(function), workers=workers, timeout_s=timeout_s)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 EVERY_S = 10.0
+STEP_S = 0.1  # resolution of the last minute, in which 500,000 parts may be finished
 WAITING_S = 5.0  # seconds without a machine before the pass says so
 WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
 
@@ -25,7 +26,7 @@ class PartProgress:
         self.failed = 0
         """Number of parts that have failed and are not finished."""
         self.start = self.printed = clock()
-        self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images after each part
+        self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images then
         self.closed = self._told_to_wait = False
         note = f", {skipped} already finished" if skipped else ""
         self._print(f"{parts} parts to do{note}")
@@ -40,6 +41,8 @@ class PartProgress:
         self.finished += 1
         for name in self.counts:
             self.counts[name] += int(row.get(name, 0))
+        if len(self.recent) > 1 and now - self.recent[-2][0] < STEP_S:
+            self.recent.pop()
         self.recent.append((now, self.finished, self.counts["images"]))
         while len(self.recent) > 2 and self.recent[0][0] < now - WINDOW_S:
             self.recent.popleft()

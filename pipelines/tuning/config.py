@@ -68,7 +68,7 @@ class TuneJobConfig:
     reduction: Annotated[int, Ge(2)] = 2
     """Reduction factor of ASHA: one in this many trials continues to the next rung, which is this many times longer."""
     concurrent: Annotated[int, Ge(1)] | None = None
-    """Concurrent trials. None: as many as fit the machine or the cluster."""
+    """Concurrent trials. None: as many as fit the machine or the cluster, also on machines that join later."""
     trial_gb: Annotated[float, Gt(0)] = 2.5
     """Gigabytes of memory to reserve for a trial."""
     search_seed: int = 0

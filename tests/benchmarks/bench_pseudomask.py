@@ -80,7 +80,8 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
         return partial(pseudomask_part, collection.uri, name, cfg=SaliencyConfig())
 
     with (
-        get_context("spawn").Pool(options.workers) as pool,
+        # Ray's workers have this niceness; without it, other work on the machine would slow only them.
+        get_context("spawn").Pool(options.workers, os.nice, (15,)) as pool,
         ray_session(),
         Path(os.devnull).open("w") as quiet,
     ):
