@@ -80,7 +80,7 @@ class EvaluateJobConfig(EvaluateSettings):
     device: Device = "auto"
     """Device of the networks."""
     workers: Annotated[int, Ge(0)] | None = None
-    """Concurrent processes. None: one per GPU or core, also on machines that join later; 0: this process, without Ray."""
+    """Concurrent processes. None: one per GPU or core, machines that join included; 0: this process, without Ray."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Tracking of the run."""
     dry_run: bool = False
