@@ -17,8 +17,6 @@ from fss.collection.config import AcceptanceRule
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import to_dict
 
-COMBINED = 512  # parts whose scores become one chunk, since a chunk of a few rows takes more memory than its values
-
 CLUSTER = "cluster"
 """Optional column with the cluster of each image, int64; relabelled sets add it to the table of scores."""
 Rows = npt.NDArray[np.int64]
@@ -31,13 +29,11 @@ def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
         One row per image in the order of the parts: ``image_id``, ``error``, ``part`` (index in ``parts``, int32) and
         ``row`` (int32), and every score and gate of the schema as a column, null if it is missing.
     """
-    pending, combined = [], []
-    for index, (_, table) in enumerate(masks.parts.tables(parts, ["image_id", "scores", "error"])):
-        pending.append(_flatten_scores(table, index))
-        if len(pending) == COMBINED or index + 1 == len(parts):
-            combined.append(pa.concat_tables(pending).combine_chunks())
-            pending = []
-    return pa.concat_tables(combined)
+    tables, first = [], 0
+    for sizes, table in masks.parts.groups(parts, ["image_id", "scores", "error"]):
+        tables.append(_flatten_scores(table, first, sizes))
+        first += len(sizes)
+    return pa.concat_tables(tables)
 
 
 def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDArray[np.float64]:
@@ -58,8 +54,10 @@ def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean over S scores, [S,N], of the ranks in [0, 1] of their values: [N]."""
     from scipy.stats import rankdata  # takes 0.4 s to import; most commands never rank
 
-    ranks = rankdata(scores, axis=1) - 1
-    mean: npt.NDArray[np.float64] = np.mean(ranks / max(1, scores.shape[1] - 1), axis=0)
+    mean = np.zeros(scores.shape[1])
+    for values in scores:  # one at a time, because ranking takes several times the memory of the values
+        mean += (rankdata(values) - 1) / max(1, scores.shape[1] - 1)
+    mean /= len(scores)
     return mean
 
 
@@ -141,13 +139,14 @@ def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:
     return np.asarray(table.column(CLUSTER).to_numpy(), np.int64)
 
 
-def _flatten_scores(table: pa.Table, part_index: int) -> pa.Table:
+def _flatten_scores(table: pa.Table, first: int, sizes: Sequence[int]) -> pa.Table:
+    """Return the table of scores of parts of some sizes; ``first`` is the index of the first part."""
     scores = table.column("scores").combine_chunks()
     columns = {
         "image_id": table.column("image_id"),
         "error": table.column("error"),
-        "part": pa.array(np.full(table.num_rows, part_index, np.int32)),
-        "row": pa.array(np.arange(table.num_rows, dtype=np.int32)),
+        "part": pa.array(np.repeat(np.arange(first, first + len(sizes), dtype=np.int32), sizes)),
+        "row": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])),
     }
     columns |= {name: pc.struct_field(scores, name) for name in ALL_SCORES + GATES}
     return pa.table(columns)

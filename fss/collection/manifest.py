@@ -20,6 +20,7 @@ from fss.core import storage
 from fss.core.retry import retry_transient
 
 SEGMENT = 1024  # parts in a segment
+GROUP = 512  # parts that are processed as one table, which costs less than a table for each
 READERS = 8  # parts read concurrently, which hides the latency of an object store
 
 _INDEX = b"fss.parts"
@@ -54,6 +55,16 @@ class PartFolder:
                 read = pool.map(lambda part: part_io.read(self.uri, part, self.schema, columns), missing)
                 for part in group:
                     yield part, kept[part] if part in kept else next(read)
+
+    def groups(self, parts: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[list[int], pa.Table]]:
+        """Yield some columns of a few hundred parts at a time: the number of rows of each part, and one table.
+
+        Raises:
+            ValueError: a part is missing, damaged or has another schema.
+        """
+        tables = (table.replace_schema_metadata(None) for _, table in self.tables(parts, columns))
+        while group := list(itertools.islice(tables, GROUP)):
+            yield [table.num_rows for table in group], pa.concat_tables(group).combine_chunks()
 
     def refresh(self) -> int:
         """Bring the manifest up to date, and return the number of parts that were read.

@@ -156,6 +156,8 @@ def _adapter(cls: Any) -> pydantic.TypeAdapter[Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str:  # most values of a long list of image ids
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)
     if isinstance(value, enum.Enum):

@@ -20,7 +20,7 @@ def keyed_rng(seed: int, *, epoch: int = 0, item: str | int = 0, purpose: str) -
         item: image id or episode number that the numbers are for.
         purpose: use of the numbers, such as ``"split.cut"``; different purposes are independent.
     """
-    return np.random.Generator(np.random.Philox(key=_key(seed, epoch, item, purpose)))
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(seed, epoch, item, purpose), np.uint64)))
 
 
 def keyed_uniforms(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[np.float64]:
@@ -28,13 +28,15 @@ def keyed_uniforms(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[
     bits = np.random.Philox(key=0)
     generator, state = np.random.Generator(bits), bits.state
     values = []
-    for item in items:
-        state["state"]["key"] = _key(seed, 0, item, purpose)
+    digests = b"".join(_digest(seed, 0, item, purpose) for item in items)
+    for key in np.frombuffer(digests, np.uint64).reshape(-1, 2):
+        state["state"]["key"] = key
         bits.state = state
         values.append(generator.random())
-    return np.array(values)
+    return np.array(values, np.float64)
 
 
-def _key(seed: int, epoch: int, item: str | int, purpose: str) -> NDArray[np.uint64]:
+def _digest(seed: int, epoch: int, item: str | int, purpose: str) -> bytes:
+    """Return the 16 bytes of a generator's key."""
     text = f"{seed}\x1f{epoch}\x1f{type(item).__name__}\x1f{item}\x1f{purpose}"
-    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype=np.uint64)
+    return hashlib.sha256(text.encode()).digest()[:16]

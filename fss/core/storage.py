@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -149,7 +149,7 @@ def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
 def list_names(fs: pafs.FileSystem, directory: str) -> list[str]:
     """Return the sorted names of the files and folders in ``directory``; empty if it does not exist."""
     selector = pafs.FileSelector(directory, recursive=False, allow_not_found=True)
-    return sorted(PurePosixPath(info.path).name for info in fs.get_file_info(selector))
+    return sorted(info.base_name for info in fs.get_file_info(selector))
 
 
 @retry_transient

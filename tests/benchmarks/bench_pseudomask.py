@@ -162,7 +162,7 @@ def accept(options: argparse.Namespace, folder: Path) -> None:
     chosen = write_acceptance(masks, "best", table, AcceptanceRule(quantile=0.5))
     seconds = time.perf_counter() - start
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    size = Path(masks.uri, "acceptance-best.json").stat().st_size
+    size = Path(masks.acceptance_uri("best")).stat().st_size
     print(f"{len(chosen):,} of {rows:,} accepted in {seconds:.1f} s, a file of {size / 1e6:.1f} MB")
     print(f"memory per image: score table {table.nbytes / rows:.0f} B, peak above it {more / rows:.0f} B")
 

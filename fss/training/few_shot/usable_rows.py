@@ -1,6 +1,7 @@
 """Find the rows of a collection that can be trained on, from small columns only: no image or mask is decoded."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection as Ids
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,27 +70,19 @@ def scan(
     """
     parts = tuple(collection.part_names())
     mask_set.require_parts(parts)
-    tables = zip(
-        collection.parts.tables(parts, ["image_id", "height", "width", "error"]),
-        mask_set.parts.tables(parts, ["classes", "error"]),
-        strict=True,
-    )
-    scans = [_scan_part(images, masks, split, accepted, held_out) for (_, images), (_, masks) in tables]
-    draws = [draws for _, draws, _, _ in scans]
+    usable, draws, sizes, excluded, key = _read_rows(collection, mask_set, parts, split, accepted, held_out)
     threshold = _threshold(draws, held_out)
-    counts = {name: sum(excluded[name] for *_, excluded in scans) for name in ("no_mask", "not_accepted", "too_small")}
-    sizes = [len(ids) for _, _, ids, _ in scans]
     part_of, blocks = _blocks(sizes, collection.block_rows)
     train, held_out_rows = [], []
     for part, block in zip(part_of, blocks, strict=True):
-        rows, draw = scans[part][:2]
-        inside = (rows >= block.start) & (rows < block.stop)
-        train.append(rows[inside & (draw > threshold)])
-        held_out_rows.append(rows[inside & (draw <= threshold)])
-    counts = {"train": sum(map(len, train)), "held_out": sum(map(len, held_out_rows)), **counts}
+        numbers, draw = usable[part], draws[part]
+        inside = (numbers >= block.start) & (numbers < block.stop)
+        train.append(numbers[inside & (draw > threshold)])
+        held_out_rows.append(numbers[inside & (draw <= threshold)])
+    counts = {"train": sum(map(len, train)), "held_out": sum(map(len, held_out_rows))}
+    counts |= {name: excluded[name] for name in ("no_mask", "not_accepted", "too_small")}
     if not counts["train"]:
         raise ValueError(f"no image of {collection.uri} can be trained on with mask set {mask_set.name!r}: {counts}")
-    digest = hashlib.sha256("\n".join(name for _, _, ids, _ in scans for name in ids).encode())
     return RowTable(
         parts=tuple(parts[part] for part in part_of),
         blocks=tuple(blocks),
@@ -98,8 +91,51 @@ def scan(
         first_slot=tuple(np.cumsum([0, *sizes])[part_of].tolist()),
         total=sum(sizes),
         counts=counts,
-        key=digest.hexdigest()[:16],
+        key=key,
     )
+
+
+def _read_rows(
+    collection: Collection,
+    mask_set: MaskSet,
+    parts: Sequence[str],
+    split: SplitConfig,
+    accepted: Ids[str] | None,
+    held_out: float,
+) -> tuple[list[Rows], list[NDArray[np.float64]], list[int], Counter[str], str]:
+    """Return of each part its usable rows, their held-out draws and its size; the excluded rows, and a hash of all ids.
+
+    Draws are 0 where no row is held out.
+    """
+    usable: list[Rows] = []
+    draws: list[NDArray[np.float64]] = []
+    sizes: list[int] = []
+    excluded: Counter[str] = Counter()
+    digest = hashlib.sha256()
+    groups = zip(
+        collection.parts.groups(parts, ["image_id", "height", "width", "error"]),
+        mask_set.parts.groups(parts, ["classes", "error"]),
+        strict=True,
+    )
+    for (counts, images), (mask_counts, masks) in groups:
+        if counts != mask_counts:
+            raise ValueError(
+                f"mask set {mask_set.name!r} of {collection.uri} has parts with other rows than the images; make it "
+                "again with --overwrite"
+            )
+        ids: list[str] = images.column("image_id").to_pylist()
+        if ids:
+            digest.update(("\n" * any(sizes) + "\n".join(ids)).encode())
+        rows = _usable_rows(ids, images, masks, split, accepted, excluded)
+        draw = np.zeros(len(rows))
+        if held_out > 0:
+            draw = keyed_uniforms(0, (ids[row] for row in rows), purpose="held_out")
+        starts = np.cumsum([0, *counts[:-1]])
+        ends = np.searchsorted(rows, starts[1:])
+        usable += [(own - start).astype(np.int32) for own, start in zip(np.split(rows, ends), starts, strict=True)]
+        draws += np.split(draw, ends)
+        sizes += counts
+    return usable, draws, sizes, excluded, digest.hexdigest()[:16]
 
 
 def _blocks(sizes: Sequence[int], rows: int | None) -> tuple[list[int], list[range]]:
@@ -112,14 +148,15 @@ def _blocks(sizes: Sequence[int], rows: int | None) -> tuple[list[int], list[ran
     return [part for part, _ in blocks], [block for _, block in blocks]
 
 
-def _scan_part(
-    images: pa.Table, masks: pa.Table, split: SplitConfig, accepted: Ids[str] | None, held_out: float
-) -> tuple[Rows, NDArray[np.float64], list[str], dict[str, int]]:
-    """Return the usable rows, their held-out draws, all image ids of the part, and the numbers of excluded rows.
-
-    Draws are 0 where no row is held out.
-    """
-    ids = images.column("image_id").to_pylist()
+def _usable_rows(
+    ids: list[str],
+    images: pa.Table,
+    masks: pa.Table,
+    split: SplitConfig,
+    accepted: Ids[str] | None,
+    excluded: Counter[str],
+) -> NDArray[np.int64]:
+    """Return the usable rows of a table of images and their masks, and count the others by reason in ``excluded``."""
     sizes = _largest_classes(masks.column("classes"))
     masked = _without_error(images) & _without_error(masks) & (sizes >= 0)
     height, width = (images.column(name).to_numpy() for name in ("height", "width"))
@@ -127,16 +164,10 @@ def _scan_part(
     if accepted is not None:
         chosen[masked] = [ids[row] in accepted for row in np.flatnonzero(masked)]
     usable = chosen & is_splittable(sizes, height, width, split)
-    excluded = {
-        "no_mask": int((~masked).sum()),
-        "not_accepted": int((masked & ~chosen).sum()),
-        "too_small": int((chosen & ~usable).sum()),
-    }
-    rows = np.flatnonzero(usable).astype(np.int32)
-    draws = np.zeros(len(rows))
-    if held_out > 0:
-        draws = keyed_uniforms(0, (ids[row] for row in rows), purpose="held_out")
-    return rows, draws, ids, excluded
+    excluded["no_mask"] += int((~masked).sum())
+    excluded["not_accepted"] += int((masked & ~chosen).sum())
+    excluded["too_small"] += int((chosen & ~usable).sum())
+    return np.flatnonzero(usable)
 
 
 def _largest_classes(classes: pa.ChunkedArray) -> NDArray[np.int64]:
