@@ -25,8 +25,9 @@ from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import torch_group
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
 
-STARTS = 3  # tries to start the workers of a training
-STARTS_ON_CLUSTER = 60  # each try waits half a minute or more, and a new machine may take ten minutes
+STARTS = 3  # least tries to start the workers of a training
+WAIT_S = 3600.0  # a cluster may have to start machines: the tries take this time together
+TRY_S = 60.0  # Ray Train's default for RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S
 _GROUP = torch_group()
 
 
@@ -106,7 +107,7 @@ def fit(
             # By default, a controller on a full cluster tries to start forever.
             failure_config=FailureConfig(
                 max_failures=scale.max_failures,
-                controller_failure_limit=STARTS if is_local() else STARTS_ON_CLUSTER,  # type: ignore[call-arg]  # the old class is what mypy sees
+                controller_failure_limit=_starts(),  # type: ignore[call-arg]  # the old class is what mypy sees
             ),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=scale.keep_checkpoints, checkpoint_score_attribute=score, checkpoint_score_order="max"
@@ -122,6 +123,13 @@ def fit(
             if isinstance(cause, ValueError):  # an error in the settings, which only a worker can find
                 raise cause from error
         raise
+
+
+def _starts() -> int:
+    """Return how often the workers are started before the training fails."""
+    if is_local():
+        return STARTS
+    return max(STARTS, round(WAIT_S / float(os.environ.get("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", TRY_S))))
 
 
 def _missing_resources(scale: ScaleConfig) -> str:

@@ -47,6 +47,10 @@ def test_gpus_may_be_asked_for_before_a_machine_has_them(
     assert ray_train._resources(ScaleConfig(workers=2, device="cpu")) == {"CPU": 1}
     cluster(monkeypatch, {})
     assert resolve_device("cuda", workers=2) == "cuda"
+    monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", raising=False)
+    assert ray_train._starts() == 60
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
+    assert ray_train._starts() == 3
     assert ray_train._missing_resources(scale) == "5 more CPUs and 2 more GPUs"
     assert resolve_device("auto", workers=2) == "cpu"
     assert "--device cuda waits for one" in capsys.readouterr().err
