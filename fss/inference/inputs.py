@@ -77,7 +77,10 @@ def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
     try:
         plane = object_plane(picture, any_value=True)
     except DecodeError as error:
-        raise ValueError(f"the mask shows no single object ({error}); set one object to 1 and all else to 0") from error
+        reason = str(error).partition("; give --source")[0]  # the settings of a source do not apply here
+        raise ValueError(
+            f"the mask shows no single object ({reason}); set one object to 1 and all else to 0"
+        ) from error
     if not (plane == 1).any():
         raise ValueError("a support's mask marks no pixel; set the pixels of the object to 1 (or 255)")
     return np.asarray(plane == 1, np.uint8)
@@ -96,14 +99,17 @@ def _label_picture(value: Any) -> LabelPicture:
     if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
         raise ValueError(f"a mask must be [H,W], or a picture [H,W,3]; got {list(values.shape)}")
     if values.dtype.kind == "f":
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
             raise ValueError(f"a mask of floats must lie in 0..1, got {values.min():g}..{values.max():g}")
-        values = values > 0.5
+        if values.max() > 1 and (values != np.rint(values)).any():
+            raise ValueError(f"a mask of floats must lie in 0..1 or hold whole numbers, got up to {values.max():g}")
+        values = values > 0.5 if values.max() <= 1 else values.astype(np.uint8)
     if values.dtype.kind not in "bui":
         raise ValueError(f"a mask must hold integers, booleans or floats, got {values.dtype}")
     if values.ndim == 3 and values.shape[2] > 1:
         return label_picture_of_image(Image.fromarray(values.astype(np.uint8)))
-    return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int32))
+    full = 65535 if values.dtype.itemsize > 1 and values.max() > 255 else 255
+    return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int64), full=full)
 
 
 def _is_box(value: Any) -> bool:
@@ -112,6 +118,8 @@ def _is_box(value: Any) -> bool:
 
 def _box(box: Box, shape: Sequence[int]) -> UInt8:
     height, width = shape[:2]
+    if not np.isfinite(box).all():
+        raise ValueError(f"the box {list(box)} has to consist of finite numbers: left, top, right, bottom")
     left, top, right, bottom = (round(value) for value in box)
     mask = np.zeros((height, width), np.uint8)
     mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 1
@@ -126,6 +134,8 @@ def _box(box: Box, shape: Sequence[int]) -> UInt8:
 def _array(value: NDArray[Any] | Tensor) -> NDArray[Any]:
     if isinstance(value, Tensor):
         value = value.detach().cpu()
+        if value.is_floating_point():
+            value = value.float()  # NumPy has no bfloat16
         return np.asarray(value.movedim(0, -1) if value.ndim == 3 else value)
     return np.asarray(value)
 

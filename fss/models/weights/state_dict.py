@@ -77,7 +77,8 @@ def _flatten(value: object, head: str = "", depth: int = 0) -> Iterator[tuple[st
     for wrapper in _WRAPPERS:
         head = head.replace(wrapper, "")
     if isinstance(value, Tensor):
-        yield head.removesuffix("."), value
+        if not value.is_meta:  # those have shapes and no values
+            yield head.removesuffix("."), value if value.layout == torch.strided else value.to_dense()
     elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         yield head.removesuffix("."), torch.from_numpy(value)
     elif isinstance(value, Mapping) and depth < _DEPTH:
@@ -151,7 +152,7 @@ def _largest_container(content: object, head: str = "", depth: int = 0) -> str:
 
 
 def _without_tensors(file: WeightsFile) -> str:
-    others = [each for each in file.foreign if not each.startswith(HARMLESS)]
+    others = [each for each in file.foreign if not each.startswith(HARMLESS) or each.startswith("torch.nn.")]
     parts = [f"the top-level keys {abbreviate(file.keys, 10)}"] if file.keys else []
     parts += [f"pickled objects of {abbreviate(others)}, which are not opened"] if others else []
     content = " and ".join(parts) or f"a value of type {type(file.content).__name__}"

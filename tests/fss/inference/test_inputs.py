@@ -55,6 +55,7 @@ def test_a_mask_of_any_kind_is_the_same_mask(tmp_path: Path) -> None:
     kinds = [MASK, MASK > 0, MASK * 255, MASK * 7, MASK.astype(float), torch.from_numpy(MASK), grey, grey.convert("1")]
     kinds += [tmp_path / "m.png", encoded("PNG", grey.convert("RGB")), torch.from_numpy(MASK)[None], MASK[..., None]]
     kinds += [(10, 5, 30, 20), [9.6, 5.2, 30.4, 20.0]]
+    kinds += [MASK * 255.0, MASK.astype(np.uint16) * 65535, torch.from_numpy(MASK).bfloat16()]
     for kind in kinds:
         np.testing.assert_array_equal(read_mask(kind, SHAPE), MASK)
 
@@ -74,6 +75,8 @@ def test_ignored_and_soft_borders() -> None:
         (MASK * 0, "marks no pixel"),
         (MASK[:10], "its picture's size"),
         (np.ascontiguousarray(MASK.T), "turn it as the picture's EXIF orientation says"),
+        (MASK * 1.5, "floats must lie in 0..1 or hold whole numbers"),
+        ((0, 0, np.inf, 9), "finite numbers"),
         (MASK + np.arange(SHAPE[1], dtype=np.uint8), "set one object to 1"),
         (RGB, "colours"),
         (np.full(SHAPE, np.nan), "floats must lie in"),

@@ -173,6 +173,8 @@ class Call:
 REFUSED: dict[str, tuple[Any, str]] = {
     "whole network": (Network(), "but pickled objects of .*Network, which are not opened; save the weights"),
     "network in a container": ({"model": Network(), "epoch": 3}, "keys model, epoch and pickled objects of .*Network"),
+    "torch's own modules": (torch.nn.Sequential(torch.nn.Linear(2, 2)), "but pickled objects of .*Sequential"),
+    "no values": ({key: value.to("meta") for key, value in state().items()}, "but the top-level keys conv1"),
     "no weights": ({"epoch": 3, "args": argparse.Namespace()}, "no state dict but the top-level keys epoch, args;"),
     "list": ([1, 2], "no state dict but a value of type list"),
     "nothing": ({}, "no state dict but a value of type dict"),
