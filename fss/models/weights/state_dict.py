@@ -152,7 +152,8 @@ def _largest_container(content: object, head: str = "", depth: int = 0) -> str:
 
 
 def _without_tensors(file: WeightsFile) -> str:
-    others = [each for each in file.foreign if not each.startswith(HARMLESS) or each.startswith("torch.nn.")]
+    others = [each for each in file.foreign if not each.startswith(HARMLESS)]
+    others = others or [each for each in file.foreign if each.startswith("torch.nn.")]
     parts = [f"the top-level keys {abbreviate(file.keys, 10)}"] if file.keys else []
     parts += [f"pickled objects of {abbreviate(others)}, which are not opened"] if others else []
     content = " and ".join(parts) or f"a value of type {type(file.content).__name__}"
