@@ -3,6 +3,7 @@
 Format 1 wrote JSON with the accepted ids.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from fss.collection import part_io
 from fss.collection.schema import check_table
 from fss.core import storage
-from fss.core.config import config_hash
+from fss.core.config import canonical_json
 
 ACCEPTANCE_SCHEMA = pa.schema(
     [
@@ -26,6 +27,7 @@ ACCEPTANCE_SCHEMA = pa.schema(
     ]
 )
 _RULE = b"fss.acceptance"
+_HASHED = 65_536  # ids that are hashed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,22 @@ def write_acceptance_file(uri: str, rule: Mapping[str, Any], table: pa.Table, *,
     check_table(table, ACCEPTANCE_SCHEMA, uri)
     if hash is None:
         ids = table.column("image_id").filter(table.column("accepted"))
-        hash = config_hash(dict(rule), ids.take(pc.sort_indices(ids)).to_pylist())
+        hash = _hash(rule, ids.take(pc.sort_indices(ids)))
     sink = pa.BufferOutputStream()
     header = {_RULE: json.dumps({"rule": dict(rule), "hash": hash})}
     pq.write_table(table.replace_schema_metadata(header), sink, compression="zstd", use_dictionary=False)
     fs, path = storage.resolve(uri)
     storage.write_atomically(fs, path, sink.getvalue())
+
+
+def _hash(rule: Mapping[str, Any], ids: pa.ChunkedArray) -> str:
+    """Return ``config_hash(rule, ids)``, without a Python object for every id at once."""
+    digest = hashlib.sha256(f"[{canonical_json(dict(rule))},[".encode())
+    for start in range(0, len(ids), _HASHED):
+        text = json.dumps(ids.slice(start, _HASHED).to_pylist(), separators=(",", ":"))
+        digest.update(f"{',' if start else ''}{text[1:-1]}".encode())
+    digest.update(b"]]")
+    return digest.hexdigest()[:16]
 
 
 def open_acceptance_file(uri: str, name: str) -> Acceptance:

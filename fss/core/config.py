@@ -108,8 +108,12 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def config_hash(*configs: Any) -> str:
     """Return 16 hex digits of the SHA-256 of the settings' canonical JSON (dataclasses or plain values)."""
-    text = json.dumps([_plain(config) for config in configs], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(list(configs)).encode()).hexdigest()[:16]
+
+
+def canonical_json(config: Any) -> str:
+    """Return settings as the JSON that :func:`config_hash` hashes: sorted keys, no spaces."""
+    return json.dumps(_plain(config), sort_keys=True, separators=(",", ":"))
 
 
 def save(config: Any, path: str | Path) -> None:

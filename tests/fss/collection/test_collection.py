@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import Collection
+from fss.collection import Collection, acceptance_file
 from fss.collection.collection import collection_exists, delete_collection
 from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table
+from fss.core.config import config_hash
 from fss.core.storage import list_names, resolve
 from fss.images.mask_codec import mask_row
 from tests.helpers.discs import fill
@@ -131,12 +132,18 @@ def test_mask_sets_resume_under_the_same_hash_only(collection: Collection) -> No
         collection.mask_set("saliency")
 
 
-def test_acceptance_names_its_rule_and_ids(collection: Collection) -> None:
+def test_acceptance_names_its_rule_and_ids(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = collection.mask_set("truth")
     truth.write_acceptance("best", {"quantile": 0.5}, ["b", "a"])
     first = truth.read_acceptance("best")
     assert first.accepted == {"a", "b"}
     assert first.rule == {"quantile": 0.5}
+    assert first.hash == config_hash(first.rule, ["a", "b"])
+    monkeypatch.setattr(acceptance_file, "_HASHED", 1)
+    truth.write_acceptance("best", {"quantile": 0.5}, ["b", "a"])
+    assert truth.read_acceptance("best").hash == first.hash
+    truth.write_acceptance("none", {}, [])
+    assert truth.read_acceptance("none").hash == config_hash({}, [])
     truth.write_acceptance("best", {"quantile": 0.5}, ["a"])
     assert truth.read_acceptance("best").hash != first.hash
 
