@@ -21,7 +21,6 @@ from fss.core.config import flatten
 from fss.core.redaction import redact, redact_passwords
 from fss.core.storage import decode_path
 from fss.core.system import environment_tags
-from fss.visualize import save_png
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
@@ -170,6 +169,8 @@ class Run:
 
     def log_image(self, name: str, image: np.ndarray) -> None:
         """Log an image, uint8 [H,W,3], as the PNG artifact ``name``; a private run ignores the call."""
+        from fss.visualize import save_png  # imports OpenCV
+
         if self.private:
             return
         with tempfile.TemporaryDirectory() as folder:
