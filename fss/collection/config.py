@@ -8,19 +8,29 @@ from annotated_types import Ge, Interval, MinLen
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import config_hash, settings, to_dict
 
-ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix", "annotations")
+ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix", "annotations", "image_column", "mask_column")
 """Settings of a source that the first version did not have."""
+
+WITH_CLASS_LISTS = ("folder", "voc", "webdataset", "parquet")
+"""Kinds of sources whose classes a file may name."""
+BY_VALUE = ("folder", "webdataset", "parquet")
+"""Kinds of sources whose masks have the meaning that ``masks`` declares."""
+SHARDS = ("webdataset", "parquet")
+"""Kinds of sources whose files contain many photographs each."""
 
 
 @settings
 class SourceConfig:
     """Where photographs come from, and what their masks mean."""
 
-    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "labelme", "sample"] = "folder"
+    kind: Literal["folder", "fss1000", "voc", "coco", "cityscapes", "labelme", "webdataset", "parquet", "sample"] = (
+        "folder"
+    )
     """Layout of the source. folder: photographs at any depth, alone or with masks, such as images/ beside masks/.
     fss1000: <class>/<n>.jpg with <class>/<n>.png. voc, cityscapes: the standard downloads. coco: COCO's download, or
-    any export in its form (Roboflow, Label Studio, CVAT, ...). labelme: <name>.jpg with labelme's <name>.json. sample:
-    pictures painted by the library."""
+    any export in its form (Roboflow, Label Studio, CVAT, ...). labelme: <name>.jpg with labelme's <name>.json.
+    webdataset: *.tar shards of <key>.jpg with <key>.mask.png or <key>.png. parquet: Parquet files with a column of
+    images, as Hugging Face stores data sets. sample: pictures painted by the library."""
     path: str = ""
     """Local folder or s3:// URI of the source; a sample needs none."""
     link_roots: tuple[str, ...] = ()
@@ -43,6 +53,10 @@ class SourceConfig:
     """Text that a mask has after the name of its photograph, such as _mask or _mask.png. None: found by usual names."""
     annotations: str | None = None
     """JSON file of a coco source, below its path or elsewhere. None: found by its name or content."""
+    image_column: str | None = None
+    """Column of the photographs of a parquet source. None: found by its name and type."""
+    mask_column: str | None = None
+    """Column of the masks of a parquet source. None: found by its name and type."""
     background: int | None = 0
     """Class id of an index or colour mask that stands for no class. None: every id is a class."""
     void: tuple[int, ...] = (255,)
@@ -69,15 +83,20 @@ class SourceConfig:
                 "colors and classes are both given; a file with colours also has the names, so give colors"
             )
         for name in named:
-            if self.kind not in ("folder", "voc"):
+            if self.kind not in WITH_CLASS_LISTS:
                 raise ValueError(
-                    f"{name} is for the kinds folder and voc; a source of kind {self.kind} has its own classes"
+                    f"{name} is for the kinds {', '.join(WITH_CLASS_LISTS)}; a source of kind {self.kind} has its own "
+                    "classes"
                 )
             meaning = "colors" if name == "colors" else "index"
             if self.masks not in ("auto", meaning):
                 raise ValueError(
                     f"{name} is for masks={meaning}, but masks={self.masks} is given; leave one of them out"
                 )
+
+        columns = [name for name in ("image_column", "mask_column") if getattr(self, name) is not None]
+        if columns and self.kind != "parquet":
+            raise ValueError(f"{columns[0]} is for the kind parquet, but the kind is {self.kind}; leave it out")
 
     @property
     def meaning(self) -> Literal["auto", "none", "binary", "index", "colors"]:

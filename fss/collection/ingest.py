@@ -12,6 +12,7 @@ from typing import Any
 
 from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
+from fss.collection.config import SHARDS
 from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
@@ -141,6 +142,11 @@ def start_ingest(
     if not keep_bytes and source.kind == "sample":
         raise ValueError(
             "sample images are rendered on demand, so the collection must store their bytes; set keep_bytes"
+        )
+    if not keep_bytes and source.kind in SHARDS:
+        raise ValueError(
+            f"photographs of a {source.kind} source lie within shards and are no files of their own, so the collection "
+            "must store their bytes; set keep_bytes"
         )
     listing = list_items(source)
     if not keep_bytes and any(item.embedded for item in listing.items):

@@ -5,6 +5,7 @@ the reason.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from fss.collection.collection import Collection
 from fss.collection.mask_set import TRUTH
 from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, valid_text, with_notes
-from fss.collection.sources import RawItem, SourceConfig, SourceItem, read_item
+from fss.collection.sources import RawItem, SourceConfig, SourceItem, item_reader
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
 from fss.images.color_modes import apply_orientation
@@ -43,14 +44,11 @@ def ingest_part(collection_uri: str, part: str, selection: RowSelection = ALL_RO
     """
     collection = Collection.open(collection_uri)
     source, items = _source_and_items(collection, part)
-    read_rows = partial(
-        _rows,
-        config=from_dict(SourceConfig, source["source"]),
-        limits=collection.limits,
-        keep_bytes=source["keep_bytes"],
-    )
+    faulty = [selection.error(row) for row in range(len(items))]
+    wanted = [item for item, error in zip(selection.pick(items), selection.pick(faulty), strict=True) if error is None]
+    read = item_reader(wanted, from_dict(SourceConfig, source["source"]), collection.limits)
+    read_rows = partial(_rows, read=read, limits=collection.limits, keep_bytes=source["keep_bytes"])
     with ThreadPoolExecutor(THREADS) as pool:
-        faulty = [selection.error(row) for row in range(len(items))]
         rows = list(pool.map(read_rows, selection.pick(items), selection.pick(faulty)))
     images, masks = [row[0] for row in rows], [row[1] for row in rows]
     notes = sum((row[2] for row in rows), Counter[str]())
@@ -87,10 +85,15 @@ def _source_and_items(collection: Collection, part: str) -> tuple[dict[str, Any]
 
 
 def _rows(
-    item: SourceItem, faulty: str | None, *, config: SourceConfig, limits: DecodeLimits, keep_bytes: bool
+    item: SourceItem,
+    faulty: str | None,
+    *,
+    read: Callable[[SourceItem], RawItem],
+    limits: DecodeLimits,
+    keep_bytes: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], Counter[str]]:
     """Return the image row and the mask row of an item, and the notes on its mask."""
-    raw = RawItem(error=faulty) if faulty else read_item(item, config, limits)
+    raw = RawItem(error=faulty) if faulty else read(item)
     identity = make_image_id(raw.data, item.relative_path)
     image: dict[str, Any] = {"image_id": identity, "uri": valid_text(item.uri), "image": None, "error": raw.error}
     if raw.data is not None:

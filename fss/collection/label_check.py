@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from fss.collection.config import SourceConfig
+from fss.collection.config import BY_VALUE, SourceConfig
 from fss.collection.mask_set import MaskSet
 from fss.collection.schema import error_reason, read_notes
 from fss.collection.sources import SourceItem
@@ -142,7 +142,7 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
     """Yield notes on shares of pixels: nearly all ignored, no class at all, or too many covered."""
     ignored = summary.notes["void-pixels"] / max(1, summary.notes["pixels"])
     covered = summary.covered / summary.masks
-    by_value = config.kind == "folder" and config.meaning == "index"
+    by_value = config.kind in BY_VALUE and config.meaning == "index"
     if ignored > VOID:
         remedy = "; give --source.masks binary if 255 marks the object, or --source.void with the values to ignore"
         yield f"{_percent(ignored)} of the pixels of the masks are ignored{remedy if by_value else ''}"
@@ -164,7 +164,7 @@ def _class_ids(
 ) -> Iterator[str]:
     """Yield notes on classes: only one, or ids without a name."""
     names = {class_id: name for class_id, name in classes.items() if class_id != config.background}
-    by_value = config.kind == "folder" and config.meaning == "index"
+    by_value = config.kind in BY_VALUE and config.meaning == "index"
     if len(summary.classes) == 1 < min(len(names), summary.masks) and complete and config.kind not in _BY_FOLDER:
         (class_id,) = summary.classes
         name = f"{class_id} ({names[class_id]})" if class_id in names else str(class_id)

@@ -24,9 +24,16 @@ _SCHEMA = pa.schema(
         pa.field("mask_uri", pa.binary()),
         pa.field("class_id", pa.int32()),
         pa.field("annotation", pa.large_string()),
-        pa.field("mask_error", pa.string()),  # absent from listings of earlier versions
+        pa.field("mask_error", pa.string()),  # absent from listings of earlier versions, as are all that follow
+        pa.field("shard", pa.binary()),
+        pa.field("image_offset", pa.int64()),
+        pa.field("image_size", pa.int64()),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size", pa.int64()),
+        pa.field("row", pa.int64()),
     ]
 )
+_NAMES = frozenset(field.name for field in _SCHEMA if pa.types.is_binary(field.type))
 
 
 def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_size: int) -> None:
@@ -88,14 +95,8 @@ def _uri(collection_uri: str, source: int, batch: int) -> str:
 
 
 def _encode(item: SourceItem) -> dict[str, object]:
-    return {
-        "relative_path": os.fsencode(item.relative_path),
-        "uri": os.fsencode(item.uri),
-        "mask_uri": None if item.mask_uri is None else os.fsencode(item.mask_uri),
-        "class_id": item.class_id,
-        "annotation": item.annotation,
-        "mask_error": item.mask_error,
-    }
+    values = {name: getattr(item, name) for name in _SCHEMA.names}
+    return values | {name: os.fsencode(values[name]) for name in _NAMES if values[name] is not None}
 
 
 def _decode(row: dict[str, bytes | str | int | None]) -> SourceItem:

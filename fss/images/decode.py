@@ -78,6 +78,11 @@ def _sniff_brands(data: bytes) -> str | None:
     return "HEIF" if brands & _HEIF_BRANDS else None
 
 
+def pointer_error(data: bytes) -> DecodeError | None:
+    """Return the reason if a file only stands for data elsewhere (git-lfs, git-annex, DVC); else None."""
+    return next((DecodeError(reason, text) for start, reason, text in _POINTERS if data.startswith(start)), None)
+
+
 def decode_image(data: bytes, limits: DecodeLimits | None = None) -> Rgb:
     """Decode an image to RGB, uint8 [H, W, 3], upright according to its EXIF orientation.
 
@@ -122,10 +127,7 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         raise DecodeError("too-many-bytes", f"more than the {limits.max_bytes} bytes {_setting('max_bytes')}")
     kind = sniff_format(data)
     if kind is None:
-        for start, reason, text in _POINTERS:
-            if data.startswith(start):
-                raise DecodeError(reason, text)
-        raise DecodeError("unknown-format", f"not {_FORMATS}; the file starts with {data[:8]!r}")
+        raise pointer_error(data) or DecodeError("unknown-format", f"not {_FORMATS}; the file starts with {data[:8]!r}")
     try:
         if kind == "WEBP":  # its decoder allocates the canvas on opening
             _check_size(*webp_size(data), limits)

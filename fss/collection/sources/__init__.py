@@ -1,15 +1,17 @@
 """Sources of photographs. Every source lists its items without opening photographs, and reads items independently."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
-from fss.collection.config import SourceConfig
-from fss.collection.sources import cityscapes, coco, folder, fss1000, labelme, synthetic, voc
+from fss.collection.config import SHARDS, SourceConfig
+from fss.collection.sources import cityscapes, coco, folder, fss1000, labelme, parquet, synthetic, voc, webdataset
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.links import link_notes
 from fss.images.limits import DecodeLimits
 
-__all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "list_items", "read_item"]
+__all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "item_reader", "list_items", "read_item"]
 
 _SOURCES: dict[str, ModuleType] = {
     "folder": folder,
@@ -18,6 +20,8 @@ _SOURCES: dict[str, ModuleType] = {
     "coco": coco,
     "cityscapes": cityscapes,
     "labelme": labelme,
+    "webdataset": webdataset,
+    "parquet": parquet,
     "sample": synthetic,
 }
 
@@ -47,3 +51,20 @@ def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> R
     """
     result: RawItem = _SOURCES[config.kind].read_item(item, config, limits)
     return result
+
+
+def item_reader(
+    items: Sequence[SourceItem], config: SourceConfig, limits: DecodeLimits
+) -> Callable[[SourceItem], RawItem]:
+    """Return a function that reads one of these items, from any thread; it reports what is unusable in its result.
+
+    The bytes of items in shards are read here, all at once: neighbours share a request.
+
+    Raises:
+        OSError: the object store does not answer, here or in the function.
+    """
+    source = _SOURCES[config.kind]
+    if config.kind in SHARDS:
+        reader: Callable[[SourceItem], RawItem] = source.item_reader(items, config, limits)
+        return reader
+    return partial(source.read_item, config=config, limits=limits)

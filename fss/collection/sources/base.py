@@ -26,11 +26,29 @@ class SourceItem:
     """Class id of the foreground of a binary mask."""
     annotation: str | None = None
     """What a source knows about the mask besides its file, as JSON: outlines, or the meaning of its values."""
+    shard: str | None = None
+    """URI of the tar or Parquet file that contains photograph and mask; None if each is a file."""
+    image_offset: int | None = None
+    """First byte of the photograph in a tar file."""
+    image_size: int | None = None
+    """Size of the photograph in a tar file, in bytes."""
+    mask_offset: int | None = None
+    """First byte of the mask in a tar file."""
+    mask_size: int | None = None
+    """Size of the mask in a tar file, in bytes."""
+    row: int | None = None
+    """Row of photograph and mask in a Parquet file."""
 
     @property
     def embedded(self) -> bool:
         """Whether the photograph lies within the file of its mask."""
         return self.uri == self.mask_uri
+
+    @property
+    def extent(self) -> list[int | None]:
+        """Where photograph and mask lie in a tar file; empty for other items."""
+        ranges = [self.image_offset, self.image_size, self.mask_offset, self.mask_size]
+        return ranges if self.image_offset is not None else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +56,7 @@ class Listing:
     """All items of a source, listed without opening a photograph."""
 
     items: list[SourceItem]
-    """Items sorted by relative path."""
+    """Items sorted by relative path; those of shards by shard and position."""
     labelled: bool = False
     """Whether the source has masks."""
     classes: dict[int, str] = field(default_factory=dict)
@@ -69,6 +87,7 @@ class Listing:
                 ascii(item.mask_uri),
                 item.class_id,
                 *(extra for extra in (item.annotation, item.mask_error) if extra and extra != shared),
+                *item.extent,
             ]
             for item in self.items
         ]  # ascii, since a file name need not be valid Unicode

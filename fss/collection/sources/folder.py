@@ -5,11 +5,11 @@ The binary masks of ECSSD and the class-index masks of CamVid have the second la
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceItem
-from fss.collection.sources.mask_layout import IMAGES, MASKS, find_layout
+from fss.collection.sources.mask_layout import IMAGES, MASKS, MaskLayout, find_layout
 from fss.collection.sources.mask_likeness import refuse_masks
 from fss.collection.sources.mask_meaning import MaskMeaning, declare_classes
 from fss.collection.sources.pairing import LISTED, pair_masks, printable
@@ -46,18 +46,21 @@ def list_items(config: SourceConfig) -> Listing:
     if config.masks == "none" or not layout.masks:
         ignored["masks"] += len(layout.masks)
         return _photographs(tree, layout.photographs, ignored)
+    return declare_classes(pair_listing(tree, layout, ignored, config), tree, config)
+
+
+def pair_listing(tree: Tree, layout: MaskLayout, ignored: Mapping[str, int], config: SourceConfig) -> Listing:
+    """Return the listing of photographs and masks whose meaning the settings declare, without a class list."""
     pairs = pair_masks(tree, layout.photographs, layout.masks)
-    ignored["masks without a photograph"] += len(pairs.unmatched)
-    listing = Listing(
+    return Listing(
         items=pairs.items,
         labelled=True,
         classes=dict(enumerate(config.class_names)) if config.meaning == "index" else {BINARY_CLASS: "object"},
-        ignored=dict(+ignored),
+        ignored=dict(Counter(ignored) + Counter({"masks without a photograph": len(pairs.unmatched)})),
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
         notes=(layout.note,) if layout.note else (),
         warnings=pairs.warnings,
     )
-    return declare_classes(listing, tree, config)
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:
@@ -72,7 +75,15 @@ def read_mask(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> L
         ValueError: the mask cannot be read, or its kind differs from the settings.
     """
     assert item.mask_uri is not None
-    data = read_bytes(item.mask_uri, limits)
+    return interpret_mask(read_bytes(item.mask_uri, limits), item, config, limits)
+
+
+def interpret_mask(data: bytes, item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> LabelMask:
+    """Return the mask that an encoded picture shows.
+
+    Raises:
+        DecodeError: the picture cannot be decoded, or its kind differs from the settings.
+    """
     if item.annotation is not None:
         return MaskMeaning.from_json(item.annotation).read(data, limits)
     meaning: Meaning

@@ -59,6 +59,16 @@ def find_layout(pictures: Iterable[str], config: SourceConfig) -> MaskLayout | N
     return _usual(pictures, _key_of_mask_folder) or _usual(pictures, _key_of_mask_name)
 
 
+def is_mask_name(name: str) -> bool:
+    """Return whether a folder or column of this name usually contains masks."""
+    return _MASK_FOLDER.fullmatch(name.casefold()) is not None
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a folder or column of this name usually contains photographs."""
+    return _IMAGE_FOLDER.fullmatch(name.casefold()) is not None
+
+
 def _declared(pictures: list[str], config: SourceConfig) -> MaskLayout:
     images, folder, suffix = _folder(config.images), _folder(config.mask_folder), config.mask_suffix
     for setting, name in (("images", images), ("mask-folder", folder)):

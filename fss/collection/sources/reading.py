@@ -9,16 +9,22 @@ from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 
 
-def read_pair(item: SourceItem, limits: DecodeLimits, read_mask: Callable[[], LabelMask]) -> RawItem:
+def read_pair(
+    item: SourceItem,
+    limits: DecodeLimits,
+    read_mask: Callable[[], LabelMask],
+    read_photograph: Callable[[], bytes] | None = None,
+) -> RawItem:
     """Read a photograph and its mask; failures are reported in the result.
 
     Args:
         item: item to read.
         limits: limits on its files.
         read_mask: returns the mask, or raises ValueError with the reason; called if there is a mask.
+        read_photograph: returns the encoded photograph, or raises DecodeError; by default the file of the item's URI.
     """
     try:
-        data = read_bytes(item.uri, limits)
+        data = read_bytes(item.uri, limits) if read_photograph is None else read_photograph()
     except DecodeError as error:
         return RawItem(error=str(error), mask_error="no-image: the photograph cannot be read")
     if item.mask_error is not None:
@@ -42,6 +48,11 @@ def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
     try:
         return storage.read_bytes(uri, limit=limits.max_bytes + 1)
     except OSError as error:
-        if storage.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error):
+        if may_be_intact(uri, error):
             raise
         raise DecodeError("unreadable", error.strerror or type(error).__name__) from error
+
+
+def may_be_intact(uri: str, error: OSError) -> bool:
+    """Tell whether an error is of the object store and not of the file, so that another attempt may succeed."""
+    return storage.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error)

@@ -141,7 +141,10 @@ def test_subfolders_may_have_the_list(tmp_path: Path) -> None:
         ({"colors": "a", "classes": "b"}, "colors and classes are both given"),
         ({"colors": "a", "masks": "index"}, "colors is for masks=colors, but masks=index is given"),
         ({"classes": "a", "masks": "binary"}, "classes is for masks=index, but masks=binary is given"),
-        ({"colors": "a", "kind": "coco"}, "colors is for the kinds folder and voc; a source of kind coco"),
+        (
+            {"colors": "a", "kind": "coco"},
+            "colors is for the kinds folder, voc, webdataset, parquet; a source of",
+        ),
     ],
 )
 def test_settings_that_contradict_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
