@@ -4,7 +4,7 @@ The scores of a set are a small table. A rule ranks its rows, and the result is 
 (``MaskSet.write_acceptance``), so a new rule takes seconds and never recomputes masks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,23 +42,33 @@ def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDAr
     Rows that lack a score get nan. Scores are ranked within the table, so scores of different scales weigh the same.
     Ties share their mean rank.
     """
-    values = np.array([_floats(table, name) for name in scores])
-    complete = ~np.isnan(values).any(0)
+    complete = _has_scores(table, scores)
     result = np.full(table.num_rows, np.nan)
     if complete.any():
-        result[complete] = ranked_mean(values[:, complete])
+        result[complete] = _ranked_mean(_floats(table, name)[complete] for name in scores)
     return result
 
 
-def ranked_mean(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the mean over S scores, [S,N], of the ranks in [0, 1] of their values: [N]."""
+def _ranked_mean(scores: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Return the mean over scores, [N] each, of the ranks in [0, 1] of their values: [N].
+
+    The scores are ranked one at a time, because that takes several times the memory of the values.
+    """
     from scipy.stats import rankdata  # takes 0.4 s to import; most commands never rank
 
-    mean = np.zeros(scores.shape[1])
-    for values in scores:  # one at a time, because ranking takes several times the memory of the values
-        mean += (rankdata(values) - 1) / max(1, scores.shape[1] - 1)
-    mean /= len(scores)
-    return mean
+    ranks, count = 0.0, 0
+    for values in scores:
+        ranks = ranks + (rankdata(values) - 1) / max(1, len(values) - 1)
+        count += 1
+    return np.asarray(ranks / count, np.float64)
+
+
+def _has_scores(table: pa.Table, scores: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return whether each row has all of some scores, bool [N]."""
+    result = np.ones(table.num_rows, np.bool_)
+    for name in scores:
+        result &= ~np.isnan(_floats(table, name))
+    return result
 
 
 def passes_gates(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:
@@ -97,13 +107,13 @@ def rank_rows(table: pa.Table, rule: AcceptanceRule) -> tuple[Rows, npt.NDArray[
     Raises:
         ValueError: the rule is invalid, or the set has no scores or clusters that it needs.
     """
-    unscored = np.isnan(np.array([_floats(table, name) for name in rule.scores])).any(0)
+    scored = _has_scores(table, rule.scores)
     valid = passes_gates(table, rule.gates)
     # If no image has an object, every gate is present but False, and the scores may be undefined.
     all_rejected = any(table.column(gate).null_count < table.num_rows for gate in rule.gates) and not valid.any()
-    if passes_gates(table, ()).any() and unscored.all() and not all_rejected:
+    if passes_gates(table, ()).any() and not scored.any() and not all_rejected:
         raise ValueError(f"no mask has all of the scores {', '.join(rule.scores)}; choose scores that the set has")
-    rows = np.flatnonzero(valid & ~unscored)
+    rows = np.flatnonzero(valid & scored)
     columns = [*rule.scores, *([CLUSTER] if rule.within_clusters and CLUSTER in table.column_names else [])]
     ranked = table.select(columns).take(rows)
     groups = _clusters(ranked) if rule.within_clusters else np.zeros(len(rows), np.int8)
