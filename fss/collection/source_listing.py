@@ -26,6 +26,7 @@ _SCHEMA = pa.schema(
         pa.field("annotation", pa.large_string()),
         pa.field("mask_error", pa.string()),  # absent from listings of earlier versions, as are all that follow
         pa.field("shard", pa.binary()),
+        pa.field("mask_shard", pa.binary()),
         pa.field("image_offset", pa.int64()),
         pa.field("image_size", pa.int64()),
         pa.field("mask_offset", pa.int64()),

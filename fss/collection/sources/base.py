@@ -28,6 +28,8 @@ class SourceItem:
     """What a source knows about the mask besides its file, as JSON: outlines, or the meaning of its values."""
     shard: str | None = None
     """URI of the tar or Parquet file that contains photograph and mask; None if each is a file."""
+    mask_shard: str | None = None
+    """URI of the tar file that contains the mask, if it is another one."""
     image_offset: int | None = None
     """First byte of the photograph in a tar file."""
     image_size: int | None = None

@@ -43,12 +43,12 @@ def read_ranges(items: Iterable[SourceItem], limits: DecodeLimits) -> dict[str, 
     """
     ranges = []
     for item in items:
-        for uri, offset, size in (
-            (item.uri, item.image_offset, item.image_size),
-            (item.mask_uri, item.mask_offset, item.mask_size),
+        for shard, uri, offset, size in (
+            (item.shard, item.uri, item.image_offset, item.image_size),
+            (item.mask_shard or item.shard, item.mask_uri, item.mask_offset, item.mask_size),
         ):
-            if uri is not None and offset is not None and size is not None:
-                ranges.append(_Range(str(item.shard), offset, size, uri))
+            if shard is not None and uri is not None and offset is not None and size is not None:
+                ranges.append(_Range(shard, offset, size, uri))
     contents: dict[str, bytes | DecodeError] = {
         one.uri: DecodeError("too-many-bytes", f"{one.size} bytes in the shard; at most {limits.max_bytes} are allowed")
         for one in ranges

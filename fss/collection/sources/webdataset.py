@@ -50,8 +50,8 @@ def list_items(config: SourceConfig) -> Listing:
     ignored["other members of shards"] += len(members) - len(pictures)
     files = Tree({path: f"{tree.uris[owners[path]]}{path.removeprefix(owners[path])}" for path in pictures})
     listing = _list_pictures(tree, files, ignored, config)
-    ranges = {files.uris[path]: (path, members[path]) for path in pictures}
-    items = [_locate(item, ranges, tree.uris[owners[item.relative_path]]) for item in listing.items]
+    ranges = {files.uris[path]: (tree.uris[owners[path]], members[path]) for path in pictures}
+    items = [_locate(item, ranges) for item in listing.items]
     order = {path: number for number, path in enumerate(pictures)}
     return replace(
         listing,
@@ -146,15 +146,16 @@ def _png_beside(pictures: Iterable[str]) -> MaskLayout | None:
     return MaskLayout(photographs=photographs, masks=masks, note=note)
 
 
-def _locate(item: SourceItem, ranges: Mapping[str, tuple[str, Member]], shard: str) -> SourceItem:
-    """Return an item with its byte ranges."""
-    photograph = ranges[item.uri][1]
-    mask = None if item.mask_uri is None else ranges[item.mask_uri][1]
-    return replace(
-        item,
-        shard=shard,
-        image_offset=photograph.offset,
-        image_size=photograph.size,
-        mask_offset=None if mask is None else mask.offset,
-        mask_size=None if mask is None else mask.size,
-    )
+def _locate(item: SourceItem, ranges: Mapping[str, tuple[str, Member]]) -> SourceItem:
+    """Return an item with its byte ranges.
+
+    Args:
+        item: photograph and mask by their URIs.
+        ranges: URI of the shard and member by URI.
+    """
+    shard, photograph = ranges[item.uri]
+    item = replace(item, shard=shard, image_offset=photograph.offset, image_size=photograph.size)
+    if item.mask_uri is None:
+        return item
+    other, mask = ranges[item.mask_uri]
+    return replace(item, mask_shard=None if other == shard else other, mask_offset=mask.offset, mask_size=mask.size)

@@ -78,6 +78,18 @@ def test_members_of_one_key_are_photograph_and_mask(tmp_path: Path, layout: str,
         assert raw.label is None or int((raw.label.mask == 1).sum()) == 400
 
 
+def test_masks_may_have_shards_of_their_own(tmp_path: Path) -> None:
+    other = encoded("PNG", Image.fromarray(np.zeros((40, 48), np.uint8)))
+    files = {"images/0.tar": tar({"1.jpg": JPEG, "1.json": PNG}), "masks/0.tar": tar({"0.png": other, "1.png": PNG})}
+    config = source(tmp_path, files)
+    listing = list_items(config)
+    source_listing.write(str(tmp_path / "c"), 0, listing.items, 64)
+    (item,) = source_listing.read(str(tmp_path / "c"), 0, 0)
+    assert (item.shard, item.mask_shard) == (f"{tmp_path}/images/0.tar", f"{tmp_path}/masks/0.tar")
+    label = item_reader([item], config, LIMITS)(item).label
+    assert label is not None and int((label.mask == 1).sum()) == 400 and listing.unmatched == ("masks/0.tar/0.png",)
+
+
 def test_shards_are_in_order_and_members_keep_theirs(tmp_path: Path) -> None:
     config = source(tmp_path, {f"{n}.tar": tar({"b.jpg": JPEG, "a.jpg": JPEG}) for n in (2, 10, 1)})
     names = ["1.tar/b.jpg", "1.tar/a.jpg", "10.tar/b.jpg", "10.tar/a.jpg", "2.tar/b.jpg", "2.tar/a.jpg"]
