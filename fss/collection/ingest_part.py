@@ -115,8 +115,15 @@ def _rows(
         sizes = "mask {} x {}, photograph {} x {} (height x width)"
         text = sizes.format(*raw.label.mask.shape, image["height"], image["width"])
         return image, mask_row(identity, None, error=f"size-mismatch: {text}"), notes
+    notes["surrounding"] += config.kind in ("folder", "fss1000") and config.meaning != "index" and _surrounds(mask)
     notes.update({"pixels": mask.size, "void-pixels": int(np.count_nonzero(mask == IGNORE))})
     return image, mask_row(identity, mask, raw.label.class_ids), notes
+
+
+def _surrounds(mask: Mask) -> bool:
+    """Return whether one class covers all edges of a picture but not its inside, as the object of an inverted mask."""
+    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    return all(bool((edge == 1).all()) for edge in edges) and bool((mask == 0).any())
 
 
 def _fit(label: LabelMask, photograph: bytes, size: tuple[int, int], notes: Counter[str]) -> Mask | None:

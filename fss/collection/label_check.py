@@ -110,6 +110,7 @@ def check_labels(
     return (
         *_missing(summary, config, unmatched),
         *_values(summary, config),
+        *_surrounding(summary, config),
         *_class_ids(summary, config, classes, complete=complete),
         *_reading(summary),
     )
@@ -157,6 +158,14 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
             "where 0 marks the object of grey masks"
         )
         yield f"the classes cover {_percent(covered)} of a picture on average; {remedy}"
+
+
+def _surrounding(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
+    """Yield a note on a few masks that look inverted among others; the mean share of a picture tells of many."""
+    count = summary.notes["surrounding"]
+    if count and config.background is not None and summary.covered <= COVERED * summary.masks:
+        subject = _number(count, "mask has", "masks have")
+        yield f"{subject} an object on all edges of the picture around a background; look whether it is inverted"
 
 
 def _class_ids(

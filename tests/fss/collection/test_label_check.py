@@ -179,4 +179,8 @@ def test_a_source_whose_masks_belong_to_other_photographs_is_refused(tmp_path: P
 def test_plausible_masks_have_no_notes(tmp_path: Path) -> None:
     root = write(tmp_path / "in", {name: values(0, 0, 0, 255) for name in "abcd"})
     assert ingest_local(SourceConfig(path=str(root)), str(tmp_path / "c")).notes == ()
+    framed = np.pad(np.zeros((38, 46), np.uint8), 1, constant_values=255)  # a white frame, or an inverted mask
+    Image.fromarray(framed).save(root / "masks/a.png")
+    (note,) = ingest_local(SourceConfig(path=str(root)), str(tmp_path / "f")).notes
+    assert note.startswith("1 mask has an object on all edges of the picture around a background; look whether it is")
     assert ingest_local(SourceConfig(kind="sample", sample="labelled", count=4), str(tmp_path / "s")).notes == ()
