@@ -115,7 +115,7 @@ def _rows(
         sizes = "mask {} x {}, photograph {} x {} (height x width)"
         text = sizes.format(*raw.label.mask.shape, image["height"], image["width"])
         return image, mask_row(identity, None, error=f"size-mismatch: {text}"), notes
-    notes["surrounding"] += config.kind in ("folder", "fss1000") and config.meaning != "index" and _surrounds(mask)
+    notes["surrounding"] += _surrounds(mask)
     notes.update({"pixels": mask.size, "void-pixels": int(np.count_nonzero(mask == IGNORE))})
     return image, mask_row(identity, mask, raw.label.class_ids), notes
 

@@ -163,7 +163,8 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
 def _surrounding(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
     """Yield a note on a few masks that look inverted among others; the mean share of a picture tells of many."""
     count = summary.notes["surrounding"]
-    if count and config.background is not None and summary.covered <= COVERED * summary.masks:
+    binary = config.kind in ("folder", "fss1000") and config.meaning in ("auto", "binary")
+    if count and binary and summary.covered <= COVERED * summary.masks:
         subject = _number(count, "mask has", "masks have")
         yield f"{subject} an object on all edges of the picture around a background; look whether it is inverted"
 
