@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fss.collection import Collection, ingest_part
-from fss.collection.sources import SourceConfig, SourceItem
+from fss.collection.sources import SourceConfig, SourceItem, folder
 from fss.images.limits import DecodeLimits
 from fss.tracking.run import tracking_client
 from pipelines.ingest import main, run
@@ -122,21 +122,21 @@ def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch:
 def test_pictures_and_parts_that_fail_are_told_and_the_rest_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_inspect, real_read = ingest_part.inspect_image, ingest_part.read_item
+    real_inspect, real_read = ingest_part.inspect_image, folder.read_item
 
     def inspect(data: bytes, limits: DecodeLimits) -> object:
         if data == encoded("JPEG", picture((43, 40))):
             raise RuntimeError("a mistake in the decoder")
         return real_inspect(data, limits)
 
-    def read(item: SourceItem, *arguments: Any) -> object:
+    def read(item: SourceItem, **settings: Any) -> object:
         if item.relative_path == "5.jpg":
             raise OSError("the store does not answer")
-        return real_read(item, *arguments)
+        return real_read(item, **settings)
 
     monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
     monkeypatch.setattr(ingest_part, "inspect_image", inspect)
-    monkeypatch.setattr(ingest_part, "read_item", read)
+    monkeypatch.setattr(folder, "read_item", read)
     (tmp_path / "photos").mkdir()
     for number in range(6):
         (tmp_path / f"photos/{number}.jpg").write_bytes(encoded("JPEG", picture((40 + number, 40))))
@@ -149,15 +149,15 @@ def test_pictures_and_parts_that_fail_are_told_and_the_rest_is_there(
     assert result.counts["quarantined: faulty"] == 1
     collection = Collection.open(config.collection)
     assert collection.part_names() == ["part-00000", "part-00001"]
-    monkeypatch.setattr(ingest_part, "read_item", real_read)
+    monkeypatch.setattr(folder, "read_item", real_read)
     resumed = run(config)
     assert (resumed.notes, resumed.counts["parts made"], resumed.counts["parts kept"]) == ([], 1, 2)
 
 
 def labelled(root: Path, masks: dict[str, int]) -> SourceConfig:
     """Four photographs, and by name a mask whose upper half is a class."""
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
+    for subfolder in ("images", "masks"):
+        (root / subfolder).mkdir(parents=True)
     for name in "abcd":
         (root / f"images/{name}.jpg").write_bytes(encoded("JPEG"))
     for name, class_id in masks.items():
