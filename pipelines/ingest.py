@@ -170,14 +170,15 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: Inge
 def _draw_labels(job: Job, collection: Collection, labels: LabelSummary) -> None:
     """Draw pictures with their masks and classes, so that people see a wrong palette at a glance."""
     from fss.collection import TRUTH
+    from fss.collection.collection import LABEL_SHEET
     from fss.collection.overview import sample_labels
     from fss.visualize import label_sheet, png_bytes
 
     samples = sample_labels(collection.mask_set(TRUTH), count=SHEET, seed=0)
     sheet = label_sheet(samples, collection.classes, labels.classes, title=f"{collection.name}, ground truth")
-    job.result.outputs["sheet of labels"] = storage.join(collection.uri, "labels.png")
+    job.result.outputs["sheet of labels"] = storage.join(collection.uri, LABEL_SHEET)
     storage.write_atomically(*storage.resolve(job.result.outputs["sheet of labels"]), png_bytes(sheet))
-    job.run.log_image("labels.png", sheet)
+    job.run.log_image(LABEL_SHEET, sheet)
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
 from fss.images.limits import DecodeLimits
 
+LABEL_SHEET = "labels.png"
+"""Contact sheet of the ground truth, in the folder of the collection."""
 FORMAT = 2
 """Format of new collections. Parts of format 1 have one row group, and mask sets keep their metadata beside them."""
 
@@ -297,4 +299,6 @@ def delete_collection(uri: str) -> None:
         uri = storage.join(collection.uri, folder)
         parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith(".parquet")]
         mask_set_files.delete_files(uri, parts)
+    if part_io.exists(storage.join(collection.uri, LABEL_SHEET)):
+        part_io.delete(storage.join(collection.uri, LABEL_SHEET))
     part_io.delete(storage.join(collection.uri, "collection.json"))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fss.collection import Collection, ingest_part
+from fss.collection.collection import delete_collection
 from fss.collection.sources import SourceConfig, SourceItem, folder
 from fss.images.limits import DecodeLimits
 from fss.tracking.run import tracking_client
@@ -215,6 +216,8 @@ def test_the_exit_code_tells_whether_the_masks_are_plausible(
         (run_info,) = tracking_client(store).search_runs(["1"])
         assert run_info.data.tags["fss.notes"] == "\n".join(notes)
         assert "labels.png" in {file.path for file in tracking_client(store).list_artifacts(run_info.info.run_id)}
+        delete_collection(f"{tmp_path}/c")
+        assert not (tmp_path / "c/labels.png").exists()
 
 
 def test_masks_that_cannot_be_used_at_all_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
