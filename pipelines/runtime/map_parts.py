@@ -160,6 +160,7 @@ def run_parts(
                 add({**made, "part": part})
     if len(queue.given_up) > allowed:
         raise _part_error(stage, queue.given_up)
+    progress.failed = len(queue.failures)
     progress.close()
     statistics.sort(key=lambda row: str(row["part"]))
     return PartsResult(

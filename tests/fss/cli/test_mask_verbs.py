@@ -84,7 +84,7 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
     [
         (["--query", "{photos}"], "give at least one example"),
         (["--support", "a.jpg", "--query", "{photos}"], "an example must be PICTURE:MASK"),
-        (["--support", "{photos}/a.jpg:{photos}/a.png", "--query", "{photos}"], "colours"),
+        (["--support", "{photos}/a.jpg:{photos}/a.jpg", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
     ],

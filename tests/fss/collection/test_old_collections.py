@@ -111,14 +111,11 @@ def test_every_folder_of_parquet_holds_one_schema_and_nothing_else(tmp_path: Pat
 
 
 def _duckdb(folder: Path) -> int:
-    import duckdb
-
-    return int(duckdb.sql(f"select count(*) from read_parquet('{folder}/*')").fetchone()[0])
+    return int(importlib.import_module("duckdb").sql(f"select count(*) from read_parquet('{folder}/*')").fetchone()[0])
 
 
 def _datasets(folder: Path) -> int:
-    import datasets
-
+    datasets = importlib.import_module("datasets")
     return len(datasets.load_dataset("parquet", data_dir=str(folder), cache_dir=f"{folder}.cache")["train"])
 
 

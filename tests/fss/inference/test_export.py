@@ -60,7 +60,7 @@ def test_other_forms_and_missing_packages_are_reported(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="form must be pt2 or onnx, got 'tflite'"):
         export_segmenter(segmenter, tmp_path / "x", size=(96, 96), form="tflite")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"pip install 'fss\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'fss-masks\[onnx\]'"):
         export_segmenter(segmenter, tmp_path / "x", size=(96, 96), form="onnx")
 
 

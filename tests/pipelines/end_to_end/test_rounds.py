@@ -32,6 +32,7 @@ ROUNDS = RelabelSettings(
 NETWORK = SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32)
 
 
+@pytest.mark.slow
 def test_a_round_trains_on_its_masks_until_they_collapse(
     paint_masked: Paint, tmp_path: Path, tracking: TrackingConfig
 ) -> None:
