@@ -34,6 +34,7 @@ def execute(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]
     return [kind for output in shown for kind in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_own_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
     save_checkpoint(network, tmp_path / "runs" / "masksplit" / "models" / "untrained" / "model")

@@ -145,6 +145,7 @@ def test_one_support_set_has_nothing_to_agree_with(done: RelabelJobConfig) -> No
         run(replace(done, relabel=RelabelConfig(sets=1)))
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_resumed_the_bytes_are_the_same(
     done: RelabelJobConfig, paint_masked: Paint, checkpoint: str, tmp_path: Path, tracking: TrackingConfig
 ) -> None:

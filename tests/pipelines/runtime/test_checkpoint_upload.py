@@ -14,6 +14,7 @@ from pipelines.runtime.train_worker import reported_checkpoint
 
 
 @pytest.mark.usefixtures("ray_local")
+@pytest.mark.slow
 def test_training_goes_on_while_checkpoints_travel(tmp_path: Path) -> None:
     def worker(settings: dict[str, Any]) -> None:
         """Report a checkpoint that fails and two that do not, to a storage that waits for the training to go on."""
