@@ -74,7 +74,7 @@ def server(s3: str, tmp_path: Path) -> Iterator[str]:
 def writer(url: str, experiment: str, number: int) -> str:
     """Log as another machine would, in a process of its own."""
     return (
-        "import numpy as np; from fss.tracking.run import Run, ending\n"
+        "import numpy as np; from fss.tracking.run import Run, end_on_exit\n"
         f"params, experiment = {{'n': {number}}}, {experiment!r}\n"
         f"with end_on_exit(Run.start('w{number}', uri={url!r}, experiment=experiment, params=params)) as run:\n"
         "    for step in range(5):\n"
