@@ -175,10 +175,14 @@ def _check_not_smoothed(values: NDArray[Any]) -> None:
 
 
 def _translate(values: NDArray[Any], translation: Mapping[int, int]) -> NDArray[Any]:
-    translated = values.astype(np.int32) if translation else values
+    if not translation:
+        return values
+    low, high = min(translation), max(translation)
+    table = np.arange(low, high + 1, dtype=np.int32)
     for value, class_id in translation.items():
-        translated[values == value] = class_id
-    return translated
+        table[value - low] = class_id
+    wide = values.astype(np.int32)
+    return np.where((wide >= low) & (wide <= high), table[wide.clip(low, high) - low], wide)
 
 
 def _color_ids(
