@@ -155,7 +155,7 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: Inge
         counts |= {"masks": labels.masks, "classes": len(collection.classes)}
         counts |= {f"without a mask: {reason}": count for reason, count in labels.without.most_common()}
     counts |= {f"ignored: {reason}": count for reason, count in ingest.listing.ignored.items()}
-    result.counts = counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
+    result.counts = counts | {"parts made": parts.made, "parts kept": parts.skipped}
     if ingest.listing.notes:
         result.metrics["about the source"] = list(ingest.listing.notes)
     result.notes = [*outcome.warnings, *parts.notes()]

@@ -99,7 +99,7 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
         with job.timed("acceptance and report"):
             rule = AcceptanceRule(quantile=config.accept_quantile)
             accepted = accept_and_report(masks, made, rule, name=config.acceptance, seed=config.seed, run=job.run)
-        job.result.counts = accepted.counts | {"parts made": len(parts.statistics), "parts kept": parts.skipped}
+        job.result.counts = accepted.counts | {"parts made": parts.made, "parts kept": parts.skipped}
         if images := parts.total("images"):
             job.result.metrics["images per second"] = round(images / parts.seconds, 2)
         job.result.metrics |= accepted.metrics

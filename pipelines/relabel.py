@@ -93,7 +93,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
             )
         job.result.notes += masks_result.notes()
         job.result.counts |= accepted.counts | {
-            "parts made": len(masks_result.statistics),
+            "parts made": masks_result.made,
             "parts kept": masks_result.skipped,
         }
         job.result.metrics |= _speed(masks_result) | accepted.metrics | assessment.metrics
@@ -151,7 +151,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
 
     finished = masks.finished_parts()
     if set(data.parts) <= finished:
-        return PartsResult(statistics=[], skipped=len(data.parts), seconds=0.0)
+        return PartsResult(made=0, totals={}, skipped=len(data.parts), seconds=0.0)
     job.start_ray()
     task = RelabelTask(
         collection=data.collection.uri,
@@ -213,7 +213,7 @@ def _speed(masks_result: PartsResult) -> dict[str, float]:
     """Return images per second, and the share of the processes' time outside the network."""
     if not (images := masks_result.total("images")):
         return {}
-    seconds, network = (sum(row[name] for row in masks_result.statistics) for name in ("seconds", "network"))
+    seconds, network = (masks_result.totals[name] for name in ("seconds", "network"))
     return {
         "images per second": round(images / masks_result.seconds, 2),
         "share outside the network": round(1 - network / seconds, 3),

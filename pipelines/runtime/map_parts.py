@@ -9,6 +9,7 @@ fault are searched by halves, and the part is made with their reasons in place o
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -50,8 +51,10 @@ class OnActors:
 class PartsResult:
     """Result of a pass over the parts."""
 
-    statistics: list[Statistics]
-    """One row per part made in this pass, sorted by part name; numbers and strings only."""
+    made: int
+    """Number of parts made in this pass."""
+    totals: Mapping[str, float]
+    """Sums of the numbers in the rows of statistics, by name; ``seconds`` is the time that the parts took."""
     skipped: int
     """Number of parts that were finished before."""
     seconds: float
@@ -70,7 +73,7 @@ class PartsResult:
 
     def total(self, key: str) -> int:
         """Return the sum of a count over the parts made in this pass."""
-        return sum(int(row.get(key, 0)) for row in self.statistics)
+        return int(self.totals.get(key, 0))
 
 
 def on_device(
@@ -119,7 +122,7 @@ def run_parts(
         in_process: make the parts one after the other in this process, without Ray.
         failures: what happens to parts that fail or take too long.
         by_row: makes some rows of a part, to find those at fault in a part that fails. None: the whole part fails.
-        on_part: called in the driver with each row, in the order of arrival.
+        on_part: called in the driver with each row, in the order of arrival; the rows are not kept.
         out: stream for progress lines. None: standard error.
 
     Raises:
@@ -130,12 +133,14 @@ def run_parts(
     unfinished = [name for name in names if name not in finished]
     allowed = int(failures.max_failed_parts * len(names))
     progress = PartProgress(stage, parts=len(unfinished), skipped=len(names) - len(unfinished), out=out)
-    queue, statistics = PartQueue(unfinished), list[Statistics]()
+    queue, totals = PartQueue(unfinished), defaultdict[str, float](float)
 
     def add(report: Mapping[str, Any]) -> None:
         queue.finish(report["part"])
         row = {"part": report["part"], "seconds": report["seconds"], **report["statistics"]}
-        statistics.append(row)
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                totals[name] += value
         progress.failed = len(queue.failures)
         progress.add(row)
         if on_part:
@@ -162,9 +167,9 @@ def run_parts(
         raise _part_error(stage, queue.given_up)
     progress.failed = len(queue.failures)
     progress.close()
-    statistics.sort(key=lambda row: str(row["part"]))
     return PartsResult(
-        statistics=statistics,
+        made=progress.finished,
+        totals=totals,
         skipped=len(names) - len(unfinished),
         seconds=progress.seconds(),
         failed={part: reason.strip().splitlines()[-1] for part, reason in sorted(queue.given_up.items())},

@@ -65,7 +65,7 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
         job.result.outputs |= {"mask set": masks.uri}
         job.result.notes += made_parts.notes()
         steps = config.training.stage(stage).steps
-        job.result.counts = {"steps": steps, "parts made": len(made_parts.statistics), "parts kept": made_parts.skipped}
+        job.result.counts = {"steps": steps, "parts made": made_parts.made, "parts kept": made_parts.skipped}
         if stage == 1 and config.stable_share is not None:
             job.result.counts["stable pictures"] = _accept_stable(masks, parts, config.stable_share)
         job.run.log_metrics(logged_metrics(trained["metrics"], prefix="kept."))

@@ -102,7 +102,9 @@ def joining_driver(stage: str) -> None:
     names = [f"part-{number:05d}" for number in range(120 if stage == "cpu" else 40)]
     with ray_session():
         print("start", time.time(), flush=True)
-        print(json.dumps(run_parts(names, function, stage=stage).statistics))
+        rows: list[dict[str, Any]] = []
+        run_parts(names, function, stage=stage, on_part=rows.append)
+        print(json.dumps(rows))
 
 
 def join(options: argparse.Namespace) -> None:

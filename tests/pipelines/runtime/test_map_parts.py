@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +25,14 @@ def test_every_part_once_sorted_and_finished_ones_skipped() -> None:
         return {"images": 10, "accepted": 7, "rejected": 3, "threads": os.environ["OMP_NUM_THREADS"]}
 
     out = io.StringIO()
-    seen: list[str] = []
-    result = run_parts(
-        NAMES, count, stage="masks", finished={"part-00002"}, on_part=lambda row: seen.append(row["part"]), out=out
-    )
+    rows: list[dict[str, Any]] = []
+    result = run_parts(NAMES, count, stage="masks", finished={"part-00002"}, on_part=rows.append, out=out)
     expected = [name for name in NAMES if name != "part-00002"]
-    assert [row["part"] for row in result.statistics] == expected == sorted(seen)
+    assert sorted(row["part"] for row in rows) == expected
+    assert result.made == len(expected) and result.totals["seconds"] > 0
     assert result.skipped == 1
     assert result.total("images") == 80
-    assert {row["threads"] for row in result.statistics} == {"1"}
+    assert {row["threads"] for row in rows} == {"1"}
     lines = out.getvalue().splitlines()
     assert lines[0] == "[masks] 8 parts to do, 1 already finished"
     assert "8/8 parts, 80 images" in lines[-1]
@@ -44,7 +44,7 @@ def test_nothing_to_do_starts_nothing() -> None:
         raise AssertionError(name)
 
     result = run_parts(NAMES, never, stage="masks", finished=set(NAMES), out=io.StringIO())
-    assert result.statistics == []
+    assert result.made == 0
     assert result.skipped == len(NAMES)
 
 
@@ -92,11 +92,12 @@ def test_processes_that_stay_take_several_parts_at_a_time(tmp_path: Path) -> Non
                 yield name, {"images": len(names), "pid": os.getpid()}
 
     stage = OnActors(function=make, actors=2, gpus=0, names=3)
-    result = run_parts(NAMES, stage, stage="masks", finished={NAMES[0]}, out=io.StringIO())
-    assert [row["part"] for row in result.statistics] == NAMES[1:]
-    assert {row["images"] for row in result.statistics} <= {1, 2, 3}
-    assert max(row["images"] for row in result.statistics) > 1
-    assert 1 <= len({row["pid"] for row in result.statistics}) <= 2
+    rows: list[dict[str, Any]] = []
+    run_parts(NAMES, stage, stage="masks", finished={NAMES[0]}, on_part=rows.append, out=io.StringIO())
+    assert sorted(row["part"] for row in rows) == NAMES[1:]
+    assert {row["images"] for row in rows} <= {1, 2, 3}
+    assert max(row["images"] for row in rows) > 1
+    assert 1 <= len({row["pid"] for row in rows}) <= 2
 
 
 def test_an_actor_that_cannot_start_says_why_in_the_first_line() -> None:
