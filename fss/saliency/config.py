@@ -126,6 +126,8 @@ class Fleet:
     """Cores that make masks, or that feed the GPUs."""
     gpus: Annotated[int, Ge(0)] = 0
     """GPUs, for an estimator that runs on them."""
+    source_prefixes: Annotated[int, Ge(1)] = 1
+    """Prefixes of the bucket that the photographs are spread over, each of which S3 serves at its own rate."""
     efficiency: Annotated[float, Interval(gt=0, le=1)] = 0.9
     """Share of a core's speed in the sample that it reaches in the job (measured by bench_pseudomask.py)."""
     interruptions: Annotated[float, Interval(ge=0, lt=10)] = 0.05

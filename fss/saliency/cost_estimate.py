@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from fss.collection import Collection
 from fss.collection.part_pipeline import IMAGE_COLUMNS, decode_row
-from fss.collection.schema import image_table, mask_table
+from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.core.rng import keyed_rng
+from fss.images.decode import inspect_image
+from fss.images.limits import DecodeLimits
 from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.pseudomask import encode_mask_row, estimate_all
@@ -25,8 +27,13 @@ INGEST_READS_PER_IMAGE = 2  # of its size and of its bytes
 WRITE_BLOCK = 10 * 2**20  # bytes of a piece of a multipart upload, which has one more request to open and one to close
 KEYS_PER_LISTING = 1000
 READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 guarantees per prefix
-SCORE_ROW_BYTES = 300  # of the driver's memory per image during acceptance (measured by bench_pseudomask.py)
-DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use for acceptance
+
+# Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
+DISPATCHED_PER_S = 700  # parts, one per task, with 8,192 tasks in flight
+DRIVER_ROW_S = 1e-5  # seconds per image before and after the tasks: start, manifest, acceptance
+DRIVER_ROW_BYTES = 300  # of memory per image: listing or acceptance
+DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use
+LISTED_PER_S = 10_000  # files
 
 T = TypeVar("T")
 
@@ -45,6 +52,8 @@ class CostSample:
     """CPU seconds by step: decode, estimate, encode."""
     gpu_s: float = 0.0
     """Seconds on the GPU; 0 for an estimator on the CPU."""
+    ingest_s: float
+    """CPU seconds to check and to hash the bytes of an image."""
 
 
 def measure_sample(
@@ -79,6 +88,8 @@ def measure_sample(
     results, estimate_s = _timed(lambda: estimate_all(estimator, good))
     wall = time.perf_counter() - start
     mask_rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
+    stored = [row for row, picture in zip(rows, pictures, strict=True) if row["image"] and picture.rgb is not None]
+    _, ingest_s = _timed(lambda: [_ingest(row, collection.limits) for row in stored])
     count = len(good)
     return CostSample(
         images=count,
@@ -86,7 +97,40 @@ def measure_sample(
         mask_bytes=_size(mask_table(mask_rows)) / count,
         cpu_s={"decode": decode_s / count, "estimate": estimate_s / count, "encode": encode_s / count},
         gpu_s=0.0 if device == "cpu" else wall / count,
+        ingest_s=ingest_s / max(1, len(stored)),
     )
+
+
+def mask_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
+    """Return how many images per second each part of a fleet can make masks of, by its name; the least one counts.
+
+    Raises:
+        ValueError: the sample was measured on a GPU and the fleet has none.
+    """
+    if sample.gpu_s and not fleet.gpus:
+        raise ValueError("the sample was measured on a GPU; give the fleet at least one, or measure on the CPU")
+    part = fleet.part_size
+    limits = {f"{fleet.cores:,} cores": fleet.cores * fleet.efficiency / sum(sample.cpu_s.values())}
+    if sample.gpu_s:
+        limits[f"{fleet.gpus:,} GPUs"] = fleet.gpus * fleet.efficiency / sample.gpu_s
+    return limits | {
+        "dispatch": part * DISPATCHED_PER_S,
+        "S3 reads": part / READS_PER_PART * READS_PER_PREFIX,
+        "S3 writes": part / requests_to_write(part * sample.mask_bytes) * WRITES_PER_PREFIX,
+    }
+
+
+def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
+    """Return how many images per second each part of a fleet can ingest from files, by its name."""
+    part = fleet.part_size
+    reads = INGEST_READS_PER_IMAGE + INGEST_READS_PER_PART / part
+    return {
+        f"{fleet.cores:,} cores": fleet.cores * fleet.efficiency / max(sample.ingest_s, 1e-9),
+        "dispatch": part * DISPATCHED_PER_S,
+        "S3 reads": READS_PER_PREFIX * fleet.source_prefixes / reads,
+        "S3 writes": part / requests_to_write(part * sample.image_bytes) * WRITES_PER_PREFIX,
+        "S3 listing": LISTED_PER_S,
+    }
 
 
 def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
@@ -97,45 +141,42 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     """
     parts = -(-int(fleet.images) // fleet.part_size)
     cpu_s, gpu_s = fleet.images * sum(sample.cpu_s.values()), fleet.images * sample.gpu_s
-    if gpu_s and not fleet.gpus:
-        raise ValueError("the sample was measured on a GPU; give the fleet at least one, or measure on the CPU")
-    wall = max(cpu_s / fleet.cores, gpu_s / max(1, fleet.gpus)) / fleet.efficiency
-    part_s = wall / parts * (fleet.gpus or fleet.cores)
+    limits, ingest = mask_limits(sample, fleet), ingest_limits(sample, fleet)
+    masks_s, driver_s = fleet.images / min(limits.values()), fleet.images * DRIVER_ROW_S
+    part_s = max(cpu_s / parts, gpu_s / parts) / fleet.efficiency
     lost = fleet.interruptions * part_s / 3600 / 2
-    wall *= 1 + lost
+    masks_s *= 1 + lost
     image_part, mask_part = (fleet.part_size * size for size in (sample.image_bytes, sample.mask_bytes))
     writes = {"masks": requests_to_write(mask_part) * parts, "ingest": requests_to_write(image_part) * parts}
     reads = {
         "masks": READS_PER_PART * parts,
         "ingest": INGEST_READS_PER_PART * parts + INGEST_READS_PER_IMAGE * int(fleet.images),
     }
-    read_rate, write_rate = reads["masks"] / wall, writes["masks"] / wall
-    collections = -(-int(fleet.images) * SCORE_ROW_BYTES // DRIVER_BYTES)
+    collections = -(-int(fleet.images) * DRIVER_ROW_BYTES // DRIVER_BYTES)
+    rate = sum(sample.cpu_s.values())
     return {
-        "measured": f"{sample.images} images, {1 / sum(sample.cpu_s.values()):.1f} images/s on one core ("
+        "measured": f"{sample.images} images, {1 / rate:.1f} images/s on one core ("
         + ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in sample.cpu_s.items())
         + f"), {sample.image_bytes / 1000:.1f} kB a photograph, {sample.mask_bytes / 1000:.1f} kB a mask",
         "images": f"{fleet.images:,.0f} in {parts:,} parts of {fleet.part_size:,}",
         "CPU hours": f"{cpu_s / 3600 / fleet.efficiency:,.0f}",
         "GPU hours": f"{gpu_s / 3600 / fleet.efficiency:,.0f}" if gpu_s else "none: the estimator runs on the CPU",
-        "wall time": f"{duration(wall)} on {fleet.cores:,} cores" + (f" and {fleet.gpus} GPUs" if gpu_s else ""),
+        "wall time": f"{duration(masks_s + driver_s)}: masks {duration(masks_s)}, start and acceptance "
+        f"{duration(driver_s)} on one core",
+        "limits, masks": _limits(limits),
+        "ingest": f"{duration(fleet.images / min(ingest.values()))} from files",
+        "limits, ingest": _limits(ingest),
         "storage": f"images {_bytes(fleet.images * sample.image_bytes)}, masks "
         f"{_bytes(fleet.images * sample.mask_bytes)}; {2 * parts:,} objects of {_bytes(image_part)} and "
         f"{_bytes(mask_part)}",
         "requests, masks": _requests(writes["masks"], reads["masks"], parts / KEYS_PER_LISTING),
         "requests, ingest": _requests(writes["ingest"], reads["ingest"], fleet.images / KEYS_PER_LISTING),
-        "request rate": f"{read_rate:,.1f} reads/s and {write_rate:,.2f} writes/s, "
-        f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / wall)}/s; S3 allows "
-        f"{READS_PER_PREFIX:,} and {WRITES_PER_PREFIX:,} per prefix: needs {prefixes(read_rate, write_rate)}",
-        "collections": f"{collections:,}, so that a driver accepts in {_bytes(DRIVER_BYTES)} of memory",
+        "request rate": f"{reads['masks'] / masks_s:,.1f} reads/s and {writes['masks'] / masks_s:,.2f} writes/s, "
+        f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / masks_s)}/s",
+        "collections": f"{collections:,}, so that a driver lists and accepts in {_bytes(DRIVER_BYTES)} of memory",
         "spot machines": f"a part takes {duration(part_s)}; an interruption costs each of its workers half of that, "
         f"{lost:.2%} of the work at {fleet.interruptions:g} an hour",
     }
-
-
-def prefixes(reads: float, writes: float) -> int:
-    """Return the number of prefixes that S3 needs for this many requests per second."""
-    return max(1, -int(-reads // READS_PER_PREFIX), -int(-writes // WRITES_PER_PREFIX))
 
 
 def duration(seconds: float) -> str:
@@ -151,6 +192,12 @@ def requests_to_write(part: float) -> int:
     return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
 
 
+def _limits(limits: dict[str, float]) -> str:
+    """Return the limits in words, the one that counts first."""
+    first, *others = sorted(limits.items(), key=lambda limit: limit[1])
+    return f"{first[0]} bind at {first[1]:,.0f} images/s; " + ", ".join(f"{name} {rate:,.0f}" for name, rate in others)
+
+
 def _requests(writes: float, reads: float, listings: float) -> str:
     return f"{writes:,.0f} PUT and POST, {reads:,.0f} GET and HEAD, {max(1, listings):,.0f} LIST"
 
@@ -161,6 +208,12 @@ def _bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} PB"
+
+
+def _ingest(row: dict[str, Any], limits: DecodeLimits) -> None:
+    """Do what an ingest does with the bytes of an image."""
+    make_image_id(row["image"], row["uri"])
+    inspect_image(row["image"], limits)
 
 
 def _timed(work: Callable[[], list[T]]) -> tuple[list[T], float]:

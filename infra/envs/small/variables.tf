@@ -5,7 +5,7 @@ variable "region" {
 }
 
 variable "image_version" {
-  description = "Version of the images that were pushed: tags ray-<version> and mlflow-<version>."
+  description = "Version of the images that were pushed: tags ray-cpu-, ray-gpu- and mlflow-<version>."
   type        = string
   default     = "0.1.0"
 }

@@ -68,7 +68,7 @@ module "ray_cluster" {
   kms_key_arn                = module.storage.kms_key_arn
   data_bucket_arn            = module.storage.bucket_arns.data
   repository                 = module.storage.repository
-  image_tag                  = "ray-${var.image_version}"
+  image_tags                 = { for kind in ["cpu", "gpu"] : kind => "ray-${kind}-${var.image_version}" }
   ami_ids                    = local.ami_ids
   head_instance_type         = var.head_instance_type
   worker_groups              = var.worker_groups

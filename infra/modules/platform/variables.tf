@@ -29,7 +29,7 @@ variable "endpoint_zones" {
 }
 
 variable "image_version" {
-  description = "Version of the images: tags ray-<version> and mlflow-<version> in the repository."
+  description = "Version of the images: tags ray-cpu-, ray-gpu- and mlflow-<version> in the repository."
   type        = string
 
   validation {

@@ -4,7 +4,6 @@
 locals {
   settings = {
     REGION           = var.region
-    IMAGE            = "${var.repository.url}:${var.image_tag}"
     HEAD_IP          = local.head_ip
     TOKEN_SECRET     = aws_secretsmanager_secret.token.name
     MLFLOW_URI       = var.mlflow.uri
@@ -19,15 +18,19 @@ locals {
   give_up = "StartLimitIntervalSec=900\nStartLimitBurst=8\nStartLimitAction=poweroff"
 
   node_kinds = {
-    head       = { role = "head", docker_options = "", limits = "StartLimitIntervalSec=0" }
-    cpu_worker = { role = "worker", docker_options = "", limits = local.give_up }
-    gpu_worker = { role = "worker", docker_options = "--gpus all", limits = local.give_up }
+    head       = { role = "head", image = var.image_tags.cpu, docker_options = "", limits = "StartLimitIntervalSec=0" }
+    cpu_worker = { role = "worker", image = var.image_tags.cpu, docker_options = "", limits = local.give_up }
+    gpu_worker = { role = "worker", image = var.image_tags.gpu, docker_options = "--gpus all", limits = local.give_up }
   }
 
   node_files = {
     for kind, node in local.node_kinds : kind => {
       "/etc/fss/node.env" = join("", [
-        for key, value in merge(local.settings, { ROLE = node.role, DOCKER_OPTIONS = node.docker_options }) :
+        for key, value in merge(local.settings, {
+          ROLE           = node.role
+          IMAGE          = "${var.repository.url}:${node.image}"
+          DOCKER_OPTIONS = node.docker_options
+        }) :
         "${key}=\"${value}\"\n"
       ])
       "/usr/local/bin/fss-ray-node"     = file("${path.module}/files/ray-node.sh")

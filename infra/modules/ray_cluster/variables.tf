@@ -43,9 +43,9 @@ variable "repository" {
   type        = object({ url = string, arn = string })
 }
 
-variable "image_tag" {
-  description = "Tag of the Ray image in the repository."
-  type        = string
+variable "image_tags" {
+  description = "Tags of the Ray images in the repository, for nodes without and with GPUs."
+  type        = object({ cpu = string, gpu = string })
 }
 
 variable "ami_ids" {

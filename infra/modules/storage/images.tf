@@ -1,4 +1,4 @@
-# One repository for both images; tags are never moved, so a tag in the configuration is one image for ever.
+# One repository for all images; tags are never moved, so a tag in the configuration is one image for ever.
 
 resource "aws_ecr_repository" "this" {
   name                 = var.name

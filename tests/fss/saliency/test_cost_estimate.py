@@ -8,13 +8,24 @@ import pytest
 
 from fss.collection import Collection
 from fss.collection.schema import image_table
-from fss.saliency import SaliencyConfig
+from fss.saliency import SaliencyConfig, cost_estimate
 from fss.saliency.config import Fleet
-from fss.saliency.cost_estimate import CostSample, duration, estimate_cost, measure_sample, prefixes
+from fss.saliency.cost_estimate import (
+    CostSample,
+    duration,
+    estimate_cost,
+    ingest_limits,
+    mask_limits,
+    measure_sample,
+)
 from tests.fss.saliency.test_pseudomask import make
 
 SAMPLE = CostSample(
-    images=64, image_bytes=100_000, mask_bytes=5_000, cpu_s={"decode": 0.01, "estimate": 0.08, "encode": 0.01}
+    images=64,
+    image_bytes=100_000,
+    mask_bytes=5_000,
+    cpu_s={"decode": 0.01, "estimate": 0.08, "encode": 0.01},
+    ingest_s=0.001,
 )
 FLEET = Fleet(images=1e6, part_size=1000, cores=100, efficiency=0.8, interruptions=0.1)
 
@@ -23,13 +34,24 @@ def test_a_million_images_by_hand() -> None:
     estimate = estimate_cost(SAMPLE, FLEET)
     assert estimate["images"] == "1,000,000 in 1,000 parts of 1,000"
     assert estimate["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
-    assert estimate["wall time"] == "20.9 min on 100 cores"  # 1e5 s / 100 / 0.8, plus 0.17 % for interruptions
+    # 1e5 s / 100 / 0.8 and 0.17 % for interruptions; then the driver
+    driver = duration(1e6 * cost_estimate.DRIVER_ROW_S)
+    assert re.fullmatch(
+        rf"2\d\.\d min: masks 20\.9 min, start and acceptance {driver} on one core", estimate["wall time"]
+    )
+    # 100 cores at 0.8 make 800 a second; S3's 5,500 reads are 14 a part of 1,000, and its 3,500 writes one a part.
+    dispatch = f"dispatch {1000 * cost_estimate.DISPATCHED_PER_S:,}"
+    others = estimate["limits, masks"].removeprefix("100 cores bind at 800 images/s; ")
+    assert set(others.split(", ")) == {dispatch, "S3 reads 392,857", "S3 writes 3,500,000"}
+    # Two reads of a file and 8 of a part of 1,000 limit what 100 cores could check in 1 ms each.
+    assert estimate["limits, ingest"].startswith("S3 reads bind at 2,739 images/s; ")
+    assert "100 cores 80,000" in estimate["limits, ingest"]
+    assert estimate["ingest"] == "6.1 min from files"
     assert estimate["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
     assert estimate["requests, masks"] == "1,000 PUT and POST, 14,000 GET and HEAD, 1 LIST"
     # 100 MB are 10 pieces of 10 MiB and two more requests. 8 reads per part, 2 per image, a listing per 1000 images.
     assert estimate["requests, ingest"] == "12,000 PUT and POST, 2,008,000 GET and HEAD, 1,000 LIST"
-    assert estimate["request rate"].startswith("11.2 reads/s and 0.80 writes/s, 83.9 MB/s;")
-    assert estimate["request rate"].endswith("needs 1")
+    assert estimate["request rate"] == "11.2 reads/s and 0.80 writes/s, 83.9 MB/s"
     assert estimate["spot machines"].startswith("a part takes 2.1 min;")
     assert "0.17% of the work" in estimate["spot machines"]
     assert estimate["GPU hours"].startswith("none")
@@ -39,18 +61,41 @@ def test_gpus_determine_the_wall_time_where_they_are_slower() -> None:
     sample = replace(SAMPLE, gpu_s=0.05)
     estimate = estimate_cost(sample, replace(FLEET, gpus=4, interruptions=0.0))
     assert estimate["GPU hours"] == "17"
-    assert estimate["wall time"] == "4.3 h on 100 cores and 4 GPUs"
+    assert "masks 4.3 h" in estimate["wall time"]
+    assert estimate["limits, masks"].startswith("4 GPUs bind at 64 images/s; 100 cores 800, ")
     with pytest.raises(ValueError, match="give the fleet at least one"):
         estimate_cost(sample, FLEET)
 
 
-def test_prefixes_and_durations() -> None:
-    assert [prefixes(*rates) for rates in ((1, 1), (5500, 3500), (5501, 0), (0, 7001))] == [1, 1, 2, 3]
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({}, "100 cores"),
+        ({"cores": 100_000_000}, "S3 reads"),
+        ({"cores": 100_000_000, "part_size": 1}, "S3 reads"),
+    ],
+)
+def test_the_least_limit_is_the_one_that_counts(change: dict[str, int], first: str) -> None:
+    fleet = replace(FLEET, **change)
+    limits = mask_limits(SAMPLE, fleet)
+    assert min(limits, key=lambda name: limits[name]).endswith(first)
+    seconds = fleet.images / min(limits.values())
+    assert f"masks {duration(seconds)}," in estimate_cost(SAMPLE, replace(fleet, interruptions=0.0))["wall time"]
+
+
+def test_photographs_in_several_prefixes_are_read_faster_until_another_limit_counts() -> None:
+    rates = [ingest_limits(SAMPLE, replace(FLEET, source_prefixes=count)) for count in (1, 4, 40)]
+    assert rates[1]["S3 reads"] == pytest.approx(4 * rates[0]["S3 reads"])
+    assert min(rates[2], key=lambda name: rates[2][name]) == "S3 listing"
+
+
+def test_durations() -> None:
     assert [duration(s) for s in (5, 150, 7200, 200_000)] == ["5.0 s", "2.5 min", "2.0 h", "2.3 days"]
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"images": 0}, {"cores": 0}, {"efficiency": 0.0}, {"interruptions": -1.0}, {"sample": 0}]
+    "mistake",
+    [{"images": 0}, {"cores": 0}, {"efficiency": 0.0}, {"interruptions": -1.0}, {"sample": 0}, {"source_prefixes": 0}],
 )
 def test_invalid_fleets_are_rejected(mistake: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="got"):
@@ -68,6 +113,7 @@ def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     assert sample.mask_bytes > 100
     assert sample.cpu_s["estimate"] > sample.cpu_s["decode"] > 0 < sample.cpu_s["encode"]
     assert sample.gpu_s == 0
+    assert 0 < sample.ingest_s < sample.cpu_s["estimate"]
     assert re.match(r"3 images, [0-9.]+ images/s on one core", estimate_cost(sample, FLEET)["measured"])
 
 

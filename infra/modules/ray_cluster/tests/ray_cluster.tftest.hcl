@@ -13,7 +13,7 @@ variables {
   kms_key_arn                = "arn:aws:kms:eu-central-1:123456789012:key/k"
   data_bucket_arn            = "arn:aws:s3:::data"
   repository                 = { url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/test", arn = "arn:aws:ecr:eu-central-1:123456789012:repository/test" }
-  image_tag                  = "ray-0.1.0"
+  image_tags                 = { cpu = "ray-cpu-0.1.0", gpu = "ray-gpu-0.1.0" }
   ami_ids                    = { cpu = "ami-cpu", gpu = "ami-gpu" }
   head_instance_type         = "m6i.large"
   worker_groups = {
@@ -90,6 +90,14 @@ run "private_and_elastic" {
   assert {
     condition     = strcontains(base64decode(aws_launch_template.worker["gpu"].user_data), "--gpus all") && !strcontains(base64decode(aws_launch_template.worker["cpu"].user_data), "--gpus all")
     error_message = "Containers on nodes with GPUs, and only they, get the GPUs."
+  }
+
+  assert {
+    condition = (
+      strcontains(base64decode(aws_launch_template.worker["gpu"].user_data), ":ray-gpu-0.1.0") &&
+      strcontains(base64decode(aws_launch_template.worker["cpu"].user_data), ":ray-cpu-0.1.0")
+    )
+    error_message = "Nodes with GPUs run the image with CUDA, the others the smaller one."
   }
 
   assert {
