@@ -89,7 +89,7 @@ def measure_sample(
     wall = time.perf_counter() - start
     mask_rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
     stored = [row for row, picture in zip(rows, pictures, strict=True) if row["image"] and picture.rgb is not None]
-    _, ingest_s = _timed(lambda: [_ingest(row, collection.limits) for row in stored])
+    _, ingest_s = _timed(lambda: [_inspect(row, collection.limits) for row in stored])
     count = len(good)
     return CostSample(
         images=count,
@@ -210,10 +210,9 @@ def _bytes(size: float) -> str:
     return f"{size:,.3g} PB"
 
 
-def _ingest(row: dict[str, Any], limits: DecodeLimits) -> None:
-    """Do what an ingest does with the bytes of an image."""
-    make_image_id(row["image"], row["uri"])
-    inspect_image(row["image"], limits)
+def _inspect(row: dict[str, Any], limits: DecodeLimits) -> tuple[str, tuple[int, int, str]]:
+    """Return what an ingest finds out about the bytes of an image: its id, and its size and format."""
+    return make_image_id(row["image"], row["uri"]), inspect_image(row["image"], limits)
 
 
 def _timed(work: Callable[[], list[T]]) -> tuple[list[T], float]:

@@ -48,7 +48,7 @@ def job_run(
         return
     uri = parent.uri if parent else tracking_uri(tracking.uri)
     if store := sqlite_path(uri):
-        check_not_temporary(store, "the MLflow store", "give --tracking.uri or MLFLOW_TRACKING_URI of a server")
+        check_not_temporary(store, "the MLflow store")
     experiment = None if parent else tracking.experiment
     private = tracking.private
     opened = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)

@@ -22,7 +22,7 @@ def check_output_dir(output_dir: str) -> None:
     """
     if storage.is_remote(output_dir):
         return
-    check_not_temporary(output_dir, "an output folder", "give s3://bucket/folder or an absolute path on a shared disk")
+    check_not_temporary(output_dir, "an output folder")
     folder = Path(storage.absolute_uri(output_dir))
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir():
@@ -33,7 +33,7 @@ def check_output_dir(output_dir: str) -> None:
         )
 
 
-def check_not_temporary(path: str | Path, what: str, advice: str) -> None:
+def check_not_temporary(path: str | Path, what: str) -> None:
     """Check that a local path is not in the copy of the working directory that Ray makes for a submitted job.
 
     Ray deletes the copy after the job, and other machines have copies of their own.
@@ -44,7 +44,9 @@ def check_not_temporary(path: str | Path, what: str, advice: str) -> None:
     folder = Path(storage.absolute_uri(path))
     if _RAY_COPY in folder.as_posix():
         raise ValueError(
-            f"{what} must outlast the job, but {path} is in Ray's temporary copy of the working directory; {advice}"
+            f"{what} must outlast the job, but {path} is in Ray's temporary copy of the working directory; give "
+            "--output and --collection as s3://bucket/folder or as absolute paths on a disk that all nodes share, and "
+            "--tracking.uri (or MLFLOW_TRACKING_URI) as a server or as sqlite:////absolute/path/mlflow.db"
         )
 
 

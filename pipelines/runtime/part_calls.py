@@ -22,6 +22,7 @@ WINDOW = 64  # fewest calls in flight on a cluster
 CALL_S = 0.5  # least seconds of work in a call, as far as there are enough parts
 CALLS_PER_S = 300  # calls that the driver starts at most; with more cores, a call has more parts
 MAX_NAMES = 256  # most parts of a call
+LOOK_S = 1e-5  # seconds between two looks at the calls in flight, for each of them
 REFRESH_S = 2.0  # seconds between looks at the cluster's resources
 FAILED_STARTS = 3  # processes that may fail to start in a row
 
@@ -128,6 +129,8 @@ class Calls:
             return []
         ready, _ = ray.wait(waiting, num_returns=1, timeout=seconds, fetch_local=False)
         if ready and len(waiting) > 1:
+            # A look costs microseconds for each call in flight, so with thousands it has to find several reports.
+            time.sleep(LOOK_S * len(waiting))
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         return ready
 

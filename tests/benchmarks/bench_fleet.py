@@ -139,6 +139,14 @@ def measure(folder: Path, name: str, options: argparse.Namespace) -> dict[str, f
     }
 
 
+def measure_in_process(folder: Path, name: str, options: argparse.Namespace) -> dict[str, float]:
+    """Return the result of :func:`measure` of a new process."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_fleet", "stage", "--stage", name, "--folder", str(folder)]
+    sizes = [f"--{size}={getattr(options, size.replace('-', '_'))}" for size in ("rows", "part-size", "cores")]
+    result: dict[str, float] = json.loads(subprocess.run([*command, *sizes], check=True, stdout=subprocess.PIPE).stdout)
+    return result
+
+
 def driver_cpu() -> float:
     """Return the seconds of CPU that this process has used."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -156,22 +164,9 @@ def job(options: argparse.Namespace) -> None:
         print(f"{'stage':20} {'seconds':>8} {'driver CPU s':>13} {'MB':>6}")
         done = {}
         for name in STAGES:
-            command = [
-                sys.executable,
-                "-m",
-                "tests.benchmarks.bench_fleet",
-                "stage",
-                "--stage",
-                name,
-                "--folder",
-                folder,
-            ]
-            sizes = [f"--{size}={getattr(options, size.replace('-', '_'))}" for size in ("rows", "part-size", "cores")]
-            output = subprocess.run([*command, *sizes], check=True, stdout=subprocess.PIPE).stdout
-            done[name] = json.loads(output)
-            print(
-                f"{name:20} {done[name]['wall']:8.1f} {done[name]['cpu']:13.2f} {done[name]['memory']:6.0f}", flush=True
-            )
+            done[name] = measure_in_process(folder, name, options)
+            wall, cpu, memory = (done[name][key] for key in ("wall", "cpu", "memory"))
+            print(f"{name:20} {wall:8.1f} {cpu:13.2f} {memory:6.0f}", flush=True)
         compare(done, folder, options)
 
 

@@ -1,4 +1,4 @@
-"""Jobs on a cluster whose head has no CPUs: machines join, die and are taken away, and nothing is lost or made twice."""
+"""Jobs on a cluster whose head has no CPUs: machines join and die, and nothing is lost or made twice."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from ray._private.node import Node
 from ray._private.services import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster
 
@@ -44,11 +45,11 @@ class Fleet:
         head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, **self._shared}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
 
-    def join(self, *, cpus: int, gpus: int = 0) -> object:
+    def join(self, *, cpus: int, gpus: int = 0) -> Node:
         """Let a machine join."""
         return self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, **self._shared)
 
-    def die(self, node: object) -> None:
+    def die(self, node: Node) -> None:
         """Take a machine away without warning."""
         self.cluster.remove_node(node, allow_graceful=False)
 

@@ -195,8 +195,16 @@ def test_a_job_without_an_output_folder_always_runs_and_writes_none(config: Pain
 @pytest.mark.parametrize(
     ("output", "tracking", "message"),
     [
-        ("out", "sqlite:////elsewhere/mlflow.db", "an output folder must outlast the job, but .*give s3://"),
-        ("/elsewhere/out", None, r"the MLflow store must outlast the job.*--tracking\.uri or MLFLOW_TRACKING_URI"),
+        (
+            "out",
+            "sqlite:////elsewhere/mlflow.db",
+            "an output folder must outlast the job, but .*give --output and --collection as s3://",
+        ),
+        (
+            "/elsewhere/out",
+            None,
+            r"the MLflow store must outlast the job.*--tracking\.uri \(or MLFLOW_TRACKING_URI\) as a server",
+        ),
     ],
 )
 def test_a_submitted_job_does_not_write_into_its_temporary_copy(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from fss.collection import Collection
 from fss.collection.schema import MASK_SCHEMA
@@ -132,6 +133,23 @@ def test_every_pipeline_starts_from_the_package(head: Head) -> None:
     answer = head.submit("bash", "-c", lines)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert [name for name in PIPELINES if f"{name} starts" in answer.stdout] == PIPELINES
+
+
+def test_the_session_of_the_readme(head: Head, tmp_path: Path) -> None:
+    """The command in pipelines/README.md, with a smaller sample and fewer steps."""
+    session = (ROOT / "pipelines/README.md").read_text().split("## Submitting a job")[1].split("\n## ")[0]
+    command = re.search(r"\$ ray job submit (.+?[^\\])\n", session, flags=re.DOTALL)
+    assert command is not None
+    words = command[1].replace("\\\n", " ").replace("$PWD", str(tmp_path)).split()
+    assert words[:4] == ["--working-dir", ".", "--", "python"]
+    small = ["--sample.unlabelled", "48", "--sample.labelled", "96", "--steps", "4", "--checkpoint-every", "2"]
+    answer = head.submit(*words[3:], *small, "--evaluate.episodes", "8", "--evaluate.skip-small-classes")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "succeeded" in answer.stdout
+    summary = json.loads((tmp_path / "runs/submitted/summary.json").read_text())
+    assert Path(summary["outputs"]["model"]).is_relative_to(tmp_path / "runs/submitted")
+    assert Path(summary["outputs"]["results"], "table.json").exists()
+    assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(summary["run_id"]).info.status == "FINISHED"
 
 
 def test_a_failing_job_says_why(head: Head) -> None:
