@@ -11,19 +11,23 @@ import pyarrow as pa
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.part_io import read_image_bytes
+from fss.collection.part_io import ROW_GROUP, read_image_bytes
 from fss.core.arrays import Mask, Rgb
 from fss.images.decode import decode_image
 from fss.images.mask_codec import binary_mask, decode_mask
 
+READ_LOCKS = 64
+"""Locks of a reader, which the row groups share."""
+
 
 class Entry(NamedTuple):
-    """An image that shows a class, with the class's number of pixels."""
+    """An image that shows a class, with the class's number of pixels and its value in the image's mask."""
 
     image_id: str
     part: str
     row: int
     pixels: int
+    value: int
 
 
 class ClassIndex(Mapping[int, list[Entry]]):
@@ -48,9 +52,10 @@ class ClassIndex(Mapping[int, list[Entry]]):
                 image_id = row["image_id"]
                 if row["error"] or (accepted is not None and image_id not in accepted):
                     continue
-                for entry in row["classes"] or ():
-                    if entry["pixels"] >= max(1, min_pixels):
-                        entries.setdefault(entry["id"], []).append(Entry(image_id, part, position, entry["pixels"]))
+                for value, entry in enumerate(row["classes"] or (), start=1):
+                    pixels = entry["pixels"]
+                    if pixels >= max(1, min_pixels):
+                        entries.setdefault(entry["id"], []).append(Entry(image_id, part, position, pixels, value))
         return cls(entries)
 
     def __getitem__(self, class_id: int) -> list[Entry]:
@@ -61,6 +66,15 @@ class ClassIndex(Mapping[int, list[Entry]]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+class EncodedSample(NamedTuple):
+    """The bytes of an image and, if the reader has a mask set that has one, of its mask."""
+
+    image: bytes
+    mask: bytes | None
+    classes: tuple[int, ...]
+    """``classes[v - 1]`` is the class of mask value v."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +125,7 @@ class ImageReader:
         self._positions: dict[str, tuple[str, int]] = {}
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
+        self._reading = [threading.Lock() for _ in range(READ_LOCKS)]
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._index()
@@ -125,18 +140,29 @@ class ImageReader:
             raise ValueError(
                 f"{self.collection.uri} has no image {image_id}; open the collection that the id comes from"
             )
-        part, row = self._index()[image_id]
+        encoded = self.read_encoded(image_id, *self._index()[image_id])
+        return Sample(
+            image_id=image_id,
+            rgb=decode_image(encoded.image, self._limits),
+            mask=decode_mask(encoded.mask) if encoded.mask else None,
+            classes=encoded.classes,
+        )
+
+    def read_encoded(self, image_id: str, part: str, row: int) -> EncodedSample:
+        """Read an image and its mask from a row of a part, without decoding them.
+
+        Raises:
+            ValueError: the image is quarantined.
+        """
         first, images, masks = self._row_group(part, row)
         image_row = _row(images, row - first)
         if image_row["error"]:
             raise ValueError(f"image {image_id} ({image_row['uri']}) is unusable: {image_row['error']}; leave it out")
-        data = read_image_bytes(image_row["image"], image_row["uri"], self._limits)
         mask_row: dict[str, Any] = _row(masks, row - first) if masks is not None else {}
-        return Sample(
-            image_id=image_id,
-            rgb=decode_image(data, self._limits),
-            mask=decode_mask(mask_row["mask"]) if mask_row.get("mask") else None,
-            classes=tuple(entry["id"] for entry in mask_row.get("classes") or ()),
+        return EncodedSample(
+            read_image_bytes(image_row["image"], image_row["uri"], self._limits),
+            mask_row.get("mask"),
+            tuple(entry["id"] for entry in mask_row.get("classes") or ()),
         )
 
     def read_binary(self, image_id: str, class_id: int) -> tuple[Rgb, Mask]:
@@ -157,19 +183,22 @@ class ImageReader:
 
     def _row_group(self, part: str, row: int) -> tuple[int, pa.Table, pa.Table | None]:
         """Return the number of the first row of the row group that holds a row, and its images and masks."""
-        with self._lock:
-            key = next((key for key in self._groups if key[0] == part and row in key[1]), None)
-            if key is None:
-                first, images = self.collection.read_row_group(part, row, ["uri", "image", "error"])
-                rows, masks = range(first, first + images.num_rows), None
-                if self.mask_set is not None and part in self._masked:
-                    masks = self.mask_set.read_part(part, ["mask", "classes"], rows=rows)
-                key = part, rows
-                self._groups[key] = images, masks
+        # Threads wait for each other only if they read the same rows.
+        with self._reading[hash((part, row // ROW_GROUP)) % len(self._reading)]:
+            with self._lock:
+                key = next((key for key in self._groups if key[0] == part and row in key[1]), None)
+                if key is not None:
+                    self._groups.move_to_end(key)
+                    return key[1].start, *self._groups[key]
+            first, images = self.collection.read_row_group(part, row, ["uri", "image", "error"])
+            rows, masks = range(first, first + images.num_rows), None
+            if self.mask_set is not None and part in self._masked:
+                masks = self.mask_set.read_part(part, ["mask", "classes"], rows=rows)
+            with self._lock:
+                self._groups[part, rows] = images, masks
                 while len(self._groups) > self._cached_groups:
                     self._groups.popitem(last=False)
-            self._groups.move_to_end(key)
-            return key[1].start, *self._groups[key]
+            return first, images, masks
 
 
 def _row(table: pa.Table, row: int) -> dict[str, Any]:

@@ -114,6 +114,29 @@ SMALL_CLASSES = (
 """What to do about classes with too few images."""
 
 
+class EpisodeSampler:
+    """Draws single episodes of a plan, each from its number and a seed alone (see :func:`make_plan`)."""
+
+    def __init__(self, index: Mapping[int, Sequence[ImageEntry]], classes: Iterable[int], shots: int):
+        """Collect the images of the classes.
+
+        Raises:
+            ValueError: there is no class, or classes have fewer than ``shots + 1`` images; all of them are listed.
+        """
+        self._pools, self._shots = _pools(index, sorted(set(classes)), shots), shots
+        self._classes = list(self._pools)
+
+    def draw(self, number: int, seed: int) -> Episode:
+        """Return an episode of the plan of a seed."""
+        block, position = divmod(number, len(self._classes))
+        order = keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
+        class_id = self._classes[int(order[position])]
+        pool = self._pools[class_id]
+        indices = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pool))[: self._shots + 1]
+        query, *supports = (pool[int(index)] for index in indices)
+        return Episode(number, class_id, query, tuple(supports))
+
+
 def make_plan(
     index: Mapping[int, Sequence[ImageEntry]],
     *,
@@ -146,8 +169,8 @@ def make_plan(
     if protocol != "ours":
         raise ValueError(f"unknown protocol {protocol!r}; allowed is 'ours'")
     check_plan_size(episodes, shots)
-    pools = _pools(index, sorted(index) if classes is None else sorted(set(classes)), shots)
-    rows = tuple(_draw_episode(number, pools, shots, seed) for number in range(episodes))
+    sampler = EpisodeSampler(index, sorted(index) if classes is None else classes, shots)
+    rows = tuple(sampler.draw(number, seed) for number in range(episodes))
     return EpisodePlan(episodes=rows, protocol=protocol, seed=seed, shots=shots, fingerprint=fingerprint)
 
 
@@ -192,13 +215,3 @@ def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots:
             f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; {SMALL_CLASSES}"
         )
     return pools
-
-
-def _draw_episode(number: int, pools: Mapping[int, list[str]], shots: int, seed: int) -> Episode:
-    classes = list(pools)
-    block, position = divmod(number, len(classes))
-    order = keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(classes))
-    class_id = classes[int(order[position])]
-    indices = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pools[class_id]))[: shots + 1]
-    query, *supports = (pools[class_id][int(index)] for index in indices)
-    return Episode(number, class_id, query, tuple(supports))

@@ -21,6 +21,8 @@ RELEASED_TILT_PIXELS = 40
 RELEASED_MIN_SUM = 512
 
 Sides = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+Box = tuple[slice, slice]
+"""Rows and columns of the mask that hold its foreground; only there the cut is computed."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +78,30 @@ def split_mask(mask: Mask, config: SplitConfig, rng: np.random.Generator) -> Spl
     chance = rng.random()
     if chance >= config.vertical + config.horizontal:
         return Split((mask == 1).astype(np.uint8), mask.copy())
-    vertical = chance < config.vertical
+    vertical, box = chance < config.vertical, _box(columns, rows)
     across = columns if vertical else rows
     median = _quantile(across, rng.uniform(*config.ratio))
     if config.as_released:
         tilt = float(rng.integers(-RELEASED_TILT_PIXELS, RELEASED_TILT_PIXELS))
-        first, second = _released_sides(median, tilt, mask.shape[0], mask.shape[1], vertical)
+        first, second = _released_sides(median, tilt, mask.shape, box, vertical)
     else:
         tilt, margin = rng.uniform(-config.tilt, config.tilt) * _extent(across), config.margin * _extent(across)
-        first, second = _sides(median, tilt, mask.shape[0], mask.shape[1], vertical, margin)
-        mask = np.where((mask == 1) & ~first & ~second, IGNORE, mask).astype(np.uint8) if margin else mask
+        first, second = _sides(median, tilt, mask.shape, box, vertical, margin)
+        if margin:
+            mask = mask.copy()
+            mask[box][(mask[box] == 1) & ~first & ~second] = IGNORE
     swap = config.alternate and rng.random() < 0.5
-    split = _halves(mask, second, first, config) if swap else _halves(mask, first, second, config)
-    return split if _large_enough(split, config) else None
+    split = _halves(mask, box, second, first, config) if swap else _halves(mask, box, first, second, config)
+    return split if _large_enough(split, box, config) else None
 
 
 def _profiles(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of foreground pixels per column, int64 [W], and per row, int64 [H]."""
-    foreground = mask == 1
-    columns, rows = np.count_nonzero(foreground, axis=0), np.count_nonzero(foreground, axis=1)
+    foreground = (mask == 1).view(np.uint8)
+    # A twentieth of the time of np.count_nonzero, which sums booleans one by one.
+    columns, rows = (
+        cv2.reduce(foreground, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64) for axis in (0, 1)
+    )
     if columns.sum() < 2:
         raise ValueError(
             f"a mask needs at least 2 foreground pixels to be cut, got {columns.sum()}; "
@@ -114,13 +121,19 @@ def _quantile(profile: NDArray[np.int64], share: float) -> int:
     return int(np.abs(cumulated - cumulated[-1] * share).argmin())
 
 
-def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: float = 0.0) -> Sides:
-    """Return the masks of the first and the second side of the cut, bool [H, W] each, ``margin`` pixels apart.
+def _box(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> Box:
+    """Return the bounding box of the foreground from its profiles."""
+    x, y = np.nonzero(columns)[0], np.nonzero(rows)[0]
+    return slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
 
-    The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t). Pixels exactly on it
-    count as left of or above it, like the median column.
+
+def _sides(h: int, t: float, shape: tuple[int, ...], box: Box, vertical: bool, margin: float = 0.0) -> Sides:
+    """Return the masks of the first and the second side of the cut within a box, bool [h, w], ``margin`` pixels apart.
+
+    The line runs through (h + t, 0) and (h - t, H - 1), or through (0, h - t) and (W - 1, h + t) of a mask of
+    ``shape`` [H, W]. Pixels exactly on it count as left of or above it, like the median column.
     """
-    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    (height, width), (y, x) = shape, _coordinates(box)
     if vertical:
         left, band = (x - h - t) * (height - 1) + 2 * t * y, margin / 2 * (height - 1)
         return left <= -band, left > band
@@ -128,9 +141,9 @@ def _sides(h: int, t: float, height: int, width: int, vertical: bool, margin: fl
     return above < -band, above >= band
 
 
-def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -> Sides:
+def _released_sides(h: int, t: float, shape: tuple[int, ...], box: Box, vertical: bool) -> Sides:
     """Return the sides of the released code: a wrong normal mirrors the line and shifts it by 2t."""
-    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    (height, width), (y, x) = shape, _coordinates(box)
     if vertical:
         left, right = (x - h + 3 * t) * (height - 1), 2 * t * y
     else:
@@ -138,29 +151,39 @@ def _released_sides(h: int, t: float, height: int, width: int, vertical: bool) -
     return left < right, left > right
 
 
-def _halves(mask: Mask, support_side: NDArray[np.bool_], query_side: NDArray[np.bool_], config: SplitConfig) -> Split:
-    foreground = mask == 1
-    support, query = foreground & support_side, (foreground & query_side).view(np.uint8)
-    # The sum marks ignored pixels by 255, since foreground halves and ignored pixels never overlap.
-    ignored = (mask == IGNORE).view(np.uint8) * np.uint8(IGNORE)
-    half = support.view(np.uint8) * np.uint8(IGNORE if config.ignore_support else 1)
-    return Split(support.view(np.uint8), query + half + ignored)
+def _coordinates(box: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row numbers [h, 1] and the column numbers [1, w] of a box."""
+    rows, columns = (np.arange(each.start, each.stop) for each in box)
+    return rows[:, None], columns[None]
 
 
-def _large_enough(split: Split, config: SplitConfig) -> bool:
+def _halves(
+    mask: Mask, box: Box, support_side: NDArray[np.bool_], query_side: NDArray[np.bool_], config: SplitConfig
+) -> Split:
+    foreground = mask[box] == 1
+    half = foreground & support_side
+    support, query = np.zeros_like(mask), (mask == IGNORE).view(np.uint8) * np.uint8(IGNORE)
+    support[box] = half
+    # The sums mark each pixel once, since the halves and the ignored pixels never overlap.
+    query[box] += (foreground & query_side).view(np.uint8)
+    query[box] += half.view(np.uint8) * np.uint8(IGNORE if config.ignore_support else 1)
+    return Split(support, query)
+
+
+def _large_enough(split: Split, box: Box, config: SplitConfig) -> bool:
     if config.as_released:  # ignored pixels count as 255 each, so a query without an object passes
         return min(int(split.support.sum(dtype=np.int64)), int(split.query.sum(dtype=np.int64))) >= RELEASED_MIN_SUM
     required = max(1.0, config.min_half * split.support.size)
-    visible = (split.query == 1) & (split.support == 0)
-    return min(int(np.count_nonzero(split.support)), int(np.count_nonzero(visible))) >= required
+    support, query = split.support[box], split.query[box]
+    return min(int(np.count_nonzero(support)), int(np.count_nonzero((query == 1) & (support == 0)))) >= required
 
 
 def _straight_cut(mask: Mask, config: SplitConfig) -> Split:
     mask = _largest_component(mask) if config.component else mask
     columns, rows = _profiles(mask)
     vertical = _extent(columns) >= _extent(rows)
-    median = _quantile(columns if vertical else rows, 0.5)
-    return _halves(mask, *_sides(median, 0.0, mask.shape[0], mask.shape[1], vertical), config)
+    median, box = _quantile(columns if vertical else rows, 0.5), _box(columns, rows)
+    return _halves(mask, box, *_sides(median, 0.0, mask.shape, box, vertical), config)
 
 
 def _components(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

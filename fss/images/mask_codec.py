@@ -146,6 +146,13 @@ def binary_mask(mask: Mask, classes: Sequence[Mapping[str, int] | int], class_id
     return np.asarray(cv2.LUT(mask, table), np.uint8)
 
 
+def binary_value(mask: Mask, value: int) -> Mask:
+    """Return the mask of one value: uint8 [H, W] with 1 for it, 0 elsewhere and 255 for ignored pixels."""
+    table = np.zeros(256, np.uint8)
+    table[value], table[IGNORE] = 1, IGNORE
+    return np.asarray(cv2.LUT(mask, table), np.uint8)
+
+
 def any_class(mask: Mask) -> Mask:
     """Return the union of all classes: uint8 [H, W] with 1 for any class, 0 elsewhere and 255 for ignored pixels."""
     return np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8)

@@ -11,8 +11,12 @@ def image_canvas(rgb: UInt8, size: int) -> UInt8:
     """Resize an image, uint8 [H, W, 3], to uint8 [size, size, 3], bilinear with antialiasing; the ratio is not kept."""
     if rgb.shape[:2] == (size, size):
         return rgb
-    resized = Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(resized, np.uint8)
+    return np.asarray(resize_image(Image.fromarray(rgb), size), np.uint8)
+
+
+def resize_image(image: Image.Image, size: int) -> Image.Image:
+    """Resize a Pillow image to ``size`` x ``size`` pixels, bilinear with antialiasing; the ratio is not kept."""
+    return image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
 def mask_canvas(mask: UInt8, size: int) -> UInt8:

@@ -14,7 +14,7 @@ GIGABYTE = 1e9
 
 
 class CanvasCache:
-    """A fixed number of slots for canvases, uint8 [size, size, channels]."""
+    """A fixed number of slots for canvases, uint8 [channels, size, size]."""
 
     def __init__(
         self, slots: int, size: int, *, channels: int = 3, limit_bytes: float, folder: Path | None = None, key: str = ""
@@ -30,18 +30,18 @@ class CanvasCache:
             key: identifies the content of the slots; it is part of the file's name.
         """
         self.capacity = max(0, min(slots, int(limit_bytes // (size * size * channels))))
-        shape = (self.capacity, size, size, channels)
+        shape = (self.capacity, channels, size, size)
         if folder is None or not self.capacity:
             self._pixels: UInt8 = np.zeros(shape, np.uint8)  # the system allocates pages when they are written
             self._filled: UInt8 = np.zeros(self.capacity, np.uint8)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"canvases-{key}-{size}x{channels}-{self.capacity}"
+        name = f"planes-{key}-{channels}x{size}-{self.capacity}"
         self._pixels = _map(folder / f"{name}.pixels", shape)
         self._filled = _map(folder / f"{name}.filled", (self.capacity,))
 
     def get(self, slot: int) -> UInt8 | None:
-        """Return the canvas of a slot, uint8 [size, size, channels], or None if the slot is empty."""
+        """Return the canvas of a slot, uint8 [channels, size, size], or None if the slot is empty."""
         return self._pixels[slot] if self.has(slot) else None
 
     def has(self, slot: int) -> bool:
@@ -49,7 +49,7 @@ class CanvasCache:
         return slot < self.capacity and bool(self._filled[slot])
 
     def put(self, slot: int, canvas: UInt8) -> None:
-        """Store a canvas, uint8 [size, size, channels], unless the slot exceeds the limit."""
+        """Store a canvas, uint8 [channels, size, size], unless the slot exceeds the limit."""
         if slot < self.capacity:
             self._pixels[slot] = canvas
             self._filled[slot] = 1

@@ -1,36 +1,132 @@
 """Class episodes for training on labelled collections: query and supports are different images of one class.
 
-Each epoch has its own episode plan, which depends only on (seed, epoch). Images and masks are decoded once and cached
-as canvases, up to the limit of the cache.
+An episode depends only on (seed, epoch, number), so each worker draws just its own, when they are due. Images and masks
+are decoded once and cached as canvases, up to the limit of the cache.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from fss.collection import ClassIndex, ImageReader
-from fss.core.arrays import UInt8
+from fss.core.arrays import Mask, UInt8
 from fss.core.config import config_hash
 from fss.core.rng import keyed_rng
 from fss.episodes.augmentation import View, draw_view
 from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
-from fss.episodes.episode_plan import Episode, EpisodePlan, make_plan
-from fss.images.resize import image_canvas, mask_canvas
+from fss.episodes.episode_plan import Episode, EpisodeSampler, check_plan_size
+from fss.images.canvas import decode_canvas
+from fss.images.mask_codec import binary_value, decode_mask
+from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import GIGABYTE, CanvasCache
+from fss.training.decode_pool import build_in_threads
 from fss.training.few_shot.config import StreamConfig
 from fss.training.lanes import check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 
 
-class _ViewedImage(NamedTuple):
-    """An image of an episode: the canvas [size, size, 4] of RGB and mask, and the view of it."""
+class ImageRow(NamedTuple):
+    """An image of an episode: where it lies, and what its view depends on."""
 
-    canvas: UInt8
+    image_id: str
+    part: str
+    row: int
+    slot: int
+    """Slot of its canvas in the cache."""
+    value: int
+    """Value of the episode's class in its mask."""
+    height: int
+    """Native height, in pixels."""
+    width: int
+    """Native width, in pixels."""
+
+
+class EpisodeRows(NamedTuple):
+    """What an episode is built from."""
+
+    number: int
+    epoch: int
+    images: tuple[ImageRow, ...]
+    """The query and the supports."""
+
+
+class ViewedImage(NamedTuple):
+    """An image of an episode: RGB [3, size, size], mask [size, size], and the view of both."""
+
+    rgb: UInt8
+    mask: Mask
     view: View
+
+
+ViewedEpisode = tuple[EpisodeRows, list[ViewedImage]]
+
+
+@dataclass(frozen=True)
+class EpisodeBuilder:
+    """Builds episodes from the rows of their images, in any thread or process."""
+
+    reader: ImageReader
+    """Reads images and masks."""
+    cache: CanvasCache
+    """Cache of planes [4, size, size]: RGB and the index mask."""
+    augment: AugmentConfig
+    """How views are drawn."""
+    size: int
+    """Side of the canvases, in pixels."""
+    seed: int
+    """Seed of all random draws."""
+
+    def build(self, episode: EpisodeRows) -> ViewedEpisode:
+        """Decode the images of an episode and draw their views."""
+        return episode, [self._view(episode, number, row) for number, row in enumerate(episode.images)]
+
+    def collate(self, episodes: Sequence[ViewedEpisode]) -> RawEpisodes:
+        """Stack the query and the K supports of each of B episodes."""
+        # images: [B, 1 + K, 3, size, size]; masks: [B, 1 + K, size, size]
+        images, masks, views = (
+            torch.from_numpy(np.stack([[getattr(image, name) for image in viewed] for _, viewed in episodes]))
+            for name in ViewedImage._fields
+        )
+        return RawEpisodes(
+            query=images[:, 0],
+            query_masks=masks[:, 0],
+            query_views=views[:, 0],
+            support=images[:, 1:],
+            support_masks=masks[:, 1:],
+            support_views=views[:, 1:],
+            ids=tuple(" ".join(row.image_id for row in episode.images) for episode, _ in episodes),
+        )
+
+    def _view(self, episode: EpisodeRows, number: int, row: ImageRow) -> ViewedImage:
+        canvas = self._canvas(row)
+        mask = binary_value(canvas[3], row.value)
+        view = draw_view(
+            self.augment,
+            mask,
+            height=row.height,
+            width=row.width,
+            size=self.size,
+            seed=self.seed,
+            epoch=episode.epoch,
+            item=f"episode {episode.number}",
+            role=f"support.{number}" if number else "query",
+        )
+        return ViewedImage(canvas[:3], mask, view)
+
+    def _canvas(self, row: ImageRow) -> UInt8:
+        canvas = self.cache.get(row.slot)
+        if canvas is None:
+            encoded = self.reader.read_encoded(row.image_id, row.part, row.row)
+            if encoded.mask is None:
+                raise ValueError(f"image {row.image_id} has no mask; choose a mask set that has one for it")
+            rgb = decode_canvas(encoded.image, self.size, self.reader.collection.limits)
+            canvas = np.concatenate([rgb, mask_canvas(decode_mask(encoded.mask), self.size)[None]])
+            self.cache.put(row.slot, canvas)
+        return canvas
 
 
 class ClassStream:
@@ -69,80 +165,60 @@ class ClassStream:
             ValueError: a class has too few images, or the lanes do not divide the batch.
         """
         check_lanes(stream.lanes, stream.batch_size, world)
+        check_plan_size(episodes, shots)
         self.image_size = image_size
         self.steps_per_epoch = steps_per_epoch(episodes, stream.lanes, stream.batch_size)
-        self._reader, self._config, self._augment = reader, stream, augment
+        self._config = stream
         self._index = {c: index.get(c, []) for c in sorted(set(classes))}
-        self._shots = shots
-        self.plan(0)  # raises an error that lists the classes with too few images
-        entries = [(c, entry) for c, entries in self._index.items() for entry in entries]
-        self._slots = {(c, entry.image_id): slot for slot, (c, entry) in enumerate(entries)}
-        self._sizes = _native_sizes(reader, {entry.part for _, entry in entries})
-        self._cache = CanvasCache(
+        self._sampler = EpisodeSampler(self._index, self._index, shots)
+        entries = {entry.image_id: entry for entries in self._index.values() for entry in entries}
+        self._slots = {image_id: slot for slot, image_id in enumerate(entries)}
+        self._values = {(c, entry.image_id): entry.value for c, entries in self._index.items() for entry in entries}
+        self._entries = entries
+        self._sizes = _native_sizes(reader, {entry.part for entry in entries.values()})
+        cache = CanvasCache(
             len(entries),
             image_size,
             channels=4,
             limit_bytes=stream.cache_gb * GIGABYTE,
             folder=stream.cache_folder,
-            key=config_hash([f"{c} {name}" for c, name in self._slots]),
+            key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries)]),
         )
+        self._builder = EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0)
         share = stream.batch_size // stream.lanes
         self._positions = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
 
     @property
     def counts(self) -> dict[str, int]:
         """Return the numbers of classes and images to train on."""
-        images = {entry.image_id for entries in self._index.values() for entry in entries}
-        return {"train classes": len(self._index), "train images": len(images)}
+        return {"train classes": len(self._index), "train images": len(self._entries)}
 
-    def plan(self, epoch: int) -> EpisodePlan:
-        """Return the episodes of an epoch for all workers."""
+    def draw(self, epoch: int, number: int) -> Episode:
+        """Return an episode of an epoch of all workers."""
         seed = int(keyed_rng(self._config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
-        count = self.steps_per_epoch * self._config.batch_size
-        return make_plan(self._index, episodes=count, shots=self._shots, seed=seed)
+        return self._sampler.draw(number, seed)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
         """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
         return prefetch(self._epoch(epoch, start), self._config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        plan = self.plan(epoch)
-        with ThreadPoolExecutor(self._config.decode_threads) as pool:
-            for step in range(start, self.steps_per_epoch):
-                first = step * self._config.batch_size
-                episodes = [plan.episodes[first + position] for position in self._positions]
-                yield _collate(episodes, list(pool.map(lambda episode: self._load(episode, epoch), episodes)))
+        config = self._config
+        steps = (self._step(epoch, step) for step in range(start, self.steps_per_epoch))
+        yield from build_in_threads(steps, self._builder, threads=config.decode_threads, ahead=config.ahead > 0)
 
-    def _load(self, episode: Episode, epoch: int) -> list[_ViewedImage]:
-        """Return the query and the supports of an episode."""
-        item = f"episode {episode.number}"
-        images = []
-        for position, image_id in enumerate((episode.query_id, *episode.support_ids)):
-            canvas = self._canvas(episode.class_id, image_id)
-            height, width = self._sizes[image_id]
-            view = draw_view(
-                self._augment,
-                canvas[..., 3],
-                height=height,
-                width=width,
-                size=self.image_size,
-                seed=self._config.seed or 0,
-                epoch=epoch,
-                item=item,
-                role=f"support.{position}" if position else "query",
-            )
-            images.append(_ViewedImage(canvas, view))
-        return images
+    def _step(self, epoch: int, step: int) -> list[EpisodeRows]:
+        """Return this worker's episodes of a step."""
+        first = step * self._config.batch_size
+        return [self._rows(self.draw(epoch, first + position), epoch) for position in self._positions]
 
-    def _canvas(self, class_id: int, image_id: str) -> UInt8:
-        slot = self._slots[class_id, image_id]
-        canvas = self._cache.get(slot)
-        if canvas is None:
-            rgb, mask = self._reader.read_binary(image_id, class_id)
-            size = self.image_size
-            canvas = np.dstack([image_canvas(rgb, size), mask_canvas(mask, size)])
-            self._cache.put(slot, canvas)
-        return canvas
+    def _rows(self, episode: Episode, epoch: int) -> EpisodeRows:
+        rows = []
+        for image_id in (episode.query_id, *episode.support_ids):
+            entry, (height, width) = self._entries[image_id], self._sizes[image_id]
+            value = self._values[episode.class_id, image_id]
+            rows.append(ImageRow(image_id, entry.part, entry.row, self._slots[image_id], value, height, width))
+        return EpisodeRows(episode.number, epoch, tuple(rows))
 
 
 def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, int]]:
@@ -152,20 +228,3 @@ def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, 
         for image_id, height, width in zip(*(column.to_pylist() for column in table.columns), strict=True):
             sizes[image_id] = height, width
     return sizes
-
-
-def _collate(episodes: Sequence[Episode], images_of: Sequence[Sequence[_ViewedImage]]) -> RawEpisodes:
-    """Stack the query and the K supports of each of B episodes."""
-    # canvases: [B, 1 + K, size, size, 4]
-    canvases = torch.from_numpy(np.stack([[image.canvas for image in images] for images in images_of]))
-    views = torch.from_numpy(np.stack([[image.view for image in images] for images in images_of]))
-    images, masks = canvases[..., :3].permute(0, 1, 4, 2, 3).contiguous(), canvases[..., 3].contiguous()
-    return RawEpisodes(
-        query=images[:, 0],
-        query_masks=masks[:, 0],
-        query_views=views[:, 0],
-        support=images[:, 1:],
-        support_masks=masks[:, 1:],
-        support_views=views[:, 1:],
-        ids=tuple(" ".join((episode.query_id, *episode.support_ids)) for episode in episodes),
-    )

@@ -6,16 +6,17 @@ The content of a step depends only on (seed, epoch, step) and the number of lane
 
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.canvas_cache import GIGABYTE, CanvasCache
+from fss.training.decode_pool import build_in_threads
 from fss.training.few_shot.config import StreamConfig
-from fss.training.few_shot.task_builder import RowPosition, TaskBuilder
-from fss.training.few_shot.tasks import TaskSettings, collate
+from fss.training.few_shot.task_builder import EncodedRow, RowReader, TaskBuilder
+from fss.training.few_shot.tasks import TaskSettings
 from fss.training.few_shot.usable_rows import scan
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
@@ -85,7 +86,8 @@ class MaskSplitStream:
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
-        self._builder = TaskBuilder(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
+        self._reader = RowReader(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
+        self._builder = TaskBuilder(cache, collection.limits, group=self._rows_per_lane)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -103,18 +105,21 @@ class MaskSplitStream:
         """
         positions = [(block, int(row)) for block, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
-        with ThreadPoolExecutor(self.config.decode_threads) as pool:
-            for first in range(0, len(positions), self.config.batch_size):
-                batch = positions[first : first + self.config.batch_size]
-                yield self._build(pool, batch, settings, group=len(batch))
+        batch, threads = self.config.batch_size, self.config.decode_threads
+        steps = (self._reader.read(positions[n : n + batch], settings) for n in range(0, len(positions), batch))
+        yield from build_in_threads(steps, replace(self._builder, group=batch), threads=threads)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
-        with ThreadPoolExecutor(self.config.decode_threads) as pool:
-            for step in range(start, self.steps_per_epoch):
-                lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
-                positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
-                yield self._build(pool, positions, settings, group=take)
+
+        def read(step: int) -> list[EncodedRow]:
+            lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
+            positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
+            return self._reader.read(positions, settings)
+
+        config = self.config
+        steps = map(read, range(start, self.steps_per_epoch))
+        yield from build_in_threads(steps, self._builder, threads=config.decode_threads, ahead=config.ahead > 0)
 
     @property
     def _rows_per_lane(self) -> int:
@@ -129,9 +134,3 @@ class MaskSplitStream:
         return TaskSettings(
             size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed or 0, epoch=epoch
         )
-
-    def _build(
-        self, pool: Executor, positions: list[RowPosition], settings: TaskSettings, *, group: int
-    ) -> RawEpisodes:
-        self._builder.load(positions)
-        return collate(list(pool.map(lambda position: self._builder.build(position, settings), positions)), group)

@@ -1,25 +1,48 @@
-"""Build the tasks of any rows of a collection, with caches for encoded blocks and decoded canvases."""
+"""Build the tasks of any rows of a collection: a reader of encoded rows, and a builder that decodes them anywhere."""
 
 import functools
-from collections.abc import Iterable
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from fss.collection import Collection, MaskSet
+from fss.episodes.episode import RawEpisodes
+from fss.images.limits import DecodeLimits
 from fss.training.canvas_cache import CanvasCache
-from fss.training.few_shot.tasks import Task, TaskSettings, make_task, read_canvas, read_images, read_masks, table_row
+from fss.training.few_shot.tasks import (
+    Task,
+    TaskSettings,
+    collate,
+    make_task,
+    read_canvas,
+    read_images,
+    read_masks,
+    table_row,
+)
 from fss.training.few_shot.usable_rows import RowTable
 
 RowPosition = tuple[int, int]
 """Number of the block, and row within its part."""
 
 
-class TaskBuilder:
-    """Builds tasks from rows of a collection. Call :meth:`load` before threads call :meth:`build`."""
+class EncodedRow(NamedTuple):
+    """What the task of a row is built from."""
+
+    slot: int
+    """Slot of its canvas in the cache."""
+    mask_row: dict[str, Any]
+    """Encoded mask, classes and image id."""
+    image_row: dict[str, Any] | None
+    """Encoded image; None if its canvas was cached when the row was read."""
+    settings: TaskSettings
+    """Settings of the task."""
+
+
+class RowReader:
+    """Reads rows of a collection, with caches for the encoded blocks that are being read."""
 
     def __init__(self, collection: Collection, mask_set: MaskSet, rows: RowTable, cache: CanvasCache, blocks: int):
-        """Create a builder.
+        """Create a reader.
 
         Args:
             collection: the images.
@@ -28,31 +51,41 @@ class TaskBuilder:
             cache: cache of decoded canvases; the slot of a row is its index among the rows of all parts.
             blocks: number of encoded blocks of each kind to cache in memory.
         """
-        self._rows, self._cache, self._limits = rows, cache, collection.limits
+        self._rows, self._cache = rows, cache
         parts, ranges = rows.parts, rows.blocks
         self._masks = functools.lru_cache(blocks)(lambda block: read_masks(mask_set, parts[block], ranges[block]))
         self._images = functools.lru_cache(blocks)(lambda block: read_images(collection, parts[block], ranges[block]))
 
-    def load(self, positions: Iterable[RowPosition]) -> None:
-        """Read the blocks of some rows; images are read only if their canvas is not cached."""
+    def read(self, positions: Iterable[RowPosition], settings: TaskSettings) -> list[EncodedRow]:
+        """Read some rows; images are read only if their canvas is not cached."""
+        encoded = []
         for block, row in positions:
-            self._masks(block)
-            if not self._cache.has(self._rows.first_slot[block] + row):
-                self._images(block)
+            slot, number = self._rows.first_slot[block] + row, row - self._rows.blocks[block].start
+            image_row = None if self._cache.has(slot) else table_row(self._images(block), number)
+            encoded.append(EncodedRow(slot, table_row(self._masks(block), number), image_row, settings))
+        return encoded
 
-    def build(self, position: RowPosition, settings: TaskSettings) -> Task:
+
+@dataclass(frozen=True)
+class TaskBuilder:
+    """Builds tasks from encoded rows, in any thread or process."""
+
+    cache: CanvasCache
+    """Cache of decoded canvases."""
+    limits: DecodeLimits
+    """Limits of the collection."""
+    group: int
+    """Number of adjacent rows of a step among which distractors are exchanged."""
+
+    def build(self, row: EncodedRow) -> Task:
         """Build the task of one row."""
-        block, row = position
-        row_values = table_row(self._masks(block), row - self._rows.blocks[block].start)
-        return make_task(row_values, self._canvas(position, row_values["image_id"], settings.size), settings)
-
-    def _canvas(self, position: RowPosition, image_id: str, size: int) -> NDArray[np.uint8]:
-        block, row = position
-        slot = self._rows.first_slot[block] + row
-        canvas = self._cache.get(slot)
+        canvas = self.cache.get(row.slot)
         if canvas is None:
-            canvas = read_canvas(
-                table_row(self._images(block), row - self._rows.blocks[block].start), image_id, size, self._limits
-            )
-            self._cache.put(slot, canvas)
-        return canvas
+            assert row.image_row is not None, "a canvas that was cached stays cached"
+            canvas = read_canvas(row.image_row, row.mask_row["image_id"], row.settings.size, self.limits)
+            self.cache.put(row.slot, canvas)
+        return make_task(row.mask_row, canvas, row.settings)
+
+    def collate(self, tasks: Sequence[Task]) -> RawEpisodes:
+        """Stack the tasks of a step."""
+        return collate(tasks, self.group)

@@ -21,10 +21,10 @@ from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.mask_split import draw_split, is_splittable
-from fss.images.decode import decode_image
+from fss.images.canvas import decode_canvas
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import binary_mask, decode_mask
-from fss.images.resize import image_canvas, mask_canvas
+from fss.images.resize import mask_canvas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class TaskSettings:
 
 
 class Task(NamedTuple):
-    """An episode from one image before rendering: canvas [size, size, 3], masks [size, size], views, distractor."""
+    """An episode from one image before rendering: canvas [3, size, size], masks [size, size], views, distractor."""
 
     image_id: str
     canvas: NDArray[np.uint8]
@@ -60,7 +60,7 @@ def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: 
 
     Args:
         mask_row: the row of the mask set: ``image_id``, ``mask``, ``classes``.
-        canvas: the image, uint8 [size, size, 3].
+        canvas: the image, uint8 [3, size, size].
         settings: the settings of the task.
     """
     image_id, size = mask_row["image_id"], settings.size
@@ -85,14 +85,14 @@ def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: 
 
 
 def read_canvas(image_row: Mapping[str, Any], image_id: str, size: int, limits: DecodeLimits) -> NDArray[np.uint8]:
-    """Decode the image of a row with ``image`` and ``uri`` to a canvas, uint8 [size, size, 3].
+    """Decode the image of a row with ``image`` and ``uri`` to a canvas, uint8 [3, size, size].
 
     Raises:
         ValueError: the image can no longer be decoded, although it could when it was ingested.
     """
     try:
         data = read_image_bytes(image_row["image"], image_row["uri"], limits)
-        return image_canvas(decode_image(data, limits), size)
+        return decode_canvas(data, size, limits)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"image {image_id} ({image_row['uri']}) was usable at ingest, not any more: {error}"
@@ -141,9 +141,8 @@ def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
     rows = np.arange(len(tasks))
     start = rows // group * group
     partners = start + (rows - start + 1) % np.minimum(group, len(tasks) - start)
-    canvases = np.stack([task.canvas for task in tasks])
     return RawEpisodes(
-        query=torch.from_numpy(canvases).permute(0, 3, 1, 2).contiguous(),
+        query=torch.from_numpy(np.stack([task.canvas for task in tasks])),
         query_masks=torch.from_numpy(np.stack([task.query for task in tasks])),
         query_views=torch.from_numpy(np.stack([task.query_view for task in tasks])),
         support_masks=torch.from_numpy(np.stack([task.support for task in tasks]))[:, None],

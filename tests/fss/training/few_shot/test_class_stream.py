@@ -9,8 +9,10 @@ import torch
 
 from fss.collection import ClassIndex, Collection, ImageReader
 from fss.collection.schema import image_table, make_image_id, mask_table, part_name
+from fss.core.rng import keyed_rng
 from fss.episodes.config import OFF, AugmentConfig
 from fss.episodes.episode import RawEpisodes
+from fss.episodes.episode_plan import make_plan
 from fss.images.mask_codec import mask_row
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
@@ -59,8 +61,12 @@ def test_episodes_follow_the_epochs_plan(labelled: tuple[ImageReader, ClassIndex
     batches = list(tasks.batches(3))
     assert len(batches) == tasks.steps_per_epoch == 5
     rows = [episode for batch in batches for episode in batch.ids]
-    assert rows == [" ".join((e.query_id, *e.support_ids)) for e in tasks.plan(3)]
-    assert tasks.plan(3) != tasks.plan(4)
+    episodes = [tasks.draw(3, number) for number in range(20)]
+    assert rows == [" ".join((e.query_id, *e.support_ids)) for e in episodes]
+    seed = int(keyed_rng(0, epoch=3, purpose="plan.seed").integers(2**62))
+    plan = make_plan(labelled[1], episodes=20, shots=2, seed=seed)
+    assert tuple(episodes) == plan.episodes, "the episodes of an epoch are those of a plan"
+    assert episodes != [tasks.draw(4, number) for number in range(20)]
     assert all(len(set(row.split())) == 3 for row in rows)
     assert batches[0].render(32).support_images.shape == (4, 2, 3, 32, 32)
 
@@ -68,7 +74,7 @@ def test_episodes_follow_the_epochs_plan(labelled: tuple[ImageReader, ClassIndex
 def test_masks_are_those_of_the_episodes_class(labelled: tuple[ImageReader, ClassIndex]) -> None:
     tasks = stream(labelled)
     reader = labelled[0]
-    episode, batch = tasks.plan(0).episodes[0], next(iter(tasks.batches(0)))
+    episode, batch = tasks.draw(0, 0), next(iter(tasks.batches(0)))
     share = float((reader.read(episode.query_id).binary(episode.class_id) == 1).mean())
     assert float((batch.query_masks[0] == 1).float().mean()) == pytest.approx(share, abs=0.03)
 
@@ -83,7 +89,7 @@ def test_workers_resume_and_cache_change_nothing(
     assert [a.ids + b.ids for a, b in zip(*halves, strict=True)] == [batch.ids for batch in whole]
     cached = StreamConfig(batch_size=4, lanes=2, cache_folder=tmp_path)
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
-    monkeypatch.setattr(ImageReader, "read_binary", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(ImageReader, "read_encoded", lambda *_: pytest.fail("decoded again"))
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
 
 

@@ -94,7 +94,7 @@ def test_the_cache_changes_nothing_and_spares_decoding(
     plain = list(stream(discs, StreamConfig(batch_size=8, lanes=4, held_out=0.1, cache_gb=0)).batches(0))
     config = StreamConfig(batch_size=8, lanes=4, held_out=0.1, cache_folder=tmp_path)
     first = list(stream(discs, config).batches(0))
-    monkeypatch.setattr("fss.training.few_shot.tasks.decode_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("fss.training.few_shot.tasks.decode_canvas", lambda *_: pytest.fail("decoded again"))
     again = list(stream(discs, config).batches(0))
     assert all(same(a, b) and same(a, c) for a, b, c in zip(plain, first, again, strict=True))
     assert any(tmp_path.iterdir())
