@@ -145,7 +145,7 @@ def _create_mask_set(config: RelabelJobConfig, data: RelabelData) -> MaskSet:
 def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job: Job) -> PartsResult:
     """Make the missing parts of the mask set."""
     from fss.relabel import feature_tables
-    from fss.relabel.neighbours import find_neighbours
+    from pipelines.relabeling.neighbours import find_neighbours
     from pipelines.relabeling.task import RelabelTask, make_features, make_masks
     from pipelines.runtime.map_parts import PartsResult
 
@@ -156,6 +156,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
     task = RelabelTask(
         collection=data.collection.uri,
         mask_set=data.masks_before.name,
+        acceptance=config.acceptance,
         output_mask_set=masks.name,
         identity=masks.config_hash,
         model=data.models[0],
@@ -170,14 +171,16 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
         written = feature_tables.finished(masks, "features")
         features = _map("features", make_features, task, config, data, data.parts, written)
         parts = [part for part in data.parts if part not in features.failed]
-    # Stage 2: neighbours and clusters, in this process, because they need all features at once.
+    # Stage 2: neighbours and cluster of every picture.
     with job.timed("neighbours"):
-        accepted = data.acceptance_before.accepted if data.acceptance_before else None
-        job.result.counts |= find_neighbours(masks, parts, config.relabel, accepted=accepted)
+        plan, near = find_neighbours(task, parts, workers=config.workers, failures=config.failures, stage=JOB)
+        job.result.counts |= plan.counts
+        parts = [part for part in parts if part not in near.failed]
     # Stage 3: one mask per picture.
     with job.timed("masks"):
         made = _map("masks", make_masks, task, config, data, parts, finished)
-    return replace(made, failed=features.failed | made.failed, faulty_rows=features.faulty_rows | made.faulty_rows)
+    failed = features.failed | near.failed | made.failed
+    return replace(made, failed=failed, faulty_rows=features.faulty_rows | made.faulty_rows)
 
 
 def _map(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from fss.collection import part_io
 from fss.collection.schema import check_table
 from fss.core import storage
+from fss.core.arrays import BoolArray
 from fss.core.config import canonical_json
 
 ACCEPTANCE_SCHEMA = pa.schema(
@@ -52,6 +54,18 @@ class Acceptance:
         with fs.open_input_file(path) as stream:
             table = pq.read_table(stream, columns=["image_id", "accepted"])
         return frozenset(table.filter(table.column("accepted")).column("image_id").to_pylist())
+
+    def contains(self, image_ids: pa.ChunkedArray) -> BoolArray:
+        """Return which of N different images are accepted, bool [N], with memory for one row group of the file."""
+        if self.uri.endswith(".json"):
+            return np.array([name in self.accepted for name in image_ids.to_pylist()], bool)
+        accepted, ids = np.zeros(len(image_ids), bool), image_ids.combine_chunks()
+        fs, path = storage.resolve(self.uri)
+        with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            for batch in file.iter_batches(columns=["image_id", "accepted"]):
+                rows = pc.index_in(batch.column("image_id").filter(batch.column("accepted")), value_set=ids)
+                accepted[rows.drop_null().to_numpy()] = True
+        return accepted
 
 
 def acceptance_table(accepted: Iterable[str]) -> pa.Table:

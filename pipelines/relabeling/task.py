@@ -47,6 +47,8 @@ class RelabelTask:
     """URI of the collection."""
     mask_set: str
     """Name of the previous mask set."""
+    acceptance: str | None
+    """Acceptance of the previous masks that can be supports; None: all of them."""
     output_mask_set: str
     """Name of the new mask set."""
     identity: str

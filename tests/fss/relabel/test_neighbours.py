@@ -1,16 +1,21 @@
 """Features, neighbours and clusters, and their tables beside a mask set."""
 
+import pickle
+from functools import partial
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
 
 from fss.collection import MaskSet
+from fss.core.rng import keyed_rng
 from fss.models import FewShotSegmenter
-from fss.relabel import RelabelConfig, feature_tables
+from fss.relabel import RelabelConfig, candidates, feature_tables, neighbours
+from fss.relabel.candidates import count_rows, plan_search, write_candidates
 from fss.relabel.features import pooled_features, project
-from fss.relabel.neighbours import Clusters, Neighbours, find_neighbours
+from fss.relabel.neighbours import Clusters, Neighbours, build_search, find_neighbours
 from tests.helpers.discs import coloured_collection
 
 
@@ -46,7 +51,7 @@ def test_projection_roughly_preserves_cosines_and_keeps_short_features() -> None
 def test_neighbours_match_a_brute_force_search() -> None:
     features = unit(50, 16)
     names = [f"{row:016x}-0" for row in range(50)]
-    neighbours = Neighbours(names, features).search(names[:5], features[:5], 4)
+    neighbours = Neighbours.build(names, features).search(names[:5], features[:5], 4)
     cosines = features @ features.T
     np.fill_diagonal(cosines, -1)
     for row, near in enumerate(neighbours):
@@ -56,7 +61,7 @@ def test_neighbours_match_a_brute_force_search() -> None:
 
 def test_a_copy_of_an_image_is_not_its_neighbour() -> None:
     features = np.repeat(unit(1, 8), 3, axis=0)
-    bank = Neighbours(["a" * 16 + "-1", "a" * 16 + "-2", "b" * 16 + "-1"], features)
+    bank = Neighbours.build(["a" * 16 + "-1", "a" * 16 + "-2", "b" * 16 + "-1"], features)
     ((only,),) = bank.search(["a" * 16 + "-1"], features[:1], 3)
     assert only.image_id == "b" * 16 + "-1"
 
@@ -66,21 +71,20 @@ def test_inverted_lists_find_most_of_the_exact_neighbours() -> None:
     features = np.repeat(centres, 100, axis=0) + 0.1 * unit(2000, 32, seed=1)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     names = [f"{row:016x}-0" for row in range(2000)]
-    exact = Neighbours(names, features).search(names[:40], features[:40], 5)
-    lists = Neighbours(names, features, flat_limit=1000).search(names[:40], features[:40], 5)
+    exact = Neighbours.build(names, features).search(names[:40], features[:40], 5)
+    lists = Neighbours.build(names, features, flat_limit=1000).search(names[:40], features[:40], 5)
     shared = [
         len({a.image_id for a in left} & {b.image_id for b in right}) for left, right in zip(exact, lists, strict=True)
     ]
     assert np.mean(shared) > 4
 
 
-def test_clusters_are_recovered_and_never_too_small() -> None:
+def test_clusters_are_recovered() -> None:
     centres = unit(3, 16)
     features = np.repeat(centres, 40, axis=0) + 0.05 * unit(120, 16, seed=1)
-    groups = Clusters(features, 3, seed=0).assign(features)
+    groups = Clusters.train(features, 3, seed=0).assign(features)
     assert [len(set(groups[start : start + 40])) for start in (0, 40, 80)] == [1, 1, 1] and len(set(groups)) == 3
-    assert (Clusters(features, 3, seed=0).assign(features) == groups).all()
-    assert set(Clusters(features[:30], 32, seed=0).assign(features)) == {0}
+    assert (Clusters.train(features, 3, seed=0).assign(features) == groups).all()
 
 
 def write_features(masks: MaskSet, parts: list[str]) -> list[str]:
@@ -125,12 +129,90 @@ def test_the_bank_holds_accepted_images_up_to_its_size(tmp_path: Path) -> None:
     masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
     parts = collection.part_names()
     ids = write_features(masks, parts)
-    find_neighbours(masks, parts, RelabelConfig(bank=2), accepted=frozenset(ids[:8]))
+    masks.write_acceptance("first", {}, ids[:8])
+    find_neighbours(masks, parts, RelabelConfig(bank=2), accepted=masks.read_acceptance("first"))
     rows = [row for part in parts for row in feature_tables.read(masks, "neighbours", part).to_pylist()]
     bank = {name for row in rows for name in row["supports"]}
     assert len(bank) == 2 and bank <= set(ids[:8])
     with pytest.raises(ValueError, match="no image has an accepted mask"):
-        find_neighbours(masks, parts, RelabelConfig(), accepted=frozenset())
+        masks.write_acceptance("none", {}, [])
+        find_neighbours(masks, parts, RelabelConfig(), accepted=masks.read_acceptance("none"))
+
+
+def test_tables_equal_those_of_a_search_that_holds_all_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PER_CLUSTER", 5), ("SAMPLE", 4), ("TABLE_ROWS", 8)):
+        monkeypatch.setattr(candidates, name, value)
+    collection = coloured_collection(tmp_path / "c", count=60)
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    parts, config = collection.part_names(), RelabelConfig(bank=20, clusters=4, shots=2)
+    ids, features, usable = [], [], []
+    for part in parts:
+        rows = []
+        for row, name in enumerate(masks.collection.read_part(part, ["image_id"])["image_id"].to_pylist()):
+            feature = None if (len(ids) + row) % 7 == 3 else unit(1, 8, seed=len(ids) + row)[0].astype(np.float16)
+            rows.append({"image_id": name, "feature": feature, "masked": feature is not None and row != 2})
+        feature_tables.write(masks, "features", part, rows)
+        kept = [row for row in rows if row["feature"] is not None]
+        ids += [row["image_id"] for row in kept]
+        features += [np.asarray(row["feature"], np.float32) for row in kept]
+        usable += [row["masked"] and row["image_id"][0] in "02468ace" for row in kept]
+    masks.write_acceptance("even", {}, [name for name in ids if name[0] in "02468ace"])
+    find_neighbours(masks, parts, config, accepted=masks.read_acceptance("even"))
+    plan = plan_search(masks, parts, *count_rows(masks, parts, masks.read_acceptance("even")), config)
+    assert len(plan.tables()) > 2 and len(plan.sample) == 4 * 4 < len(ids)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(faiss, "Kmeans", partial(faiss.Kmeans, max_points_per_centroid=4))
+    vectors = np.stack(features) / np.linalg.norm(features, axis=1, keepdims=True)
+    rows = np.flatnonzero(usable)
+    rows = np.sort(rows[keyed_rng(0, item=len(rows), purpose="relabel.bank").permutation(len(rows))[:20]])
+    bank = Neighbours.build([ids[row] for row in rows], vectors[rows])
+    clusters = Clusters.train(vectors, 4, seed=0).assign(vectors)
+    near = bank.search(ids, vectors, 4)
+    tables = [feature_tables.read(masks, "neighbours", part).to_pylist() for part in parts]
+    found = {row["image_id"]: row for table in tables for row in table}
+    for name, others, cluster in zip(ids, near, clusters.tolist(), strict=True):
+        assert found.pop(name) == {
+            "image_id": name,
+            "cluster": cluster,
+            "supports": [other.image_id for other in others],
+            "similarity": pytest.approx([other.similarity for other in others], abs=1e-6),
+        }
+    assert all(row["cluster"] is None for row in found.values())
+
+
+def test_another_plan_removes_the_tables_of_the_last_one(tmp_path: Path) -> None:
+    collection = coloured_collection(tmp_path / "c")
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    parts = collection.part_names()
+    write_features(masks, parts)
+    plan_search(masks, parts[:2], *count_rows(masks, parts[:2], None), RelabelConfig())
+    find_neighbours(masks, parts[:2], RelabelConfig())
+    plan = plan_search(masks, parts[:2], *count_rows(masks, parts[:2], None), RelabelConfig())
+    assert feature_tables.finished(masks, "candidates") == set(plan.tables())
+    plan_search(masks, parts, *count_rows(masks, parts, None), RelabelConfig())
+    assert feature_tables.finished(masks, "candidates") == set()
+
+
+def test_a_search_is_shared_as_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = coloured_collection(tmp_path / "c", count=24)
+    masks = collection.create_mask_set("round-1", config_hash="b" * 16, provenance={})
+    parts, config = collection.part_names(), RelabelConfig()
+    ids = write_features(masks, parts)
+    plan = plan_search(masks, parts, *count_rows(masks, parts, None), config)
+    assert plan.clusters == 1, "a cluster has 20 images on average"
+    monkeypatch.setattr(neighbours, "count_lists", lambda count: 2)
+    for table in plan.tables():
+        write_candidates(masks, table, plan, None)
+    flat, lists = (build_search(masks, plan, config, flat_limit=limit) for limit in (100, 1))
+    query = unit(1, 8, seed=0)
+    (first,), (second,) = (
+        pickle.loads(pickle.dumps(data)).open().neighbours.search([ids[0]], query, 4) for data in (flat, lists)
+    )
+    assert [other.image_id for other in first] == [other.image_id for other in second]
+    assert first[0].similarity == pytest.approx(second[0].similarity, abs=0.02)
 
 
 def test_overwriting_a_mask_set_removes_its_tables(tmp_path: Path) -> None:
