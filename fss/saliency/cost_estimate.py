@@ -29,11 +29,14 @@ KEYS_PER_LISTING = 1000
 READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 guarantees per prefix
 
 # Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
-DISPATCHED_PER_S = 700  # parts, one per task, with 8,192 tasks in flight
+DISPATCHED_PER_S = 700  # tasks, with thousands of them in flight
 DRIVER_ROW_S = 1e-5  # seconds per image before and after the tasks: start, manifest, acceptance
 DRIVER_ROW_BYTES = 300  # of memory per image: listing or acceptance
 DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use
 LISTED_PER_S = 10_000  # files
+
+# How many parts the driver puts into a task, as in pipelines/runtime/part_calls.py.
+TASK_S, TASKS_PER_S, MAX_PARTS = 0.5, 300, 256
 
 T = TypeVar("T")
 
@@ -109,12 +112,12 @@ def mask_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
     """
     if sample.gpu_s and not fleet.gpus:
         raise ValueError("the sample was measured on a GPU; give the fleet at least one, or measure on the CPU")
-    part = fleet.part_size
-    limits = {f"{fleet.cores:,} cores": fleet.cores * fleet.efficiency / sum(sample.cpu_s.values())}
+    part, core_s = fleet.part_size, sum(sample.cpu_s.values()) / fleet.efficiency
+    limits = {f"{fleet.cores:,} cores": fleet.cores / core_s}
     if sample.gpu_s:
         limits[f"{fleet.gpus:,} GPUs"] = fleet.gpus * fleet.efficiency / sample.gpu_s
     return limits | {
-        "dispatch": part * DISPATCHED_PER_S,
+        "dispatch": _dispatched(core_s, fleet),
         "S3 reads": part / READS_PER_PART * READS_PER_PREFIX,
         "S3 writes": part / requests_to_write(part * sample.mask_bytes) * WRITES_PER_PREFIX,
     }
@@ -122,14 +125,14 @@ def mask_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
 
 def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
     """Return how many images per second each part of a fleet can ingest from files, by its name."""
-    part = fleet.part_size
+    part, core_s = fleet.part_size, max(sample.ingest_s, 1e-9) / fleet.efficiency
     reads = INGEST_READS_PER_IMAGE + INGEST_READS_PER_PART / part
     return {
-        f"{fleet.cores:,} cores": fleet.cores * fleet.efficiency / max(sample.ingest_s, 1e-9),
-        "dispatch": part * DISPATCHED_PER_S,
+        f"{fleet.cores:,} cores": fleet.cores / core_s,
+        "dispatch": _dispatched(core_s, fleet),
         "S3 reads": READS_PER_PREFIX * fleet.source_prefixes / reads,
         "S3 writes": part / requests_to_write(part * sample.image_bytes) * WRITES_PER_PREFIX,
-        "S3 listing": LISTED_PER_S,
+        "listing": LISTED_PER_S,
     }
 
 
@@ -190,6 +193,13 @@ def duration(seconds: float) -> str:
 def requests_to_write(part: float) -> int:
     """Return the number of requests that write a part of this many bytes to an object store."""
     return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
+
+
+def _dispatched(core_s: float, fleet: Fleet) -> float:
+    """Return the images per second that a driver can hand out, whose tasks have several parts where parts are short."""
+    task_s = max(TASK_S, fleet.cores / TASKS_PER_S)
+    parts = max(1, min(MAX_PARTS, int(task_s / (core_s * fleet.part_size))))
+    return DISPATCHED_PER_S * parts * fleet.part_size
 
 
 def _limits(limits: dict[str, float]) -> str:

@@ -216,7 +216,7 @@ def _on_ray(
                     queue.crash(report.names, report.reason, machine_lost=report.machine_lost)
                     continue
                 yield from report
-            progress.tick(calls.running(), waits_for=None if is_local() else calls.resources())
+            progress.tick(calls.running(), waits_for=None if is_local() else calls.missing())
     finally:
         calls.close()
 

@@ -16,7 +16,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 
 from fss.core.system import available_cores
 from pipelines.runtime.part_worker import ManyPartsFunction, Row, serve_parts
-from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
+from pipelines.runtime.ray_session import is_local
 
 WINDOW = 64  # fewest calls in flight on a cluster
 CALL_S = 0.5  # least seconds of work in a call, as far as there are enough parts
@@ -62,7 +62,7 @@ class Calls:
         self.function, self.timeout_s, self.cpus, self.gpus = function, timeout_s, cpus, gpus
         self.in_flight: dict[Any, Call] = {}
         self._resources_at = -REFRESH_S
-        self._slots = 1
+        self._slots = 0
 
     def room(self, names: int) -> int:
         """Return how many of ``names`` waiting parts the next call takes; 0 if there are enough calls in flight."""
@@ -81,8 +81,10 @@ class Calls:
             ray.cancel(generator)
         self.in_flight.clear()
 
-    def resources(self) -> str:
-        """Return what a call takes, in words."""
+    def missing(self) -> str | None:
+        """Return what a call takes, in words, if the cluster has no machine for one at the moment."""
+        if self._fitting():
+            return None
         gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
         return f"{self.cpus:g} CPU{gpus}"
 
@@ -92,11 +94,7 @@ class Calls:
 
     def slots(self) -> int:
         """Return how many calls the cluster can run at the moment; at least 1."""
-        if time.monotonic() - self._resources_at >= REFRESH_S:
-            self._resources_at = time.monotonic()
-            fitting = [int(count_cpus() / self.cpus)] + ([int(count_gpus() / self.gpus)] if self.gpus else [])
-            self._slots = max(1, min(fitting))
-        return self._slots
+        return max(1, self._fitting())
 
     def poll(self, seconds: float) -> Iterator[list[Row] | Crash]:
         """Wait up to ``seconds`` for reports, and yield all that have arrived."""
@@ -121,6 +119,14 @@ class Calls:
                 for row in report:
                     del call.names[row["part"]]
                 yield report
+
+    def _fitting(self) -> int:
+        if time.monotonic() - self._resources_at >= REFRESH_S:
+            self._resources_at = time.monotonic()
+            cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            fitting = [cluster.get("CPU", 0) / self.cpus] + ([cluster.get("GPU", 0) / self.gpus] if self.gpus else [])
+            self._slots = int(min(fitting))
+        return self._slots
 
     def _ready(self, seconds: float) -> list[Any]:
         waiting = list(self.in_flight)

@@ -58,7 +58,7 @@ class PartProgress:
         now = self.clock()
         if waits_for and not running and not self._told_to_wait and now - max(self.start, self._latest()) >= WAITING_S:
             self._told_to_wait = True
-            self._print(f"waiting for a machine with {waits_for} free; the job goes on when there is one")
+            self._print(f"waiting for a machine with {waits_for}; the job goes on when there is one")
         self._heartbeat(now)
 
     def note(self, text: str) -> None:

@@ -103,7 +103,7 @@ def test_a_job_loses_a_machine_gains_one_and_is_stopped(fleet: Fleet, paint: Pai
 
     job = start(place, *command(place), address=fleet.cluster.address)
     try:
-        wait_for(job, place, lambda: "waiting for a machine with 1 CPU free" in log(place))
+        wait_for(job, place, lambda: "waiting for a machine with 1 CPU;" in log(place))
         first = fleet.join(cpus=1)
         print(f"a machine is used after {wait_for(job, place, lambda: parts() > 0):.1f} s")
         fleet.join(cpus=1)
@@ -127,7 +127,7 @@ def test_a_job_loses_a_machine_gains_one_and_is_stopped(fleet: Fleet, paint: Pai
 def test_a_stage_for_gpus_waits_for_the_first_machine_that_has_one(fleet: Fleet, tmp_path: Path) -> None:
     job = start(tmp_path, "-c", GPU_STAGE, address=fleet.cluster.address)
     try:
-        wait_for(job, tmp_path, lambda: "waiting for a machine with 1 CPU and 1 GPU free" in log(tmp_path))
+        wait_for(job, tmp_path, lambda: "waiting for a machine with 1 CPU and 1 GPU" in log(tmp_path))
         fleet.join(cpus=1, gpus=1)
         assert job.wait(timeout=120) == 0, log(tmp_path)
     finally:

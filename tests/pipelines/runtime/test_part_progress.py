@@ -70,5 +70,5 @@ def test_a_pass_without_a_machine_says_once_what_it_waits_for() -> None:
         clock.now += 1
         progress.tick(running=0, waits_for="1 CPU and 1 GPU")
     assert out.getvalue().splitlines()[1:] == [
-        "[masks] waiting for a machine with 1 CPU and 1 GPU free; the job goes on when there is one"
+        "[masks] waiting for a machine with 1 CPU and 1 GPU; the job goes on when there is one"
     ]
