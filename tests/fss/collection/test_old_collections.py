@@ -58,7 +58,7 @@ def state(collection: Collection) -> list[object]:
     """Return what a reader sees of the set ``saliency``."""
     masks = collection.mask_set("saliency")
     accepted = masks.read_acceptance("half")
-    tables = [feature_tables.read(masks, kind, part) for kind in feature_tables.SCHEMAS for part in PARTS]
+    tables = [feature_tables.read(masks, kind, part) for kind in mask_set_files.TABLES for part in PARTS]
     rows = [masks.read_part(part).to_pylist() for part in PARTS]
     files = mask_set_files.list_files(collection.uri)
     assert any(name.endswith("report-half.md") for name in files)
