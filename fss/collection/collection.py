@@ -204,14 +204,6 @@ class Collection:
         """
         return part_io.read(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns, rows)
 
-    def read_row_group(self, part: str, row: int, columns: Sequence[str] | None = None) -> tuple[int, pa.Table]:
-        """Read the row group of an image part that holds a row: the number of its first row, and its table.
-
-        Raises:
-            ValueError: the part is missing, damaged or has another schema.
-        """
-        return part_io.read_row_group(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, columns, row)
-
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write an image part atomically (see ``schema.image_table``)."""
         part_io.write(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, table)

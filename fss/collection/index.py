@@ -1,23 +1,19 @@
 """Access to single images of a collection, by class and by image id."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Collection as Ids
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import NamedTuple
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
-from fss.collection.part_io import ROW_GROUP, read_image_bytes
+from fss.collection.part_io import read_image_bytes
+from fss.collection.part_rows import PartRows
+from fss.collection.schema import IMAGE_SCHEMA, MASK_SCHEMA
 from fss.core.arrays import Mask, Rgb
 from fss.images.decode import decode_image
 from fss.images.mask_codec import binary_mask, decode_mask
-
-READ_LOCKS = 64
-"""Locks of a reader, which the row groups share."""
 
 
 class Entry(NamedTuple):
@@ -102,7 +98,7 @@ class Sample:
 
 
 class ImageReader:
-    """Random access by image id, with a cache of the most recently used row groups. Thread-safe."""
+    """Random access by image id. Thread-safe."""
 
     def __init__(self, collection: Collection, mask_set: MaskSet | None = None, *, cached_groups: int = 16):
         """Open a reader.
@@ -110,7 +106,8 @@ class ImageReader:
         Args:
             collection: collection of the images.
             mask_set: mask set to read with the images; None reads images alone.
-            cached_groups: number of row groups to keep in memory, encoded, so each takes about its size in the file.
+            cached_groups: row groups to keep in memory, encoded, of parts that only give whole row groups
+                (see :mod:`fss.collection.part_rows`).
 
         Raises:
             ValueError: ``cached_groups`` is less than 1.
@@ -121,11 +118,15 @@ class ImageReader:
         self.mask_set = mask_set
         self._limits = collection.limits
         self._cached_groups = cached_groups
-        self._groups: OrderedDict[tuple[str, range], tuple[pa.Table, pa.Table | None]] = OrderedDict()
+        self._images = PartRows(
+            collection.parts.uri, IMAGE_SCHEMA, ["uri", "image", "error"], cached_groups=cached_groups
+        )
+        self._masks: PartRows | None = None
+        if mask_set is not None:
+            self._masks = PartRows(mask_set.uri, MASK_SCHEMA, ["mask", "classes"], cached_groups=cached_groups)
         self._positions: dict[str, tuple[str, int]] = {}
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
-        self._reading = [threading.Lock() for _ in range(READ_LOCKS)]
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._index()
@@ -154,16 +155,16 @@ class ImageReader:
         Raises:
             ValueError: the image is quarantined.
         """
-        first, images, masks = self._row_group(part, row)
-        image_row = _row(images, row - first)
-        if image_row["error"]:
-            raise ValueError(f"image {image_id} ({image_row['uri']}) is unusable: {image_row['error']}; leave it out")
-        mask_row: dict[str, Any] = _row(masks, row - first) if masks is not None else {}
-        return EncodedSample(
-            read_image_bytes(image_row["image"], image_row["uri"], self._limits),
-            mask_row.get("mask"),
-            tuple(entry["id"] for entry in mask_row.get("classes") or ()),
-        )
+        image = self._images.value(part, row, "image")
+        if image is None:
+            uri, error = (self._images.other(part, row, column) for column in ("uri", "error"))
+            if error:
+                raise ValueError(f"image {image_id} ({uri}) is unusable: {error}; leave it out")
+            image = read_image_bytes(None, uri, self._limits)
+        if self._masks is None or part not in self._masked:
+            return EncodedSample(image, None, ())
+        classes = self._masks.other(part, row, "classes") or ()
+        return EncodedSample(image, self._masks.value(part, row, "mask"), tuple(entry["id"] for entry in classes))
 
     def read_binary(self, image_id: str, class_id: int) -> tuple[Rgb, Mask]:
         """Return an image, uint8 [H, W, 3], and the mask of one class, uint8 [H, W] in {0, 1, 255}.
@@ -180,26 +181,3 @@ class ImageReader:
                 for part, ids in self.collection.image_ids().items():
                     self._positions.update((image_id, (part, row)) for row, image_id in enumerate(ids))
             return self._positions
-
-    def _row_group(self, part: str, row: int) -> tuple[int, pa.Table, pa.Table | None]:
-        """Return the number of the first row of the row group that holds a row, and its images and masks."""
-        # Threads wait for each other only if they read the same rows.
-        with self._reading[hash((part, row // ROW_GROUP)) % len(self._reading)]:
-            with self._lock:
-                key = next((key for key in self._groups if key[0] == part and row in key[1]), None)
-                if key is not None:
-                    self._groups.move_to_end(key)
-                    return key[1].start, *self._groups[key]
-            first, images = self.collection.read_row_group(part, row, ["uri", "image", "error"])
-            rows, masks = range(first, first + images.num_rows), None
-            if self.mask_set is not None and part in self._masked:
-                masks = self.mask_set.read_part(part, ["mask", "classes"], rows=rows)
-            with self._lock:
-                self._groups[part, rows] = images, masks
-                while len(self._groups) > self._cached_groups:
-                    self._groups.popitem(last=False)
-            return first, images, masks
-
-
-def _row(table: pa.Table, row: int) -> dict[str, Any]:
-    return {name: table.column(name)[row].as_py() for name in table.column_names}

@@ -3,9 +3,11 @@
 A part consists of row groups of :data:`ROW_GROUP` rows. A reader of some rows reads only the row groups that hold them.
 """
 
+import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from fss.collection.schema import NOTES, check_table
+from fss.collection.value_ranges import KEY, encode_ranges, find_ranges
 from fss.core import storage
 from fss.core.retry import is_transient, retry_transient
 from fss.images.limits import DecodeLimits
@@ -92,28 +95,6 @@ def read(
     return _read_checked(folder, part, schema, columns, lambda file, names: _read_rows(file, names, rows))
 
 
-def read_row_group(
-    folder: str, part: str, schema: pa.Schema, columns: Sequence[str] | None, row: int
-) -> tuple[int, pa.Table]:
-    """Read the row group that holds a row: the number of its first row, and its table.
-
-    Raises:
-        IndexError: the part has fewer rows.
-        ValueError: a column is unknown, or the part is missing, damaged or has another schema.
-    """
-    first = 0
-
-    def read_group(file: pq.ParquetFile, names: list[str]) -> pa.Table:
-        nonlocal first
-        starts = _row_group_starts(file)
-        group = _row_groups(starts, np.array([row]))[0]
-        first = int(starts[group])
-        return file.read_row_group(group, columns=names, use_threads=False)
-
-    table = _read_checked(folder, part, schema, columns, read_group)
-    return first, table
-
-
 def _read_checked(
     folder: str,
     part: str,
@@ -125,16 +106,26 @@ def _read_checked(
     selected = pa.schema([schema.field(name) for name in _check_columns(columns, schema)])
     uri = storage.join(folder, f"{part}.parquet")
     fs, path = storage.resolve(uri)
-    try:
+    with explained_errors(folder, part):
         table = _read_file(fs, path, selected.names, read_table)
+    check_table(table, selected, uri)
+    return table
+
+
+@contextmanager
+def explained_errors(folder: str, part: str) -> Iterator[None]:
+    """Raise a ValueError that says what to do if a part is missing or damaged; transient errors pass."""
+    try:
+        yield
     except FileNotFoundError:
         raise ValueError(f"there is no part {part} in {folder}; run the job that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and is_transient(error):
             raise
-        raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the job that writes it again.") from error
-    check_table(table, selected, uri)
-    return table
+        raise ValueError(
+            f"{storage.join(folder, f'{part}.parquet')} cannot be read: {error}. Delete it and run the job that writes "
+            "it again."
+        ) from error
 
 
 def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
@@ -145,18 +136,24 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     """
     check_part(part)
     check_table(table, schema, f"{part} for {folder}")
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata({NOTES: notes} if (notes := (table.schema.metadata or {}).get(NOTES)) else None),
-        sink,
-        row_group_size=ROW_GROUP,
+    notes = (table.schema.metadata or {}).get(NOTES)
+    table = table.replace_schema_metadata({NOTES: notes} if notes else None)
+    file = io.BytesIO()
+    with pq.ParquetWriter(
+        pa.PythonFile(file, "w"),
+        table.schema,
         compression="NONE",  # nearly all bytes are JPEG and PNG
         use_dictionary=False,
         write_statistics=False,
         write_batch_size=8,  # keeps a page of large images far below Parquet's limit of 2 GiB
-    )
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        with file.getbuffer() as written:
+            ranges = find_ranges(written, table, ROW_GROUP)
+        writer.add_key_value_metadata({KEY: encode_ranges(ranges)})
     fs, path = storage.resolve(storage.join(folder, f"{part}.parquet"))
-    storage.write_atomically(fs, path, sink.getvalue())
+    with file.getbuffer() as data:
+        storage.write_atomically(fs, path, data)
 
 
 @retry_transient
@@ -214,16 +211,16 @@ def _read_rows(file: pq.ParquetFile, names: list[str], rows: Rows | None) -> pa.
         return file.read(columns=names, use_threads=False)
     count = file.metadata.num_rows
     numbers = np.asarray(range(count)[rows] if isinstance(rows, slice) else rows, np.int64)
-    starts = _row_group_starts(file)
+    starts = row_group_starts(file.metadata)
     groups = _row_groups(starts, numbers)
     table = file.read_row_groups(groups, columns=names, use_threads=False)
     read = np.concatenate([np.arange(0), *(np.arange(starts[group], starts[group + 1]) for group in groups)])
     return table if np.array_equal(read, numbers) else table.take(np.searchsorted(read, numbers))
 
 
-def _row_group_starts(file: pq.ParquetFile) -> npt.NDArray[np.int64]:
+def row_group_starts(metadata: pq.FileMetaData) -> npt.NDArray[np.int64]:
     """Return the first row of each of G row groups, and the number of rows, int64 [G+1]."""
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return np.cumsum([0, *sizes])
 
 

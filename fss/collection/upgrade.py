@@ -12,6 +12,7 @@ from fss.collection import part_io
 from fss.collection.collection import FORMAT, Collection
 from fss.collection.manifest import PartFolder
 from fss.collection.mask_set_files import move_metadata
+from fss.collection.value_ranges import KEY
 from fss.core import storage
 
 
@@ -24,11 +25,11 @@ class Upgrade:
     moved: int
     """Mask sets whose files were moved out of the folders of parts."""
     rewritten: int
-    """Parts that were written again in row groups."""
+    """Parts that were written again, in row groups and with the ranges of their pictures and masks."""
 
 
 def upgrade_collection(collection: Collection) -> Upgrade:
-    """Move the files of mask sets to their folders, divide parts into row groups, and write the manifests.
+    """Move the files of mask sets to their folders, write parts again as they are written today, and the manifests.
 
     No picture, mask or id changes. Trainings on parts of more than 64 rows read them in another order afterwards.
 
@@ -37,7 +38,7 @@ def upgrade_collection(collection: Collection) -> Upgrade:
     """
     before = int(collection.metadata["format"])
     moved = sum(move_metadata(collection.uri, name) for name in collection.mask_set_names())
-    rewritten = sum(_rewrite(folder, part) for folder in part_folders(collection) for part in _coarse_parts(folder))
+    rewritten = sum(_rewrite(folder, part) for folder in part_folders(collection) for part in _outdated_parts(folder))
     collection.record_format(FORMAT)
     refresh_manifests(collection)
     return Upgrade(format=before, moved=moved, rewritten=rewritten)
@@ -53,13 +54,14 @@ def part_folders(collection: Collection) -> list[PartFolder]:
     return [collection.parts, *(collection.mask_set(name).parts for name in collection.mask_set_names())]
 
 
-def _coarse_parts(folder: PartFolder) -> Iterator[str]:
-    """Yield the parts that have a row group of more rows than parts are written with."""
+def _outdated_parts(folder: PartFolder) -> Iterator[str]:
+    """Yield the parts that have larger row groups than parts are written with, or no ranges of their values."""
     for part in part_io.list_parts(folder.uri):
         fs, path = storage.resolve(storage.join(folder.uri, f"{part}.parquet"))
         with fs.open_input_file(path) as stream:
             metadata = pq.read_metadata(stream)
-        if any(metadata.row_group(number).num_rows > part_io.ROW_GROUP for number in range(metadata.num_row_groups)):
+        sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        if KEY.encode() not in (metadata.metadata or {}) or max(sizes, default=0) > part_io.ROW_GROUP:
             yield part
 
 

@@ -107,20 +107,11 @@ def epoch_ratio(masks: MaskSet) -> float:
 def single_ratio(masks: MaskSet) -> float:
     """Return bytes read / bytes used for random pictures, one at a time."""
     reader, used = ImageReader(masks.collection, masks), 0
-    ids = [name for names in masks.collection.image_ids().values() for name in names]
-    positions = np.random.Generator(np.random.Philox(key=1)).permutation(len(ids))[:SINGLE]
-    assert ids[0] in reader  # reads the ids of all parts
+    rows = [(name, part, row) for part, ids in masks.collection.image_ids().items() for row, name in enumerate(ids)]
     CountingFile.total = 0
-
-    def count(image: bytes, mask: bytes) -> None:
-        nonlocal used
-        used += size_of(image, mask)
-
-    for position in positions:
-        part, row = reader._index()[ids[position]]
-        first, images, mask_table = reader._row_group(part, row)
-        assert mask_table is not None
-        count(images["image"][row - first].as_py(), mask_table["mask"][row - first].as_py())
+    for number in np.random.Generator(np.random.Philox(key=1)).permutation(len(rows))[:SINGLE]:
+        sample = reader.read_encoded(*rows[number])
+        used += size_of(sample.image, sample.mask or b"")
     return CountingFile.total / used
 
 

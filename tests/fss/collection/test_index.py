@@ -66,10 +66,6 @@ def test_readers_read_only_the_row_groups_they_need(tmp_path: Path, monkeypatch:
         groups.clear()
     with pytest.raises(IndexError, match="the part has 5 rows"):
         truth.read_part("part-00000", rows=[5])
-    reader = ImageReader(collection, truth, cached_groups=2)
-    for image_id in (ids[4], ids[0], ids[4], ids[3]):
-        assert reader.read(image_id).image_id == image_id
-    assert groups == [[2], [0], [1]], "one read of masks for each row group"
 
 
 def test_reader_says_what_is_missing(collection: Collection) -> None:
