@@ -58,6 +58,7 @@ class FewShotSegmenter(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             learner = learner_class.create(backbone.channels, config)
+        learner.freeze_unused()
         backbone.freeze(config.frozen, drifting_batchnorm=config.drifting_batchnorm)
         backbone.to(memory_format=torch.channels_last)
         return cls(backbone, learner, config)

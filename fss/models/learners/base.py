@@ -38,8 +38,13 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def unused_parameters(self) -> list[str]:
-        """Return the names of parameters that the published network has but never uses. They get no gradient."""
+        """Return the names of parameters that the published network has but never uses."""
         return []
+
+    def freeze_unused(self) -> None:
+        """Freeze the parameters that no loss reaches: DistributedDataParallel would wait for their gradients."""
+        for name in self.unused_parameters():
+            self.get_parameter(name).requires_grad_(False)
 
     def embed_query(self, features: Features) -> Features:
         """Embed the backbone maps ``[N,C,h,w]`` of queries."""

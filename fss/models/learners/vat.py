@@ -15,6 +15,7 @@ from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import REDUCTIONS, Features, map_features, resize
 from fss.models.layers.correlation import correlate, l2_normalise, mean_shots, resize_query
+from fss.models.layers.dropout import EpisodeDropout2d
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.swin import SwinStack
 from fss.models.learners.vat_embedding import embedding_encoder
@@ -51,6 +52,7 @@ class VAT(Learner):
         widths = [s + a * use for s, a, use in zip(_STAGE_WIDTHS, _AFFINITY_WIDTHS, affinities, strict=True)]
         self.stages = nn.ModuleList([SwinStack(width, 8, 2, 2) for width in widths])
         self.reductions = nn.ModuleList([nn.Conv2d(widths[i], _STAGE_WIDTHS[i + 1], 1) for i in range(2)])
+        self.dropout = EpisodeDropout2d(0.5)
         self.decoder = nn.Sequential(nn.Conv2d(widths[2], 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 3, padding=1))
         for module in (m for m in self.modules() if isinstance(m, nn.Linear)):
             nn.init.trunc_normal_(module.weight, std=0.02)
@@ -114,7 +116,7 @@ class VAT(Learner):
         for i, (stack, affinity, use) in enumerate(zip(self.stages, self.affinities, self.uses_affinity, strict=True)):
             if use:
                 a = affinity(query[2 - i][-1]).relu()
-                a = F.dropout2d(a, 0.5, self.training) if i < 2 else a
+                a = self.dropout(a, i) if i < 2 else a
                 x = torch.cat([x, a.permute(0, 2, 3, 1)], -1)
             assert isinstance(stack, SwinStack)
             x = x + stack.norm(stack(x))

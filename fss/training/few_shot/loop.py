@@ -10,7 +10,7 @@ The caller decides what happens between steps. The loop only trains and resumes.
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fss.core.rng import keyed_rng
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
+from fss.models.layers.dropout import EpisodeDropout2d
 from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.mask_split_stream import EpisodeStream
@@ -73,6 +75,7 @@ class TrainLoop:
         config: OptimizerConfig,
         *,
         device: str | torch.device = "cpu",
+        seed: int = 0,
     ):
         """Create the optimiser and the moving average.
 
@@ -81,18 +84,20 @@ class TrainLoop:
             stream: the episodes to train on.
             config: the settings of the optimisation.
             device: device of the model, where the episodes are rendered.
+            seed: seed of dropout.
 
         Raises:
             ValueError: all parameters of the model are frozen.
         """
         self.model, self.stream, self.config = model, stream, config
         self.segmenter: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
-        self.device = torch.device(device)
+        self.device, self.seed = torch.device(device), seed
         self.parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("every parameter of the model is frozen, so that there is nothing to train")
         self.optimizer = torch.optim.Adam(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
         self.ema = Ema(self.segmenter, config.ema)
+        self._dropouts = [module for module in self.segmenter.modules() if isinstance(module, EpisodeDropout2d)]
         self._start_at(0)
 
     def _start_at(self, step: int) -> None:
@@ -145,12 +150,21 @@ class TrainLoop:
         passes = batch.chunks(self.config.accumulate)
         for number, part in enumerate(passes, start=1):
             with self._gradient_sync(last_pass=number == len(passes)):
+                self._set_dropout_keys(part.ids)
                 with self._precision():
                     logits = self.model(part.query, part.support_images, part.support_masks)
                 loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return float(sum_over_workers(total) / pixels)
+
+    def _set_dropout_keys(self, ids: Sequence[str]) -> None:
+        """Let the masks of dropout depend on (seed, step, episode) alone."""
+        if self._dropouts:
+            rngs = (keyed_rng(self.seed, epoch=self.step, item=name, purpose="dropout") for name in ids)
+            keys = torch.tensor([int(rng.integers(2**32)) for rng in rngs]).to(self.device, non_blocking=True)
+            for module in self._dropouts:
+                module.keys = keys
 
     def _gradient_sync(self, *, last_pass: bool) -> AbstractContextManager[None]:
         """Let the workers exchange gradients only in the last pass of a step."""

@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from fss.models.layers.attention import biased_attention
 from fss.models.layers.correlation import correlate, l2_normalise, resize_query
-from fss.models.layers.norm import GroupNormReLU, group_norm
+from fss.models.layers.norm import (
+    GroupNormReLU,
+    _GroupNorm,
+    _statistics,
+    closed_backward,
+    group_norm,
+    native_backward,
+)
 from fss.models.learners.asnet_layers import attend, convolve_by_matmul
 from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
 from fss.models.learners.swin import SwinBlock, relative_index
@@ -111,6 +118,49 @@ def test_group_norm_and_its_gradients(relu):
     exact_gradients = torch.autograd.grad(expected, [xd, exact.weight, exact.bias], grad.double())
     for g, e in zip(gradients, exact_gradients, strict=True):
         torch.testing.assert_close(g.double(), e, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_group_norm_agrees_with_finite_differences(relu):
+    norm = nn.GroupNorm(2, 6).double()
+    x = (randn(2, 3, 4, 6).double() * 2 + 1).requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(randn(6, seed=2))
+        norm.bias.copy_(randn(6, seed=3))
+    inputs = (x, norm.weight, norm.bias)
+
+    def run(x, weight, bias):
+        return _GroupNorm.apply(x.flatten(1, -2), weight, bias, 2, relu)
+
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_closed_form_of_the_backward_pass_is_torchs(batch):
+    x, grad, weight = randn(batch, 500, 24) * 3 + 5, randn(batch, 500, 24, seed=1), randn(24, seed=2)
+    mean, rstd = _statistics(x, 4)
+    pairs = zip(closed_backward(grad, x, weight, mean, rstd), native_backward(grad, x, weight, mean, rstd), strict=True)
+    for closed, native in pairs:
+        torch.testing.assert_close(closed, native, rtol=1e-4, atol=1e-4)
+
+
+def test_the_closed_form_halves_the_error_of_half_precision():
+    """Of torch's kernel, which casts the statistics; what is left for the input is the rounding of the result."""
+    x, grad, weight = (randn(2, 4000, 32) * 2 + 1).bfloat16(), randn(2, 4000, 32, seed=1).bfloat16(), randn(32, seed=2)
+    mean, rstd = _statistics(x, 4)
+    exact = closed_backward(*(t.double() for t in (grad, x, weight, mean, rstd)))
+    planes = [t.view(2, 4000, 1, 32).permute(0, 3, 1, 2) for t in (grad, x)]
+    stats = [t.bfloat16() for t in (mean, rstd, weight)]
+    gx, gw, _ = torch.ops.aten.native_group_norm_backward(*planes, *stats, 2, 32, 4000, 4, [True, True, True])
+    ours = closed_backward(grad, x, weight, mean, rstd)
+
+    def error(value, index, rounded):
+        return (value.double() - rounded(exact[index])).norm() / exact[index].norm()
+
+    assert error(ours[0], 0, lambda e: e.bfloat16().double()) < 0.5 * error(
+        gx.permute(0, 2, 3, 1).flatten(1, 2), 0, lambda e: e.bfloat16().double()
+    )
+    assert error(ours[1], 1, lambda e: e) < 0.01 * error(gw, 1, lambda e: e)
 
 
 def test_group_norm_is_exact_where_channels_last_kernels_are_not():

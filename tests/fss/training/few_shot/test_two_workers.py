@@ -1,0 +1,102 @@
+"""Every learner and masking strategy trains on two workers as on one: uneven shares, accumulated passes, resume."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from fss.episodes.episode import RawEpisodes
+from fss.models import create_segmenter
+from fss.training.few_shot.config import OptimizerConfig
+from fss.training.few_shot.loop import TrainLoop
+from tests.helpers.processes import train_on_two_workers
+
+SIZE, STEPS, RESUMED = 80, 3, 2
+BATCH = 3  # shares of 2 and 1
+VIEW = torch.tensor([1.0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0])  # neither warped nor coloured
+LEARNERS, MASKINGS = ("masksplit", "hsnet", "asnet", "vat"), ("none", "feature", "input", "hybrid")
+Case = tuple[str, str, int]
+FAST: tuple[Case, ...] = (
+    ("masksplit", "hybrid", 2),
+    ("hsnet", "none", 2),
+    ("asnet", "input", 2),
+    ("vat", "feature", 2),
+)
+CASES = [
+    pytest.param(case, id="-".join(map(str, case)), marks=() if case in FAST else pytest.mark.slow)
+    for case in product(LEARNERS, MASKINGS, (1, 2))
+]
+
+
+@dataclass
+class Stream:
+    """Random episodes, which depend only on the step; a rank takes every ``world``-th one."""
+
+    rank: int = 0
+    world: int = 1
+    image_size: int = SIZE
+    steps_per_epoch: int = STEPS
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
+        for step in range(start, self.steps_per_epoch):
+            rng = torch.Generator().manual_seed(step)
+            pixels = torch.randint(0, 256, (BATCH, 2, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8)
+            masks = (torch.rand(BATCH, 2, SIZE, SIZE, generator=rng) > 0.5).to(torch.uint8)
+            masks[0, 0, :50] = 255  # the workers have different numbers of valid pixels
+            masks[:, 1, : SIZE // 2] = 1
+            share = slice(self.rank, None, self.world)
+            pixels, masks = pixels[share], masks[share]
+            yield RawEpisodes(
+                query=pixels[:, 0],
+                query_masks=masks[:, 0],
+                query_views=VIEW.repeat(len(pixels), 1),
+                support=pixels[:, 1:],
+                support_masks=masks[:, 1:],
+                support_views=VIEW.repeat(len(pixels), 1, 1),
+                ids=tuple(f"{step} {row}" for row in range(BATCH)[share]),
+            )
+
+
+def losses(learner: str, masking: str, accumulate: int, rank: int = 0, world: int = 1) -> list[float]:
+    """Train three steps, of which the last one is done by a loop that resumes the state of the first two."""
+    config = OptimizerConfig(steps=STEPS, learning_rate=1e-3, accumulate=accumulate)
+
+    def loop() -> TrainLoop:
+        network = create_segmenter(
+            learner=learner, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=SIZE
+        )
+        return TrainLoop(DistributedDataParallel(network) if world > 1 else network, Stream(rank, world), config)
+
+    first, second = loop(), loop()
+    reports = [report.loss for _, report in zip(range(RESUMED), first.run(), strict=False)]
+    second.load_state_dict(first.state_dict())
+    return reports + [report.loss for report in second.run()]
+
+
+def _train(rank: int, world: int, folder: str, cases: list[Case]) -> None:
+    results = {case: losses(*case, rank=rank, world=world) for case in cases}
+    torch.save(results, Path(folder) / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[Case, list[float]]]:
+    """The losses of the chosen cases by rank; the two processes start once."""
+    folder = tmp_path_factory.mktemp("two-workers")
+    cases = [item.callspec.params["case"] for item in request.session.items if "together" in item.fixturenames]  # type: ignore[attr-defined]
+    train_on_two_workers(_train, str(folder), cases)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_workers_train_as_one_does(case: Case, together: list[dict[Case, list[float]]]) -> None:
+    one = losses(*case)
+    first, second = (results[case] for results in together)
+    assert first == second
+    difference = max(abs(a - b) / b for a, b in zip(first, one, strict=True))
+    print(f"largest relative difference of a loss: {difference:.1e}")
+    assert difference < 1e-5
+    assert one[0] != one[1] != one[2]
