@@ -34,7 +34,8 @@ def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placement
         query: rendered queries, float [B, 3, S, S].
         target: targets, uint8 [B, S, S] in {0, 1, 255}; all values except 0 belong to the object.
         partners: index of the query whose object is pasted, long [B].
-        placements: placements, float32 [B, 3]; see ``Placement``.
+        placements: placements, float32 [B, 3]; see ``Placement``. Like the partners they may stay on the CPU, so that
+            a GPU does not wait for the host.
 
     Returns:
         Queries with distractors, [B, 3, S, S], and the targets, unchanged, since distractors are background.
@@ -42,7 +43,8 @@ def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placement
     rows = (placements[:, 0] > 0).nonzero()[:, 0]
     if not len(rows):
         return query, target
-    scale, shift, source = placements[rows, :1], placements[rows, 1:], partners[rows]
+    values = (placements[rows, :1], placements[rows, 1:], partners[rows], rows)
+    scale, shift, source, rows = (each.to(query.device, non_blocking=True) for each in values)
     theta = torch.cat([torch.diag_embed(1 / scale.expand(-1, 2)), (-shift / scale)[..., None]], 2)
     grid = F.affine_grid(theta, [len(rows), 1, *query.shape[2:]], align_corners=False).to(query.dtype)
     moved = F.grid_sample(query[source], grid, align_corners=False)

@@ -3,6 +3,7 @@
 B is the number of episodes, K of supports per episode, C the side of a canvas and S the side of an image in pixels.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
@@ -35,7 +36,7 @@ class EpisodeBatch:
 
     def to(self, device: Device) -> "EpisodeBatch":
         """Move the tensors."""
-        return _move(self, device)
+        return _move(self, device, (field.name for field in fields(self)))
 
     def chunks(self, count: int) -> list["EpisodeBatch"]:
         """Split the batch into at most ``count`` batches of nearly equal size, in order."""
@@ -74,8 +75,13 @@ class RawEpisodes:
         return len(self.ids)
 
     def to(self, device: Device) -> "RawEpisodes":
-        """Move the tensors."""
-        return _move(self, device)
+        """Move canvases and masks; the parameters of the rendering stay where they are, since the host reads them."""
+        return _move(self, device, ("query", "query_masks", "support", "support_masks"))
+
+    def pin_memory(self) -> "RawEpisodes":
+        """Copy canvases and masks to page-locked memory, from which a GPU fetches them while it computes."""
+        pixels = {name: getattr(self, name) for name in ("query", "query_masks", "support", "support_masks")}
+        return replace(self, **{name: value.pin_memory() for name, value in pixels.items() if value is not None})
 
     def render(self, size: int) -> EpisodeBatch:
         """Warp canvases and masks to views of ``size`` pixels per side; see ``rendering.render``."""
@@ -103,10 +109,10 @@ class RawEpisodes:
 _Batch = TypeVar("_Batch", EpisodeBatch, RawEpisodes)
 
 
-def _move(batch: _Batch, device: Device) -> _Batch:
+def _move(batch: _Batch, device: Device, names: Iterable[str]) -> _Batch:
     tensors = {
-        field.name: getattr(batch, field.name).to(device, non_blocking=True)
-        for field in fields(batch)
-        if isinstance(getattr(batch, field.name), Tensor)
+        name: getattr(batch, name).to(device, non_blocking=True)
+        for name in names
+        if isinstance(getattr(batch, name), Tensor)
     }
     return replace(batch, **tensors)

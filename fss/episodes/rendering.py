@@ -24,16 +24,18 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
     Args:
         images: square RGB canvases, uint8 [B, 3, C, C].
         masks: masks of any values, uint8 [B, C, C]; they are warped by nearest neighbour.
-        views: views, float32 [B, 12]; see ``augmentation.View``.
+        views: views, float32 [B, 12]; see ``augmentation.View``. On the CPU they save a GPU from waiting for the host.
         size: side of the views in pixels.
 
     Returns:
         ImageNet-normalised images, float32 [B, 3, size, size], and masks, uint8 [B, size, size].
     """
+    device = images.device
     if bool((views[:, AFFINE] == views.new_tensor([1, 0, 0, 0, 1, 0])).all()) and images.shape[-1] == size:
         pictures, warped = images.float() / 255, masks.clone()
     else:
-        grid = F.affine_grid(views[:, AFFINE].view(-1, 2, 3), [len(views), 1, size, size], align_corners=False)
+        affine = views[:, AFFINE].view(-1, 2, 3).to(device, non_blocking=True)
+        grid = F.affine_grid(affine, [len(views), 1, size, size], align_corners=False)
         pictures = _sample(images.float() / 255, grid, "bilinear")
         warped = _sample(masks[:, None].float(), grid, "nearest")[:, 0].to(torch.uint8)
     pictures = _where(pictures, (views[:, COLOUR] != views.new_tensor([1, 1, 1, 0])).any(1), views[:, COLOUR], _jitter)
@@ -44,7 +46,7 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
 
 def normalize_imagenet(pictures: Tensor) -> Tensor:
     """Normalise images, float [B, 3, H, W] in [0, 1], with the ImageNet mean and standard deviation."""
-    mean, std = pictures.new_tensor(IMAGENET_MEAN), pictures.new_tensor(IMAGENET_STD)
+    mean, std = _constant(IMAGENET_MEAN, pictures), _constant(IMAGENET_STD, pictures)
     return (pictures - mean[:, None, None]) / std[:, None, None]
 
 
@@ -55,11 +57,19 @@ def _sample(x: Tensor, grid: Tensor, mode: str) -> Tensor:
 def _where(x: Tensor, rows: Tensor, settings: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Apply ``change`` to the selected rows of a batch only."""
     index = rows.nonzero()[:, 0]
-    return x.index_copy(0, index, change(x[index], settings[index])) if len(index) else x
+    if not len(index):
+        return x
+    selected, index = settings[index].to(x.device, non_blocking=True), index.to(x.device, non_blocking=True)
+    return x.index_copy(0, index, change(x[index], selected))
+
+
+def _constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Return the values on the device of ``like``, whose host does not wait for the copy."""
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def _grey(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(_LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    return (x * _constant(_LUMINANCE, x)[:, None, None]).sum(1, keepdim=True)
 
 
 def _jitter(x: Tensor, factors: Tensor) -> Tensor:

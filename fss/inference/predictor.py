@@ -113,7 +113,7 @@ class Examples:
         rgb = read_picture(query)
         segmenter = self.predictor.segmenter
         encoded = segmenter.encode_query(self.predictor.canvases([rgb]))
-        logits = segmenter.joint_logits(encoded, self._features, self._masks, rgb.shape[:2])
+        logits = segmenter.decode(encoded, self._features, self._masks, rgb.shape[:2])
         probability = logits.float().softmax(1)[0, 1].cpu().numpy()
         return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
 

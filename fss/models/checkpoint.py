@@ -18,7 +18,9 @@ from fss.models.weights.reading import open_weights
 
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
 
-_WEIGHTS, _DESCRIPTION = "model.safetensors", "segmenter.json"
+WEIGHTS = "model.safetensors"
+"""File of a checkpoint with the weights."""
+_DESCRIPTION = "segmenter.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _LIMITS = {"width": 4096, "image_size": 8192, "grid": 1024}
 
@@ -36,7 +38,7 @@ def save_checkpoint(
     directory = Path(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
     description = {"segmenter": configurations.to_dict(segmenter.config), **(extra or {})}
-    storage.write_atomically(*storage.resolve(directory / _WEIGHTS), save(tensors))
+    storage.write_atomically(*storage.resolve(directory / WEIGHTS), save(tensors))
     text = json.dumps(description, indent=2) + "\n"
     storage.write_atomically(*storage.resolve(directory / _DESCRIPTION), text.encode())
     return directory
@@ -50,7 +52,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     """
     config = configurations.from_dict(SegmenterConfig, read_description(directory)["segmenter"])
     _check_size(config, directory)
-    tensors = open_weights(Path(directory) / _WEIGHTS, safetensors_only=True).content
+    tensors = open_weights(Path(directory) / WEIGHTS, safetensors_only=True).content
     segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, backbone_weights=None))
     load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
@@ -64,7 +66,7 @@ def read_description(directory: str | Path) -> dict[str, Any]:
         ValueError: the directory holds no checkpoint.
     """
     directory = Path(directory)
-    missing = [name for name in (_WEIGHTS, _DESCRIPTION) if not (directory / name).is_file()]
+    missing = [name for name in (WEIGHTS, _DESCRIPTION) if not (directory / name).is_file()]
     if missing:
         raise ValueError(f"{directory} is no checkpoint: it has no {' and no '.join(missing)}")
     description: Any = json.loads((directory / _DESCRIPTION).read_text())

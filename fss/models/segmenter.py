@@ -64,7 +64,7 @@ class FewShotSegmenter(nn.Module):
         return cls(backbone, learner, config)
 
     def forward(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> Tensor:
-        """Return logits ``[B,2,H,W]`` of background and foreground, averaged over the K shots.
+        """Return logits ``[B,2,H,W]`` of background and foreground. The learner combines the K shots, as in prediction.
 
         Args:
             query: ``[B,3,H,W]``.
@@ -138,7 +138,7 @@ class FewShotSegmenter(nn.Module):
     def decode(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
     ) -> Tensor:
-        """Compare encoded queries and supports.
+        """Compare encoded queries and supports, which the learner combines.
 
         Args:
             query_features: embedded maps of B queries.
@@ -147,9 +147,10 @@ class FewShotSegmenter(nn.Module):
             size: height and width of the logits, in pixels.
 
         Returns:
-            Logits ``[B,2,height,width]``, averaged over the shots.
+            Logits ``[B,2,height,width]``.
         """
-        return self.shot_logits(query_features, support_features, support_masks, size).mean(1)
+        shots = support_masks.shape[1]
+        return _upsample(self.learner(query_features, support_features, support_masks.flatten(0, 1), shots), size)
 
     def shot_logits(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
@@ -163,13 +164,6 @@ class FewShotSegmenter(nn.Module):
         ]
         return torch.stack([_upsample(each, size) for each in logits], 1)
 
-    def joint_logits(
-        self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
-    ) -> Tensor:
-        """Return the logits ``[B,2,height,width]`` for all supports at once; arguments as in :meth:`decode`."""
-        shots = support_masks.shape[1]
-        return _upsample(self.learner(query_features, support_features, support_masks.flatten(0, 1), shots), size)
-
     @torch.no_grad()
     def decide(
         self,
@@ -182,7 +176,7 @@ class FewShotSegmenter(nn.Module):
         """Return masks ``[B,height,width]``, long, of 0 and 1; arguments as in :meth:`decode` and :meth:`predict`."""
         check_fusion(fusion)
         if fusion == "joint":
-            return self.joint_logits(query_features, support_features, support_masks, size).argmax(1)
+            return self.decode(query_features, support_features, support_masks, size).argmax(1)
         return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
 
     @property

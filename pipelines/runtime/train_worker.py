@@ -14,6 +14,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from fss.core.system import available_cores
+from fss.models.checkpoint import WEIGHTS
 from fss.models.weights.reading import open_weights
 from fss.training.few_shot.loop import StepReport
 from pipelines.runtime.config import Device
@@ -46,13 +47,22 @@ class Writer(Protocol[Report]):
         """Report a checkpoint of the current weights."""
 
 
-def resume(loop: Resumable) -> None:
-    """On a worker: resume from the last checkpoint of the training, if there is one."""
+def resume(loop: Resumable, *, model: str | None = None) -> None:
+    """On a worker: resume from the last checkpoint of the training, if there is one.
+
+    Args:
+        loop: the loop.
+        model: folder in the checkpoint with the network; its frozen tensors are not in the state of the loop.
+    """
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
-        loop.load_state_dict(open_weights(Path(folder) / STATE).content)
+        state = open_weights(Path(folder) / STATE).content
+        if model is not None:
+            network = open_weights(Path(folder) / model / WEIGHTS, safetensors_only=True).content
+            state["model"] = {**network, **state["model"]}
+        loop.load_state_dict(state)
 
 
 def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every: int, last: int) -> None:

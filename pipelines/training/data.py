@@ -88,6 +88,7 @@ class TrainingData:
             augment=config.augment,
             rank=rank,
             world=world,
+            pin_memory=config.scale.device == "cuda",
         )
 
     def validator(self, stream: Stream) -> Validator:
@@ -149,6 +150,7 @@ class TrainingData:
             accepted=accepted,
             rank=rank,
             world=world,
+            pin_memory=config.scale.device == "cuda",
         )
         if isinstance(stream, RayMaskSplitStream):
             stream.leave_cpus(config.scale.cpus_per_worker * world)

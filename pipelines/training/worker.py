@@ -46,7 +46,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     speed_up(segmenter, fold_batchnorm=False, compile=config.optimizer.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
-    resume(loop)
+    resume(loop, model=MODEL)
     writer = CheckpointWriter(loop, data.validator(stream), config, Run(**settings["run"])) if rank == 0 else None
     run_steps(loop.run(), writer, every=config.checkpoint_every, last=config.optimizer.steps)
 

@@ -145,6 +145,7 @@ class ClassStream:
         augment: AugmentConfig,
         rank: int = 0,
         world: int = 1,
+        pin_memory: bool = False,
     ):
         """Check the classes and open the cache.
 
@@ -160,6 +161,7 @@ class ClassStream:
             augment: how views are drawn.
             rank: number of this worker, from 0.
             world: number of workers, at most the number of lanes.
+            pin_memory: put the batches into page-locked memory, for a GPU.
 
         Raises:
             ValueError: a class has too few images, or the lanes do not divide the batch.
@@ -168,7 +170,7 @@ class ClassStream:
         check_plan_size(episodes, shots)
         self.image_size = image_size
         self.steps_per_epoch = steps_per_epoch(episodes, stream.lanes, stream.batch_size)
-        self._config = stream
+        self._config, self._pin = stream, pin_memory
         self._index = {c: index.get(c, []) for c in sorted(set(classes))}
         self._sampler = EpisodeSampler(self._index, self._index, shots)
         entries = {entry.image_id: entry for entries in self._index.values() for entry in entries}
@@ -200,7 +202,8 @@ class ClassStream:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
         """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
-        return prefetch(self._epoch(epoch, start), self._config.ahead)
+        batches = self._epoch(epoch, start)
+        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self._config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         config = self._config

@@ -17,13 +17,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.rng import keyed_rng
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.models.layers.dropout import EpisodeDropout2d
-from fss.training.ema import Ema
+from fss.models.learners.base import Learner
+from fss.training.ema import Ema, changing_tensors
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.mask_split_stream import EpisodeStream
 from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
@@ -95,7 +96,11 @@ class TrainLoop:
         self.parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("every parameter of the model is frozen, so that there is nothing to train")
-        self.optimizer = torch.optim.Adam(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
+        self._fused = self.device.type == "cuda"  # elsewhere the fused kernel rounds otherwise and gains nothing
+        self.optimizer = torch.optim.Adam(
+            self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=self._fused or None
+        )
+        self.model.train()
         self.ema = Ema(self.segmenter, config.ema)
         self._dropouts = [module for module in self.segmenter.modules() if isinstance(module, EpisodeDropout2d)]
         self._start_at(0)
@@ -134,16 +139,18 @@ class TrainLoop:
             self.model.train()
         batch = raw.to(self.device).render(self.stream.image_size)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(batch)
-        limit = math.inf if self.config.clip is None else self.config.clip
-        gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        mean_loss = self._backward(batch)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
+        loss, gradient_norm = torch.stack([mean_loss, norm]).tolist()  # the only time that the host waits for a GPU
         check_finite(self.step + 1, loss, gradient_norm, batch.ids)
         self.optimizer.step()
         self.scheduler.step()
         self.ema.update(self.segmenter)
         return loss, gradient_norm
 
-    def _backward(self, batch: EpisodeBatch) -> float:
+    def _backward(self, batch: EpisodeBatch) -> Tensor:
         """Compute the gradients of the mean loss over the valid pixels of all workers, and return that mean."""
         pixels = count_valid_pixels(batch.target)
         total = torch.zeros((), device=self.device)
@@ -156,7 +163,7 @@ class TrainLoop:
                 loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return float(sum_over_workers(total) / pixels)
+        return sum_over_workers(total) / pixels
 
     def _set_dropout_keys(self, ids: Sequence[str]) -> None:
         """Let the masks of dropout depend on (seed, step, episode) alone."""
@@ -176,17 +183,45 @@ class TrainLoop:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to resume: weights, optimiser state, moving average and step."""
+        """Return what is needed to resume: step, optimiser state, moving average, and the weights that change.
+
+        A frozen backbone is left out: the segmenter that resumes has it already.
+        """
         return {
             "step": self.step,
-            "model": self.segmenter.state_dict(),
+            "model": dict(changing_tensors(self.segmenter)),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a saved state; the next step is the one after its last."""
-        self.segmenter.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Resume from a saved state; the next step is the one after its last.
+
+        Raises:
+            ValueError: the state of another model, or of one with other frozen parts.
+        """
+        missing, unexpected = self.segmenter.load_state_dict(state["model"], strict=False)
+        missing = sorted(dict(changing_tensors(self.segmenter)).keys() & set(missing))
+        if missing or unexpected:
+            raise ValueError(
+                f"the saved training is of another network: it lacks {missing[:3]} and has {unexpected[:3]} besides; "
+                "resume with the settings of the training, or start anew"
+            )
         self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(self._optimizer_state(state["optimizer"]))
         self._start_at(int(state["step"]))
+
+    def _optimizer_state(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return the saved state for this device, without the parameters that no loss reaches, as fss 0.2 saved it."""
+        (group,) = saved["param_groups"]
+        learner = getattr(self.segmenter, "learner", None)
+        unused = {f"learner.{name}" for name in learner.unused_parameters()} if isinstance(learner, Learner) else set()
+        listed = [
+            name not in unused for name, p in self.segmenter.named_parameters() if p.requires_grad or name in unused
+        ]
+        if len(group["params"]) != len(listed):
+            listed = [True] * len(group["params"])
+        kept = [number for number, keep in zip(group["params"], listed, strict=True) if keep]
+        tensors = {new: saved["state"][old] for new, old in enumerate(kept) if old in saved["state"]}
+        groups = [{**group, "params": list(range(len(kept))), "fused": self._fused or None, "foreach": None}]
+        return {"state": tensors, "param_groups": groups}

@@ -54,6 +54,7 @@ class MaskSplitStream:
         accepted: Ids[str] | None = None,
         rank: int = 0,
         world: int = 1,
+        pin_memory: bool = False,
     ):
         """Scan the mask set and open the cache.
 
@@ -67,6 +68,7 @@ class MaskSplitStream:
             accepted: ids of the images to use (see ``MaskSet.read_acceptance``); None uses all.
             rank: number of this worker, from 0.
             world: number of workers, at most the number of lanes.
+            pin_memory: put the batches into page-locked memory, for a GPU.
 
         Raises:
             ValueError: the mask set is incomplete, there are too few usable images, or the lanes do not divide the
@@ -82,7 +84,7 @@ class MaskSplitStream:
         self.config, self.split, self.augment = stream, split, augment
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch_size)
-        self._world, self._lanes = world, range(rank, stream.lanes, world)
+        self._world, self._lanes, self._pin = world, range(rank, stream.lanes, world), pin_memory
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
@@ -96,7 +98,8 @@ class MaskSplitStream:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
         """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
-        return prefetch(self._epoch(epoch, start), self.config.ahead)
+        batches = self._epoch(epoch, start)
+        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
     def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
         """Yield the held-out tasks in batches, at most ``limit`` tasks.

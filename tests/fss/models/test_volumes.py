@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from fss.models.layers.attention import biased_attention
 from fss.models.layers.correlation import correlate, l2_normalise, resize_query
+from fss.models.layers.dropout import EpisodeDropout2d
 from fss.models.layers.norm import (
     GroupNormReLU,
     _GroupNorm,
@@ -271,3 +272,21 @@ def test_squeeze_attention_hides_cells_that_are_exactly_zero_and_only_those():
     torch.testing.assert_close(attend(q, k, v, mask).flatten(1, -2), expected, **TIGHT)
     alone = attend(q[:3], k[:3], v[:3], mask[:1])  # unseen keys are left out altogether
     torch.testing.assert_close(alone.flatten(1, -2), expected[:3], **TIGHT)
+
+
+def test_dropout_is_a_function_of_the_episode():
+    dropout = EpisodeDropout2d(0.5)
+    x = torch.ones(3, 64, 2, 2)
+    dropout.keys = torch.tensor([5, 2**32 - 1, 5])
+    whole = dropout(x, 0)
+    assert set(whole.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(whole[0], whole[2])
+    dropout.keys = dropout.keys[1:]
+    assert torch.equal(dropout(x[1:], 0), whole[1:]), "the other episodes of the batch have no part in it"
+    assert not torch.equal(dropout(x[1:], 1), whole[1:]), "each layer has its own mask"
+    dropout.keys = torch.arange(400) * 7919
+    kept = dropout(torch.ones(400, 64, 1, 1), 1).flatten(1) > 0
+    assert abs(kept.double().mean() - 0.5) < 0.01
+    assert kept.double().mean(0).sub(0.5).abs().max() < 0.12
+    assert kept.double().mean(1).sub(0.5).abs().max() < 0.25
+    assert torch.equal(dropout.eval()(x, 0), x)

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
+from fss.models import create_segmenter
 from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, Schedule, StreamConfig, rate_factor
 from fss.training.few_shot.held_out_score import score_held_out
@@ -195,3 +196,37 @@ def test_no_held_out_task_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="no held-out"):
         score_held_out(TinySegmenter(), nothing(), 32)
+
+
+def test_a_state_holds_only_what_training_changes(stream: MaskSplitStream) -> None:
+    network = create_segmenter(learner="masksplit", backbone="timm:test_resnet.r160_in1k", frozen=True, width=32)
+    loop = TrainLoop(network, stream, CONFIG)
+    state = loop.state_dict()
+    assert state["model"].keys() == state["ema"]["average"].keys()
+    assert all(name.startswith("learner.") for name in state["model"])
+
+
+def test_a_vat_training_of_an_older_version_goes_on(stream: MaskSplitStream) -> None:
+    """It held the frozen backbone, and listed the parameters that no loss reaches."""
+    network = create_segmenter(learner="vat", backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=80)
+    unused = [f"learner.{name}" for name in network.learner.unused_parameters()]
+    trained = [name for name, p in network.named_parameters() if p.requires_grad or name in unused]
+    tensors = dict(network.named_parameters())
+    optimizer = torch.optim.Adam([tensors[name] for name in trained])
+    for name in set(trained) - set(unused):
+        tensors[name].grad = torch.full_like(tensors[name], trained.index(name))
+    optimizer.step()
+    average = {name: torch.ones_like(value) for name, value in network.state_dict().items()}
+    saved = {"step": 4, "model": network.state_dict(), "optimizer": optimizer.state_dict()}
+    saved["ema"] = {"updates": 4, "average": average}
+    loop = TrainLoop(network, stream, CONFIG)
+    loop.load_state_dict(saved)
+    assert loop.step == 4
+    assert len(loop.parameters) == len(trained) - len(unused)
+    for parameter, name in zip(loop.parameters, [name for name in trained if name not in unused], strict=True):
+        assert float(loop.optimizer.state[parameter]["exp_avg"].flatten()[0]) == pytest.approx(
+            0.1 * trained.index(name)
+        )
+    del saved["model"]["learner.decoder.0.weight"]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"another network: it lacks \['learner.decoder.0.weight'\]"):
+        loop.load_state_dict(saved)
