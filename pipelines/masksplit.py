@@ -21,7 +21,7 @@ from pipelines.end_to_end.presets import PRESETS, default_preset
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.job import Job
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import TrainJobConfig, with_absolute_paths, with_seed
+from pipelines.training.config import TrainJobConfig, check_workers, with_absolute_paths, with_seed
 
 if TYPE_CHECKING:
     from pipelines.end_to_end.inputs import Input
@@ -103,7 +103,6 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     Raises:
         ValueError: the backbone, weights or device are missing, or lanes and workers do not match.
     """
-    from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
 
@@ -111,7 +110,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
         if uri is not None:
             check_folder(uri)
     training = with_absolute_paths(with_seed(config.train, config.seed))
-    check_lanes(training.stream.lanes, training.stream.batch_size, training.scale.workers)
+    check_workers(training)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
     check_segmenter(training.segmenter)
     image_size = config.evaluate.image_size or training.segmenter.image_size

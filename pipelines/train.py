@@ -27,7 +27,7 @@ from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, logged_metrics
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import HELP, TrainJobConfig, with_absolute_paths, with_seed, work_hash
+from pipelines.training.config import HELP, TrainJobConfig, check_workers, with_absolute_paths, with_seed, work_hash
 from pipelines.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -107,12 +107,11 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
     Raises:
         ValueError: a required setting, the backbone, weights or device are missing, or lanes and workers do not match.
     """
-    from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_collection, check_segmenter
 
     check_required(config)
-    check_lanes(config.stream.lanes, config.stream.batch_size, config.scale.workers)
+    check_workers(config)
     check_collection(config.collection)
     device = resolve_device(config.scale.device, workers=config.scale.workers)
     config = replace(config, scale=replace(config.scale, device=device))

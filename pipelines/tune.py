@@ -24,7 +24,7 @@ from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, logged_metrics
 from pipelines.runtime.result import JobResult, finished_before
-from pipelines.training.config import with_absolute_paths, with_seed, work_hash
+from pipelines.training.config import check_workers, with_absolute_paths, with_seed, work_hash
 from pipelines.tuning.config import HELP, PRESETS, TuneJobConfig
 from pipelines.tuning.space import apply
 
@@ -99,14 +99,13 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
     Raises:
         ValueError: a required setting is missing, or a setting or a value of a dimension is invalid.
     """
-    from fss.training.lanes import check_lanes
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_collection, check_segmenter
 
     check_required(config)
     check_collection(config.collection)
     train = with_absolute_paths(with_seed(config.train, config.seed))
-    check_lanes(train.stream.lanes, train.stream.batch_size, train.scale.workers)
+    check_workers(train)
     device = resolve_device(train.scale.device, workers=train.scale.workers)
     train = replace(train, scale=replace(train.scale, device=device))
     networks = {train.segmenter} | {

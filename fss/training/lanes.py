@@ -27,7 +27,23 @@ def check_lanes(lanes: int, batch: int, world: int = 1) -> None:
             f"the batch must be a multiple of the lanes, got batch {batch} and {lanes} lanes; change either"
         )
     if not 1 <= world <= lanes:
-        raise ValueError(f"{world} workers cannot share {lanes} lanes; use 1 to {lanes} workers or more lanes")
+        raise ValueError(
+            f"{world} workers cannot share {lanes} lanes; use 1 to {lanes} workers or more lanes: --lanes divides the "
+            f"batch of {batch}"
+        )
+
+
+def check_share(batch: int, world: int) -> None:
+    """Check that each worker has an episode of every step.
+
+    Raises:
+        ValueError: there are more workers than episodes in a batch.
+    """
+    if not 1 <= world <= batch:
+        raise ValueError(
+            f"{world} workers cannot share a batch of {batch} episodes; use 1 to {batch} --workers or a larger "
+            "--batch-size"
+        )
 
 
 def steps_per_epoch(rows: int, lanes: int, batch: int) -> int:

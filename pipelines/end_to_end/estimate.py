@@ -10,7 +10,9 @@ from pipelines.training.config import TrainJobConfig
 def training_estimate(config: TrainJobConfig) -> str:
     """Return one line with the steps, the network and the estimated time."""
     step_s = measure_step(config.segmenter, config.stream.batch_size, device=config.scale.device)
-    seconds = config.optimizer.steps * step_s / max(1, math.gcd(config.scale.workers, config.stream.lanes))
+    lanes = config.stream.lane_count
+    share = math.ceil(lanes / min(config.scale.workers, lanes)) / lanes  # of the worker with the most lanes
+    seconds = config.optimizer.steps * step_s * share
     work = f"{config.optimizer.steps:,} steps of {config.stream.batch_size} episodes"
     network = f"{config.segmenter.learner} on {config.segmenter.backbone} at {config.segmenter.image_size} px"
     return f"{work}, {network}, on {config.scale.device}: about {duration(seconds)}"

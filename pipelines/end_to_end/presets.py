@@ -23,7 +23,7 @@ def sample() -> MaskSplitJobConfig:
         part_size=16,
         train=TrainSettings(
             segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=96, width=64, similarity=True),
-            stream=StreamConfig(batch_size=16, lanes=8, held_out=0.1),
+            stream=StreamConfig(batch_size=16, held_out=0.1),
             split=SplitConfig(vertical=0.5, horizontal=0.5, distractor=0.7),
             augment=AugmentConfig(grey=0.0, hue=0.03, blur=0.2),
             optimizer=OptimizerConfig(steps=360, learning_rate=1e-3, weight_decay=1e-5, ema=0.98),
@@ -50,7 +50,7 @@ def _photographs(plan: TrainingPlan, *, ema: float, checkpoint_every: int) -> Ma
             segmenter=SegmenterConfig(
                 backbone=plan.backbone, backbone_weights="pretrained", image_size=plan.image_size
             ),
-            stream=StreamConfig(batch_size=plan.batch_size, lanes=8, held_out=0.05),
+            stream=StreamConfig(batch_size=plan.batch_size, held_out=0.05),
             optimizer=OptimizerConfig(steps=plan.steps, learning_rate=1e-4, weight_decay=1e-5, ema=ema),
             checkpoint_every=checkpoint_every,
         ),

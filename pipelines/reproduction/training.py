@@ -1,6 +1,5 @@
 """Trainings of missing models: as published, on the benchmark of the claim."""
 
-import math
 from dataclasses import replace
 
 from fss.collection.collection import collection_exists
@@ -9,7 +8,7 @@ from pipelines.reproduction.config import ReproduceConfig
 from pipelines.runtime.command_line import command
 from pipelines.runtime.result import read_result
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.presets import EPOCH, LANES, PRESETS
+from pipelines.training.presets import EPOCH, PRESETS
 from pipelines.training.worker import MODEL
 
 
@@ -66,7 +65,7 @@ def training(
             backbone_weights=backbone_weights(config, backbone) or "pretrained",
             image_size=overrides.image_size or start.segmenter.image_size,
         ),
-        stream=replace(start.stream, batch_size=batch, lanes=math.gcd(batch, LANES)),
+        stream=replace(start.stream, batch_size=batch),
         classes=replace(
             start.classes,
             fold=fold,

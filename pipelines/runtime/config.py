@@ -49,7 +49,7 @@ class ScaleConfig:
     """Machines of a training."""
 
     workers: Annotated[int, Ge(1)] = 1
-    """Data-parallel training processes; the stream's lanes are shared among them."""
+    """Data-parallel training processes; the batch is shared among them."""
     min_workers: Annotated[int, Ge(1)] | None = None
     """Fewest workers to continue with while machines are missing. None: all of them."""
     device: Device = "auto"

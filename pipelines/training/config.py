@@ -1,5 +1,6 @@
 """Settings of a training."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,6 +12,7 @@ from fss.core.config import config_hash, settings, to_dict
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models.config import SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
+from fss.training.lanes import check_lanes, check_share
 from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
 
 Loader = Literal["auto", "worker", "ray"]
@@ -132,6 +134,18 @@ def with_absolute_paths(training: Settings) -> Settings:
     )
 
 
+def check_workers(training: TrainSettings) -> None:
+    """Check that each worker has a share of every step.
+
+    Raises:
+        ValueError: there are more workers than lanes, or than episodes in a batch of class episodes.
+    """
+    if training.episodes == "classes":
+        check_share(training.stream.batch_size, training.scale.workers)
+    else:
+        check_lanes(training.stream.lane_count, training.stream.batch_size, training.scale.workers)
+
+
 # These settings change speed, not results.
 _WITHOUT_EFFECT = {
     "stream": {"decode_threads", "ahead", "cache_gb", "cache_folder"},
@@ -152,5 +166,8 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
     for group, without in _WITHOUT_EFFECT.items():
         work[group] = {name: value for name, value in work[group].items() if name not in without}
+    # Lanes don't change class episodes; fss 0.2 hashed this number, so that its trainings resume.
+    split = config.episodes == "split"
+    work["stream"]["lanes"] = config.stream.lane_count if split else math.gcd(config.stream.batch_size, 8)
     work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))

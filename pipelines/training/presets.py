@@ -4,7 +4,6 @@ Sources: HSNet (Min et al., ICCV 2021), ASNet (Kang and Cho, CVPR 2022), VAT (Ho
 ECCV 2022), which only changes the masking. VAT's photometric augmentation is not implemented, so there is none.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,6 @@ Data = Literal["pascal", "coco", "fss"]
 PublishedLearner = Literal["hsnet", "asnet", "vat"]
 EPOCH: dict[str, int] = {"pascal": 10_260, "coco": 70_816, "fss": 5_200}
 """Episodes of a published epoch, averaged over the folds."""
-LANES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +76,7 @@ def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
             image_size=published_image_size(learner, data),
             benchmark=data,
         ),
-        stream=StreamConfig(batch_size=batch_size, lanes=math.gcd(batch_size, LANES)),
+        stream=StreamConfig(batch_size=batch_size),
         classes=ClassesConfig(
             benchmark=data,
             val=("val",) if data == "fss" else ("test",),

@@ -25,7 +25,7 @@ from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import GIGABYTE, CanvasCache
 from fss.training.decode_pool import build_in_threads
 from fss.training.few_shot.config import StreamConfig
-from fss.training.lanes import check_lanes, steps_per_epoch
+from fss.training.lanes import check_share, steps_per_epoch
 from fss.training.prefetch import prefetch
 
 
@@ -156,20 +156,20 @@ class ClassStream:
             episodes: episodes in an epoch, rounded down to whole batches.
             shots: supports per episode.
             image_size: side of canvases and rendered images, in pixels.
-            stream: batch size, lanes, seed and cache. ``held_out`` is not used, because whole classes are held out
-            here.
+            stream: batch size, seed and cache. ``held_out`` is not used, because whole classes are held out here, and
+                ``lanes`` is not, because the plan of an epoch names the episodes of every step.
             augment: how views are drawn.
             rank: number of this worker, from 0.
-            world: number of workers, at most the number of lanes.
+            world: number of workers, at most the batch size; each has nearly equal shares.
             pin_memory: put the batches into page-locked memory, for a GPU.
 
         Raises:
-            ValueError: a class has too few images, or the lanes do not divide the batch.
+            ValueError: a class has too few images, or there are more workers than episodes in a batch.
         """
-        check_lanes(stream.lanes, stream.batch_size, world)
+        check_share(stream.batch_size, world)
         check_plan_size(episodes, shots)
         self.image_size = image_size
-        self.steps_per_epoch = steps_per_epoch(episodes, stream.lanes, stream.batch_size)
+        self.steps_per_epoch = steps_per_epoch(episodes, 1, stream.batch_size)
         self._config, self._pin = stream, pin_memory
         self._index = {c: index.get(c, []) for c in sorted(set(classes))}
         self._sampler = EpisodeSampler(self._index, self._index, shots)
@@ -187,8 +187,7 @@ class ClassStream:
             key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries)]),
         )
         self._builder = EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0)
-        share = stream.batch_size // stream.lanes
-        self._positions = [lane * share + row for lane in range(rank, stream.lanes, world) for row in range(share)]
+        self._positions = range(stream.batch_size * rank // world, stream.batch_size * (rank + 1) // world)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -72,8 +72,9 @@ class StreamConfig:
 
     batch_size: Annotated[int, Ge(1)] = 16
     """Episodes per training step, over all workers."""
-    lanes: Annotated[int, Ge(1)] = 8
-    """Logical lanes that the batch is divided into, at least as many as workers; batch_size is a multiple of it."""
+    lanes: Annotated[int, Ge(1)] | None = None
+    """Logical lanes of split episodes, at least as many as workers; batch_size is a multiple of it. None: half of the
+    batch size, or the next smaller divisor, so that an episode has a partner for a distractor."""
     seed: Annotated[int | None, tyro.conf.arg(name="episode-seed")] = None
     """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
     held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.05
@@ -87,8 +88,14 @@ class StreamConfig:
     cache_folder: Path | None = None
     """Folder on a node-local disk for the cache, shared by the node's workers. None: the cache is in memory."""
 
+    @property
+    def lane_count(self) -> int:
+        """Number of lanes of split episodes."""
+        halves = range(1, self.batch_size // 2 + 1)
+        return self.lanes or max((count for count in halves if self.batch_size % count == 0), default=1)
+
     def __post_init__(self) -> None:
-        check_lanes(self.lanes, self.batch_size)
+        check_lanes(self.lane_count, self.batch_size)
 
 
 @settings

@@ -74,17 +74,18 @@ class MaskSplitStream:
             ValueError: the mask set is incomplete, there are too few usable images, or the lanes do not divide the
             batch.
         """
-        check_lanes(stream.lanes, stream.batch_size, world)
-        if split.distractor > 0 and stream.batch_size == stream.lanes:
+        lanes = stream.lane_count
+        check_lanes(lanes, stream.batch_size, world)
+        if split.distractor > 0 and stream.batch_size == lanes:
             raise ValueError(
                 "distractors come from the same lane, so a lane needs two rows of each step: "
-                f"raise the batch ({stream.batch_size}) or lower the lanes ({stream.lanes})"
+                f"raise the batch ({stream.batch_size}) or lower the lanes ({lanes})"
             )
         self.image_size, self.mask_set = image_size, mask_set
         self.config, self.split, self.augment = stream, split, augment
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
-        self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], stream.lanes, stream.batch_size)
-        self._world, self._lanes, self._pin = world, range(rank, stream.lanes, world), pin_memory
+        self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], lanes, stream.batch_size)
+        self._world, self._lanes, self._pin = world, range(rank, lanes, world), pin_memory
         limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
         cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
@@ -127,11 +128,11 @@ class MaskSplitStream:
     @property
     def _rows_per_lane(self) -> int:
         """Return the number of rows that a step takes from each lane."""
-        return self.config.batch_size // self.config.lanes
+        return self.config.batch_size // self.config.lane_count
 
     def _order(self, epoch: int) -> EpochOrder:
         counts = [len(rows) for rows in self.rows.train]
-        return EpochOrder(counts, seed=self.config.seed or 0, epoch=epoch, lanes=self.config.lanes)
+        return EpochOrder(counts, seed=self.config.seed or 0, epoch=epoch, lanes=self.config.lane_count)
 
     def _settings(self, epoch: int) -> TaskSettings:
         return TaskSettings(

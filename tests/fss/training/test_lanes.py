@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
+from fss.training.few_shot.config import StreamConfig
+from fss.training.lanes import EpochOrder, check_lanes, check_share, steps_per_epoch
 
 COUNTS = [5, 0, 7, 1, 9, 64, 3]
 
@@ -65,3 +66,15 @@ def test_steps_of_an_epoch() -> None:
 def test_lanes_that_do_not_fit_are_refused(lanes: int, batch: int, world: int) -> None:
     with pytest.raises(ValueError, match="lanes"):
         check_lanes(lanes, batch, world)
+
+
+@pytest.mark.parametrize(("batch", "lanes"), [(16, 8), (20, 10), (12, 6), (15, 5), (7, 1), (1, 1)])
+def test_a_lane_of_split_episodes_has_partners_by_default(batch: int, lanes: int) -> None:
+    assert StreamConfig(batch_size=batch).lane_count == lanes
+    assert StreamConfig(batch_size=batch, lanes=batch).lane_count == batch
+
+
+def test_a_batch_is_shared_by_at_most_as_many_workers() -> None:
+    check_share(12, 12)
+    with pytest.raises(ValueError, match="13 workers cannot share a batch of 12 episodes; use 1 to 12 --workers"):
+        check_share(12, 13)

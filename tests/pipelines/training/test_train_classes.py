@@ -15,7 +15,7 @@ from pipelines import train
 from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import TrainJobConfig, work_hash
+from pipelines.training.config import TrainJobConfig, check_workers, work_hash
 from pipelines.training.data import TrainingData
 from pipelines.training.presets import EPOCH, PRESETS, class_training
 
@@ -147,6 +147,7 @@ def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
     if name != "classes":
         learner, data = name.split("-")
         assert (found.segmenter.learner, found.classes.benchmark) == (learner, data)
+        check_workers(replace(found, scale=ScaleConfig(workers=8)))
         assert found.checkpoint_every * found.stream.batch_size == pytest.approx(EPOCH[data], rel=0.01)
 
 

@@ -87,6 +87,9 @@ def test_workers_resume_and_cache_change_nothing(
     assert equal(list(stream(labelled, augment=augment).batches(1, start=2)), whole[2:])
     halves = [list(stream(labelled, augment=augment, rank=r, world=2).batches(1)) for r in range(2)]
     assert [a.ids + b.ids for a, b in zip(*halves, strict=True)] == [batch.ids for batch in whole]
+    thirds = [list(stream(labelled, augment=augment, rank=r, world=3).batches(1)) for r in range(3)]
+    assert [len(batches[0]) for batches in thirds] == [1, 1, 2]
+    assert [a.ids + b.ids + c.ids for a, b, c in zip(*thirds, strict=True)] == [batch.ids for batch in whole]
     cached = StreamConfig(batch_size=4, lanes=2, cache_folder=tmp_path)
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
     monkeypatch.setattr(ImageReader, "read_encoded", lambda *_: pytest.fail("decoded again"))

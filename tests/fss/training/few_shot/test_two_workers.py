@@ -13,7 +13,7 @@ from fss.episodes.episode import RawEpisodes
 from fss.models import create_segmenter
 from fss.training.few_shot.config import OptimizerConfig
 from fss.training.few_shot.loop import TrainLoop
-from tests.helpers.processes import train_on_two_workers
+from tests.helpers.processes import train_on_workers
 
 SIZE, STEPS, RESUMED = 80, 3, 2
 BATCH = 3  # shares of 2 and 1
@@ -38,14 +38,15 @@ class Stream:
 
     rank: int = 0
     world: int = 1
+    batch: int = BATCH
     image_size: int = SIZE
     steps_per_epoch: int = STEPS
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
         for step in range(start, self.steps_per_epoch):
             rng = torch.Generator().manual_seed(step)
-            pixels = torch.randint(0, 256, (BATCH, 2, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8)
-            masks = (torch.rand(BATCH, 2, SIZE, SIZE, generator=rng) > 0.5).to(torch.uint8)
+            pixels = torch.randint(0, 256, (self.batch, 2, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8)
+            masks = (torch.rand(self.batch, 2, SIZE, SIZE, generator=rng) > 0.5).to(torch.uint8)
             masks[0, 0, :50] = 255  # the workers have different numbers of valid pixels
             masks[:, 1, : SIZE // 2] = 1
             share = slice(self.rank, None, self.world)
@@ -57,11 +58,13 @@ class Stream:
                 support=pixels[:, 1:],
                 support_masks=masks[:, 1:],
                 support_views=VIEW.repeat(len(pixels), 1, 1),
-                ids=tuple(f"{step} {row}" for row in range(BATCH)[share]),
+                ids=tuple(f"{step} {row}" for row in range(self.batch)[share]),
             )
 
 
-def losses(learner: str, masking: str, accumulate: int, rank: int = 0, world: int = 1) -> list[float]:
+def losses(
+    learner: str, masking: str, accumulate: int, rank: int = 0, world: int = 1, batch: int = BATCH
+) -> list[float]:
     """Train three steps, of which the last one is done by a loop that resumes the state of the first two."""
     config = OptimizerConfig(steps=STEPS, learning_rate=1e-3, accumulate=accumulate)
 
@@ -69,7 +72,7 @@ def losses(learner: str, masking: str, accumulate: int, rank: int = 0, world: in
         network = create_segmenter(
             learner=learner, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=SIZE
         )
-        return TrainLoop(DistributedDataParallel(network) if world > 1 else network, Stream(rank, world), config)
+        return TrainLoop(DistributedDataParallel(network) if world > 1 else network, Stream(rank, world, batch), config)
 
     first, second = loop(), loop()
     reports = [report.loss for _, report in zip(range(RESUMED), first.run(), strict=False)]
@@ -77,8 +80,8 @@ def losses(learner: str, masking: str, accumulate: int, rank: int = 0, world: in
     return reports + [report.loss for report in second.run()]
 
 
-def _train(rank: int, world: int, folder: str, cases: list[Case]) -> None:
-    results = {case: losses(*case, rank=rank, world=world) for case in cases}
+def _train(rank: int, world: int, folder: str, cases: list[Case], batch: int = BATCH) -> None:
+    results = {case: losses(*case, rank=rank, world=world, batch=batch) for case in cases}
     torch.save(results, Path(folder) / f"{rank}.pt")
 
 
@@ -87,7 +90,7 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The losses of the chosen cases by rank; the two processes start once."""
     folder = tmp_path_factory.mktemp("two-workers")
     cases = [item.callspec.params["case"] for item in request.session.items if "together" in item.fixturenames]  # type: ignore[attr-defined]
-    train_on_two_workers(_train, str(folder), cases)
+    train_on_workers(2, _train, str(folder), cases)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -100,3 +103,12 @@ def test_two_workers_train_as_one_does(case: Case, together: list[dict[Case, lis
     print(f"largest relative difference of a loss: {difference:.1e}")
     assert difference < 1e-5
     assert one[0] != one[1] != one[2]
+
+
+@pytest.mark.slow
+def test_eight_workers_share_a_batch_of_twelve(tmp_path: Path) -> None:
+    case = ("hsnet", "feature", 2)
+    train_on_workers(8, _train, str(tmp_path), [case], 12)
+    one = losses(*case, batch=12)
+    for rank in range(8):
+        assert torch.load(tmp_path / f"{rank}.pt")[case] == pytest.approx(one, rel=1e-5)

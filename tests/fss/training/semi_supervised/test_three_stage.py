@@ -30,7 +30,7 @@ from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
 from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
 from tests.helpers import scenes
-from tests.helpers.processes import train_on_two_workers
+from tests.helpers.processes import train_on_workers
 
 CITYSCAPES, PASCAL = ThreeStageConfig(), ThreeStageConfig(supervised_weight=1.0)
 SHORT = ThreeStageConfig(
@@ -244,7 +244,7 @@ def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
 
 def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
     _train(0, 1, collection, str(tmp_path))
-    train_on_two_workers(_train, collection, str(tmp_path))
+    train_on_workers(2, _train, collection, str(tmp_path))
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     assert first == second and len(one) == SHORT.second.steps
     assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
