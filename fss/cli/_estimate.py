@@ -9,6 +9,7 @@ import numpy as np
 from fss.collection.sources.walk import is_photograph, walk
 from fss.core import storage
 from fss.core.rng import keyed_rng
+from fss.core.system import one_thread
 from fss.images.mask_codec import encode_mask, encode_soft
 from fss.inference.inputs import read_picture
 from fss.saliency import SaliencyEstimator
@@ -73,6 +74,7 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
     )
 
 
+@one_thread()
 def _measure(uris: list[str]) -> tuple[float, float, float, float]:
     """Return the mean bytes of a photograph and its mask, and the seconds to decode and to segment it on one core."""
     order = keyed_rng(0, item=len(uris), purpose="doctor").permutation(len(uris))[:SAMPLE]

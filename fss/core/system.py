@@ -27,6 +27,25 @@ def gpu_count() -> int:
     return present if visible is None else min(present, len([name for name in visible.split(",") if name.strip()]))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let numeric libraries use one thread in a block, as in the processes of a job.
+
+    Otherwise the threads of linear algebra wait for each other in busy loops, and a measured time says nothing about a
+    machine whose cores all have work.
+    """
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def environment_tags() -> dict[str, str]:
     """Return git commit, Python and library versions and hardware, as tags of a run."""
     import torch

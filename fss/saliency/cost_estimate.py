@@ -14,6 +14,7 @@ from fss.collection import Collection
 from fss.collection.part_pipeline import IMAGE_COLUMNS, decode_row
 from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.core.rng import keyed_rng
+from fss.core.system import one_thread
 from fss.images.decode import inspect_image
 from fss.images.limits import DecodeLimits
 from fss.saliency.config import Fleet
@@ -59,6 +60,7 @@ class CostSample:
     """CPU seconds to check and to hash the bytes of an image."""
 
 
+@one_thread()
 def measure_sample(
     collection: Collection, settings: EstimatorSettings, *, images: int, seed: int, device: str
 ) -> CostSample:

@@ -1,13 +1,17 @@
 """The arithmetic of the estimate by hand, and the measurement of a small collection."""
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from fss.collection import Collection
 from fss.collection.schema import image_table
+from fss.core.system import one_thread
 from fss.saliency import SaliencyConfig, cost_estimate
 from fss.saliency.config import Fleet
 from fss.saliency.cost_estimate import (
@@ -126,6 +130,16 @@ def test_a_sample_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
     assert sample.gpu_s == 0
     assert 0 < sample.ingest_s < sample.cpu_s["estimate"]
     assert re.match(r"3 images, [0-9.]+ images/s on one core", estimate_cost(sample, FLEET)["measured"])
+
+
+def test_a_sample_is_measured_on_one_thread() -> None:
+    """Threads of linear algebra that wait in busy loops would multiply the CPU time."""
+    matrix = np.random.default_rng(0).random((1500, 1500))
+    with one_thread():
+        wall, cpu = time.perf_counter(), time.process_time()
+        matrix @ matrix
+        assert time.process_time() - cpu < 1.2 * (time.perf_counter() - wall) + 0.01
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
 
 
 def test_a_sample_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
