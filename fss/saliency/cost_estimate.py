@@ -30,7 +30,7 @@ KEYS_PER_LISTING = 1000
 READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 guarantees per prefix
 
 # Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
-DISPATCHED_PER_S = 700  # tasks, with thousands of them in flight
+DISPATCHED_PER_S = 600  # tasks, with thousands of them in flight
 DRIVER_ROW_S = 1e-5  # seconds per image before and after the tasks: start, manifest, acceptance
 DRIVER_ROW_BYTES = 300  # of memory per image: listing or acceptance
 DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use

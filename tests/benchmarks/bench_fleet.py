@@ -87,9 +87,10 @@ def list_files(folder: Path, options: argparse.Namespace) -> None:
 
 
 def on_ray(make: Callable[[str], Mapping[str, Any]], options: argparse.Namespace) -> float:
-    """Make all parts with a small function on Ray, and return the seconds without the start of Ray."""
+    """Make all parts with a small function on Ray, and return the seconds, once its processes have started."""
     names = [part_name(number) for number in range(-(-options.rows // options.part_size))]
     with ray_session(num_cpus=options.cores), Path(os.devnull).open("w") as quiet:
+        run_parts(names[:64], do_nothing, stage="warm-up", workers=options.cores, out=quiet)
         return run_parts(names, make, stage="stub", workers=options.cores, out=quiet).seconds
 
 
