@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fss.models import FewShotSegmenter
+from fss.models.backbones.vit import explicit_attention
 
 Form = Literal["pt2", "onnx"]
 INPUTS = ("query", "support_images", "support_masks")
@@ -82,9 +83,10 @@ def _onnx(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -
         raise ValueError(
             f"ONNX needs the package {error.name}; install it with pip install 'fss-masks[onnx]'"
         ) from error
-    program = torch.onnx.export(
-        segmenter, inputs, dynamo=True, opset_version=18, input_names=INPUTS, output_names=["logits"], verbose=False
-    )
+    with explicit_attention(segmenter):
+        program = torch.onnx.export(
+            segmenter, inputs, dynamo=True, opset_version=18, input_names=INPUTS, output_names=["logits"], verbose=False
+        )
     assert program is not None
     program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

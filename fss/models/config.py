@@ -18,7 +18,8 @@ class SegmenterConfig:
     masking: Literal["none", "feature", "input", "hybrid"] = "none"
     """Masking strategy: where the support mask enters the support's features."""
     backbone: str = "resnet50"
-    """Built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm model."""
+    """Built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm model, such
+    as timm:convnext_tiny or the vision transformer timm:vit_small_patch14_reg4_dinov2.lvd142m."""
     backbone_weights: str | Path | None = None
     """Backbone weights: a torch or safetensors file (of several networks in it the one under "ema" or "teacher"), or
     "pretrained" to download the library's. None: random weights."""
@@ -29,7 +30,8 @@ class SegmenterConfig:
     drifting_batchnorm: bool = False
     """Let the BatchNorm statistics of a frozen backbone drift in training, as the released MaskSplit code did."""
     dilated: bool | None = None
-    """Dilate the backbone's last stages (MaskSplit only). None: bottleneck ResNets are dilated."""
+    """Dilate the backbone's last stages, or keep a vision transformer's own grid in them (MaskSplit only). None:
+    bottleneck ResNets and vision transformers do."""
     width: Annotated[int, Ge(32), MultipleOf(32)] = 128
     """Channels of MaskSplit's head, a multiple of 32 because of its group normalisation."""
     similarity: bool = False

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from fss.models.backbones.vit import is_plain_transformer
 from fss.models.config import SegmenterConfig
 from fss.models.learners.asnet import ASNet
 from fss.models.learners.base import Learner
@@ -41,6 +42,10 @@ def resolve_defaults(config: SegmenterConfig) -> SegmenterConfig:
     return dataclasses.replace(
         config,
         frozen=config.backbone_weights is not None if config.frozen is None else config.frozen,
-        dilated=dilatable and config.backbone in _DILATED_BY_DEFAULT if config.dilated is None else config.dilated,
+        dilated=dilatable and _is_dilated_by_default(config.backbone) if config.dilated is None else config.dilated,
         grid=(128 if config.image_size > 256 else 64) if config.grid is None else config.grid,
     )
+
+
+def _is_dilated_by_default(backbone: str) -> bool:
+    return backbone in _DILATED_BY_DEFAULT or is_plain_transformer(backbone)

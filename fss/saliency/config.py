@@ -57,7 +57,7 @@ class StudentConfig:
     """Shape of the student."""
 
     backbone: str = "mobilenet_v2"
-    """Backbone of the student: a built-in one or a convolutional model of timm."""
+    """Backbone of the student: a built-in one, or a convolutional model or vision transformer of timm."""
     backbone_weights: str | None = None
     """Backbone weights: a torch or safetensors file (of several networks in it the one under "ema" or "teacher"), or
     "pretrained" to download the library's. None: random weights."""

@@ -5,6 +5,7 @@ class token is background, patches similar to it are background too, and all oth
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import Rgb
+from fss.models.backbones.vit import translate_weights
 from fss.models.weights.loading import load_own_modules
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import find_state_dict
@@ -125,8 +127,8 @@ def _create(model: str, weights: str | Path | None, image_size: int) -> Any:
     if not fits or getattr(network, "cls_token", None) is None:
         raise ValueError(f"{model!r} is no vision transformer with a class token; try vit_small_patch16_224.dino")
     if weights is not None and not pretrained:
-        state = find_state_dict(open_weights(weights), network.state_dict())
-        # The filter resizes the position embedding.
-        fitted = timm.models.vision_transformer.checkpoint_filter_fn(state.tensors, network)
+        translate = partial(translate_weights, network)  # resizes the position embedding too
+        state = find_state_dict(open_weights(weights), network.state_dict(), translate)
+        fitted = translate(state.tensors)
         load_own_modules(network, fitted, what=f"the transformer {model}", state=state, known=("head",))
     return network

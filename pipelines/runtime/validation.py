@@ -33,16 +33,20 @@ def check_segmenter(config: SegmenterConfig) -> None:
 
 
 def check_image_size(segmenter: "FewShotSegmenter", image_size: int) -> None:
-    """Refuse images that are too small for a network.
+    """Refuse images that are too small for a network, and say once if a network pads them.
 
     Raises:
         ValueError: the side is below the learner's least.
     """
+    from fss.models.weights.state_dict import log_once
+
     if image_size < (side := segmenter.learner.min_side):
         network = f"{segmenter.config.learner} on {segmenter.config.backbone}"
         raise ValueError(
             f"image-size is {image_size}, but {network} needs at least {side} pixels; give a larger --image-size"
         )
+    if note := segmenter.backbone.padding_note(image_size, image_size):
+        log_once(note)
 
 
 def check_folder(uri: str) -> None:

@@ -26,7 +26,8 @@ class MapSelection:
     activated: bool = False
     """Take the maps after the block's final ReLU (MaskSplit) instead of before it (HSNet, ASNet, VAT)."""
     dilated: bool = False
-    """MapChoice the last two stages at stride 8 by dilation, in backbones that support it."""
+    """Keep the last two stages at stride 8 by dilation, in backbones that support it; a vision transformer keeps its
+    own grid in them."""
 
 
 class Backbone(nn.Module):
@@ -65,6 +66,10 @@ class Backbone(nn.Module):
     def stages(self, images: Tensor) -> Features:
         """Compute the selected maps of images ``[B,3,H,W]``. Subclasses implement this method."""
         raise NotImplementedError
+
+    def padding_note(self, height: int, width: int) -> str:
+        """Return a note if images of this size are padded inside the backbone, or an empty string."""
+        return ""
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Translate the key names of a library's state dict to this module's, and drop the classifier.

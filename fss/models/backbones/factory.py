@@ -1,4 +1,4 @@
-"""Create backbones by name: the built-in ones and every convolutional model of timm."""
+"""Create backbones by name: the built-in ones and the models of timm with a pyramid of maps or a grid of tokens."""
 
 from pathlib import Path
 
@@ -59,5 +59,5 @@ def _builder(name: str) -> BackboneBuilder:
         return timm_backbone.build
     raise ValueError(
         f"unknown backbone {name!r}; choose one of {', '.join(sorted(builders))}, or the name of a convolutional model "
-        f"of timm{timm_backbone.similar_names(name)}"
+        f"or a vision transformer of timm{timm_backbone.similar_names(name)}"
     )

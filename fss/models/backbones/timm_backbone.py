@@ -1,6 +1,7 @@
-"""Convolutional backbones of timm, through its ``features_only`` interface.
+"""Backbones of timm with several resolutions, through its ``features_only`` interface.
 
-timm returns one map per stage. The last map at each of the reductions 4, 8, 16 and 32 is used.
+timm returns one map per stage. The last map at each of the reductions 4, 8, 16 and 32 is used. Plain vision
+transformers have one resolution; they are in ``fss.models.backbones.vit``.
 """
 
 import difflib
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fss.models.backbones import vit
 from fss.models.backbones.base import Backbone, MapSelection, select_channels
 from fss.models.features import REDUCTIONS, Features
 
@@ -50,7 +52,7 @@ class TimmBackbone(Backbone):
         """Translate the key names of a timm state dict to the feature extractor's, and drop the keys it lacks."""
         # features_only flattens "layers.0.x" to "layers_0.x" for some models: compare names without that difference.
         own_keys = {key.removeprefix("network.").replace(".", "_"): key for key in self.state_dict()}
-        renamed = {own_keys.get(key.removeprefix("network.").replace(".", "_"), ""): v for key, v in state.items()}
+        renamed = {own_keys.get(key.replace(".", "_"), ""): v for key, v in state.items()}
         renamed.pop("", None)
         return renamed
 
@@ -59,10 +61,12 @@ def build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
     """Create the timm model ``name``.
 
     Raises:
-        ValueError: the model has no feature maps at the four reductions.
+        ValueError: the model has no feature maps at the four reductions and is no plain vision transformer.
     """
     import timm
 
+    if vit.is_plain_transformer(name):
+        return vit.build(name, selection, pretrained)
     extra: dict[str, Any] = {"output_stride": 8} if selection.dilated else {}
     try:
         plain: Any = timm.create_model(name, features_only=True, pretrained=False)

@@ -17,7 +17,8 @@ class SemanticConfig:
     network: Literal["deeplabv2", "deeplabv3", "lraspp"] = "deeplabv3"
     """Architecture: DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
     backbone: str = "resnet50"
-    """Backbone: resnet18, resnet34, resnet50, resnet101 or mobilenet_v2."""
+    """Backbone: resnet18, resnet34, resnet50, resnet101, mobilenet_v2 or a plain vision transformer of timm, such as
+    timm:vit_small_patch16_224.dino."""
     backbone_weights: str | Path | None = None
     """Backbone weights: a torch or safetensors file (of a backbone or a whole DeepLabV2, whose classifier is used where
     the number of classes fits), or "pretrained" to download ImageNet's. None: random weights."""

@@ -21,8 +21,10 @@ from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
 from fss.models.backbones.sequential import SequentialBackbone
+from fss.models.backbones.vit import VitBackbone
 from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, build_auxiliary_stage
+from fss.models.semantic.pyramid import WIDTH, SimplePyramid
 from fss.models.weights.loading import load_strictly, load_weights
 from fss.models.weights.state_dict import StateDict
 
@@ -52,7 +54,18 @@ class SemanticNetwork(nn.Module):
         super().__init__()
         self.config, self.classes, self.auxiliary = config, classes, auxiliary
         self.backbone = backbone
-        (low,), (shared,), (last,) = backbone.channels[1:]
+        self.pyramid: SimplePyramid | None = None
+        if isinstance(backbone, VitBackbone):
+            self.pyramid = SimplePyramid(
+                backbone.network.embed_dim,
+                backbone.patch,
+                config.stride,
+                low=config.network == "lraspp",
+                shared=auxiliary == "deep",
+            )
+            low = shared = last = WIDTH
+        else:
+            (low,), (shared,), (last,) = backbone.channels[1:]
         published = config.network == "deeplabv2"
         self.head = _head(config, low, last, classes)
         self.auxiliary_stage: nn.Module | None = None
@@ -79,13 +92,21 @@ class SemanticNetwork(nn.Module):
     def forward(self, pixels: Tensor) -> SemanticLogits:
         """Return the logits of RGB pictures [B,3,H,W], uint8 or float in 0..255."""
         images = ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        _, (low,), (shared,), (last,) = self.backbone(images)
+        low, shared, last = self._levels(images)
         size = pixels.shape[-2:]
         main = _upsample(self.head(low, last), size)
         if self.auxiliary_head is None:
             return SemanticLogits(main, None)
         high = last if self.auxiliary_stage is None else self.auxiliary_stage(shared)
         return SemanticLogits(main, _upsample(self.auxiliary_head(low, high), size))
+
+    def _levels(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps at reduction 8, before the last stage, and at the output stride."""
+        if self.pyramid is not None:
+            assert isinstance(self.backbone, VitBackbone)
+            return self.pyramid(self.backbone, images)  # type: ignore[no-any-return]
+        _, (low,), (shared,), (last,) = self.backbone(images)
+        return low, shared, last
 
     @torch.no_grad()
     def predict(self, pixels: Tensor) -> Tensor:
@@ -160,6 +181,8 @@ def _head(config: SemanticConfig, low: int, channels: int, classes: int) -> nn.M
 
 def _limit_stride(backbone: Backbone, config: SemanticConfig) -> None:
     """Replace strides by dilation in the stages whose reduction would exceed the output stride."""
+    if isinstance(backbone, VitBackbone):
+        return  # its pyramid has the output stride
     for reduction, stage in zip((16, 32), _last_stages(backbone, config.backbone), strict=True):
         if reduction > config.stride:
             for conv in _convolutions(stage):
@@ -173,7 +196,10 @@ def _last_stages(backbone: Backbone, name: str) -> tuple[Iterable[nn.Module], It
         return backbone._layer("layer3"), backbone._layer("layer4")
     if isinstance(backbone, SequentialBackbone) and name == "mobilenet_v2":
         return backbone.features[7:14], backbone.features[14:]
-    raise ValueError(f"the backbone of a semantic network must be a ResNet or mobilenet_v2, got {name!r}")
+    raise ValueError(
+        "the backbone of a semantic network must be a ResNet or mobilenet_v2, or a plain vision transformer of timm, "
+        f"such as timm:vit_small_patch16_224.dino; got {name!r}"
+    )
 
 
 def _use_caffe_strides(backbone: Backbone) -> None:

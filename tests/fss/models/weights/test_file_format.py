@@ -195,6 +195,14 @@ READERS = (
 )
 
 
+def test_a_timm_backbone_loads_from_a_checkpoint(tmp_path: Path) -> None:
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, seed=3)
+    file = save_checkpoint(segmenter, tmp_path / "checkpoint") / "model.safetensors"
+    loaded = create_backbone(segmenter.config.backbone, LAST, backbone_weights=file).state_dict()
+    for name, value in segmenter.backbone.state_dict().items():
+        assert torch.equal(loaded[name], value)
+
+
 @pytest.mark.filterwarnings("ignore:the checkpoint holds no backbone")
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_names_what_came(readers: dict[str, Any], name: str) -> None:
