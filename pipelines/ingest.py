@@ -49,6 +49,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         ValueError: the source has no photographs, or masks but none that can be used, or the collection was made from
             another source.
     """
+    from fss.collection.division import divide
     from fss.collection.ingest import finish_ingest, start_ingest
     from fss.collection.ingest_part import ingest_part, part_pictures
     from fss.collection.label_check import check_pairs
@@ -64,7 +65,9 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         if listing.labelled:
             check_pairs(listing.items, listing.unmatched, config.source, limit=config.limit)
         listing = listing.head(config.limit)
-        plan = {"photographs": len(listing.items), "parts": -(-len(listing.items) // config.part_size)}
+        shuffled = config.source.order == "shuffled"
+        divided = divide(listing, shuffled=shuffled, part_size=config.part_size, part_bytes=config.part_bytes)
+        plan = {"photographs": len(listing.items), "parts": len(divided), "largest part": max(map(len, divided))}
         notes = {f"note {number}": note for number, note in enumerate((*listing.notes, *listing.warnings), start=1)}
         return dry_run(JOB, config, {**plan, **listing.ignored, **notes})
     ingest = start_ingest(
@@ -72,6 +75,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         config.source,
         name=config.name,
         part_size=config.part_size,
+        part_bytes=config.part_bytes,
         limits=config.limits,
         keep_bytes=config.keep_bytes,
         limit=config.limit,
@@ -90,7 +94,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     ) as job:
         if job.done:
             return job.result
-        missing = min(ingest.items, (len(ingest.parts) - len(finished)) * collection.part_size)
+        missing = ingest.items * (len(ingest.parts) - len(finished)) / max(1, len(ingest.parts))
         few = missing <= FEW and config.workers is None and not has_ray()
         if not few:
             job.start_ray()

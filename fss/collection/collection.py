@@ -56,7 +56,7 @@ class Collection:
             uri: local folder or ``s3://bucket/folder``.
             name: display name.
             source: origin of the images.
-            part_size: number of images per part.
+            part_size: largest number of images in a part.
             classes: class names by id.
             class_splits: class ids by split, such as ``{"train": [...], "test": [...]}``.
             limits: limits on images; readers decode with the same.
@@ -113,7 +113,7 @@ class Collection:
 
     @property
     def part_size(self) -> int:
-        """Number of images in a full part."""
+        """Largest number of images in a part."""
         return int(self.metadata["part_size"])
 
     @property
@@ -141,9 +141,10 @@ class Collection:
         """Number of files that the last ingest left out, by reason."""
         return dict(self.metadata["sources"][-1].get("ignored", {}))
 
-    def add_source(self, source: Mapping[str, Any]) -> None:
-        """Record another source, or a later state of one, for the parts that follow."""
-        self.metadata = {**self.metadata, "sources": [*self.metadata["sources"], dict(source)]}
+    def add_source(self, source: Mapping[str, Any], *, part_size: int) -> None:
+        """Record another source, or a later state of one, for the parts that follow; they hold up to ``part_size``."""
+        sources = [*self.metadata["sources"], dict(source)]
+        self.metadata = {**self.metadata, "sources": sources, "part_size": max(self.part_size, part_size)}
         self._save()
 
     def record_ingest(self, *, notes: Sequence[str], ignored: Mapping[str, int]) -> None:
@@ -187,7 +188,14 @@ class Collection:
         names = self.part_names()
         if not names:
             raise ValueError(f"the collection {self.uri} holds no images yet; ingest photographs into it first")
-        return names if limit is None else names[: -(-limit // self.part_size)]
+        if limit is None:
+            return names
+        rows = 0
+        for number, (_, table) in enumerate(self.parts.tables(names, ["error"]), start=1):
+            rows += table.num_rows
+            if rows >= limit:
+                return names[:number]
+        return names
 
     @property
     def block_rows(self) -> int | None:

@@ -18,6 +18,9 @@ BY_VALUE = ("folder", "webdataset", "parquet")
 SHARDS = ("webdataset", "parquet")
 """Kinds of sources whose files contain many photographs each."""
 
+PART_BYTES = 2**26
+"""Default of the largest size of a part in bytes."""
+
 
 @settings
 class SourceConfig:
@@ -63,6 +66,9 @@ class SourceConfig:
     """Class ids of an index or colour mask to ignore."""
     class_names: tuple[str, ...] = ()
     """Names of the values 0, 1, 2, ... of an index mask, instead of those of a file."""
+    order: Literal["shuffled", "source"] = "shuffled"
+    """Order of the photographs in the parts. shuffled: by a hash of their paths, so that a training meets all folders
+    at any time. source: by their paths, such as the frames of a video one after another."""
     splits: str | None = None
     """JSON file {"train": [class names], ...} with the class splits of an fss1000 source. None: the source's
     splits.json, if it has one."""
@@ -111,7 +117,7 @@ class SourceConfig:
         keep their identity.
         """
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        left_out = {"count", "splits", "link_roots", "colors", "classes"} | {
+        left_out = {"count", "splits", "link_roots", "colors", "classes", "order"} | {
             name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]
         }
         return config_hash({key: value for key, value in to_dict(self).items() if key not in left_out})

@@ -7,17 +7,18 @@ Parts are independent: they can be written on any machine, in any order, and aga
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
-from fss.collection.config import SHARDS
+from fss.collection.config import PART_BYTES, SHARDS
+from fss.collection.division import ROWS, divide
 from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
-from fss.collection.sources import Listing, SourceConfig, list_items
+from fss.collection.sources import Listing, SourceConfig, SourceItem, list_items
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.images.limits import DecodeLimits
@@ -69,7 +70,8 @@ def ingest_local(
     collection: str,
     *,
     name: str | None = None,
-    part_size: int = 64,
+    part_size: int | None = None,
+    part_bytes: int = PART_BYTES,
     limits: DecodeLimits | None = None,
     keep_bytes: bool = True,
     limit: int | None = None,
@@ -96,6 +98,7 @@ def ingest_local(
         source,
         name=name,
         part_size=part_size,
+        part_bytes=part_bytes,
         limits=limits,
         keep_bytes=keep_bytes,
         limit=limit,
@@ -115,7 +118,8 @@ def start_ingest(
     source: SourceConfig,
     *,
     name: str | None = None,
-    part_size: int = 64,
+    part_size: int | None = None,
+    part_bytes: int = PART_BYTES,
     limits: DecodeLimits | None = None,
     keep_bytes: bool = True,
     limit: int | None = None,
@@ -128,7 +132,8 @@ def start_ingest(
         uri: collection to create or to resume.
         source: source of the photographs.
         name: name of the collection; by default the last component of the source's path.
-        part_size: number of images per part.
+        part_size: number of images per part. None: 64, and more where there are over 1,024 parts.
+        part_bytes: largest size of a part in bytes if ``part_size`` is None.
         limits: limits on images.
         keep_bytes: copy the encoded images into the parts; otherwise store only their URIs.
         limit: ingest at most this many items, the first ones.
@@ -148,6 +153,8 @@ def start_ingest(
             f"photographs of a {source.kind} source lie within shards and are no files of their own, so the collection "
             "must store their bytes; set keep_bytes"
         )
+    if part_size is not None and part_size < 1:
+        raise ValueError(f"part_size must be at least 1, got {part_size}")
     listing = list_items(source)
     if not keep_bytes and any(item.embedded for item in listing.items):
         raise ValueError(
@@ -164,6 +171,7 @@ def start_ingest(
         "keep_bytes": keep_bytes,
         "limits": (limits or DecodeLimits()).as_dict(),
         "part_size": part_size,
+        "part_bytes": part_bytes,
         "first_part": 0,
         "items": len(listing.items),
         "labelled": listing.labelled,
@@ -176,10 +184,10 @@ def start_ingest(
         collection = Collection.open(uri)
         entry = _resume(collection, listing, entry, append=append)
     else:
-        collection = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), part_size, limits)
+        collection = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), limits)
     _prepare_truth(collection, entry)
     sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
-    parts = max(each["first_part"] + _parts(each["items"], collection.part_size) for each in sources)
+    parts = max(_end(each) for each in sources)
     return Ingest(
         collection=collection,
         parts=[part_name(number) for number in range(parts)],
@@ -213,17 +221,14 @@ def finish_ingest(ingest: Ingest) -> IngestOutcome:
     return IngestOutcome(labels=labels, warnings=warnings)
 
 
-def _create(
-    uri: str, listing: Listing, entry: dict[str, Any], name: str, part_size: int, limits: DecodeLimits | None
-) -> Collection:
-    if part_size < 1:
-        raise ValueError(f"part_size must be at least 1, got {part_size}")
-    source_listing.write(uri, 0, listing.items, part_size)
+def _create(uri: str, listing: Listing, entry: dict[str, Any], name: str, limits: DecodeLimits | None) -> Collection:
+    parts = _divide(listing, entry)
+    source_listing.write(uri, 0, parts)
     return Collection.create(
         uri,
         name=name,
-        source=entry,
-        part_size=part_size,
+        source={**entry, "parts": len(parts)},
+        part_size=_largest(parts, entry),
         classes=listing.classes,
         class_splits=listing.class_splits,
         limits=limits,
@@ -232,7 +237,7 @@ def _create(
 
 def _resume(collection: Collection, listing: Listing, entry: dict[str, Any], *, append: bool) -> dict[str, Any]:
     """Return the entry of the source in an existing collection, which is added with ``append``."""
-    same = [old for old in collection.metadata["sources"] if _key(old) == _key(entry)]
+    same = [old for old in collection.metadata["sources"] if _is_same(old, entry)]
     if same:
         return dict(same[0])
     if not append:
@@ -259,17 +264,30 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
         item.relative_path for index in range(len(old)) for item in source_listing.read_all(collection.uri, index)
     }
     new_items = [item for item in listing.items if item.relative_path not in old_paths]
-    different = [key for key in ("keep_bytes", "limits", "part_size") if old[-1][key] != entry[key]]
+    different = [key for key in ("keep_bytes", "limits") if old[-1][key] != entry[key]]
+    different += [] if entry["part_size"] in (None, old[-1]["part_size"]) else ["part_size"]
     if different:
         raise ValueError(
             f"--append keeps the settings of the collection, but {', '.join(different)} differ; restore them"
         )
-    last = old[-1]
-    first_part = last["first_part"] + _parts(last["items"], collection.part_size)
-    entry = {**entry, "first_part": first_part, "items": len(new_items)}
-    source_listing.write(collection.uri, len(old), new_items, collection.part_size)
-    collection.add_source(entry)
+    entry = {**entry, "part_size": old[-1]["part_size"], "first_part": _end(old[-1]), "items": len(new_items)}
+    others = sum(source["items"] for source in old)
+    parts = _divide(replace(listing, items=new_items), entry, others=others)
+    source_listing.write(collection.uri, len(old), parts)
+    entry["parts"] = len(parts)
+    collection.add_source(entry, part_size=_largest(parts, entry))
     return entry
+
+
+def _divide(listing: Listing, entry: dict[str, Any], *, others: int = 0) -> list[list[SourceItem]]:
+    shuffled = entry["source"]["order"] == "shuffled"
+    sizes = {key: entry[key] for key in ("part_size", "part_bytes")}
+    return divide(listing, shuffled=shuffled, others=others, **sizes)
+
+
+def _largest(parts: Sequence[Sequence[SourceItem]], entry: dict[str, Any]) -> int:
+    """Return the largest number of photographs that a part has or may have."""
+    return max(entry["part_size"] or ROWS, *map(len, parts), 1)
 
 
 def _prepare_truth(collection: Collection, entry: dict[str, Any]) -> None:
@@ -278,12 +296,24 @@ def _prepare_truth(collection: Collection, entry: dict[str, Any]) -> None:
         collection.create_mask_set(TRUTH, config_hash=entry["identity"], provenance=provenance)
 
 
-def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(entry[key] for key in ("identity", "listing", "keep_bytes", "limits", "part_size"))
+def _is_same(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Return whether a source is in the collection already: the same photographs, divided as is asked for.
+
+    A source of an earlier version keeps the order of its paths, and a source resumes with the size of its parts where
+    no other is given.
+    """
+    if any(old[key] != new[key] for key in ("identity", "listing", "keep_bytes", "limits")):
+        return False
+    order = old["source"].get("order", new["source"]["order"])
+    if order != new["source"]["order"] or new["part_size"] not in (None, old["part_size"]):
+        return False
+    return old["part_size"] is not None or old["part_bytes"] == new["part_bytes"]
 
 
-def _parts(items: int, part_size: int) -> int:
-    return -(-items // part_size)
+def _end(entry: dict[str, Any]) -> int:
+    """Return the number of the first part after those of a source."""
+    parts: int = entry["parts"] if "parts" in entry else -(-entry["items"] // entry["part_size"])
+    return int(entry["first_part"]) + parts
 
 
 def _name(source: SourceConfig) -> str:

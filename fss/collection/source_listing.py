@@ -37,20 +37,20 @@ _SCHEMA = pa.schema(
 _NAMES = frozenset(field.name for field in _SCHEMA if pa.types.is_binary(field.type))
 
 
-def write(collection_uri: str, source: int, items: Sequence[SourceItem], part_size: int) -> None:
+def write(collection_uri: str, source: int, parts: Sequence[Sequence[SourceItem]]) -> None:
     """Write the listing of a source.
 
     Args:
         collection_uri: URI of the collection.
         source: index of the source in the collection.
-        items: items of the source, in row order.
-        part_size: number of images per part.
+        parts: items of each part, in row order.
     """
-    step = part_size * PARTS_PER_FILE
-    for batch, start in enumerate(range(0, len(items), step)):
-        rows = [_encode(item) for item in items[start : start + step]]
+    for batch, start in enumerate(range(0, len(parts), PARTS_PER_FILE)):
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink, row_group_size=part_size, compression="ZSTD")
+        with pq.ParquetWriter(sink, _SCHEMA, compression="ZSTD") as writer:
+            for part in parts[start : start + PARTS_PER_FILE]:
+                table = pa.Table.from_pylist([_encode(item) for item in part], schema=_SCHEMA)
+                writer.write_table(table, row_group_size=len(part))
         fs, path = storage.resolve(_uri(collection_uri, source, batch))
         storage.write_atomically(fs, path, sink.getvalue())
 

@@ -36,6 +36,15 @@ def keyed_uniforms(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[
     return np.array(values, np.float64)
 
 
+def keyed_order(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[np.int64]:
+    """Return the permutation that sorts items by the keys of their generators, int64 [N].
+
+    The place of two items relative to each other depends on nothing but themselves.
+    """
+    keys = b"".join(_digest(seed, 0, item, purpose) for item in items)
+    return np.argsort(np.frombuffer(keys, ">u8").reshape(-1, 2)[:, 0], kind="stable")
+
+
 def _digest(seed: int, epoch: int, item: str | int, purpose: str) -> bytes:
     """Return the 16 bytes of a generator's key."""
     text = f"{seed}\x1f{epoch}\x1f{type(item).__name__}\x1f{item}\x1f{purpose}"

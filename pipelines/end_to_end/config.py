@@ -50,8 +50,8 @@ class MaskSplitJobConfig:
     """Folder of all outputs: local folder or s3:// URI."""
     limit: Annotated[int, Ge(1)] | None = None
     """Largest number of photographs, in the order of their paths. None: all."""
-    part_size: Annotated[int, Ge(1)] = 64
-    """Photographs per part, which is the unit of work and resume."""
+    part_size: Annotated[int, Ge(1)] | None = None
+    """Photographs per part, which is the unit of work and resume. None: as many as the ingest chooses."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """Painted sample."""
     pseudomask: Annotated[PseudomaskSettings, FLAT] = field(default_factory=PseudomaskSettings)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from fss.collection.config import AcceptanceRule, SourceConfig
+from fss.collection.config import PART_BYTES, AcceptanceRule, SourceConfig
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
 from fss.saliency.config import (
@@ -31,8 +31,11 @@ class IngestConfig:
     """Source of the photographs."""
     name: str | None = None
     """Name of the collection. None: the folder's name."""
-    part_size: Annotated[int, Ge(1)] = 64
-    """Photographs per part, which is the unit of work and resume."""
+    part_size: Annotated[int, Ge(1)] | None = None
+    """Photographs per part, which is the unit of work and resume. None: 64, and more where there are over 1,024 parts,
+    up to part_bytes."""
+    part_bytes: Annotated[int, Ge(1)] = PART_BYTES
+    """Largest size of a part in bytes, if part_size is None."""
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     """Limits of usable photographs; others are quarantined."""
     keep_bytes: bool = True
@@ -171,7 +174,7 @@ class TrainSaliencyConfig:
 INGEST_HELP = {
     "data": ("collection", "source.path", "source.kind", "source.subset", "name"),
     "masks": ("source.masks", "source.colors", "source.classes"),
-    "how": ("limit", "append", "keep-bytes", "part-size"),
+    "how": ("limit", "append", "keep-bytes", "source.order", "part-bytes"),
     "machine": ("workers",),
 }
 PSEUDOMASK_HELP = {

@@ -235,7 +235,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
     result = run(settings(tmp_path, dry_run=True))
     assert result.job == "ingest (dry run)"
-    assert result.metrics == {"photographs": 1, "parts": 1}
+    assert result.metrics == {"photographs": 1, "parts": 1, "largest part": 1}
     assert (result.inputs["collection"], result.inputs["part_size"]) == (str(tmp_path / "c"), 16)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 

@@ -1,6 +1,7 @@
 """Types shared by all sources of photographs: items, listings and raw items."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,13 +34,15 @@ class SourceItem:
     image_offset: int | None = None
     """First byte of the photograph in a tar file."""
     image_size: int | None = None
-    """Size of the photograph in a tar file, in bytes."""
+    """Size of the photograph in bytes, if it lies in a shard; in a Parquet file, the mean of its row group."""
     mask_offset: int | None = None
     """First byte of the mask in a tar file."""
     mask_size: int | None = None
     """Size of the mask in a tar file, in bytes."""
     row: int | None = None
     """Row of photograph and mask in a Parquet file."""
+    row_group: int | None = None
+    """Row group of that row; a part takes all of its rows, since they are read together."""
 
     @property
     def embedded(self) -> bool:
@@ -59,6 +62,10 @@ class Listing:
 
     items: list[SourceItem]
     """Items sorted by relative path; those of shards by shard and position."""
+    random: bool = False
+    """Whether the order of the items is random already, so that an ingest keeps it."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of the files in bytes by URI, as far as the listing tells them."""
     labelled: bool = False
     """Whether the source has masks."""
     classes: dict[int, str] = field(default_factory=dict)

@@ -74,7 +74,14 @@ def list_items(config: SourceConfig) -> Listing:
     if unmasked:
         notes.append(f"{unmasked} photographs have neither *{_TRAIN_IDS} nor *{_LABEL_IDS} in {MASKS}: see {_PAGE}")
     classes = dict(enumerate(CITYSCAPES_CLASSES))
-    return Listing(items=items, labelled=True, classes=classes, ignored=dict(+ignored), notes=tuple(notes))
+    return Listing(
+        items=items,
+        labelled=True,
+        classes=classes,
+        ignored=dict(+ignored),
+        notes=tuple(notes),
+        sizes=tree.sizes,
+    )
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:

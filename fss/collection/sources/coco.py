@@ -80,6 +80,7 @@ def list_items(config: SourceConfig) -> Listing:
         unmatched=tuple(map(printable, unmatched[:LISTED])),
         notes=tuple(notes),
         warnings=(*warnings, *mismatches),
+        sizes=tree.sizes,
     )
 
 

@@ -60,6 +60,7 @@ def pair_listing(tree: Tree, layout: MaskLayout, ignored: Mapping[str, int], con
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
         notes=(layout.note,) if layout.note else (),
         warnings=pairs.warnings,
+        sizes=tree.sizes,
     )
 
 
@@ -97,5 +98,7 @@ def interpret_mask(data: bytes, item: SourceItem, config: SourceConfig, limits: 
 
 def _photographs(tree: Tree, paths: Iterable[str], ignored: Counter[str]) -> Listing:
     return Listing(
-        items=[SourceItem(relative_path=path, uri=tree.uris[path]) for path in paths], ignored=dict(+ignored)
+        items=[SourceItem(relative_path=path, uri=tree.uris[path]) for path in paths],
+        ignored=dict(+ignored),
+        sizes=tree.sizes,
     )

@@ -56,6 +56,7 @@ def list_items(config: SourceConfig) -> Listing:
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),
         notes=_notes(names, photographs),
         warnings=pairs.warnings,
+        sizes=tree.sizes,
     )
 
 

@@ -83,6 +83,7 @@ def list_items(config: SourceConfig) -> Listing:
         notes=(f"{len(embedded)} photographs come from imageData, since their files are missing",) if embedded else (),
         warnings=(*_other_photographs(owners, pictures), *_other_cases(labels)),
         shared_annotation=shared,
+        sizes=tree.sizes,
     )
 
 

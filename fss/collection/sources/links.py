@@ -16,8 +16,8 @@ BROKEN = "links without a target"
 DVC_FILES = "DVC files without their data"
 
 
-def walk_local(root: Path, link_roots: Sequence[str], ignored: Counter[str]) -> dict[str, str]:
-    """Return the paths of the files below a local folder, by their paths relative to it.
+def walk_local(root: Path, link_roots: Sequence[str], ignored: Counter[str]) -> dict[str, tuple[str, int]]:
+    """Return path and size in bytes of the files below a local folder, by their paths relative to it.
 
     Args:
         root: folder to list.
@@ -32,10 +32,10 @@ def walk_local(root: Path, link_roots: Sequence[str], ignored: Counter[str]) -> 
             ignored[BROKEN] += 1
         elif path.is_symlink() and not _inside(os.path.realpath(path), allowed):
             ignored[OUTSIDE] += 1
-        elif not _is_file(path):
+        elif (size := _file_size(path)) is None:
             ignored["no regular files"] += 1  # reading a pipe may never end
         else:
-            paths[path.relative_to(root).as_posix()] = str(path)
+            paths[path.relative_to(root).as_posix()] = str(path), size
     return paths
 
 
@@ -79,8 +79,10 @@ def _inside(path: str, roots: Sequence[str]) -> bool:
     return any(Path(path).is_relative_to(root) for root in roots)
 
 
-def _is_file(path: Path) -> bool:
+def _file_size(path: Path) -> int | None:
+    """Return the size of a regular file in bytes; None for anything else."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        status = path.stat()
     except OSError:
-        return False
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

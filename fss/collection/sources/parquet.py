@@ -41,7 +41,8 @@ Value = bytes | DecodeError | None
 class _Footer:
     """What the listing needs of a file."""
 
-    rows: int
+    groups: tuple[tuple[int, int], ...]
+    """Rows and bytes of each row group."""
     schema: pa.Schema
 
 
@@ -70,7 +71,7 @@ def list_items(config: SourceConfig) -> Listing:
         if (own.image, own.mask) != (columns.image, columns.mask):
             without[path] = f"its columns are {own}, but those of the first file are {columns}"
             continue
-        items += _items(path, tree.uris[path], footer.rows, own)
+        items += _items(path, tree.uris[path], footer.groups, own)
     if without and columns is None:
         path, text = next(iter(without.items()))
         raise ValueError(f"{path} in {config.path}: {text}")
@@ -119,14 +120,17 @@ def item_reader(
     return read
 
 
-def _items(path: str, uri: str, rows: int, columns: Columns) -> Iterator[SourceItem]:
-    for row in range(rows):
+def _items(path: str, uri: str, groups: Sequence[tuple[int, int]], columns: Columns) -> Iterator[SourceItem]:
+    numbers = ((group, rows, size) for group, (rows, size) in enumerate(groups) for _ in range(rows))
+    for row, (group, rows, size) in enumerate(numbers):
         yield SourceItem(
             relative_path=f"{path}/{row}",
             uri=f"{uri}/{row}",
             mask_uri=None if columns.mask is None else f"{uri}/{row}/{columns.mask}",
             shard=uri,
+            image_size=max(0, size) // rows,
             row=row,
+            row_group=group,
         )
 
 
@@ -142,15 +146,18 @@ def _read_footer(shard: Shard) -> _Footer:
     try:
         with pq.ParquetFile(shard.file) as file:
             metadata = file.metadata
-            rows = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+            row_groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+            groups = tuple((group.num_rows, group.total_byte_size) for group in row_groups)
+            rows = sum(count for count, _ in groups)
             schema = file.schema_arrow
     except _ERRORS as error:
         if isinstance(error, OSError) and "AWS Error" in str(error):
             raise
         raise ShardError(f"it is no Parquet file, or its footer is damaged: {_short(error)}") from error
-    if not 0 <= rows == metadata.num_rows <= shard.size:  # a photograph has at least one byte
+    negative = any(count < 0 for count, _ in groups)
+    if negative or not 0 <= rows == metadata.num_rows <= shard.size:  # a photograph has at least one byte
         raise ShardError(f"its footer names {metadata.num_rows} rows in {shard.size} bytes")
-    return _Footer(rows, schema)
+    return _Footer(groups, schema)
 
 
 @retry_transient

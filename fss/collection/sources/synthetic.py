@@ -12,6 +12,9 @@ _SCHEME = "sample://"
 def list_items(config: SourceConfig) -> Listing:
     """List the first ``config.count`` images of the sample.
 
+    Every image is drawn independently of the others, so their order is random already and an ingest keeps it: a larger
+    count only adds images at the end.
+
     Raises:
         ValueError: the count is less than 1.
     """
@@ -24,8 +27,10 @@ def list_items(config: SourceConfig) -> Listing:
         for index in range(config.count)
     ]
     if config.sample == "unlabelled":
-        return Listing(items=items)
-    return Listing(items=items, labelled=True, classes=dict(SAMPLE_CLASSES), class_splits=dict(SAMPLE_SPLITS))
+        return Listing(items=items, random=True)
+    return Listing(
+        items=items, labelled=True, classes=dict(SAMPLE_CLASSES), class_splits=dict(SAMPLE_SPLITS), random=True
+    )
 
 
 def read_item(item: SourceItem, config: SourceConfig, limits: DecodeLimits) -> RawItem:

@@ -117,6 +117,7 @@ def list_items(config: SourceConfig) -> Listing:
         unmatched=tuple(unmatched[:LISTED]),
         notes=_notes(folder, subset, len(items)),
         warnings=pairs.warnings,
+        sizes=tree.sizes,
     )
     return _with_classes(listing, tree, prefix, config)
 

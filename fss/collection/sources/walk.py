@@ -27,6 +27,8 @@ class Tree:
     """URI by relative path, sorted by relative path."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Number of files left out, by reason."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Size in bytes by URI."""
 
     def has_folder(self, name: str) -> bool:
         """Return whether there is a file below the folder ``name``."""
@@ -60,20 +62,20 @@ def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
         raise ValueError(f"there is no folder {uri}; give a folder of photographs, or s3://bucket/folder")
     ignored: Counter[str] = Counter()
     if isinstance(fs, pafs.LocalFileSystem):
-        uris = walk_local(Path(path), [_real_folder(root) for root in link_roots], ignored)
+        files = walk_local(Path(path), [_real_folder(root) for root in link_roots], ignored)
     elif link_roots:
         raise ValueError(f"{uri} is in an object store, which has no links; leave out --source.link-roots")
     else:
-        uris = _walk_remote(fs, path)
-    visible = {}
-    for relative, file_uri in sorted(uris.items()):
+        files = _walk_remote(fs, path)
+    visible, sizes = {}, {}
+    for relative, (file_uri, size) in sorted(files.items()):
         if any(name.startswith(".") or name == "__MACOSX" for name in relative.split("/")):
             ignored["hidden files"] += 1
-        elif relative.endswith(".dvc") and relative.removesuffix(".dvc") not in uris:
+        elif relative.endswith(".dvc") and relative.removesuffix(".dvc") not in files:
             ignored[links.DVC_FILES] += 1
         else:
-            visible[relative] = file_uri
-    return Tree(visible, ignored)
+            visible[relative], sizes[file_uri] = file_uri, size
+    return Tree(visible, ignored, sizes)
 
 
 def _real_folder(root: str) -> str:
@@ -83,7 +85,11 @@ def _real_folder(root: str) -> str:
     return os.path.realpath(path)
 
 
-def _walk_remote(fs: pafs.FileSystem, path: str) -> dict[str, str]:
+def _walk_remote(fs: pafs.FileSystem, path: str) -> dict[str, tuple[str, int]]:
     infos = fs.get_file_info(pafs.FileSelector(path, recursive=True))
     prefix = path.rstrip("/") + "/"
-    return {info.path.removeprefix(prefix): f"s3://{info.path}" for info in infos if info.type == pafs.FileType.File}
+    return {
+        info.path.removeprefix(prefix): (f"s3://{info.path}", info.size)
+        for info in infos
+        if info.type == pafs.FileType.File
+    }

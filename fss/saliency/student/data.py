@@ -65,8 +65,10 @@ def load_student_data(
     collection = masks.collection
     names = collection.part_names()
     masks.require_parts(names)
-    parts = [names[k] for k in keyed_rng(seed, purpose="student.parts").permutation(len(names))]
-    chosen = sorted(parts[: max(1, -(-most // collection.part_size))])
+    rows = [table.num_rows for _, table in collection.parts.tables(names, ["error"])]
+    order = keyed_rng(seed, purpose="student.parts").permutation(len(names))
+    needed = 1 + int(np.searchsorted(np.cumsum(np.array(rows)[order]), most))
+    chosen = sorted(names[part] for part in order[:needed])
     trust = _trust(masks, chosen, acceptance)
     images, targets, weights = [], [], []
     for part in chosen:

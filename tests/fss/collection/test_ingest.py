@@ -41,7 +41,8 @@ def test_a_folder_becomes_parts(tmp_path: Path) -> None:
     assert collection.name == "photos"
     assert Collection.open(str(tmp_path / "c")).metadata == collection.metadata
     assert collection.part_names() == ["part-00000", "part-00001", "part-00002"]
-    found = rows(collection)
+    assert "".join(Path(row["uri"]).name[2] for row in rows(collection)) == "0213547869"
+    found = sorted(rows(collection), key=lambda row: row["uri"])
     assert [Path(row["uri"]).name for row in found] == [f"{number:03d}.jpg" for number in range(10)]
     assert [row["width"] for row in found] == list(range(40, 50))
     assert {row["format"] for row in found} == {"JPEG"}
@@ -146,7 +147,7 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:
     collection = ingest(tmp_path / "c", SourceConfig(path=photos(tmp_path / "a", 9)), part_size=4, limit=5)
-    assert [Path(row["uri"]).name for row in rows(collection)] == [f"{number:03d}.jpg" for number in range(5)]
+    assert {Path(row["uri"]).name for row in rows(collection)} == {f"{number:03d}.jpg" for number in range(5)}
 
 
 def test_by_reference(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_masks_that_do_not_fit_leave_the_picture_good(tmp_path: Path) -> None:
     (tmp_path / "masks/c.png").unlink()
     (tmp_path / "masks/d.png").write_bytes(b"no picture")
     (tmp_path / "images/e.png").write_bytes(b"no picture")
-    collection = ingest(tmp_path / "c", SourceConfig(path=str(tmp_path)))
+    collection = ingest(tmp_path / "c", SourceConfig(path=str(tmp_path), order="source"))
     assert [row["error"] is None for row in rows(collection)] == [True, True, True, True, False]
     masks = collection.mask_set("truth").read_part("part-00000").to_pylist()
     reasons = [row["error"] and error_reason(row["error"]) for row in masks]
@@ -224,7 +225,7 @@ def test_an_object_store_from_end_to_end(s3: str, tmp_path: Path) -> None:
     source = SourceConfig(path=f"{s3}/raw")
     collection = ingest(f"{s3}/collections/c", source, part_size=4)
     assert Collection.open(f"{s3}/collections/c/").metadata == collection.metadata
-    assert rows(collection)[0]["uri"] == f"{s3}/raw/0.jpg"
+    assert f"{s3}/raw/0.jpg" in {row["uri"] for row in rows(collection)}
     assert collection.quarantine().num_rows == 5
     masks = collection.create_mask_set("other", config_hash="1", provenance={})
     masks.write_acceptance("best", {}, ["a"])

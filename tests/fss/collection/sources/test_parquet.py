@@ -222,7 +222,7 @@ def test_a_part_reads_its_row_groups_up_to_its_last_row(tmp_path: Path, monkeypa
 
 def check_collection(collection: Collection, root: str) -> None:
     images = [row for part in collection.part_names() for row in collection.read_part(part).to_pylist()]
-    assert [row["uri"] for row in images] == [f"{root}/{file}.parquet/{row}" for file in (0, 1) for row in range(3)]
+    assert {row["uri"] for row in images} == {f"{root}/{file}.parquet/{row}" for file in (0, 1) for row in range(3)}
     assert len({row["image_id"] for row in images}) == 6 and images[5]["image"] == JPEG
     truth = collection.mask_set("truth")
     assert [r["error"] for part in truth.ordered_parts() for r in truth.read_part(part).to_pylist()] == [None] * 6
