@@ -59,11 +59,11 @@ def shown_classes(collection: Collection, pictures: int, steps: int) -> tuple[fl
     for part in collection.part_names():
         table = collection.read_part(part, ["image_id", "uri"])
         class_ids[part] = [_class_id(uri, pictures) for uri in table.column("uri").to_pylist()]
-        rows = [
+        mask_rows = [
             {"image_id": name, "mask": b"0", "classes": [{"id": 1, "pixels": 100}]}
             for name in table.column("image_id").to_pylist()
         ]
-        masks.write_part(part, mask_table(rows))
+        masks.write_part(part, mask_table(mask_rows))
     rows = scan(collection, masks, SplitConfig())
     order = EpochOrder([len(block) for block in rows.train], seed=0, epoch=0, lanes=LANES)
     take, batches = BATCH // LANES, []
