@@ -19,7 +19,7 @@ ROWS = 64
 """Photographs in a part of a small collection."""
 PARTS = 1024
 """Number of parts from which on parts hold more than 64 photographs: enough for the workers of a fleet."""
-_RUNS = 16  # runs in a part, which come from as many shards
+_RUNS = 32  # runs in a part, which come from as many shards: 2 MB each in a part of 64 MiB
 _GROUPED_PARTS = 64  # least number of parts, as far as there are row groups, before a part takes several of them
 _UNKNOWN_BYTES = 2**16  # of a photograph whose size the listing does not tell
 

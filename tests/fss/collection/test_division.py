@@ -78,7 +78,7 @@ def test_the_paths_alone_determine_the_order() -> None:
 
 
 def test_a_part_of_shards_reads_runs_of_neighbours_and_whole_row_groups() -> None:
-    for group, size, most in ((None, 1024, 18), (50, 800, 16)):
+    for group, size, most in ((None, 1024, 34), (50, 800, 16)):
         for part in divide(shards(40, 800, 20_000, group), shuffled=True, part_size=size)[:-1]:
             members = sorted((item.shard, int(item.relative_path[-6:])) for item in part)
             before = [("", 0), *members]
