@@ -4,7 +4,8 @@ import threading
 from collections.abc import Collection as Ids
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from fss.collection.collection import Collection
 from fss.collection.mask_set import MaskSet
@@ -127,6 +128,10 @@ class ImageReader:
         self._positions: dict[str, tuple[str, int]] = {}
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open an equal reader in another process."""
+        return partial(ImageReader, cached_groups=self._cached_groups), (self.collection, self.mask_set)
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._index()

@@ -20,6 +20,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes() -> int:
+    """Return the memory that this process may use: the machine's, or less where a container (cgroup v2) limits it."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return installed
+    return min(installed, int(limit)) if limit.isdigit() else installed
+
+
 def gpu_count() -> int:
     """Return the number of NVIDIA GPUs that this process may use, without importing torch; 0 where none are visible."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -58,7 +68,7 @@ def environment_tags() -> dict[str, str]:
         "platform": platform.platform(),
         "cpu": _processor(),
         "cpus": str(os.cpu_count()),
-        "memory_gb": f"{_memory_bytes() / 1e9:.1f}",
+        "memory_gb": f"{memory_bytes() / 1e9:.1f}",
         "gpu": torch.cuda.get_device_name(0) if cuda else "none",
         "gpus": str(torch.cuda.device_count()),
         "cuda": str(torch.version.cuda) if cuda else "none",
@@ -125,7 +135,3 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or "unknown"
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

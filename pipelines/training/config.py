@@ -148,7 +148,7 @@ def check_workers(training: TrainSettings) -> None:
 
 # These settings change speed, not results.
 _WITHOUT_EFFECT = {
-    "stream": {"decode_threads", "ahead", "cache_gb", "cache_folder"},
+    "stream": {"decode_threads", "decoders", "ahead", "cache_gb", "cache_folder"},
     "optimizer": {"accumulate", "compile"},
 }
 

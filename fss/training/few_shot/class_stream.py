@@ -22,8 +22,8 @@ from fss.episodes.episode_plan import Episode, EpisodeSampler, check_plan_size
 from fss.images.canvas import decode_canvas
 from fss.images.mask_codec import binary_value, decode_mask
 from fss.images.resize import mask_canvas
-from fss.training.canvas_cache import GIGABYTE, CanvasCache
-from fss.training.decode_pool import build_in_threads
+from fss.training.canvas_cache import CanvasCache
+from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
 from fss.training.lanes import check_share, steps_per_epoch
 from fss.training.prefetch import prefetch
@@ -62,9 +62,6 @@ class ViewedImage(NamedTuple):
     view: View
 
 
-ViewedEpisode = tuple[EpisodeRows, list[ViewedImage]]
-
-
 @dataclass(frozen=True)
 class EpisodeBuilder:
     """Builds episodes from the rows of their images, in any thread or process."""
@@ -80,15 +77,15 @@ class EpisodeBuilder:
     seed: int
     """Seed of all random draws."""
 
-    def build(self, episode: EpisodeRows) -> ViewedEpisode:
+    def build(self, episode: EpisodeRows) -> list[ViewedImage]:
         """Decode the images of an episode and draw their views."""
-        return episode, [self._view(episode, number, row) for number, row in enumerate(episode.images)]
+        return [self._view(episode, number, row) for number, row in enumerate(episode.images)]
 
-    def collate(self, episodes: Sequence[ViewedEpisode]) -> RawEpisodes:
+    def collate(self, episodes: Sequence[EpisodeRows], viewed: Sequence[Sequence[ViewedImage]]) -> RawEpisodes:
         """Stack the query and the K supports of each of B episodes."""
         # images: [B, 1 + K, 3, size, size]; masks: [B, 1 + K, size, size]
         images, masks, views = (
-            torch.from_numpy(np.stack([[getattr(image, name) for image in viewed] for _, viewed in episodes]))
+            torch.from_numpy(np.stack([[getattr(image, name) for image in each] for each in viewed]))
             for name in ViewedImage._fields
         )
         return RawEpisodes(
@@ -98,7 +95,7 @@ class EpisodeBuilder:
             support=images[:, 1:],
             support_masks=masks[:, 1:],
             support_views=views[:, 1:],
-            ids=tuple(" ".join(row.image_id for row in episode.images) for episode, _ in episodes),
+            ids=tuple(" ".join(row.image_id for row in episode.images) for episode in episodes),
         )
 
     def _view(self, episode: EpisodeRows, number: int, row: ImageRow) -> ViewedImage:
@@ -182,11 +179,11 @@ class ClassStream:
             len(entries),
             image_size,
             channels=4,
-            limit_bytes=stream.cache_gb * GIGABYTE,
+            gigabytes=stream.cache_gb,
             folder=stream.cache_folder,
             key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries)]),
         )
-        self._builder = EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0)
+        self._decoders = DecodePool(EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0), stream)
         self._positions = range(stream.batch_size * rank // world, stream.batch_size * (rank + 1) // world)
 
     @property
@@ -205,9 +202,7 @@ class ClassStream:
         return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self._config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        config = self._config
-        steps = (self._step(epoch, step) for step in range(start, self.steps_per_epoch))
-        yield from build_in_threads(steps, self._builder, threads=config.decode_threads, ahead=config.ahead > 0)
+        yield from self._decoders.build(self._step(epoch, step) for step in range(start, self.steps_per_epoch))
 
     def _step(self, epoch: int, step: int) -> list[EpisodeRows]:
         """Return this worker's episodes of a step."""

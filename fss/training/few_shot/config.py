@@ -79,14 +79,18 @@ class StreamConfig:
     """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
     held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     """Share of the images that is never trained on and serves to choose the checkpoint."""
-    decode_threads: Annotated[int, Ge(1)] = 2
-    """Decoding threads per worker."""
+    decode_threads: Annotated[int, Ge(1)] | None = None
+    """Decoding threads or processes per worker. None: the machine's cores divided by its workers, at most 16."""
+    decoders: Literal["auto", "threads", "processes"] = "auto"
+    """What decodes: threads, or processes, which do not delay the launch of kernels. auto: processes if there is a GPU
+    and a worker has 4 cores, else threads."""
     ahead: Annotated[int, Ge(0)] = 4
     """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
-    cache_gb: Annotated[float, Ge(0)] = 4.0
-    """Size of the cache of decoded canvases, in gigabytes per worker (per node with a cache folder)."""
+    cache_gb: Annotated[float, Ge(0)] | None = None
+    """Size in gigabytes of the cache of decoded canvases that the workers of a machine share; 0 caches nothing. None:
+    half of the memory, and at most half of the free disk."""
     cache_folder: Path | None = None
-    """Folder on a node-local disk for the cache, shared by the node's workers. None: the cache is in memory."""
+    """Folder on a node-local disk that keeps the cache for later trainings. None: a temporary file."""
 
     @property
     def lane_count(self) -> int:

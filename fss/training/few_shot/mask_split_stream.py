@@ -6,14 +6,13 @@ The content of a step depends only on (seed, epoch, step) and the number of lane
 
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Protocol
 
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
-from fss.training.canvas_cache import GIGABYTE, CanvasCache
-from fss.training.decode_pool import build_in_threads
+from fss.training.canvas_cache import CanvasCache
+from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.task_builder import EncodedRow, RowReader, TaskBuilder
 from fss.training.few_shot.tasks import TaskSettings
@@ -86,11 +85,11 @@ class MaskSplitStream:
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], lanes, stream.batch_size)
         self._world, self._lanes, self._pin = world, range(rank, lanes, world), pin_memory
-        limit, folder = stream.cache_gb * GIGABYTE, stream.cache_folder
-        cache = CanvasCache(self.rows.total, image_size, limit_bytes=limit, folder=folder, key=self.rows.key)
+        limit, folder = stream.cache_gb, stream.cache_folder
+        cache = CanvasCache(self.rows.total, image_size, gigabytes=limit, folder=folder, key=self.rows.key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
         self._reader = RowReader(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
-        self._builder = TaskBuilder(cache, collection.limits, group=self._rows_per_lane)
+        self._decoders = DecodePool(TaskBuilder(cache, collection.limits), stream)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,9 +108,9 @@ class MaskSplitStream:
         """
         positions = [(block, int(row)) for block, rows in enumerate(self.rows.held_out) for row in rows][:limit]
         settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
-        batch, threads = self.config.batch_size, self.config.decode_threads
-        steps = (self._reader.read(positions[n : n + batch], settings) for n in range(0, len(positions), batch))
-        yield from build_in_threads(steps, replace(self._builder, group=batch), threads=threads)
+        batch = self.config.batch_size
+        steps = (self._reader.read(positions[n : n + batch], settings, batch) for n in range(0, len(positions), batch))
+        yield from self._decoders.build(steps)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
@@ -119,11 +118,9 @@ class MaskSplitStream:
         def read(step: int) -> list[EncodedRow]:
             lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
             positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
-            return self._reader.read(positions, settings)
+            return self._reader.read(positions, settings, take)
 
-        config = self.config
-        steps = map(read, range(start, self.steps_per_epoch))
-        yield from build_in_threads(steps, self._builder, threads=config.decode_threads, ahead=config.ahead > 0)
+        yield from self._decoders.build(map(read, range(start, self.steps_per_epoch)))
 
     @property
     def _rows_per_lane(self) -> int:

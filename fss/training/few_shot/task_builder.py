@@ -36,6 +36,8 @@ class EncodedRow(NamedTuple):
     """Encoded image; None if its canvas was cached when the row was read."""
     settings: TaskSettings
     """Settings of the task."""
+    group: int
+    """Number of adjacent rows of a step among which distractors are exchanged."""
 
 
 class RowReader:
@@ -56,13 +58,13 @@ class RowReader:
         self._masks = functools.lru_cache(blocks)(lambda block: read_masks(mask_set, parts[block], ranges[block]))
         self._images = functools.lru_cache(blocks)(lambda block: read_images(collection, parts[block], ranges[block]))
 
-    def read(self, positions: Iterable[RowPosition], settings: TaskSettings) -> list[EncodedRow]:
+    def read(self, positions: Iterable[RowPosition], settings: TaskSettings, group: int) -> list[EncodedRow]:
         """Read some rows; images are read only if their canvas is not cached."""
         encoded = []
         for block, row in positions:
             slot, number = self._rows.first_slot[block] + row, row - self._rows.blocks[block].start
             image_row = None if self._cache.has(slot) else table_row(self._images(block), number)
-            encoded.append(EncodedRow(slot, table_row(self._masks(block), number), image_row, settings))
+            encoded.append(EncodedRow(slot, table_row(self._masks(block), number), image_row, settings, group))
         return encoded
 
 
@@ -74,8 +76,6 @@ class TaskBuilder:
     """Cache of decoded canvases."""
     limits: DecodeLimits
     """Limits of the collection."""
-    group: int
-    """Number of adjacent rows of a step among which distractors are exchanged."""
 
     def build(self, row: EncodedRow) -> Task:
         """Build the task of one row."""
@@ -86,6 +86,6 @@ class TaskBuilder:
             self.cache.put(row.slot, canvas)
         return make_task(row.mask_row, canvas, row.settings)
 
-    def collate(self, tasks: Sequence[Task]) -> RawEpisodes:
+    def collate(self, rows: Sequence[EncodedRow], tasks: Sequence[Task]) -> RawEpisodes:
         """Stack the tasks of a step."""
-        return collate(tasks, self.group)
+        return collate(tasks, rows[0].group)

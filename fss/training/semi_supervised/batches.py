@@ -17,6 +17,7 @@ from torch import Tensor
 from fss.collection import MaskSet
 from fss.core.arrays import IGNORE, UInt8
 from fss.core.rng import keyed_rng
+from fss.training.decode_pool import decoder_count
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 from fss.training.semi_supervised.config import SemanticStreamConfig
@@ -123,7 +124,7 @@ class SemanticStream:
         return prefetch(self._steps(start, stop), self.config.ahead)
 
     def _steps(self, start: int, stop: int) -> Iterator[SemanticBatch]:
-        with ThreadPoolExecutor(self.config.decode_threads) as threads:
+        with ThreadPoolExecutor(decoder_count(self.config.decode_threads)) as threads:
             for step in range(start, stop):
                 names, tensors = _collate(threads.map(self._labelled_sample, self._labelled.row_keys(step)))
                 labelled, pool = LabelledBatch(names, *tensors), None

@@ -142,8 +142,8 @@ class SemanticStreamConfig:
     """Largest number of logical lanes, at least as many as workers; a smaller batch has fewer."""
     seed: Annotated[int | None, tyro.conf.arg(name="stream-seed")] = None
     """Seed of the order and the augmentation. None: the job's seed, which is 0 by default."""
-    decode_threads: Annotated[int, Ge(1)] = 2
-    """Decoding threads per worker."""
+    decode_threads: Annotated[int, Ge(1)] | None = None
+    """Decoding threads per worker. None: the machine's cores divided by its workers, at most 16."""
     ahead: Annotated[int, Ge(0)] = 4
     """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
     cache_gb: Annotated[float, Ge(0)] = 2.0

@@ -1,6 +1,7 @@
 """Class episodes follow their plan and do not depend on workers, cache or resuming."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,13 @@ def test_workers_resume_and_cache_change_nothing(
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
     monkeypatch.setattr(ImageReader, "read_encoded", lambda *_: pytest.fail("decoded again"))
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
+
+
+@pytest.mark.slow
+def test_processes_build_the_episodes_of_threads(labelled: tuple[ImageReader, ClassIndex]) -> None:
+    processes = stream(labelled, replace(CONFIG, decoders="processes", decode_threads=2), augment=AugmentConfig())
+    for epoch in range(2):
+        assert equal(list(stream(labelled, augment=AugmentConfig()).batches(epoch)), list(processes.batches(epoch)))
 
 
 def test_the_loop_trains_on_them(labelled: tuple[ImageReader, ClassIndex]) -> None:

@@ -1,7 +1,9 @@
 """The stream does not depend on workers, threads, cache or resuming, and contains no held_out_ids-out image."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -98,6 +100,23 @@ def test_the_cache_changes_nothing_and_spares_decoding(
     again = list(stream(discs, config).batches(0))
     assert all(same(a, b) and same(a, c) for a, b, c in zip(plain, first, again, strict=True))
     assert any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decode_threads": 1, "ahead": 0},
+        {"decode_threads": 5, "ahead": 1},
+        pytest.param({"decode_threads": 2, "decoders": "processes"}, marks=pytest.mark.slow),
+        pytest.param({"decode_threads": 3, "decoders": "processes", "cache_gb": 0.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_decoders_change_nothing(discs: Discs, settings: dict[str, Any]) -> None:
+    tasks = stream(discs, replace(CONFIG, **settings))
+    for start in (0, 2):
+        batches = zip(stream(discs).batches(1, start), tasks.batches(1, start), strict=True)
+        assert all(a.ids == b.ids and same(a, b) for a, b in batches)
+    assert all(same(a, b) for a, b in zip(stream(discs).held_out(), tasks.held_out(), strict=True))
 
 
 def test_a_cache_that_is_too_small_keeps_what_fits(discs: Discs) -> None:
