@@ -121,6 +121,20 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
     Raises:
         DecodeError: the image cannot be decoded.
     """
+    image, orientation = open_image(data, limits)
+    try:
+        image.load()
+    except Exception as error:
+        raise explain_error(error) from error
+    return image, orientation
+
+
+def open_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
+    """Open and check an image as :func:`load_image` does, without decoding its pixels.
+
+    Raises:
+        DecodeError: the image cannot be decoded.
+    """
     if not data:
         raise DecodeError("empty", "the file has no bytes")
     if len(data) > limits.max_bytes:
@@ -138,7 +152,6 @@ def load_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         if kind == "PNG":
             check_png(data)
         orientation = _orientation(image, kind)
-        image.load()
     except Exception as error:
         raise explain_error(error) from error
     return image, orientation

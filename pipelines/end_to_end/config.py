@@ -168,6 +168,11 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     for group in (work["evaluate"], work["train"]["classes"]):
         if not group["skip_small_classes"]:  # the first version did not have it
             del group["skip_small_classes"]
+    stream = work["train"]["stream"]
+    stream |= {"decode_threads": 2, "cache_gb": 4.0}  # without effect; these values keep the first version's hash
+    del stream["decoders"]
+    if stream["decoding"] == "exact":
+        del stream["decoding"]
     return work
 
 

@@ -169,5 +169,7 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     # Lanes don't change class episodes; fss 0.2 hashed this number, so that its trainings resume.
     split = config.episodes == "split"
     work["stream"]["lanes"] = config.stream.lane_count if split else math.gcd(config.stream.batch_size, 8)
+    if work["stream"]["decoding"] == "exact":  # fss 0.2 did not have another
+        del work["stream"]["decoding"]
     work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))

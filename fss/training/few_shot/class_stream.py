@@ -19,7 +19,7 @@ from fss.episodes.augmentation import View, draw_view
 from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.episode_plan import Episode, EpisodeSampler, check_plan_size
-from fss.images.canvas import decode_canvas
+from fss.images.canvas import Decoding, decode_canvas
 from fss.images.mask_codec import binary_value, decode_mask
 from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import CanvasCache
@@ -76,6 +76,8 @@ class EpisodeBuilder:
     """Side of the canvases, in pixels."""
     seed: int
     """Seed of all random draws."""
+    decoding: Decoding
+    """How images are decoded."""
 
     def build(self, episode: EpisodeRows) -> list[ViewedImage]:
         """Decode the images of an episode and draw their views."""
@@ -120,7 +122,7 @@ class EpisodeBuilder:
             encoded = self.reader.read_encoded(row.image_id, row.part, row.row)
             if encoded.mask is None:
                 raise ValueError(f"image {row.image_id} has no mask; choose a mask set that has one for it")
-            rgb = decode_canvas(encoded.image, self.size, self.reader.collection.limits)
+            rgb = decode_canvas(encoded.image, self.size, self.reader.collection.limits, decoding=self.decoding)
             canvas = np.concatenate([rgb, mask_canvas(decode_mask(encoded.mask), self.size)[None]])
             self.cache.put(row.slot, canvas)
         return canvas
@@ -181,9 +183,11 @@ class ClassStream:
             channels=4,
             gigabytes=stream.cache_gb,
             folder=stream.cache_folder,
-            key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries)]),
+            key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries), stream.decoding]),
         )
-        self._decoders = DecodePool(EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0), stream)
+        self._decoders = DecodePool(
+            EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0, stream.decoding), stream
+        )
         self._positions = range(stream.batch_size * rank // world, stream.batch_size * (rank + 1) // world)
 
     @property

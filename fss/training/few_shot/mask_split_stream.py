@@ -6,6 +6,7 @@ The content of a step depends only on (seed, epoch, step) and the number of lane
 
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from fss.collection import Collection, MaskSet
@@ -85,8 +86,8 @@ class MaskSplitStream:
         self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], lanes, stream.batch_size)
         self._world, self._lanes, self._pin = world, range(rank, lanes, world), pin_memory
-        limit, folder = stream.cache_gb, stream.cache_folder
-        cache = CanvasCache(self.rows.total, image_size, gigabytes=limit, folder=folder, key=self.rows.key)
+        limit, folder, key = stream.cache_gb, stream.cache_folder, f"{self.rows.key}-{stream.decoding}"
+        cache = CanvasCache(self.rows.total, image_size, gigabytes=limit, folder=folder, key=key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
         self._reader = RowReader(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
         self._decoders = DecodePool(TaskBuilder(cache, collection.limits), stream)
@@ -107,7 +108,7 @@ class MaskSplitStream:
         They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
         """
         positions = [(block, int(row)) for block, rows in enumerate(self.rows.held_out) for row in rows][:limit]
-        settings = TaskSettings(size=self.image_size, split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0, epoch=0)
+        settings = replace(self._settings(0), split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0)
         batch = self.config.batch_size
         steps = (self._reader.read(positions[n : n + batch], settings, batch) for n in range(0, len(positions), batch))
         yield from self._decoders.build(steps)
@@ -133,5 +134,10 @@ class MaskSplitStream:
 
     def _settings(self, epoch: int) -> TaskSettings:
         return TaskSettings(
-            size=self.image_size, split=self.split, augment=self.augment, seed=self.config.seed or 0, epoch=epoch
+            size=self.image_size,
+            split=self.split,
+            augment=self.augment,
+            seed=self.config.seed or 0,
+            epoch=epoch,
+            decoding=self.config.decoding,
         )

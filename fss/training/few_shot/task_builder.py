@@ -82,7 +82,7 @@ class TaskBuilder:
         canvas = self.cache.get(row.slot)
         if canvas is None:
             assert row.image_row is not None, "a canvas that was cached stays cached"
-            canvas = read_canvas(row.image_row, row.mask_row["image_id"], row.settings.size, self.limits)
+            canvas = read_canvas(row.image_row, row.mask_row["image_id"], row.settings, self.limits)
             self.cache.put(row.slot, canvas)
         return make_task(row.mask_row, canvas, row.settings)
 

@@ -21,7 +21,7 @@ from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.mask_split import draw_split, is_splittable
-from fss.images.canvas import decode_canvas
+from fss.images.canvas import Decoding, decode_canvas
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import binary_mask, decode_mask
 from fss.images.resize import mask_canvas
@@ -41,6 +41,8 @@ class TaskSettings:
     """Seed of all random draws."""
     epoch: int
     """Number of the epoch, which all random draws depend on too."""
+    decoding: Decoding = "exact"
+    """How images are decoded."""
 
 
 class Task(NamedTuple):
@@ -84,7 +86,9 @@ def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: 
     )
 
 
-def read_canvas(image_row: Mapping[str, Any], image_id: str, size: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+def read_canvas(
+    image_row: Mapping[str, Any], image_id: str, settings: TaskSettings, limits: DecodeLimits
+) -> NDArray[np.uint8]:
     """Decode the image of a row with ``image`` and ``uri`` to a canvas, uint8 [3, size, size].
 
     Raises:
@@ -92,7 +96,7 @@ def read_canvas(image_row: Mapping[str, Any], image_id: str, size: int, limits: 
     """
     try:
         data = read_image_bytes(image_row["image"], image_row["uri"], limits)
-        return decode_canvas(data, size, limits)
+        return decode_canvas(data, settings.size, limits, decoding=settings.decoding)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"image {image_id} ({image_row['uri']}) was usable at ingest, not any more: {error}"
@@ -106,7 +110,7 @@ def read_part_tasks(
     images, masks = read_images(collection, part, rows), read_masks(mask_set, part, rows)
     for number in range(len(rows)):
         mask_row = table_row(masks, number)
-        canvas = read_canvas(table_row(images, number), mask_row["image_id"], settings.size, collection.limits)
+        canvas = read_canvas(table_row(images, number), mask_row["image_id"], settings, collection.limits)
         yield make_task(mask_row, canvas, settings)
 
 

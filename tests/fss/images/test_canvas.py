@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss.images.canvas import decode_canvas
+from fss.images.canvas import Decoding, decode_canvas
 from fss.images.decode import DecodeError, decode_image
 from fss.images.resize import image_canvas
 
@@ -42,6 +42,28 @@ def test_a_canvas_is_the_decoded_image_resized(data: bytes) -> None:
     np.testing.assert_array_equal(canvas.transpose(1, 2, 0), image_canvas(decode_image(data), 48))
 
 
-def test_damage_is_a_decode_error() -> None:
-    with pytest.raises(DecodeError, match="truncated"):
-        decode_canvas(encoded(PHOTOGRAPH, "JPEG")[:400], 48)
+@pytest.mark.parametrize(("size", "most"), [((160, 120), 3), ((900, 800), 32)])
+def test_fast_decoding_is_close(size: tuple[int, int], most: int) -> None:
+    data = encoded(PHOTOGRAPH.resize(size), "JPEG")
+    difference = np.abs(decode_canvas(data, 48, decoding="fast").astype(int) - decode_canvas(data, 48))
+    assert difference.max() <= most and difference.mean() < most / 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(PHOTOGRAPH, "JPEG", orientation=6),
+        encoded(PHOTOGRAPH.convert("L"), "JPEG"),
+        encoded(PHOTOGRAPH.convert("RGBA"), "PNG"),
+        encoded(PHOTOGRAPH, "JPEG") + b"\0",
+    ],
+)
+def test_fast_decoding_leaves_other_images_to_the_exact_one(data: bytes) -> None:
+    np.testing.assert_array_equal(decode_canvas(data, 48, decoding="fast"), decode_canvas(data, 48))
+
+
+@pytest.mark.parametrize("decoding", ["exact", "fast"])
+def test_damage_is_a_decode_error(decoding: Decoding) -> None:
+    for data in (encoded(PHOTOGRAPH, "JPEG")[:400], encoded(PHOTOGRAPH, "JPEG")[:900]):
+        with pytest.raises(DecodeError, match="truncated"):
+            decode_canvas(data, 48, decoding=decoding)
