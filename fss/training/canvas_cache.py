@@ -63,7 +63,7 @@ class CanvasCache:
         except OSError as error:
             raise ValueError(
                 f"canvases cannot be cached in {home}: {error}. Name a folder on a local disk with "
-                "--stream.cache-folder, or cache nothing with --stream.cache-gb 0."
+                "--cache-folder, or cache nothing with --cache-gb 0."
             ) from error
         self.close = weakref.finalize(self, _release, self._file, None if folder else path)
         """Closes the cache, and deletes a temporary file that nobody else uses."""

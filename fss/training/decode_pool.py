@@ -104,7 +104,7 @@ class DecodePool(Generic[Item, Part]):
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a decoding process ended, perhaps for lack of memory or of shared memory (/dev/shm); use fewer with "
-                "--stream.decode-threads, or --stream.decoders threads"
+                "--decode-threads, or --decoders threads"
             ) from error
         finally:
             for future in pending:

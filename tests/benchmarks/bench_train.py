@@ -1,17 +1,15 @@
-"""Benchmarks of training: data loaders, training steps with their wait for data, and one worker against two.
+"""Benchmarks of training: training steps with their wait for data, and one worker against two.
 
-    python tests/benchmarks/bench_train.py loader --collection C            # Ray Data and threads against a DataLoader
     python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
     python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
     python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
 
-``C`` is a collection with a mask set (``--mask-set saliency``). ``loader`` alternates warm passes of every loader and
-prints images per second, without caches. ``steps`` runs the training loop and prints the time of a step, the share of
-it spent waiting for data, episodes per second and peak GPU memory. ``workers`` runs the training job with one worker,
-with two, and with one that is killed and restarted, and prints the largest difference between their losses.
+``C`` is a collection with a mask set (``--mask-set saliency``). ``steps`` runs the training loop and prints the time of
+a step, the share of it spent waiting for data, episodes per second and peak GPU memory. ``workers`` runs the training
+job with one worker, with two, and with one that is killed and restarted, and prints the largest difference between
+their losses. Loaders are measured by ``bench_loader.py``.
 """
 
-import functools
 import json
 import os
 import signal
@@ -19,32 +17,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 import tyro
-from torch.utils.data import DataLoader, Dataset
 
 from fss.collection import Collection
 from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.images.limits import DecodeLimits
 from fss.models import create_segmenter
 from fss.models.speed import speed_up
 from fss.training.few_shot.config import OptimizerConfig, Precision, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from fss.training.few_shot.tasks import (
-    Task,
-    TaskSettings,
-    make_task,
-    read_canvas,
-    read_images,
-    read_masks,
-    table_row,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,29 +43,19 @@ class Data:
     batch: int = 16
     """Episodes per step."""
     threads: int = 2
-    """Number of decoding threads or processes."""
+    """Number of decoding threads."""
 
-    def open(self, kind: type[MaskSplitStream], size: int, *, cache_gb: float) -> MaskSplitStream:
+    def open(self, size: int) -> MaskSplitStream:
         """Open a stream of MaskSplit episodes."""
         collection = Collection.open(self.collection)
-        return kind(
+        return MaskSplitStream(
             collection,
             collection.mask_set(self.mask_set),
             image_size=size,
-            stream=StreamConfig(batch_size=self.batch, decode_threads=self.threads, cache_gb=cache_gb),
+            stream=StreamConfig(batch_size=self.batch, decode_threads=self.threads),
             split=SplitConfig(),
             augment=AugmentConfig(),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loader(Data):
-    """Options of ``loader``."""
-
-    size: int = 400
-    """Side of the canvases in pixels."""
-    passes: int = 5
-    """Epochs of each loader; the first is a warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,80 +86,9 @@ class Workers(Data):
     steps: int = 40
 
 
-class PlainTasks(Dataset[Task]):
-    """Tasks in the order of their parts, as a dataset for a DataLoader."""
-
-    def __init__(self, stream: MaskSplitStream, count: int):
-        rows = stream.rows
-        self.positions = [(rows.parts[part], int(row)) for part, train in enumerate(rows.train) for row in train][
-            :count
-        ]
-        self.settings = TaskSettings(
-            size=stream.image_size, split=stream.split, augment=stream.augment, seed=0, epoch=0
-        )
-        self.uri, self.mask_set = stream.mask_set.collection.uri, stream.mask_set.name
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, number: int) -> Task:
-        part, row = self.positions[number]
-        limits, images, masks = tables(self.uri, self.mask_set, part)
-        mask_row = table_row(masks, row)
-        canvas = read_canvas(table_row(images, row), mask_row["image_id"], self.settings.size, limits)
-        return make_task(mask_row, canvas, self.settings)
-
-
-@functools.lru_cache(4)
-def tables(uri: str, mask_set: str, part: str) -> tuple[DecodeLimits, pa.Table, pa.Table]:
-    """Read a part once for all of its rows."""
-    collection = Collection.open(uri)
-    return collection.limits, read_images(collection, part), read_masks(collection.mask_set(mask_set), part)
-
-
-def measure_loader(options: tyro.conf.OmitArgPrefixes[Loader]) -> None:
-    """Measure the images per second of a DataLoader, of the workers' stream and of Ray Data."""
-    from pipelines.runtime.ray_session import SINGLE_THREAD, ray_session
-    from pipelines.training.ray_stream import RayMaskSplitStream
-
-    os.environ.update(SINGLE_THREAD)
-    own = options.open(MaskSplitStream, options.size, cache_gb=0)
-    streamed = options.open(RayMaskSplitStream, options.size, cache_gb=0)
-    plain = DataLoader(
-        PlainTasks(own, own.steps_per_epoch * options.batch),
-        options.batch,
-        num_workers=options.threads,
-        persistent_workers=True,
-        multiprocessing_context="spawn",
-    )
-    steps = own.steps_per_epoch
-
-    def first(batches: Iterator[object]) -> None:
-        for _ in range(steps):
-            next(batches)
-
-    loaders: dict[str, Callable[[], None]] = {
-        "DataLoader": lambda: first(iter(plain)),
-        "threads of the worker": lambda: first(iter(own.batches(0))),
-        "Ray Data": lambda: first(iter(streamed.batches(0))),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in loaders}
-    with ray_session():
-        for number in range(options.passes):
-            for name, run_epoch in loaders.items():
-                start = time.perf_counter()
-                run_epoch()
-                if number:
-                    seconds[name].append(time.perf_counter() - start)
-    base = statistics.median(seconds["DataLoader"])
-    for name, values in seconds.items():
-        middle = statistics.median(values)
-        print(f"{name}: {steps * options.batch / middle:.0f} images/s, {base / middle:.2f} of the DataLoader's")
-
-
 def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     """Measure the time, the wait for data and the memory of training steps."""
-    stream = options.open(MaskSplitStream, options.size, cache_gb=4)
+    stream = options.open(options.size)
     segmenter = create_segmenter(
         learner=options.learner, masking=options.masking, backbone=options.backbone, image_size=options.size
     )
@@ -257,4 +161,4 @@ def curve(output: Path, name: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"loader": measure_loader, "steps": measure_steps, "workers": measure_workers})
+    tyro.extras.subcommand_cli_from_dict({"steps": measure_steps, "workers": measure_workers})

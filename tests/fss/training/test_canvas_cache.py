@@ -110,5 +110,5 @@ def test_a_deleted_file_and_a_full_disk_only_cost_decoding(tmp_path: Path, monke
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_the_flag(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot be cached in .*file.*--stream\.cache-folder"):
+    with pytest.raises(ValueError, match=r"cannot be cached in .*file.*--cache-folder"):
         cache(tmp_path / "file")
