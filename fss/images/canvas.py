@@ -1,7 +1,5 @@
 """Decoding of photographs straight to the canvases of a training, uint8 [3, size, size]."""
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from PIL import Image
@@ -10,11 +8,8 @@ from fss.core.arrays import UInt8
 from fss.images.color_modes import apply_orientation, to_rgb
 from fss.images.decode import load_image, open_image
 from fss.images.decode_errors import explain_error
-from fss.images.limits import DecodeLimits
+from fss.images.limits import DecodeLimits, Decoding
 from fss.images.resize import image_canvas, resize_image
-
-Decoding = Literal["exact", "fast"]
-"""exact: every pixel is decoded, and resized as in prediction. fast: see :func:`_decode_fast`."""
 
 # libjpeg decodes at a half, a quarter or an eighth by smaller inverse transforms, which average blocks of pixels.
 _REDUCED = {

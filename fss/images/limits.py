@@ -1,11 +1,14 @@
-"""What a photograph may be."""
+"""What a photograph may be, and how it may be decoded."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
 from fss.core.config import settings
+
+Decoding = Literal["exact", "fast"]
+"""How a photograph becomes a canvas of a training, see :func:`fss.images.canvas.decode_canvas`."""
 
 
 @settings

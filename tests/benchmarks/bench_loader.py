@@ -35,8 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 from fss.collection import ClassIndex, Collection, ImageReader
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode_plan import split_small_classes
-from fss.images.canvas import Decoding
-from fss.images.limits import DecodeLimits
+from fss.images.limits import DecodeLimits, Decoding
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream

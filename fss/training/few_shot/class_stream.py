@@ -19,7 +19,8 @@ from fss.episodes.augmentation import View, draw_view
 from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.episode_plan import Episode, EpisodeSampler, check_plan_size
-from fss.images.canvas import Decoding, decode_canvas
+from fss.images.canvas import decode_canvas
+from fss.images.limits import Decoding
 from fss.images.mask_codec import binary_value, decode_mask
 from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import CanvasCache

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Interval
 
 from fss.core.config import settings
 from fss.episodes.config import Order
-from fss.images.canvas import Decoding
+from fss.images.limits import Decoding
 from fss.training.lanes import check_lanes
 
 Schedule = Literal["constant", "poly", "cosine"]
@@ -83,11 +83,11 @@ class StreamConfig:
     decode_threads: Annotated[int, Ge(1)] | None = None
     """Decoding threads or processes per worker. None: the machine's cores divided by its workers, at most 16."""
     decoders: Literal["auto", "threads", "processes"] = "auto"
-    """What decodes: threads, or processes, which do not delay the launch of kernels. auto: processes if there is a GPU
-    and a worker has 4 cores, else threads."""
+    """Kind of decoders: threads, or processes, which do not delay the launch of kernels; auto takes processes where
+    there is a GPU and a worker has 4 cores."""
     decoding: Decoding = "exact"
-    """How photographs become canvases. fast decodes large JPEGs at a reduced scale and rounds more; the pixels of
-    photographs differ by less than half a grey level on average."""
+    """Decoding of photographs: exact as in predictions, or fast, which takes large JPEGs at a reduced scale and whose
+    pixels differ by less than half a grey level on average."""
     ahead: Annotated[int, Ge(0)] = 4
     """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
     cache_gb: Annotated[float, Ge(0)] | None = None

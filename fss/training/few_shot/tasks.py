@@ -21,8 +21,8 @@ from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.mask_split import draw_split, is_splittable
-from fss.images.canvas import Decoding, decode_canvas
-from fss.images.limits import DecodeLimits
+from fss.images.canvas import decode_canvas
+from fss.images.limits import DecodeLimits, Decoding
 from fss.images.mask_codec import binary_mask, decode_mask
 from fss.images.resize import mask_canvas
 

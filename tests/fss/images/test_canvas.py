@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss.images.canvas import Decoding, decode_canvas
+from fss.images.canvas import decode_canvas
 from fss.images.decode import DecodeError, decode_image
+from fss.images.limits import Decoding
 from fss.images.resize import image_canvas
 
 RNG = np.random.default_rng(0)
