@@ -3,6 +3,7 @@
     python -m pipelines.train --collection my-collection --output runs
     python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --workers 4
     python -m pipelines.train --preset classes --collection fss --output runs --learner hsnet
+    python -m pipelines.train --collection photos --mix.collections flowers birds --mix.weights .6 .2 .2 --output runs
     python -m pipelines.train --preset hsnet-pascal --collection voc-trainaug --classes.val-collection voc-val \\
         --classes.fold 0 --masking hybrid --backbone-weights resnet50.pth --output runs
 
@@ -32,6 +33,8 @@ from pipelines.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint, Result, UserCallback
+
+    from pipelines.training.data import TrainingData
 
 JOB = "train"
 
@@ -69,14 +72,15 @@ def run(
     config = replace(config, name=name)
     output_dir = storage.join(config.output, name)
     counts = data.counts()  # raises errors of data and settings here and not in every worker
+    shares = data.shares()
     left_out = {"classes left out": data.left_out()} if data.left_out() else {}
     with Job(
         JOB,
         config,
         key=key,
         output_dir=output_dir,
-        inputs={"name": name, **hashes, **left_out},
-        plan={"output folder": output_dir, **counts, **left_out},
+        inputs={"name": name, **hashes, **shares, **left_out},
+        plan={"output folder": output_dir, **counts, **shares, **left_out},
         claim_as=f"a training {name!r} in {config.output}",
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,
@@ -88,7 +92,7 @@ def run(
         job.start_ray()
         data.log(job.run, hashes)
         with job.timed("training"), watch(job.run, JOB, total=config.optimizer.steps):
-            trained = _fit(config, job.run, callbacks)
+            trained = _fit(config, data, hashes, job.run, callbacks)
         with job.timed("keeping the model"):
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))
@@ -112,18 +116,29 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
 
     check_required(config)
     check_workers(config)
-    check_collection(config.collection)
+    for uri in (config.collection, *config.mix.collections):
+        check_collection(uri)
     device = resolve_device(config.scale.device, workers=config.scale.workers)
     config = replace(config, scale=replace(config.scale, device=device))
     config = with_absolute_paths(with_seed(config, config.seed))
+    others = tuple(storage.absolute_uri(uri) for uri in config.mix.collections)
     config = replace(
-        config, collection=storage.absolute_uri(config.collection), output=storage.absolute_uri(config.output)
+        config,
+        collection=storage.absolute_uri(config.collection),
+        mix=replace(config.mix, collections=others),
+        output=storage.absolute_uri(config.output),
     )
     check_segmenter(config.segmenter)
     return config
 
 
-def _fit(config: TrainJobConfig, mlflow_run: Run, callbacks: Sequence[UserCallback]) -> Result:
+def _fit(
+    config: TrainJobConfig,
+    data: TrainingData,
+    hashes: dict[str, str],
+    mlflow_run: Run,
+    callbacks: Sequence[UserCallback],
+) -> Result:
     from dataclasses import asdict
 
     import ray
@@ -134,7 +149,14 @@ def _fit(config: TrainJobConfig, mlflow_run: Run, callbacks: Sequence[UserCallba
     node = ray.get_runtime_context().get_node_id()
     return fit(
         monitored_worker,
-        {"config": to_dict(config), "run": asdict(mlflow_run), "driver_node": node},
+        # The workers get what the driver has read, through the object store.
+        {
+            "config": to_dict(config),
+            "data": [ray.put(data)],
+            "hashes": hashes,
+            "run": asdict(mlflow_run),
+            "driver_node": node,
+        },
         name=str(config.name),
         storage_uri=storage.join(config.output, "ray"),
         scale=config.scale,

@@ -55,7 +55,7 @@ class Manifest:
         from fss.collection.upgrade import refresh_manifests
 
         count = refresh_manifests(Collection.open(self.collection))
-        print_table(iter([("parts read", f"{count} that were missing or had changed")]))
+        print_table(iter([("parts added", f"{count} that were missing or had changed")]))
         return SUCCESS
 
 

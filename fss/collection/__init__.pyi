@@ -1,7 +1,8 @@
 from .acceptance_file import Acceptance as Acceptance
+from .class_index import ClassIndex as ClassIndex
+from .class_index import Entry as Entry
 from .collection import Collection as Collection
-from .index import ClassIndex as ClassIndex
-from .index import Entry as Entry
+from .image_index import ImageIndex as ImageIndex
 from .index import ImageReader as ImageReader
 from .index import Sample as Sample
 from .ingest import ingest_local as ingest_local

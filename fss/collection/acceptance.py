@@ -4,7 +4,7 @@ The scores of a set are a small table. A rule ranks its rows, and the result is 
 (``MaskSet.write_acceptance``), so a new rule takes seconds and never recomputes masks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +22,22 @@ CLUSTER = "cluster"
 Rows = npt.NDArray[np.int64]
 
 
-def read_scores(masks: MaskSet, parts: Sequence[str]) -> pa.Table:
-    """Read the scores and gates of some parts, without decoding masks.
+def read_scores(masks: MaskSet, parts: Sequence[str], names: Sequence[str] = ALL_SCORES + GATES) -> pa.Table:
+    """Read scores and gates of some parts, without decoding masks.
 
     Returns:
         One row per image in the order of the parts: ``image_id``, ``error``, ``part`` (index in ``parts``, int32) and
-        ``row`` (int32), and every score and gate of the schema as a column, null if it is missing.
+        ``row`` (int32), and the scores and gates ``names`` as columns, null if they are missing.
     """
-    tables, first = [], 0
+    return pa.concat_tables(score_tables(masks, parts, names))
+
+
+def score_tables(masks: MaskSet, parts: Sequence[str], names: Sequence[str] = ALL_SCORES + GATES) -> Iterator[pa.Table]:
+    """Yield the table of :func:`read_scores` for a few hundred parts at a time."""
+    first = 0
     for sizes, table in masks.parts.groups(parts, ["image_id", "scores", "error"]):
-        tables.append(_flatten_scores(table, first, sizes))
+        yield _flatten_scores(table, first, sizes, names)
         first += len(sizes)
-    return pa.concat_tables(tables)
 
 
 def quality(table: pa.Table, scores: Sequence[str] = QUALITY_SCORES) -> npt.NDArray[np.float64]:
@@ -149,7 +153,7 @@ def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:
     return np.asarray(table.column(CLUSTER).to_numpy(), np.int64)
 
 
-def _flatten_scores(table: pa.Table, first: int, sizes: Sequence[int]) -> pa.Table:
+def _flatten_scores(table: pa.Table, first: int, sizes: Sequence[int], names: Sequence[str]) -> pa.Table:
     """Return the table of scores of parts of some sizes; ``first`` is the index of the first part."""
     scores = table.column("scores").combine_chunks()
     columns = {
@@ -158,7 +162,7 @@ def _flatten_scores(table: pa.Table, first: int, sizes: Sequence[int]) -> pa.Tab
         "part": pa.array(np.repeat(np.arange(first, first + len(sizes), dtype=np.int32), sizes)),
         "row": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])),
     }
-    columns |= {name: pc.struct_field(scores, name) for name in ALL_SCORES + GATES}
+    columns |= {name: pc.struct_field(scores, name) for name in dict.fromkeys(names)}
     return pa.table(columns)
 
 

@@ -3,7 +3,7 @@
     collection.json                  name, sources, part size, classes, class splits
     images/part-00000.parquet        see schema.IMAGE_SCHEMA
     masks/<set>/part-00000.parquet   see schema.MASK_SCHEMA; same rows in the same order
-    manifest/                        small columns of the images (see manifest)
+    manifest/, fragments/            small columns of the images (see manifest)
     metadata/<set>/                  provenance, acceptances and reports (see mask_set_files)
 
 A collection grows by new parts and never reorders existing ones. Every write is atomic.
@@ -172,8 +172,8 @@ class Collection:
     @property
     def parts(self) -> PartFolder:
         """The folder of the image parts, whose manifest gives their small columns."""
-        images, manifest = storage.join(self.uri, "images"), storage.join(self.uri, "manifest")
-        return PartFolder(uri=images, manifest_uri=manifest, schema=IMAGE_SCHEMA)
+        images, manifest, fragments = (storage.join(self.uri, name) for name in ("images", "manifest", "fragments"))
+        return PartFolder(uri=images, manifest_uri=manifest, fragments_uri=fragments, schema=IMAGE_SCHEMA)
 
     def part_names(self) -> list[str]:
         """Return the names of the image parts, sorted (one listing)."""
@@ -214,7 +214,7 @@ class Collection:
 
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write an image part atomically (see ``schema.image_table``)."""
-        part_io.write(storage.join(self.uri, "images"), part, IMAGE_SCHEMA, table)
+        self.parts.write(part, table)
 
     def mask_set_names(self) -> list[str]:
         """Return the names of the mask sets, sorted."""
@@ -295,9 +295,9 @@ def delete_collection(uri: str) -> None:
     collection = Collection.open(uri)
     for name in collection.mask_set_names():
         delete_mask_set(collection.mask_set(name))
-    for folder in ("images", "listings", "manifest"):
+    for folder in ("images", "listings", "manifest", "fragments"):
         uri = storage.join(collection.uri, folder)
-        parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith(".parquet")]
+        parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith((".parquet", ".arrow"))]
         mask_set_files.delete_files(uri, parts)
     if part_io.exists(storage.join(collection.uri, LABEL_SHEET)):
         part_io.delete(storage.join(collection.uri, LABEL_SHEET))

@@ -1,13 +1,12 @@
-"""Access to single images of a collection, by class and by image id."""
+"""Access to single images of a collection by image id."""
 
 import threading
-from collections.abc import Collection as Ids
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from fss.collection.collection import Collection
+from fss.collection.image_index import ImageIndex
 from fss.collection.mask_set import MaskSet
 from fss.collection.part_io import read_image_bytes
 from fss.collection.part_rows import PartRows
@@ -15,54 +14,6 @@ from fss.collection.schema import IMAGE_SCHEMA, MASK_SCHEMA
 from fss.core.arrays import Mask, Rgb
 from fss.images.decode import decode_image
 from fss.images.mask_codec import binary_mask, decode_mask
-
-
-class Entry(NamedTuple):
-    """An image that shows a class, with the class's number of pixels and its value in the image's mask."""
-
-    image_id: str
-    part: str
-    row: int
-    pixels: int
-    value: int
-
-
-class ClassIndex(Mapping[int, list[Entry]]):
-    """Mapping of class ids to the images that show them, in the order of parts and rows. No mask is decoded."""
-
-    def __init__(self, entries: Mapping[int, list[Entry]]):
-        self._entries = {class_id: entries[class_id] for class_id in sorted(entries)}
-
-    @classmethod
-    def build(cls, mask_set: MaskSet, *, min_pixels: int = 1, accepted: Ids[str] | None = None) -> "ClassIndex":
-        """Index a mask set.
-
-        Args:
-            mask_set: mask set to index.
-            min_pixels: smallest number of pixels of a class for an image to be listed.
-            accepted: image ids to include; None includes all. Rows with an error are always left out.
-        """
-        entries: dict[int, list[Entry]] = {}
-        columns = ["image_id", "classes", "error"]
-        for part, table in mask_set.parts.tables(mask_set.ordered_parts(), columns):
-            for position, row in enumerate(table.to_pylist()):
-                image_id = row["image_id"]
-                if row["error"] or (accepted is not None and image_id not in accepted):
-                    continue
-                for value, entry in enumerate(row["classes"] or (), start=1):
-                    pixels = entry["pixels"]
-                    if pixels >= max(1, min_pixels):
-                        entries.setdefault(entry["id"], []).append(Entry(image_id, part, position, pixels, value))
-        return cls(entries)
-
-    def __getitem__(self, class_id: int) -> list[Entry]:
-        return self._entries[class_id]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 class EncodedSample(NamedTuple):
@@ -101,7 +52,14 @@ class Sample:
 class ImageReader:
     """Random access by image id. Thread-safe."""
 
-    def __init__(self, collection: Collection, mask_set: MaskSet | None = None, *, cached_groups: int = 16):
+    def __init__(
+        self,
+        collection: Collection,
+        mask_set: MaskSet | None = None,
+        *,
+        cached_groups: int = 16,
+        index: ImageIndex | None = None,
+    ):
         """Open a reader.
 
         Args:
@@ -109,6 +67,7 @@ class ImageReader:
             mask_set: mask set to read with the images; None reads images alone.
             cached_groups: row groups to keep in memory, encoded, of parts that only give whole row groups
                 (see :mod:`fss.collection.part_rows`).
+            index: positions of the collection's images; None reads them at the first use.
 
         Raises:
             ValueError: ``cached_groups`` is less than 1.
@@ -125,7 +84,7 @@ class ImageReader:
         self._masks: PartRows | None = None
         if mask_set is not None:
             self._masks = PartRows(mask_set.uri, MASK_SCHEMA, ["mask", "classes"], cached_groups=cached_groups)
-        self._positions: dict[str, tuple[str, int]] = {}
+        self._index = index
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
 
@@ -134,7 +93,15 @@ class ImageReader:
         return partial(ImageReader, cached_groups=self._cached_groups), (self.collection, self.mask_set)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._index()
+        return self.index.find(image_id) is not None
+
+    @property
+    def index(self) -> ImageIndex:
+        """Positions of the collection's images."""
+        with self._lock:
+            if self._index is None:
+                self._index = ImageIndex.build(self.collection)
+            return self._index
 
     def read(self, image_id: str) -> Sample:
         """Read and decode one image and its mask.
@@ -142,11 +109,12 @@ class ImageReader:
         Raises:
             ValueError: the collection has no such image, or the image is quarantined.
         """
-        if image_id not in self._index():
+        position = self.index.find(image_id)
+        if position is None:
             raise ValueError(
                 f"{self.collection.uri} has no image {image_id}; open the collection that the id comes from"
             )
-        encoded = self.read_encoded(image_id, *self._index()[image_id])
+        encoded = self.read_encoded(image_id, *position)
         return Sample(
             image_id=image_id,
             rgb=decode_image(encoded.image, self._limits),
@@ -179,10 +147,3 @@ class ImageReader:
         """
         sample = self.read(image_id)
         return sample.rgb, sample.binary(class_id)
-
-    def _index(self) -> dict[str, tuple[str, int]]:
-        with self._lock:
-            if not self._positions:
-                for part, ids in self.collection.image_ids().items():
-                    self._positions.update((image_id, (part, row)) for row, image_id in enumerate(ids))
-            return self._positions

@@ -1,14 +1,16 @@
 """The manifest of a folder of parts: their small columns in a few files, so that a start-up never reads every part.
 
-A segment holds all columns except pictures of up to 1,024 parts, with the size and the time of each part's file. A part
-that is missing from its segment, or whose file has changed since, is read itself, so a manifest may be absent, old or
-damaged. Segments are written by :meth:`PartFolder.refresh`, which only reads parts that are missing or have changed.
+Whoever writes a part writes a fragment beside it: its small columns, which are all columns except pictures, as a small
+Arrow file. :meth:`PartFolder.refresh` compacts the fragments to segments of up to 1,024 parts each, which hold the size
+and the time of each part's file. A part that is in neither, or whose file is newer, is read itself, so a manifest may
+be absent, old or damaged, and a job may be killed at any time.
 """
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +38,8 @@ class PartFolder:
     """URI of the folder."""
     manifest_uri: str
     """URI of the folder of the manifest's segments."""
+    fragments_uri: str
+    """URI of the folder of the fragments of parts that are in no segment yet."""
     schema: pa.Schema
     """Schema of the parts."""
 
@@ -46,13 +50,14 @@ class PartFolder:
             ValueError: a part is missing, damaged or has another schema.
         """
         small = set(columns) <= set(self._small_schema.names)
-        states = _states(self.uri) if small else {}
+        states = _states(self.uri, "parquet") if small else {}
+        fragments = self._fresh_fragments(states) if small else set()
         with ThreadPoolExecutor(READERS) as pool:
             for number, names in itertools.groupby(parts, _segment):
                 group = list(names)
                 kept = self._read_segment(number, columns, states) if small else {}
                 missing = [part for part in group if part not in kept]
-                read = pool.map(lambda part: part_io.read(self.uri, part, self.schema, columns), missing)
+                read = pool.map(lambda part: self._read_part(part, columns, fragments), missing)
                 for part in group:
                     yield part, kept[part] if part in kept else next(read)
 
@@ -66,28 +71,68 @@ class PartFolder:
         while group := list(itertools.islice(tables, GROUP)):
             yield [table.num_rows for table in group], pa.concat_tables(group).combine_chunks()
 
+    def write(self, part: str, table: pa.Table) -> None:
+        """Write a part atomically, and then its fragment.
+
+        Raises:
+            ValueError: the part name is invalid, or the table does not have the schema.
+        """
+        part_io.write(self.uri, part, self.schema, table)
+        columns = table.select(self._small_schema.names).replace_schema_metadata(None)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, columns.schema) as writer:
+            writer.write_table(columns)
+        with suppress(OSError):  # the part is complete without it
+            storage.write_atomically(*storage.resolve(self._fragment_uri(part)), sink.getvalue())
+
     def refresh(self) -> int:
-        """Bring the manifest up to date, and return the number of parts that were read.
+        """Bring the manifest up to date, and return the number of parts that were missing or had changed.
 
         Raises:
             ValueError: a part is damaged or has another schema.
         """
-        states, count = _states(self.uri), 0
-        for number, names in itertools.groupby(sorted(states, key=_number), _segment):
-            group, columns = list(names), self._small_schema.names
-            kept = set(self._read_segment(number, [], states))
-            if len(kept) == len(group):
-                continue
-            count += len(group) - len(kept)
-            tables = dict(self.tables(group, columns))
-            rows = [(part, tables[part].num_rows, *states[part]) for part in group]
-            table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables.values()])
-            self._write_segment(number, table, rows)
+        states, count, columns = _states(self.uri, "parquet"), 0, self._small_schema.names
+        fragments = self._fresh_fragments(states)
+        with ThreadPoolExecutor(READERS) as pool:
+            for number, names in itertools.groupby(sorted(states, key=_number), _segment):
+                group = list(names)
+                if len(kept := self._read_segment(number, [], states)) == len(group):
+                    continue
+                count += len(group) - len(kept)
+                kept = self._read_segment(number, columns, states)
+                missing = [part for part in group if part not in kept]
+                read = pool.map(lambda part: self._read_part(part, columns, fragments), missing)
+                tables = kept | dict(zip(missing, read, strict=True))
+                rows = [(part, tables[part].num_rows, *states[part]) for part in group]
+                table = pa.concat_tables([tables[part].replace_schema_metadata(None) for part in group])
+                self._write_segment(number, table.combine_chunks(), rows)
+        if fragments:
+            fs, path = storage.resolve(self.fragments_uri)
+            fs.delete_dir_contents(path, missing_dir_ok=True)  # a fragment that has just been written costs a read
         return count
 
     @property
     def _small_schema(self) -> pa.Schema:
         return pa.schema([field for field in self.schema if field.type != pa.large_binary()])
+
+    def _fragment_uri(self, part: str) -> str:
+        return storage.join(self.fragments_uri, f"{part}.arrow")
+
+    def _fresh_fragments(self, states: Mapping[str, State]) -> set[str]:
+        """Return the parts with a fragment that is not older than the part."""
+        written = _states(self.fragments_uri, "arrow")
+        return {part for part, (_, time) in written.items() if part in states and time >= states[part][1]}
+
+    def _read_part(self, part: str, columns: Sequence[str], fragments: Collection[str]) -> pa.Table:
+        """Read small columns of a part from its fragment, or from the part itself."""
+        if part in fragments:
+            try:
+                with pa.ipc.open_stream(storage.read_bytes(self._fragment_uri(part))) as reader:
+                    if reader.schema.remove_metadata() == self._small_schema:
+                        return reader.read_all().select(columns)
+            except (OSError, pa.ArrowInvalid):
+                pass
+        return part_io.read(self.uri, part, self.schema, columns)
 
     def _segment_uri(self, number: int) -> str:
         return storage.join(self.manifest_uri, f"segment-{number:05d}.parquet")
@@ -128,9 +173,9 @@ def _segment(part: str) -> int:
 
 
 @retry_transient
-def _states(uri: str) -> dict[str, State]:
+def _states(uri: str, extension: str) -> dict[str, State]:
     """Return the state of every part of a folder, by one listing."""
     fs, path = storage.resolve(uri)
     infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    names = ((info.base_name.removesuffix(".parquet"), info) for info in infos if info.extension == "parquet")
+    names = ((info.base_name.removesuffix(f".{extension}"), info) for info in infos if info.extension == extension)
     return {name: (info.size, info.mtime_ns) for name, info in names if part_io.is_part(name)}

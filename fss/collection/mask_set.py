@@ -90,8 +90,8 @@ class MaskSet:
     @property
     def parts(self) -> PartFolder:
         """The folder of the parts, whose manifest gives their small columns."""
-        manifest = storage.join(self.metadata_uri, "manifest")
-        return PartFolder(uri=self.uri, manifest_uri=manifest, schema=MASK_SCHEMA)
+        manifest, fragments = (storage.join(self.metadata_uri, name) for name in ("manifest", "fragments"))
+        return PartFolder(uri=self.uri, manifest_uri=manifest, fragments_uri=fragments, schema=MASK_SCHEMA)
 
     def finished_parts(self) -> set[str]:
         """Return the names of the finished parts (one listing)."""
@@ -136,7 +136,7 @@ class MaskSet:
                 f"{part} of mask set {self.name!r}: its {table.num_rows} rows are not the {images.num_rows} images of "
                 "the image part in the same order; write one row per image, also for images with an error"
             )
-        part_io.write(self.uri, part, MASK_SCHEMA, table)
+        self.parts.write(part, table)
 
     def write_acceptance(self, name: str, rule: Mapping[str, Any], accepted: Iterable[str] | pa.Table) -> None:
         """Write an acceptance: the rule, and the ids of the images that a trainer may use.

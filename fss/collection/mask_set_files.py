@@ -3,6 +3,7 @@
     masks/<set>/part-00000.parquet              the masks and nothing else, so that any Parquet reader opens the folder
     metadata/<set>/set.json                     configuration hash and provenance
     metadata/<set>/acceptances/<name>.parquet   masks of the set that a trainer may use
+    metadata/<set>/manifest/, fragments/        small columns of the masks (see manifest)
     metadata/<set>/features/, neighbours/       tables of a relabelling, one for each part
     metadata/<set>/report-<name>.*              reports of jobs
 
@@ -67,7 +68,7 @@ def list_files(uri: str) -> list[str]:
 
 def is_derived(name: str) -> bool:
     """Return whether a file of a mask set is made from its masks, so that it is deleted with them."""
-    return name.endswith(".parquet") or name.startswith(("acceptance-", "report-"))
+    return name.endswith((".parquet", ".arrow")) or name.startswith(("acceptance-", "report-"))
 
 
 def delete_files(uri: str, names: list[str]) -> None:

@@ -64,9 +64,8 @@ class MaskOverview:
 def summarize_images(collection: Collection) -> ImageOverview:
     """Summarise the photographs of a collection without decoding any."""
     names = collection.part_names()
-    rows = [
-        row for part in names for row in collection.read_part(part, ["height", "width", "format", "error"]).to_pylist()
-    ]
+    tables = collection.parts.tables(names, ["height", "width", "format", "error"])
+    rows = [row for _, table in tables for row in table.to_pylist()]
     usable = [row for row in rows if not row["error"]]
     median = [int(np.median([row[side] for row in usable])) if usable else 0 for side in ("height", "width")]
     return ImageOverview(
@@ -82,7 +81,7 @@ def summarize_images(collection: Collection) -> ImageOverview:
 def summarize_masks(mask_set: MaskSet) -> MaskOverview:
     """Summarise a mask set without decoding any mask."""
     finished = sorted(mask_set.finished_parts())
-    rows = [row for part in finished for row in mask_set.read_part(part, ["classes", "error"]).to_pylist()]
+    rows = [row for _, table in mask_set.parts.tables(finished, ["classes", "error"]) for row in table.to_pylist()]
     return MaskOverview(
         name=mask_set.name,
         parts=len(finished),

@@ -11,7 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from fss.core.arrays import BoolArray
 
 SCORES = ("agreement", "contrast", "stability", "separation", "refinement", "area", "border")
 RELABEL_SCORES = ("view", "support", "previous", "checkpoint")
@@ -84,6 +88,11 @@ def valid_text(path: str) -> str:
 def error_reason(error: str) -> str:
     """Return the short reason of a row's error: ``truncated`` for ``truncated: 300 bytes are missing``."""
     return error.split(":", 1)[0]
+
+
+def without_error(table: pa.Table) -> BoolArray:
+    """Return whether each row of a part has no error, bool [N]."""
+    return np.asarray(pc.equal(pc.fill_null(table.column("error"), ""), "").to_numpy(), np.bool_)
 
 
 def part_name(number: int) -> str:

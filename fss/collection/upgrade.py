@@ -45,7 +45,8 @@ def upgrade_collection(collection: Collection) -> Upgrade:
 
 
 def refresh_manifests(collection: Collection) -> int:
-    """Bring the manifests of the images and all mask sets up to date, and return the number of parts that were read."""
+    """Bring the manifests of the images and all mask sets up to date, and return the number of parts that were not in
+    them."""
     return sum(folder.refresh() for folder in part_folders(collection))
 
 
@@ -66,5 +67,5 @@ def _outdated_parts(folder: PartFolder) -> Iterator[str]:
 
 
 def _rewrite(folder: PartFolder, part: str) -> bool:
-    part_io.write(folder.uri, part, folder.schema, part_io.read(folder.uri, part, folder.schema, None))
+    folder.write(part, part_io.read(folder.uri, part, folder.schema, None))
     return True

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from fss.collection.class_index import ClassIndex
 from fss.collection.collection import Collection
-from fss.collection.index import ClassIndex
 from fss.collection.mask_set import MaskSet
 from fss.collection.sources.coco import COCO_CLASSES
 from fss.collection.sources.voc import VOC_CLASSES
@@ -115,8 +115,8 @@ def ids_by_name(collection: Collection, benchmark: str) -> dict[str, str]:
         ValueError: two images have the same name.
     """
     ids: dict[str, str] = {}
-    for part in collection.part_names():
-        for row in collection.read_part(part, ["image_id", "uri", "error"]).to_pylist():
+    for _, table in collection.parts.tables(collection.part_names(), ["image_id", "uri", "error"]):
+        for row in table.to_pylist():
             name = image_name(row["uri"], benchmark)
             if row["error"]:
                 continue

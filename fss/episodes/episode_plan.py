@@ -1,15 +1,19 @@
 """Episode plans: saved tables of episodes, whose hash accompanies every reported metric."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fss.core import storage
+from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
 
 _METADATA = b"fss.plan"
@@ -114,6 +118,10 @@ SMALL_CLASSES = (
 """What to do about classes with too few images."""
 
 
+PERMUTED = 1 << 16
+"""Images of a class up to which an episode permutes all of them; a larger class is sampled in constant time."""
+
+
 class EpisodeSampler:
     """Draws single episodes of a plan, each from its number and a seed alone (see :func:`make_plan`)."""
 
@@ -125,16 +133,19 @@ class EpisodeSampler:
         """
         self._pools, self._shots = _pools(index, sorted(set(classes)), shots), shots
         self._classes = list(self._pools)
+        self._order = functools.lru_cache(1)(self._class_order)
 
     def draw(self, number: int, seed: int) -> Episode:
         """Return an episode of the plan of a seed."""
         block, position = divmod(number, len(self._classes))
-        order = keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
-        class_id = self._classes[int(order[position])]
+        class_id = self._classes[int(self._order(block, seed)[position])]
         pool = self._pools[class_id]
-        indices = keyed_rng(seed, item=number, purpose="plan.images").permutation(len(pool))[: self._shots + 1]
-        query, *supports = (pool[int(index)] for index in indices)
+        rng = keyed_rng(seed, item=number, purpose="plan.images")
+        query, *supports = (str(pool[index].as_py()) for index in _draw_distinct(rng, len(pool), self._shots + 1))
         return Episode(number, class_id, query, tuple(supports))
+
+    def _class_order(self, block: int, seed: int) -> Int64:
+        return keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
 
 
 def make_plan(
@@ -169,7 +180,7 @@ def make_plan(
     if protocol != "ours":
         raise ValueError(f"unknown protocol {protocol!r}; allowed is 'ours'")
     check_plan_size(episodes, shots)
-    sampler = EpisodeSampler(index, sorted(index) if classes is None else classes, shots)
+    sampler = EpisodeSampler(index, index if classes is None else classes, shots)
     rows = tuple(sampler.draw(number, seed) for number in range(episodes))
     return EpisodePlan(episodes=rows, protocol=protocol, seed=seed, shots=shots, fingerprint=fingerprint)
 
@@ -187,7 +198,7 @@ def split_small_classes(
     Raises:
         ValueError: no class has enough images.
     """
-    counts = {c: len({entry.image_id for entry in index.get(c, ())}) for c in sorted(set(classes))}
+    counts = {c: len(_image_ids(index, c)) for c in sorted(set(classes))}
     small = {c: count for c, count in counts.items() if count <= shots}
     if len(small) == len(counts):
         most = max(counts.values(), default=0)
@@ -205,13 +216,32 @@ def check_plan_size(episodes: int, shots: int) -> None:
         raise ValueError(f"a plan needs at least 1 episode and 1 shot, got {episodes} and {shots}")
 
 
-def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots: int) -> dict[int, list[str]]:
+def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots: int) -> dict[int, pa.Array]:
     if not classes:
         raise ValueError("a plan needs at least one class, got none; use a mask set with classes")
-    pools = {c: sorted({entry.image_id for entry in index.get(c, ())}) for c in classes}
+    pools = {c: _image_ids(index, c) for c in classes}
     short = [f"{c} has {len(pool)}" for c, pool in pools.items() if len(pool) <= shots]
     if short:
         raise ValueError(
             f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; {SMALL_CLASSES}"
         )
     return pools
+
+
+def _image_ids(index: Mapping[int, Sequence[ImageEntry]], class_id: int) -> pa.Array:
+    """Return the sorted ids of the images of a class."""
+    entries = index.get(class_id, ())
+    compact = getattr(entries, "image_ids", None)  # a ClassIndex holds them as Arrow strings
+    ids = pa.array([entry.image_id for entry in entries], pa.large_string()) if compact is None else compact
+    ids = pc.unique(ids)
+    return ids.take(pc.sort_indices(ids))
+
+
+def _draw_distinct(rng: np.random.Generator, size: int, count: int) -> list[int]:
+    """Draw different numbers below ``size``; the first ones do not depend on ``count``."""
+    if size <= PERMUTED:
+        return [int(index) for index in rng.permutation(size)[:count]]
+    drawn: dict[int, None] = {}
+    while len(drawn) < count:
+        drawn[int(rng.integers(size))] = None
+    return list(drawn)

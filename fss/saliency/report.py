@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fss.collection import MaskSet
-from fss.collection.acceptance import Rows, gate_values, passes_gates
+from fss.collection.acceptance import Rows, gate_values, passes_gates, score_tables
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import error_reason
-from fss.core.arrays import Int64
+from fss.core.arrays import BoolArray, Int64
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
+from fss.saliency.running_quantiles import EXACT, RunningQuantiles
 
 AREA_EDGES = np.linspace(0, 1, 21)
 CELLS = 9  # positions are counted on a grid of 9 x 9 cells
@@ -88,50 +90,101 @@ class MaskReport:
 def build_report(
     masks: MaskSet,
     parts: Sequence[str],
-    table: pa.Table,
     accepted: Rows,
     rule: AcceptanceRule,
     *,
     seed: int = 0,
     positions: int = 1000,
 ) -> MaskReport:
-    """Build the report of a mask set and of the masks accepted from it.
+    """Build the report of a mask set and of the masks accepted from it, from the scores of a few parts at a time.
 
     Args:
         masks: the mask set.
-        parts: names of the parts that ``table`` was read from.
-        table: table of ``acceptance.read_scores``.
-        accepted: accepted rows of the table.
+        parts: names of the parts that the acceptance is about.
+        accepted: accepted rows of the table ``acceptance.read_scores(masks, parts)``.
         rule: the rule that accepted them.
         seed: seed of the sample of masks whose positions are measured.
         positions: size of that sample; only these masks are decoded.
     """
-    errors = table.column("error").to_pylist()
-    masked = np.flatnonzero([error is None for error in errors])
-    ids = table.column("image_id")
-    failures = [
-        (ids[int(row)].as_py(), str(errors[row]))
-        for row in np.setdiff1d(np.arange(len(errors)), masked)[:LISTED_FAILURES]
-    ]
-    reasons = Counter(error_reason(error) for error in errors if error)
-    counts = {"images": table.num_rows, **{f"no mask: {name}": n for name, n in reasons.most_common()}}
-    by_gate = int((~passes_gates(table, rule.gates)[masked]).sum())
-    counts |= {"rejected by a gate": by_gate, "rejected by rank": len(masked) - by_gate - len(accepted)}
-    shape = len(rule.gates), len(masked)
-    failed = ~np.array([gate_values(table, gate)[masked] for gate in rule.gates], bool).reshape(shape)
-    alone = failed & (failed.sum(0) == 1)
-    gates = {gate: (int(failed[i].sum()), int(alone[i].sum())) for i, gate in enumerate(rule.gates)}
-    areas = np.asarray(table.column("area").to_numpy(), np.float64)
-    sample = masked[keyed_rng(seed, item=len(masked), purpose="mask report").permutation(len(masked))[:positions]]
-    centres = _centres(masks, parts, table, sample)
+    statistics, accepted_rows = _Statistics(rule), np.sort(accepted)
+    for table in score_tables(masks, parts):
+        first, last = np.searchsorted(accepted_rows, [statistics.images, statistics.images + table.num_rows])
+        statistics.add(table, accepted_rows[first:last] - statistics.images)
+    rows, sample = _sample_masks(masks, parts, statistics.masked, positions, seed)
+    centres = _centres(masks, parts, sample, np.arange(len(rows)))
+    by_gate = statistics.by_gate
+    counts = {"images": statistics.images}
+    counts |= {f"no mask: {name}": count for name, count in statistics.reasons.most_common()}
+    counts |= {
+        "rejected by a gate": by_gate,
+        "rejected by rank": statistics.masked - by_gate - len(accepted),
+        "accepted": len(accepted),
+    }
+    scores = statistics.scores.items()
     return MaskReport(
-        counts=counts | {"accepted": len(accepted)},
-        failures=failures,
-        gates=gates,
-        scores={name: (_quantiles(table, name, masked), _quantiles(table, name, accepted)) for name in rule.scores},
-        area=(_area_histogram(areas[masked]), _area_histogram(areas[accepted])),
-        position=(_grid(centres), _grid(centres[np.isin(sample, accepted)])),
+        counts=counts,
+        failures=statistics.failures,
+        gates={gate: (statistics.failed[gate], statistics.alone[gate]) for gate in rule.gates},
+        scores={name: (every.quantiles(QUANTILES), best.quantiles(QUANTILES)) for name, (every, best) in scores},
+        area=statistics.area,
+        position=(_grid(centres), _grid(centres[np.isin(rows, accepted_rows)])),
     )
+
+
+class _Statistics:
+    """Running statistics of a mask set, whose size does not depend on the number of its images."""
+
+    def __init__(self, rule: AcceptanceRule) -> None:
+        self.gates = rule.gates
+        self.images = self.masked = self.by_gate = 0
+        self.reasons, self.failed, self.alone = Counter[str](), Counter[str](), Counter[str]()
+        self.failures: list[tuple[str, str]] = []
+        self.area = _area_histogram(np.zeros(0)), _area_histogram(np.zeros(0))
+        self.scores = {name: (RunningQuantiles(), RunningQuantiles()) for name in rule.scores}
+
+    def add(self, table: pa.Table, accepted: Rows) -> None:
+        """Add the next rows; ``accepted`` are the accepted ones among them."""
+        masked = _masked(table)
+        errors = table.select(["image_id", "error"]).filter(pa.array(~masked)).to_pylist()
+        self.reasons.update(error_reason(row["error"]) for row in errors)
+        self.failures += [(row["image_id"], row["error"]) for row in errors[: LISTED_FAILURES - len(self.failures)]]
+        self.by_gate += int((~passes_gates(table, self.gates)[masked]).sum())
+        shape = len(self.gates), int(masked.sum())
+        failed = ~np.array([gate_values(table, gate)[masked] for gate in self.gates], bool).reshape(shape)
+        alone = failed & (failed.sum(0) == 1)
+        for number, gate in enumerate(self.gates):
+            self.failed[gate] += int(failed[number].sum())
+            self.alone[gate] += int(alone[number].sum())
+        areas = np.asarray(table.column("area").to_numpy(), np.float64)
+        self.area = self.area[0] + _area_histogram(areas[masked]), self.area[1] + _area_histogram(areas[accepted])
+        for name, (every, selected) in self.scores.items():
+            values = np.asarray(table.column(name).to_numpy(), np.float32)
+            every.add(values[masked])
+            selected.add(values[accepted])
+        self.images += table.num_rows
+        self.masked += shape[1]
+
+
+def _masked(table: pa.Table) -> BoolArray:
+    return np.asarray(pc.is_null(table.column("error")).to_numpy(), np.bool_)
+
+
+def _sample_masks(masks: MaskSet, parts: Sequence[str], masked: int, size: int, seed: int) -> tuple[Rows, pa.Table]:
+    """Return the rows of a random sample of the masks, and a table of them with the columns ``part`` and ``row``."""
+    rng = keyed_rng(seed, item=masked, purpose="mask report")
+    numbers = rng.permutation(masked)[:size] if masked <= EXACT else rng.choice(masked, size, replace=False)
+    numbers, rows, columns = np.sort(numbers), [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
+    first = first_masked = first_part = 0
+    for sizes, table in masks.parts.groups(parts, ["error"]):
+        own = np.flatnonzero(_masked(table))
+        start, stop = np.searchsorted(numbers, [first_masked, first_masked + len(own)])
+        chosen, starts = own[numbers[start:stop] - first_masked], np.cumsum([0, *sizes])
+        part = np.searchsorted(starts, chosen, side="right") - 1
+        rows.append(first + chosen)
+        columns.append(np.stack([first_part + part, chosen - starts[part]], 1))
+        first, first_masked, first_part = first + table.num_rows, first_masked + len(own), first_part + len(sizes)
+    part, row = np.concatenate(columns).T
+    return np.concatenate(rows), pa.table({"part": part, "row": row})
 
 
 def rejection_reason(table: pa.Table, row: int, rule: AcceptanceRule) -> str:
@@ -175,12 +228,6 @@ def _grid(centres: npt.NDArray[np.float64]) -> Int64:
 
 def _area_histogram(areas: npt.NDArray[np.float64]) -> Int64:
     return np.histogram(areas[~np.isnan(areas)], AREA_EDGES)[0].astype(np.int64)
-
-
-def _quantiles(table: pa.Table, name: str, rows: Rows) -> list[float]:
-    values = np.asarray(table.column(name).take(rows).to_numpy(), np.float64)
-    values = values[~np.isnan(values)]
-    return [round(float(value), 4) for value in np.quantile(values, QUANTILES)] if len(values) else []
 
 
 def histogram_shift(first: Int64, second: Int64) -> float:

@@ -102,6 +102,12 @@ def _reopen(slots: int, gigabytes: float, settings: dict[str, Any]) -> CanvasCac
     return CanvasCache(slots, gigabytes=gigabytes, **settings)
 
 
+def default_gigabytes(folder: Path | None) -> float:
+    """Return the maximum size that several caches in a folder have together by default, in gigabytes."""
+    free = shutil.disk_usage(folder if folder and folder.exists() else tempfile.gettempdir()).free
+    return _SHARE * min(memory_bytes(), free) / GIGABYTE
+
+
 def _default_limit(file: int, folder: Path) -> float:
     """Return the maximum size of a file in bytes; what it takes already counts as free."""
     free = shutil.disk_usage(folder).free + os.fstat(file).st_blocks * 512

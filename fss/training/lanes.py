@@ -9,10 +9,13 @@ others wait for them. The step number is the only position: training can resume 
 repeats no row.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
 
 
@@ -61,7 +64,7 @@ def steps_per_epoch(rows: int, lanes: int, batch: int) -> int:
 class EpochOrder:
     """The order of the rows in one epoch."""
 
-    def __init__(self, counts: Sequence[int], *, seed: int, epoch: int, lanes: int):
+    def __init__(self, counts: Sequence[int] | Int64, *, seed: int, epoch: int, lanes: int):
         """Permute the blocks of an epoch.
 
         Args:
@@ -91,3 +94,71 @@ class EpochOrder:
     def _row_order(self, block: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         rng = keyed_rng(self._seed, epoch=self._epoch, item=block, purpose="lanes.rows")
         return rng.permutation(int(self._counts[block]))
+
+
+class Draw(NamedTuple):
+    """One row that a lane reads from a collection."""
+
+    epoch: int
+    """Epoch of the collection."""
+    position: int
+    """Position in the lane, in this epoch."""
+    lane: int
+    """Number of the lane."""
+
+
+WINDOW = 1024  # draws of a lane in which every collection has its share
+FEWEST = 4  # expected draws of a collection in a window
+
+
+class MixSchedule:
+    """The collection of every draw of a training on several collections.
+
+    The draws of a lane, over all epochs, are divided into windows. In each window, each collection has its share of the
+    draws, rounded so that the rounding errors do not add up, in a random order that depends on (seed, lane, window).
+    """
+
+    def __init__(self, weights: Sequence[float], *, seed: int):
+        """Prepare a schedule.
+
+        Args:
+            weights: positive weights of the collections; they need not add up to 1.
+            seed: seed of the training.
+        """
+        shares = np.asarray(weights, np.float64)
+        assert len(shares) and (shares > 0).all() and np.isfinite(shares).all(), "check_weights has checked them"
+        shares = shares / shares.sum()
+        self.weights: list[float] = shares.tolist()
+        """Weights of the collections, which add up to 1."""
+        self._seed = seed
+        self._window = max(WINDOW, int(np.ceil(FEWEST / shares.min())))
+        self._bounds = np.cumsum(shares)[:-1]
+        self._cached = functools.lru_cache(64)(self._draw_window)
+
+    def draws(self, lane: int, start: int, count: int) -> list[tuple[int, int]]:
+        """Return ``count`` draws of a lane from number ``start``: the collection, and how often it was drawn before."""
+        result: list[tuple[int, int]] = []
+        number = start
+        while number < start + count:
+            window, offset = divmod(number, self._window)
+            sources, numbers = self._cached(lane, window)
+            stop = min(self._window, offset + start + count - number)
+            result += zip(sources[offset:stop].tolist(), numbers[offset:stop].tolist(), strict=True)
+            number += stop - offset
+        return result
+
+    def _draw_window(self, lane: int, window: int) -> tuple[Int64, Int64]:
+        """Return the collection of each draw of a window, and its number among the draws of its collection."""
+        before, after = self._drawn(window), self._drawn(window + 1)
+        rng = keyed_rng(self._seed, item=f"{lane}.{window}", purpose="mix.collection")
+        sources = rng.permutation(np.repeat(np.arange(len(before)), after - before))
+        numbers = np.zeros(len(sources), np.int64)
+        for source, first in enumerate(before.tolist()):
+            own = sources == source
+            numbers[own] = first + np.arange(own.sum())
+        return sources, numbers
+
+    def _drawn(self, windows: int) -> Int64:
+        """Return how often each collection is drawn in the first windows of a lane; the sum is exact."""
+        total = windows * self._window
+        return np.diff(np.concatenate([[0], np.floor(total * self._bounds), [total]])).astype(np.int64)

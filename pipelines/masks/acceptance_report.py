@@ -59,11 +59,11 @@ def accept_and_report(
         ValueError: the set lacks scores or clusters of the rule.
     """
     masks.parts.refresh()
-    table = read_scores(masks, parts)
+    table = read_scores(masks, parts, [*rule.scores, *rule.gates])
     if rule.within_clusters:
         table = with_clusters(table, masks, parts)
     accepted = write_acceptance(masks, name, table, rule)
-    report = build_report(masks, parts, table, accepted, rule, seed=seed)
+    report = build_report(masks, parts, accepted, rule, seed=seed)
     title = f"{masks.name} of {masks.collection.name}, acceptance {name}"
     pictures = {"histograms": _histograms(report, title)}
     for group, rows in _groups(table, accepted, seed).items():

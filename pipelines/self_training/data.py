@@ -1,6 +1,6 @@
 """The inputs of a three-stage self-training, opened once: pictures, labels, previous masks and validation data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from fss.collection import Collection, MaskSet
@@ -54,8 +54,15 @@ class SelfTrainData:
             val_truth=val_truth,
         )
 
+    def for_stage(self, stage: Stage) -> Self:
+        """Return the data with the rows of a stage; picklable, so that workers need not read the collection again."""
+        if stage != 2 or self.config.stable_share is None:
+            return self
+        stable = self.collection.mask_set(self.config.stage_mask_set(1)).read_acceptance(STABLE)
+        return replace(self, rows=scan_rows(self.truth, self.config.labelled, accepted=stable.accepted))
+
     def stream(self, stage: Stage, *, rank: int, world: int) -> SemanticStream:
-        """Open a worker's share of a stage's batches."""
+        """Open a worker's share of a stage's batches, of the data of :meth:`for_stage`."""
         config, batch = self.config, self.config.training.stage(stage)
         reader = SemanticReader(
             self.collection, self.table, shrink=config.stream.shrink, cache_gb=config.stream.cache_gb
@@ -63,7 +70,7 @@ class SelfTrainData:
         before = STAGE_BEFORE.get(stage)
         return SemanticStream(
             reader,
-            self._stage_rows(stage),
+            self.rows,
             config.stream,
             truth=self.truth,
             pseudo=self.collection.mask_set(config.stage_mask_set(before)) if before else None,
@@ -114,12 +121,6 @@ class SelfTrainData:
         """Return the names of the parts that a stage has finished."""
         name = self.config.stage_mask_set(stage)
         return self.collection.mask_set(name).finished_parts() if name in self.collection.mask_set_names() else set()
-
-    def _stage_rows(self, stage: Stage) -> SemanticRows:
-        if stage != 2 or self.config.stable_share is None:
-            return self.rows
-        stable = self.collection.mask_set(self.config.stage_mask_set(1)).read_acceptance(STABLE)
-        return scan_rows(self.truth, self.config.labelled, accepted=stable.accepted)
 
 
 class SemanticValidator:

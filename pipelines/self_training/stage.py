@@ -4,13 +4,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import ray
 from ray.train import Checkpoint, Result
 
 from fss.collection import MaskSet, part_io
 from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.core import storage
-from fss.core.config import config_hash, to_dict
+from fss.core.config import config_hash
 from fss.tracking.run import Run
 from fss.training.semi_supervised.config import Stage
 from pipelines.runtime.checkpoints import publish
@@ -58,7 +59,7 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
     ) as job:
         if job.done:
             return job.result
-        trained = _train(config, stage, job, name, folder)
+        trained = _train(data, stage, job, name, folder)
         job.result.outputs, job.result.metrics = trained["outputs"], trained["metrics"]
         with job.timed("masks"):
             masks, made_parts = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
@@ -73,13 +74,15 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
     return job.result
 
 
-def _train(config: SelfTrainConfig, stage: Stage, job: Job, name: str, folder: str) -> dict[str, Any]:
+def _train(data: SelfTrainData, stage: Stage, job: Job, name: str, folder: str) -> dict[str, Any]:
     """Train the stage and publish its models, or return the outputs and metrics of a finished training."""
-    file = storage.join(folder, TRAINED)
+    file, config = storage.join(folder, TRAINED), data.config
     if part_io.exists(file) and (trained := part_io.read_json(file))["key"] == job.key:
         return trained
     with job.timed("training"), watch(job.run, job.title, total=config.training.stage(stage).steps):
-        settings = {"config": to_dict(config), "run": asdict(job.run), "stage": stage, "output_dir": folder}
+        # The workers get what the driver has read, through the object store.
+        shared = [ray.put(data.for_stage(stage))]
+        settings = {"data": shared, "run": asdict(job.run), "stage": stage, "output_dir": folder}
         result = fit(
             selftrain_worker,
             settings,

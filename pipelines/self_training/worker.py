@@ -4,11 +4,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import ray
 import ray.train
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core import storage
-from fss.core.config import from_dict
 from fss.models.semantic.checkpoint import save_semantic
 from fss.models.semantic.network import build_semantic
 from fss.tracking.run import Run
@@ -22,7 +22,7 @@ from pipelines.runtime.train_worker import (
     worker_device,
     write_state,
 )
-from pipelines.self_training.config import STEP, VAL_MIOU, SelfTrainConfig
+from pipelines.self_training.config import STEP, VAL_MIOU
 from pipelines.self_training.data import SelfTrainData
 
 MODEL, SNAPSHOT = "model", "snapshot"
@@ -32,15 +32,15 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     """Train one stage on this rank.
 
     Args:
-        settings: ``config``, the job's resolved configuration, ``run``, the stage's MLflow run, ``stage``, and
-            ``output_dir``, the stage's folder, as plain values.
+        settings: ``data``, a list with the reference of the stage's :class:`SelfTrainData`, ``run``, the stage's MLflow
+            run, ``stage``, and ``output_dir``, the stage's folder.
     """
-    config, stage = from_dict(SelfTrainConfig, settings["config"]), settings["stage"]
+    data: SelfTrainData = ray.get(settings["data"][0])
+    config, stage = data.config, settings["stage"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
-    data = SelfTrainData.open(config)
     stream = data.stream(stage, rank=rank, world=world)
     # Every stage starts from fresh weights; only the masks come from the previous stage.
     network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY_HEADS[stage]).to(device)

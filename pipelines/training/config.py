@@ -68,6 +68,40 @@ class TrainSettings:
 
 
 @settings
+class MixConfig:
+    """Further collections in one training; each is drawn with its weight."""
+
+    collections: tuple[str, ...] = ()
+    """Further collections to train on beside --collection: local folders or s3:// URIs."""
+    weights: tuple[float, ...] = ()
+    """Weights of --collection and of each further collection, in this order. Empty: their numbers of pictures."""
+    mask_sets: tuple[str, ...] = ()
+    """Mask set of each further collection. Empty: the name that --mask-set gives, in all of them."""
+    acceptances: tuple[str | None, ...] = ()
+    """Acceptance of each further collection; None uses all masks. Empty: the name that --acceptance gives."""
+
+    def __post_init__(self) -> None:
+        count = len(self.collections)
+        if self.weights and not count:
+            raise ValueError("--mix.weights belong to several collections; name the others with --mix.collections")
+        if self.weights and len(self.weights) != count + 1:
+            raise ValueError(
+                f"--mix.weights has {len(self.weights)} weights for {count + 1} collections; give one for --collection "
+                "and one for each of --mix.collections, in this order"
+            )
+        if wrong := [weight for weight in self.weights if not 0 < weight < math.inf]:
+            raise ValueError(
+                f"--mix.weights must be above 0, got {wrong[0]:g}; leave a collection out that is not to be used"
+            )
+        for flag, names in (("mask-sets", self.mask_sets), ("acceptances", self.acceptances)):
+            if names and len(names) != count:
+                raise ValueError(
+                    f"--mix.{flag} has {len(names)} names for {count} further collections; give one for each of "
+                    "--mix.collections, or none"
+                )
+
+
+@settings
 class TrainJobConfig(TrainSettings):
     """Settings of the training job."""
 
@@ -77,6 +111,8 @@ class TrainJobConfig(TrainSettings):
     """Mask set to train on."""
     acceptance: str | None = "default"
     """Acceptance that says which masks are used. None: all masks."""
+    mix: MixConfig = field(default_factory=MixConfig)
+    """Further collections."""
     output: RequiredText = ""
     """Folder of all trainings, reachable from every node; the job writes into the subfolder with its name."""
     name: str | None = None
@@ -162,6 +198,8 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     kind = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
     names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *kind)
     work = {name: values[name] for name in names}
+    if config.mix.collections:
+        work["mix"] = {"weights": config.mix.weights}
     if config.episodes == "classes":  # the hashes of the data cover the classes and pictures
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
     for group, without in _WITHOUT_EFFECT.items():

@@ -1,72 +1,75 @@
-"""The data of a training and of its validation, opened once, for both kinds of episodes."""
+"""The data of a training and of its validation, read once by the driver, for both kinds of episodes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
 import ray
 
-from fss.collection import Collection, ImageReader, MaskSet
+from fss.collection import Collection, ImageIndex, ImageReader, MaskSet
 from fss.episodes.episode_plan import EpisodePlan
 from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
-from fss.training.few_shot.class_selection import ClassSelection, select_classes, validation_plan
+from fss.training.canvas_cache import default_gigabytes
+from fss.training.few_shot.class_selection import validation_plan
 from fss.training.few_shot.class_stream import ClassStream
-from fss.training.few_shot.mask_split_stream import HELD_OUT_SPLIT, MaskSplitStream
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.few_shot.mixed_stream import MixedStream
 from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator, Validator
 from pipelines.runtime.ray_session import is_local
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.ray_stream import RayMaskSplitStream
+from pipelines.training.ray_stream import RayMaskSplitStream, RayMixedStream
+from pipelines.training.sources import TrainingSource, mix_weights, open_sources
 
 READ_GROUPS = 64
 """Encoded row groups that a reader caches: a few hundred megabytes at most."""
-Stream = MaskSplitStream | ClassStream
+Stream = MaskSplitStream | ClassStream | MixedStream
 
 
 @dataclass(frozen=True)
-class ClassData:
-    """Data of class episodes besides the masks."""
+class ValidationData:
+    """Validation of class episodes."""
 
-    selection: ClassSelection
-    """Training and validation classes, with their pictures."""
-    val_masks: MaskSet
+    masks: MaskSet
     """Mask set to validate on."""
-    val_plan: EpisodePlan
+    plan: EpisodePlan
     """Validation episodes."""
+    images: ImageIndex
+    """Positions of the pictures."""
     left_out: dict[str, int]
     """Number of pictures of each class that was left out because it has too few, by the name of the class."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a training."""
+    """The data of a training; picklable, so that workers need not read the collections again."""
 
     config: TrainJobConfig
     """The resolved configuration."""
-    masks: MaskSet
-    """Mask set to train on."""
-    accepted: frozenset[str] | None
-    """Image ids of the accepted masks. None: all."""
-    classes: ClassData | None
-    """Data of class episodes. None: split episodes."""
+    sources: tuple[TrainingSource, ...]
+    """The collection, and the further collections."""
+    validation: ValidationData | None
+    """Validation of class episodes. None: split episodes."""
 
     @classmethod
     def open(cls, config: TrainJobConfig) -> Self:
-        """Open the collection, its masks and, for class episodes, the classes and the validation plan.
+        """Open the collections, their masks and, for class episodes, the classes and the validation plan.
 
         Raises:
             ValueError: a collection, mask set or acceptance is missing, or the classes do not fit the settings.
         """
-        masks = Collection.open(config.collection).mask_set(config.mask_set)
-        accepted = masks.read_acceptance(config.acceptance).accepted if config.acceptance else None
-        if config.episodes == "split":
-            return cls(config, masks, accepted, None)
-        selection = select_classes(config.classes, masks, accepted=accepted, held_out=config.stream.held_out)
-        val_collection = Collection.open(config.classes.val_collection or config.collection)
-        val_masks = val_collection.mask_set(config.classes.val_mask_set or config.mask_set)
-        plan, val_left_out = validation_plan(config.classes, val_masks, selection.val)
-        left_out = _named(selection.left_out, masks) | _named(val_left_out, val_masks)
-        return cls(config, masks, accepted, ClassData(selection, val_masks, plan, left_out))
+        sources = open_sources(config)
+        if (selection := sources[0].selection) is None:
+            return cls(config, sources, None)
+        classes, images = config.classes, sources[0].images
+        collection = Collection.open(classes.val_collection or config.collection)
+        masks = collection.mask_set(classes.val_mask_set or config.mask_set)
+        plan, left_out = validation_plan(classes, masks, selection.val)
+        if images is None or classes.val_collection:
+            images = ImageIndex.build(collection)
+        return cls(config, sources, ValidationData(masks, plan, images, _named(left_out, masks)))
 
     def stream(self, *, rank: int = 0, world: int = 1) -> Stream:
         """Open the stream of episodes of one worker.
@@ -74,91 +77,150 @@ class TrainingData:
         Raises:
             ValueError: the data do not fit the settings, for example with fewer usable pictures than a step needs.
         """
-        if self.classes is None:
-            return self._split_stream(self.config, self.accepted, rank, world)
-        config, selection = self.config, self.classes.selection
-        return ClassStream(
-            self._reader(self.masks),
-            selection.index,
-            classes=selection.train,
-            episodes=config.classes.episodes or selection.pairs,
-            shots=config.classes.shots,
-            image_size=config.segmenter.image_size,
-            stream=config.stream,
-            augment=config.augment,
-            rank=rank,
-            world=world,
-            pin_memory=config.scale.device == "cuda",
-        )
+        if self.validation is None:
+            return self._split_stream(self.sources, rank, world)
+        streams = [self._class_stream(source, rank, world) for source in self.sources]
+        if len(streams) == 1:
+            return streams[0]
+        return MixedStream(streams, mix_weights(self.config, self.sources), pin_memory=self._pin_memory)
 
     def validator(self, stream: Stream) -> Validator:
         """Open the validator of the checkpoints, which rank 0 needs."""
         config = self.config
-        if self.classes is None:
+        if self.validation is None:
             if config.held_out_acceptance:
-                accepted = self.masks.read_acceptance(config.held_out_acceptance).accepted
-                stream = self._split_stream(replace(config, split=HELD_OUT_SPLIT), accepted, 0, 1)
-            return PseudoTaskValidator(cast(MaskSplitStream, stream), config.held_out_tasks)
-        reader = self._reader(self.classes.val_masks)
-        return EpisodeValidator(self.classes.val_plan, reader, image_size=config.segmenter.image_size)
+                stream = self._split_stream([source.for_validation() for source in self.sources], 0, 1)
+            return PseudoTaskValidator(cast(MaskSplitStream | MixedStream, stream), config.held_out_tasks)
+        reader = _reader(self.validation.masks, self.validation.images)
+        return EpisodeValidator(self.validation.plan, reader, image_size=config.segmenter.image_size)
 
     def hashes(self) -> dict[str, str]:
-        """Return the hashes of the training data and, for class episodes, of the validation data."""
-        config, masks = self.config, self.masks
-        data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
-        if config.acceptance:
-            data["acceptance"] = masks.read_acceptance(config.acceptance).hash
-        if config.held_out_acceptance and self.classes is None:
-            data["held_out_acceptance"] = masks.read_acceptance(config.held_out_acceptance).hash
-        if self.classes is not None:
-            data["train_classes"] = self.classes.selection.hash
-            data["val_plan"] = self.classes.val_plan.hash
-            data["val_mask_set"] = self.classes.val_masks.config_hash
+        """Return the hashes of the training data and, for class episodes, of the validation data.
+
+        The names of a further collection end in its number, such as ``collection.2``.
+        """
+        data: dict[str, str] = {}
+        for number, source in enumerate(self.sources, start=1):
+            ending = f".{number}" if number > 1 else ""
+            data |= {f"{name}{ending}": value for name, value in source.hashes(self.config).items()}
+        if self.validation is not None:
+            data["val_plan"] = self.validation.plan.hash
+            data["val_mask_set"] = self.validation.masks.config_hash
         return data
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of usable and unusable images.
+        """Return the numbers of usable and unusable images of all collections.
 
         Raises:
             ValueError: the data do not fit the settings.
         """
         return self.stream().counts
 
+    def shares(self) -> dict[str, str]:
+        """Return the usable pictures and the weight of each collection; empty with a single collection."""
+        if len(self.sources) == 1:
+            return {}
+        pairs = zip(self.sources, mix_weights(self.config, self.sources), strict=True)
+        unit = "pictures" if self.validation is None else "pairs of picture and class"
+        return {
+            f"from {source.masks.collection.uri}": f"{source.usable:,} {unit}, weight {weight:.4g}"
+            for source, weight in pairs
+        }
+
     def left_out(self) -> dict[str, int]:
         """Return the numbers of pictures of the classes that were left out because they have too few."""
-        return {} if self.classes is None else self.classes.left_out
+        left_out = {} if self.validation is None else dict(self.validation.left_out)
+        for source in self.sources:
+            left_out |= _named(source.selection.left_out, source.masks) if source.selection else {}
+        return left_out
 
     def log(self, run: Run, hashes: dict[str, str]) -> None:
         """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes`."""
-        details = {"acceptance": self.config.acceptance, "acceptance_hash": hashes.get("acceptance")}
-        log_dataset(run, self.masks, context="training", fingerprint=hashes["collection"], details=details)
-        if self.classes is not None:
+        for number, source in enumerate(self.sources, start=1):
+            ending = f".{number}" if number > 1 else ""
+            details = {"acceptance": source.acceptance, "acceptance_hash": hashes.get(f"acceptance{ending}")}
+            fingerprint = hashes[f"collection{ending}"]
+            log_dataset(run, source.masks, context="training", fingerprint=fingerprint, details=details)
+        if self.validation is not None:
             details = {"plan": hashes["val_plan"], "train_classes": hashes["train_classes"]}
-            log_dataset(run, self.classes.val_masks, context="validation", details=details)
+            log_dataset(run, self.validation.masks, context="validation", details=details)
 
-    def _split_stream(
-        self, config: TrainJobConfig, accepted: frozenset[str] | None, rank: int, world: int
-    ) -> MaskSplitStream:
+    def _split_stream(self, sources: Sequence[TrainingSource], rank: int, world: int) -> MaskSplitStream | MixedStream:
+        config, several = self.config, len(sources) > 1
         on_ray = config.loader == "ray" or (config.loader == "auto" and ray.is_initialized() and not is_local())
-        stream = (RayMaskSplitStream if on_ray else MaskSplitStream)(
-            self.masks.collection,
-            self.masks,
-            image_size=config.segmenter.image_size,
-            stream=config.stream,
-            split=config.split,
-            augment=config.augment,
-            accepted=accepted,
-            rank=rank,
-            world=world,
-            pin_memory=config.scale.device == "cuda",
-        )
+        streams = []
+        for source in sources:
+            with self._naming(source):
+                streams.append(
+                    (RayMaskSplitStream if on_ray and not several else MaskSplitStream)(
+                        source.masks.collection,
+                        source.masks,
+                        image_size=config.segmenter.image_size,
+                        stream=self._stream_config(source),
+                        split=config.split,
+                        augment=config.augment,
+                        rows=source.rows,
+                        rank=rank,
+                        world=world,
+                        pin_memory=self._pin_memory,
+                    )
+                )
+        stream: MaskSplitStream | MixedStream = streams[0]
+        if several:
+            kind = RayMixedStream if on_ray else MixedStream
+            stream = kind(streams, mix_weights(config, self.sources), pin_memory=self._pin_memory)
         if isinstance(stream, RayMaskSplitStream):
             stream.leave_cpus(config.scale.cpus_per_worker * world)
+        elif isinstance(stream, RayMixedStream):
+            stream.leave_cpus(config.scale.cpus_per_worker * world, world)
         return stream
 
-    @staticmethod
-    def _reader(masks: MaskSet) -> ImageReader:
-        return ImageReader(masks.collection, masks, cached_groups=READ_GROUPS)
+    def _class_stream(self, source: TrainingSource, rank: int, world: int) -> ClassStream:
+        config, selection = self.config, source.selection
+        assert selection is not None and source.images is not None, "open has read them"
+        with self._naming(source):
+            return ClassStream(
+                _reader(source.masks, source.images),
+                selection.index,
+                classes=selection.train,
+                episodes=config.classes.episodes or selection.pairs,
+                shots=config.classes.shots,
+                image_size=config.segmenter.image_size,
+                stream=self._stream_config(source),
+                augment=config.augment,
+                rank=rank,
+                world=world,
+                pin_memory=self._pin_memory,
+            )
+
+    @property
+    def _pin_memory(self) -> bool:
+        return self.config.scale.device == "cuda"
+
+    @contextmanager
+    def _naming(self, source: TrainingSource) -> Iterator[None]:
+        """Name the collection in the errors of a block, if there are several."""
+        try:
+            yield
+        except ValueError as error:
+            if len(self.sources) == 1:
+                raise
+            raise ValueError(f"{source.masks.collection.uri}: {error}") from error
+
+    def _stream_config(self, source: TrainingSource) -> StreamConfig:
+        """Return the settings of the stream of a collection, which gets its share of the cache."""
+        stream = self.config.stream
+        if len(self.sources) == 1:
+            return stream
+        shares = mix_weights(self.config, self.sources)
+        collections = [each.masks.collection.uri for each in self.sources]
+        share = shares[collections.index(source.masks.collection.uri)]
+        gigabytes = default_gigabytes(stream.cache_folder) if stream.cache_gb is None else stream.cache_gb
+        return replace(stream, cache_gb=gigabytes * share)
+
+
+def _reader(masks: MaskSet, images: ImageIndex) -> ImageReader:
+    return ImageReader(masks.collection, masks, cached_groups=READ_GROUPS, index=images)
 
 
 def _named(classes: Mapping[int, int], masks: MaskSet) -> dict[str, int]:

@@ -1,14 +1,15 @@
 """MaskSplit episodes that Ray Data tasks prepare, on any CPU of the cluster.
 
-The steps are bit-identical to those of ``MaskSplitStream``. Nothing is cached between epochs, and a training worker
-holds at most one unit of each of its lanes, so the size of the collection is not limited.
+The steps are bit-identical to those of ``MaskSplitStream`` and ``MixedStream``. Nothing is cached between epochs, and a
+training worker holds at most one unit of each of its lanes and collections, so the size of a collection is not limited.
 """
 
 import functools
 import pickle
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, repeat
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -17,7 +18,8 @@ from ray.data import Dataset, ExecutionResources
 from fss.collection import Collection, MaskSet
 from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_units
+from fss.training.few_shot.mixed_stream import MixedStream
+from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_mixed_units, plan_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
 from pipelines.runtime.ray_session import count_cpus, is_local
 
@@ -30,60 +32,104 @@ WINDOW = 2_000  # steps of one Ray Data execution, so that an epoch of 1e8 image
 class RayMaskSplitStream(MaskSplitStream):
     """Episodes of MaskSplit, prepared by Ray Data."""
 
-    _reserved = 0.0
+    _cpus: Any = staticmethod(lambda: free_cpus(0.0, 1))
 
     def leave_cpus(self, reserved: float) -> None:
         """Reserve CPUs for all training workers together; the streams of the workers share the others."""
-        self._reserved = reserved
-
-    def _free_cpus(self) -> float:
-        free = count_cpus() - self._reserved
-        if free < 1 and is_local():
-            raise ValueError(
-                f"the training workers' {self._reserved:g} of {count_cpus()} CPUs leave none for decoding by Ray Data; "
-                "use fewer workers or --loader worker"
-            )
-        return max(1.0, free / self._world)
+        self._cpus = lambda: free_cpus(reserved, self._world)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
+        order, settings, take = self.order(epoch), self.settings(epoch), self._rows_per_lane
         for first in range(start, self.steps_per_epoch, WINDOW):
             count = min(WINDOW, self.steps_per_epoch - first)
-            units = plan_units(order, self.rows, self._lanes, first * take, count * take, max_rows=UNIT)
-            queues = LaneQueues(self._lanes, take)
-            for block in self._dataset(units, settings).iter_batches(batch_size=None, batch_format="pyarrow"):
-                for lane, tasks in zip(
-                    block["lane"].to_pylist(),  # type: ignore[union-attr]  # a pyarrow table
-                    block["tasks"],
-                    strict=True,
-                ):
-                    queues.add(lane, pickle.loads(tasks.as_buffer()))
-                yield from (collate(step, take) for step in queues.steps())
-
-    def _dataset(self, units: list[Unit], settings: TaskSettings) -> Dataset:
-        masks = self.mask_set.collection.uri, self.mask_set.name
-        make = functools.partial(_make_unit, masks=masks, settings=settings)
-        # One input block per unit, and output blocks of a few megabytes, so that steps start before a unit is complete.
-        dataset: Dataset = ray.data.from_items([unit._asdict() for unit in units], override_num_blocks=len(units))
-        dataset = dataset.map_batches(make, batch_size=None, batch_format="numpy", num_cpus=1)
-        dataset.context.target_max_block_size = BLOCK
-        dataset.context.execution_options.preserve_order = True
-        dataset.context.execution_options.resource_limits = ExecutionResources(cpu=self._free_cpus())
-        return dataset
+            units = plan_units(order, self.rows, self.lanes, first * take, count * take, max_rows=UNIT)
+            units = [unit._replace(epoch=epoch) for unit in units]
+            queues = LaneQueues({lane: repeat(0, count * take) for lane in self.lanes}, take)
+            yield from _steps(units, queues, [self.mask_set], settings, take, self._cpus())
 
 
-@functools.lru_cache(1)
+class RayMixedStream(MixedStream):
+    """Episodes of MaskSplit from several collections, prepared by Ray Data."""
+
+    _cpus: Any = staticmethod(lambda: free_cpus(0.0, 1))
+
+    def leave_cpus(self, reserved: float, world: int) -> None:
+        """Reserve CPUs for all training workers together; the streams of the workers share the others."""
+        self._cpus = lambda: free_cpus(reserved, world)
+
+    def epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
+        """Yield the steps of an epoch without working ahead."""
+        streams, take = cast("list[MaskSplitStream]", self.streams), self.take
+        orders, rows = [stream.order for stream in streams], [stream.rows for stream in streams]
+        masks, settings = [stream.mask_set for stream in streams], streams[0].settings(0)
+        for first in range(start, self.steps_per_epoch, WINDOW):
+            count = min(WINDOW, self.steps_per_epoch - first)
+            draws = {lane: self.draws(lane, epoch, first, count) for lane in self.lanes}
+            units = plan_mixed_units(draws, orders, rows, max_rows=UNIT)
+            sources: Mapping[int, list[int]] = {lane: [source for source, _ in own] for lane, own in draws.items()}
+            yield from _steps(units, LaneQueues(sources, take), masks, settings, take, self._cpus())
+
+
+def free_cpus(reserved: float, world: int) -> float:
+    """Return the CPUs for the decoding of one of ``world`` workers, which reserve some CPUs together.
+
+    Raises:
+        ValueError: the workers of this machine leave no CPU.
+    """
+    free = count_cpus() - reserved
+    if free < 1 and is_local():
+        raise ValueError(
+            f"the training workers' {reserved:g} of {count_cpus()} CPUs leave none for decoding by Ray Data; "
+            "use fewer workers or --loader worker"
+        )
+    return max(1.0, free / world)
+
+
+def _steps(
+    units: Sequence[Unit],
+    queues: LaneQueues,
+    masks: Sequence[MaskSet],
+    settings: TaskSettings,
+    take: int,
+    cpus: float,
+) -> Iterator[RawEpisodes]:
+    """Yield the steps whose tasks are in some units; a unit names its mask set and its epoch."""
+    for block in _dataset(units, masks, settings, cpus).iter_batches(batch_size=None, batch_format="pyarrow"):
+        table = cast(pa.Table, block)
+        names = (table.column(name).to_pylist() for name in ("lane", "source"))
+        for lane, source, tasks in zip(*names, table.column("tasks"), strict=True):
+            queues.add(lane, pickle.loads(tasks.as_buffer()), source)
+        yield from (collate(step, take) for step in queues.steps())
+
+
+def _dataset(units: Sequence[Unit], masks: Sequence[MaskSet], settings: TaskSettings, cpus: float) -> Dataset:
+    names = [(each.collection.uri, each.name) for each in masks]
+    make = functools.partial(_make_unit, masks=names, settings=settings)
+    # One input block per unit, and output blocks of a few megabytes, so that steps start before a unit is complete.
+    dataset: Dataset = ray.data.from_items([unit._asdict() for unit in units], override_num_blocks=len(units))
+    dataset = dataset.map_batches(make, batch_size=None, batch_format="numpy", num_cpus=1)
+    dataset.context.target_max_block_size = BLOCK
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
+    return dataset
+
+
+@functools.lru_cache(16)
 def _open(collection: str, mask_set: str) -> tuple[Collection, MaskSet]:
     images = Collection.open(collection)
     return images, images.mask_set(mask_set)
 
 
-def _make_unit(batch: dict[str, Any], *, masks: tuple[str, str], settings: TaskSettings) -> Iterator[pa.Table]:
-    """Yield the tasks of one unit as tables with the columns lane and tasks (pickled), a few tasks per row."""
-    collection, mask_set = _open(*masks)
-    for lane, part, rows in zip(batch["lane"], batch["part"], batch["rows"], strict=True):
+def _make_unit(
+    batch: dict[str, Any], *, masks: Sequence[tuple[str, str]], settings: TaskSettings
+) -> Iterator[pa.Table]:
+    """Yield the tasks of one unit as tables with the columns lane, source and tasks (pickled), a few tasks per row."""
+    names = ("lane", "source", "epoch", "part", "rows")
+    for lane, source, epoch, part, rows in zip(*(batch[name] for name in names), strict=True):
+        collection, mask_set = _open(*masks[int(source)])
+        settings = replace(settings, epoch=int(epoch))
         tasks = read_part_tasks(collection, mask_set, str(part), [int(row) for row in rows], settings)
         while chunk := list(islice(tasks, TASKS_PER_BLOCK)):
             # Pickled, because Ray Data's conversion of arrays to tables costs half as much as the decoding.
             packed = pa.array([pickle.dumps(chunk, protocol=5)], pa.large_binary())
-            yield pa.table({"lane": [int(lane)], "tasks": packed})
+            yield pa.table({"lane": [int(lane)], "source": [int(source)], "tasks": packed})

@@ -1,8 +1,10 @@
 """The training worker: it trains, logs, validates and writes checkpoints."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import ray
 import ray.train
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,29 +35,35 @@ def train_worker(settings: dict[str, Any]) -> None:
     """Train on this rank.
 
     Args:
-        settings: ``config``, the training job's resolved configuration, and ``run``, the MLflow run, as plain values.
+        settings: ``config``, the training job's resolved configuration, and ``run``, the MLflow run, as plain values;
+            ``data``, a list with the reference of the :class:`TrainingData`; and ``hashes``, the hashes of the data.
     """
     config = from_dict(TrainJobConfig, settings["config"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
-    data = TrainingData.open(config)
+    data: TrainingData = ray.get(settings["data"][0])
     stream = data.stream(rank=rank, world=world)
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
     speed_up(segmenter, fold_batchnorm=False, compile=config.optimizer.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
     resume(loop, model=MODEL)
-    writer = CheckpointWriter(loop, data.validator(stream), config, Run(**settings["run"])) if rank == 0 else None
+    writer = None
+    if rank == 0:
+        hashes, run = settings["hashes"], Run(**settings["run"])
+        writer = CheckpointWriter(loop, data.validator(stream), config, run, hashes)
     run_steps(loop.run(), writer, every=config.checkpoint_every, last=config.optimizer.steps)
 
 
 class CheckpointWriter:
     """Writes the checkpoints on rank 0: validates the weights, and logs metrics and pictures."""
 
-    def __init__(self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run):
-        self.loop, self.validator, self.config = loop, validator, config
+    def __init__(
+        self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run, hashes: Mapping[str, str]
+    ):
+        self.loop, self.validator, self.config, self.hashes = loop, validator, config, dict(hashes)
         self.logger = MetricsLogger(
             run=run,
             every=config.log_every,
@@ -83,7 +91,7 @@ class CheckpointWriter:
             write_state(folder, self.loop, progress)
             with self.weights(best):
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
-                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress})
+                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, "data": self.hashes})
                 self.draw()
 
     def metrics(self) -> dict[str, dict[str, float]]:

@@ -108,7 +108,7 @@ class PlainTasks(Dataset[Task]):
     def __init__(self, stream: MaskSplitStream, decoding: Decoding):
         rows = stream.rows
         self.positions = [
-            (rows.parts[block], rows.blocks[block], int(row)) for block, train in enumerate(rows.train) for row in train
+            (rows.part(block), rows.block(block), int(row)) for block, train in enumerate(rows.train) for row in train
         ][: stream.steps_per_epoch * stream.config.batch_size]
         self.settings = TaskSettings(
             size=stream.image_size, split=stream.split, augment=stream.augment, seed=0, epoch=0, decoding=decoding

@@ -1,12 +1,14 @@
-"""CPU time and memory of the process that starts a job, with and without a manifest, on collections of stub rows.
+"""CPU time and memory of the process that starts a job on collections of stub rows, from the manifest.
 
-    python -m tests.benchmarks.bench_manifest [--rows 100000 1000000]
+    python -m tests.benchmarks.bench_manifest [--rows 10000 100000 1000000] [--parts]
 
-Each measurement runs in a process of its own. Its memory is what the process takes beyond its imports.
+Each measurement runs in a process of its own. Its memory is what the process takes beyond its imports. With --parts the
+work is also measured without a manifest.
 """
 
 import argparse
 import json
+import pickle
 import resource
 import subprocess
 import sys
@@ -20,29 +22,73 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 
-from fss.collection import ClassIndex, Collection, MaskSet
+from fss.collection import ClassIndex, Collection, ImageIndex, MaskSet
 from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.schema import GATES, IMAGE_SCHEMA, MASK_SCHEMA, QUALITY_SCORES, SCORES_TYPE, part_name
 from fss.collection.upgrade import refresh_manifests
 from fss.core import storage
 from fss.episodes.config import SplitConfig
-from fss.training.few_shot.usable_rows import scan
+from fss.episodes.episode_plan import make_plan
+from fss.saliency.report import build_report
+from fss.training.few_shot.usable_rows import RowTable, scan
 
 PART_SIZE = 64
 CLASSES = 1000
-MANIFEST = "refresh the manifests"
+EPISODES = 1000
+MANIFEST = "manifest from fragments"
+RULE = AcceptanceRule(quantile=0.65)
+
+
+def accept(masks: MaskSet) -> None:
+    """Write an acceptance, as the jobs do."""
+    table = read_scores(masks, masks.collection.part_names(), [*RULE.scores, *RULE.gates])
+    write_acceptance(masks, "best", table, RULE)
+
+
+def find_rows(masks: MaskSet) -> RowTable:
+    """Find the accepted rows to train on; one per cent is held out."""
+    accepted = masks.read_acceptance("best").accepted
+    return scan(masks.collection, masks, SplitConfig(), accepted=accepted, held_out=0.01)
+
+
+def broadcast(masks: MaskSet) -> None:
+    """Pickle and unpickle what a training worker gets, without the time to make it."""
+    global start
+    values = find_rows(masks), ClassIndex.build(masks), ImageIndex.build(masks.collection)
+    start = time.process_time()
+    pickle.loads(pickle.dumps(values, protocol=5))
+
+
+def report(masks: MaskSet) -> None:
+    """Build the report of the acceptance."""
+    parts = masks.collection.part_names()
+    # Stub masks cannot be decoded.
+    with mock.patch("fss.saliency.report._centres", lambda masks, parts, table, rows: np.full((len(rows), 2), np.nan)):
+        build_report(masks, parts, np.arange(0, len(parts) * PART_SIZE, 2), RULE)
+
+
+def plan(masks: MaskSet, *, one_class: bool = False) -> None:
+    """Index the classes and sample an episode plan."""
+    index = ClassIndex.build(masks)
+    if one_class:
+        index = ClassIndex(index._table, {1: 0}, index._parts)
+    make_plan(index, episodes=EPISODES, shots=1, seed=0)
+
 
 WORK: dict[str, Callable[[MaskSet], Any]] = {
     "fingerprint": lambda masks: masks.collection.fingerprint(),
     "quarantine": lambda masks: masks.collection.quarantine(),
-    "scan": lambda masks: scan(masks.collection, masks, SplitConfig(), held_out=0.01),
+    "acceptance": accept,
+    "report of the acceptance": report,
+    "rows to train on": find_rows,
     "class index": ClassIndex.build,
-    "acceptance": lambda masks: write_acceptance(
-        masks, "best", read_scores(masks, masks.collection.part_names()), AcceptanceRule(quantile=0.65)
-    ),
-    MANIFEST: lambda masks: refresh_manifests(masks.collection),
+    "positions of images": lambda masks: ImageIndex.build(masks.collection),
+    "plan of 1,000 classes": plan,
+    "plan of one class": lambda masks: plan(masks, one_class=True),
+    "copy for a worker": broadcast,
 }
+start = 0.0
 
 
 def create(folder: str, rows: int) -> None:
@@ -83,9 +129,13 @@ def _write(path: str, data: pa.Buffer) -> None:
 
 def measure(folder: str, name: str) -> dict[str, float]:
     """Return CPU seconds and peak memory in MB of one kind of work."""
+    global start
     masks = Collection.open(folder).mask_set("stub")
     memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    WORK[name](masks)
+    if name == MANIFEST:
+        refresh_manifests(masks.collection)
+    else:
+        WORK[name](masks)
     return {
         "cpu": time.process_time() - start,
         "memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024,
@@ -100,28 +150,30 @@ def measure_in_process(folder: str, name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one row for each kind of work and number of rows."""
+    """Print one row for each kind of work, with a pair of columns for each number of rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--parts", action="store_true", help="measure the work without a manifest too")
     parser.add_argument("--folder", help="folder on a disk for the collections; default: a temporary one")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(*options.measure)))
         return
-    print(f"{'rows':>9} {'work':22} {'parts: s':>9} {'MB':>7} {'manifest: s':>12} {'MB':>7} {'ratio':>6}")
+    print(f"{'rows':>9} {'work':26} {'s':>7} {'MB':>6} {'us a row':>9}", flush=True)
     for rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
             folder = f"{temporary}/c"
             create(folder, rows)
-            names = [name for name in WORK if name != MANIFEST]
-            before = {name: measure_in_process(folder, name) for name in names}
-            written = measure_in_process(folder, MANIFEST)
-            print(f"{rows:9} {MANIFEST:22} {written['cpu']:9.2f} {written['memory']:7.0f}", flush=True)
-            for name in names:
-                old, new = before[name], measure_in_process(folder, name)
-                seconds = f"{old['cpu']:9.2f} {old['memory']:7.0f} {new['cpu']:12.2f} {new['memory']:7.0f}"
-                print(f"{rows:9} {name:22} {seconds} {old['cpu'] / new['cpu']:6.1f}", flush=True)
+            work = [(MANIFEST, ""), *((name, "") for name in WORK)]
+            if options.parts:
+                for file in Path(folder).rglob("*.arrow"):
+                    file.rename(f"{file}.kept")
+                work = [*((name, " from parts") for name in WORK), (MANIFEST, " from parts")]
+            for name, note in work:
+                result = measure_in_process(folder, name)
+                numbers = f"{result['cpu']:7.2f} {result['memory']:6.0f} {result['cpu'] / rows * 1e6:9.2f}"
+                print(f"{rows:9} {name + note:26} {numbers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -65,11 +65,11 @@ def shown_classes(collection: Collection, pictures: int, steps: int) -> tuple[fl
         ]
         masks.write_part(part, mask_table(mask_rows))
     rows = scan(collection, masks, SplitConfig())
-    order = EpochOrder([len(block) for block in rows.train], seed=0, epoch=0, lanes=LANES)
+    order = EpochOrder(rows.train.counts, seed=0, epoch=0, lanes=LANES)
     take, batches = BATCH // LANES, []
     for step in range(steps):
         positions = [position for lane in range(LANES) for position in order.rows(lane, step * take, take)]
-        batches.append({class_ids[rows.parts[block]][int(rows.train[block][row])] for block, row in positions})
+        batches.append({class_ids[rows.part(block)][int(rows.train[block][row])] for block, row in positions})
     return float(np.mean([len(batch) for batch in batches])), len(set().union(*batches))
 
 

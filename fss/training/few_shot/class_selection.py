@@ -1,11 +1,12 @@
 """Select the classes of a labelled collection for training and validation."""
 
+import hashlib
+import json
 from collections.abc import Collection as Ids
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fss.collection import ClassIndex, Collection, MaskSet
-from fss.core.config import config_hash
 from fss.core.rng import keyed_rng
 from fss.episodes.benchmarks import choose_fold, ids_by_name
 from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
@@ -29,7 +30,12 @@ class ClassSelection:
     @property
     def hash(self) -> str:
         """Return 16 hex digits over the training classes and their images."""
-        return config_hash({str(c): [entry.image_id for entry in self.index[c]] for c in self.index})
+        digest = hashlib.sha256(b"[{")  # config_hash of the ids by class, without all of them in memory
+        for number, name in enumerate(sorted(map(str, self.index))):
+            ids = json.dumps(self.index[int(name)].image_ids.to_pylist(), separators=(",", ":"))
+            digest.update(f'{"," if number else ""}"{name}":{ids}'.encode())
+        digest.update(b"}]")
+        return digest.hexdigest()[:16]
 
     @property
     def pairs(self) -> int:
@@ -67,12 +73,13 @@ def select_classes(
         train, val = _hold_out(train, held_out)
     index = ClassIndex.build(masks, min_pixels=config.min_pixels, accepted=accepted)
     listed = _listed(config, collection)
-    chosen = {c: [e for e in index.get(c, ()) if listed is None or (e.image_id, c) in listed] for c in train}
+    keep = None if listed is None else lambda entry, class_id: (entry.image_id, class_id) in listed
+    chosen = index.select(train, keep)
     left_out: dict[int, int] = {}
     if config.skip_small_classes:
         train, left_out = split_small_classes(chosen, train, config.shots)
-        chosen = {c: chosen[c] for c in train}
-    return ClassSelection(train=tuple(train), val=tuple(val), index=ClassIndex(chosen), left_out=left_out)
+        chosen = chosen.select(train)
+    return ClassSelection(train=tuple(train), val=tuple(val), index=chosen, left_out=left_out)
 
 
 def validation_plan(

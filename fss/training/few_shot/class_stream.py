@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from fss.collection import ClassIndex, ImageReader
 from fss.core.arrays import Mask, UInt8
 from fss.core.config import config_hash
 from fss.core.rng import keyed_rng
+from fss.core.sorted_ids import SortedIds
 from fss.episodes.augmentation import View, draw_view
 from fss.episodes.config import AugmentConfig
 from fss.episodes.episode import RawEpisodes
@@ -26,7 +29,7 @@ from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import CanvasCache
 from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
-from fss.training.lanes import check_share, steps_per_epoch
+from fss.training.lanes import Draw, check_share, steps_per_epoch
 from fss.training.prefetch import prefetch
 
 
@@ -170,63 +173,61 @@ class ClassStream:
         check_plan_size(episodes, shots)
         self.image_size = image_size
         self.steps_per_epoch = steps_per_epoch(episodes, 1, stream.batch_size)
-        self._config, self._pin = stream, pin_memory
-        self._index = {c: index.get(c, []) for c in sorted(set(classes))}
+        # In a mix, every episode of a batch is a lane.
+        self.lane_length, self.lane_count = self.steps_per_epoch, stream.batch_size
+        self.config, self._pin, self._images = stream, pin_memory, reader.index
+        self._index = index.select(classes)
         self._sampler = EpisodeSampler(self._index, self._index, shots)
-        entries = {entry.image_id: entry for entries in self._index.values() for entry in entries}
-        self._slots = {image_id: slot for slot, image_id in enumerate(entries)}
-        self._values = {(c, entry.image_id): entry.value for c, entries in self._index.items() for entry in entries}
-        self._entries = entries
-        self._sizes = _native_sizes(reader, {entry.part for entry in entries.values()})
+        ids = {c: entries.image_ids for c, entries in self._index.items()}
+        self._entries = {c: SortedIds(of_class) for c, of_class in ids.items()}
+        self._slots = SortedIds(pc.unique(pa.chunked_array(list(ids.values()))))
         cache = CanvasCache(
-            len(entries),
+            len(self._slots),
             image_size,
             channels=4,
             gigabytes=stream.cache_gb,
             folder=stream.cache_folder,
-            key=config_hash([reader.mask_set and reader.mask_set.config_hash, list(entries), stream.decoding]),
+            key=config_hash(
+                [reader.mask_set and reader.mask_set.config_hash, self._slots.ids.to_pylist(), stream.decoding]
+            ),
         )
-        self._decoders = DecodePool(
-            EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0, stream.decoding), stream
-        )
-        self._positions = range(stream.batch_size * rank // world, stream.batch_size * (rank + 1) // world)
+        self.builder = EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0, stream.decoding)
+        self._decoders = DecodePool(self.builder, stream)
+        self.lanes = range(stream.batch_size * rank // world, stream.batch_size * (rank + 1) // world)
 
     @property
     def counts(self) -> dict[str, int]:
         """Return the numbers of classes and images to train on."""
-        return {"train classes": len(self._index), "train images": len(self._entries)}
+        return {"train classes": len(self._index), "train images": len(self._slots)}
 
     def draw(self, epoch: int, number: int) -> Episode:
         """Return an episode of an epoch of all workers."""
-        seed = int(keyed_rng(self._config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
+        seed = int(keyed_rng(self.config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
         return self._sampler.draw(number, seed)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
         """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
         batches = self._epoch(epoch, start)
-        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self._config.ahead)
+        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         yield from self._decoders.build(self._step(epoch, step) for step in range(start, self.steps_per_epoch))
 
     def _step(self, epoch: int, step: int) -> list[EpisodeRows]:
         """Return this worker's episodes of a step."""
-        first = step * self._config.batch_size
-        return [self._rows(self.draw(epoch, first + position), epoch) for position in self._positions]
+        first = step * self.config.batch_size
+        return [self._rows(self.draw(epoch, first + position), epoch) for position in self.lanes]
+
+    def read(self, draws: Sequence[Draw]) -> list[EpisodeRows]:
+        """Return the episodes of some draws; a lane has the episodes of one place in the batches."""
+        count = self.lane_count
+        return [self._rows(self.draw(each.epoch, each.position * count + each.lane), each.epoch) for each in draws]
 
     def _rows(self, episode: Episode, epoch: int) -> EpisodeRows:
-        rows = []
+        rows, entries = [], self._index[episode.class_id]
         for image_id in (episode.query_id, *episode.support_ids):
-            entry, (height, width) = self._entries[image_id], self._sizes[image_id]
-            value = self._values[episode.class_id, image_id]
-            rows.append(ImageRow(image_id, entry.part, entry.row, self._slots[image_id], value, height, width))
+            number, slot = self._entries[episode.class_id].find(image_id), self._slots.find(image_id)
+            assert number is not None and slot is not None, "the sampler draws from the entries"
+            entry, (height, width) = entries[number], self._images.size(image_id)
+            rows.append(ImageRow(image_id, entry.part, entry.row, slot, entry.value, height, width))
         return EpisodeRows(episode.number, epoch, tuple(rows))
-
-
-def _native_sizes(reader: ImageReader, parts: set[str]) -> dict[str, tuple[int, int]]:
-    """Return the height and width of every image in some parts, in pixels."""
-    sizes = {}
-    for _, table in reader.collection.parts.tables(sorted(parts), ["image_id", "height", "width"]):
-        for image_id, height, width in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            sizes[image_id] = height, width
-    return sizes

@@ -4,9 +4,11 @@ The content of a step depends only on (seed, epoch, step) and the number of lane
 (see ``fss.training.lanes``). Images are decoded once and cached as canvases, up to the limit of the cache.
 """
 
+import functools
 from collections.abc import Collection as Ids
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
 from fss.collection import Collection, MaskSet
@@ -15,10 +17,10 @@ from fss.episodes.episode import RawEpisodes
 from fss.training.canvas_cache import CanvasCache
 from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
-from fss.training.few_shot.task_builder import EncodedRow, RowReader, TaskBuilder
+from fss.training.few_shot.task_builder import EncodedRow, RowPosition, RowReader, TaskBuilder
 from fss.training.few_shot.tasks import TaskSettings
-from fss.training.few_shot.usable_rows import scan
-from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
+from fss.training.few_shot.usable_rows import RowTable, scan
+from fss.training.lanes import Draw, EpochOrder, check_lanes, steps_per_epoch
 from fss.training.prefetch import prefetch
 
 HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
@@ -52,6 +54,7 @@ class MaskSplitStream:
         split: SplitConfig,
         augment: AugmentConfig,
         accepted: Ids[str] | None = None,
+        rows: RowTable | None = None,
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
@@ -66,6 +69,7 @@ class MaskSplitStream:
             split: how masks are split.
             augment: how views are lane_rows.
             accepted: ids of the images to use (see ``MaskSet.read_acceptance``); None uses all.
+            rows: result of :func:`scan` with these arguments, if there is one already.
             rank: number of this worker, from 0.
             world: number of workers, at most the number of lanes.
             pin_memory: put the batches into page-locked memory, for a GPU.
@@ -83,14 +87,17 @@ class MaskSplitStream:
             )
         self.image_size, self.mask_set = image_size, mask_set
         self.config, self.split, self.augment = stream, split, augment
-        self.rows = scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
+        self.rows = rows or scan(collection, mask_set, split, accepted=accepted, held_out=stream.held_out)
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], lanes, stream.batch_size)
-        self._world, self._lanes, self._pin = world, range(rank, lanes, world), pin_memory
+        self.lane_length, self.lane_count = self.rows.counts["train"] // lanes, lanes
+        self.order = functools.lru_cache(4)(self._epoch_order)
+        self._world, self.lanes, self._pin = world, range(rank, lanes, world), pin_memory
         limit, folder, key = stream.cache_gb, stream.cache_folder, f"{self.rows.key}-{stream.decoding}"
         cache = CanvasCache(self.rows.total, image_size, gigabytes=limit, folder=folder, key=key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
-        self._reader = RowReader(collection, mask_set, self.rows, cache, blocks=2 * len(self._lanes))
-        self._decoders = DecodePool(TaskBuilder(cache, collection.limits), stream)
+        self._reader = RowReader(collection, mask_set, self.rows, cache, blocks=2 * len(self.lanes))
+        self.builder = TaskBuilder(cache, collection.limits)
+        self._decoders = DecodePool(self.builder, stream)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,17 +114,35 @@ class MaskSplitStream:
 
         They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
         """
-        positions = [(block, int(row)) for block, rows in enumerate(self.rows.held_out) for row in rows][:limit]
-        settings = replace(self._settings(0), split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0)
-        batch = self.config.batch_size
-        steps = (self._reader.read(positions[n : n + batch], settings, batch) for n in range(0, len(positions), batch))
-        yield from self._decoders.build(steps)
+        positions, batch = self.held_out_rows(limit), self.config.batch_size
+        yield from self._decoders.build(
+            self.read_held_out(positions[n : n + batch]) for n in range(0, len(positions), batch)
+        )
+
+    def held_out_rows(self, limit: int | None = None) -> list[RowPosition]:
+        """Return the first ``limit`` rows that are held out."""
+        rows_of = enumerate(self.rows.held_out)
+        return list(islice(((block, int(row)) for block, rows in rows_of for row in rows), limit))
+
+    def read_held_out(self, positions: Sequence[RowPosition]) -> list[EncodedRow]:
+        """Read the held-out tasks of some rows."""
+        settings = replace(self.settings(0), split=HELD_OUT_SPLIT, augment=HELD_OUT_AUGMENT, seed=0)
+        return self._reader.read(positions, settings, self.config.batch_size)
+
+    def read(self, draws: Sequence[Draw]) -> list[EncodedRow]:
+        """Read the rows of some draws."""
+        rows = []
+        for epoch, position, lane in draws:
+            ((block, number),) = self.order(epoch).rows(lane, position, 1)
+            row = block, int(self.rows.train[block][number])
+            rows += self._reader.read([row], self.settings(epoch), self._rows_per_lane)
+        return rows
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self._order(epoch), self._settings(epoch), self._rows_per_lane
+        order, settings, take = self.order(epoch), self.settings(epoch), self._rows_per_lane
 
         def read(step: int) -> list[EncodedRow]:
-            lane_rows = [row for lane in self._lanes for row in order.rows(lane, step * take, take)]
+            lane_rows = [row for lane in self.lanes for row in order.rows(lane, step * take, take)]
             positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
             return self._reader.read(positions, settings, take)
 
@@ -128,11 +153,11 @@ class MaskSplitStream:
         """Return the number of rows that a step takes from each lane."""
         return self.config.batch_size // self.config.lane_count
 
-    def _order(self, epoch: int) -> EpochOrder:
-        counts = [len(rows) for rows in self.rows.train]
-        return EpochOrder(counts, seed=self.config.seed or 0, epoch=epoch, lanes=self.config.lane_count)
+    def _epoch_order(self, epoch: int) -> EpochOrder:
+        return EpochOrder(self.rows.train.counts, seed=self.config.seed or 0, epoch=epoch, lanes=self.config.lane_count)
 
-    def _settings(self, epoch: int) -> TaskSettings:
+    def settings(self, epoch: int) -> TaskSettings:
+        """Return the settings of the tasks of an epoch."""
         return TaskSettings(
             size=self.image_size,
             split=self.split,

@@ -4,14 +4,14 @@ A unit is the work of one remote call: some rows of one block, in the order in w
 requests the units of all its lanes in the order in which it needs them.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from fss.training.few_shot.tasks import Task
 from fss.training.few_shot.usable_rows import RowTable
-from fss.training.lanes import EpochOrder
+from fss.training.lanes import Draw, EpochOrder
 
 
 class Unit(NamedTuple):
@@ -20,6 +20,10 @@ class Unit(NamedTuple):
     lane: int
     part: str
     rows: list[int]
+    source: int = 0
+    """Number of the collection, in a training on several."""
+    epoch: int = 0
+    """Epoch of the collection, in a training on several."""
 
 
 def plan_units(
@@ -35,36 +39,84 @@ def plan_units(
         count: number of rows of each lane.
         max_rows: maximum number of rows in a unit, which a worker holds in memory for each lane.
     """
-    units_by_position = []
-    for lane in lanes:
-        position = 0
-        for block, lane_rows in groupby(order.rows(lane, start, count), key=lambda lane_row: lane_row[0]):
-            numbers = [int(rows.train[block][index]) for _, index in lane_rows]
-            for first in range(0, len(numbers), max_rows):
-                unit_rows = numbers[first : first + max_rows]
-                units_by_position.append((position, Unit(lane, rows.parts[block], unit_rows)))
-                position += len(unit_rows)
-    return [unit for _, unit in sorted(units_by_position, key=lambda pair: (pair[0], pair[1].lane))]
+    numbered = [pair for lane in lanes for pair in _lane_units(order, rows, lane, start, count, max_rows)]
+    return _by_need(numbered)
+
+
+def plan_mixed_units(
+    draws: Mapping[int, Sequence[tuple[int, Draw]]],
+    orders: Sequence[Callable[[int], EpochOrder]],
+    rows: Sequence[RowTable],
+    *,
+    max_rows: int,
+) -> list[Unit]:
+    """Return the units of the next draws of each lane from several collections, in the order of need.
+
+    Args:
+        draws: the collection of each draw of each lane, and the draw within it.
+        orders: returns the order of an epoch, for each collection.
+        rows: the usable rows of each collection.
+        max_rows: maximum number of rows in a unit, which a worker holds in memory for each lane and collection.
+    """
+    numbered = []
+    for lane, lane_draws in draws.items():
+        for source in sorted({source for source, _ in lane_draws}):
+            own = [(number, draw) for number, (other, draw) in enumerate(lane_draws) if other == source]
+            # The positions of a collection's draws in an epoch are consecutive.
+            for epoch, group in groupby(own, key=lambda pair: pair[1].epoch):
+                run = list(group)
+                start = run[0][1].position
+                for first, unit in _lane_units(orders[source](epoch), rows[source], lane, start, len(run), max_rows):
+                    numbered.append((run[first][0], unit._replace(source=source, epoch=epoch)))
+    return _by_need(numbered)
+
+
+def _lane_units(
+    order: EpochOrder, rows: RowTable, lane: int, start: int, count: int, max_rows: int
+) -> Iterator[tuple[int, Unit]]:
+    """Yield the units of some rows of a lane, with the number of the first row of each."""
+    number = 0
+    for block, lane_rows in groupby(order.rows(lane, start, count), key=lambda lane_row: lane_row[0]):
+        numbers = [int(rows.train[block][index]) for _, index in lane_rows]
+        for first in range(0, len(numbers), max_rows):
+            unit_rows = numbers[first : first + max_rows]
+            yield number, Unit(lane, rows.part(block), unit_rows)
+            number += len(unit_rows)
+
+
+def _by_need(numbered: Iterable[tuple[int, Unit]]) -> list[Unit]:
+    return [unit for _, unit in sorted(numbered, key=lambda pair: (pair[0], pair[1].lane))]
 
 
 class LaneQueues:
-    """Queues of incoming tasks, one per lane, that yield complete steps."""
+    """Queues of incoming tasks, one per lane and collection, that yield complete steps."""
 
-    def __init__(self, lanes: Iterable[int], take: int):
-        """Create a queue for each lane.
+    def __init__(self, sources: Mapping[int, Iterable[int]], take: int):
+        """Create the queues.
 
         Args:
-            lanes: the lanes of this worker, in their order within a step.
+            sources: the collections of the next draws of each lane of this worker; the lanes are in their order within
+                a step.
             take: tasks per lane in a step.
         """
-        self._queues: dict[int, deque[Task]] = {lane: deque() for lane in lanes}
+        self._sources = {lane: deque(own) for lane, own in sources.items()}
+        self._queues: defaultdict[tuple[int, int], deque[Task]] = defaultdict(deque)
         self._take = take
 
-    def add(self, lane: int, tasks: Iterable[Task]) -> None:
-        """Append the next tasks of a lane."""
-        self._queues[lane].extend(tasks)
+    def add(self, lane: int, tasks: Iterable[Task], source: int = 0) -> None:
+        """Append the next tasks of a lane from a collection."""
+        self._queues[lane, source].extend(tasks)
 
     def steps(self) -> Iterator[list[Task]]:
         """Yield the tasks of each step for which all lanes have enough tasks."""
-        while all(len(queue) >= self._take for queue in self._queues.values()):
-            yield [queue.popleft() for queue in self._queues.values() for _ in range(self._take)]
+        while True:
+            next_draws = [(lane, source) for lane, own in self._sources.items() for source in islice(own, self._take)]
+            needed = Counter(next_draws)
+            if len(next_draws) < self._take * len(self._sources) or not needed:
+                return
+            if any(len(self._queues[key]) < count for key, count in needed.items()):
+                return
+            for own in self._sources.values():
+                for _ in range(self._take):
+                    own.popleft()
+            yield [self._queues[key].popleft() for key in next_draws]

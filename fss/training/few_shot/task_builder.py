@@ -54,15 +54,18 @@ class RowReader:
             blocks: number of encoded blocks of each kind to cache in memory.
         """
         self._rows, self._cache = rows, cache
-        parts, ranges = rows.parts, rows.blocks
-        self._masks = functools.lru_cache(blocks)(lambda block: read_masks(mask_set, parts[block], ranges[block]))
-        self._images = functools.lru_cache(blocks)(lambda block: read_images(collection, parts[block], ranges[block]))
+        self._masks = functools.lru_cache(blocks)(
+            lambda block: read_masks(mask_set, rows.part(block), rows.block(block))
+        )
+        self._images = functools.lru_cache(blocks)(
+            lambda block: read_images(collection, rows.part(block), rows.block(block))
+        )
 
     def read(self, positions: Iterable[RowPosition], settings: TaskSettings, group: int) -> list[EncodedRow]:
         """Read some rows; images are read only if their canvas is not cached."""
         encoded = []
         for block, row in positions:
-            slot, number = self._rows.first_slot[block] + row, row - self._rows.blocks[block].start
+            slot, number = int(self._rows.first_slot[block]) + row, row - self._rows.block(block).start
             image_row = None if self._cache.has(slot) else table_row(self._images(block), number)
             encoded.append(EncodedRow(slot, table_row(self._masks(block), number), image_row, settings, group))
         return encoded

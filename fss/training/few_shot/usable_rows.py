@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection as Ids
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,43 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fss.collection import Collection, MaskSet
+from fss.collection.schema import without_error
+from fss.core.arrays import Int32, Int64
 from fss.core.rng import keyed_uniforms
 from fss.episodes.config import SplitConfig
 from fss.episodes.mask_split import is_splittable
 
-Rows = NDArray[np.int32]
+Rows = Int32
+
+
+class RowLists(Sequence[Rows]):
+    """Row numbers of N blocks, in one array."""
+
+    def __init__(self, rows: Sequence[Rows]):
+        self._rows = np.concatenate([np.zeros(0, np.int32), *rows])
+        self._ends = np.cumsum([0, *map(len, rows)])
+
+    @property
+    def counts(self) -> Int64:
+        """Number of rows of each block, [N]."""
+        return np.diff(self._ends)
+
+    @overload
+    def __getitem__(self, block: int) -> Rows: ...
+
+    @overload
+    def __getitem__(self, block: slice) -> list[Rows]: ...
+
+    def __getitem__(self, block: int | slice) -> Rows | list[Rows]:
+        if isinstance(block, slice):
+            return [self[number] for number in range(*block.indices(len(self)))]
+        if not -len(self) <= block < len(self):
+            raise IndexError(block)
+        first, stop = self._ends[block % len(self)], self._ends[block % len(self) + 1]
+        return self._rows[first:stop]
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
 
 
 @dataclass(frozen=True)
@@ -24,25 +57,37 @@ class RowTable:
     """The usable rows of every block, split into training rows and held-out rows.
 
     A block is what a training shuffles and reads together: 64 rows of a part, or a whole part in a collection whose
-    parts have one row group. Row numbers count from the start of the part.
+    parts have one row group. Row numbers count from the start of the part. The arrays are flat, so that a table is
+    small and quick to pickle.
     """
 
-    parts: tuple[str, ...]
-    """Name of each block's part, in the collection's order."""
-    blocks: tuple[range, ...]
-    """All rows of each block."""
-    train: tuple[Rows, ...]
+    part_names: tuple[str, ...]
+    """Names of the parts, in the collection's order."""
+    part_of: Int32
+    """Number of each block's part, [N]."""
+    bounds: Int32
+    """First row of each block, and the row behind its last, [N,2]."""
+    train: RowLists
     """Row numbers to train on, for each block."""
-    held_out: tuple[Rows, ...]
+    held_out: RowLists
     """Row numbers that are never trained on, for each block."""
-    first_slot: tuple[int, ...]
-    """Number of rows in all parts before the part of each block."""
+    first_slot: Int64
+    """Number of rows in all parts before the part of each block, [N]."""
     total: int
     """Number of rows in all parts, usable or not."""
     counts: dict[str, int]
     """Numbers of rows: train, held_out, and by reason those that are excluded: no_mask, not_accepted, too_small."""
     key: str
     """16 hex digits over the image ids of all parts."""
+
+    def part(self, block: int) -> str:
+        """Return the name of a block's part."""
+        return self.part_names[int(self.part_of[block])]
+
+    def block(self, block: int) -> range:
+        """Return all rows of a block."""
+        first, stop = self.bounds[block].tolist()
+        return range(first, stop)
 
 
 def scan(
@@ -84,11 +129,12 @@ def scan(
     if not counts["train"]:
         raise ValueError(f"no image of {collection.uri} can be trained on with mask set {mask_set.name!r}: {counts}")
     return RowTable(
-        parts=tuple(parts[part] for part in part_of),
-        blocks=tuple(blocks),
-        train=tuple(train),
-        held_out=tuple(held_out_rows),
-        first_slot=tuple(np.cumsum([0, *sizes])[part_of].tolist()),
+        part_names=parts,
+        part_of=np.array(part_of, np.int32),
+        bounds=np.array([(block.start, block.stop) for block in blocks], np.int32),
+        train=RowLists(train),
+        held_out=RowLists(held_out_rows),
+        first_slot=np.cumsum([0, *sizes])[part_of],
         total=sum(sizes),
         counts=counts,
         key=key,
@@ -158,7 +204,7 @@ def _usable_rows(
 ) -> NDArray[np.int64]:
     """Return the usable rows of a table of images and their masks, and count the others by reason in ``excluded``."""
     sizes = _largest_classes(masks.column("classes"))
-    masked = _without_error(images) & _without_error(masks) & (sizes >= 0)
+    masked = without_error(images) & without_error(masks) & (sizes >= 0)
     height, width = (images.column(name).to_numpy() for name in ("height", "width"))
     chosen = masked.copy()
     if accepted is not None:
@@ -177,10 +223,6 @@ def _largest_classes(classes: pa.ChunkedArray) -> NDArray[np.int64]:
     pixels = pc.struct_field(pc.list_flatten(lists), "pixels")
     np.maximum.at(largest, pc.list_parent_indices(lists).to_numpy(), pixels.to_numpy())
     return largest
-
-
-def _without_error(table: pa.Table) -> NDArray[np.bool_]:
-    return np.asarray(pc.equal(pc.fill_null(table.column("error"), ""), "").to_numpy(), np.bool_)
 
 
 def _threshold(draws: list[NDArray[np.float64]], share: float) -> float:

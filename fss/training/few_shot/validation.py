@@ -16,6 +16,7 @@ from fss.models import FewShotSegmenter
 from fss.training.few_shot.config import HELD_OUT_IOU, HELD_OUT_LOSS, VAL_MIOU
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.few_shot.mixed_stream import MixedStream
 
 EXAMPLES = 8
 """Number of tasks to visualise at every checkpoint."""
@@ -37,12 +38,12 @@ class Validator(Protocol):
 
 
 class PseudoTaskValidator:
-    """Validates on the held-out pseudo-tasks of a MaskSplit stream, which need no labels."""
+    """Validates on the held-out pseudo-tasks of a stream, which need no labels."""
 
     score = HELD_OUT_IOU
     title = "held-out pseudo-tasks"
 
-    def __init__(self, stream: MaskSplitStream, tasks: int):
+    def __init__(self, stream: MaskSplitStream | MixedStream, tasks: int):
         self._stream, self._tasks = stream, tasks
 
     def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:

@@ -116,8 +116,9 @@ class SemanticStream:
             pseudo.require_parts(rows.parts)
         self.config, self.reader = config, reader
         self._truth, self._pseudo, self._seed = truth, pseudo, config.seed or 0
-        self._labelled = _Order(rows.labelled, labelled, config, "labelled", rank, world)
-        self._pool = _Order(rows.pool, pool, config, "pool", rank, world) if pool else None
+        block_rows = reader.collection.block_rows
+        self._labelled = _Order(rows.labelled, block_rows, labelled, config, "labelled", rank, world)
+        self._pool = _Order(rows.pool, block_rows, pool, config, "pool", rank, world) if pool else None
 
     def batches(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         """Yield this worker's share of each step from ``start`` to ``stop`` - 1; threads work ahead."""
@@ -165,9 +166,17 @@ class _Order:
     """The rows that a worker reads in each step, over all epochs."""
 
     def __init__(
-        self, rows: Sequence[Rows], batch: int, config: SemanticStreamConfig, item: str, rank: int, world: int
+        self,
+        rows: Sequence[Rows],
+        block_rows: int | None,
+        batch: int,
+        config: SemanticStreamConfig,
+        item: str,
+        rank: int,
+        world: int,
     ):
-        self._rows, self._counts = rows, [len(part) for part in rows]
+        self._blocks = [block for part, numbers in enumerate(rows) for block in _blocks(part, numbers, block_rows)]
+        self._counts = [len(numbers) for _, numbers in self._blocks]
         self._lane_count = math.gcd(batch, config.lanes)
         check_lanes(self._lane_count, batch, world)
         self._rows_per_lane = batch // self._lane_count
@@ -190,7 +199,15 @@ class _Order:
             for lane in self._lanes
             for row in self._order.rows(lane, number * self._rows_per_lane, self._rows_per_lane)
         ]
-        return [(epoch, part, int(self._rows[part][row])) for part, row in lane_rows]
+        return [(epoch, self._blocks[block][0], int(self._blocks[block][1][row])) for block, row in lane_rows]
+
+
+def _blocks(part: int, rows: Rows, block_rows: int | None) -> list[tuple[int, Rows]]:
+    """Divide the rows of a part into blocks, which are read and shuffled together; None keeps the part whole."""
+    if block_rows is None or not len(rows):
+        return [(part, rows)]
+    ends = np.arange(block_rows, int(rows.max()) + 1, block_rows)
+    return [(part, numbers) for numbers in np.split(rows, np.searchsorted(rows, ends))]
 
 
 def _collate(items: Iterable[Sample]) -> tuple[tuple[str, ...], list[Tensor]]:

@@ -14,8 +14,8 @@ from fss.images.decode import decode_image
 from fss.images.mask_codec import decode_mask
 from fss.training.canvas_cache import GIGABYTE
 
-PARTS = 16
-"""Number of encoded parts of each kind to cache; in each step a lane reads one part, or two if it reaches an end."""
+BLOCKS = 16
+"""Encoded blocks of each kind to cache; in each step a lane reads one block, or two if it reaches an end."""
 
 
 class SemanticReader:
@@ -34,12 +34,13 @@ class SemanticReader:
         self._limits, self._names = collection.limits, collection.part_names()
         self._free_bytes = cache_gb * GIGABYTE
         self._cache: dict[tuple[str, int, int], NDArray[np.uint8]] = {}
-        self._images = functools.lru_cache(PARTS)(self._read_images)
-        self._masks = functools.lru_cache(PARTS)(self._read_masks)
+        self._images = functools.lru_cache(BLOCKS)(self._read_images)
+        self._masks = functools.lru_cache(BLOCKS)(self._read_masks)
 
     def image_id(self, part: int, row: int) -> str:
         """Return the id of a picture."""
-        return str(self._images(part)["image_id"][row])
+        columns, number = self._image_row(part, row)
+        return str(columns["image_id"][number])
 
     def picture(self, part: int, row: int) -> NDArray[np.uint8]:
         """Return a picture, uint8 [H,W,3].
@@ -49,8 +50,8 @@ class SemanticReader:
         """
         key = ("", part, row)
         if (pixels := self._cache.get(key)) is None:
-            columns = self._images(part)
-            data = read_image_bytes(columns["image"][row], columns["uri"][row], self._limits)
+            columns, number = self._image_row(part, row)
+            data = read_image_bytes(columns["image"][number], columns["uri"][number], self._limits)
             pixels = self._store(key, shrink_image(decode_image(data, self._limits), self.shrink))
         return pixels
 
@@ -62,11 +63,12 @@ class SemanticReader:
         """
         key = (masks.name, part, row)
         if (pixels := self._cache.get(key)) is None:
-            columns = self._masks(masks, part)
-            if columns["mask"][row] is None:
+            block, number = self._block(row)
+            columns = self._masks(masks, part, block)
+            if columns["mask"][number] is None:
                 name = self.image_id(part, row)
-                raise ValueError(f"image {name} has no mask in {masks.name!r}: {columns['error'][row]}")
-            labels = self.table.to_labels(decode_mask(columns["mask"][row]), columns["classes"][row])
+                raise ValueError(f"image {name} has no mask in {masks.name!r}: {columns['error'][number]}")
+            labels = self.table.to_labels(decode_mask(columns["mask"][number]), columns["classes"][number])
             pixels = self._store(key, shrink_labels(labels, self.shrink))
         return pixels
 
@@ -76,12 +78,28 @@ class SemanticReader:
             self._cache[key] = pixels
         return pixels
 
-    def _read_images(self, part: int) -> dict[str, list[Any]]:
-        columns = self.collection.read_part(self._names[part], ["image_id", "image", "uri"]).to_pydict()
+    def _image_row(self, part: int, row: int) -> tuple[dict[str, list[Any]], int]:
+        """Return the columns of the block of a row, and the number of the row in it."""
+        block, number = self._block(row)
+        return self._images(part, block), number
+
+    def _block(self, row: int) -> tuple[int, int]:
+        """Return the block of a row, and the number of the row in it; a block is what ``block_rows`` says."""
+        rows = self.collection.block_rows
+        return divmod(row, rows) if rows else (0, row)
+
+    def _rows_of(self, block: int) -> slice | None:
+        rows = self.collection.block_rows
+        return slice(block * rows, (block + 1) * rows) if rows else None
+
+    def _read_images(self, part: int, block: int) -> dict[str, list[Any]]:
+        names, rows = ["image_id", "image", "uri"], self._rows_of(block)
+        columns = self.collection.read_part(self._names[part], names, rows=rows).to_pydict()
         assert isinstance(columns, dict)
         return columns
 
-    def _read_masks(self, masks: MaskSet, part: int) -> dict[str, list[Any]]:
-        columns = masks.read_part(self._names[part], ["mask", "classes", "error"]).to_pydict()
+    def _read_masks(self, masks: MaskSet, part: int, block: int) -> dict[str, list[Any]]:
+        rows = self._rows_of(block)
+        columns = masks.read_part(self._names[part], ["mask", "classes", "error"], rows=rows).to_pydict()
         assert isinstance(columns, dict)
         return columns

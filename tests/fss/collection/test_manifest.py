@@ -1,5 +1,6 @@
 """The manifest gives what the parts give, whatever state it is in."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,14 @@ def contents(collection: Collection) -> list[object]:
         collection.quarantine().to_pylist(),
         dict(ClassIndex.build(masks)),
         read_scores(masks, collection.part_names()).to_pylist(),
-        [rows.parts, rows.blocks, rows.counts, rows.key, [each.tolist() for each in (*rows.train, *rows.held_out)]],
+        [
+            rows.part_names,
+            rows.part_of.tolist(),
+            rows.bounds.tolist(),
+            rows.counts,
+            rows.key,
+            [each.tolist() for each in (*rows.train, *rows.held_out)],
+        ],
     ]
 
 
@@ -44,9 +52,49 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def delete_fragments(collection: Collection) -> None:
+    for file in Path(collection.uri).rglob("*.arrow"):
+        file.unlink()
+
+
+def test_fragments_give_the_columns_of_parts_that_are_in_no_segment(
+    collection: Collection, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragments = sorted(Path(collection.uri).rglob("*.arrow"))
+    assert len(fragments) == 10
+    with_fragments = contents(collection)
+    assert reads == []
+    fragments[0].write_bytes(b"")
+    fragments[1].write_bytes(fragments[9].read_bytes())  # of another folder
+    later = Path(collection.uri, "images/part-00004.parquet")
+    os.utime(later, ns=(0, fragments[4].stat().st_mtime_ns + 1))
+    assert contents(collection) == with_fragments
+    names = {"part-00000", "part-00001", "part-00004"}
+    assert set(reads) == names
+    reads.clear()
+    assert refresh_manifests(collection) == 10 and set(reads) == names
+    assert not list(Path(collection.uri).rglob("*.arrow"))
+    assert contents(collection) == with_fragments
+
+
+def test_a_part_is_complete_without_its_fragment(collection: Collection, reads: list[str]) -> None:
+    folder = Path(collection.parts.fragments_uri)
+    delete_fragments(collection)
+    folder.rmdir()
+    folder.write_text("no folder")
+    table = collection.read_part("part-00002")
+    collection.write_part("part-00007", table)
+    reads.clear()
+    folder.unlink()
+    assert collection.image_ids()["part-00007"] == table["image_id"].to_pylist()
+    assert "part-00007" in reads
+
+
 def test_no_part_is_read_once_the_manifest_is_complete(collection: Collection, reads: list[str]) -> None:
+    delete_fragments(collection)
     before = contents(collection)
-    assert refresh_manifests(collection) == 10
+    reads.clear()
+    assert refresh_manifests(collection) == 10 and len(reads) == 10
     reads.clear()
     assert contents(collection) == before and reads == []
     assert refresh_manifests(collection) == 0 and reads == []
@@ -59,6 +107,7 @@ def test_parts_that_changed_appeared_or_vanished_are_noticed(collection: Collect
     collection.write_part("part-00001", data.take(list(range(7, -1, -1))))
     collection.write_part("part-00005", image_table([image_row(b"new", "new.png", 1, 1)]))
     Path(collection.uri, "images/part-00000.parquet").unlink()
+    delete_fragments(collection)
     reads.clear()
     ids = collection.image_ids()
     assert sorted(reads) == ["part-00001", "part-00005"]

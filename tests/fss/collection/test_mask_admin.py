@@ -39,7 +39,7 @@ def test_a_renamed_set_is_the_same_set(filled: Collection) -> None:
 
 
 def test_a_deleted_set_leaves_nothing(filled: Collection) -> None:
-    assert delete_mask_set(filled.mask_set("first")) == 4
+    assert delete_mask_set(filled.mask_set("first")) == 6, "2 parts, 2 fragments, set.json and an acceptance"
     assert filled.mask_set_names() == ["truth"]
     assert not [path for path in names(filled) if "first" in path]
     filled.create_mask_set("first", config_hash="2" * 16, provenance={})

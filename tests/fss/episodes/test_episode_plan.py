@@ -1,5 +1,6 @@
 """Episode plans: balanced, without repeats, independent of order, saved and named by a hash."""
 
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fss.episodes import episode_plan
 from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
 
 
@@ -45,6 +47,15 @@ def test_an_episode_depends_on_its_number_and_not_on_order_or_length() -> None:
 def test_fewer_shots_keep_the_queries_and_the_first_supports() -> None:
     five, one = (make_plan(index(), episodes=20, shots=k, seed=0) for k in (5, 1))
     assert [(e.query_id, e.support_ids[0]) for e in five] == [(e.query_id, e.support_ids[0]) for e in one]
+
+
+def test_large_classes_are_sampled_without_a_permutation_of_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episode_plan, "PERMUTED", 5)
+    five, one = (make_plan(index(), episodes=600, shots=k, seed=0) for k in (5, 1))
+    assert all(len({e.query_id, *e.support_ids}) == 6 for e in five)
+    assert [(e.query_id, e.support_ids[0]) for e in five] == [(e.query_id, e.support_ids[0]) for e in one]
+    counts = Counter(episode.query_id for episode in one)
+    assert len(counts) == 18 and min(counts.values()) > 15  # 33 expected each
 
 
 def test_saving_keeps_everything_and_the_hash_names_it(tmp_path: Path) -> None:

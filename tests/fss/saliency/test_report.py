@@ -37,7 +37,7 @@ def report_and_reasons(tmp_path: Path) -> tuple[MaskReport, dict[str, str]]:
     ids = table.column("image_id").to_pylist()
     assert [ids[row_number] for row_number in accepted] == ["a", "b"]
     reasons = {ids[row_number]: rejection_reason(table, row_number, RULE) for row_number in (2, 5, 6)}
-    return build_report(masks, PARTS, table, accepted, RULE), reasons
+    return build_report(masks, PARTS, accepted, RULE), reasons
 
 
 def test_every_image_is_counted_once(report_and_reasons: tuple[MaskReport, dict[str, str]]) -> None:
@@ -78,7 +78,7 @@ def test_the_report_as_markdown_and_json(report_and_reasons: tuple[MaskReport, d
 def test_a_mask_set_without_masks_has_a_report(tmp_path: Path) -> None:
     masks = masks_of(tmp_path, [broken("a")])
     table = read_scores(masks, PARTS[:1])
-    report = build_report(masks, PARTS[:1], table, select_rows(table, RULE), RULE)
+    report = build_report(masks, PARTS[:1], select_rows(table, RULE), RULE)
     assert report.counts["images"] == 1 and report.shifts() == {"area": 0.0, "position": 0.0}
 
 

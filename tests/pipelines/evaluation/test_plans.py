@@ -65,8 +65,9 @@ def test_a_training_leaves_small_classes_out(truth: MaskSet) -> None:
         TrainingData.open(five)
     data = TrainingData.open(replace(five, classes=replace(five.classes, skip_small_classes=True)))
     assert data.left_out() == {"bee": 5, "dog": 5}
-    assert data.classes is not None
-    assert [truth.collection.classes[c] for c in data.classes.selection.train] == ["apple", "cup"]
+    selection = data.sources[0].selection
+    assert selection is not None
+    assert [truth.collection.classes[c] for c in selection.train] == ["apple", "cup"]
     data = TrainingData.open(job)
     same = TrainingData.open(replace(job, classes=replace(job.classes, skip_small_classes=True)))
     assert work_hash(data.config, data.hashes()) == work_hash(same.config, same.hashes())

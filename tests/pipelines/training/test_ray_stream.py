@@ -10,8 +10,9 @@ from fss.collection import Collection
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.few_shot.mixed_stream import MixedStream
 from pipelines.training import ray_stream
-from pipelines.training.ray_stream import RayMaskSplitStream
+from pipelines.training.ray_stream import RayMaskSplitStream, RayMixedStream
 
 Paint = Callable[..., str]
 
@@ -44,6 +45,19 @@ def test_the_steps_are_those_of_the_workers_own_stream(
             assert torch.equal(a.query, b.query)
             assert torch.equal(a.support_masks, b.support_masks)
             assert torch.equal(a.query_views, b.query_views)
+
+
+def test_a_mix_gives_the_steps_of_the_workers_own_streams(
+    ray_local: None, paint_masked: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_stream, "WINDOW", 3)
+    uris = [paint_masked(tmp_path / name, count=count) for name, count in (("a", 24), ("b", 16))]
+    streams = [open_stream(MaskSplitStream, uri) for uri in uris]
+    own = list(MixedStream(streams, (1, 2)).batches(1, 2))
+    streamed = list(RayMixedStream(streams, (1, 2)).batches(1, 2))
+    assert len(streamed) == len(own) > 3
+    for a, b in zip(own, streamed, strict=True):
+        assert a.ids == b.ids and torch.equal(a.query, b.query) and torch.equal(a.query_views, b.query_views)
 
 
 def test_a_machine_without_a_cpu_to_spare_is_an_error_not_a_wait(

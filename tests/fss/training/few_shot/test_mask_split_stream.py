@@ -81,7 +81,8 @@ def test_large_parts_give_the_steps_of_parts_of_one_block(tmp_path: Path, monkey
     assert len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
     assert all(same(a, b) for a, b in zip(stream(small).held_out(), stream(large).held_out(), strict=True))
     large[0].metadata["format"] = 1
-    assert stream(large).rows.blocks == (range(24), range(16)), "parts of one row group are read as a whole"
+    rows_of_blocks = [stream(large).rows.block(block) for block in (0, 1)]
+    assert rows_of_blocks == [range(24), range(16)], "parts of one row group are read as a whole"
 
 
 def test_resuming_in_the_middle_gives_the_same_steps(discs: Discs) -> None:

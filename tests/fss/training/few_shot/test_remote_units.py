@@ -1,5 +1,7 @@
 """Units contain the rows of a lane by part, in the order of need, and give the same steps as the stream."""
 
+from itertools import repeat
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ def rows(discs: Discs) -> RowTable:
 
 
 def order(rows: RowTable) -> EpochOrder:
-    return EpochOrder([len(part) for part in rows.train], seed=0, epoch=0, lanes=4)
+    return EpochOrder(rows.train.counts, seed=0, epoch=0, lanes=4)
 
 
 def test_units_are_the_lanes_rows_in_the_order_of_need(rows: RowTable) -> None:
@@ -34,7 +36,7 @@ def test_units_are_the_lanes_rows_in_the_order_of_need(rows: RowTable) -> None:
         position[unit.lane] += len(unit.rows)
     assert starts == sorted(starts), "a step would wait for a unit behind one that is needed later"
     for lane in (1, 3):
-        expected = [(rows.parts[p], int(rows.train[p][n])) for p, n in order(rows).rows(lane, 2, 7)]
+        expected = [(rows.part(p), int(rows.train[p][n])) for p, n in order(rows).rows(lane, 2, 7)]
         assert [(unit.part, row) for unit in units if unit.lane == lane for row in unit.rows] == expected
 
 
@@ -43,9 +45,9 @@ def test_steps_made_of_units_are_the_streams_steps(discs: Discs) -> None:
     stream = MaskSplitStream(*discs, image_size=32, stream=config, split=SplitConfig(), augment=augment)
     expected = list(stream.batches(2, start=1))
     settings = TaskSettings(size=32, split=SplitConfig(), augment=augment, seed=0, epoch=2)
-    epoch = EpochOrder([len(part) for part in stream.rows.train], seed=0, epoch=2, lanes=4)
+    epoch = EpochOrder(stream.rows.train.counts, seed=0, epoch=2, lanes=4)
     units = plan_units(epoch, stream.rows, range(4), 2, 2 * len(expected), max_rows=4)
-    queues, steps = LaneQueues(range(4), take=2), []
+    queues, steps = LaneQueues({lane: repeat(0, 2 * len(expected)) for lane in range(4)}, take=2), []
     for unit in units:
         queues.add(unit.lane, read_part_tasks(*discs, unit.part, unit.rows, settings))
         steps += [collate(step, 2) for step in queues.steps()]

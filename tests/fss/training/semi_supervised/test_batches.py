@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 
-from fss.collection import Collection, ingest_local
+from fss.collection import Collection, ingest_local, part_io
 from fss.collection.class_map import ClassTable
 from fss.collection.sources import SourceConfig
 from fss.core.rng import keyed_rng
@@ -135,6 +136,28 @@ def test_no_truth_of_an_unlabelled_picture_is_opened(collection: Collection, mon
     labelled = {ids[part][row] for part, rows in enumerate(one.labelled) for row in rows}
     assert {name for set_name, name in opened if set_name == "truth"} == labelled
     assert len({name for set_name, name in opened if set_name == "stage-1"}) == PICTURES
+
+
+def test_large_parts_are_read_and_shuffled_in_blocks(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = flat(stream(collection).batches(0, 12))  # parts of 4 rows
+    monkeypatch.setattr(part_io, "ROW_GROUP", 2)
+    large = Collection.create(str(tmp_path / "c"), name="c", source="test", part_size=12, classes=collection.classes)
+    for name in ("truth", "stage-1"):
+        large.create_mask_set(name, config_hash="0", provenance={})
+    parts = collection.part_names()
+    large.write_part("part-00000", pa.concat_tables([collection.read_part(part) for part in parts]))
+    for name in ("truth", "stage-1"):
+        masks = pa.concat_tables([collection.mask_set(name).read_part(part) for part in parts])
+        large.mask_set(name).write_part("part-00000", masks)
+    reads: list[int] = []
+    read = part_io.read
+    monkeypatch.setattr(part_io, "read", lambda *words: reads.append((table := read(*words)).num_rows) or table)
+    running = stream(large)
+    reads.clear()
+    assert flat(running.batches(0, 12)) == small
+    assert set(reads) <= {3, 4}, "a block of four rows, or the last one of three"
 
 
 def test_a_truth_without_the_parts_of_unlabelled_pictures_will_do(collection: Collection, tmp_path: Path) -> None:
