@@ -121,8 +121,9 @@ class Import:
     """File or folder to read, local or s3://. It must be unzipped."""
     form: Literal["auto", "png", "coco", "labelstudio", "cvat"] = "auto"
     """Form of the files, see export. auto: as their content shows."""
-    values: Literal["auto", "object", "class"] = "auto"
-    """Pixel values of PNGs, see export. auto: as masks.csv says."""
+    values: Literal["auto", "object", "class", "saliency"] = "auto"
+    """Pixel values of PNGs, see export. saliency: salient objects of any class, cut at half of white. auto: as
+    masks.csv says."""
     overwrite: bool = False
     """Replace a mask set of that name that was made from other files."""
 

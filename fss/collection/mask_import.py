@@ -13,11 +13,10 @@ from typing import Any
 from fss.collection.annotations.base import AnnotatedImage, AnnotationFile
 from fss.collection.annotations.files import READERS, Form, find_files
 from fss.collection.annotations.painting import paint
-from fss.collection.annotations.png import PngImage, read_png_folder
+from fss.collection.annotations.png import PngImage, ReadValues, read_png_folder
 from fss.collection.class_names import resolve_labels
 from fss.collection.collection import Collection
 from fss.collection.image_names import Matches, Photograph, find_image_root, match_images
-from fss.collection.mask_export import Values
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.schema import mask_table
 from fss.collection.sources.coco_categories import IGNORE_LABEL
@@ -68,7 +67,7 @@ def import_masks(
     source: str,
     *,
     form: Form | None = None,
-    values: Values | None = None,
+    values: ReadValues | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
     """Import masks as a new mask set.

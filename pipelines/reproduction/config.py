@@ -28,6 +28,8 @@ class TrainingOverrides:
 
     collections: Collections = field(default_factory=Collections)
     """Training images: subset trainaug of VOC, train2014 of COCO. FSS-1000 trains on its test collection."""
+    saliency_mask_set: str = "saliency"
+    """Mask set that MaskSplit trains on, in the collection of the training images."""
     steps: Annotated[int, Ge(1)] | None = None
     """Optimiser steps of each model. None: as published."""
     batch_size: Annotated[int, Ge(1)] | None = None
@@ -50,7 +52,8 @@ class ReproduceConfig:
     """Collections to evaluate the models on."""
     models: str | None = None
     """Folder of the models: <model>-<masking>-<backbone>-<pascal, coco or fss>/fold<0 to 3> (FSS-1000: /model), each a
-    checkpoint's folder or a published file (.pt, .pth, .safetensors)."""
+    checkpoint's folder or a published file (.ckpt, .pt, .pth, .safetensors). MaskSplit's may be one /model for all
+    folds."""
     weights_folder: str | None = None
     """Folder of backbone weights <backbone>.pth, for trainings and for published files without a backbone. None:
     trainings download the library's."""

@@ -69,7 +69,8 @@ class CostMeter:
         checkpoints = math.ceil(config.optimizer.steps / config.checkpoint_every)
         benchmark = config.classes.benchmark
         assert benchmark is not None, "claims are on benchmarks"
-        validation = self._evaluation(network, config.classes.val_episodes, config.classes.shots, _POOL[benchmark])
+        tasks = config.held_out_tasks if config.episodes == "split" else config.classes.val_episodes
+        validation = self._evaluation(network, tasks, config.shots, _POOL[benchmark])
         return (episodes * self._training_step(network) + checkpoints * validation) / 3600
 
     def _evaluation(self, network: SegmenterConfig, episodes: int, shots: int, pool: int) -> float:

@@ -1,5 +1,6 @@
 """The needs of a claim: a collection, a model per fold, and the settings of its trainings and evaluations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,9 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
     folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
-    models = {fold: _find_checkpoint(config.models, name, fold) for fold in folds}
+    # MaskSplit learns from no class, so that one model serves all folds.
+    shared: list[int | None] = [None] if learner == "masksplit" else []
+    models = {fold: _find_checkpoint(config.models, name, [fold, *shared]) for fold in folds}
     untrained = [fold for fold, uri in models.items() if uri is None]
     trainings = []
     if untrained and not config.train:
@@ -78,10 +81,10 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     elif untrained and (absent_inputs := missing_for_training(config, learner, backbone, trained)):
         missing += [each for each in absent_inputs if each not in missing]
     else:
-        for fold in untrained:
+        for fold in shared if shared and untrained else untrained:
             training_name = name if fold is None else f"{name}-{fold_name(fold)}"
             trainings.append(training(config, learner, claim.masking, backbone, trained, fold, name=training_name))
-            models[fold] = trained_model(trainings[-1])
+            models |= dict.fromkeys(untrained if fold is None else [fold], trained_model(trainings[-1]))
     evaluations = tuple(
         _evaluation(claim, config, benchmark, fold, str(collection), uri, learner, backbone)
         for fold, uri in models.items()
@@ -93,9 +96,11 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
 
 
 def backbone_name(claim: Claim) -> str:
-    """Return the name in fss of a claim's backbone, such as resnet50 for ResNet-50."""
-    name = claim.backbone
-    return name if name.startswith("timm:") else name.replace("-", "").lower()
+    """Return the name in fss of a claim's backbone, such as resnet50 for ResNet-50; MaskSplit's have a deep stem."""
+    if claim.backbone.startswith("timm:"):
+        return claim.backbone
+    name = claim.backbone.replace("-", "").lower()
+    return f"{name}_deepstem" if claim.model == "MaskSplit" and name in ("resnet50", "resnet101") else name
 
 
 def fold_name(fold: int | None) -> str:
@@ -142,13 +147,14 @@ def _fusion(learner: str) -> Fusion:
     return "mean_probability" if learner == "masksplit" else "vote_published"
 
 
-def _find_checkpoint(folder: str | None, name: str, fold: int | None) -> str | None:
-    """Return the URI of a model's folder or file, or None."""
+def _find_checkpoint(folder: str | None, name: str, folds: Sequence[int | None]) -> str | None:
+    """Return the URI of the folder or file of the first of ``folds`` that has a model, or None."""
     if folder is None:
         return None
     filesystem, path = storage.resolve(storage.join(folder, name))
     names = set(storage.list_names(filesystem, path))
-    for candidate in (fold_name(fold), *(fold_name(fold) + suffix for suffix in SUFFIXES)):
-        if candidate in names:
-            return storage.join(storage.absolute_uri(folder), name, candidate)
+    for stem in map(fold_name, folds):
+        for candidate in (stem, *(stem + suffix for suffix in SUFFIXES)):
+            if candidate in names:
+                return storage.join(storage.absolute_uri(folder), name, candidate)
     return None

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from fss.collection.collection import collection_exists
+from fss.collection.collection import Collection, collection_exists
 from fss.core import storage
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.runtime.command_line import command
 from pipelines.runtime.result import read_result
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.presets import EPOCH, PRESETS
+from pipelines.training.presets import PRESETS
 from pipelines.training.worker import MODEL
 
 
@@ -20,9 +20,19 @@ def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, d
     collections = {f"a collection of {data}{images}": _train_collection(config, data)}
     collections.setdefault(f"a collection of {data}", getattr(config.collections, data))
     missing = [each for description, uri in collections.items() for each in absent(description, uri)]
+    if learner == "masksplit" and not missing:
+        missing += _absent_mask_set(str(_train_collection(config, data)), config.training.saliency_mask_set)
     if config.weights_folder is not None and backbone_weights(config, backbone) is None:
         missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights_folder}")
+    elif config.weights_folder is None and backbone.endswith("_deepstem"):
+        missing.append(f"backbone weights {_stem(backbone)}.pth, which no library has; give --weights-folder")
     return tuple(missing)
+
+
+def _absent_mask_set(collection: str, name: str) -> tuple[str, ...]:
+    if name in Collection.open(collection).mask_set_names():
+        return ()
+    return (f"the mask set {name} of {collection}; make it with pipelines.pseudomask or fss masks import",)
 
 
 def absent(description: str, collection: str | None) -> tuple[str, ...]:
@@ -39,7 +49,7 @@ def training(
 
     Args:
         config: collections, weights, and changes to the published training.
-        learner: hsnet, asnet or vat.
+        learner: hsnet, asnet, vat or masksplit.
         masking: masking strategy.
         backbone: name of the backbone in fss.
         data: benchmark: pascal, coco or fss.
@@ -57,7 +67,7 @@ def training(
         collection=source,
         output=_output(config),
         name=name,
-        mask_set=config.mask_set,
+        mask_set=config.training.saliency_mask_set if learner == "masksplit" else config.mask_set,
         segmenter=replace(
             start.segmenter,
             masking=masking,  # type: ignore[arg-type]  # find_needs has checked the claim
@@ -74,7 +84,7 @@ def training(
             val_episodes=overrides.val_episodes or start.classes.val_episodes,
         ),
         optimizer=replace(start.optimizer, steps=steps),
-        checkpoint_every=max(1, min(steps, EPOCH[data] // batch)),
+        checkpoint_every=max(1, min(steps, start.checkpoint_every * start.stream.batch_size // batch)),
         scale=overrides.scale,
         tracking=config.tracking,
         log_model=False,
@@ -121,7 +131,7 @@ def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
     return storage.join(config.weights_folder, min(names)) if names else None
 
 
-SUFFIXES = (".pt", ".pth", ".safetensors")
+SUFFIXES = (".ckpt", ".pt", ".pth", ".pth.tar", ".safetensors")
 """Endings of files with weights."""
 
 

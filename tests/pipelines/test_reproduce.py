@@ -11,7 +11,7 @@ from PIL import Image
 
 from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
-from fss.evaluation.claims import parse_claims
+from fss.evaluation.claims import parse_claims, read_claims
 from fss.images.decode import decode_image
 from fss.models import create_segmenter, save_checkpoint
 from fss.synthetic.picture import SAMPLE_CLASSES, sample_unlabelled
@@ -20,6 +20,7 @@ from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduce import run
 from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingOverrides
 from pipelines.reproduction.requirements import find_needs
+from pipelines.reproduction.training import trained_model
 from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
 from pipelines.training.config import TrainJobConfig
@@ -157,6 +158,41 @@ def test_published_files_are_found_with_their_weights(config: ReproduceConfig, t
     assert last.backbone_weights == str(tmp_path / "resnet50.pth")
 
 
+def test_one_lightning_file_of_masksplit_serves_all_folds(config: ReproduceConfig, tmp_path: Path) -> None:
+    (tmp_path / "masksplit-none-resnet101_deepstem-pascal").mkdir()
+    (tmp_path / "masksplit-none-resnet101_deepstem-pascal" / "model.ckpt").touch()
+    claim = next(claim for claim in read_claims() if claim.model == "MaskSplit" and claim.dataset == "PASCAL-5i")
+    needs = find_needs(claim, replace(config, models=str(tmp_path), collections=Collections(pascal=str(tmp_path))))
+    assert needs.missing == (f"the collection {tmp_path}",)
+    assert [each.fold for each in needs.evaluations] == [0, 1, 2, 3]
+    assert {each.model for each in needs.evaluations} == {
+        str(tmp_path / "masksplit-none-resnet101_deepstem-pascal" / "model.ckpt")
+    }
+    assert {(each.backbone, each.protocol) for each in needs.evaluations} == {("resnet101_deepstem", "masksplit")}
+
+
+def test_masksplit_is_trained_once_for_all_folds(config: ReproduceConfig, tmp_path: Path) -> None:
+    claim = next(claim for claim in read_claims() if claim.model == "MaskSplit" and claim.dataset == "PASCAL-5i")
+    uri = str(config.collections.fss)
+    labelled = Collections(pascal=uri)
+    settings = replace(config, models=None, collections=labelled, train=True)
+    settings = replace(settings, training=TrainingOverrides(collections=labelled, saliency_mask_set="basnet", steps=3))
+    assert find_needs(claim, settings).missing == (
+        f"the mask set basnet of {uri}; make it with pipelines.pseudomask or fss masks import",
+        "backbone weights resnet101_deepstem.pth, which no library has; give --weights-folder",
+    )
+    (tmp_path / "resnet101_deepstem.pth").touch()
+    override = replace(settings.training, saliency_mask_set="truth")
+    needs = find_needs(claim, replace(settings, training=override, weights_folder=str(tmp_path)))
+    (training,) = needs.trainings
+    assert training.name == "masksplit-none-resnet101_deepstem-pascal"
+    assert (training.episodes, training.mask_set, training.optimizer.steps) == ("split", "truth", 3)
+    assert {each.model for each in needs.evaluations} == {trained_model(training)}
+    words = shlex.split(needs.commands[0])
+    assert words[3:5] == ["--preset", "masksplit-pascal"]
+    assert read_config(TrainJobConfig, words[3:], job="train", presets=PRESETS) == training
+
+
 @pytest.fixture(scope="module")
 def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) -> ReproduceConfig:
     """The same claims without a checkpoint: the model is trained, for two steps."""
@@ -220,12 +256,12 @@ def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, mo
 
 def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
     claims = "source,dataset,model,masking,backbone,shots,metric,claimed\n"
-    claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,PASCAL-5i,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"
+    claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,FSS-1000,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"
     asnet, masksplit = parse_claims(claims)
     assert find_needs(asnet, replace(training, collections=Collections())).missing[0] == "a collection of fss"
     assert find_needs(asnet, training).missing == ("published settings to train asnet on fss; give its checkpoints",)
-    assert find_needs(masksplit, training).missing[1:] == (
-        "published settings to train masksplit on pascal; give its checkpoints",
+    assert find_needs(masksplit, training).missing == (
+        "published settings to train masksplit on fss; give its checkpoints",
     )
     for name in ("steps", "batch_size", "image_size", "val_episodes"):
         with pytest.raises(ValueError, match=name):

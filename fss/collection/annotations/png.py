@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from fss.images.limits import DecodeLimits
 
 MASKS, CLASSES = "masks.csv", "classes.csv"
 _COLUMNS = ("mask", "image_id", "photograph", "classes", "values")
+ReadValues = Values | Literal["saliency"]
+"""Meaning of pixel values that are read: saliency is an object of no known class, as estimators draw it."""
 _MEANINGS: dict[str, Values] = {"object": "object", "class": "class"}
 _IGNORED = 128  # value of ignored pixels in masks of objects
 
@@ -42,7 +45,7 @@ class PngImage:
     """Image id, if it is known."""
     uri: str
     """URI of the PNG."""
-    values: Values
+    values: ReadValues
     """Meaning of the pixel values."""
     class_ids: frozenset[int]
     """Classes that the mask may have; of objects, at most one."""
@@ -57,6 +60,9 @@ class PngImage:
         picture = decode_label_picture(storage.read_bytes(self.uri, limits.max_bytes + 1), limits)
         if picture.shape != size:
             raise DecodeError("size-mismatch", f"the mask is {picture.shape}, the photograph {size} (height, width)")
+        if self.values == "saliency":
+            mask = _bright(picture)
+            return mask, list(self.class_ids) if mask.any() else []
         return self._object(picture) if self.values == "object" else self._classes(picture)
 
     def _object(self, picture: LabelPicture) -> tuple[Mask, list[int]]:
@@ -125,7 +131,7 @@ class PngTables:
 
 
 def read_png_folder(
-    uri: str, collection: Collection, photographs: Sequence[Photograph], values: Values | None
+    uri: str, collection: Collection, photographs: Sequence[Photograph], values: ReadValues | None
 ) -> PngFolder:
     """List a folder of PNGs.
 
@@ -133,7 +139,8 @@ def read_png_folder(
         uri: folder.
         collection: collection with the photographs.
         photographs: usable photographs of the collection.
-        values: meaning of the pixel values; None takes it from masks.csv.
+        values: meaning of the pixel values; None takes it from masks.csv. Saliency gives every mask the class of
+            estimated masks, which is 1 in every collection.
 
     Raises:
         ValueError: the meaning of the values is unknown, masks of objects stand for several classes, or classes.csv
@@ -149,17 +156,20 @@ def read_png_folder(
     every_id = frozenset(collection.classes).union(table, *listed.values())
     objects = _object_classes(collection, listed)
     image_ids = {safe_name(photograph.name, photograph.image_id): photograph.image_id for photograph in photographs}
+    if values == "saliency":
+        listed, objects = {}, frozenset({BINARY_CLASS})
     default = next((row["values"] for row in rows.values() if row.get("values")), "")
     for path, file in pngs.items():
         row = rows.get(path, {})
         meaning = values or _MEANINGS.get(row.get("values") or default)
         if meaning is None:
             raise ValueError(
-                f"{uri} does not say what the pixel values mean; give --values class if they are class ids, or "
-                "--values object if 255 is the object and 128 is ignored"
+                f"{uri} does not say what the pixel values mean; give --values class if they are class ids, "
+                "--values object if 255 is the object and 128 is ignored, or --values saliency for salient objects of "
+                "any class"
             )
         classes = every_id if meaning == "class" else listed.get(path) or objects
-        if meaning == "object" and len(classes) > 1:
+        if meaning != "class" and len(classes) > 1:
             raise ValueError(
                 f"{path} stands for the classes {sorted(classes)}, and its pixels do not tell them apart; export with "
                 "`fss masks export COLLECTION MASK_SET --output FOLDER --values class` and edit those masks"
@@ -169,6 +179,13 @@ def read_png_folder(
         folder.images.append(PngImage(name=name, image_id=image_id, uri=file, values=meaning, class_ids=classes))
     folder.problems += [f"{name}: {MASKS} lists it, but there is no such file" for name in rows if name not in pngs]
     return folder
+
+
+def _bright(picture: LabelPicture) -> Mask:
+    """Return the pixels of a saliency map above half of white, uint8 [H,W] of 0 and 1."""
+    if picture.values is not None and picture.palette is None:
+        return np.asarray(2 * picture.values.astype(np.int64) > picture.full, np.uint8)
+    return np.asarray(2 * picture.colors.astype(np.float32).mean(-1) > 255, np.uint8)
 
 
 def _is_ignored_only(picture: LabelPicture) -> bool:

@@ -124,7 +124,9 @@ def _build(
 ) -> Backbone:
     deep_stem = name.endswith("_deepstem")
     if deep_stem and pretrained:
-        raise ValueError(f"torchvision has no weights for {name}; give the path of a state dict, or None")
+        raise ValueError(
+            f"torchvision has no weights for {name}; give the path of a state dict with --backbone-weights, or None"
+        )
     if pretrained:
         network = getattr(torchvision.models, name)(weights="IMAGENET1K_V1")
     else:

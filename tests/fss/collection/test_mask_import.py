@@ -243,6 +243,27 @@ def test_a_folder_without_tables_is_matched_by_name(collection: Collection, tmp_
     assert (report.masks, report.unmatched) == (6, ["other.png"])
 
 
+def test_saliency_pictures_of_other_programs_become_a_mask_set(collection: Collection, tmp_path: Path) -> None:
+    """As MaskSplit's masks are published: grey PNGs by the photograph's name, some soft, some of three channels."""
+    ramp = np.linspace(0, 255, SIZE[1]).astype(np.uint8)[None].repeat(SIZE[0], 0)
+    binary = np.where(ramp > 127, 255, 0).astype(np.uint8)
+    pictures = {"cups/1": Image.fromarray(ramp), "mugs/1": Image.fromarray(binary)}
+    pictures |= {"a": Image.fromarray(binary).convert("RGB"), "mugs/deep/100%": Image.fromarray(binary * 0)}
+    for name, picture in (pictures | {"2007_000032": pictures["a"]}).items():
+        path = tmp_path / "saliency" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    with pytest.raises(ValueError, match="--values saliency for salient objects of any class"):
+        import_masks(collection, "basnet", str(tmp_path / "saliency"))
+    words = ["masks", "import", collection.uri, "--name", "basnet", "--from", tmp_path / "saliency"]
+    assert command(*words, "--values", "saliency") == 3  # two photographs have no picture
+    maps = {uri.rsplit("photos/", 1)[-1]: value for uri, value in class_maps(collection, "basnet").items()}
+    for name in ("cups/1.png", "mugs/1.png", "a.png"):
+        np.testing.assert_array_equal(next(v for k, v in maps.items() if k.endswith(name)), binary > 0, name)
+    assert not np.any(next(v for k, v in maps.items() if k.endswith("100%.png")))
+    assert sum("not-in-import" in v for v in maps.values() if isinstance(v, str)) == 2
+
+
 def test_new_classes_come_from_the_table(collection: Collection, tmp_path: Path) -> None:
     folder = exported(collection, tmp_path / "png", "png")
     path = next(folder.glob("a-*.png"))

@@ -1,6 +1,8 @@
 """Loading released checkpoints: containers, prefixes, what is dropped and what is reported."""
 
 import argparse
+import sys
+import types
 import warnings
 
 import pytest
@@ -31,6 +33,36 @@ def test_every_container_loads(hsnet_state, tmp_path):
     for segmenter in segmenters:
         assert torch.equal(segmenter.learner.decoder1[0].weight, hsnet_state["hpn_learner.decoder1.0.weight"])
         assert segmenter.config.frozen and not segmenter.training
+
+
+def test_checkpoints_of_lightning_load(tmp_path, monkeypatch):
+    """As ASNet's and MaskSplit's authors saved them: weights beside settings, callbacks and the optimiser's state."""
+    parsing = types.ModuleType("pytorch_lightning.utilities.parsing")
+    parsing.AttributeDict = type("AttributeDict", (dict,), {"__module__": parsing.__name__})
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, parsing.__name__, parsing)
+    asnet = {"learner": "asnet", "masking": "none", "backbone": "vgg16"}
+    masksplit = {"learner": "masksplit", "masking": "none", "backbone": "resnet50"}
+    for settings in (asnet, masksplit):
+        backbone = settings["backbone"] + ("_deepstem" if settings is masksplit else "")
+        own = create_segmenter(**{**settings, "backbone": backbone}, seed=4).state_dict()
+        prefixes = ("backbone.", "learner.") if settings is masksplit else ()
+        state = {key.removeprefix(next(filter(key.startswith, prefixes), "")): value for key, value in own.items()}
+        some = next(iter(state.values()))
+        checkpoint = {
+            "epoch": 99,
+            "global_step": 36100,
+            "pytorch-lightning_version": "1.3.8",
+            "state_dict": state,
+            "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5), "best_model_path": "last.ckpt"}},
+            "optimizer_states": [{"state": {0: {"exp_avg": some, "step": 1}}, "param_groups": [{"lr": 1e-4}]}],
+            "lr_schedulers": [],
+            "hyper_parameters": parsing.AttributeDict(args=argparse.Namespace(bsz=16)),
+        }
+        torch.save(checkpoint, tmp_path / "epoch=99.ckpt")
+        loaded = load_published(tmp_path / "epoch=99.ckpt", **settings).state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in own.items() if "num_batches" not in key)
 
 
 def test_missing_and_unexpected_keys_are_named(hsnet_state):
