@@ -146,6 +146,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
     """Make the missing parts of the mask set."""
     from fss.relabel import feature_tables
     from pipelines.relabeling.neighbours import find_neighbours
+    from pipelines.relabeling.supports import write_supports
     from pipelines.relabeling.task import RelabelTask, make_features, make_masks
     from pipelines.runtime.map_parts import PartsResult
 
@@ -160,6 +161,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
         output_mask_set=masks.name,
         identity=masks.config_hash,
         model=data.models[0],
+        image_size=data.image_size,
         earlier=data.models[1:],
         config=config.relabel,
         bank=config.bank,
@@ -176,7 +178,10 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
         plan, near = find_neighbours(task, parts, workers=config.workers, failures=config.failures, stage=JOB)
         job.result.counts |= plan.counts
         parts = [part for part in parts if part not in near.failed]
-    # Stage 3: one mask per picture.
+    # Stage 3: the bank of supports, which every process of the next stage reads at random.
+    with job.timed("supports"):
+        write_supports(task, plan, workers=config.workers, failures=config.failures, stage=JOB)
+    # Stage 4: one mask per picture.
     with job.timed("masks"):
         made = _map("masks", make_masks, task, config, data, parts, finished)
     failed = features.failed | near.failed | made.failed

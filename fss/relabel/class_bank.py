@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fss.collection import ImageReader, MaskSet
-from fss.core.arrays import UInt8
+from fss.core.arrays import Mask, UInt8
 from fss.core.rng import keyed_rng
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
@@ -60,16 +60,35 @@ def shot_name(class_id: int, image_id: str) -> str:
     return f"{class_id}:{image_id}"
 
 
+def parse_shot_name(name: str) -> tuple[int, str]:
+    """Return the class id and the image id of the name of a shot."""
+    class_id, image_id = name.split(":")
+    return int(class_id), image_id
+
+
 def bank_reader(masks: MaskSet, size: int) -> Callable[[str], Shot]:
     """Return a function from the name of a shot (:func:`shot_name`) to the shot of ``size`` pixels a side."""
     reader = ImageReader(masks.collection, masks)
 
     def read(name: str) -> Shot:
-        class_id, image_id = name.split(":")
-        rgb, mask = reader.read_binary(image_id, int(class_id))
-        return Shot(image_canvas(rgb, size), (mask_canvas(mask, size) == 1).astype(np.uint8))
+        class_id, image_id = parse_shot_name(name)
+        rgb, mask = reader.read_binary(image_id, class_id)
+        return Shot(image_canvas(rgb, size), shot_mask(mask, size))
 
     return read
+
+
+def shot_mask(mask: Mask, size: int) -> UInt8:
+    """Return the mask of a shot, uint8 [size,size] in {0,1}, from the mask of its class, uint8 [H,W] in {0,1,255}."""
+    return np.asarray(mask_canvas(mask, size) == 1, np.uint8)
+
+
+def drawn_shots(image_ids: Mapping[int, Sequence[str]], config: RelabelConfig) -> list[str]:
+    """Return the names of all shots that :func:`build_bank` reads."""
+    count = config.shots * config.sets + CALIBRATION
+    return [
+        shot_name(c, image_id) for c in sorted(image_ids) for image_id in _shuffle(c, image_ids[c], config.seed)[:count]
+    ]
 
 
 def build_bank(

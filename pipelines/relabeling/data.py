@@ -27,6 +27,8 @@ class RelabelData:
     """Mask set with the ground truth of some pictures. None: there is none."""
     models: tuple[ModelSource, ...]
     """The segmenter, and earlier checkpoints of its training."""
+    image_size: int
+    """Side of the images of all models in pixels."""
     identity: dict[str, Any]
     """Plain values that determine the masks: content hashes and settings."""
 
@@ -44,6 +46,7 @@ class RelabelData:
         before.require_parts(parts)
         acceptance = before.read_acceptance(config.acceptance) if config.acceptance else None
         models = tuple(model_source(uri, tracking=config.tracking.uri) for uri in (config.model, *config.earlier))
+        hashes, image_size = _inspect(models)
         return cls(
             collection=collection,
             parts=parts,
@@ -51,22 +54,28 @@ class RelabelData:
             acceptance_before=acceptance,
             truth=collection.mask_set(config.truth_mask_set) if config.truth_mask_set else None,
             models=models,
-            identity=_identity(config, models, before, acceptance),
+            image_size=image_size,
+            identity=_identity(config, hashes, before, acceptance),
         )
+
+
+def _inspect(models: tuple[ModelSource, ...]) -> tuple[list[str], int]:
+    """Return the hashes of models, and the size that their images have."""
+    hashes, sizes = zip(*map(inspect_model, models), strict=True)
+    if other_sizes := set(sizes) - {sizes[0]}:
+        raise ValueError(
+            f"the model has images of {sizes[0]} pixels, but an earlier checkpoint of {min(other_sizes)}; give "
+            "checkpoints of one training"
+        )
+    return list(hashes), sizes[0]
 
 
 def _identity(
-    config: RelabelJobConfig, models: tuple[ModelSource, ...], before: MaskSet, acceptance: Acceptance | None
+    config: RelabelJobConfig, hashes: list[str], before: MaskSet, acceptance: Acceptance | None
 ) -> dict[str, Any]:
-    (model, size), *earlier = map(inspect_model, models)
-    if other_sizes := {other for _, other in earlier} - {size}:
-        raise ValueError(
-            f"the model has images of {size} pixels, but an earlier checkpoint of {min(other_sizes)}; give checkpoints "
-            "of one training"
-        )
     identity: dict[str, Any] = {
-        "model": model,
-        "earlier": [name for name, _ in earlier],
+        "model": hashes[0],
+        "earlier": hashes[1:],
         "config": to_dict(config.relabel),
         "masks of before": before.config_hash,
         "acceptance of before": acceptance and acceptance.hash,

@@ -5,7 +5,7 @@ share it.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,19 +55,16 @@ def find_neighbours(
     )
     features, usable = ([count for name in blocks for count in counts[name][which]] for which in (0, 1))
     plan = plan_search(masks, parts, features, usable, task.config)
+    run(
+        plan.tables(),
+        functools.partial(_write_candidates, task=task, plan=plan),
+        stage=f"{stage} candidates",
+        finished=feature_tables.finished(masks, "candidates"),
+    )
     finished = feature_tables.finished(masks, "neighbours")
-    search: Callable[[], Any] | None = None
-    if set(parts) - finished:
-        run(
-            plan.tables(),
-            functools.partial(_write_candidates, task=task, plan=plan),
-            stage=f"{stage} candidates",
-            finished=feature_tables.finished(masks, "candidates"),
-        )
-        search = _build(task, plan)
     result = run_parts(
         parts,
-        functools.partial(_write_neighbours, task=task, search=search),
+        functools.partial(_write_neighbours, task=task, search=_build(task, plan) if set(parts) - finished else None),
         stage=f"{stage} neighbours",
         finished=finished,
         workers=workers,

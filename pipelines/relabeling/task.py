@@ -12,6 +12,7 @@ from fss.relabel import RelabelConfig
 from fss.relabel.class_bank import bank_reader, build_bank
 from fss.relabel.part_relabelling import feature_parts, relabel_parts
 from fss.relabel.relabeller import Relabeller
+from fss.relabel.support_bank import Position, support_reader
 from fss.relabel.supports import shot_reader
 from fss.relabel.votes import Voter
 from pipelines.relabeling.config import LabelledShots
@@ -21,22 +22,31 @@ from pipelines.runtime.model_source import ModelSource, load_model
 Outcomes = Iterator[tuple[str, Mapping[str, Any] | Exception]]
 
 
-def labelled_pictures(shots: LabelledShots) -> tuple[MaskSet, dict[int, list[str]]]:
-    """Return the mask set of labelled shots, and image ids by class id.
+def labelled_pictures(shots: LabelledShots) -> tuple[MaskSet, dict[int, dict[str, Position]]]:
+    """Return the mask set of labelled shots, and the positions of the images of each class by image id.
 
     Raises:
         ValueError: no collection is given, or there is no such collection, mask set or class split.
     """
-    if shots.collection is None:
-        raise ValueError("relabel.supports is bank, which needs labelled shots; give --bank.collection")
-    collection = Collection.open(shots.collection)
-    masks = collection.mask_set(shots.mask_set)
+    masks = labelled_masks(shots)
+    collection = masks.collection
     if shots.classes is not None and shots.classes not in collection.class_splits:
         splits = ", ".join(collection.class_splits) or "none"
         raise ValueError(f"{collection.uri} has no class split {shots.classes!r}; its splits are {splits}")
     index = ClassIndex.build(masks)
     class_ids = list(index) if shots.classes is None else collection.class_splits[shots.classes]
-    return masks, {c: [entry.image_id for entry in index.get(c, ())] for c in class_ids}
+    return masks, {c: {entry.image_id: (entry.part, entry.row) for entry in index.get(c, ())} for c in class_ids}
+
+
+def labelled_masks(shots: LabelledShots) -> MaskSet:
+    """Return the mask set of labelled shots.
+
+    Raises:
+        ValueError: no collection is given, or there is no such collection or mask set.
+    """
+    if shots.collection is None:
+        raise ValueError("relabel.supports is bank, which needs labelled shots; give --bank.collection")
+    return Collection.open(shots.collection).mask_set(shots.mask_set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +65,8 @@ class RelabelTask:
     """Configuration hash of the new set; it differs for different models at one URI."""
     model: ModelSource
     """Segmenter."""
+    image_size: int
+    """Side of the segmenter's images in pixels."""
     earlier: tuple[ModelSource, ...]
     """Earlier checkpoints of the segmenter."""
     config: RelabelConfig
@@ -119,10 +131,12 @@ def _relabeller(task: RelabelTask) -> Relabeller:
     size = segmenter.config.image_size
     if task.config.supports == "bank":
         labelled, pictures = labelled_pictures(task.bank)
-        read = bank_reader(labelled, size)
-        bank = build_bank(segmenter, pictures, read, task.config)
+        otherwise, limits = bank_reader(labelled, size), labelled.collection.limits
     else:
-        read = shot_reader(task.masks_before(), size)
+        otherwise, limits = shot_reader(task.masks_before(), size), task.masks_before().collection.limits
+    read = support_reader(task.masks(), size, limits, otherwise)
+    if task.config.supports == "bank":
+        bank = build_bank(segmenter, {c: list(ids) for c, ids in pictures.items()}, read, task.config)
     networks = [segmenter, *map(load_model, task.earlier)]
     voter, *earlier = [Voter(network, read, device=task.device, cache_gb=task.cache_gb) for network in networks]
     return Relabeller(task.config, voter, earlier=earlier, bank=bank)

@@ -84,6 +84,7 @@ def find_on_ray(masks: MaskSet, parts: list[str], config: RelabelConfig) -> dict
         acceptance=None,
         output_mask_set=masks.name,
         identity="",
+        image_size=0,
         earlier=(),
         config=config,
         cache_gb=0.0,

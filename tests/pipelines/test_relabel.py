@@ -14,7 +14,8 @@ import pytest
 
 from fss.collection import Collection
 from fss.models import FewShotSegmenter, SegmenterConfig, save_checkpoint
-from fss.relabel import RelabelConfig
+from fss.relabel import RelabelConfig, feature_tables
+from fss.relabel.support_bank import finished_tables
 from pipelines.relabel import run
 from pipelines.relabeling.config import LabelledShots, RelabelJobConfig
 from pipelines.runtime.config import TrackingConfig
@@ -67,6 +68,7 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     masks = Collection.open(done.collection).mask_set("round-1")
     names = {f"{kind}part-{number:05d}.parquet" for kind in ("", "features/", "neighbours/") for number in range(20)}
     assert names <= set(contents(done))
+    assert feature_tables.finished(masks, "candidates") == finished_tables(masks) != set()
     acceptance = masks.read_acceptance("default")
     assert acceptance.rule["within_clusters"] and acceptance.rule["scores"] == ["view", "support", "checkpoint"]
     summary = json.loads(Path(masks.metadata_uri, "summary.json").read_text())
