@@ -1,13 +1,14 @@
 """Images and masks of an evaluation at network size, decoded once as long as they fit into the cache."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from cachetools import LRUCache, cachedmethod
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,12 +47,18 @@ class EpisodeImages:
     def original_mask(self, image_id: str, class_id: int) -> Tensor:
         """Return the mask of one class at the original size of the image, uint8 [H, W] in {0, 1, 255}."""
         sample = self.reader.read(image_id)
+        self._keep(image_id, sample)  # the canvases are needed next, and another read costs another decoding
         return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
 
-    @cachedmethod(attrgetter("_cache"))
     def _read(self, image_id: str) -> "_Picture":
-        sample = self.reader.read(image_id)
-        return _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
+        picture = self._cache.get(image_id)
+        return self._keep(image_id, self.reader.read(image_id)) if picture is None else picture
+
+    def _keep(self, image_id: str, sample: Sample) -> "_Picture":
+        picture = _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
+        with suppress(ValueError):  # it is larger than the whole cache
+            self._cache[image_id] = picture
+        return picture
 
 
 class _Picture(NamedTuple):

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -70,8 +71,28 @@ def _write(path: str, data: pa.Buffer) -> None:
     Path(path).write_bytes(data)
 
 
-def find_on_ray(masks: MaskSet, parts: list[str], config: RelabelConfig) -> dict[str, Any]:
+def stub_counts(name: str, *, task: Any, blocks: Any) -> dict[str, Any]:
+    """Count as many images as a part holds."""
+    return {"counts": [[PART] * len(blocks[name])] * 2}
+
+
+def stub_rows(name: str, **words: Any) -> dict[str, int]:
+    """Do nothing."""
+    return {"images": PART}
+
+
+STUBS = {
+    "_count": stub_counts,
+    "_write_candidates": stub_rows,
+    "_write_neighbours": stub_rows,
+    "_build": lambda task, plan: None,
+}
+"""Tasks that do nothing, so that only the driver is measured."""
+
+
+def find_on_ray(masks: MaskSet, parts: list[str], config: RelabelConfig, *, stubs: bool = False) -> dict[str, Any]:
     """Find all neighbours in tasks, with this process as the driver."""
+    from pipelines.relabeling import neighbours
     from pipelines.relabeling.neighbours import find_neighbours
     from pipelines.relabeling.task import RelabelTask
     from pipelines.runtime.config import PartFailureConfig
@@ -90,7 +111,10 @@ def find_on_ray(masks: MaskSet, parts: list[str], config: RelabelConfig) -> dict
         cache_gb=0.0,
         **unused,
     )
-    with ray_session():
+    with ExitStack() as stack:
+        stack.enter_context(ray_session())
+        for name, stub in STUBS.items() if stubs else ():
+            stack.enter_context(mock.patch.object(neighbours, name, stub))
         start = measure_start()
         find_neighbours(task, parts, workers=None, failures=PartFailureConfig(), stage="relabel")
         return measured(*start)
@@ -116,9 +140,10 @@ def measured(wall: float, cpu: float, memory: float) -> dict[str, float]:
     return {"wall": now[0] - wall, "cpu": now[1] - cpu, "memory": (now[2] - memory) / 1024}
 
 
-def measure_job(checkout: str, folder: str, bank: int, work: str) -> dict[str, float]:
+def measure_job(checkout: str, folder: str, work: str, options: argparse.Namespace, rows: int) -> dict[str, float]:
     """Return the measurement of a search in a process of its own."""
-    command = [sys.executable, __file__, work, "--folder", folder, "--bank", str(bank)]
+    command = [sys.executable, __file__, work, "--folder", folder, "--bank", str(options.bank), "--rows", str(rows)]
+    command += ["--stubs"] if options.stubs else []
     environment = {**os.environ, "PYTHONPATH": checkout}
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=checkout).stdout
     result: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -130,13 +155,13 @@ def job(options: argparse.Namespace) -> None:
     print(f"{'images':>9} {'search':>10} {'wall s':>8} {'driver CPU s':>13} {'driver MB':>10}")
     for rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
-            create(f"{temporary}/c", rows, options.dims)
+            create(f"{temporary}/c", 0 if options.stubs else rows, options.dims)
             versions = [("tasks", str(Path(__file__).parents[2]), "on-ray")]
             versions += [("driver", str(Path(options.baseline).resolve()), "in-driver")] if options.baseline else []
             for name, checkout, work in versions:
-                row = measure_job(checkout, f"{temporary}/c", options.bank, work)
+                row = measure_job(checkout, f"{temporary}/c", work, options, rows)
                 print(f"{rows:9} {name:>10} {row['wall']:8.1f} {row['cpu']:13.2f} {row['memory']:10.0f}", flush=True)
-                for path in Path(temporary, "c/metadata/round-1/neighbours").iterdir():
+                for path in Path(temporary, "c/metadata/round-1/neighbours").glob("*"):
                     path.unlink()
 
 
@@ -174,6 +199,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--baseline", help="checkout of a version that searches in the driver")
     parser.add_argument("--folder", help="folder on a disk for the collections; default: a temporary one")
+    parser.add_argument("--stubs", action="store_true", help="tasks do nothing: only the driver is measured")
     parser.add_argument("--bank", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=6400)
     parser.add_argument("--dims", type=int, default=256)
@@ -183,9 +209,14 @@ def main() -> None:
         (job if options.work == "job" else index)(options)
         return
     masks = Collection.open(options.folder).mask_set("round-1")
-    parts = sorted(feature_tables.finished(masks, "features"))
-    work = find_on_ray if options.work == "on-ray" else find_in_driver
-    print(json.dumps(work(masks, parts, RelabelConfig(bank=options.bank))))
+    parts, config = (
+        [part_name(number) for number in range(-(-options.rows[0] // PART))],
+        RelabelConfig(bank=options.bank),
+    )
+    if options.work == "on-ray":
+        print(json.dumps(find_on_ray(masks, parts, config, stubs=options.stubs)))
+    else:
+        print(json.dumps(find_in_driver(masks, parts, config)))
 
 
 if __name__ == "__main__":

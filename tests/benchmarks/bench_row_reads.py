@@ -1,9 +1,13 @@
 """Bytes read from parts of different sizes against the bytes of the pictures and masks that are used.
 
-The units of one epoch are read as the Ray loader reads them, and single pictures as supports are read. ``format 1`` has
-one row group per part, as collections had before.
+- ``units``: the units of an epoch, as the Ray loader reads them, all rows usable
+- ``episodes``: an evaluation, one support per query
+- ``bank``: the tasks that write the supports of a relabelling
+- ``supports``: a process that reads supports at random, from the bank
 
-    python -m tests.benchmarks.bench_row_reads [--rows 8192]
+``row groups`` are collections without the byte ranges of pictures, whose supports are read from the collection.
+
+    python -m tests.benchmarks.bench_row_reads [--rows 4096]
 """
 
 import argparse
@@ -18,19 +22,30 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from fss.collection import Collection, ImageReader, MaskSet, part_io
+from fss.collection import ClassIndex, Collection, ImageReader, MaskSet, part_io
+from fss.collection.index import EncodedSample
 from fss.collection.schema import image_table, mask_table, part_name
 from fss.core import storage
 from fss.episodes.config import SplitConfig
+from fss.episodes.episode_plan import make_plan
+from fss.evaluation.baselines import AllForeground
+from fss.evaluation.evaluator import evaluate
+from fss.images.mask_codec import mask_row
+from fss.relabel import feature_tables, support_bank
+from fss.relabel.candidates import count_rows, plan_search, write_candidates
+from fss.relabel.config import RelabelConfig
+from fss.relabel.supports import shot_reader
 from fss.training.few_shot.remote_units import plan_units
 from fss.training.few_shot.tasks import read_images, read_masks
 from fss.training.few_shot.usable_rows import scan
 from fss.training.lanes import EpochOrder
 
-PART_SIZES = (64, 1024)
-IMAGE_BYTES, MASK_BYTES = 40_000, 3_000  # on average
+PART_SIZES = (64, 256, 1024)
+SIDE = 120  # a PNG of noise has 43 kB, its mask 2 kB
+CLASSES = 20
 LANES = 16
-SINGLE = 100  # pictures read one at a time
+EPISODES = 400
+BANK = 1000  # supports, and reads of them
 
 
 class CountingFile(io.FileIO):
@@ -62,63 +77,115 @@ class CountingFileSystem:
         """Open a file for random access."""
         return pa.PythonFile(CountingFile(path), "r")
 
+    def open_output_stream(self, path: str) -> pa.NativeFile:
+        """Open a file that is written."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return self._local.open_output_stream(path)
 
-def create(folder: Path, rows: int, part_size: int, version: int) -> MaskSet:
-    """Write a collection of random bytes with one mask set."""
-    collection = Collection.create(str(folder), name="stub", source="stub", part_size=part_size)
-    collection.metadata["format"] = version
-    part_io.write_json(f"{folder}/collection.json", collection.metadata)
+
+class Used:
+    """Counts the bytes of the pictures and masks that readers return."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._read = ImageReader.read_encoded
+
+    def __call__(self, reader: ImageReader, image_id: str, part: str, row: int) -> EncodedSample:
+        """Read a sample."""
+        sample = self._read(reader, image_id, part, row)
+        self.total += len(sample.image) + len(sample.mask or b"")
+        return sample
+
+
+def create(folder: Path, rows: int, part_size: int) -> MaskSet:
+    """Write a collection of noise with one mask set and features."""
+    collection = Collection.create(
+        str(folder), name="stub", source="stub", part_size=part_size, classes={c: str(c) for c in range(1, CLASSES + 1)}
+    )
     masks = collection.create_mask_set("stub", config_hash="0", provenance={})
     rng = np.random.Generator(np.random.Philox(key=0))
-    with mock.patch.object(part_io, "ROW_GROUP", part_io.ROW_GROUP if version > 1 else part_size):
-        for number in range(-(-rows // part_size)):
-            ids = [f"{row:016x}-{row:08x}" for row in range(number * part_size, min(rows, (number + 1) * part_size))]
-            sizes = rng.uniform(0.5, 1.5, (len(ids), 2)) * (IMAGE_BYTES, MASK_BYTES)
-            images = [
-                {"image_id": name, "uri": f"/stub/{name}.jpg", "image": rng.bytes(int(size)), "height": 64, "width": 64}
-                for name, (size, _) in zip(ids, sizes, strict=True)
-            ]
-            answers = [
-                {"image_id": name, "mask": rng.bytes(int(size)), "classes": [{"id": 1, "pixels": 2000}]}
-                for name, (_, size) in zip(ids, sizes, strict=True)
-            ]
-            collection.write_part(part_name(number), image_table(images))
-            masks.write_part(part_name(number), mask_table(answers))
+    noise = [rng.integers(0, 256, (SIDE - 2 * step, SIDE, 3), np.uint8) for step in range(8)]
+    encoded = [(support_bank.encode_canvas(rgb), (rgb[..., 0] < 100).astype(np.uint8)) for rgb in noise]
+    for number in range(-(-rows // part_size)):
+        images, answers, features = [], [], []
+        for row in range(number * part_size, min(rows, (number + 1) * part_size)):
+            name, (data, mask) = f"{row:016x}-{row:08x}", encoded[rng.integers(len(encoded))]
+            images.append({"image_id": name, "uri": f"/stub/{name}.png", "image": data, "height": 1, "width": 1})
+            answers.append(mask_row(name, mask, [1 + row % CLASSES]))
+            features.append({"image_id": name, "feature": [1.0, row / rows], "masked": True})
+        collection.write_part(part_name(number), image_table(images))
+        masks.write_part(part_name(number), mask_table(answers))
+        feature_tables.write(masks, "features", part_name(number), features)
     return masks
 
 
-def size_of(image: bytes, mask: bytes) -> int:
-    """Return the bytes of a picture and its mask."""
-    return len(image) + len(mask)
-
-
-def epoch_ratio(masks: MaskSet) -> float:
+def units(masks: MaskSet) -> float:
     """Return bytes read / bytes used of the units of an epoch, without the scan at its start."""
     rows = scan(masks.collection, masks, SplitConfig())
     order = EpochOrder([len(block) for block in rows.train], seed=0, epoch=0, lanes=LANES)
-    units = plan_units(order, rows, range(LANES), 0, rows.counts["train"] // LANES, max_rows=64)
+    planned = plan_units(order, rows, range(LANES), 0, rows.counts["train"] // LANES, max_rows=64)
     CountingFile.total, used = 0, 0
-    for unit in units:
-        images = read_images(masks.collection, unit.part, unit.rows)["image"].to_pylist()
-        used += sum(map(size_of, images, read_masks(masks, unit.part, unit.rows)["mask"].to_pylist()))
+    for unit in planned:
+        tables = read_images(masks.collection, unit.part, unit.rows)["image"], read_masks(masks, unit.part, unit.rows)
+        used += sum(map(len, tables[0].to_pylist())) + sum(map(len, tables[1]["mask"].to_pylist()))
     return CountingFile.total / used
 
 
-def single_ratio(masks: MaskSet) -> float:
-    """Return bytes read / bytes used for random pictures, one at a time."""
-    reader, used = ImageReader(masks.collection, masks), 0
-    rows = [(name, part, row) for part, ids in masks.collection.image_ids().items() for row, name in enumerate(ids)]
+def episodes(masks: MaskSet) -> float:
+    """Return bytes read / bytes used of an evaluation, without the index of its pictures."""
+    plan = make_plan(ClassIndex.build(masks), episodes=EPISODES, shots=1, seed=0)
+    reader = ImageReader(masks.collection, masks)
+    assert plan.episodes[0].query_id in reader  # reads the ids of all parts
     CountingFile.total = 0
-    for number in np.random.Generator(np.random.Philox(key=1)).permutation(len(rows))[:SINGLE]:
-        sample = reader.read_encoded(*rows[number])
-        used += size_of(sample.image, sample.mask or b"")
-    return CountingFile.total / used
+    used = Used()
+    with mock.patch.object(ImageReader, "read_encoded", lambda *words, **named: used(*words, **named)):
+        evaluate([AllForeground()], plan, reader, size=SIDE)
+    return CountingFile.total / used.total
+
+
+def bank_and_supports(masks: MaskSet, ranges: bool) -> tuple[float, float]:
+    """Return bytes read / bytes used of writing the bank, and of reading supports at random."""
+    parts, config = masks.collection.part_names(), RelabelConfig(bank=BANK)
+    plan = plan_search(masks, parts, *count_rows(masks, parts, None), config)
+    for table in plan.tables():
+        write_candidates(masks, table, plan, None)
+    names = [
+        row["image_id"]
+        for table in plan.tables()
+        for row in feature_tables.read(masks, "candidates", table).to_pylist()
+        if row["bank"]
+    ]
+    drawn = np.random.Generator(np.random.Philox(key=1)).choice(names, BANK)
+    used = Used()
+    with mock.patch.object(ImageReader, "read_encoded", lambda *words, **named: used(*words, **named)):
+        CountingFile.total = 0
+        for table in plan.tables():
+            support_bank.write_candidate_supports(masks, table, masks, SIDE)
+        bank, used.total = CountingFile.total / used.total, 0
+        direct = shot_reader(masks, SIDE)
+        direct(names[0])  # reads the ids of all parts
+        if not ranges:
+            CountingFile.total = used.total = 0
+            for name in drawn:
+                direct(name)
+            return bank, CountingFile.total / used.total
+    folder = f"{masks.metadata_uri}/supports"
+    sizes = {
+        row["name"]: len(row["image"]) + len(row["mask"])
+        for table in part_io.list_parts(folder)
+        for row in part_io.read(folder, table, support_bank.SUPPORTS, None).to_pylist()
+    }
+    CountingFile.total = 0
+    read = support_bank.support_reader(masks, SIDE, masks.collection.limits, direct)
+    for name in drawn:
+        read(name)
+    return bank, CountingFile.total / sum(sizes[name] for name in drawn)
 
 
 def main() -> None:
-    """Print one row for each part size and format."""
+    """Print one row for each part size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--rows", type=int, default=4096)
     rows = parser.parse_args().rows
     resolve, counting = storage.resolve, CountingFileSystem()
 
@@ -126,13 +193,17 @@ def main() -> None:
         filesystem, path = resolve(uri)
         return (counting if isinstance(filesystem, pafs.LocalFileSystem) else filesystem), path
 
-    print(f"{'part':>6} {'format':>6} {'epoch':>8} {'single':>8}   bytes read / bytes used")
+    print(f"{'part':>6} {'read by':>10} {'units':>8} {'episodes':>8} {'bank':>8} {'supports':>8}")
     for part_size in PART_SIZES:
-        for version in (1, 2):
+        for ranges in (False, True):
             with tempfile.TemporaryDirectory() as folder:
-                masks = create(Path(folder), rows, part_size, version)
+                find = part_io.find_ranges if ranges else lambda *words: {}
+                with mock.patch.object(part_io, "find_ranges", find):
+                    masks = create(Path(folder), rows, part_size)
                 with mock.patch.object(storage, "resolve", functools.partial(resolve_counting)):
-                    print(f"{part_size:6} {version:6} {epoch_ratio(masks):8.2f} {single_ratio(masks):8.2f}")
+                    ratios = units(masks), episodes(masks), *bank_and_supports(masks, ranges)
+                kind = "ranges" if ranges else "row groups"
+                print(f"{part_size:6} {kind:>10}" + "".join(f" {ratio:8.2f}" for ratio in ratios), flush=True)
 
 
 if __name__ == "__main__":
