@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt, Interval
 from fss.core.config import settings
 from fss.episodes.config import Order
 from fss.images.limits import Decoding
+from fss.models.precision import Precision
 from fss.training.lanes import check_lanes
 
 Schedule = Literal["constant", "poly", "cosine"]
-Precision = Literal["fp32", "bf16"]
 
 
 @settings
@@ -37,7 +37,7 @@ class OptimizerConfig:
     accumulate: Annotated[int, Ge(1)] = 1
     """Passes that each worker's share of a batch is divided into, to save memory; the result is the same."""
     precision: Precision = "fp32"
-    """Precision of the forward pass: fp32, or bf16 under autocast."""
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     compile: bool = False
     """Compile backbone and learner, which takes minutes at the start and makes steps on a GPU faster."""
 

@@ -24,6 +24,7 @@ from fss.core.rng import keyed_rng
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.models.layers.dropout import EpisodeDropout2d
 from fss.models.learners.base import Learner
+from fss.models.precision import autocast
 from fss.training.ema import Ema, changing_tensors
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.mask_split_stream import EpisodeStream
@@ -143,7 +144,7 @@ class TrainLoop:
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self.config.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
-        loss, gradient_norm = torch.stack([mean_loss, norm]).tolist()  # the only time that the host waits for a GPU
+        loss, gradient_norm = self._read(torch.stack([mean_loss, norm]))
         check_finite(self.step + 1, loss, gradient_norm, batch.ids)
         self.optimizer.step()
         self.scheduler.step()
@@ -158,12 +159,18 @@ class TrainLoop:
         for number, part in enumerate(passes, start=1):
             with self._gradient_sync(last_pass=number == len(passes)):
                 self._set_dropout_keys(part.ids)
-                with self._precision():
+                with autocast(self.device, self.config.precision):
                     logits = self.model(part.query, part.support_images, part.support_masks)
                 loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return sum_over_workers(total) / pixels
+
+    @staticmethod
+    def _read(values: Tensor) -> list[float]:
+        """Return the values; only here the host waits for a GPU."""
+        numbers: list[float] = values.tolist()
+        return numbers
 
     def _set_dropout_keys(self, ids: Sequence[str]) -> None:
         """Let the masks of dropout depend on (seed, step, episode) alone."""
@@ -178,9 +185,6 @@ class TrainLoop:
         if last_pass or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to resume: step, optimiser state, moving average, and the weights that change.

@@ -18,6 +18,7 @@ from fss.models.layers.norm import (
     group_norm,
     native_backward,
 )
+from fss.models.learners import asnet_layers
 from fss.models.learners.asnet_layers import attend, convolve_by_matmul
 from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
 from fss.models.learners.swin import SwinBlock, relative_index
@@ -290,3 +291,17 @@ def test_dropout_is_a_function_of_the_episode():
     assert kept.double().mean(0).sub(0.5).abs().max() < 0.12
     assert kept.double().mean(1).sub(0.5).abs().max() < 0.25
     assert torch.equal(dropout.eval()(x, 0), x)
+
+
+def test_attention_in_launches_with_padded_heads_is_the_plain_one(monkeypatch):
+    monkeypatch.setattr(asnet_layers, "_MOST_ITEMS", 4)
+    q, k, v = (randn(10, 8, length, 2, seed=i).requires_grad_() for i, length in enumerate((3, 7, 7)))
+    bias = torch.zeros(10, 1, 3, 7).masked_fill_(randn(10, 1, 1, 7, seed=5) > 1, -torch.inf)
+    expected = (q @ k.transpose(-1, -2) + bias).softmax(-1) @ v
+    grad = randn(*expected.shape, seed=6)
+    gradients = torch.autograd.grad(expected, [q, k, v], grad)
+    for aligned in (False, True):
+        got = asnet_layers.attend_in_launches(q, k, v, bias, aligned=aligned)
+        torch.testing.assert_close(got, expected, **TIGHT)
+        for g, e in zip(torch.autograd.grad(got, [q, k, v], grad), gradients, strict=True):
+            torch.testing.assert_close(g, e, rtol=1e-4, atol=1e-4)
