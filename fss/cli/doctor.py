@@ -23,7 +23,7 @@ import tyro
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
 from fss.core.redaction import redact_passwords
-from fss.core.system import available_cores
+from fss.core.system import available_cores, gpu_count, gpu_problem
 from fss.training.few_shot.defaults import TrainingPlan, machine_plan
 
 _TIMEOUT_S = 5
@@ -115,6 +115,8 @@ def machine(workdir: Path) -> Iterator[Check]:
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         yield Check("GPU", f"{torch.cuda.device_count()} x {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
+    elif count := gpu_count():
+        yield Check("GPU", f"the driver shows {count}, Ray would count them too, but {gpu_problem()}", False)
     else:
         yield Check("GPU", "none that PyTorch can use; everything runs on the CPU, training slowly")
     address = os.environ.get("RAY_ADDRESS")

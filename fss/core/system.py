@@ -7,12 +7,17 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 LIBRARIES = ("torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "timm", "optuna")
+
+
+_WHEELS = ((580, "cu130"), (525, "cu126"))
+"""Oldest major versions of the driver, and the newest builds of torch that run on them."""
 
 
 def available_cores() -> int:
@@ -35,6 +40,32 @@ def gpu_count() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     present = sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
     return present if visible is None else min(present, len([name for name in visible.split(",") if name.strip()]))
+
+
+def gpu_problem() -> str | None:
+    """Say why torch cannot use the NVIDIA GPUs of this machine, and what to install; None if it can."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    driver = nvidia_driver()
+    built = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}"
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is built without CUDA; install the build of PyPI: pip install torch torchvision"
+        )
+    if driver is None:
+        return f"{built}, but there is no NVIDIA driver, or this process cannot see it; install the driver"
+    wheel = next((wheel for oldest, wheel in _WHEELS if int(driver.split(".")[0]) >= oldest), None)
+    install = f"pip install torch torchvision --index-url https://download.pytorch.org/whl/{wheel}"
+    advice = f"update the driver, or {install}" if wheel else "update the driver"
+    return f"{built}, and the NVIDIA driver is {driver}, which may be too old for it; {advice}"
+
+
+def nvidia_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Return the version of the NVIDIA driver, such as 535.183.01; None without a driver."""
+    found = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", file.read_text()) if file.is_file() else None
+    return found[1] if found else None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The device of a job's networks."""
 
+import functools
 import os
 import sys
 from typing import Literal
@@ -7,10 +8,12 @@ from typing import Literal
 from pipelines.runtime.config import Device
 
 ResolvedDevice = Literal["cpu", "cuda", "mps"]
+CHECK_S = 60.0
+"""Seconds to wait for a free GPU that tells whether torch can use it."""
 
 
 def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
-    """Resolve ``auto`` to a device of this machine or cluster, or check that the given device exists.
+    """Resolve ``auto`` to a device of this machine or cluster, or check that the given device exists; print it.
 
     On a cluster, Ray counts the GPUs. A cluster without a GPU may still start machines that have one.
 
@@ -19,27 +22,43 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
         workers: processes that need a GPU each.
 
     Raises:
-        ValueError: there is no such device, or there are fewer GPUs than workers.
+        ValueError: there is no such device, there are fewer GPUs than workers, or torch cannot use the GPUs.
     """
+    resolved, why = _resolve(device, workers)
+    _say(f"networks run on {resolved} ({why})")
+    return resolved
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Print a line, but once only: the stages of a job resolve the same device again."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _resolve(device: Device, workers: int) -> tuple[ResolvedDevice, str]:
+    """Return the device, and how it was chosen."""
     if device == "cpu":
-        return "cpu"
-    gpus, elastic = _cluster_gpus() if os.environ.get("RAY_ADDRESS") or _ray_is_ready() else (_local_gpus(), False)
+        return "cpu", "--device cpu"
+    on_ray = bool(os.environ.get("RAY_ADDRESS")) or _ray_is_ready()
+    gpus, elastic = _cluster_gpus() if on_ray else (_local_gpus(), False)
     if device == "mps" or (device == "auto" and not gpus and not elastic):
         if _mps_available() and workers == 1:
-            return "mps"
+            return "mps", "Apple's GPU"
         if device == "mps":
             raise ValueError("device is mps, but there is no MPS here or there are several workers; give --device cpu")
-        return "cpu"
+        return "cpu", "this machine has no GPU"
     if device == "auto" and not gpus:
-        print("the cluster has no GPU, so networks run on CPUs; --device cuda waits for one", file=sys.stderr)
-        return "cpu"
+        return "cpu", "the cluster has no GPU; --device cuda waits for one"
     if gpus < workers and not elastic:
         fewer = f"--workers {gpus}, or " if gpus else ""
         raise ValueError(
             f"device is {device}, which takes one GPU per worker ({workers}), but there are {gpus} GPUs; give {fewer}"
             "--device cpu"
         )
-    return "cuda"
+    if gpus and (problem := _gpu_problem(on_ray=on_ray)):
+        reporter = "Ray reports" if on_ray else "the driver shows"
+        raise ValueError(f"{reporter} {gpus} GPUs that torch cannot use: {problem}; or give --device cpu")
+    return "cuda", f"{gpus} GPUs"
 
 
 def _cluster_gpus() -> tuple[int, bool]:
@@ -50,15 +69,36 @@ def _cluster_gpus() -> tuple[int, bool]:
         return count_gpus(), not is_local()
 
 
+def _gpu_problem(*, on_ray: bool) -> str | None:
+    """Say why torch cannot use a GPU: on a machine that Ray gives one on, or here. None if it can, or all are busy."""
+    from fss.core.system import gpu_problem
+
+    if not on_ray:
+        return gpu_problem()
+    import ray
+
+    from pipelines.runtime.ray_session import ray_session
+
+    with ray_session():
+        try:
+            problem: str | None = ray.get(ray.remote(num_cpus=0, num_gpus=1)(gpu_problem).remote(), timeout=CHECK_S)
+        except ray.exceptions.GetTimeoutError:
+            return None
+    return problem
+
+
 def _ray_is_ready() -> bool:
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
 
 
 def _local_gpus() -> int:
+    """Return the number of GPUs of this machine: those of torch, or of the driver if torch can use none."""
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    from fss.core.system import gpu_count
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else gpu_count()
 
 
 def _mps_available() -> bool:

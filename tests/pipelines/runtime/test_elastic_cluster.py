@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 
+from pipelines.runtime import device as device_module
 from pipelines.runtime import ray_session, ray_train
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.device import resolve_device
@@ -52,6 +53,7 @@ def test_gpus_may_be_asked_for_before_a_machine_has_them(
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     assert ray_train._starts() == 3
     assert ray_train._missing_resources(scale) == "5 more CPUs and 2 more GPUs"
+    device_module._say.cache_clear()
     assert resolve_device("auto", workers=2) == "cpu"
     assert "--device cuda waits for one" in capsys.readouterr().err
     cluster(monkeypatch, {"CPU": 8.0, "GPU": 2.0})
@@ -60,5 +62,6 @@ def test_gpus_may_be_asked_for_before_a_machine_has_them(
     for device in ("auto", "cuda"):
         with pytest.raises(ValueError, match="there are 1 GPUs; give --workers 1, or --device cpu"):
             resolve_device(device, workers=2)
+    monkeypatch.setattr(device_module, "_gpu_problem", lambda on_ray: None)
     assert resolve_device("auto") == resolve_device("cuda") == "cuda"
     assert resolve_device("cpu", workers=2) == "cpu"
