@@ -14,7 +14,7 @@ the worst and some random episodes, and summary.json.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
@@ -65,7 +65,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     drawn = make_plans(config, truth)
     plans = drawn.plans
     left_out = {"classes left out": drawn.left_out} if drawn.left_out else {}
-    options = [image_size, config.original_size, config.fusion, config.baselines]
+    options: list[Any] = [image_size, config.original_size, config.fusion, config.baselines]
+    options += [config.precision] if config.precision != "fp32" else []  # fss 0.2 had fp32 only
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
         JOB,
@@ -101,6 +102,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             saliency=config.saliency,
             visualizations=config.visualizations,
             device=config.device,
+            precision=config.precision,
         )
         with job.timed("evaluation"):
             results = _evaluate(task, config.workers, job)

@@ -166,6 +166,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
         config=config.relabel,
         bank=config.bank,
         device=config.device,
+        precision=config.precision,
         cache_gb=config.cache_gb,
     )
     # Stage 1: one feature vector per picture.

@@ -9,8 +9,9 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
-from fss.models.config import Fusion
+from fss.models.config import Fusion, Precision
 from fss.models.features import Features, concat_features, split_features
+from fss.models.precision import autocast
 from fss.models.segmenter import FewShotSegmenter
 
 Key = TypeVar("Key", bound=Hashable)
@@ -77,6 +78,7 @@ class SegmenterMethod:
         name: str = "model",
         fusion: Fusion = "joint",
         device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
         batch: int = 8,
         cache_gb: float = 2.0,
     ):
@@ -87,11 +89,12 @@ class SegmenterMethod:
             name: name in reports.
             fusion: how the predictions of K shots are combined.
             device: where the model runs.
+            precision: of the model's arithmetic; with ``bf16`` the passes run under autocast.
             batch: images per pass of the backbone.
             cache_gb: size of the feature cache, in gigabytes of the device's memory.
         """
         self.segmenter = segmenter.to(device).eval()
-        self.name, self.fusion, self.device = name, fusion, torch.device(device)
+        self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
         self._pictures: EpisodeImages | None = None
         masked = segmenter.masking.needs_masked
         limit = cache_gb * 1e9 / (2 if masked else 1)
@@ -108,7 +111,9 @@ class SegmenterMethod:
     @torch.no_grad()
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}; the logits are resized to it."""
-        return self.segmenter.decide(*self.encode(batch), self.fusion)
+        encoded = self.encode(batch)
+        with autocast(self.device, self.precision):
+            return self.segmenter.decide(*encoded, self.fusion)
 
     @torch.no_grad()
     def encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
@@ -118,6 +123,10 @@ class SegmenterMethod:
                 "a SegmenterMethod caches the features of one evaluation; create another one for other images"
             )
         self._pictures = batch.pictures
+        with autocast(self.device, self.precision):
+            return self._encode(batch)
+
+    def _encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
         size, masks = batch.target.shape[-2:], batch.support_masks.to(self.device)
         count, names = len(batch.episodes), batch.query_ids + batch.support_ids
         if self._masked is None:

@@ -45,6 +45,8 @@ class SegmenterConfig:
     """Seed of the random initial weights. None: the job's seed, which is 0 by default."""
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Precision of the arithmetic; see ``fss.models.precision``."""
 Fusion = Literal["vote_published", "mean_probability", "joint"]
 
 _IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}

@@ -8,11 +8,10 @@ bf16      bfloat16 under autocast, TF32 for the rest
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "tf32", "bf16"]
+from fss.models.config import Precision
 
 
 def set_precision(precision: Precision) -> None:

@@ -17,7 +17,9 @@ from torch import Tensor
 from fss.core.arrays import Float32, UInt8
 from fss.evaluation.methods import FeatureCache
 from fss.images.resize import mask_canvas
+from fss.models.config import Precision
 from fss.models.features import Features, concat_features, resize, take_features
+from fss.models.precision import autocast
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.supports import Shot, Support, SupportSets
 from fss.relabel.views import View, network_input
@@ -46,6 +48,7 @@ class Voter:
         read: Callable[[str], Shot],
         *,
         device: str | torch.device = "cpu",
+        precision: Precision | None = None,
         cache_gb: float = 2.0,
     ):
         """Wrap a segmenter.
@@ -53,12 +56,14 @@ class Voter:
         Args:
             segmenter: the network; it is moved to ``device`` and put into evaluation mode.
             read: returns a support of the bank by its name, at the segmenter's image size.
-            device: where the network runs; a GPU computes in bfloat16.
+            device: where the network runs.
+            precision: of the network's arithmetic. None: bf16 on a GPU, fp32 elsewhere.
             cache_gb: size of the cache of support features, in gigabytes of the device's memory.
         """
         self.segmenter = segmenter.to(device).eval()
         self.size = segmenter.config.image_size
         self.device = torch.device(device)
+        self.precision: Precision = precision or ("bf16" if self.device.type == "cuda" else "fp32")
         self.encoded = 0
         self.seconds = 0.0
         self._read, self._limit = read, cache_gb * 1e9
@@ -85,7 +90,7 @@ class Voter:
             groups.setdefault(shape, []).append(number)
         votes = [np.empty((len(views), len(query.sets), self.size, self.size), np.float32) for query in queries]
         images = torch.from_numpy(canvases).to(self.device)
-        with self._precision():
+        with autocast(self.device, self.precision):
             for v, view in enumerate(views if queries else ()):
                 encoded = self.segmenter.encode_query(network_input(images, view))
                 self.encoded += len(images)
@@ -98,9 +103,6 @@ class Voter:
                             votes[number][v, r] = prediction
         self.seconds += time.perf_counter() - start
         return votes
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _predict(self, query: Features, supports: Sequence[Sequence[Support]], view: View) -> Tensor:
         """Return the probability of the object for each query with its own supports, [b,S,S]."""

@@ -7,7 +7,7 @@ from annotated_types import Ge, MinLen
 
 from fss.core.config import settings
 from fss.episodes.config import Benchmark, Order, ProtocolName
-from fss.models.config import Fusion
+from fss.models.config import Fusion, Precision
 from fss.saliency.config import SaliencyConfig
 from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
@@ -36,6 +36,8 @@ class EvaluateSettings:
     """Score at the original size of each query, to which the logits are resized before the decision."""
     fusion: Fusion = "joint"
     """Rule that joins the predictions of several shots."""
+    precision: Precision = "fp32"
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     baselines: bool = True
     """Also evaluate three baselines: all foreground, the query's saliency, and the untrained prototype."""
     visualizations: Annotated[int, Ge(0)] = 4

@@ -14,7 +14,8 @@ from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
 from fss.models import FewShotSegmenter
-from fss.models.config import Fusion
+from fss.models.config import Fusion, Precision
+from fss.models.precision import set_precision
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from pipelines.runtime.model_source import ModelSource, load_model
 
@@ -47,6 +48,8 @@ class EvaluationTask:
     """Number of predictions of each kind (best, worst, random) to return per plan, besides the fixed ones."""
     device: str
     """Resolved device of the networks."""
+    precision: Precision
+    """Precision of the networks."""
 
 
 def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) -> list[EvaluationResult]:
@@ -54,10 +57,13 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
     import torch
 
     torch.set_num_threads(threads)
+    set_precision(task.precision)
     collection = Collection.open(task.collection)
     reader = ImageReader(collection, collection.mask_set(task.mask_set))
     segmenter = load_model(task.model)
-    methods: list[Method] = [SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device)]
+    methods: list[Method] = [
+        SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device, precision=task.precision)
+    ]
     if task.baselines:
         methods += [AllForeground(), SalientObject(_Saliency(task.saliency)), _prototype(segmenter, task.device)]
     images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common

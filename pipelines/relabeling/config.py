@@ -7,6 +7,7 @@ from annotated_types import Ge
 
 from fss.collection.config import AcceptanceRule
 from fss.core.config import settings
+from fss.models.config import Precision
 from fss.relabel.config import RelabelConfig, RoundGateConfig
 from pipelines.masks.config import Quantile
 from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, TrackingConfig
@@ -36,6 +37,9 @@ class RelabelSettings:
     """Thresholds that new masks have to meet, without labels, before a training uses them."""
     truth_mask_set: str | None = None
     """Mask set with the ground truth of some pictures, which only serves to measure both mask sets."""
+    precision: Precision | None = None
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast). None: bf16 on a GPU,
+    fp32 elsewhere."""
     actors_per_gpu: Annotated[int, Ge(1)] = 1
     """Processes that share a GPU."""
     cache_gb: Annotated[float, Ge(0)] = 2.0

@@ -8,6 +8,8 @@ from typing import Any
 from fss.collection import ClassIndex, Collection, MaskSet
 from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.models import FewShotSegmenter
+from fss.models.config import Precision
+from fss.models.precision import set_precision
 from fss.relabel import RelabelConfig
 from fss.relabel.class_bank import bank_reader, build_bank
 from fss.relabel.part_relabelling import feature_parts, relabel_parts
@@ -75,6 +77,8 @@ class RelabelTask:
     """Labelled shots of the class bank."""
     device: Device
     """Resolved device of the networks."""
+    precision: Precision | None
+    """Precision of the networks; None: bf16 on a GPU."""
     cache_gb: float
     """Gigabytes of support features that each network caches."""
 
@@ -121,6 +125,7 @@ def one_part(
 @functools.lru_cache(maxsize=1)
 def _segmenter(task: RelabelTask) -> FewShotSegmenter:
     """Load the segmenter once per process."""
+    set_precision(task.precision or ("bf16" if task.device == "cuda" else "fp32"))
     return load_model(task.model).to(task.device)
 
 
@@ -138,5 +143,6 @@ def _relabeller(task: RelabelTask) -> Relabeller:
     if task.config.supports == "bank":
         bank = build_bank(segmenter, {c: list(ids) for c, ids in pictures.items()}, read, task.config)
     networks = [segmenter, *map(load_model, task.earlier)]
-    voter, *earlier = [Voter(network, read, device=task.device, cache_gb=task.cache_gb) for network in networks]
+    options: dict[str, Any] = {"device": task.device, "precision": task.precision, "cache_gb": task.cache_gb}
+    voter, *earlier = [Voter(network, read, **options) for network in networks]
     return Relabeller(task.config, voter, earlier=earlier, bank=bank)

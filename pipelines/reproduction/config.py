@@ -7,6 +7,7 @@ from annotated_types import Ge
 
 from fss.core.config import settings
 from fss.episodes.config import ProtocolName
+from fss.models.config import Precision
 from pipelines.runtime.config import FLAT, Device, RequiredText, ScaleConfig, TrackingConfig
 
 
@@ -38,6 +39,12 @@ class TrainingOverrides:
     """Side of the images in pixels. None: as published."""
     val_episodes: Annotated[int, Ge(1)] | None = None
     """Validation episodes of each checkpoint. None: as published."""
+    precision: Precision = "fp32"
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
+    compile: bool = False
+    """Compile backbone and learner, which takes minutes at the start and makes steps on a GPU faster."""
+    accumulate: Annotated[int, Ge(1)] = 1
+    """Passes that each worker's share of a batch is divided into, to save memory; the result is the same."""
     scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
     """Machines of the trainings."""
 
@@ -89,6 +96,8 @@ class ReproduceConfig:
     """Episodes to draw of each kind and fold."""
     device: Device = "auto"
     """Device of the evaluations."""
+    precision: Precision = "fp32"
+    """Precision of the evaluations: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     workers: Annotated[int, Ge(0)] | None = None
     """Concurrent evaluations. None: one per GPU, or one per core without GPUs; 0: this process, without Ray."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -137,6 +137,7 @@ def _evaluation(
         baselines=False,
         visualizations=config.visualizations,
         device=config.device,
+        precision=config.precision,
         workers=config.workers,
         tracking=config.tracking,
         **published,

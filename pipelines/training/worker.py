@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.config import from_dict
 from fss.models import FewShotSegmenter, save_checkpoint
+from fss.models.precision import set_precision
 from fss.models.speed import speed_up
 from fss.tracking.run import Run
 from fss.training.few_shot.loop import StepReport, TrainLoop
@@ -43,6 +44,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
+    set_precision(config.optimizer.precision)
     data: TrainingData = ray.get(settings["data"][0])
     stream = data.stream(rank=rank, world=world)
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)

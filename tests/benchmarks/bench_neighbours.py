@@ -98,7 +98,7 @@ def find_on_ray(masks: MaskSet, parts: list[str], config: RelabelConfig, *, stub
     from pipelines.runtime.config import PartFailureConfig
     from pipelines.runtime.ray_session import ray_session
 
-    unused: dict[str, Any] = dict.fromkeys(("model", "bank", "device"))
+    unused: dict[str, Any] = dict.fromkeys(("model", "bank", "device", "precision"))
     task = RelabelTask(
         collection=masks.collection.uri,
         mask_set="saliency",

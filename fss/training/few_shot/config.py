@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval
 from fss.core.config import settings
 from fss.episodes.config import Order
 from fss.images.limits import Decoding
-from fss.models.precision import Precision
+from fss.models.config import Precision
 from fss.training.lanes import check_lanes
 
 Schedule = Literal["constant", "poly", "cosine"]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from fss.models import FewShotSegmenter, create_segmenter
-from fss.models.precision import Precision, autocast, set_precision
+from fss.models.config import Precision
+from fss.models.precision import autocast, set_precision
 from fss.models.speed import speed_up
 from fss.training.losses import cross_entropy_sum
 from tests.helpers.segmenter_contract import episode
