@@ -15,6 +15,9 @@ Order = Literal["interleaved", "consecutive"]
 ProtocolName = Literal["ours", "hsnet", "ifsl", "masksplit"]
 
 
+DrawMode = Literal["balanced", "entries"]
+
+
 _Share = Annotated[float, Interval(ge=0, le=1)]
 
 

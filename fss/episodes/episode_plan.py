@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fss.core import storage
 from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
+from fss.episodes.config import DrawMode
 
 _METADATA = b"fss.plan"
 SCHEMA = pa.schema(
@@ -125,27 +126,55 @@ PERMUTED = 1 << 16
 class EpisodeSampler:
     """Draws single episodes of a plan, each from its number and a seed alone (see :func:`make_plan`)."""
 
-    def __init__(self, index: Mapping[int, Sequence[ImageEntry]], classes: Iterable[int], shots: int):
+    def __init__(
+        self,
+        index: Mapping[int, Sequence[ImageEntry]],
+        classes: Iterable[int],
+        shots: int,
+        draw: DrawMode = "balanced",
+    ):
         """Collect the images of the classes.
+
+        Args:
+            index: class id to the entries of the images that show it.
+            classes: ids of the classes.
+            shots: supports per episode.
+            draw: ``balanced`` as in :func:`make_plan`; or ``entries``, where each block of as many episodes as there
+                are pairs of image and class has every pair once as the query, in random order (HSNet's training on
+                PASCAL-5i and FSS-1000, Min et al., ICCV 2021).
 
         Raises:
             ValueError: there is no class, or classes have fewer than ``shots + 1`` images; all of them are listed.
         """
         self._pools, self._shots = _pools(index, sorted(set(classes)), shots), shots
         self._classes = list(self._pools)
-        self._order = functools.lru_cache(1)(self._class_order)
+        self._draw = draw
+        self._ends = np.cumsum([len(pool) for pool in self._pools.values()])
+        self._order = functools.lru_cache(1)(self._block_order)
 
     def draw(self, number: int, seed: int) -> Episode:
         """Return an episode of the plan of a seed."""
-        block, position = divmod(number, len(self._classes))
-        class_id = self._classes[int(self._order(block, seed)[position])]
-        pool = self._pools[class_id]
+        size = len(self._classes) if self._draw == "balanced" else int(self._ends[-1])
+        block, position = divmod(number, size)
+        chosen = int(self._order(block, seed)[position])
         rng = keyed_rng(seed, item=number, purpose="plan.images")
-        query, *supports = (str(pool[index].as_py()) for index in _draw_distinct(rng, len(pool), self._shots + 1))
+        if self._draw == "balanced":
+            class_id = self._classes[chosen]
+            pool = self._pools[class_id]
+            rows = _draw_distinct(rng, len(pool), self._shots + 1)
+        else:
+            place = int(np.searchsorted(self._ends, chosen, side="right"))
+            class_id = self._classes[place]
+            pool = self._pools[class_id]
+            row = chosen - int(self._ends[place]) + len(pool)
+            rows = [row, *(other + (other >= row) for other in _draw_distinct(rng, len(pool) - 1, self._shots))]
+        query, *supports = (str(pool[index].as_py()) for index in rows)
         return Episode(number, class_id, query, tuple(supports))
 
-    def _class_order(self, block: int, seed: int) -> Int64:
-        return keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
+    def _block_order(self, block: int, seed: int) -> Int64:
+        if self._draw == "balanced":
+            return keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
+        return keyed_rng(seed, item=block, purpose="plan.entries").permutation(int(self._ends[-1]))
 
 
 def make_plan(

@@ -202,6 +202,8 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
         work["mix"] = {"weights": config.mix.weights}
     if config.episodes == "classes":  # the hashes of the data cover the classes and pictures
         work["classes"] = {"shots": config.classes.shots, "episodes": config.classes.episodes}
+        if config.classes.draw != "balanced":
+            work["classes"]["draw"] = config.classes.draw
     for group, without in _WITHOUT_EFFECT.items():
         work[group] = {name: value for name, value in work[group].items() if name not in without}
     # Lanes don't change class episodes; fss 0.2 hashed this number, so that its trainings resume.

@@ -185,6 +185,7 @@ class TrainingData:
                 classes=selection.train,
                 episodes=config.classes.episodes or selection.pairs,
                 shots=config.classes.shots,
+                draw=config.classes.draw,
                 image_size=config.segmenter.image_size,
                 stream=self._stream_config(source),
                 augment=config.augment,

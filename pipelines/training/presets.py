@@ -81,6 +81,8 @@ def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
         classes=ClassesConfig(
             benchmark=data,
             val=("val",) if data == "fss" else ("test",),
+            # The query is each pair of image and class once in an epoch; of COCO, an image of a class drawn uniformly.
+            draw="balanced" if data == "coco" else "entries",
             val_episodes=2400 if data == "fss" else 1000,
             # An epoch of COCO has as many episodes as training images; elsewhere it is one pass over all pairs.
             episodes=EPOCH["coco"] if data == "coco" else None,

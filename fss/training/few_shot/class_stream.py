@@ -19,7 +19,7 @@ from fss.core.config import config_hash
 from fss.core.rng import keyed_rng
 from fss.core.sorted_ids import SortedIds
 from fss.episodes.augmentation import View, draw_view
-from fss.episodes.config import AugmentConfig
+from fss.episodes.config import AugmentConfig, DrawMode
 from fss.episodes.episode import RawEpisodes
 from fss.episodes.episode_plan import Episode, EpisodeSampler, check_plan_size
 from fss.images.canvas import decode_canvas
@@ -149,6 +149,7 @@ class ClassStream:
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
+        draw: DrawMode = "balanced",
     ):
         """Check the classes and open the cache.
 
@@ -165,6 +166,7 @@ class ClassStream:
             rank: number of this worker, from 0.
             world: number of workers, at most the batch size; each has nearly equal shares.
             pin_memory: put the batches into page-locked memory, for a GPU.
+            draw: how an episode's class and query are chosen, see ``EpisodeSampler``.
 
         Raises:
             ValueError: a class has too few images, or there are more workers than episodes in a batch.
@@ -177,7 +179,7 @@ class ClassStream:
         self.lane_length, self.lane_count = self.steps_per_epoch, stream.batch_size
         self.config, self._pin, self._images = stream, pin_memory, reader.index
         self._index = index.select(classes)
-        self._sampler = EpisodeSampler(self._index, self._index, shots)
+        self._sampler = EpisodeSampler(self._index, self._index, shots, draw)
         ids = {c: entries.image_ids for c, entries in self._index.items()}
         self._entries = {c: SortedIds(of_class) for c, of_class in ids.items()}
         self._slots = SortedIds(pc.unique(pa.chunked_array(list(ids.values()))))

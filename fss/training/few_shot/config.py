@@ -8,7 +8,7 @@ import tyro
 from annotated_types import Ge, Gt, Interval
 
 from fss.core.config import settings
-from fss.episodes.config import Order
+from fss.episodes.config import DrawMode, Order
 from fss.images.limits import Decoding
 from fss.models.config import Precision
 from fss.training.lanes import check_lanes
@@ -134,6 +134,9 @@ class ClassesConfig:
     """Supports per episode, in training and validation."""
     skip_small_classes: bool = False
     """Leave out classes with too few pictures for the shots, instead of refusing to train."""
+    draw: DrawMode = "balanced"
+    """Choice of an episode's class and query: every class equally often, or every picture of every class once
+    (entries), so that classes are drawn as often as they occur."""
     episodes: Annotated[int, Ge(1)] | None = None
     """Episodes in an epoch. None: one for every picture of every class."""
     min_pixels: Annotated[int, Ge(1)] = 1

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fss.episodes import episode_plan
-from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
+from fss.episodes.episode_plan import EpisodePlan, EpisodeSampler, make_plan, split_small_classes
 
 
 class Entry(NamedTuple):
@@ -47,6 +47,21 @@ def test_an_episode_depends_on_its_number_and_not_on_order_or_length() -> None:
 def test_fewer_shots_keep_the_queries_and_the_first_supports() -> None:
     five, one = (make_plan(index(), episodes=20, shots=k, seed=0) for k in (5, 1))
     assert [(e.query_id, e.support_ids[0]) for e in five] == [(e.query_id, e.support_ids[0]) for e in one]
+
+
+def test_every_entry_is_the_query_once_in_a_pass() -> None:
+    uneven = {1: [Entry(f"1-{n}") for n in range(3)], 2: [Entry(f"2-{n}") for n in range(30)], 5: index()[3]}
+    entries = {(c, entry.image_id) for c, of_class in uneven.items() for entry in of_class}
+    sampler, fewer = (EpisodeSampler(uneven, uneven, shots, "entries") for shots in (2, 1))
+    first, second = ([sampler.draw(number, 7) for number in range(39 * p, 39 * (p + 1))] for p in (0, 1))
+    for passed in (first, second):
+        assert {(e.class_id, e.query_id) for e in passed} == entries and len(passed) == len(entries)
+        assert all(len({e.query_id, *e.support_ids}) == 3 for e in passed)
+    assert [e.query_id for e in first] != [e.query_id for e in second]
+    assert sampler.draw(50, 7) == second[11], "an episode depends on its number alone"
+    assert fewer.draw(50, 7).support_ids == second[11].support_ids[:1]
+    supports = Counter(sampler.draw(n, 7).support_ids[0] for n in range(3900) if sampler.draw(n, 7).class_id == 1)
+    assert len(supports) == 3 and min(supports.values()) > 60  # 100 expected each
 
 
 def test_large_classes_are_sampled_without_a_permutation_of_their_images(monkeypatch: pytest.MonkeyPatch) -> None:

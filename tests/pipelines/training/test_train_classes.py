@@ -117,7 +117,14 @@ def test_what_decides_the_result_is_hashed(config: TrainJobConfig) -> None:
     names = Collection.open(config.collection).classes
     base = tuple(names[c] for c in Collection.open(config.collection).class_splits["base"])
     assert key(replace(config, classes=replace(config.classes, train=base))) == key(config), "the same, by name"
-    changes = ({"train": base[1:]}, {"shots": 2}, {"episodes": 16}, {"val_episodes": 10}, {"val": ()})
+    changes = (
+        {"train": base[1:]},
+        {"shots": 2},
+        {"episodes": 16},
+        {"val_episodes": 10},
+        {"val": ()},
+        {"draw": "entries"},
+    )
     keys = [key(replace(config, classes=replace(config.classes, **change))) for change in changes]
     assert len({key(config), *keys}) == 1 + len(changes)
 
@@ -147,6 +154,7 @@ def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
     if name != "classes":
         learner, data = name.split("-")
         assert (found.segmenter.learner, found.classes.benchmark) == (learner, data)
+        assert found.classes.draw == ("balanced" if data == "coco" else "entries")
         check_workers(replace(found, scale=ScaleConfig(workers=8)))
         assert found.checkpoint_every * found.stream.batch_size == pytest.approx(EPOCH[data], rel=0.01)
 
