@@ -17,6 +17,7 @@ decoding.
 import functools
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -84,6 +85,8 @@ class Loaders(Data):
     """Threads or processes of each loader."""
     passes: int = 5
     """Measured passes of each loader."""
+    steps: int | None = None
+    """Steps of a pass. None: all photographs once."""
     ray: bool = False
     """Measure Ray Data too."""
 
@@ -105,11 +108,11 @@ class Episodes(Data):
 class PlainTasks(Dataset[Task]):
     """Tasks in the order of their parts, as a dataset for a DataLoader."""
 
-    def __init__(self, stream: MaskSplitStream, decoding: Decoding):
+    def __init__(self, stream: MaskSplitStream, decoding: Decoding, count: int):
         rows = stream.rows
         self.positions = [
             (rows.part(block), rows.block(block), int(row)) for block, train in enumerate(rows.train) for row in train
-        ][: stream.steps_per_epoch * stream.config.batch_size]
+        ][:count]
         self.settings = TaskSettings(
             size=stream.image_size, split=stream.split, augment=stream.augment, seed=0, epoch=0, decoding=decoding
         )
@@ -188,14 +191,15 @@ def measure_loaders(options: tyro.conf.OmitArgPrefixes[Loaders]) -> None:
         stream = kind(
             collection, masks, image_size=options.size, stream=config, split=SplitConfig(), augment=AugmentConfig()
         )
-        next(stream.held_out(1))  # starts the processes
+        list(stream.held_out())  # starts the processes
         return stream
 
     with tempfile.TemporaryDirectory() as folder:
         first = split_stream(MaskSplitStream, folder, decoders="threads")
-        steps, count = first.steps_per_epoch, first.steps_per_epoch * options.batch
+        steps = min(first.steps_per_epoch, options.steps or first.steps_per_epoch)
+        count = steps * options.batch
         plain = DataLoader(
-            PlainTasks(first, options.decoding),
+            PlainTasks(first, options.decoding, count),
             options.batch,
             num_workers=options.decoders,
             collate_fn=functools.partial(collate, group=2),
@@ -209,7 +213,7 @@ def measure_loaders(options: tyro.conf.OmitArgPrefixes[Loaders]) -> None:
             with tempfile.TemporaryDirectory() as cache:
                 stream = split_stream(MaskSplitStream, cache, decoders=decoders)
                 if cached:
-                    measure(stream.batches(0), steps, count)
+                    measure(stream.batches(1), steps, count)
                 return measure(stream.batches(1), steps, count)
 
         loaders: dict[str, Callable[[], Pass]] = {
@@ -227,6 +231,7 @@ def measure_loaders(options: tyro.conf.OmitArgPrefixes[Loaders]) -> None:
             for number in range(options.passes):
                 for name in list(loaders)[:: -1 if number % 2 else 1]:
                     passes[name].append(loaders[name]())
+                    print(f"{name}: {passes[name][-1]}", file=sys.stderr, flush=True)
     print_loaders(passes)
 
 
