@@ -24,6 +24,7 @@ from fss.core.retry import retry_transient
 SEGMENT = 1024  # parts in a segment
 GROUP = 512  # parts that are processed as one table, which costs less than a table for each
 READERS = 8  # parts read concurrently, which hides the latency of an object store
+CHUNK = 16  # fragments that a thread reads in a row, which costs less than a call for each
 
 _INDEX = b"fss.parts"
 State = tuple[int, int]
@@ -57,7 +58,7 @@ class PartFolder:
                 group = list(names)
                 kept = self._read_segment(number, columns, states) if small else {}
                 missing = [part for part in group if part not in kept]
-                read = pool.map(lambda part: self._read_part(part, columns, fragments), missing)
+                read = self._read_parts(missing, columns, fragments, pool)
                 for part in group:
                     yield part, kept[part] if part in kept else next(read)
 
@@ -101,7 +102,7 @@ class PartFolder:
                 count += len(group) - len(kept)
                 kept = self._read_segment(number, columns, states)
                 missing = [part for part in group if part not in kept]
-                read = pool.map(lambda part: self._read_part(part, columns, fragments), missing)
+                read = self._read_parts(missing, columns, fragments, pool)
                 tables = kept | dict(zip(missing, read, strict=True))
                 rows = [(part, tables[part].num_rows, *states[part]) for part in group]
                 table = pa.concat_tables([tables[part].replace_schema_metadata(None) for part in group])
@@ -123,12 +124,21 @@ class PartFolder:
         written = _states(self.fragments_uri, "arrow")
         return {part for part, (_, time) in written.items() if part in states and time >= states[part][1]}
 
+    def _read_parts(
+        self, parts: Sequence[str], columns: Sequence[str], fragments: Collection[str], pool: ThreadPoolExecutor
+    ) -> Iterator[pa.Table]:
+        """Read small columns of some parts in the threads of a pool, in order."""
+        size = CHUNK if parts and parts[0] in fragments else 1
+        chunks = [parts[start : start + size] for start in range(0, len(parts), size)]
+        read = pool.map(lambda chunk: [self._read_part(part, columns, fragments) for part in chunk], chunks)
+        return itertools.chain.from_iterable(read)
+
     def _read_part(self, part: str, columns: Sequence[str], fragments: Collection[str]) -> pa.Table:
         """Read small columns of a part from its fragment, or from the part itself."""
         if part in fragments:
             try:
                 with pa.ipc.open_stream(storage.read_bytes(self._fragment_uri(part))) as reader:
-                    if reader.schema.remove_metadata() == self._small_schema:
+                    if reader.schema == self._small_schema:
                         return reader.read_all().select(columns)
             except (OSError, pa.ArrowInvalid):
                 pass
