@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fss.collection import part_io
 from fss.core import storage
@@ -65,11 +66,12 @@ class JobResult:
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = " s" if heading == "durations" else ""
-                table.add_row(f"{heading if index == 0 else '':<10} {key}", _text(value) + unit)
+                # As Text, since rich takes "[null]" or a folder "[old]" for markup and drops it.
+                table.add_row(f"{heading if index == 0 else '':<10} {key}", Text(_text(value) + unit))
             if values:
                 table.add_section()
         for index, note in enumerate(self.notes):
-            table.add_row("notes" if index == 0 else "", note)
+            table.add_row("notes" if index == 0 else "", Text(note))
         if self.notes:
             table.add_section()
         if self.run_id:

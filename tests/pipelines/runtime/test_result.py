@@ -9,7 +9,8 @@ from pipelines.runtime.result import JobResult, finished_before, read_result
 
 
 def made() -> JobResult:
-    result = JobResult(job="ingest", counts={"images": 1200}, metrics={"iou": 0.51234}, run_id="abc")
+    metrics = {"iou": 0.51234, "folder": "runs/[old]"}
+    result = JobResult(job="ingest", counts={"images": 1200}, metrics=metrics, run_id="abc")
     with result.timed("ingest"):
         pass
     return result
@@ -28,7 +29,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_the_table_shows_counts_metrics_and_the_run() -> None:
     out = io.StringIO()
     made().show(Console(file=out, width=100))
-    assert all(word in out.getvalue() for word in ("1,200", "0.5123", "abc", "durations"))
+    assert all(word in out.getvalue() for word in ("1,200", "0.5123", "abc", "durations", "runs/[old]"))
 
 
 def test_a_result_of_the_same_key_alone_has_finished_before(tmp_path: Path) -> None:
