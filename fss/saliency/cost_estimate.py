@@ -3,6 +3,7 @@
 A sample of the collection is measured on one thread of this machine; the rest is arithmetic.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,10 +32,10 @@ READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 
 
 # Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
 DISPATCHED_PER_S = 600  # tasks, with thousands of them in flight
-DRIVER_ROW_S = 1e-5  # seconds per image before and after the tasks: start, manifest, acceptance
-DRIVER_ROW_BYTES = 300  # of memory per image: listing or acceptance
+DRIVER_ROW_S = 1.15e-5  # seconds per image before and after the tasks: start, manifest, acceptance and report
+DRIVER_ROW_BYTES = 850  # of memory per image: the listing of files; an acceptance takes 400
 DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use
-LISTED_PER_S = 10_000  # files
+LISTED_PER_S = 11_800  # files
 
 # How many parts the driver puts into a task, as in pipelines/runtime/part_calls.py.
 TASK_S, TASKS_PER_S, MAX_PARTS = 0.5, 300, 256
@@ -115,7 +116,7 @@ def mask_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
     if sample.gpu_s and not fleet.gpus:
         raise ValueError("the sample was measured on a GPU; give the fleet at least one, or measure on the CPU")
     part, core_s = fleet.part_size, sum(sample.cpu_s.values()) / fleet.efficiency
-    limits = {f"{fleet.cores:,} cores": fleet.cores / core_s}
+    limits = {f"{fleet.cores:,} cores": fleet.cores * _busy(fleet) / core_s}
     if sample.gpu_s:
         limits[f"{fleet.gpus:,} GPUs"] = fleet.gpus * fleet.efficiency / sample.gpu_s
     return limits | {
@@ -130,7 +131,7 @@ def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
     part, core_s = fleet.part_size, max(sample.ingest_s, 1e-9) / fleet.efficiency
     reads = INGEST_READS_PER_IMAGE + INGEST_READS_PER_PART / part
     return {
-        f"{fleet.cores:,} cores": fleet.cores / core_s,
+        f"{fleet.cores:,} cores": fleet.cores * _busy(fleet) / core_s,
         "dispatch": _dispatched(core_s, fleet),
         "S3 reads": READS_PER_PREFIX * fleet.source_prefixes / reads,
         "S3 writes": part / requests_to_write(part * sample.image_bytes) * WRITES_PER_PREFIX,
@@ -157,7 +158,6 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         "masks": READS_PER_PART * parts,
         "ingest": INGEST_READS_PER_PART * parts + INGEST_READS_PER_IMAGE * int(fleet.images),
     }
-    collections = -(-int(fleet.images) * DRIVER_ROW_BYTES // DRIVER_BYTES)
     rate = sum(sample.cpu_s.values())
     return {
         "measured": f"{sample.images} images, {1 / rate:.1f} images/s on one core ("
@@ -178,7 +178,8 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         "requests, ingest": _requests(writes["ingest"], reads["ingest"], fleet.images / KEYS_PER_LISTING),
         "request rate": f"{reads['masks'] / masks_s:,.1f} reads/s and {writes['masks'] / masks_s:,.2f} writes/s, "
         f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / masks_s)}/s",
-        "collections": f"{collections:,}, so that a driver lists and accepts in {_bytes(DRIVER_BYTES)} of memory",
+        "collections": f"{_collections(fleet):,}, one after the other, so that a driver lists and accepts in "
+        f"{_bytes(DRIVER_BYTES)} of memory; their parts keep the cores busy for {_busy(fleet):.0%} of the time",
         "spot machines": f"a part takes {duration(part_s)}; an interruption costs each of its workers half of that, "
         f"{lost:.2%} of the work at {fleet.interruptions:g} an hour",
     }
@@ -195,6 +196,17 @@ def duration(seconds: float) -> str:
 def requests_to_write(part: float) -> int:
     """Return the number of requests that write a part of this many bytes to an object store."""
     return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
+
+
+def _collections(fleet: Fleet) -> int:
+    """Return into how many collections the images have to be divided."""
+    return -(-int(fleet.images) * DRIVER_ROW_BYTES // DRIVER_BYTES)
+
+
+def _busy(fleet: Fleet) -> float:
+    """Return the share of the time that the cores have work: in its last parts, a collection has fewer than cores."""
+    per_core = fleet.images / fleet.part_size / _collections(fleet) / fleet.cores
+    return per_core / math.ceil(per_core)
 
 
 def _dispatched(core_s: float, fleet: Fleet) -> float:

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.bench_fleet dispatch --parts 976563
     python -m tests.benchmarks.bench_fleet windows --parts 10000
 
-``job`` lists empty files, writes image and mask parts with pictures of 10 bytes on Ray, and does what a driver does
+``job`` lists empty files, writes image and mask parts with pictures of 32 pixels on Ray, and does what a driver does
 before and after: manifest, fingerprint, acceptance, the rows of a training, and an episode plan. Each stage is a
 process of its own, whose memory is what it takes beyond its imports. ``dispatch`` hands out as many parts of no work as
 a billion images have. ``windows`` hands out one part per task with 64 to 8,192 tasks in flight, as for 32 to 4,096
@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
 from fss.collection import ClassIndex, Collection, MaskSet
-from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.collection.ingest import start_ingest
 from fss.collection.schema import GATES, IMAGE_SCHEMA, MASK_SCHEMA, QUALITY_SCORES, SCORES_TYPE, part_name
@@ -37,30 +37,36 @@ from fss.collection.sources import SourceConfig
 from fss.collection.upgrade import refresh_manifests
 from fss.episodes.config import SplitConfig
 from fss.episodes.episode_plan import make_plan
+from fss.images.mask_codec import encode_mask
 from fss.saliency.config import Fleet
 from fss.saliency.cost_estimate import DRIVER_ROW_S, CostSample, mask_limits
 from fss.training.few_shot.usable_rows import scan
+from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.runtime import part_calls
 from pipelines.runtime.map_parts import run_parts
 from pipelines.runtime.ray_session import ray_session
 
 CLASSES = 100
 PER_FOLDER = 1000  # files
+WARM_UP = 16  # parts
+SIDE = 32
+PICTURE = cv2.imencode(".jpg", np.full((SIDE, SIDE, 3), 99, np.uint8))[1].tobytes()
+MASK = encode_mask(np.pad(np.ones((SIDE // 2, SIDE // 2), np.uint8), SIDE // 4))
 WINDOWS = (64, 512, 2048, 8192)
 
 
 def write_images(uri: str, part: str, rows: int) -> dict[str, int]:
-    """Write a part of pictures of 10 bytes."""
+    """Write a part that repeats a small picture."""
     number, none = int(part.removeprefix("part-")), pa.nulls(rows, pa.string())
     ids = [f"{number:08x}{row:08x}-{row:08x}" for row in range(rows)]
     uris = [f"s3://bucket/photographs/{number:08x}/{row:08x}.jpg" for row in range(rows)]
-    columns = [ids, uris, [b"0123456789"] * rows, [400] * rows, [400] * rows, ["JPEG"] * rows, none]
+    columns = [ids, uris, [PICTURE] * rows, [SIDE] * rows, [SIDE] * rows, ["JPEG"] * rows, none]
     Collection.open(uri).write_part(part, pa.table(columns, schema=IMAGE_SCHEMA))
     return {"images": rows}
 
 
 def write_masks(uri: str, name: str, part: str) -> dict[str, int]:
-    """Write a part of masks of 10 bytes with random scores and classes."""
+    """Write a part that repeats a small mask, with random scores and classes."""
     masks = Collection.open(uri).mask_set(name)
     ids = masks.collection.read_part(part, ["image_id"]).column("image_id")
     rows, random = len(ids), np.random.default_rng(int(part.removeprefix("part-")))
@@ -70,8 +76,8 @@ def write_masks(uri: str, name: str, part: str) -> dict[str, int]:
         [pa.array(values[field.name]) if field.name in values else pa.nulls(rows, field.type) for field in SCORES_TYPE],
         fields=list(SCORES_TYPE),
     )
-    classes = [[{"id": number, "pixels": 20_000}] for number in random.integers(CLASSES, size=rows).tolist()]
-    columns = [ids, [b"0123456789"] * rows, classes, pa.nulls(rows, pa.large_binary()), scores, pa.nulls(rows)]
+    classes = [[{"id": number, "pixels": SIDE * SIDE // 4}] for number in random.integers(CLASSES, size=rows).tolist()]
+    columns = [ids, [MASK] * rows, classes, pa.nulls(rows, pa.large_binary()), scores, pa.nulls(rows)]
     table = pa.table(
         [column if isinstance(column, pa.ChunkedArray) else pa.array(column, field.type) for column, field in
          zip(columns, MASK_SCHEMA, strict=True)],
@@ -90,14 +96,15 @@ def on_ray(make: Callable[[str], Mapping[str, Any]], options: argparse.Namespace
     """Make all parts with a small function on Ray, and return the seconds, once its processes have started."""
     names = [part_name(number) for number in range(-(-options.rows // options.part_size))]
     with ray_session(num_cpus=options.cores), Path(os.devnull).open("w") as quiet:
-        run_parts(names[:64], do_nothing, stage="warm-up", workers=options.cores, out=quiet)
-        return run_parts(names, make, stage="stub", workers=options.cores, out=quiet).seconds
+        first = names[:WARM_UP]  # the processes start and import
+        run_parts(first, make, stage="warm-up", workers=options.cores, out=quiet)
+        return run_parts(names, make, stage="stub", finished=first, workers=options.cores, out=quiet).seconds
 
 
 def accept(masks: MaskSet) -> None:
-    """Read all scores, and accept."""
-    table = read_scores(masks, masks.collection.part_names())
-    write_acceptance(masks, "default", table, AcceptanceRule(quantile=0.65))
+    """Accept masks, and report on them."""
+    parts = masks.collection.part_names()
+    accept_and_report(masks, parts, AcceptanceRule(quantile=0.65), name="default", seed=0, run=mock.Mock())
 
 
 def plan(masks: MaskSet) -> None:
@@ -181,11 +188,14 @@ def compare(done: Mapping[str, Mapping[str, float]], folder: Path, options: argp
     for part in parts:
         write_masks(collection.uri, "sample", part)
     row_s = (time.process_time() - start) / len(parts) / options.part_size
-    sample = CostSample(images=1, image_bytes=10, mask_bytes=10, cpu_s={"write": row_s}, ingest_s=row_s)
+    sample = CostSample(
+        images=1, image_bytes=len(PICTURE), mask_bytes=len(MASK), cpu_s={"write": row_s}, ingest_s=row_s
+    )
     fleet = Fleet(images=options.rows, part_size=options.part_size, cores=options.cores)
     limits = mask_limits(sample, fleet)
     name = min(limits, key=lambda limit: limits[limit])
-    masks_s, driver_s = options.rows / limits[name], options.rows * DRIVER_ROW_S
+    timed = options.rows - WARM_UP * options.part_size
+    masks_s, driver_s = timed / limits[name], options.rows * DRIVER_ROW_S
     measured = sum(done[stage]["wall"] for stage in OF_THE_JOB)
     print(f"mask parts: {done['mask parts (stub)']['wall']:.1f} s, planned {masks_s:.1f} s ({name} bind)")
     print(f"driver before and after: {measured:.1f} s ({1e6 * measured / options.rows:.1f} us a row), ", end="")

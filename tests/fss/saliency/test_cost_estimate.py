@@ -76,17 +76,22 @@ def test_gpus_determine_the_wall_time_where_they_are_slower() -> None:
     ("change", "first"),
     [
         ({}, "100 cores"),
-        ({"cores": 100_000_000}, "S3 reads"),
-        ({"cores": 100_000_000, "part_size": 1}, "S3 reads"),
-        ({"cores": 100_000_000, "part_size": 60_000}, "S3 writes"),
+        ({"images": 1e9, "cores": 5000}, "S3 reads"),
+        ({"images": 1e9, "cores": 5000, "part_size": 100}, "S3 reads"),
     ],
 )
 def test_the_least_limit_is_the_one_that_counts(change: dict[str, int], first: str) -> None:
-    fleet = replace(FLEET, **change)
-    limits = mask_limits(SAMPLE, fleet)
-    assert min(limits, key=lambda name: limits[name]).endswith(first)
-    seconds = fleet.images / min(limits.values())
-    assert f"masks {duration(seconds)}," in estimate_cost(SAMPLE, replace(fleet, interruptions=0.0))["wall time"]
+    fleet, sample = replace(FLEET, interruptions=0.0, **change), replace(SAMPLE, cpu_s={"estimate": 0.001})
+    limits = mask_limits(sample, fleet)
+    assert min(limits, key=lambda name: limits[name]) == first
+    assert f"masks {duration(fleet.images / min(limits.values()))}," in estimate_cost(sample, fleet)["wall time"]
+
+
+def test_more_cores_than_parts_have_no_work() -> None:
+    rates = [mask_limits(SAMPLE, replace(FLEET, cores=cores))[f"{cores:,} cores"] for cores in (1000, 1001, 4000)]
+    assert rates[0] == rates[1] == rates[2] == pytest.approx(1000 * 0.8 / 0.1)
+    half = mask_limits(SAMPLE, replace(FLEET, cores=999))["999 cores"]
+    assert half == pytest.approx(rates[0] / 2), "the last of 1,000 parts takes as long as the others"
 
 
 def test_short_parts_share_a_task_as_in_the_driver() -> None:
