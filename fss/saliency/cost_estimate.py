@@ -32,7 +32,7 @@ READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 
 
 # Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
 DISPATCHED_PER_S = 600  # tasks, with thousands of them in flight
-DRIVER_ROW_S = 1.15e-5  # seconds per image before and after the tasks: start, manifest, acceptance and report
+DRIVER_JOB_S, DRIVER_ROW_S = 2.5, 9e-6  # seconds per job and per image, to start, to accept and to report
 DRIVER_ROW_BYTES = 850  # of memory per image: the listing of files; an acceptance takes 400
 DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use
 LISTED_PER_S = 11_800  # files
@@ -139,6 +139,11 @@ def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
     }
 
 
+def driver_seconds(fleet: Fleet) -> float:
+    """Return the seconds of the drivers before and after their tasks, for all images."""
+    return _collections(fleet) * DRIVER_JOB_S + fleet.images * DRIVER_ROW_S
+
+
 def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     """Return the cost of pseudo-masks for the images of a fleet, as text by quantity.
 
@@ -148,7 +153,7 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     parts = -(-int(fleet.images) // fleet.part_size)
     cpu_s, gpu_s = fleet.images * sum(sample.cpu_s.values()), fleet.images * sample.gpu_s
     limits, ingest = mask_limits(sample, fleet), ingest_limits(sample, fleet)
-    masks_s, driver_s = fleet.images / min(limits.values()), fleet.images * DRIVER_ROW_S
+    masks_s, driver_s = fleet.images / min(limits.values()), driver_seconds(fleet)
     part_s = max(cpu_s / parts, gpu_s / parts) / fleet.efficiency
     lost = fleet.interruptions * part_s / 3600 / 2
     masks_s *= 1 + lost

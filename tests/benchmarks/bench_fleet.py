@@ -39,7 +39,7 @@ from fss.episodes.config import SplitConfig
 from fss.episodes.episode_plan import make_plan
 from fss.images.mask_codec import encode_mask
 from fss.saliency.config import Fleet
-from fss.saliency.cost_estimate import DRIVER_ROW_S, CostSample, mask_limits
+from fss.saliency.cost_estimate import CostSample, driver_seconds, mask_limits
 from fss.training.few_shot.usable_rows import scan
 from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.runtime import part_calls
@@ -195,7 +195,7 @@ def compare(done: Mapping[str, Mapping[str, float]], folder: Path, options: argp
     limits = mask_limits(sample, fleet)
     name = min(limits, key=lambda limit: limits[limit])
     timed = options.rows - WARM_UP * options.part_size
-    masks_s, driver_s = timed / limits[name], options.rows * DRIVER_ROW_S
+    masks_s, driver_s = timed / limits[name], driver_seconds(fleet)
     measured = sum(done[stage]["wall"] for stage in OF_THE_JOB)
     print(f"mask parts: {done['mask parts (stub)']['wall']:.1f} s, planned {masks_s:.1f} s ({name} bind)")
     print(f"driver before and after: {measured:.1f} s ({1e6 * measured / options.rows:.1f} us a row), ", end="")
