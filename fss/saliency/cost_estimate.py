@@ -3,10 +3,8 @@
 A sample of the collection is measured on one thread of this machine; the rest is arithmetic.
 """
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,45 +18,23 @@ from fss.images.decode import inspect_image
 from fss.images.limits import DecodeLimits
 from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
+from fss.saliency.fleet_limits import (
+    DRIVER_BYTES,
+    INGEST_READS_PER_IMAGE,
+    INGEST_READS_PER_PART,
+    KEYS_PER_LISTING,
+    READS_PER_PART,
+    CostSample,
+    busy_share,
+    count_collections,
+    driver_seconds,
+    ingest_limits,
+    mask_limits,
+    requests_to_write,
+)
 from fss.saliency.pseudomask import encode_mask_row, estimate_all
 
-# Requests to the object store per part, as counted by tests/pipelines/runtime/test_object_store.py.
-READS_PER_PART = 14  # of the pseudo-mask job: metadata, the image part, and its ids again before writing
-INGEST_READS_PER_PART = 8
-INGEST_READS_PER_IMAGE = 2  # of its size and of its bytes
-WRITE_BLOCK = 10 * 2**20  # bytes of a piece of a multipart upload, which has one more request to open and one to close
-KEYS_PER_LISTING = 1000
-READS_PER_PREFIX, WRITES_PER_PREFIX = 5500, 3500  # requests per second that S3 guarantees per prefix
-
-# Rates of the driver, measured by tests/benchmarks/bench_fleet.py on one core.
-DISPATCHED_PER_S = 600  # tasks, with thousands of them in flight
-DRIVER_JOB_S, DRIVER_ROW_S = 2.5, 9e-6  # seconds per job and per image, to start, to accept and to report
-DRIVER_ROW_BYTES = 850  # of memory per image: the listing of files; an acceptance takes 400
-DRIVER_BYTES = 8 * 2**30  # of memory that a driver may use
-LISTED_PER_S = 11_800  # files
-
-# How many parts the driver puts into a task, as in pipelines/runtime/part_calls.py.
-TASK_S, TASKS_PER_S, MAX_PARTS = 0.5, 300, 256
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostSample:
-    """Measured cost of one image, averaged over a sample."""
-
-    images: int
-    """Number of images in the sample."""
-    image_bytes: float
-    """Bytes of a stored image."""
-    mask_bytes: float
-    """Bytes of a stored mask with its soft map and scores."""
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    """CPU seconds by step: decode, estimate, encode."""
-    gpu_s: float = 0.0
-    """Seconds on the GPU; 0 for an estimator on the CPU."""
-    ingest_s: float
-    """CPU seconds to check and to hash the bytes of an image."""
 
 
 @one_thread()
@@ -107,43 +83,6 @@ def measure_sample(
     )
 
 
-def mask_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
-    """Return how many images per second each part of a fleet can make masks of, by its name; the least one counts.
-
-    Raises:
-        ValueError: the sample was measured on a GPU and the fleet has none.
-    """
-    if sample.gpu_s and not fleet.gpus:
-        raise ValueError("the sample was measured on a GPU; give the fleet at least one, or measure on the CPU")
-    part, core_s = fleet.part_size, sum(sample.cpu_s.values()) / fleet.efficiency
-    limits = {f"{fleet.cores:,} cores": fleet.cores * _busy(fleet) / core_s}
-    if sample.gpu_s:
-        limits[f"{fleet.gpus:,} GPUs"] = fleet.gpus * fleet.efficiency / sample.gpu_s
-    return limits | {
-        "dispatch": _dispatched(core_s, fleet),
-        "S3 reads": part / READS_PER_PART * READS_PER_PREFIX,
-        "S3 writes": part / requests_to_write(part * sample.mask_bytes) * WRITES_PER_PREFIX,
-    }
-
-
-def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
-    """Return how many images per second each part of a fleet can ingest from files, by its name."""
-    part, core_s = fleet.part_size, max(sample.ingest_s, 1e-9) / fleet.efficiency
-    reads = INGEST_READS_PER_IMAGE + INGEST_READS_PER_PART / part
-    return {
-        f"{fleet.cores:,} cores": fleet.cores * _busy(fleet) / core_s,
-        "dispatch": _dispatched(core_s, fleet),
-        "S3 reads": READS_PER_PREFIX * fleet.source_prefixes / reads,
-        "S3 writes": part / requests_to_write(part * sample.image_bytes) * WRITES_PER_PREFIX,
-        "listing": LISTED_PER_S,
-    }
-
-
-def driver_seconds(fleet: Fleet) -> float:
-    """Return the seconds of the drivers before and after their tasks, for all images."""
-    return _collections(fleet) * DRIVER_JOB_S + fleet.images * DRIVER_ROW_S
-
-
 def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     """Return the cost of pseudo-masks for the images of a fleet, as text by quantity.
 
@@ -183,8 +122,8 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         "requests, ingest": _requests(writes["ingest"], reads["ingest"], fleet.images / KEYS_PER_LISTING),
         "request rate": f"{reads['masks'] / masks_s:,.1f} reads/s and {writes['masks'] / masks_s:,.2f} writes/s, "
         f"{_bytes(fleet.images * (sample.image_bytes + sample.mask_bytes) / masks_s)}/s",
-        "collections": f"{_collections(fleet):,}, one after the other, so that a driver lists and accepts in "
-        f"{_bytes(DRIVER_BYTES)} of memory; their parts keep the cores busy for {_busy(fleet):.0%} of the time",
+        "collections": f"{count_collections(fleet):,}, one after the other, so that a driver lists and accepts in "
+        f"{_bytes(DRIVER_BYTES)} of memory; their parts keep the cores busy for {busy_share(fleet):.0%} of the time",
         "spot machines": f"a part takes {duration(part_s)}; an interruption costs each of its workers half of that, "
         f"{lost:.2%} of the work at {fleet.interruptions:g} an hour",
     }
@@ -196,29 +135,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def requests_to_write(part: float) -> int:
-    """Return the number of requests that write a part of this many bytes to an object store."""
-    return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
-
-
-def _collections(fleet: Fleet) -> int:
-    """Return into how many collections the images have to be divided."""
-    return -(-int(fleet.images) * DRIVER_ROW_BYTES // DRIVER_BYTES)
-
-
-def _busy(fleet: Fleet) -> float:
-    """Return the share of the time that the cores have work: in its last parts, a collection has fewer than cores."""
-    per_core = fleet.images / fleet.part_size / _collections(fleet) / fleet.cores
-    return per_core / math.ceil(per_core)
-
-
-def _dispatched(core_s: float, fleet: Fleet) -> float:
-    """Return the images per second that a driver can hand out, whose tasks have several parts where parts are short."""
-    task_s = max(TASK_S, fleet.cores / TASKS_PER_S)
-    parts = max(1, min(MAX_PARTS, int(task_s / (core_s * fleet.part_size))))
-    return DISPATCHED_PER_S * parts * fleet.part_size
 
 
 def _limits(limits: dict[str, float]) -> str:

@@ -39,7 +39,7 @@ from fss.episodes.config import SplitConfig
 from fss.episodes.episode_plan import make_plan
 from fss.images.mask_codec import encode_mask
 from fss.saliency.config import Fleet
-from fss.saliency.cost_estimate import CostSample, driver_seconds, mask_limits
+from fss.saliency.fleet_limits import CostSample, driver_seconds, mask_limits
 from fss.training.few_shot.usable_rows import scan
 from pipelines.masks.acceptance_report import accept_and_report
 from pipelines.runtime import part_calls

@@ -12,16 +12,10 @@ from threadpoolctl import threadpool_info
 from fss.collection import Collection
 from fss.collection.schema import image_table
 from fss.core.system import one_thread
-from fss.saliency import SaliencyConfig, cost_estimate
+from fss.saliency import SaliencyConfig, fleet_limits
 from fss.saliency.config import Fleet
-from fss.saliency.cost_estimate import (
-    CostSample,
-    duration,
-    estimate_cost,
-    ingest_limits,
-    mask_limits,
-    measure_sample,
-)
+from fss.saliency.cost_estimate import duration, estimate_cost, measure_sample
+from fss.saliency.fleet_limits import CostSample, ingest_limits, mask_limits
 from pipelines.runtime import part_calls
 from tests.fss.saliency.test_pseudomask import make
 
@@ -40,12 +34,12 @@ def test_a_million_images_by_hand() -> None:
     assert estimate["images"] == "1,000,000 in 1,000 parts of 1,000"
     assert estimate["CPU hours"] == "35"  # 1e6 * 0.1 s / 3600 / 0.8
     # 1e5 s / 100 / 0.8 and 0.17 % for interruptions; then the driver
-    driver = duration(cost_estimate.DRIVER_JOB_S + 1e6 * cost_estimate.DRIVER_ROW_S)
+    driver = duration(fleet_limits.DRIVER_JOB_S + 1e6 * fleet_limits.DRIVER_ROW_S)
     assert re.fullmatch(
         rf"2\d\.\d min: masks 20\.9 min, start and acceptance {driver} on one core", estimate["wall time"]
     )
     # 100 cores at 0.8 make 800 a second; S3's 5,500 reads are 14 a part of 1,000, and its 3,500 writes one a part.
-    dispatch = f"dispatch {1000 * cost_estimate.DISPATCHED_PER_S:,}"
+    dispatch = f"dispatch {1000 * fleet_limits.DISPATCHED_PER_S:,}"
     others = estimate["limits, masks"].removeprefix("100 cores bind at 800 images/s; ")
     assert set(others.split(", ")) == {dispatch, "S3 reads 392,857", "S3 writes 3,500,000"}
     # Two reads of a file and 8 of a part of 1,000 limit what 100 cores could check in 1 ms each.
@@ -97,8 +91,8 @@ def test_more_cores_than_parts_have_no_work() -> None:
 def test_short_parts_share_a_task_as_in_the_driver() -> None:
     """For 4,096 cores a task takes 13.7 s; a part of 64 images takes 8 s here, one of 16 takes 2 s."""
     drivers = (part_calls.CALL_S, part_calls.CALLS_PER_S, part_calls.MAX_NAMES)
-    assert drivers == (cost_estimate.TASK_S, cost_estimate.TASKS_PER_S, cost_estimate.MAX_PARTS)
-    rate = cost_estimate.DISPATCHED_PER_S
+    assert drivers == (fleet_limits.TASK_S, fleet_limits.TASKS_PER_S, fleet_limits.MAX_PARTS)
+    rate = fleet_limits.DISPATCHED_PER_S
     for size, parts in ((64, 1), (16, 6), (1, 109)):
         assert mask_limits(SAMPLE, replace(FLEET, cores=4096, part_size=size))["dispatch"] == rate * parts * size
 

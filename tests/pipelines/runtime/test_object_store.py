@@ -18,7 +18,7 @@ from fss.collection.ingest_part import ingest_part
 from fss.collection.schema import MASK_SCHEMA, image_table
 from fss.collection.sources import SourceConfig
 from fss.core import storage
-from fss.saliency import SaliencyConfig, cost_estimate
+from fss.saliency import SaliencyConfig, fleet_limits
 from fss.saliency.pseudomask import pseudomask_part
 from pipelines import ingest, pseudomask
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
@@ -115,11 +115,11 @@ def test_the_plan_knows_the_requests_of_a_part(s3: str, requests: Counter[str]) 
     started = start_ingest(f"{s3}/c", SourceConfig(path=f"{s3}/raw"), part_size=3)
     take(requests)
     ingest_part(started.collection.uri, started.parts[0])
-    assert take(requests) == (cost_estimate.INGEST_READS_PER_PART + 3 * cost_estimate.INGEST_READS_PER_IMAGE, 1)
+    assert take(requests) == (fleet_limits.INGEST_READS_PER_PART + 3 * fleet_limits.INGEST_READS_PER_IMAGE, 1)
     started.collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
     take(requests)
     pseudomask_part(started.collection.uri, "saliency", started.parts[0], SaliencyConfig())
-    assert take(requests) == (cost_estimate.READS_PER_PART, 1)
+    assert take(requests) == (fleet_limits.READS_PER_PART, 1)
 
 
 @pytest.mark.parametrize("megabytes", [8, 12, 25])
@@ -129,4 +129,4 @@ def test_the_plan_knows_the_requests_of_a_large_part(s3: str, requests: Counter[
     table = image_table([{"image_id": "a", "uri": "a", "image": bytes(size)}])
     take(requests)
     collection.write_part("part-00000", table)
-    assert take(requests) == (0, cost_estimate.requests_to_write(size))
+    assert take(requests) == (0, fleet_limits.requests_to_write(size))
