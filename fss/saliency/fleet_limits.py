@@ -83,8 +83,8 @@ def driver_seconds(fleet: Fleet) -> float:
 
 
 def requests_to_write(part: float) -> int:
-    """Return the number of requests that write a part of this many bytes to an object store."""
-    return 1 if part <= WRITE_BLOCK else 2 - int(-part // WRITE_BLOCK)
+    """Return the number of requests that write a part of this many bytes, and its manifest, to an object store."""
+    return 2 if part <= WRITE_BLOCK else 3 - int(-part // WRITE_BLOCK)
 
 
 def count_collections(fleet: Fleet) -> int:

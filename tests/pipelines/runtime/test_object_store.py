@@ -115,11 +115,11 @@ def test_the_plan_knows_the_requests_of_a_part(s3: str, requests: Counter[str]) 
     started = start_ingest(f"{s3}/c", SourceConfig(path=f"{s3}/raw"), part_size=3)
     take(requests)
     ingest_part(started.collection.uri, started.parts[0])
-    assert take(requests) == (fleet_limits.INGEST_READS_PER_PART + 3 * fleet_limits.INGEST_READS_PER_IMAGE, 1)
+    assert take(requests) == (fleet_limits.INGEST_READS_PER_PART + 3 * fleet_limits.INGEST_READS_PER_IMAGE, 2)
     started.collection.create_mask_set("saliency", config_hash="0" * 16, provenance={})
     take(requests)
     pseudomask_part(started.collection.uri, "saliency", started.parts[0], SaliencyConfig())
-    assert take(requests) == (fleet_limits.READS_PER_PART, 1)
+    assert take(requests) == (fleet_limits.READS_PER_PART, 2)
 
 
 @pytest.mark.parametrize("megabytes", [8, 12, 25])
