@@ -15,7 +15,7 @@ cores or a cluster; with --workers or on a cluster, all are read on Ray.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             another source.
     """
     from fss.collection.division import divide
+    from fss.collection.duplicates import DropDuplicates
     from fss.collection.ingest import finish_ingest, start_ingest
     from fss.collection.ingest_part import ingest_part, part_pictures
     from fss.collection.label_check import check_pairs
@@ -83,10 +84,15 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         overwrite=config.overwrite,
     )
     collection, finished = ingest.collection, ingest.finished()
+    drop = None
+    if config.drop_duplicates:
+        drop = DropDuplicates(distance=config.duplicate_distance, distinct_from=config.distinct_from)
     with Job(
         JOB,
         config,
-        key=config_hash({"job": JOB, "collection": collection.uri}, ingest.sources()),
+        key=config_hash(
+            {"job": JOB, "collection": collection.uri}, ingest.sources(), *([asdict(drop)] if drop else [])
+        ),
         output_dir=collection.uri,
         inputs={"source": config.source.path or config.source.kind},
         complete=set(ingest.parts) <= finished,
@@ -112,7 +118,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
                 ),
             )
         with job.timed("counting"):
-            outcome = finish_ingest(ingest)
+            outcome = finish_ingest(ingest, drop)
             refresh_manifests(collection)
             _report(job.result, ingest, parts, outcome)
         if outcome.labels:

@@ -1,18 +1,22 @@
-"""Maintain a collection: bring it to the current format, or its manifests up to date.
+"""Maintain a collection: its format, its manifests, and photographs that repeat others.
 
 fss collection upgrade photos
 fss collection manifest s3://bucket/photos
+fss collection duplicates photos
+fss collection duplicates photos --distinct-from evaluation --drop-duplicates
 
 A collection of an older format opens and resumes as it is. An upgrade divides its parts into row groups, so that a
 training reads only what it needs, and moves all other files out of the folders of parts. It may be stopped and
 repeated. Manifests hold the small columns of all parts, so that jobs start without reading every part. Jobs write them;
-write them again after a collection was copied.
+write them again after a collection was copied. Duplicates are found by perceptual hashes, which an ingest stores.
 """
 
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
+from fss.collection.config import DUPLICATE_DISTANCE, MOST_DUPLICATE_DISTANCE
 from fss.core.config import settings
 from fss.core.exit_codes import SUCCESS
 
@@ -59,10 +63,49 @@ class Manifest:
         return SUCCESS
 
 
-Config = Annotated[Upgrade, tyro.conf.subcommand("upgrade")] | Annotated[Manifest, tyro.conf.subcommand("manifest")]
+@settings
+class Duplicates:
+    """List photographs that nearly repeat an earlier one: scaled, compressed, turned or mirrored copies."""
+
+    collection: tyro.conf.Positional[str]
+    """The collection: local folder or s3:// URI."""
+    distinct_from: tuple[str, ...] = ()
+    """Collections whose photographs must not be repeated, such as that of the evaluation."""
+    duplicate_distance: Annotated[int, Interval(ge=0, le=MOST_DUPLICATE_DISTANCE)] = DUPLICATE_DISTANCE
+    """Largest number of bits, of 64, in which the perceptual hashes of near-duplicates differ."""
+    drop_duplicates: bool = False
+    """Quarantine them, which is possible until masks other than the ground truth are made of their parts."""
+
+    def run(self) -> int:
+        """List the groups, one photograph a line, and return the exit code."""
+        from fss.collection import Collection
+        from fss.collection.duplicates import drop_duplicates, find_duplicates
+
+        collection = Collection.open(self.collection)
+        others = [Collection.open(uri) for uri in self.distinct_from]
+        duplicates = find_duplicates(collection, distance=self.duplicate_distance, distinct_from=others)
+        groups: dict[str, list[str]] = {}
+        for each in duplicates:
+            groups.setdefault(each.original, []).append(f"{each.distance:3} bits  {each.uri}")
+        for original, lines in groups.items():
+            print(original, *lines, sep="\n  ")
+        if self.drop_duplicates:
+            drop_duplicates(collection, duplicates)
+        print(
+            f"{len(duplicates)} near-duplicates of {len(groups)} photographs, at most {self.duplicate_distance} bits "
+            f"apart{', quarantined' if self.drop_duplicates else ''}"
+        )
+        return SUCCESS
 
 
-def run(config: Upgrade | Manifest) -> int:
+Config = (
+    Annotated[Upgrade, tyro.conf.subcommand("upgrade")]
+    | Annotated[Manifest, tyro.conf.subcommand("manifest")]
+    | Annotated[Duplicates, tyro.conf.subcommand("duplicates")]
+)
+
+
+def run(config: Upgrade | Manifest | Duplicates) -> int:
     """Run the subcommand and return the exit code.
 
     Raises:

@@ -4,6 +4,7 @@
     images/part-00000.parquet        see schema.IMAGE_SCHEMA
     masks/<set>/part-00000.parquet   see schema.MASK_SCHEMA; same rows in the same order
     manifest/, fragments/            small columns of the images (see manifest)
+    hashes/part-00000.parquet        perceptual hashes of the images (see hashes)
     metadata/<set>/                  provenance, acceptances and reports (see mask_set_files)
 
 A collection grows by new parts and never reorders existing ones. Every write is atomic.
@@ -295,7 +296,7 @@ def delete_collection(uri: str) -> None:
     collection = Collection.open(uri)
     for name in collection.mask_set_names():
         delete_mask_set(collection.mask_set(name))
-    for folder in ("images", "listings", "manifest", "fragments"):
+    for folder in ("images", "hashes", "listings", "manifest", "fragments"):
         uri = storage.join(collection.uri, folder)
         parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith((".parquet", ".arrow"))]
         mask_set_files.delete_files(uri, parts)

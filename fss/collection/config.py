@@ -18,6 +18,14 @@ BY_VALUE = ("folder", "webdataset", "parquet")
 SHARDS = ("webdataset", "parquet")
 """Kinds of sources whose files contain many photographs each."""
 
+DUPLICATE_DISTANCE = 4
+"""Default of the largest number of bits in which the hashes of near-duplicates differ.
+
+Measured on 1,500 photographs (DUTS, ECSSD): copies of a quarter of the side or of JPEG quality 20 differ in 0 to 7
+bits, 99 % of them in at most 4; different photographs in at least 8.
+"""
+MOST_DUPLICATE_DISTANCE = 6
+"""Largest distance that a search for near-duplicates allows; different photographs can be nearly as close."""
 PART_BYTES = 2**26
 """Default of the largest size of a part in bytes."""
 

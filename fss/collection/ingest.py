@@ -14,6 +14,7 @@ from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
 from fss.collection.config import PART_BYTES, SHARDS
 from fss.collection.division import ROWS, divide
+from fss.collection.duplicates import DropDuplicates
 from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
@@ -77,13 +78,15 @@ def ingest_local(
     limit: int | None = None,
     append: bool = False,
     overwrite: bool = False,
+    drop: DropDuplicates | None = None,
 ) -> Collection:
     """Ingest a source into a collection in this process; an interrupted ingest is resumed.
 
         collection = ingest_local(SourceConfig(path="photos"), "my-collection")
         print(collection.notes, collection.quarantine().num_rows)
 
-    The result is that of the ingest job, which uses all cores or a cluster. See :func:`start_ingest` for the arguments.
+    The result is that of the ingest job, which uses all cores or a cluster. See :func:`start_ingest` for the arguments;
+    ``drop`` quarantines near-duplicates.
 
     Returns:
         The collection. Its ``notes`` and ``ignored`` say what the ingest noticed and left out.
@@ -109,7 +112,7 @@ def ingest_local(
     for part in ingest.parts:
         if part not in finished:
             ingest_part(ingest.collection.uri, part)
-    finish_ingest(ingest)
+    finish_ingest(ingest, drop)
     return ingest.collection
 
 
@@ -198,13 +201,16 @@ def start_ingest(
     )
 
 
-def finish_ingest(ingest: Ingest) -> IngestOutcome:
+def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestOutcome:
     """Complete a collection whose parts are all written.
 
-    Every class of the ground truth gets a name, and the collection keeps what the ingest noticed and left out.
+    Near-duplicates of the last source are quarantined if ``drop`` is given. Every class of the ground truth gets a
+    name, and the collection keeps what the ingest noticed and left out.
     """
     collection, listing = ingest.collection, ingest.listing
     labels, warnings = None, listing.warnings
+    if drop is not None:
+        drop.run(collection, first_part=int(collection.metadata["sources"][-1]["first_part"]))
     if TRUTH in collection.mask_set_names():
         labels = summarize_labels(collection.mask_set(TRUTH))
         missing = {class_id: f"class {class_id}" for class_id in labels.classes if class_id not in collection.classes}

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fss.collection import source_listing
 from fss.collection.collection import Collection
+from fss.collection.hashes import write_hashes
 from fss.collection.mask_set import TRUTH
 from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, valid_text, with_notes
@@ -21,17 +22,18 @@ from fss.collection.sources import RawItem, SourceConfig, SourceItem, item_reade
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
 from fss.images.color_modes import apply_orientation
-from fss.images.decode import image_orientation, inspect_image
+from fss.images.decode import decode_image, image_orientation, sniff_format
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import mask_row
+from fss.images.perceptual_hash import perceptual_hash
 
 THREADS = 4  # concurrent reads per part: hides the latency of an object store, and bounds the decoded images in memory
 
 
 def ingest_part(collection_uri: str, part: str, selection: RowSelection = ALL_ROWS) -> dict[str, Any]:
-    """Read, check and write the photographs of one part and, if the source has any, their masks.
+    """Read, check and write the photographs of one part with their hashes and, if the source has any, their masks.
 
     Args:
         collection_uri: URI of the collection.
@@ -47,12 +49,13 @@ def ingest_part(collection_uri: str, part: str, selection: RowSelection = ALL_RO
     faulty = [selection.error(row) for row in range(len(items))]
     wanted = [item for item, error in zip(selection.pick(items), selection.pick(faulty), strict=True) if error is None]
     read = item_reader(wanted, from_dict(SourceConfig, source["source"]), collection.limits)
-    read_rows = partial(_rows, read=read, limits=collection.limits, keep_bytes=source["keep_bytes"])
+    read_row = partial(_row, read=read, limits=collection.limits, keep_bytes=source["keep_bytes"])
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(read_rows, selection.pick(items), selection.pick(faulty)))
-    images, masks = [row[0] for row in rows], [row[1] for row in rows]
-    notes = sum((row[2] for row in rows), Counter[str]())
+        rows = list(pool.map(read_row, selection.pick(items), selection.pick(faulty)))
+    images, masks = [row.image for row in rows], [row.mask for row in rows]
+    notes = sum((row.notes for row in rows), Counter[str]())
     if selection.only is None:
+        write_hashes(collection, part, [row["image_id"] for row in images], [row.hash for row in rows])
         collection.write_part(part, image_table(images))
     if selection.only is None and source["labelled"]:
         collection.mask_set(TRUTH).write_part(part, with_notes(mask_table(masks), notes))
@@ -84,40 +87,70 @@ def _source_and_items(collection: Collection, part: str) -> tuple[dict[str, Any]
     return source, source_listing.read(collection.uri, index, number - source["first_part"])
 
 
-def _rows(
+class _Row(NamedTuple):
+    """What an item becomes."""
+
+    image: dict[str, Any]
+    hash: int | None
+    mask: dict[str, Any]
+    notes: Counter[str]
+
+
+def _row(
     item: SourceItem,
     faulty: str | None,
     *,
     read: Callable[[SourceItem], RawItem],
     limits: DecodeLimits,
     keep_bytes: bool,
-) -> tuple[dict[str, Any], dict[str, Any], Counter[str]]:
-    """Return the image row and the mask row of an item, and the notes on its mask."""
+) -> _Row:
+    """Return the rows of an item: its image, its hash, its mask and the notes on the mask."""
     raw = RawItem(error=faulty) if faulty else read(item)
-    identity = make_image_id(raw.data, item.relative_path)
-    image: dict[str, Any] = {"image_id": identity, "uri": valid_text(item.uri), "image": None, "error": raw.error}
-    if raw.data is not None:
-        try:
-            image["height"], image["width"], image["format"] = inspect_image(raw.data, limits)
-            if not keep_bytes and image["uri"] != item.uri:
-                raise DecodeError("unreadable", "a file name that is not valid Unicode cannot be stored by reference")
-            image["image"] = raw.data if keep_bytes else None
-        except DecodeError as error:
-            image["error"] = str(error)
+    image, digest = _image_row(item, raw, limits, keep_bytes)
+    notes: Counter[str] = Counter()
+    return _Row(image, digest, _mask_row(image, raw, notes), notes)
+
+
+def _image_row(
+    item: SourceItem, raw: RawItem, limits: DecodeLimits, keep_bytes: bool
+) -> tuple[dict[str, Any], int | None]:
+    """Return the image row of an item, and the hash of the photograph, which is decoded once for both."""
+    image: dict[str, Any] = {
+        "image_id": make_image_id(raw.data, item.relative_path),
+        "uri": valid_text(item.uri),
+        "image": None,
+        "error": raw.error,
+    }
+    if raw.data is None:
+        return image, None
+    try:
+        rgb = decode_image(raw.data, limits)
+        image |= {"height": rgb.shape[0], "width": rgb.shape[1], "format": sniff_format(raw.data)}
+        if not keep_bytes and image["uri"] != item.uri:
+            raise DecodeError("unreadable", "a file name that is not valid Unicode cannot be stored by reference")
+    except DecodeError as error:
+        image["error"] = str(error)
+        return image, None
+    image["image"] = raw.data if keep_bytes else None
+    return image, perceptual_hash(rgb)
+
+
+def _mask_row(image: dict[str, Any], raw: RawItem, notes: Counter[str]) -> dict[str, Any]:
+    """Return the mask row of an item, and add the notes on its mask to ``notes``."""
+    identity = image["image_id"]
     if image["error"]:
-        return image, mask_row(identity, None, error="no-image: the photograph is quarantined"), Counter()
+        return mask_row(identity, None, error="no-image: the photograph is quarantined")
     if raw.label is None or raw.data is None:
-        reason = raw.mask_error or "missing-mask: the source has no mask for it"
-        return image, mask_row(identity, None, error=reason), Counter()
-    notes = Counter({f"objects: {reason}": count for reason, count in raw.label.left_out.items()})
+        return mask_row(identity, None, error=raw.mask_error or "missing-mask: the source has no mask for it")
+    notes.update({f"objects: {reason}": count for reason, count in raw.label.left_out.items()})
     mask = _fit(raw.label, raw.data, (image["height"], image["width"]), notes)
     if mask is None:
         sizes = "mask {} x {}, photograph {} x {} (height x width)"
         text = sizes.format(*raw.label.mask.shape, image["height"], image["width"])
-        return image, mask_row(identity, None, error=f"size-mismatch: {text}"), notes
+        return mask_row(identity, None, error=f"size-mismatch: {text}")
     notes["surrounding"] += _surrounds(mask)
     notes.update({"pixels": mask.size, "void-pixels": int(np.count_nonzero(mask == IGNORE))})
-    return image, mask_row(identity, mask, raw.label.class_ids), notes
+    return mask_row(identity, mask, raw.label.class_ids)
 
 
 def _surrounds(mask: Mask) -> bool:

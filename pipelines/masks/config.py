@@ -3,9 +3,9 @@
 from dataclasses import field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Interval, Le
 
-from fss.collection.config import PART_BYTES, AcceptanceRule, SourceConfig
+from fss.collection.config import DUPLICATE_DISTANCE, MOST_DUPLICATE_DISTANCE, PART_BYTES, AcceptanceRule, SourceConfig
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
 from fss.saliency.config import (
@@ -46,6 +46,12 @@ class IngestConfig:
     """Add photographs that are new in the source as new parts."""
     overwrite: bool = False
     """Delete the existing collection with its mask sets and start again."""
+    drop_duplicates: bool = False
+    """Quarantine photographs that nearly repeat an earlier one of the collection, or one of distinct_from."""
+    distinct_from: tuple[str, ...] = ()
+    """Collections whose photographs must not be repeated, such as that of the evaluation, with drop_duplicates."""
+    duplicate_distance: Annotated[int, Interval(ge=0, le=MOST_DUPLICATE_DISTANCE)] = DUPLICATE_DISTANCE
+    """Largest number of bits, of 64, in which the perceptual hashes of near-duplicates differ."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
@@ -54,6 +60,13 @@ class IngestConfig:
     """Tracking of the run."""
     dry_run: bool = False
     """Show the resolved settings and the planned work, and stop."""
+
+    def __post_init__(self) -> None:
+        if self.distinct_from and not self.drop_duplicates:
+            raise ValueError(
+                "distinct_from names collections whose photographs must not be repeated, but drop_duplicates is off; "
+                "give --drop-duplicates as well"
+            )
 
 
 @settings
@@ -174,7 +187,7 @@ class TrainSaliencyConfig:
 INGEST_HELP = {
     "data": ("collection", "source.path", "source.kind", "source.subset", "name"),
     "masks": ("source.masks", "source.colors", "source.classes"),
-    "how": ("limit", "append", "keep-bytes", "source.order", "part-bytes"),
+    "how": ("limit", "append", "keep-bytes", "source.order", "part-bytes", "drop-duplicates", "distinct-from"),
     "machine": ("workers",),
 }
 PSEUDOMASK_HELP = {

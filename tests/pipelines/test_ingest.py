@@ -84,7 +84,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
         results.append((result.counts, set(result.metrics), set(result.durations)))
     assert prints[0] == prints[1] == prints[2]
     assert results[0] == results[1] == results[2]
-    assert len(prints[0]) == 6
+    assert len(prints[0]) == 9, "images, hashes and masks"
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch:
 def test_pictures_and_parts_that_fail_are_told_and_the_rest_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_inspect, real_read = ingest_part.inspect_image, folder.read_item
+    real_decode, real_read = ingest_part.decode_image, folder.read_item
 
-    def inspect(data: bytes, limits: DecodeLimits) -> object:
+    def decode(data: bytes, limits: DecodeLimits) -> object:
         if data == encoded("JPEG", picture((43, 40))):
             raise RuntimeError("a mistake in the decoder")
-        return real_inspect(data, limits)
+        return real_decode(data, limits)
 
     def read(item: SourceItem, **settings: Any) -> object:
         if item.relative_path == "5.jpg":
@@ -136,7 +136,7 @@ def test_pictures_and_parts_that_fail_are_told_and_the_rest_is_there(
         return real_read(item, **settings)
 
     monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
-    monkeypatch.setattr(ingest_part, "inspect_image", inspect)
+    monkeypatch.setattr(ingest_part, "decode_image", decode)
     monkeypatch.setattr(folder, "read_item", read)
     (tmp_path / "photos").mkdir()
     for number in range(6):

@@ -40,6 +40,8 @@ class Shard:
             OSError: the shard is missing or cannot be read, or the object store does not answer.
         """
         filesystem, path = storage.resolve(uri)
+        self.remote = storage.is_remote(uri)
+        """Whether the shard lies in an object store."""
         self.file: Any = None
         """Binary file with ``read``, ``seek`` and ``tell``."""
         if isinstance(filesystem, pafs.LocalFileSystem):  # Python's open also accepts names that are not valid Unicode

@@ -1,7 +1,8 @@
 """The members of a tar file by their headers: names and byte ranges, without the data between the headers.
 
-The standard library parses the headers (ustar, pax, GNU). What it reads goes through a window, so that a header costs
-one ranged read of an object store, and members of a few kilobytes share one.
+The standard library parses the headers (ustar, pax, GNU). What it reads goes through a window. On a local disk, the
+window holds a header and the small members that follow it. In an object store, where a request takes as long as a few
+megabytes, it grows while headers lie close to each other, so that members of up to a megabyte share requests.
 """
 
 import re
@@ -16,6 +17,8 @@ from fss.collection.sources.shards import Shard, ShardError
 LINKS, SPARSE, OTHER = "links in shards", "sparse files in shards", "devices and pipes in shards"
 UNSAFE, HIDDEN, REPLACED = "unsafe names in shards", "hidden files", "members that a later one of their name replaces"
 _WINDOW = 2**14  # bytes of a read: a header and the small members that follow it
+_LARGEST_WINDOW = 2**23  # bytes of a read of an object store
+_NEAR = 2**20  # bytes from header to header below which a request takes longer than the data between them
 _LONGEST_HEADER = 2**16  # bytes; a pax header has names and attributes, and a longer one is damage
 _LARGEST = 2**62  # bytes of a shard
 _PARSE_ERRORS = (tarfile.TarError, ValueError, IndexError, KeyError, OverflowError, RecursionError)
@@ -127,6 +130,7 @@ class _Window:
         self._shard = shard
         self._position = self._start = 0
         self._bytes = b""
+        self._size, self._headers = _WINDOW, 0
 
     def tell(self) -> int:
         return self._position
@@ -139,8 +143,18 @@ class _Window:
         if size > _LONGEST_HEADER or self._position < 0:
             raise tarfile.ReadError(f"a header of {size} bytes")
         if not self._start <= self._position <= self._position + size <= self._start + len(self._bytes):
+            self._resize()
             self._start = self._position
-            self._bytes = self._shard.read_at(self._position, max(size, _WINDOW))
+            self._bytes = self._shard.read_at(self._position, max(size, self._size))
+        self._headers += 1
         data = self._bytes[self._position - self._start :][:size]
         self._position += len(data)
         return data
+
+    def _resize(self) -> None:
+        """Double the window of an object store if its headers were close to each other, else begin again."""
+        if not self._shard.remote:
+            return
+        near = self._position - self._start <= _NEAR * self._headers
+        self._size = min(2 * self._size, _LARGEST_WINDOW) if near else _WINDOW
+        self._headers = 0

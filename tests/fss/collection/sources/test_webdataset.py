@@ -263,8 +263,15 @@ def test_shards_in_an_object_store(s3: str, tmp_path: Path, monkeypatch: pytest.
     read_at = shards.Shard.read_at
     monkeypatch.setattr(shards.Shard, "read_at", lambda *given: asked.append(given[2]) or read_at(*given))
     listing = list_items(config)
-    assert len(listing.items) == 6 and sum(asked) < 0.2 * 2 * len(shard)
+    assert len(listing.items) == 6 and sum(asked) < 2 * len(shard)
+    many = tar([(f"{number:03d}.png", noise) for number in range(60)])
+    large = tar([(f"{number}.png", noise + bytes(2**22)) for number in range(4)])
     asked.clear()
+    for data, requests in ((many, 14), (large, 9)):  # two of them look at the first and the last bytes
+        storage.write_atomically(*storage.resolve(f"{s3}/many/0.tar"), data)
+        assert len(list_items(SourceConfig(kind="webdataset", path=f"{s3}/many")).items) in (60, 4)
+        assert len(asked) <= requests and (data is many or sum(asked) < 2**18)
+        asked.clear()
     read = item_reader(listing.items[:2], config, LIMITS)
     assert len(asked) == 1 and asked[0] < 1.01 * 4 * len(noise)  # neighbours are one request
     assert read(listing.items[1]).data == noise
