@@ -12,7 +12,7 @@ folder. A stopped job resumes when it runs again with the same settings, and a f
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
@@ -47,6 +47,12 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         if labelled.source is None:
             _check_plans(config, labelled)
     _check_truth(config, photographs)
+    if config.drop_duplicates and photographs.source is None:
+        others = "" if labelled is None else f" --distinct-from {labelled.collection}"
+        raise ValueError(
+            f"drop_duplicates is for photographs that are ingested, but {photographs.collection} is a collection; run "
+            f"fss collection duplicates {photographs.collection}{others} --drop-duplicates"
+        )
     train_config = config.train_job(photographs.collection)
     identities = [JOB, photographs.identity, labelled and labelled.identity]
     with Job(
@@ -63,9 +69,12 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         if config.photographs is not None:
             _print_estimate(train_config)
         # Stage 1: photographs (and the labelled pictures) into collections.
-        for name, source in (("photographs", photographs), ("evaluation pictures", labelled)):
-            if source is not None and source.source is not None:
-                _ingest(config, source, name, job)
+        if labelled is not None and labelled.source is not None:
+            _ingest(config, labelled, "evaluation pictures", job)
+        if photographs.source is not None:
+            held_out = () if labelled is None or not config.drop_duplicates else (labelled.collection,)
+            drop = {"drop_duplicates": config.drop_duplicates, "distinct_from": held_out}
+            _ingest(config, photographs, "photographs", job, **drop)
         if labelled is not None and labelled.source is not None:
             _check_plans(config, labelled)
         # Stage 2: pseudo-masks.
@@ -151,10 +160,10 @@ def _print_estimate(train_config: TrainJobConfig) -> None:
     print(f"[{JOB}] training: {training_estimate(train_config)}", file=sys.stderr, flush=True)
 
 
-def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job) -> None:
+def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job, **settings: Any) -> None:
     from pipelines import ingest
 
-    inputs = {"collection": source.collection, "source": source.source, "limit": source.limit}
+    inputs = {"collection": source.collection, "source": source.source, "limit": source.limit, **settings}
     with job.timed("ingest"):
         ingested = ingest.run(config.ingest_job(**inputs, part_size=config.part_size), parent=job.run)
     job.result.counts |= {f"{name}: {key}": ingested.counts[key] for key in ("usable", "quarantined")}

@@ -2,8 +2,8 @@
 
 The hashes are divided into bands. Two hashes that differ in d bits agree in all but d bands, so sorting by every choice
 of the other bands brings them together (G. S. Manku et al., "Detecting Near-Duplicates for Web Crawling", 2007). A key
-has about as many bits as tell the hashes apart, so the work grows little faster than their number. A million hashes
-take 1/40 of the time of faiss.IndexBinaryMultiHash.
+has about as many bits as tell the hashes apart, so the work grows little faster than their number: 27 s of CPU time for
+a million hashes in seven orientations, where faiss.IndexBinaryMultiHash takes 380 s in one.
 """
 
 from collections.abc import Iterator

@@ -52,6 +52,8 @@ class MaskSplitJobConfig:
     """Largest number of photographs, in the order of their paths. None: all."""
     part_size: Annotated[int, Ge(1)] | None = None
     """Photographs per part, which is the unit of work and resume. None: as many as the ingest chooses."""
+    drop_duplicates: bool = False
+    """Quarantine photographs that nearly repeat another one or a picture of the evaluation."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """Painted sample."""
     pseudomask: Annotated[PseudomaskSettings, FLAT] = field(default_factory=PseudomaskSettings)
@@ -173,6 +175,9 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     del stream["decoders"]
     if stream["decoding"] == "exact":
         del stream["decoding"]
+    if not work["drop_duplicates"]:
+        del work["drop_duplicates"]
+    work["part_size"] = work["part_size"] or 64  # its default in the first version, which decides nothing by itself
     return work
 
 

@@ -21,6 +21,7 @@ from pipelines.evaluation.config import EvaluateSettings
 from pipelines.masksplit import run
 from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.result import JobResult
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 Paint = Callable[..., str]
@@ -195,3 +196,24 @@ def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.M
     assert light.optimizer.steps == 2 * defaults.STEPS_PER_CORE
     monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
     assert PRESETS["photographs"]() == PRESETS["paper"]()
+
+
+def test_photographs_repeat_no_evaluation_picture(
+    config: MaskSplitJobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingests: list[Any] = []
+
+    def ingest(settings: Any, parent: object) -> object:
+        ingests.append(settings)
+        if settings.drop_duplicates:
+            raise NotImplementedError
+        return JobResult(job="ingest", counts={"usable": 8, "quarantined": 0})
+
+    monkeypatch.setattr("pipelines.ingest.run", ingest)
+    with pytest.raises(NotImplementedError):
+        run(replace(config, output=str(tmp_path / "work"), drop_duplicates=True))
+    first, second = ingests
+    assert second.distinct_from == (first.collection,) and second.source.path == config.photographs
+    made = Collection.create(str(tmp_path / "c"), name="c", source="test")
+    with pytest.raises(ValueError, match="fss collection duplicates"):
+        run(replace(config, photographs=made.uri, drop_duplicates=True))
