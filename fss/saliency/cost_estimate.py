@@ -20,6 +20,7 @@ from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.fleet_limits import (
     DRIVER_BYTES,
+    HASH_WRITES_PER_PART,
     INGEST_READS_PER_IMAGE,
     INGEST_READS_PER_PART,
     KEYS_PER_LISTING,
@@ -97,7 +98,10 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
     lost = fleet.interruptions * part_s / 3600 / 2
     masks_s *= 1 + lost
     image_part, mask_part = (fleet.part_size * size for size in (sample.image_bytes, sample.mask_bytes))
-    writes = {"masks": requests_to_write(mask_part) * parts, "ingest": requests_to_write(image_part) * parts}
+    writes = {
+        "masks": requests_to_write(mask_part) * parts,
+        "ingest": (HASH_WRITES_PER_PART + requests_to_write(image_part)) * parts,
+    }
     reads = {
         "masks": READS_PER_PART * parts,
         "ingest": INGEST_READS_PER_PART * parts + INGEST_READS_PER_IMAGE * int(fleet.images),

@@ -11,6 +11,7 @@ from fss.saliency.config import Fleet
 # Requests to the object store per part, as counted by tests/pipelines/runtime/test_object_store.py.
 READS_PER_PART = 14  # of the pseudo-mask job: metadata, the image part, and its ids again before writing
 INGEST_READS_PER_PART = 8
+HASH_WRITES_PER_PART = 1  # of an ingest, besides the photographs
 INGEST_READS_PER_IMAGE = 2  # of its size and of its bytes
 WRITE_BLOCK = 10 * 2**20  # bytes of a piece of a multipart upload, which has one more request to open and one to close
 KEYS_PER_LISTING = 1000
@@ -72,7 +73,7 @@ def ingest_limits(sample: CostSample, fleet: Fleet) -> dict[str, float]:
         f"{fleet.cores:,} cores": fleet.cores * busy_share(fleet) / core_s,
         "dispatch": _dispatched(core_s, fleet),
         "S3 reads": READS_PER_PREFIX * fleet.source_prefixes / reads,
-        "S3 writes": part / requests_to_write(part * sample.image_bytes) * WRITES_PER_PREFIX,
+        "S3 writes": part / (HASH_WRITES_PER_PART + requests_to_write(part * sample.image_bytes)) * WRITES_PER_PREFIX,
         "listing": LISTED_PER_S,
     }
 
