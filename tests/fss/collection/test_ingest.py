@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,21 @@ def test_real_photographs(tmp_path: Path) -> None:
     roads = SourceConfig(path=str(SHARED / "camvid/val"), masks="index", background=None, void=(11,))
     collection = ingest(tmp_path / "roads", roads, limit=20)
     assert list(Collection.open(collection.uri).classes) == list(range(11))
+
+
+def test_an_unfinished_collection_of_an_earlier_version_keeps_the_order_of_the_paths(tmp_path: Path) -> None:
+    source = SourceConfig(path=photos(tmp_path / "photos", 10))
+    started = start_ingest(str(tmp_path / "c"), replace(source, order="source"), part_size=4)
+    ingest_part(started.collection.uri, "part-00001")
+    path = tmp_path / "c/collection.json"
+    metadata = json.loads(path.read_text())
+    (entry,) = metadata["sources"]
+    del entry["parts"], entry["part_bytes"], entry["source"]["order"]
+    path.write_text(json.dumps(metadata))
+    collection = ingest(tmp_path / "c", source)
+    assert [Path(row["uri"]).name for row in rows(collection)] == [f"{number:03d}.jpg" for number in range(10)]
+    photos(tmp_path / "photos", 30)
+    grown = ingest(tmp_path / "c", source, append=True)
+    assert [len(ids) for ids in grown.image_ids().values()] == [4, 4, 2, 4, 4, 4, 4, 4]
+    with pytest.raises(ValueError, match="--overwrite"):
+        start_ingest(str(tmp_path / "c"), replace(source, order="source"))
