@@ -48,8 +48,8 @@ def test_a_million_images_by_hand() -> None:
     assert estimate["ingest"] == "6.1 min from files"
     assert estimate["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
     assert estimate["requests, masks"] == "2,000 PUT and POST, 14,000 GET and HEAD, 1 LIST"
-    # 100 MB are 10 pieces of 10 MiB, two more requests, and one each of manifest and hashes. 8 reads per part, 2 per image,
-    # a listing per 1000 images.
+    # 100 MB are 10 pieces of 10 MiB, two more requests, and one each of manifest and hashes. 8 reads per part, 2 per
+    # image, a listing per 1000 images.
     assert estimate["requests, ingest"] == "14,000 PUT and POST, 2,008,000 GET and HEAD, 1,000 LIST"
     assert estimate["request rate"] == "11.2 reads/s and 1.60 writes/s, 83.9 MB/s"
     assert estimate["spot machines"].startswith("a part takes 2.1 min;")
