@@ -5,6 +5,7 @@
     metadata/<set>/acceptances/<name>.parquet   masks of the set that a trainer may use
     metadata/<set>/manifest/, fragments/        small columns of the masks (see manifest)
     metadata/<set>/features/, neighbours/       tables of a relabelling, one for each part
+    metadata/<set>/candidates/, supports/       tables of its candidates and its bank, each for several parts
     metadata/<set>/report-<name>.*              reports of jobs
 
 Format 1 kept all of them in ``masks/<set>/``, as ``_set.json``, ``acceptance-<name>.json`` and

@@ -1,6 +1,7 @@
 """Reading and writing of the files of a collection: Parquet parts, JSON metadata and referenced images.
 
 A part consists of row groups of :data:`ROW_GROUP` rows. A reader of some rows reads only the row groups that hold them.
+Single rows are read by :mod:`fss.collection.part_rows`.
 """
 
 import io

@@ -57,8 +57,8 @@ def unit_vectors(table: pa.Table) -> Float32:
     return features
 
 
-def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
-    """Read the table of a kind for a part.
+def read(masks: MaskSet, kind: str, part: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the table of a kind for a part, or some columns of it.
 
     Raises:
         ValueError: the table is missing or damaged.
@@ -69,12 +69,13 @@ def read(masks: MaskSet, kind: str, part: str) -> pa.Table:
     fs, path = storage.resolve(uri)
     try:
         with fs.open_input_file(path) as stream:
-            table = pq.read_table(stream, use_threads=False)
+            table = pq.read_table(stream, columns=columns and list(columns), use_threads=False)
     except FileNotFoundError:
         raise ValueError(f"{masks.uri} has no {kind} of {part}; run the relabel job that writes them") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{uri} cannot be read: {error}. Delete it and run the relabel job again.") from error
-    check_table(table, SCHEMAS[kind], uri)
+    schema = SCHEMAS[kind]
+    check_table(table, schema if columns is None else pa.schema([schema.field(name) for name in columns]), uri)
     return table
 
 
@@ -93,7 +94,7 @@ def write_table(masks: MaskSet, kind: str, part: str, table: pa.Table) -> None:
 
 def with_clusters(scores: pa.Table, masks: MaskSet, parts: Sequence[str]) -> pa.Table:
     """Return a table of the scores of ``parts`` with the cluster of every image as an additional column."""
-    columns = [read(masks, "neighbours", part).column("cluster") for part in parts]
+    columns = [read(masks, "neighbours", part, ["cluster"]).column("cluster") for part in parts]
     return scores.append_column(
         CLUSTER, pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.int32())
     )

@@ -76,3 +76,14 @@ def test_an_upgrade_adds_the_ranges(tmp_path: Path) -> None:
     assert [collection.read_part(part).to_pylist() for part in collection.part_names()] == before
     for path in tmp_path.rglob("part-*.parquet"):
         assert value_ranges.KEY.encode() in pq.read_metadata(path).metadata
+
+
+def test_single_rows_of_an_object_store(s3: str) -> None:
+    collection = fill(Collection.create(f"{s3}/c", name="c", source="test"), parts=1, rows=40)
+    reader = ImageReader(collection, collection.mask_set("truth"))
+    table = collection.read_part(PART, ["image_id", "image"])
+    masks = collection.mask_set("truth").read_part(PART, ["mask"])["mask"].to_pylist()
+    for row in (39, 0):
+        encoded = reader.read_encoded("", PART, row)
+        assert (encoded.image, encoded.mask) == (table["image"][row].as_py(), masks[row])
+        assert encoded.classes == (7, 300)
