@@ -1,6 +1,6 @@
 """Nearest neighbours and clusters of images by their features.
 
-The search is exact for up to 100,000 candidates. Above, it uses inverted lists with 8 bits per value, and finds about
+The search is exact for up to 100,000 candidates. Above, it uses inverted lists with 8 bits per value, and finds 97 to
 98 % of the exact neighbours (tests/benchmarks/README.md). It proceeds part by part, always with the same rows, so a
 stopped and resumed search gives the same neighbours on any number of processes.
 """
