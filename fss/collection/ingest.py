@@ -13,13 +13,13 @@ from typing import Any
 from fss.collection import source_listing
 from fss.collection.collection import Collection, collection_exists, delete_collection
 from fss.collection.config import PART_BYTES, SHARDS
-from fss.collection.division import ROWS, divide
 from fss.collection.duplicates import DropDuplicates
 from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
-from fss.collection.sources import Listing, SourceConfig, SourceItem, list_items
+from fss.collection.source_entry import divide_source, is_same_source, largest_part, next_part
+from fss.collection.sources import Listing, SourceConfig, list_items
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.images.limits import DecodeLimits
@@ -190,7 +190,7 @@ def start_ingest(
         collection = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), limits)
     _prepare_truth(collection, entry)
     sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
-    parts = max(_end(each) for each in sources)
+    parts = max(next_part(each) for each in sources)
     return Ingest(
         collection=collection,
         parts=[part_name(number) for number in range(parts)],
@@ -228,13 +228,13 @@ def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestO
 
 
 def _create(uri: str, listing: Listing, entry: dict[str, Any], name: str, limits: DecodeLimits | None) -> Collection:
-    parts = _divide(listing, entry)
+    parts = divide_source(listing, entry)
     source_listing.write(uri, 0, parts)
     return Collection.create(
         uri,
         name=name,
         source={**entry, "parts": len(parts)},
-        part_size=_largest(parts, entry),
+        part_size=largest_part(parts, entry),
         classes=listing.classes,
         class_splits=listing.class_splits,
         limits=limits,
@@ -243,7 +243,7 @@ def _create(uri: str, listing: Listing, entry: dict[str, Any], name: str, limits
 
 def _resume(collection: Collection, listing: Listing, entry: dict[str, Any], *, append: bool) -> dict[str, Any]:
     """Return the entry of the source in an existing collection, which is added with ``append``."""
-    same = [old for old in collection.metadata["sources"] if _is_same(old, entry)]
+    same = [old for old in collection.metadata["sources"] if is_same_source(old, entry)]
     if same:
         return dict(same[0])
     if not append:
@@ -276,50 +276,19 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
         raise ValueError(
             f"--append keeps the settings of the collection, but {', '.join(different)} differ; restore them"
         )
-    entry = {**entry, "part_size": old[-1]["part_size"], "first_part": _end(old[-1]), "items": len(new_items)}
+    entry = {**entry, "part_size": old[-1]["part_size"], "first_part": next_part(old[-1]), "items": len(new_items)}
     others = sum(source["items"] for source in old)
-    parts = _divide(replace(listing, items=new_items), entry, others=others)
+    parts = divide_source(replace(listing, items=new_items), entry, others=others)
     source_listing.write(collection.uri, len(old), parts)
     entry["parts"] = len(parts)
-    collection.add_source(entry, part_size=_largest(parts, entry))
+    collection.add_source(entry, part_size=largest_part(parts, entry))
     return entry
-
-
-def _divide(listing: Listing, entry: dict[str, Any], *, others: int = 0) -> list[list[SourceItem]]:
-    shuffled = entry["source"]["order"] == "shuffled"
-    sizes = {key: entry[key] for key in ("part_size", "part_bytes")}
-    return divide(listing, shuffled=shuffled, others=others, **sizes)
-
-
-def _largest(parts: Sequence[Sequence[SourceItem]], entry: dict[str, Any]) -> int:
-    """Return the largest number of photographs that a part has or may have."""
-    return max(entry["part_size"] or ROWS, *map(len, parts), 1)
 
 
 def _prepare_truth(collection: Collection, entry: dict[str, Any]) -> None:
     if entry["labelled"]:
         provenance = {"method": "ground truth", "source": entry["source"]}
         collection.create_mask_set(TRUTH, config_hash=entry["identity"], provenance=provenance)
-
-
-def _is_same(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Return whether a source is in the collection already: the same photographs, divided as is asked for.
-
-    A source of an earlier version keeps the order of its paths, and a source resumes with the size of its parts where
-    no other is given.
-    """
-    if any(old[key] != new[key] for key in ("identity", "listing", "keep_bytes", "limits")):
-        return False
-    order = old["source"].get("order", new["source"]["order"])
-    if order != new["source"]["order"] or new["part_size"] not in (None, old["part_size"]):
-        return False
-    return old["part_size"] is not None or old["part_bytes"] == new["part_bytes"]
-
-
-def _end(entry: dict[str, Any]) -> int:
-    """Return the number of the first part after those of a source."""
-    parts: int = entry["parts"] if "parts" in entry else -(-entry["items"] // entry["part_size"])
-    return int(entry["first_part"]) + parts
 
 
 def _name(source: SourceConfig) -> str:

@@ -28,7 +28,7 @@ PUBLISHED = {
     "vat": ("resnet50", 16),
 }
 NETWORKS = [("masksplit", "none", 1), ("hsnet", "hybrid", 1), ("hsnet", "feature", 2), ("asnet", "none", 1)]
-NETWORKS += [("vat", "feature", 1)]
+NETWORKS += [pytest.param("vat", "feature", 1, marks=pytest.mark.slow)]
 
 
 @functools.cache
