@@ -113,6 +113,7 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
 
 
 @pytest.mark.usefixtures("ray_local")
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_show(config: EvaluateJobConfig, tmp_path: Path) -> None:
     settings = replace(config, original_size=True, baselines=False)
     here, spread = (

@@ -193,6 +193,7 @@ def test_a_dry_run_shows_the_resolved_settings_and_makes_nothing(paint: Paint, t
     assert not Path(uri, "masks").exists()
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_resumed_every_row_is_there_once(
     undisturbed: Path, paint: Paint, tmp_path: Path, tracking: TrackingConfig
 ) -> None:

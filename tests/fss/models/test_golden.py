@@ -15,7 +15,14 @@ def test_reference_outputs_are_there():
         pytest.skip(f"no reference outputs at {GOLDEN}: set FSS_SHARED_GOLDEN to check the networks against them")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem == "vat_hybrid_resnet50_fss_s6" else [])
+        for path in FILES
+    ],
+    ids=[path.stem for path in FILES],
+)
 def test_reproduces_the_published_network(path):
     golden = read_golden(path)
     segmenter = load_published(

@@ -124,6 +124,7 @@ def test_voc_with_sbds_own_masks(bench: Bench) -> None:
     assert set(plan.classes) <= {6, 7, 8, 9, 10}
 
 
+@pytest.mark.slow
 def test_coco_from_json_and_from_pngs_is_the_same_data(bench: Bench) -> None:
     found = []
     for tree, rendered in (("json", False), ("png", True)):
