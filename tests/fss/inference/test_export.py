@@ -33,14 +33,8 @@ def test_every_learner_can_be_exported(learner, masking, tmp_path):
         torch.testing.assert_close(program(query, supports, masks), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("learner", "masking"),
-    [
-        ("masksplit", "none"),
-        pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
-        pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("learner", "masking"), [("masksplit", "none"), ("hsnet", "hybrid"), ("asnet", "hybrid")])
 def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     segmenter, path = make(learner, masking), tmp_path / "segmenter.onnx"

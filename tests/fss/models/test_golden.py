@@ -17,10 +17,7 @@ def test_reference_outputs_are_there():
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem == "vat_hybrid_resnet50_fss_s6" else [])
-        for path in FILES
-    ],
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem.startswith("vat") else []) for path in FILES],
     ids=[path.stem for path in FILES],
 )
 def test_reproduces_the_published_network(path):

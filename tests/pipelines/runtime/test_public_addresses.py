@@ -100,6 +100,7 @@ def test_the_check_sees_public_and_local_sockets() -> None:
     assert socket.inet_aton("127.0.0.1")[::-1].hex().upper() in LOCAL
 
 
+@pytest.mark.slow
 def test_a_local_ray_listens_on_this_machine_alone() -> None:
     mark = uuid.uuid4().hex
     with start(JOB, mark) as job:
