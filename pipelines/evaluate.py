@@ -184,21 +184,21 @@ def _evaluate_on_ray(task: EvaluationTask, workers: int | None) -> list[list[Eva
         on_gpu = task.device == "cuda"
         actors = workers or (None if on_gpu else 1)
         function = OnActors(function=one_by_one(one), actors=actors, gpus=float(on_gpu), names=1)
-    shared_results: dict[str, list[EvaluationResult] | ValueError] = {}
+    results_of_share: dict[str, list[EvaluationResult] | ValueError] = {}
     run_parts(
         [f"{share:05d}" for share in range(shares)],
         function,
         stage=JOB,
         workers=workers or (shares if is_local() else None),
         failures=PartFailureConfig(max_failed_parts=0.0),
-        on_part=lambda row: shared_results.update({row["part"]: row["results"]}),
+        on_part=lambda row: results_of_share.update({row["part"]: row["results"]}),
     )
-    results_of = []
-    for _, results in sorted(shared_results.items()):
+    in_order = []
+    for _, results in sorted(results_of_share.items()):
         if isinstance(results, ValueError):
             raise results
-        results_of.append(results)
-    return results_of
+        in_order.append(results)
+    return in_order
 
 
 def main() -> None:

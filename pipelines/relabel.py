@@ -166,7 +166,7 @@ def _make_masks(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, job
         config=config.relabel,
         bank=config.bank,
         device=config.device,
-        precision=config.precision,
+        precision=config.precision or ("bf16" if config.device == "cuda" else "fp32"),
         cache_gb=config.cache_gb,
     )
     # Stage 1: one feature vector per picture.

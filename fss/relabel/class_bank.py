@@ -5,7 +5,7 @@ therefore segmented only in images where some cell of the feature map is similar
 calibrated on labelled images that are not shots.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ def shot_mask(mask: Mask, size: int) -> UInt8:
     return np.asarray(mask_canvas(mask, size) == 1, np.uint8)
 
 
-def drawn_shots(image_ids: Mapping[int, Sequence[str]], config: RelabelConfig) -> list[str]:
+def drawn_shots(image_ids: Mapping[int, Collection[str]], config: RelabelConfig) -> list[str]:
     """Return the names of all shots that :func:`build_bank` reads."""
     count = config.shots * config.sets + CALIBRATION
     return [
@@ -93,7 +93,7 @@ def drawn_shots(image_ids: Mapping[int, Sequence[str]], config: RelabelConfig) -
 
 def build_bank(
     segmenter: FewShotSegmenter,
-    image_ids: Mapping[int, Sequence[str]],
+    image_ids: Mapping[int, Collection[str]],
     read: Callable[[str], Shot],
     config: RelabelConfig,
 ) -> ClassBank:
@@ -146,7 +146,7 @@ def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
     return float(thresholds[int((sensitivity + specificity).argmax())])
 
 
-def _shuffle(class_id: int, ids: Sequence[str], seed: int) -> list[str]:
+def _shuffle(class_id: int, ids: Collection[str], seed: int) -> list[str]:
     ordered = sorted(ids)
     order = keyed_rng(seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
     return [ordered[index] for index in order]

@@ -151,15 +151,14 @@ def build_search(
         flat_limit: number of candidates up to which the search is exact.
     """
     count, tables = len(plan.bank), plan.tables()
-    exact = count <= flat_limit
-    step = 1 if exact else max(1, count // (TRAINED * count_lists(count)))
+    step = max(1, count // (TRAINED * count_lists(count)))
     sample, training, positions = [], [], []
     for name in tables:
         table = feature_tables.read(masks, "candidates", name)
         features, drawn = feature_tables.unit_vectors(table), table.column("sample").is_valid().to_numpy()
         sample.append(features[drawn])
         positions.append(table.column("sample").drop_null().to_numpy())
-        if not exact:
+        if count > flat_limit:
             training.append(features[table.column("bank").to_numpy()][::step])
     centres = np.empty((len(plan.sample), sample[0].shape[1]), np.float32)
     centres[np.concatenate(positions)] = np.concatenate(sample)

@@ -48,7 +48,7 @@ class Voter:
         read: Callable[[str], Shot],
         *,
         device: str | torch.device = "cpu",
-        precision: Precision | None = None,
+        precision: Precision = "fp32",
         cache_gb: float = 2.0,
     ):
         """Wrap a segmenter.
@@ -57,13 +57,12 @@ class Voter:
             segmenter: the network; it is moved to ``device`` and put into evaluation mode.
             read: returns a support of the bank by its name, at the segmenter's image size.
             device: where the network runs.
-            precision: of the network's arithmetic. None: bf16 on a GPU, fp32 elsewhere.
+            precision: of the network's arithmetic.
             cache_gb: size of the cache of support features, in gigabytes of the device's memory.
         """
         self.segmenter = segmenter.to(device).eval()
         self.size = segmenter.config.image_size
-        self.device = torch.device(device)
-        self.precision: Precision = precision or ("bf16" if self.device.type == "cuda" else "fp32")
+        self.device, self.precision = torch.device(device), precision
         self.encoded = 0
         self.seconds = 0.0
         self._read, self._limit = read, cache_gb * 1e9

@@ -30,7 +30,7 @@ def write_supports(
         return
     if task.config.supports == "bank":
         _, pictures = labelled_pictures(task.bank)
-        names = drawn_shots({c: list(ids) for c, ids in pictures.items()}, task.config)
+        names = drawn_shots(pictures, task.config)
         positions = {name: pictures[c][image_id] for name in names for c, image_id in [parse_shot_name(name)]}
         tables = {
             part_name(number): {name: positions[name] for name in names[start : start + SHOTS]}

@@ -77,8 +77,8 @@ class RelabelTask:
     """Labelled shots of the class bank."""
     device: Device
     """Resolved device of the networks."""
-    precision: Precision | None
-    """Precision of the networks; None: bf16 on a GPU."""
+    precision: Precision
+    """Precision of the networks."""
     cache_gb: float
     """Gigabytes of support features that each network caches."""
 
@@ -125,7 +125,7 @@ def one_part(
 @functools.lru_cache(maxsize=1)
 def _segmenter(task: RelabelTask) -> FewShotSegmenter:
     """Load the segmenter once per process."""
-    set_precision(task.precision or ("bf16" if task.device == "cuda" else "fp32"))
+    set_precision(task.precision)
     return load_model(task.model).to(task.device)
 
 
@@ -141,7 +141,7 @@ def _relabeller(task: RelabelTask) -> Relabeller:
         otherwise, limits = shot_reader(task.masks_before(), size), task.masks_before().collection.limits
     read = support_reader(task.masks(), size, limits, otherwise)
     if task.config.supports == "bank":
-        bank = build_bank(segmenter, {c: list(ids) for c, ids in pictures.items()}, read, task.config)
+        bank = build_bank(segmenter, pictures, read, task.config)
     networks = [segmenter, *map(load_model, task.earlier)]
     options: dict[str, Any] = {"device": task.device, "precision": task.precision, "cache_gb": task.cache_gb}
     voter, *earlier = [Voter(network, read, **options) for network in networks]

@@ -209,10 +209,8 @@ def main() -> None:
         (job if options.work == "job" else index)(options)
         return
     masks = Collection.open(options.folder).mask_set("round-1")
-    parts, config = (
-        [part_name(number) for number in range(-(-options.rows[0] // PART))],
-        RelabelConfig(bank=options.bank),
-    )
+    parts = [part_name(number) for number in range(-(-options.rows[0] // PART))]
+    config = RelabelConfig(bank=options.bank)
     if options.work == "on-ray":
         print(json.dumps(find_on_ray(masks, parts, config, stubs=options.stubs)))
     else:
