@@ -19,6 +19,7 @@ from pyarrow import fs as pafs
 
 from fss.collection import part_io
 from fss.core import storage
+from fss.core.config import config_hash
 from fss.core.retry import retry_transient
 
 SEGMENT = 1024  # parts in a segment
@@ -71,6 +72,10 @@ class PartFolder:
         tables = (table.replace_schema_metadata(None) for _, table in self.tables(parts, columns))
         while group := list(itertools.islice(tables, GROUP)):
             yield [table.num_rows for table in group], pa.concat_tables(group).combine_chunks()
+
+    def state_hash(self) -> str:
+        """Return 16 hex digits over the sizes and times of the files of all parts, by one listing."""
+        return config_hash(sorted(_states(self.uri, "parquet").items()))
 
     def write(self, part: str, table: pa.Table) -> None:
         """Write a part atomically, and then its fragment.

@@ -175,7 +175,7 @@ class ClassStream:
         check_plan_size(episodes, shots)
         self.image_size = image_size
         self.steps_per_epoch = steps_per_epoch(episodes, 1, stream.batch_size)
-        # In a mix, every episode of a batch is a lane.
+        # Every episode of a batch is a lane.
         self.lane_length, self.lane_count = self.steps_per_epoch, stream.batch_size
         self.config, self._pin, self._images = stream, pin_memory, reader.index
         self._index = index.select(classes)
@@ -183,15 +183,16 @@ class ClassStream:
         ids = {c: entries.image_ids for c, entries in self._index.items()}
         self._entries = {c: SortedIds(of_class) for c, of_class in ids.items()}
         self._slots = SortedIds(pc.unique(pa.chunked_array(list(ids.values()))))
+        assert reader.mask_set is not None, "the index lists the images of a mask set"
+        # The configuration of a mask set stays the same when its source's labels are corrected; its files change.
+        masks = reader.mask_set.config_hash, reader.mask_set.parts.state_hash()
         cache = CanvasCache(
             len(self._slots),
             image_size,
             channels=4,
             gigabytes=stream.cache_gb,
             folder=stream.cache_folder,
-            key=config_hash(
-                [reader.mask_set and reader.mask_set.config_hash, self._slots.ids.to_pylist(), stream.decoding]
-            ),
+            key=config_hash([*masks, self._slots.ids.to_pylist(), stream.decoding]),
         )
         self.builder = EpisodeBuilder(reader, cache, augment, image_size, stream.seed or 0, stream.decoding)
         self._decoders = DecodePool(self.builder, stream)
@@ -213,15 +214,11 @@ class ClassStream:
         return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        yield from self._decoders.build(self._step(epoch, step) for step in range(start, self.steps_per_epoch))
-
-    def _step(self, epoch: int, step: int) -> list[EpisodeRows]:
-        """Return this worker's episodes of a step."""
-        first = step * self.config.batch_size
-        return [self._rows(self.draw(epoch, first + position), epoch) for position in self.lanes]
+        steps = range(start, self.steps_per_epoch)
+        yield from self._decoders.build(self.read([Draw(epoch, step, lane) for lane in self.lanes]) for step in steps)
 
     def read(self, draws: Sequence[Draw]) -> list[EpisodeRows]:
-        """Return the episodes of some draws; a lane has the episodes of one place in the batches."""
+        """Return the episodes of some draws; a lane has the episodes of one row of the batches."""
         count = self.lane_count
         return [self._rows(self.draw(each.epoch, each.position * count + each.lane), each.epoch) for each in draws]
 

@@ -97,6 +97,25 @@ def test_workers_resume_and_cache_change_nothing(
     assert equal(list(stream(labelled, cached, augment=augment).batches(1)), whole)
 
 
+def test_masks_that_changed_are_not_taken_from_the_cache(tmp_path: Path) -> None:
+    collection = Collection.create(str(tmp_path / "c"), name="x", source="test", classes={1: "disc"})
+    data = [noisy_disc(number)[0] for number in range(4)]
+    names = [make_image_id(each, str(number)) for number, each in enumerate(data)]
+    columns = {"uri": "x", "height": 48, "width": 64, "format": "PNG"}
+    rows = [{"image_id": name, "image": each, **columns} for name, each in zip(names, data, strict=True)]
+    collection.write_part(part_name(0), image_table(rows))
+    truth = collection.create_mask_set("truth", config_hash="0" * 16, provenance={})
+    config = StreamConfig(batch_size=4, cache_folder=tmp_path / "cache")
+    for half in range(2):  # both halves have the same number of pixels
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:, 32 * half : 32 * half + 32] = 1
+        truth.write_part(part_name(0), mask_table(mask_row(name, mask, [1]) for name in names))
+        labelled = ImageReader(collection, truth), ClassIndex.build(truth)
+        (batch,) = stream(labelled, config, classes=(1,), episodes=4, shots=1).batches(0)
+        foreground = (batch.query_masks == 1).any(0).any(0).view(2, 16)
+        assert foreground.all(1).tolist() == foreground.any(1).tolist() == [half == 0, half == 1]
+
+
 @pytest.mark.slow
 def test_processes_build_the_episodes_of_threads(labelled: tuple[ImageReader, ClassIndex]) -> None:
     processes = stream(labelled, replace(CONFIG, decoders="processes", decode_threads=2), augment=AugmentConfig())
