@@ -73,7 +73,7 @@ def run(
     output_dir = storage.join(config.output, name)
     counts = data.counts()  # raises errors of data and settings here and not in every worker
     shares = data.shares()
-    left_out = {"classes left out": data.left_out()} if data.left_out() else {}
+    left_out = {"classes left out": classes} if (classes := data.left_out()) else {}
     with Job(
         JOB,
         config,

@@ -7,17 +7,9 @@ from annotated_types import Ge, Gt, Interval
 from fss.core.config import settings
 
 Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
-
-
 Order = Literal["interleaved", "consecutive"]
-
-
 ProtocolName = Literal["ours", "hsnet", "ifsl", "masksplit"]
-
-
 DrawMode = Literal["balanced", "entries"]
-
-
 _Share = Annotated[float, Interval(ge=0, le=1)]
 
 

@@ -15,6 +15,8 @@ from fss.episodes.rendering import render
 
 Device = str | torch.device
 
+_PIXELS = ("query", "query_masks", "support", "support_masks")  # fields of RawEpisodes with canvases and masks
+
 
 @dataclass(frozen=True)
 class EpisodeBatch:
@@ -76,11 +78,11 @@ class RawEpisodes:
 
     def to(self, device: Device) -> "RawEpisodes":
         """Move canvases and masks; the parameters of the rendering stay where they are, since the host reads them."""
-        return _move(self, device, ("query", "query_masks", "support", "support_masks"))
+        return _move(self, device, _PIXELS)
 
     def pin_memory(self) -> "RawEpisodes":
         """Copy canvases and masks to page-locked memory, from which a GPU fetches them while it computes."""
-        pixels = {name: getattr(self, name) for name in ("query", "query_masks", "support", "support_masks")}
+        pixels = {name: getattr(self, name) for name in _PIXELS}
         return replace(self, **{name: value.pin_memory() for name, value in pixels.items() if value is not None})
 
     def render(self, size: int) -> EpisodeBatch:

@@ -147,34 +147,29 @@ class EpisodeSampler:
             ValueError: there is no class, or classes have fewer than ``shots + 1`` images; all of them are listed.
         """
         self._pools, self._shots = _pools(index, sorted(set(classes)), shots), shots
-        self._classes = list(self._pools)
-        self._draw = draw
+        self._classes, self._balanced = list(self._pools), draw == "balanced"
         self._ends = np.cumsum([len(pool) for pool in self._pools.values()])
+        self._block = len(self._classes) if self._balanced else int(self._ends[-1])
         self._order = functools.lru_cache(1)(self._block_order)
 
     def draw(self, number: int, seed: int) -> Episode:
         """Return an episode of the plan of a seed."""
-        size = len(self._classes) if self._draw == "balanced" else int(self._ends[-1])
-        block, position = divmod(number, size)
+        block, position = divmod(number, self._block)
         chosen = int(self._order(block, seed)[position])
+        index = chosen if self._balanced else int(np.searchsorted(self._ends, chosen, side="right"))
+        class_id, pool = self._classes[index], self._pools[self._classes[index]]
         rng = keyed_rng(seed, item=number, purpose="plan.images")
-        if self._draw == "balanced":
-            class_id = self._classes[chosen]
-            pool = self._pools[class_id]
+        if self._balanced:
             rows = _draw_distinct(rng, len(pool), self._shots + 1)
         else:
-            place = int(np.searchsorted(self._ends, chosen, side="right"))
-            class_id = self._classes[place]
-            pool = self._pools[class_id]
-            row = chosen - int(self._ends[place]) + len(pool)
+            row = chosen - int(self._ends[index]) + len(pool)
             rows = [row, *(other + (other >= row) for other in _draw_distinct(rng, len(pool) - 1, self._shots))]
-        query, *supports = (str(pool[index].as_py()) for index in rows)
+        query, *supports = (str(pool[row].as_py()) for row in rows)
         return Episode(number, class_id, query, tuple(supports))
 
     def _block_order(self, block: int, seed: int) -> Int64:
-        if self._draw == "balanced":
-            return keyed_rng(seed, item=block, purpose="plan.classes").permutation(len(self._classes))
-        return keyed_rng(seed, item=block, purpose="plan.entries").permutation(int(self._ends[-1]))
+        purpose = "plan.classes" if self._balanced else "plan.entries"
+        return keyed_rng(seed, item=block, purpose=purpose).permutation(self._block)
 
 
 def make_plan(

@@ -69,7 +69,10 @@ class CanvasCache:
         """Closes the cache, and deletes a temporary file that nobody else uses."""
         if folder is None:
             _delete_unused(home, path)
-        limit = _default_limit(self._file, home) if gigabytes is None else gigabytes * GIGABYTE
+        if gigabytes is None:
+            limit = _default_limit(home, taken=os.fstat(self._file).st_blocks * 512)
+        else:
+            limit = gigabytes * GIGABYTE
         self.capacity = min(slots, int(limit // self._bytes))
         mapped = np.frombuffer(mmap.mmap(self._file, 0, prot=mmap.PROT_READ), np.uint8)
         self._filled = mapped[:slots]
@@ -104,14 +107,12 @@ def _reopen(slots: int, gigabytes: float, settings: dict[str, Any]) -> CanvasCac
 
 def default_gigabytes(folder: Path | None) -> float:
     """Return the maximum size that several caches in a folder have together by default, in gigabytes."""
-    free = shutil.disk_usage(folder if folder and folder.exists() else tempfile.gettempdir()).free
-    return _SHARE * min(memory_bytes(), free) / GIGABYTE
+    return _default_limit(folder if folder and folder.exists() else Path(tempfile.gettempdir())) / GIGABYTE
 
 
-def _default_limit(file: int, folder: Path) -> float:
-    """Return the maximum size of a file in bytes; what it takes already counts as free."""
-    free = shutil.disk_usage(folder).free + os.fstat(file).st_blocks * 512
-    return _SHARE * min(memory_bytes(), free)
+def _default_limit(folder: Path, taken: int = 0) -> float:
+    """Return the maximum size in bytes of caches that take ``taken`` bytes already, which count as free."""
+    return _SHARE * min(memory_bytes(), shutil.disk_usage(folder).free + taken)
 
 
 def _open_locked(path: Path, size: int) -> int:

@@ -126,7 +126,7 @@ class MixSchedule:
             seed: seed of the training.
         """
         shares = np.asarray(weights, np.float64)
-        assert len(shares) and (shares > 0).all() and np.isfinite(shares).all(), "check_weights has checked them"
+        assert len(shares) and (shares > 0).all() and np.isfinite(shares).all(), "MixConfig has checked them"
         shares = shares / shares.sum()
         self.weights: list[float] = shares.tolist()
         """Weights of the collections, which add up to 1."""

@@ -20,8 +20,8 @@ from fss.training.few_shot.mixed_stream import MixedStream
 from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator, Validator
 from pipelines.runtime.ray_session import is_local
 from pipelines.training.config import TrainJobConfig
-from pipelines.training.ray_stream import RayMaskSplitStream, RayMixedStream
-from pipelines.training.sources import TrainingSource, mix_weights, open_sources
+from pipelines.training.ray_stream import RayDecoding, RayMaskSplitStream, RayMixedStream
+from pipelines.training.sources import TrainingSource, open_sources
 
 READ_GROUPS = 64
 """Encoded row groups that a reader caches: a few hundred megabytes at most."""
@@ -63,13 +63,21 @@ class TrainingData:
         sources = open_sources(config)
         if (selection := sources[0].selection) is None:
             return cls(config, sources, None)
-        classes, images = config.classes, sources[0].images
-        collection = Collection.open(classes.val_collection or config.collection)
+        classes, collection, images = config.classes, sources[0].masks.collection, sources[0].images
+        if classes.val_collection:
+            collection = Collection.open(classes.val_collection)
         masks = collection.mask_set(classes.val_mask_set or config.mask_set)
         plan, left_out = validation_plan(classes, masks, selection.val)
         if images is None or classes.val_collection:
             images = ImageIndex.build(collection)
         return cls(config, sources, ValidationData(masks, plan, images, _named(left_out, masks)))
+
+    @property
+    def weights(self) -> list[float]:
+        """Weight of each collection; they add up to 1."""
+        weights = self.config.mix.weights or [float(source.usable) for source in self.sources]
+        total = sum(weights) or 1.0  # collections without a usable picture are refused when they are streamed
+        return [weight / total for weight in weights]
 
     def stream(self, *, rank: int = 0, world: int = 1) -> Stream:
         """Open the stream of episodes of one worker.
@@ -79,10 +87,11 @@ class TrainingData:
         """
         if self.validation is None:
             return self._split_stream(self.sources, rank, world)
-        streams = [self._class_stream(source, rank, world) for source in self.sources]
+        weighted = zip(self.sources, self.weights, strict=True)
+        streams = [self._class_stream(source, weight, rank, world) for source, weight in weighted]
         if len(streams) == 1:
             return streams[0]
-        return MixedStream(streams, mix_weights(self.config, self.sources), pin_memory=self._pin_memory)
+        return MixedStream(streams, self.weights, pin_memory=self._pin_memory)
 
     def validator(self, stream: Stream) -> Validator:
         """Open the validator of the checkpoints, which rank 0 needs."""
@@ -120,7 +129,7 @@ class TrainingData:
         """Return the usable pictures and the weight of each collection; empty with a single collection."""
         if len(self.sources) == 1:
             return {}
-        pairs = zip(self.sources, mix_weights(self.config, self.sources), strict=True)
+        pairs = zip(self.sources, self.weights, strict=True)
         unit = "pictures" if self.validation is None else "pairs of picture and class"
         return {
             f"from {source.masks.collection.uri}": f"{source.usable:,} {unit}, weight {weight:.4g}"
@@ -148,15 +157,16 @@ class TrainingData:
     def _split_stream(self, sources: Sequence[TrainingSource], rank: int, world: int) -> MaskSplitStream | MixedStream:
         config, several = self.config, len(sources) > 1
         on_ray = config.loader == "ray" or (config.loader == "auto" and ray.is_initialized() and not is_local())
+        kind = RayMaskSplitStream if on_ray and not several else MaskSplitStream
         streams = []
-        for source in sources:
+        for source, weight in zip(sources, self.weights, strict=True):
             with self._naming(source):
                 streams.append(
-                    (RayMaskSplitStream if on_ray and not several else MaskSplitStream)(
+                    kind(
                         source.masks.collection,
                         source.masks,
                         image_size=config.segmenter.image_size,
-                        stream=self._stream_config(source),
+                        stream=self._stream_config(weight),
                         split=config.split,
                         augment=config.augment,
                         rows=source.rows,
@@ -167,15 +177,13 @@ class TrainingData:
                 )
         stream: MaskSplitStream | MixedStream = streams[0]
         if several:
-            kind = RayMixedStream if on_ray else MixedStream
-            stream = kind(streams, mix_weights(config, self.sources), pin_memory=self._pin_memory)
-        if isinstance(stream, RayMaskSplitStream):
-            stream.leave_cpus(config.scale.cpus_per_worker * world)
-        elif isinstance(stream, RayMixedStream):
+            mix = RayMixedStream if on_ray else MixedStream
+            stream = mix(streams, self.weights, pin_memory=self._pin_memory)
+        if isinstance(stream, RayDecoding):
             stream.leave_cpus(config.scale.cpus_per_worker * world, world)
         return stream
 
-    def _class_stream(self, source: TrainingSource, rank: int, world: int) -> ClassStream:
+    def _class_stream(self, source: TrainingSource, weight: float, rank: int, world: int) -> ClassStream:
         config, selection = self.config, source.selection
         assert selection is not None and source.images is not None, "open has read them"
         with self._naming(source):
@@ -187,7 +195,7 @@ class TrainingData:
                 shots=config.classes.shots,
                 draw=config.classes.draw,
                 image_size=config.segmenter.image_size,
-                stream=self._stream_config(source),
+                stream=self._stream_config(weight),
                 augment=config.augment,
                 rank=rank,
                 world=world,
@@ -208,16 +216,13 @@ class TrainingData:
                 raise
             raise ValueError(f"{source.masks.collection.uri}: {error}") from error
 
-    def _stream_config(self, source: TrainingSource) -> StreamConfig:
-        """Return the settings of the stream of a collection, which gets its share of the cache."""
+    def _stream_config(self, weight: float) -> StreamConfig:
+        """Return the settings of the stream of a collection, which gets its share of the cache by its weight."""
         stream = self.config.stream
         if len(self.sources) == 1:
             return stream
-        shares = mix_weights(self.config, self.sources)
-        collections = [each.masks.collection.uri for each in self.sources]
-        share = shares[collections.index(source.masks.collection.uri)]
         gigabytes = default_gigabytes(stream.cache_folder) if stream.cache_gb is None else stream.cache_gb
-        return replace(stream, cache_gb=gigabytes * share)
+        return replace(stream, cache_gb=gigabytes * weight)
 
 
 def _reader(masks: MaskSet, images: ImageIndex) -> ImageReader:

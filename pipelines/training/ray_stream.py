@@ -6,9 +6,9 @@ training worker holds at most one unit of each of its lanes and collections, so 
 
 import functools
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any, cast
 
 import pyarrow as pa
@@ -19,8 +19,9 @@ from fss.collection import Collection, MaskSet
 from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.mixed_stream import MixedStream
-from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_mixed_units, plan_units
+from fss.training.few_shot.remote_units import LaneQueues, Unit, plan_units
 from fss.training.few_shot.tasks import TaskSettings, collate, read_part_tasks
+from fss.training.lanes import Draw
 from pipelines.runtime.ray_session import count_cpus, is_local
 
 UNIT = 64  # rows of a unit: 50 MB at 400 px, which fits into a worker, and enough work to outweigh the cost of a task
@@ -28,46 +29,65 @@ BLOCK = 8 * 2**20  # bytes of a block: several blocks fit into the object store 
 TASKS_PER_BLOCK = 8
 WINDOW = 2_000  # steps of one Ray Data execution, so that an epoch of 1e8 images never becomes one list of units
 
+LaneDraws = Mapping[int, Sequence[tuple[int, Draw]]]
+"""The collection of each draw of each lane, and the draw within it."""
 
-class RayMaskSplitStream(MaskSplitStream):
-    """Episodes of MaskSplit, prepared by Ray Data."""
 
-    _cpus: Any = staticmethod(lambda: free_cpus(0.0, 1))
+class RayDecoding:
+    """Preparation of a stream's steps by Ray Data."""
 
-    def leave_cpus(self, reserved: float) -> None:
+    _reserved, _world = 0.0, 1
+
+    def leave_cpus(self, reserved: float, world: int = 1) -> None:
         """Reserve CPUs for all training workers together; the streams of the workers share the others."""
-        self._cpus = lambda: free_cpus(reserved, self._world)
+        self._reserved, self._world = reserved, world
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self.order(epoch), self.settings(epoch), self._rows_per_lane
-        for first in range(start, self.steps_per_epoch, WINDOW):
-            count = min(WINDOW, self.steps_per_epoch - first)
-            units = plan_units(order, self.rows, self.lanes, first * take, count * take, max_rows=UNIT)
-            units = [unit._replace(epoch=epoch) for unit in units]
-            queues = LaneQueues({lane: repeat(0, count * take) for lane in self.lanes}, take)
-            yield from _steps(units, queues, [self.mask_set], settings, take, self._cpus())
+    def steps_on_ray(
+        self,
+        streams: Sequence[MaskSplitStream],
+        draws: Callable[[int, int], LaneDraws],
+        steps: range,
+        take: int,
+    ) -> Iterator[RawEpisodes]:
+        """Yield some steps.
 
-
-class RayMixedStream(MixedStream):
-    """Episodes of MaskSplit from several collections, prepared by Ray Data."""
-
-    _cpus: Any = staticmethod(lambda: free_cpus(0.0, 1))
-
-    def leave_cpus(self, reserved: float, world: int) -> None:
-        """Reserve CPUs for all training workers together; the streams of the workers share the others."""
-        self._cpus = lambda: free_cpus(reserved, world)
-
-    def epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        """Yield the steps of an epoch without working ahead."""
-        streams, take = cast("list[MaskSplitStream]", self.streams), self.take
+        Args:
+            streams: the stream of each collection.
+            draws: returns the draws of each lane, from the number of the first step and the number of steps.
+            steps: numbers of the steps.
+            take: draws of a lane in a step.
+        """
         orders, rows = [stream.order for stream in streams], [stream.rows for stream in streams]
         masks, settings = [stream.mask_set for stream in streams], streams[0].settings(0)
-        for first in range(start, self.steps_per_epoch, WINDOW):
-            count = min(WINDOW, self.steps_per_epoch - first)
-            draws = {lane: self.draws(lane, epoch, first, count) for lane in self.lanes}
-            units = plan_mixed_units(draws, orders, rows, max_rows=UNIT)
-            sources: Mapping[int, list[int]] = {lane: [source for source, _ in own] for lane, own in draws.items()}
-            yield from _steps(units, LaneQueues(sources, take), masks, settings, take, self._cpus())
+        for first in steps[::WINDOW]:
+            lane_draws = draws(first, min(WINDOW, steps.stop - first))
+            units = plan_units(lane_draws, orders, rows, max_rows=UNIT)
+            queues = LaneQueues({lane: [source for source, _ in own] for lane, own in lane_draws.items()}, take)
+            yield from _steps(units, queues, masks, settings, take, free_cpus(self._reserved, self._world))
+
+
+class RayMaskSplitStream(RayDecoding, MaskSplitStream):
+    """Episodes of MaskSplit, prepared by Ray Data."""
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
+        take = self._rows_per_lane
+
+        def draws(first: int, count: int) -> LaneDraws:
+            positions = range(first * take, (first + count) * take)
+            return {lane: [(0, Draw(epoch, position, lane)) for position in positions] for lane in self.lanes}
+
+        return self.steps_on_ray([self], draws, range(start, self.steps_per_epoch), take)
+
+
+class RayMixedStream(RayDecoding, MixedStream):
+    """Episodes of MaskSplit from several collections, prepared by Ray Data."""
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
+        def draws(first: int, count: int) -> LaneDraws:
+            return {lane: self.draws(lane, epoch, first, count) for lane in self.lanes}
+
+        streams = cast("list[MaskSplitStream]", self.streams)
+        return self.steps_on_ray(streams, draws, range(start, self.steps_per_epoch), self.take)
 
 
 def free_cpus(reserved: float, world: int) -> float:

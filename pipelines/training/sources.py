@@ -92,12 +92,6 @@ def open_sources(config: TrainJobConfig) -> tuple[TrainingSource, ...]:
     return sources
 
 
-def mix_weights(config: TrainJobConfig, sources: Sequence[TrainingSource]) -> list[float]:
-    """Return the weight of each collection; they add up to 1."""
-    weights = config.mix.weights or [float(source.usable) for source in sources]
-    return [weight / sum(weights) for weight in weights]
-
-
 def _check_classes(sources: Sequence[TrainingSource]) -> None:
     """Refuse training classes whose name is that of a validation class in another collection.
 

@@ -38,7 +38,7 @@ from fss.relabel.supports import shot_reader
 from fss.training.few_shot.remote_units import plan_units
 from fss.training.few_shot.tasks import read_images, read_masks
 from fss.training.few_shot.usable_rows import scan
-from fss.training.lanes import EpochOrder
+from fss.training.lanes import Draw, EpochOrder
 
 PART_SIZES = (64, 256, 1024)
 SIDE = 120  # a PNG of noise has 43 kB, its mask 2 kB
@@ -123,7 +123,9 @@ def units(masks: MaskSet) -> float:
     """Return bytes read / bytes used of the units of an epoch, without the scan at its start."""
     rows = scan(masks.collection, masks, SplitConfig())
     order = EpochOrder([len(block) for block in rows.train], seed=0, epoch=0, lanes=LANES)
-    planned = plan_units(order, rows, range(LANES), 0, rows.counts["train"] // LANES, max_rows=64)
+    positions = range(rows.counts["train"] // LANES)
+    draws = {lane: [(0, Draw(0, position, lane)) for position in positions] for lane in range(LANES)}
+    planned = plan_units(draws, [lambda _: order], [rows], max_rows=64)
     CountingFile.total, used = 0, 0
     for unit in planned:
         tables = read_images(masks.collection, unit.part, unit.rows)["image"], read_masks(masks, unit.part, unit.rows)

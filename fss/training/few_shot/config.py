@@ -1,4 +1,4 @@
-"""How a segmenter is optimised: the settings, and the learning-rate schedule."""
+"""Settings of a training: optimisation with its learning-rate schedule, episodes and classes."""
 
 import math
 from pathlib import Path
@@ -59,11 +59,7 @@ def rate_factor(config: OptimizerConfig, step: int) -> float:
 
 
 HELD_OUT_IOU = "held_out_iou"
-
-
 HELD_OUT_LOSS = "held_out_loss"
-
-
 VAL_MIOU = "val_miou"
 
 

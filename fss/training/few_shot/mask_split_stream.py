@@ -67,7 +67,7 @@ class MaskSplitStream:
             image_size: side of canvases and rendered images, in pixels.
             stream: batch size, lanes, seed, cache.
             split: how masks are split.
-            augment: how views are lane_rows.
+            augment: how views are drawn.
             accepted: ids of the images to use (see ``MaskSet.read_acceptance``); None uses all.
             rows: result of :func:`scan` with these arguments, if there is one already.
             rank: number of this worker, from 0.
@@ -91,7 +91,7 @@ class MaskSplitStream:
         self.steps_per_epoch = steps_per_epoch(self.rows.counts["train"], lanes, stream.batch_size)
         self.lane_length, self.lane_count = self.rows.counts["train"] // lanes, lanes
         self.order = functools.lru_cache(4)(self._epoch_order)
-        self._world, self.lanes, self._pin = world, range(rank, lanes, world), pin_memory
+        self.lanes, self._pin = range(rank, lanes, world), pin_memory
         limit, folder, key = stream.cache_gb, stream.cache_folder, f"{self.rows.key}-{stream.decoding}"
         cache = CanvasCache(self.rows.total, image_size, gigabytes=limit, folder=folder, key=key)
         # In each step, a lane reads one block, or two if it reaches the end of one.
@@ -133,20 +133,23 @@ class MaskSplitStream:
         """Read the rows of some draws."""
         rows = []
         for epoch, position, lane in draws:
-            ((block, number),) = self.order(epoch).rows(lane, position, 1)
-            row = block, int(self.rows.train[block][number])
-            rows += self._reader.read([row], self.settings(epoch), self._rows_per_lane)
+            row = self._positions(epoch, lane, position, 1)
+            rows += self._reader.read(row, self.settings(epoch), self._rows_per_lane)
         return rows
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        order, settings, take = self.order(epoch), self.settings(epoch), self._rows_per_lane
+        settings, take = self.settings(epoch), self._rows_per_lane
 
         def read(step: int) -> list[EncodedRow]:
-            lane_rows = [row for lane in self.lanes for row in order.rows(lane, step * take, take)]
-            positions = [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
+            positions = [row for lane in self.lanes for row in self._positions(epoch, lane, step * take, take)]
             return self._reader.read(positions, settings, take)
 
         yield from self._decoders.build(map(read, range(start, self.steps_per_epoch)))
+
+    def _positions(self, epoch: int, lane: int, start: int, count: int) -> list[RowPosition]:
+        """Return ``count`` rows of a lane from position ``start``."""
+        lane_rows = self.order(epoch).rows(lane, start, count)
+        return [(block, int(self.rows.train[block][number])) for block, number in lane_rows]
 
     @property
     def _rows_per_lane(self) -> int:

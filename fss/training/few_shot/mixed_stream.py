@@ -92,11 +92,10 @@ class MixedStream:
 
         An epoch has as many draws as the collections have rows together.
         """
-        batches = self.epoch(epoch, start)
+        batches = self._epoch(epoch, start)
         return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
-    def epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
-        """Yield the steps of :meth:`batches` without working ahead."""
+    def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         yield from self._decoders.build(self._read(epoch, step) for step in range(start, self.steps_per_epoch))
 
     def draws(self, lane: int, epoch: int, step: int, steps: int) -> list[tuple[int, Draw]]:

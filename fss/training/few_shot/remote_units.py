@@ -20,72 +20,48 @@ class Unit(NamedTuple):
     lane: int
     part: str
     rows: list[int]
-    source: int = 0
-    """Number of the collection, in a training on several."""
-    epoch: int = 0
-    """Epoch of the collection, in a training on several."""
+    source: int
+    """Number of the collection."""
+    epoch: int
+    """Epoch of the collection."""
 
 
 def plan_units(
-    order: EpochOrder, rows: RowTable, lanes: Iterable[int], start: int, count: int, *, max_rows: int
-) -> list[Unit]:
-    """Return the units of the next rows of each lane, in the order in which they are needed.
-
-    Args:
-        order: the order of the epoch.
-        rows: the usable rows of the collection.
-        lanes: the lanes of this worker.
-        start: first position within each lane.
-        count: number of rows of each lane.
-        max_rows: maximum number of rows in a unit, which a worker holds in memory for each lane.
-    """
-    numbered = [pair for lane in lanes for pair in _lane_units(order, rows, lane, start, count, max_rows)]
-    return _by_need(numbered)
-
-
-def plan_mixed_units(
     draws: Mapping[int, Sequence[tuple[int, Draw]]],
     orders: Sequence[Callable[[int], EpochOrder]],
     rows: Sequence[RowTable],
     *,
     max_rows: int,
 ) -> list[Unit]:
-    """Return the units of the next draws of each lane from several collections, in the order of need.
+    """Return the units of the next draws of each lane, in the order in which they are needed.
 
     Args:
-        draws: the collection of each draw of each lane, and the draw within it.
+        draws: the collection of each draw of each lane, and the draw within it. The positions of a lane's draws from
+            an epoch of a collection are consecutive.
         orders: returns the order of an epoch, for each collection.
         rows: the usable rows of each collection.
         max_rows: maximum number of rows in a unit, which a worker holds in memory for each lane and collection.
     """
-    numbered = []
+    numbered: list[tuple[int, Unit]] = []
     for lane, lane_draws in draws.items():
         for source in sorted({source for source, _ in lane_draws}):
             own = [(number, draw) for number, (other, draw) in enumerate(lane_draws) if other == source]
-            # The positions of a collection's draws in an epoch are consecutive.
             for epoch, group in groupby(own, key=lambda pair: pair[1].epoch):
                 run = list(group)
-                start = run[0][1].position
-                for first, unit in _lane_units(orders[source](epoch), rows[source], lane, start, len(run), max_rows):
-                    numbered.append((run[first][0], unit._replace(source=source, epoch=epoch)))
-    return _by_need(numbered)
-
-
-def _lane_units(
-    order: EpochOrder, rows: RowTable, lane: int, start: int, count: int, max_rows: int
-) -> Iterator[tuple[int, Unit]]:
-    """Yield the units of some rows of a lane, with the number of the first row of each."""
-    number = 0
-    for block, lane_rows in groupby(order.rows(lane, start, count), key=lambda lane_row: lane_row[0]):
-        numbers = [int(rows.train[block][index]) for _, index in lane_rows]
-        for first in range(0, len(numbers), max_rows):
-            unit_rows = numbers[first : first + max_rows]
-            yield number, Unit(lane, rows.part(block), unit_rows)
-            number += len(unit_rows)
-
-
-def _by_need(numbered: Iterable[tuple[int, Unit]]) -> list[Unit]:
+                lane_rows = orders[source](epoch).rows(lane, run[0][1].position, len(run))
+                first = 0
+                for part, unit_rows in _part_rows(rows[source], lane_rows, max_rows):
+                    numbered.append((run[first][0], Unit(lane, part, unit_rows, source, epoch)))
+                    first += len(unit_rows)
     return [unit for _, unit in sorted(numbered, key=lambda pair: (pair[0], pair[1].lane))]
+
+
+def _part_rows(rows: RowTable, lane_rows: Iterable[tuple[int, int]], max_rows: int) -> Iterator[tuple[str, list[int]]]:
+    """Yield the rows of a lane in runs of one block, with their part."""
+    for block, group in groupby(lane_rows, key=lambda lane_row: lane_row[0]):
+        numbers = [int(rows.train[block][index]) for _, index in group]
+        for first in range(0, len(numbers), max_rows):
+            yield rows.part(block), numbers[first : first + max_rows]
 
 
 class LaneQueues:

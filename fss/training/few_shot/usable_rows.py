@@ -3,9 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection as Ids
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ from fss.episodes.mask_split import is_splittable
 Rows = Int32
 
 
-class RowLists(Sequence[Rows]):
+class RowLists:
     """Row numbers of N blocks, in one array."""
 
     def __init__(self, rows: Sequence[Rows]):
@@ -34,19 +33,11 @@ class RowLists(Sequence[Rows]):
         """Number of rows of each block, [N]."""
         return np.diff(self._ends)
 
-    @overload
-    def __getitem__(self, block: int) -> Rows: ...
+    def __getitem__(self, block: int) -> Rows:
+        return self._rows[self._ends[block] : self._ends[block + 1]]
 
-    @overload
-    def __getitem__(self, block: slice) -> list[Rows]: ...
-
-    def __getitem__(self, block: int | slice) -> Rows | list[Rows]:
-        if isinstance(block, slice):
-            return [self[number] for number in range(*block.indices(len(self)))]
-        if not -len(self) <= block < len(self):
-            raise IndexError(block)
-        first, stop = self._ends[block % len(self)], self._ends[block % len(self) + 1]
-        return self._rows[first:stop]
+    def __iter__(self) -> Iterator[Rows]:
+        return (self[block] for block in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -5,6 +5,7 @@ the number of lanes, not on workers, threads or resuming (see ``fss.training.lan
 pool have separate orders and epochs.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -183,23 +184,16 @@ class _Order:
         self._lanes = range(rank, self._lane_count, world)
         self._steps = steps_per_epoch(sum(self._counts), self._lane_count, batch)
         self._seed = int(keyed_rng(config.seed or 0, item=item, purpose="semantic.order").integers(2**31))
-        self._epoch, self._order = -1, None
-
-    _order: EpochOrder | None
+        self._order = functools.lru_cache(1)(self._epoch_order)
 
     def row_keys(self, step: int) -> list[RowKey]:
         epoch, number = divmod(step, self._steps)
-        if self._order is None or epoch != self._epoch:
-            self._epoch, self._order = (
-                epoch,
-                EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._lane_count),
-            )
-        lane_rows = [
-            row
-            for lane in self._lanes
-            for row in self._order.rows(lane, number * self._rows_per_lane, self._rows_per_lane)
-        ]
+        order, take = self._order(epoch), self._rows_per_lane
+        lane_rows = [row for lane in self._lanes for row in order.rows(lane, number * take, take)]
         return [(epoch, self._blocks[block][0], int(self._blocks[block][1][row])) for block, row in lane_rows]
+
+    def _epoch_order(self, epoch: int) -> EpochOrder:
+        return EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._lane_count)
 
 
 def _blocks(part: int, rows: Rows, block_rows: int | None) -> list[tuple[int, Rows]]:

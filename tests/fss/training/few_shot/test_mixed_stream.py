@@ -11,7 +11,7 @@ from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.mixed_stream import MixedStream
-from fss.training.few_shot.remote_units import LaneQueues, plan_mixed_units
+from fss.training.few_shot.remote_units import LaneQueues, plan_units
 from fss.training.few_shot.tasks import collate, read_part_tasks
 from fss.training.lanes import MixSchedule
 from tests.helpers.discs import noisy_collection
@@ -97,7 +97,7 @@ def test_steps_made_of_units_are_the_streams_steps(both: tuple[Discs, Discs]) ->
     assert isinstance(first, MaskSplitStream) and isinstance(second, MaskSplitStream)
     expected = list(stream.batches(2, start=1))
     draws = {lane: stream.draws(lane, 2, 1, len(expected)) for lane in stream.lanes}
-    units = plan_mixed_units(draws, [first.order, second.order], [first.rows, second.rows], max_rows=3)
+    units = plan_units(draws, [first.order, second.order], [first.rows, second.rows], max_rows=3)
     queues, steps = LaneQueues({lane: [source for source, _ in own] for lane, own in draws.items()}, 2), []
     for unit in units:
         settings = first.settings(unit.epoch)
