@@ -49,8 +49,7 @@ def write(collection_uri: str, source: int, parts: Sequence[Sequence[SourceItem]
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, _SCHEMA, compression="ZSTD") as writer:
             for part in parts[start : start + PARTS_PER_FILE]:
-                table = pa.Table.from_pylist([_encode(item) for item in part], schema=_SCHEMA)
-                writer.write_table(table, row_group_size=len(part))
+                writer.write_table(_encode(part), row_group_size=len(part))
         fs, path = storage.resolve(_uri(collection_uri, source, batch))
         storage.write_atomically(fs, path, sink.getvalue())
 
@@ -95,9 +94,11 @@ def _uri(collection_uri: str, source: int, batch: int) -> str:
     return storage.join(collection_uri, "listings", f"{source:05d}-{batch:06d}.parquet")
 
 
-def _encode(item: SourceItem) -> dict[str, object]:
-    values = {name: getattr(item, name) for name in _SCHEMA.names}
-    return values | {name: os.fsencode(values[name]) for name in _NAMES if values[name] is not None}
+def _encode(items: Sequence[SourceItem]) -> pa.Table:
+    columns = {name: [getattr(item, name) for item in items] for name in _SCHEMA.names}
+    for name in _NAMES:
+        columns[name] = [None if value is None else os.fsencode(value) for value in columns[name]]
+    return pa.table(columns, schema=_SCHEMA)
 
 
 def _decode(row: dict[str, bytes | str | int | None]) -> SourceItem:

@@ -16,26 +16,27 @@ BROKEN = "links without a target"
 DVC_FILES = "DVC files without their data"
 
 
-def walk_local(root: Path, link_roots: Sequence[str], ignored: Counter[str]) -> dict[str, tuple[str, int]]:
+def walk_local(root: str, link_roots: Sequence[str], ignored: Counter[str]) -> dict[str, tuple[str, int]]:
     """Return path and size in bytes of the files below a local folder, by their paths relative to it.
 
     Args:
-        root: folder to list.
+        root: absolute path of the folder to list.
         link_roots: real paths of folders that links may point into. Only these make linked folders followed, since a
             link within the folder repeats what is listed already.
         ignored: number of files left out by reason, which is added to.
     """
-    allowed = [os.path.realpath(root), *link_roots]
+    allowed, prefix = [os.path.realpath(root), *link_roots], root.rstrip("/") + "/"
     paths = {}
-    for path in _files(root, (), link_roots, ignored):
-        if path.is_symlink() and not path.exists():
+    for file in _files(root, (), link_roots, ignored):
+        linked = file.is_symlink()
+        if linked and not Path(file).exists():
             ignored[BROKEN] += 1
-        elif path.is_symlink() and not _inside(os.path.realpath(path), allowed):
+        elif linked and not _inside(os.path.realpath(file), allowed):
             ignored[OUTSIDE] += 1
-        elif (size := _file_size(path)) is None:
+        elif (size := _file_size(file)) is None:
             ignored["no regular files"] += 1  # reading a pipe may never end
         else:
-            paths[path.relative_to(root).as_posix()] = str(path), size
+            paths[file.path.removeprefix(prefix)] = file.path, size
     return paths
 
 
@@ -57,20 +58,27 @@ def link_notes(ignored: Mapping[str, int], uri: str) -> list[str]:
     return notes
 
 
-def _files(top: Path, above: tuple[str, ...], link_roots: Sequence[str], ignored: Counter[str]) -> Iterator[Path]:
+def _files(
+    top: str, above: tuple[str, ...], link_roots: Sequence[str], ignored: Counter[str]
+) -> Iterator[os.DirEntry[str]]:
     """Yield everything below a folder that is no folder; ``above`` are the targets of the links that led to it.
 
-    A link to a folder that contains the link is not followed.
+    A link to a folder that contains the link is not followed. A folder that cannot be read counts as empty.
     """
-    for folder, folders, names in os.walk(top):
-        real = os.path.realpath(folder)
-        yield from (Path(folder, name) for name in names)
-        for path in (Path(folder, name) for name in folders):
-            target = os.path.realpath(path)
-            if not path.is_symlink():
-                continue
-            if _inside(target, link_roots) and target not in above and not _inside(real, [target]):
-                yield from _files(path, (*above, target), link_roots, ignored)
+    try:
+        with os.scandir(top) as entries:
+            listed = list(entries)
+    except OSError:
+        return
+    for entry in listed:
+        if not _is_folder(entry):
+            yield entry
+        elif not entry.is_symlink():
+            yield from _files(entry.path, above, link_roots, ignored)
+        else:
+            target = os.path.realpath(entry)
+            if _inside(target, link_roots) and target not in above and not _inside(os.path.realpath(top), [target]):
+                yield from _files(entry.path, (*above, target), link_roots, ignored)
             else:
                 ignored[FOLDERS] += 1
 
@@ -79,10 +87,17 @@ def _inside(path: str, roots: Sequence[str]) -> bool:
     return any(Path(path).is_relative_to(root) for root in roots)
 
 
-def _file_size(path: Path) -> int | None:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _file_size(entry: os.DirEntry[str]) -> int | None:
     """Return the size of a regular file in bytes; None for anything else."""
     try:
-        status = path.stat()
+        status = entry.stat()
     except OSError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -112,6 +112,8 @@ def _aligned(photographs: Mapping[str, str], masks: Mapping[str, str]) -> MaskLa
 def _usual(pictures: list[str], key_of_mask: Callable[[str], str | None]) -> MaskLayout | None:
     """Return the layout if at least half of the pictures that are named like masks have a photograph."""
     masks = {path: key for path in pictures if (key := key_of_mask(path)) is not None}
+    if not masks:
+        return None
     photographs = {path: _unmark(path, _IMAGE_FOLDER) or _key(path) for path in pictures if path not in masks}
     layout = _aligned(photographs, masks)
     owners = set(layout.photographs.values())

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pyarrow import fs as pafs
 
@@ -42,7 +42,11 @@ def is_photograph(path: str) -> bool:
 
 def stem_and_suffix(path: str) -> tuple[str, str]:
     """Split ``a/b.JPG`` into ``a/b`` and ``.jpg``."""
-    suffix = PurePosixPath(path).suffix
+    name = path[path.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    if not 0 < dot < len(name) - 1:  # a hidden file, or a name that ends with a dot
+        return path, ""
+    suffix = name[dot:]
     return path.removesuffix(suffix), suffix.lower()
 
 
@@ -62,14 +66,15 @@ def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
         raise ValueError(f"there is no folder {uri}; give a folder of photographs, or s3://bucket/folder")
     ignored: Counter[str] = Counter()
     if isinstance(fs, pafs.LocalFileSystem):
-        files = walk_local(Path(path), [_real_folder(root) for root in link_roots], ignored)
+        files = walk_local(path, [_real_folder(root) for root in link_roots], ignored)
     elif link_roots:
         raise ValueError(f"{uri} is in an object store, which has no links; leave out --source.link-roots")
     else:
         files = _walk_remote(fs, path)
     visible, sizes = {}, {}
     for relative, (file_uri, size) in sorted(files.items()):
-        if any(name.startswith(".") or name == "__MACOSX" for name in relative.split("/")):
+        rooted = f"/{relative}"
+        if "/." in rooted or "/__MACOSX/" in f"{rooted}/":
             ignored["hidden files"] += 1
         elif relative.endswith(".dvc") and relative.removesuffix(".dvc") not in files:
             ignored[links.DVC_FILES] += 1
