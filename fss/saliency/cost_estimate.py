@@ -14,8 +14,9 @@ from fss.collection.part_pipeline import IMAGE_COLUMNS, decode_row
 from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.core.rng import keyed_rng
 from fss.core.system import one_thread
-from fss.images.decode import inspect_image
+from fss.images.decode import decode_image
 from fss.images.limits import DecodeLimits
+from fss.images.perceptual_hash import perceptual_hash
 from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.fleet_limits import (
@@ -72,7 +73,7 @@ def measure_sample(
     wall = time.perf_counter() - start
     mask_rows, encode_s = _timed(lambda: [encode_mask_row(*pair) for pair in zip(good, results, strict=True)])
     stored = [row for row, picture in zip(rows, pictures, strict=True) if row["image"] and picture.rgb is not None]
-    _, ingest_s = _timed(lambda: [_inspect(row, collection.limits) for row in stored])
+    _, ingest_s = _timed(lambda: [_ingest(row, collection.limits) for row in stored])
     count = len(good)
     return CostSample(
         images=count,
@@ -91,7 +92,8 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         ValueError: the sample was measured on a GPU and the fleet has none.
     """
     parts = -(-int(fleet.images) // fleet.part_size)
-    cpu_s, gpu_s = fleet.images * sum(sample.cpu_s.values()), fleet.images * sample.gpu_s
+    image_s = sum(sample.cpu_s.values())
+    cpu_s, gpu_s = fleet.images * image_s, fleet.images * sample.gpu_s
     limits, ingest = mask_limits(sample, fleet), ingest_limits(sample, fleet)
     masks_s, driver_s = fleet.images / min(limits.values()), driver_seconds(fleet)
     part_s = max(cpu_s / parts, gpu_s / parts) / fleet.efficiency
@@ -106,9 +108,8 @@ def estimate_cost(sample: CostSample, fleet: Fleet) -> dict[str, Any]:
         "masks": READS_PER_PART * parts,
         "ingest": INGEST_READS_PER_PART * parts + INGEST_READS_PER_IMAGE * int(fleet.images),
     }
-    rate = sum(sample.cpu_s.values())
     return {
-        "measured": f"{sample.images} images, {1 / rate:.1f} images/s on one core ("
+        "measured": f"{sample.images} images, {1 / image_s:.1f} images/s on one core ("
         + ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in sample.cpu_s.items())
         + f"), {sample.image_bytes / 1000:.1f} kB a photograph, {sample.mask_bytes / 1000:.1f} kB a mask",
         "images": f"{fleet.images:,.0f} in {parts:,} parts of {fleet.part_size:,}",
@@ -142,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 def _limits(limits: dict[str, float]) -> str:
-    """Return the limits in words, the one that counts first."""
+    """Return the limits as text, the lowest first."""
     first, *others = sorted(limits.items(), key=lambda limit: limit[1])
     return f"{first[0]} bind at {first[1]:,.0f} images/s; " + ", ".join(f"{name} {rate:,.0f}" for name, rate in others)
 
@@ -159,9 +160,9 @@ def _bytes(size: float) -> str:
     return f"{size:,.3g} PB"
 
 
-def _inspect(row: dict[str, Any], limits: DecodeLimits) -> tuple[str, tuple[int, int, str]]:
-    """Return what an ingest finds out about the bytes of an image: its id, and its size and format."""
-    return make_image_id(row["image"], row["uri"]), inspect_image(row["image"], limits)
+def _ingest(row: dict[str, Any], limits: DecodeLimits) -> tuple[str, int | None]:
+    """Return what an ingest computes from the bytes of an image: its id and its perceptual hash."""
+    return make_image_id(row["image"], row["uri"]), perceptual_hash(decode_image(row["image"], limits))
 
 
 def _timed(work: Callable[[], list[T]]) -> tuple[list[T], float]:
