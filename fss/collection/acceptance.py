@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fss.collection import MaskSet
 from fss.collection.acceptance_file import ACCEPTANCE_SCHEMA
 from fss.collection.config import AcceptanceRule
-from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
+from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES, without_error
 from fss.core.config import to_dict
 
 CLUSTER = "cluster"
@@ -77,7 +77,7 @@ def _has_scores(table: pa.Table, scores: Sequence[str]) -> npt.NDArray[np.bool_]
 
 def passes_gates(table: pa.Table, gates: Sequence[str] = HARD_GATES) -> npt.NDArray[np.bool_]:
     """Return whether the mask of each row passes every gate, bool [N]; False for rows without a mask."""
-    result = np.asarray(pc.is_null(table.column("error")).to_numpy(), np.bool_)
+    result = without_error(table)
     for gate in gates:
         result = result & gate_values(table, gate)
     return result

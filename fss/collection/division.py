@@ -97,7 +97,7 @@ def _runs(items: Sequence[SourceItem], sizes: Sequence[int], most: int, most_byt
 def _cut(
     units: Sequence[Sequence[int]], sizes: Sequence[int], most: int, most_bytes: int | None
 ) -> Iterator[list[int]]:
-    """Yield the rows of units until a part has so many rows or bytes; a larger unit is a part of its own."""
+    """Yield the rows of each part, which takes units while they fit; a larger unit is a part of its own."""
     part: list[int] = []
     size = 0
     for unit in units:

@@ -8,18 +8,28 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fss.collection.collection import Collection
 from fss.collection.config import DUPLICATE_DISTANCE
 from fss.collection.hashes import make_hashes, read_hashes
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.near_pairs import find_originals
-from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table, read_notes, with_notes
+from fss.collection.schema import (
+    IMAGE_SCHEMA,
+    image_table,
+    mask_table,
+    part_number,
+    read_notes,
+    with_notes,
+    without_error,
+)
+from fss.core.arrays import Int64
 from fss.images.mask_codec import mask_row
+from fss.images.perceptual_hash import Hashes
 
 REASON = "near-duplicate"
 _THREADS = 4  # parts that are written again at a time
@@ -53,8 +63,8 @@ class DropDuplicates:
     def run(self, collection: Collection, *, first_part: int) -> None:
         """Quarantine the near-duplicates from a part on; all photographs of earlier parts stay."""
         others = [Collection.open(uri) for uri in self.distinct_from]
-        found = find_duplicates(collection, distance=self.distance, distinct_from=others, first_part=first_part)
-        drop_duplicates(collection, found)
+        duplicates = find_duplicates(collection, distance=self.distance, distinct_from=others, first_part=first_part)
+        drop_duplicates(collection, duplicates)
 
 
 def find_duplicates(
@@ -77,40 +87,26 @@ def find_duplicates(
     Raises:
         ValueError: a part is damaged, or the distance is not allowed.
     """
-    hashes, uris, positions = [], [], []
-    kept = 0
-    for each in (*distinct_from, collection):
-        make_hashes(each)
-        parts, starts, values = read_hashes(each)
-        tables = [table for _, table in each.parts.tables(parts, ["uri", "error"])]
-        usable = np.concatenate([np.zeros(0, bool), *(_usable(table) for table in tables)]) & (values != 0)
-        rows = np.flatnonzero(usable)
-        hashes.append(values[rows])
-        uris.append([uri for table in tables for uri in table.column("uri").to_pylist()])
-        numbers = np.searchsorted(starts, rows, side="right") - 1
-        positions.append((parts, rows, numbers, rows - starts[numbers]))
-        early = sum(int(part.removeprefix("part-")) < first_part for part in parts)
-        kept += int(np.searchsorted(rows, starts[early])) if each is collection else len(rows)
-    originals, distances = find_originals(np.concatenate(hashes), distance=distance, kept=kept)
-    ends = np.cumsum([len(each) for each in hashes])
-
-    def uri_of(position: int) -> str:
-        index = int(np.searchsorted(ends, position, side="right"))
-        _, rows, _, _ = positions[index]
-        return str(uris[index][rows[position - (ends[index] - len(rows))]])
-
-    parts, rows, numbers, offsets = positions[-1]
-    base = len(originals) - len(rows)
-    return [
-        Duplicate(
-            part=parts[numbers[position - base]],
-            row=int(offsets[position - base]),
-            uri=uri_of(position),
-            original=uri_of(int(originals[position])),
-            distance=int(distances[position]),
+    others, own = [_Photographs.read(each) for each in distinct_from], _Photographs.read(collection)
+    before = sum(len(each.rows) for each in others)
+    early = sum(part_number(part) < first_part for part in own.parts)
+    hashes = np.concatenate([each.hashes for each in (*others, own)])
+    uris = pa.chunked_array([chunk for each in (*others, own) for chunk in each.uris.chunks], pa.string())
+    kept = before + int(np.searchsorted(own.rows, own.starts[early]))
+    originals, distances = find_originals(hashes, distance=distance, kept=kept)
+    duplicates = []
+    for position in np.flatnonzero(originals >= 0).tolist():
+        part, row = own.position(position - before)
+        duplicates.append(
+            Duplicate(
+                part=part,
+                row=row,
+                uri=uris[position].as_py(),
+                original=uris[int(originals[position])].as_py(),
+                distance=int(distances[position]),
+            )
         )
-        for position in np.flatnonzero(originals >= 0).tolist()
-    ]
+    return duplicates
 
 
 def drop_duplicates(collection: Collection, duplicates: Sequence[Duplicate]) -> None:
@@ -153,5 +149,34 @@ def _drop(collection: Collection, truth: MaskSet | None, part: str, errors: dict
     collection.write_part(part, image_table(images))
 
 
-def _usable(table: pa.Table) -> NDArray[np.bool_]:
-    return np.asarray(table.column("error").is_null().to_numpy(), np.bool_)
+@dataclass(frozen=True, kw_only=True)
+class _Photographs:
+    """The N usable photographs of a collection that have a hash."""
+
+    parts: Sequence[str]
+    """Names of all parts."""
+    starts: Int64
+    """Number of photographs before each part and after the last, usable or not, int64 [parts+1]."""
+    rows: Int64
+    """Position among all photographs of the collection, int64 [N]."""
+    hashes: Hashes
+    """Hashes, uint64 [N]."""
+    uris: pa.ChunkedArray
+    """URIs, strings [N]."""
+
+    @classmethod
+    def read(cls, collection: Collection) -> Self:
+        """Read a collection; hashes that are missing are computed first."""
+        make_hashes(collection)
+        parts, starts, hashes = read_hashes(collection)
+        tables = [table for _, table in collection.parts.tables(parts, ["uri", "error"])]
+        table = pa.concat_tables([image_table([]).select(["uri", "error"]), *tables])
+        usable = without_error(table) & (hashes != 0)
+        uris = table.column("uri").filter(pa.array(usable))
+        return cls(parts=parts, starts=starts, rows=np.flatnonzero(usable), hashes=hashes[usable], uris=uris)
+
+    def position(self, index: int) -> tuple[str, int]:
+        """Return the part of a photograph and its row."""
+        row = int(self.rows[index])
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[part], row - int(self.starts[part])

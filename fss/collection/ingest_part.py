@@ -17,7 +17,15 @@ from fss.collection.collection import Collection
 from fss.collection.hashes import write_hashes
 from fss.collection.mask_set import TRUTH
 from fss.collection.part_pipeline import ALL_ROWS, RowSelection
-from fss.collection.schema import error_reason, image_table, make_image_id, mask_table, valid_text, with_notes
+from fss.collection.schema import (
+    error_reason,
+    image_table,
+    make_image_id,
+    mask_table,
+    part_number,
+    valid_text,
+    with_notes,
+)
 from fss.collection.sources import RawItem, SourceConfig, SourceItem, item_reader
 from fss.core.arrays import IGNORE, Mask
 from fss.core.config import from_dict
@@ -78,7 +86,7 @@ def part_pictures(collection_uri: str, part: str) -> list[str]:
 
 def _source_and_items(collection: Collection, part: str) -> tuple[dict[str, Any], list[SourceItem]]:
     """Return the source of a part and the part's items."""
-    number = int(part.removeprefix("part-"))
+    number = part_number(part)
     index, source = next(
         (index, source)
         for index, source in reversed(list(enumerate(collection.metadata["sources"])))

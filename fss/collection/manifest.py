@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from fss.collection import part_io
+from fss.collection.schema import part_number
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.retry import retry_transient
@@ -100,7 +101,7 @@ class PartFolder:
         states, count, columns = _states(self.uri, "parquet"), 0, self._small_schema.names
         fragments = self._fresh_fragments(states)
         with ThreadPoolExecutor(READERS) as pool:
-            for number, names in itertools.groupby(sorted(states, key=_number), _segment):
+            for number, names in itertools.groupby(sorted(states, key=part_number), _segment):
                 group = list(names)
                 if len(kept := self._read_segment(number, [], states)) == len(group):
                     continue
@@ -179,12 +180,8 @@ class PartFolder:
         storage.write_atomically(fs, path, sink.getvalue())
 
 
-def _number(part: str) -> int:
-    return int(part.removeprefix("part-"))
-
-
 def _segment(part: str) -> int:
-    return _number(part) // SEGMENT
+    return part_number(part) // SEGMENT
 
 
 @retry_transient

@@ -94,7 +94,7 @@ def _key(values: Hashes, chosen: tuple[int, ...], bands: int) -> Hashes:
     """Return the bits of some bands, uint64 [N]."""
     width, mask = np.uint64(_BITS // bands), np.uint64(2 ** (_BITS // bands) - 1)
     key = np.zeros(len(values), np.uint64)
-    for band in chosen:
+    for band in chosen:  # a shift by 64, the width of a single band, is undefined
         key = (key << width if len(chosen) > 1 else key) | ((values >> (width * np.uint64(band))) & mask)
     return key
 

@@ -102,6 +102,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
+def part_number(name: str) -> int:
+    """Return the number of a part: 0 for ``part-00000``."""
+    return int(name.removeprefix("part-"))
+
+
 def image_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return an image part from row dictionaries; missing columns become null."""
     return _table(rows, IMAGE_SCHEMA)

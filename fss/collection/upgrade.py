@@ -29,7 +29,7 @@ class Upgrade:
 
 
 def upgrade_collection(collection: Collection) -> Upgrade:
-    """Move the files of mask sets to their folders, write parts again as they are written today, and the manifests.
+    """Move the files of mask sets to their folders, rewrite outdated parts, and write the manifests.
 
     No picture, mask or id changes. Trainings on parts of more than 64 rows read them in another order afterwards.
 
@@ -45,8 +45,7 @@ def upgrade_collection(collection: Collection) -> Upgrade:
 
 
 def refresh_manifests(collection: Collection) -> int:
-    """Bring the manifests of the images and all mask sets up to date, and return the number of parts that were not in
-    them."""
+    """Bring the manifests of the images and all mask sets up to date, and return the number of parts added to them."""
     return sum(folder.refresh() for folder in part_folders(collection))
 
 

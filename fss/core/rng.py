@@ -39,7 +39,7 @@ def keyed_uniforms(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[
 def keyed_order(seed: int, items: Iterable[str], *, purpose: str) -> NDArray[np.int64]:
     """Return the permutation that sorts items by the keys of their generators, int64 [N].
 
-    The place of two items relative to each other depends on nothing but themselves.
+    The order of two items depends on nothing but themselves.
     """
     keys = b"".join(_digest(seed, 0, item, purpose) for item in items)
     return np.argsort(np.frombuffer(keys, ">u8").reshape(-1, 2)[:, 0], kind="stable")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 LIBRARIES = ("torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "timm", "optuna")
 
-
 _WHEELS = ((580, "cu130"), (525, "cu126"))
 """Oldest major versions of the driver, and the newest builds of torch that run on them."""
 
@@ -43,17 +42,17 @@ def gpu_count() -> int:
 
 
 def gpu_problem() -> str | None:
-    """Say why torch cannot use the NVIDIA GPUs of this machine, and what to install; None if it can."""
+    """Return why torch cannot use the NVIDIA GPUs of this machine, and what to install; None if it can."""
     import torch
 
     if torch.cuda.is_available():
         return None
-    driver = nvidia_driver()
-    built = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}"
     if torch.version.cuda is None:
         return (
             f"torch {torch.__version__} is built without CUDA; install the build of PyPI: pip install torch torchvision"
         )
+    built = f"torch {torch.__version__} is built for CUDA {torch.version.cuda}"
+    driver = nvidia_driver()
     if driver is None:
         return f"{built}, but there is no NVIDIA driver, or this process cannot see it; install the driver"
     wheel = next((wheel for oldest, wheel in _WHEELS if int(driver.split(".")[0]) >= oldest), None)
@@ -64,8 +63,8 @@ def gpu_problem() -> str | None:
 
 def nvidia_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
     """Return the version of the NVIDIA driver, such as 535.183.01; None without a driver."""
-    found = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", file.read_text()) if file.is_file() else None
-    return found[1] if found else None
+    match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", file.read_text()) if file.is_file() else None
+    return match[1] if match else None
 
 
 @contextmanager

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fss.collection import MaskSet
 from fss.collection.acceptance import Rows, gate_values, passes_gates, score_tables
 from fss.collection.config import AcceptanceRule
-from fss.collection.schema import error_reason
-from fss.core.arrays import BoolArray, Int64
+from fss.collection.schema import error_reason, without_error
+from fss.core.arrays import Int64
 from fss.core.rng import keyed_rng
 from fss.images.mask_codec import decode_mask
 from fss.saliency.running_quantiles import EXACT, RunningQuantiles
@@ -144,7 +143,7 @@ class _Statistics:
 
     def add(self, table: pa.Table, accepted: Rows) -> None:
         """Add the next rows; ``accepted`` are the accepted ones among them."""
-        masked = _masked(table)
+        masked = without_error(table)
         errors = table.select(["image_id", "error"]).filter(pa.array(~masked)).to_pylist()
         self.reasons.update(error_reason(row["error"]) for row in errors)
         self.failures += [(row["image_id"], row["error"]) for row in errors[: LISTED_FAILURES - len(self.failures)]]
@@ -165,10 +164,6 @@ class _Statistics:
         self.masked += shape[1]
 
 
-def _masked(table: pa.Table) -> BoolArray:
-    return np.asarray(pc.is_null(table.column("error")).to_numpy(), np.bool_)
-
-
 def _sample_masks(masks: MaskSet, parts: Sequence[str], masked: int, size: int, seed: int) -> tuple[Rows, pa.Table]:
     """Return the rows of a random sample of the masks, and a table of them with the columns ``part`` and ``row``."""
     rng = keyed_rng(seed, item=masked, purpose="mask report")
@@ -176,7 +171,7 @@ def _sample_masks(masks: MaskSet, parts: Sequence[str], masked: int, size: int, 
     numbers, rows, columns = np.sort(numbers), [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
     first = first_masked = first_part = 0
     for sizes, table in masks.parts.groups(parts, ["error"]):
-        own = np.flatnonzero(_masked(table))
+        own = np.flatnonzero(without_error(table))
         start, stop = np.searchsorted(numbers, [first_masked, first_masked + len(own)])
         chosen, starts = own[numbers[start:stop] - first_masked], np.cumsum([0, *sizes])
         part = np.searchsorted(starts, chosen, side="right") - 1

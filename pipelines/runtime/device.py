@@ -9,7 +9,7 @@ from pipelines.runtime.config import Device
 
 ResolvedDevice = Literal["cpu", "cuda", "mps"]
 CHECK_S = 60.0
-"""Seconds to wait for a free GPU that tells whether torch can use it."""
+"""Seconds to wait for a free GPU on which to check whether torch can use it."""
 
 
 def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
@@ -31,7 +31,7 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
 
 @functools.cache
 def _say(line: str) -> None:
-    """Print a line, but once only: the stages of a job resolve the same device again."""
+    """Print a line only once, since the stages of a job resolve the same device again."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -70,7 +70,7 @@ def _cluster_gpus() -> tuple[int, bool]:
 
 
 def _gpu_problem(*, on_ray: bool) -> str | None:
-    """Say why torch cannot use a GPU: on a machine that Ray gives one on, or here. None if it can, or all are busy."""
+    """Return why torch cannot use a GPU, here or of the cluster; None if it can, or if all GPUs are busy."""
     from fss.core.system import gpu_problem
 
     if not on_ray:

@@ -20,7 +20,7 @@ from fss.images.decode import decode_image
 from fss.images.perceptual_hash import Hashes, perceptual_hash, turned
 
 DISTANCES = (2, 4, 6)
-SAMPLE = 5  # of so many photographs, one is copied
+SAMPLE = 5  # one photograph in five is copied
 
 
 def scaled(share: float) -> Callable[[Rgb], Rgb]:

@@ -1,6 +1,7 @@
 """Classes that the batches of a training show, for sources with one class after another.
 
-Each source is ingested in its own order, as collections had before, and shuffled; then a training's lanes read it.
+Each source is ingested in its own order, like collections of earlier versions, and shuffled. A training's lanes read
+both collections.
 
     python -m tests.benchmarks.bench_mixing [--classes 1000] [--pictures 32]
 """
