@@ -83,4 +83,6 @@ def _identity(
     if config.relabel.supports == "bank":
         labelled, pictures = labelled_pictures(config.bank)
         identity["bank"] = [labelled.collection.fingerprint(), labelled.config_hash, sorted(pictures)]
+    if config.precision is not None:  # left out otherwise, so that mask sets of earlier versions resume
+        identity["precision"] = config.precision
     return identity

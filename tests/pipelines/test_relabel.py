@@ -86,15 +86,19 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     assert Path(masks.metadata_uri, "report-drift.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_run_does_nothing_and_another_model_needs_another_name(done: RelabelJobConfig, tmp_path: Path) -> None:
+def test_a_second_run_does_nothing_and_another_model_or_precision_needs_another_name(
+    done: RelabelJobConfig, tmp_path: Path
+) -> None:
     before = contents(done)
     assert not run(done).worked and contents(done) == before
     network = FewShotSegmenter.from_config(
         SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, width=32, seed=1)
     )
     other = str(save_checkpoint(network, tmp_path / "other"))
-    with pytest.raises(ValueError, match="overwrite"):
-        run(replace(done, model=other))
+    for change in ({"model": other}, {"precision": "bf16"}):
+        with pytest.raises(ValueError, match="overwrite"):
+            run(replace(done, **change))  # type: ignore[arg-type]
+    assert contents(done) == before
 
 
 def test_another_acceptance_makes_no_mask_again(done: RelabelJobConfig) -> None:
