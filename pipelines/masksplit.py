@@ -185,6 +185,7 @@ def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult
     result = job.result
     result.metrics |= {f"{prefix}{metric}": value for metric, value in evaluated.metrics.items()}
     result.outputs |= {f"{prefix}{output}": uri for output, uri in evaluated.outputs.items()}
+    result.verdicts |= {name or key: verdict for key, verdict in evaluated.verdicts.items()}
     result.report = "\n".join(text for text in (result.report, name, evaluated.report) if text)
     if not name:
         result.counts["evaluation episodes"] = evaluated.counts["episodes"]

@@ -18,7 +18,7 @@ settings. ``pipelines.accept`` selects other masks later without making them aga
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from fss.core import storage
@@ -97,6 +97,7 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
             "parts kept": masks_result.skipped,
         }
         job.result.metrics |= _speed(masks_result) | accepted.metrics | assessment.metrics
+        job.result.verdicts = {"masks": asdict(assessment.verdict)}
         job.result.outputs = {
             "mask set": masks.uri,
             **accepted.outputs,

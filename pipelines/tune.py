@@ -185,7 +185,7 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobRes
 
     A sweep that had ``finished`` with the same best trial has registered its model already.
     """
-    from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
+    from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, register
     from pipelines.tuning.trial_runs import find_trial
 
     model: str = job.result.outputs["model"]
@@ -202,6 +202,8 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobRes
         assert trial is not None
         tags: dict[str, Any] = {"fss.sweep": job.run.run_id, f"fss.{config.objective}": f"{best.objective:.4f}"}
         job.result.outputs["registered"] = register(trial, model, config.gate, decision, tags=tags)
+    if decision.verdict:
+        job.result.verdicts = {"best model": gate_verdict(decision, job.result.outputs.get("registered"))}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fss.evaluation.metrics import Interval
+from fss.evaluation.verdict import Verdict
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift
 
@@ -57,6 +58,34 @@ def evaluate_round(
         )
         checks.append((gain.low <= 0, text))
     return RoundDecision(reasons=tuple(text for failed, text in checks if failed))
+
+
+def judge_masks(name: str, before: str, decision: RoundDecision, gain: Interval | None = None) -> Verdict:
+    """Return the verdict on a new mask set; the previous one is its baseline.
+
+    Args:
+        name: name of the new set.
+        before: name of the previous set.
+        decision: decision of the gate.
+        gain: mean IoU of the audit minus that of the previous set; None without an audit.
+    """
+    better = gain is not None and gain.low > 0
+    if gain is None:
+        evidence = f"{name} was not compared with ground truth, and the gate only detects a collapse"
+        advice = f"train on {name} and compare the two models"
+    else:
+        interval = f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points of IoU"
+        evidence = f"{name} is {'ahead' if better else 'NOT surely ahead'} of {before}: {interval}"
+        advice = f"train on it: --mask-set {name}"
+    if not decision.proceed:
+        evidence += f". The gate says {decision}"
+        advice = f"keep the masks of {before}"
+    return Verdict(
+        line=f"{evidence}. Next: {advice}.",
+        ahead_of_all=better,
+        not_ahead_of=() if better else (before,),
+        next=advice,
+    )
 
 
 def median_agreement(table: pa.Table) -> float:

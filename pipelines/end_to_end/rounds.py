@@ -34,6 +34,7 @@ def run_rounds(
             masks = relabel.run(relabel_config, parent=job.run)
         result.counts[f"{name}: accepted masks"] = masks.counts["accepted"]
         result.metrics |= {f"{name}: {metric}": value for metric, value in masks.metrics.items()}
+        result.verdicts |= {f"{name} {key}": verdict for key, verdict in masks.verdicts.items()}
         result.outputs |= {f"{name}: {output}": masks.outputs[output] for output in ("mask set", "drift", "decision")}
         if masks.outputs["decision"] != "proceed":
             return

@@ -1,5 +1,7 @@
 """The outputs of an evaluation: tables, plans, results per episode, and drawings of episodes."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from fss.collection import ImageReader
@@ -8,6 +10,7 @@ from fss.evaluation.episode_table import write_episode_table
 from fss.evaluation.evaluator import EvaluationResult
 from fss.evaluation.example_gallery import FIXED_EPISODES, choose_episodes, episode_ious, random_episode_numbers
 from fss.evaluation.report import Row, result_rows, to_json, to_markdown, to_text
+from fss.evaluation.verdict import judge
 from fss.images.resize import image_canvas, mask_canvas
 from fss.visualize import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
 from pipelines.evaluation.task import MODEL
@@ -36,6 +39,9 @@ def write_report(
         **{f"{result.plan.shots}-shot backbone passes": result.passes[MODEL] for result in results},
     }
     job.result.metrics = metrics(table)
+    verdict = judge(table, uri=str(job.result.inputs["checkpoint"]))
+    if verdict is not None:
+        job.result.verdicts = {MODEL: asdict(verdict)}
     job.result.outputs = {"results": output_dir}
     for result in results:
         result.plan.save(storage.join(output_dir, f"plan-{result.plan.shots}shot.parquet"))
@@ -44,7 +50,8 @@ def write_report(
                 _write(output_dir, name, png_bytes(sheet))
                 job.run.log_image(name, sheet)
     write_episode_table(storage.join(output_dir, EPISODES), results)
-    for name, text in (("table.md", to_markdown(table)), ("table.json", to_json(table))):
+    line = f"\nVerdict: {verdict.line}\n" if verdict else ""
+    for name, text in (("table.md", to_markdown(table) + line), ("table.json", to_json(table))):
         _write(output_dir, name, text.encode())
         job.run.log_text(name, text)
 

@@ -15,12 +15,13 @@ from fss.collection import ImageReader, MaskSet
 from fss.collection.acceptance import Rows, passes_gates, read_scores
 from fss.core import storage
 from fss.evaluation.metrics import Interval
+from fss.evaluation.verdict import Verdict
 from fss.images.mask_codec import any_class
 from fss.relabel.audit import audit, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, mask_pairs, measure_drift
 from fss.relabel.feature_tables import with_clusters
-from fss.relabel.round_gate import RoundDecision, evaluate_round, median_agreement
+from fss.relabel.round_gate import RoundDecision, evaluate_round, judge_masks, median_agreement
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView, episode_sheet, png_bytes
 
@@ -38,6 +39,8 @@ class RoundAssessment:
     """URIs of the written files."""
     decision: RoundDecision
     """Whether to train on the new masks."""
+    verdict: Verdict
+    """Comparison of the new masks with the previous ones."""
 
 
 def assess_round(
@@ -72,7 +75,8 @@ def assess_round(
     decision = evaluate_round(config, drift, agreement, difference)
     metrics = {**_metrics(drift), "median agreement of support sets": round(agreement, 4), **measured}
     title = f"{new_set.name} after {old_set.name}, {old_set.collection.name}"
-    text = drift.markdown(title) + _lines(metrics) + f"\nDecision: {decision}\n"
+    verdict = judge_masks(new_set.name, old_set.name, decision, difference)
+    text = drift.markdown(title) + _lines(metrics) + f"\n{verdict.line}\n\nDecision: {decision}\n"
     sheet = episode_sheet(_views(old_set, new_set, parts, new), side=200, title=f"{title}: before, now")
     values = {**drift.as_dict(), "metrics": metrics, "decision": str(decision)}
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
@@ -82,7 +86,10 @@ def assess_round(
     mlflow_run.log_text(f"{NAME}.md", text)
     mlflow_run.log_json(f"{NAME}.json", values)
     return RoundAssessment(
-        metrics=metrics, outputs={"drift": storage.join(new_set.metadata_uri, f"{NAME}.md")}, decision=decision
+        metrics=metrics,
+        outputs={"drift": storage.join(new_set.metadata_uri, f"{NAME}.md")},
+        decision=decision,
+        verdict=verdict,
     )
 
 

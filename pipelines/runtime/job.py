@@ -121,6 +121,8 @@ class Job:
             self.run.log_metrics(logged_metrics({**self.result.counts, **self.result.metrics}))
             if self.result.notes:
                 self.run.set_tags({"fss.notes": "\n".join(self.result.notes)[:TAG_LIMIT]})
+            for name, verdict in self.result.verdicts.items():
+                self.run.set_tags({f"fss.verdict.{name}": verdict["line"][:TAG_LIMIT]})
             if self.output_dir is not None:
                 self.result.write(self.output_dir)
             self.run.log_json("summary.json", to_dict(self.result))

@@ -38,6 +38,8 @@ class JobResult:
     """What looks wrong, one sentence each; the command then ends with exit code 3."""
     report: str = ""
     """Table of results, which replaces ``metrics`` in the terminal."""
+    verdicts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Comparisons with the baselines by the name of what was compared; each has a ``line``, printed at the end."""
     run_id: str | None = None
     """Id of the MLflow run."""
     worked: bool = True
@@ -80,6 +82,8 @@ class JobResult:
         if self.report:
             console.print(self.report, highlight=False)
         console.print(table)
+        for verdict in self.verdicts.values():
+            console.print(f"verdict: {verdict['line']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def read_result(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:

@@ -8,16 +8,19 @@ from mlflow.exceptions import MlflowException
 
 from fss.collection import Collection
 from fss.core import storage
+from fss.evaluation.verdict import ahead_text
 from fss.inference.mlflow_model import log_model
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.evaluation.plans import make_plans
+from pipelines.evaluation.task import MODEL
 from pipelines.runtime.checkpoints import local_copy
 from pipelines.runtime.config import TrackingConfig
 from pipelines.tuning.config import GateConfig
 
 METRIC = "1-shot/model/mIoU"
+FAILED = "FAILED: "  # start of the description of a failed check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class GateDecision:
     """Metrics of the model."""
     plan: str = ""
     """Hash of the episode plan."""
+    verdict: dict[str, Any] = field(default_factory=dict)
+    """Comparison of the model with all baselines, also those that it does not have to beat."""
 
 
 def check_gate(config: GateConfig) -> None:
@@ -64,9 +69,11 @@ def evaluate_gate(
     best_dir, present_dir = storage.join(output_dir, "best"), storage.join(output_dir, "present")
     best = evaluate.run(_evaluation(model, config, best_dir, tracking), parent=mlflow_run)
     rows = {row["method"]: row for row in json.loads(storage.read_bytes(storage.join(best_dir, "table.json")))}
-    if unknown := sorted(set(config.beats) - set(rows)):
-        raise ValueError(f"there are no baselines {', '.join(unknown)}; gate.beats takes {', '.join(sorted(rows))}")
-    checks = [_beats(name, rows[name]) for name in config.beats]
+    baselines = [name for name, row in rows.items() if "ahead" in row]
+    if unknown := sorted(set(config.beats or ()) - set(baselines)):
+        choices = ", ".join(sorted(baselines))
+        raise ValueError(f"there are no baselines {', '.join(unknown)}; gate.beats takes {choices}")
+    checks = [_beats(name, rows[name]) for name in (baselines if config.beats is None else config.beats)]
     present = alias_uri(mlflow_run.uri, config)
     if present is None:
         checks.append((True, f"there is no {config.model}@{config.alias} yet"))
@@ -77,9 +84,10 @@ def evaluate_gate(
         checks.append((score >= holder_score, text))
     return GateDecision(
         passed=all(passed for passed, _ in checks),
-        reasons=tuple(f"{'passed' if passed else 'FAILED'}: {text}" for passed, text in checks),
+        reasons=tuple(f"{'passed: ' if passed else FAILED}{text}" for passed, text in checks),
         metrics={name: float(value) for name, value in best.metrics.items()},
         plan=str(best.inputs["1-shot plan"]),
+        verdict=best.verdicts.get(MODEL, {}),
     )
 
 
@@ -112,6 +120,18 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
     return f"models:/{config.model}@{config.alias}"
 
 
+def gate_verdict(decision: GateDecision, registered: str | None) -> dict[str, Any]:
+    """Return the verdict on the best model, with what became of it.
+
+    Args:
+        decision: decision of the gate.
+        registered: URI of the model by its alias; None if it was not registered.
+    """
+    failed = [text.removeprefix(FAILED) for text in decision.reasons if text.startswith(FAILED)]
+    outcome = f"Registered as {registered}." if registered else f"Not registered: {'; '.join(failed)}."
+    return {**decision.verdict, "line": f"{decision.verdict['line']} {outcome}"}
+
+
 def alias_uri(uri: str, config: GateConfig) -> str | None:
     """Return the URI of the current model of the alias, or None."""
     try:
@@ -136,5 +156,4 @@ def _evaluation(model: str, config: GateConfig, output: str, tracking: TrackingC
 
 
 def _beats(name: str, row: dict[str, Any]) -> tuple[bool, str]:
-    low, high = row["ahead_low"], row["ahead_high"]
-    return low > 0, f"ahead of {name} by {100 * row['ahead']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] mIoU"
+    return row["ahead_low"] > 0, f"ahead of {name} by {ahead_text(row)}"

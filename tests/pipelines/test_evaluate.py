@@ -90,6 +90,7 @@ def test_results_of_a_benchmark(config: EvaluateJobConfig) -> None:
     assert (used.context, used.uri) == ("evaluation", config.collection)
     assert used.profile["plans"]["1-shot plan"] == summary.inputs["1-shot plan"]
     assert "by object: small" in (home / "table.md").read_text()
+    assert (home / "table.md").read_text().endswith(f"Verdict: {summary.verdicts['model']['line']}\n")
     assert not run(config).worked
 
 

@@ -94,6 +94,8 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     assert summary.counts["evaluation episodes"] == 12
     assert 0 <= summary.metrics["1-shot/model/mIoU"] <= 1
     assert "saliency of the query" in summary.report
+    verdict = summary.verdicts["model"]
+    assert verdict["ahead_of_all"] == (not verdict["not_ahead_of"]) and " Next: " in verdict["line"]
     assert (Path(config.output) / "summary.json").is_file()
 
     client = MlflowClient(tracking_uri=tracking.uri)

@@ -77,6 +77,7 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
     assert summary["metrics"]["images per second"] > 0 and 0 < summary["metrics"]["share outside the network"] < 1
     assert masks.provenance["source"] == "saliency" and len(masks.provenance["config"]["model"]) == 16
     assert Path(masks.metadata_uri, "report-default-random.png").is_file()
+    assert "was not compared with ground truth" in summary["verdicts"]["masks"]["line"]
     assert 0 < summary["metrics"]["changed pixels"] < 1 and "audit IoU" not in summary["metrics"]
     assert (
         Path(masks.metadata_uri, "report-drift.md")

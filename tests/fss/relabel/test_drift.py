@@ -14,7 +14,7 @@ from fss.images.mask_codec import mask_row
 from fss.relabel.audit import audit, binarize_mask, gain, mean_iou
 from fss.relabel.config import RoundGateConfig
 from fss.relabel.drift import Drift, measure_drift
-from fss.relabel.round_gate import evaluate_round, median_agreement
+from fss.relabel.round_gate import RoundDecision, evaluate_round, judge_masks, median_agreement
 from tests.helpers.discs import coloured_collection
 
 LEFT = np.zeros((60, 72), np.uint8)
@@ -106,6 +106,24 @@ def test_the_decision_names_every_reason(collection: Collection) -> None:
     assert evaluate_round(RoundGateConfig(), good, 0.9, clear).proceed and "no sure gain" in str(
         evaluate_round(RoundGateConfig(), good, 0.9, unclear)
     )
+
+
+@pytest.mark.parametrize(
+    ("gain", "reasons", "better", "words"),
+    [
+        ((0.05, 0.01, 0.09), (), True, "new is ahead of old: +5.0 [+1.0, +9.0] points of IoU. Next: train on it"),
+        ((0.05, -0.01, 0.09), ("no gain",), False, "new is NOT surely ahead of old: +5.0 [-1.0, +9.0] points"),
+        ((0.05, 0.01, 0.09), ("collapse",), True, "The gate says stop: collapse. Next: keep the masks of old."),
+        (None, (), False, "not compared with ground truth, and the gate only detects a collapse. Next: train on new"),
+    ],
+)
+def test_the_verdict_compares_with_the_previous_masks(
+    gain: tuple[float, float, float] | None, reasons: tuple[str, ...], better: bool, words: str
+) -> None:
+    interval = gain and Interval(value=gain[0], low=gain[1], high=gain[2])
+    verdict = judge_masks("new", "old", RoundDecision(reasons=reasons), interval)
+    assert words in verdict.line and "\n" not in verdict.line
+    assert (verdict.ahead_of_all, verdict.not_ahead_of) == (better, () if better else ("old",))
 
 
 def test_collapse_stops_the_rounds(tmp_path: Path) -> None:

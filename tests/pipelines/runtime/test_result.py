@@ -32,6 +32,18 @@ def test_the_table_shows_counts_metrics_and_the_run() -> None:
     assert all(word in out.getvalue() for word in ("1,200", "0.5123", "abc", "durations", "runs/[old]"))
 
 
+def test_verdicts_are_the_last_lines_and_stay_one_line_each(tmp_path: Path) -> None:
+    result = made()
+    lines = {"model": "the model is NOT ahead of [x] " + "word " * 60, "round-1": "the model is ahead of all"}
+    result.verdicts = {name: {"line": line} for name, line in lines.items()}
+    out = io.StringIO()
+    result.show(Console(file=out, width=80))
+    assert out.getvalue().splitlines()[-2:] == [f"verdict: {line}" for line in lines.values()]
+    result.write(str(tmp_path))
+    again = read_result(str(tmp_path))
+    assert again is not None and again["verdicts"]["round-1"] == {"line": lines["round-1"]}
+
+
 def test_a_result_of_the_same_key_alone_has_finished_before(tmp_path: Path) -> None:
     assert finished_before(str(tmp_path), "k") is None
     JobResult(job="ingest", inputs={"key": "k"}, counts={"images": 3}).write(str(tmp_path))

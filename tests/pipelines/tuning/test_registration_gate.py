@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.tuning.config import GateConfig
-from pipelines.tuning.registration_gate import METRIC, evaluate_gate, register
+from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, register
 from pipelines.tuning.trial_runs import close_trial, open_trial
 
 GATE = GateConfig(evaluation="labelled", beats=("all foreground",), model="gated")
+Ends = tuple[float, float, float]
+AHEAD, BEHIND, UNSURE = (0.1, 0.05, 0.15), (-0.058, -0.081, -0.034), (0.1, -0.01, 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +28,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_checkpoint(network, tmp_path_factory.mktemp("gate") / "model"))
 
 
-def answers(monkeypatch: pytest.MonkeyPatch, mious: dict[str, float], ahead: tuple[float, float, float]) -> None:
-    """Let every evaluation of a model that contains a word find its mIoU."""
+def answers(monkeypatch: pytest.MonkeyPatch, mious: dict[str, float], ahead: dict[str, Ends]) -> None:
+    """Let every evaluation of a model that contains a word find its mIoU and its lead over each baseline."""
 
     def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
-        ends = dict(zip(("ahead", "ahead_low", "ahead_high"), ahead, strict=True))
-        rows: list[dict[str, Any]] = [{"method": "model"}, {"method": "all foreground", **ends}]
+        rows: list[dict[str, Any]] = [{"method": "model"}]
+        for name, ends in ahead.items():
+            rows.append({"method": name, **dict(zip(("ahead", "ahead_low", "ahead_high"), ends, strict=True))})
         Path(config.output).mkdir(parents=True, exist_ok=True)
         (Path(config.output) / "table.json").write_text(json.dumps(rows))
         miou = next(value for word, value in mious.items() if word in config.model)
-        return JobResult(job="evaluate", metrics={METRIC: miou}, inputs={"1-shot plan": "p" * 16})
+        verdicts = {"model": {"line": "the verdict.", "ahead_of_all": True}}
+        inputs = {"1-shot plan": "p" * 16}
+        return JobResult(job="evaluate", metrics={METRIC: miou}, inputs=inputs, verdicts=verdicts)
 
     monkeypatch.setattr(evaluate, "run", run)
 
@@ -48,22 +54,28 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     close_trial(trial, "completed")
     ended = tracking_client(sweep.uri).get_run(trial.run_id).info
 
-    answers(monkeypatch, {"model": 0.4}, (0.1, 0.05, 0.15))
+    answers(monkeypatch, {"model": 0.4}, {"all foreground": AHEAD})
     decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert decision.passed
     assert decision.reasons[0] == "passed: ahead of all foreground by +10.0 [+5.0, +15.0] mIoU"
     uri = register(trial, checkpoint, GATE, decision, tags={"fss.sweep": sweep.run_id})
     assert uri == "models:/gated@champion"
+    assert gate_verdict(decision, uri) == {
+        "line": "the verdict. Registered as models:/gated@champion.",
+        "ahead_of_all": True,
+    }
     client = tracking_client(sweep.uri)
     version = client.get_model_version_by_alias("gated", "champion")
     assert (version.run_id, version.tags["fss.plan"]) == (trial.run_id, "p" * 16)
     now = client.get_run(trial.run_id).info
     assert (now.status, now.end_time) == (ended.status, ended.end_time), "logging its model does not lengthen the trial"
 
-    answers(monkeypatch, {"models:/": 0.45, "model": 0.4}, (0.1, 0.05, 0.15))
+    answers(monkeypatch, {"models:/": 0.45, "model": 0.4}, {"all foreground": AHEAD})
     worse = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not worse.passed
     assert worse.reasons[-1] == "FAILED: gated@champion has mIoU 45.0, this model 40.0"
+    line = "the verdict. Not registered: gated@champion has mIoU 45.0, this model 40.0."
+    assert gate_verdict(worse, None)["line"] == line
     with pytest.raises(AssertionError, match="only a model that passed"):
         register(trial, checkpoint, GATE, worse, tags={})
 
@@ -73,7 +85,7 @@ def test_an_interval_around_zero_beats_nothing(
 ) -> None:
     tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
     sweep = Run.start("tune", uri=tracking.uri)
-    answers(monkeypatch, {"model": 0.4}, (0.1, -0.01, 0.2))
+    answers(monkeypatch, {"model": 0.4}, {"all foreground": UNSURE})
     decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not decision.passed
     assert decision.reasons == (
@@ -81,5 +93,28 @@ def test_an_interval_around_zero_beats_nothing(
         "passed: there is no gated@champion yet",
     )
     other = GateConfig(evaluation="labelled", beats=("magic",))
-    with pytest.raises(ValueError, match=r"no baselines magic; gate\.beats takes all foreground, model"):
+    with pytest.raises(ValueError, match=r"no baselines magic; gate\.beats takes all foreground"):
         evaluate_gate(checkpoint, other, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "beats", "passed"),
+    [
+        ({"all foreground": AHEAD, "saliency of the query": AHEAD}, None, True),
+        ({"all foreground": AHEAD, "saliency of the query": BEHIND}, None, False),
+        ({"all foreground": AHEAD, "a later baseline": UNSURE}, None, False),
+        ({"all foreground": AHEAD, "saliency of the query": BEHIND}, ("all foreground",), True),
+        ({"all foreground": AHEAD, "saliency of the query": BEHIND}, (), True),
+    ],
+)
+def test_a_model_must_beat_every_baseline_unless_some_are_named(
+    ahead: dict[str, Ends], beats: tuple[str, ...] | None, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr("pipelines.tuning.registration_gate.alias_uri", lambda uri, config: None)
+    answers(monkeypatch, {"model": 0.4}, ahead)
+    gate = GateConfig(evaluation="labelled", beats=beats)
+    sweep: Any = SimpleNamespace(uri=tracking.uri)
+    decision = evaluate_gate("model", gate, output_dir=str(tmp_path), tracking=tracking, mlflow_run=sweep)
+    assert decision.passed == passed
+    assert len(decision.reasons) == 1 + len(ahead if beats is None else beats)
