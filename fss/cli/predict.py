@@ -2,13 +2,20 @@
 
     fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
     fss predict --model birds@best --support a.jpg:a.png b.jpg:40,60,180,220 --query s3://bucket/new --output masks
+    fss predict --model runs/masksplit --support cup.jpg:@120,80 --not bowl.jpg:bowl.png --query new --output masks
 
-All examples together define the object. The command writes a mask per picture (PNG, 255 on the object), overlays,
-masks.csv, and examples.jpg, which shows the examples with their masks.
+All examples together define the object. An example is a picture with a mask, or with boxes, points or strokes that its
+mask is made from: 40,60,180,220 (the object in this box), 40,60,180,220+200,60,300,210 (two objects), @120,80 (the
+object at this point), 40,60,180,220-@50,70 (without what is at that point), @strokes.png (the object under strokes).
+
+The command writes a mask per picture (PNG, 255 on the object), overlays, masks.csv, and examples.jpg, which shows the
+examples with their masks: look at it first.
 """
 
-import re
-from typing import TYPE_CHECKING, Literal
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -18,9 +25,8 @@ from fss.core.exit_codes import PARTIAL, SUCCESS
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
     from fss.core.arrays import UInt8
-
-_BOX = re.compile(r"-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3}")
-_PAIR = re.compile(r"(?P<picture>.+?):(?P<mask>(?:s3|file)://.+|[^:]+)")
+    from fss.inference.inputs import MaskLike
+    from fss.inference.predictor import Examples, Predictor
 
 
 @settings
@@ -32,7 +38,12 @@ class Config:
     output: str
     """Folder or s3:// URI for the masks."""
     support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
-    """Examples, PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels)."""
+    """Examples: PICTURE:MASK, PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels), PICTURE:@X,Y (a point) or
+    PICTURE:@STROKES."""
+    not_: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="not")] = ()
+    """Examples of what is not meant, in the same forms."""
+    boxes: Literal["object", "filled"] = "object"
+    """Mask of a box: the object in it, or its whole inside."""
     query: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Pictures to segment: folders (at any depth), files, s3:// URIs."""
     overlays: bool = True
@@ -53,18 +64,16 @@ def run(config: Config) -> int:
     """
     from fss.cli._make_masks import Segmentation, find_pictures, make_masks, write
     from fss.inference.predictor import load_segmenter
-    from fss.visualize import contact_sheet, jpeg_bytes
 
-    pairs = [parse_support(text) for texts in config.support for text in texts]
+    pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     pictures = find_pictures(queries, config.output)
     device = None if config.device == "auto" else config.device
     predictor = load_segmenter(config.model, device=device, tracking=config.tracking)
-    examples = predictor.examples([picture for picture, _ in pairs], [mask for _, mask in pairs])
-    tiles = [(rgb, mask, "") for rgb, mask in examples.supports]
-    write(config.output, "examples.jpg", jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks")))
+    examples = _encode(predictor, pairs, negatives)
+    write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
     def segment(rgb: "UInt8", _: "Picture") -> Segmentation:
         prediction = examples.predict(rgb)
@@ -82,14 +91,32 @@ def run(config: Config) -> int:
     return PARTIAL if unusable else SUCCESS
 
 
-def parse_support(text: str) -> tuple[str, str | tuple[float, ...]]:
-    """Split PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM into the picture and its mask or box.
+def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, MaskLike]]":
+    from fss.cli._support_text import parse_support
 
-    Raises:
-        ValueError: the text has neither form.
-    """
-    pair = _PAIR.fullmatch(text)
-    if pair is None:
-        raise ValueError(f"an example must be PICTURE:MASK or PICTURE:LEFT,TOP,RIGHT,BOTTOM, got {text!r}")
-    mask = pair["mask"]
-    return pair["picture"], tuple(float(number) for number in mask.split(",")) if _BOX.fullmatch(mask) else mask
+    return [parse_support(text, filled=boxes == "filled") for texts in groups for text in texts]
+
+
+def _encode(
+    predictor: "Predictor", pairs: "list[tuple[str, MaskLike]]", negatives: "list[tuple[str, MaskLike]]"
+) -> "Examples":
+    """Encode the examples, and print what is to be known about their masks."""
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+        examples = predictor.examples(
+            [picture for picture, _ in pairs], [mask for _, mask in pairs], negatives=negatives
+        )
+    for note in notes:
+        print(f"fss predict: {note.message}", file=sys.stderr)
+    return examples
+
+
+def _sheet(examples: "Examples", pairs: "list[tuple[str, MaskLike]]", negatives: "list[tuple[str, MaskLike]]") -> bytes:
+    """Draw all examples with their masks, captioned with what the masks were made from."""
+    from fss.inference.prompts import Prompt
+    from fss.visualize import contact_sheet, jpeg_bytes
+
+    tiles = []
+    for prefix, given, shown in (("", pairs, examples.supports), ("not: ", negatives, examples.negatives)):
+        for (_, mask), (rgb, made) in zip(given, shown, strict=True):
+            tiles.append((rgb, made, prefix + (f"from {mask}" if isinstance(mask, Prompt) else "mask")))
+    return jpeg_bytes(contact_sheet(tiles, side=320, title="examples and their masks"))

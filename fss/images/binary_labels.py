@@ -17,7 +17,7 @@ _FEW_LEVELS = 32  # a lossless mask with more values was smoothed or compressed,
 _GREY_SHARE = 0.25  # largest share of pixels of a middle grey in a mask
 _GREY_RANGE = 3  # largest difference of the channels of a grey palette entry
 _COLORS = 16  # a picture with more colours is no mask
-_VOID_COLOR = (224, 224, 192)  # of PASCAL VOC
+VOID_COLOR = (224, 224, 192)  # of PASCAL VOC
 _CLASS_IDS = "give --source.masks index if they are class ids"
 
 
@@ -93,7 +93,7 @@ def _classify_colors(colors: Sequence[tuple[int, ...]], numbers: Sequence[int]) 
     planes = [0] * len(colors)
     others = [position for position, color in enumerate(colors) if any(color)]
     if len(others) == 2:
-        void = [p for p in others if colors[p] == _VOID_COLOR and numbers[p] in (IGNORE, -1)]
+        void = [p for p in others if colors[p] == VOID_COLOR and numbers[p] in (IGNORE, -1)]
         for position in void:
             planes[position] = IGNORE
             others.remove(position)

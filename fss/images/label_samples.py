@@ -65,6 +65,11 @@ class LabelPicture:
         return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], np.int32)
 
 
+def pack_color(color: tuple[int, int, int]) -> int:
+    """Return red, green and blue as 0xRRGGBB."""
+    return color[0] << 16 | color[1] << 8 | color[2]
+
+
 def unpack_color(packed: int) -> tuple[int, int, int]:
     """Return red, green and blue of 0xRRGGBB."""
     return packed >> 16, packed >> 8 & 255, packed & 255

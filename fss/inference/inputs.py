@@ -1,8 +1,9 @@
-"""Read pictures and masks from files, encoded bytes, PIL images, arrays, tensors and boxes."""
+"""Read pictures and masks from files, encoded bytes, PIL images, arrays, tensors, boxes and other prompts."""
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,21 +11,22 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fss.core import storage
-from fss.core.arrays import UInt8
-from fss.images.binary_labels import object_plane
+from fss.core.arrays import IGNORE, UInt8
+from fss.images.binary_labels import VOID_COLOR, object_plane
 from fss.images.color_modes import to_rgb
 from fss.images.decode import decode_image
 from fss.images.decode_errors import DecodeError
-from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image
+from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image, pack_color
+from fss.inference.prompts import Box, Prompt, PromptedMask, prompted_mask
 
 Encoded = str | Path | bytes
 PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
 """A path or s3:// URI, encoded bytes, a PIL image, an array [H,W,3] or [H,W], or a tensor [3,H,W]. Arrays and tensors
 contain 8-bit integers or floats in 0..1."""
-Box = Sequence[float]
-"""Left, top, right and bottom, in pixels of the picture."""
-MaskLike = PictureLike | Box
-"""A mask [H,W] in any form that a picture may have, or a box around the object."""
+MOST_OBJECTS = 20
+"""Largest number of values or colours of a mask that shows several objects."""
+MaskLike = PictureLike | Box | Sequence[Box] | Prompt
+"""A mask [H,W] in any form that a picture may have, a box or several boxes around objects, or a :class:`Prompt`."""
 
 
 def read_picture(value: PictureLike) -> UInt8:
@@ -49,22 +51,41 @@ def read_picture(value: PictureLike) -> UInt8:
     return np.ascontiguousarray(to_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)))
 
 
-def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
-    """Return the mask of a support as uint8 [H,W] in {0,1}.
+def read_support_mask(value: MaskLike, rgb: UInt8) -> PromptedMask:
+    """Return the mask of a support: as it is given, or made from boxes, points and strokes.
+
+    Args:
+        value: the mask or the prompt.
+        rgb: the support's picture, uint8 [H,W,3].
+
+    Raises:
+        ValueError: the mask is invalid (see :func:`read_mask`), or a box or point is not in the picture.
+    """
+    if _is_box(value):
+        value = Prompt(boxes=(cast(Box, value),))
+    elif isinstance(value, list | tuple) and value and all(map(_is_box, value)):
+        value = Prompt(boxes=cast(Sequence[Box], value))
+    if isinstance(value, Prompt):
+        strokes = (None if each is None else read_mask(each, rgb.shape) for each in (value.strokes, value.not_strokes))
+        return prompted_mask(rgb, value, *strokes)
+    return PromptedMask(mask=read_mask(cast(PictureLike, value), rgb.shape))
+
+
+def read_mask(value: PictureLike, shape: Sequence[int]) -> UInt8:
+    """Return a mask as uint8 [H,W] in {0,1}; several objects are taken together.
 
     The mask is read as :func:`fss.images.labels.read_labels` reads a binary mask: in a mask of two values or colours,
     the one that is not 0 or black marks the object; in a mask with the values 0, 1 and 255, 1 marks the object and 255
-    is ignored; a mask with many grey values is cut at its middle.
+    is ignored; a mask with many grey values is cut at its middle. A lossless mask of a few values or colours shows
+    several objects; 255 and VOC's border colour are ignored in it.
 
     Args:
-        value: the mask, or a box whose inside is the object.
+        value: the mask.
         shape: height and width of the picture, in pixels.
 
     Raises:
-        ValueError: the mask has another size, contains several classes, or marks no pixel.
+        ValueError: the mask has another size, does not tell objects from background, or marks no pixel.
     """
-    if _is_box(value):
-        return _box(value, shape)  # type: ignore[arg-type]
     picture = _label_picture(value)
     if picture.shape != tuple(shape[:2]):
         turned = picture.shape == (shape[1], shape[0])
@@ -77,10 +98,13 @@ def read_mask(value: MaskLike, shape: Sequence[int]) -> UInt8:
     try:
         plane = object_plane(picture, any_value=True)
     except DecodeError as error:
-        reason = str(error).partition("; give --source")[0]  # the settings of a source do not apply here
-        raise ValueError(
-            f"the mask shows no single object ({reason}); set one object to 1 and all else to 0"
-        ) from error
+        several = _several_objects(picture)
+        if several is None:
+            reason = str(error).partition("; give --source")[0]  # the settings of a source do not apply here
+            raise ValueError(
+                f"the mask does not tell objects from background ({reason}); set the objects to 1 and all else to 0"
+            ) from error
+        plane = several
     if not (plane == 1).any():
         raise ValueError("a support's mask marks no pixel; set the pixels of the object to 1 (or 255)")
     return np.asarray(plane == 1, np.uint8)
@@ -93,7 +117,8 @@ def _label_picture(value: Any) -> LabelPicture:
         return label_picture_of_image(value)
     if not isinstance(value, np.ndarray | Tensor):
         raise ValueError(
-            f"a mask must be a picture, an array [H,W] or a box of four numbers, got {type(value).__name__}"
+            f"a mask must be a picture, an array [H,W], a box of four numbers, a list of boxes or a Prompt, got "
+            f"{type(value).__name__}"
         )
     values = _array(value)
     if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
@@ -113,22 +138,20 @@ def _label_picture(value: Any) -> LabelPicture:
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
+    is_row = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    return is_row and len(value) == 4 and all(isinstance(each, Real) for each in value)
 
 
-def _box(box: Box, shape: Sequence[int]) -> UInt8:
-    height, width = shape[:2]
-    if not np.isfinite(box).all():
-        raise ValueError(f"the box {list(box)} has to consist of finite numbers: left, top, right, bottom")
-    left, top, right, bottom = (round(value) for value in box)
-    mask = np.zeros((height, width), np.uint8)
-    mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 1
-    if not mask.any():
-        raise ValueError(
-            f"the box {list(box)} contains no pixel of a picture of {width} x {height} pixels; a box is left, top, "
-            "right, bottom"
-        )
-    return mask
+def _several_objects(picture: LabelPicture) -> UInt8 | None:
+    """Return the union of the objects of a mask with a few values or colours, uint8 [H,W]; None for another picture."""
+    if picture.lossy or picture.alpha is not None:
+        return None
+    samples: NDArray[Any] = picture.packed_colors if picture.values is None else picture.values
+    void = pack_color(VOID_COLOR) if picture.values is None else IGNORE
+    marks = np.setdiff1d(samples, [0, void])
+    if not 2 <= len(marks) <= MOST_OBJECTS or not (samples == 0).any():
+        return None
+    return np.isin(samples, marks).astype(np.uint8)
 
 
 def _array(value: NDArray[Any] | Tensor) -> NDArray[Any]:

@@ -3,7 +3,9 @@
 The logged model consists of a short script that calls :func:`python_model`, a copy of this package, and a checkpoint
 folder with weights as safetensors. Each row is a request: the query, a list of support pictures and a list of their
 masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an 8-bit array, [H,W,3] or [H,W] (nested lists in
-JSON). The answer is a PNG mask of the query's size, 255 on the object.
+JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom]``, or a prompt, an object with the
+fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a PNG mask of the
+query's size, 255 on the object.
 """
 
 import base64
@@ -12,6 +14,8 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,9 @@ from numpy.typing import NDArray
 
 import fss
 from fss.images.mask_codec import encode_mask
-from fss.inference.inputs import Encoded
+from fss.inference.inputs import Encoded, MaskLike
 from fss.inference.predictor import Predictor, load_segmenter
+from fss.inference.prompts import Prompt
 from fss.models.checkpoint import read_description
 from fss.tracking.run import Run
 from fss.visualize import png_bytes
@@ -41,7 +46,7 @@ with warnings.catch_warnings(record=True):  # MLflow recommends type hints, whic
 '''
 _REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "numpy", "pyarrow", "pillow", "opencv-python-headless"),
-    *("scikit-image", "pydantic", "annotated-types", "tyro", "lazy-loader", "tenacity"),
+    *("scikit-image", "scipy", "numba", "pydantic", "annotated-types", "tyro", "lazy-loader", "tenacity"),
 )
 
 
@@ -76,7 +81,7 @@ def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
-    prediction = predictor.predict([*map(_pixels, pictures)], [*map(_pixels, masks)], _pixels(row["query"]))
+    prediction = predictor.predict([*map(_pixels, pictures)], [*map(_mask, masks)], _pixels(row["query"]))
     return encode_mask(prediction.mask * np.uint8(255))
 
 
@@ -136,6 +141,22 @@ def _signature() -> Any:
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs = Schema([ColSpec(anything, name) for name in COLUMNS])
     return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]))
+
+
+def _mask(value: Any) -> MaskLike:
+    """Return the mask, box or prompt of a request."""
+    if isinstance(value, dict):
+        names = [field.name for field in fields(Prompt)]
+        if unknown := sorted(set(value) - set(names)):
+            raise ValueError(f"a prompt has no {', '.join(unknown)}; it takes {', '.join(names)}")
+        strokes = {name: _pixels(value[name]) for name in ("strokes", "not_strokes") if value.get(name) is not None}
+        return Prompt(**{**value, **strokes})
+    is_box = (
+        isinstance(value, list | tuple | np.ndarray)
+        and len(value) == 4
+        and all(isinstance(each, Real) for each in value)
+    )
+    return tuple(map(float, value)) if is_box else _pixels(value)
 
 
 def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:

@@ -8,8 +8,14 @@ Many queries can share one encoding of the examples:
 
 cups = segmenter.examples(["cup.jpg", "mug.jpg"], ["cup-mask.png", (40, 60, 180, 220)])
 masks = [cups.predict(path).mask for path in photographs]
+
+A box stands for the object in it, and points or strokes for the object under them (see fss.inference.prompts). Negative
+examples show what is not meant:
+
+cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg", Prompt(points=[(120, 80)]))])
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +28,7 @@ from torch import Tensor
 from fss.core.arrays import UInt8
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
-from fss.inference.inputs import MaskLike, PictureLike, read_mask, read_picture
+from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import load_checkpoint
 from fss.models.features import Features
@@ -57,7 +63,8 @@ class Predictor:
 
         Args:
             support_images: a picture or K pictures of any kind and size (see ``fss.inference.inputs.PictureLike``).
-            support_masks: a mask or K masks of the sizes of their pictures, or boxes (left, top, right, bottom).
+            support_masks: for each picture its mask, boxes (left, top, right, bottom) or a prompt (see
+                ``fss.inference.inputs.MaskLike``).
             query: a picture.
 
         Raises:
@@ -66,17 +73,37 @@ class Predictor:
         return self.examples(support_images, support_masks).predict(query)
 
     def examples(
-        self, support_images: PictureLike | Sequence[PictureLike], support_masks: MaskLike | Sequence[MaskLike]
+        self,
+        support_images: PictureLike | Sequence[PictureLike],
+        support_masks: MaskLike | Sequence[MaskLike],
+        *,
+        negatives: Sequence[tuple[PictureLike, MaskLike]] = (),
     ) -> "Examples":
-        """Encode supports once for many queries; arguments and errors as in :meth:`predict`."""
-        images, masks = _as_lists(support_images, support_masks)
+        """Encode supports once for many queries; further arguments and errors as in :meth:`predict`.
+
+        A mask that was not made as one would expect, such as a box in which no object stands out, is a warning.
+
+        Args:
+            support_images: as in :meth:`predict`.
+            support_masks: as in :meth:`predict`.
+            negatives: pairs of picture and mask that show what is not meant. They are a second set of supports, for
+                every learner. A pixel belongs to the object only if its probability by the supports exceeds the one
+                by the negatives.
+        """
+        supports = self._encode(*_as_lists(support_images, support_masks))
+        others = [*zip(*negatives, strict=True)]
+        return Examples(self, supports, self._encode(list(others[0]), list(others[1])) if others else None)
+
+    def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> "EncodedSupports":
         pictures = [read_picture(image) for image in images]
-        pairs = [(rgb, read_mask(mask, rgb.shape)) for rgb, mask in zip(pictures, masks, strict=True)]
-        mask_batch = torch.stack([self._mask(mask) for _, mask in pairs]).to(self.device)
+        made = [read_support_mask(mask, rgb) for rgb, mask in zip(pictures, masks, strict=True)]
+        for note in (note for each in made for note in each.notes):
+            warnings.warn(note, stacklevel=3)
+        mask_batch = torch.stack([self._mask(each.mask) for each in made]).to(self.device)
         with torch.no_grad():
-            return Examples(
-                self, self.segmenter.encode_support(self.canvases(pictures), mask_batch), mask_batch[None], pairs
-            )
+            features = self.segmenter.encode_support(self.canvases(pictures), mask_batch)
+        pairs = [(rgb, each.mask) for rgb, each in zip(pictures, made, strict=True)]
+        return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs)
 
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
         """Return the network's input for N pictures, ImageNet-normalised float32 [N,3,size,size]."""
@@ -92,16 +119,28 @@ class Predictor:
         return torch.from_numpy(small.astype(np.float32))
 
 
-class Examples:
-    """Encoded supports of a :class:`Predictor`."""
+@dataclass(frozen=True, kw_only=True)
+class EncodedSupports:
+    """K supports, ready for queries."""
 
-    def __init__(
-        self, predictor: Predictor, features: Features, masks: Tensor, supports: Sequence[tuple[UInt8, UInt8]]
-    ) -> None:
+    features: Features
+    """Their encoding."""
+    masks: Tensor
+    """Their masks on the network's canvas, [1,K,H,W]."""
+    pairs: Sequence[tuple[UInt8, UInt8]]
+    """Pairs of picture, uint8 [H,W,3], and mask, uint8 [H,W], as they were read or made."""
+
+
+class Examples:
+    """Encoded supports of a :class:`Predictor`, and negative ones."""
+
+    def __init__(self, predictor: Predictor, supports: EncodedSupports, negatives: EncodedSupports | None) -> None:
         self.predictor = predictor
-        self.supports = supports
-        """Pairs of picture, uint8 [H,W,3], and mask, uint8 [H,W], as they were read."""
-        self._features, self._masks = features, masks
+        self.supports = supports.pairs
+        """Pairs of picture and mask (see :class:`EncodedSupports`)."""
+        self.negatives = negatives.pairs if negatives else []
+        """Pairs of the negative examples."""
+        self._supports, self._negatives = supports, negatives
 
     @torch.no_grad()
     def predict(self, query: PictureLike) -> Prediction:
@@ -111,11 +150,18 @@ class Examples:
             ValueError: the picture is invalid.
         """
         rgb = read_picture(query)
-        segmenter = self.predictor.segmenter
-        encoded = segmenter.encode_query(self.predictor.canvases([rgb]))
-        logits = segmenter.decode(encoded, self._features, self._masks, rgb.shape[:2])
-        probability = logits.float().softmax(1)[0, 1].cpu().numpy()
+        encoded = self.predictor.segmenter.encode_query(self.predictor.canvases([rgb]))
+        probability = self._probability(encoded, self._supports, rgb.shape[:2])
+        if self._negatives is not None:
+            other = self._probability(encoded, self._negatives, rgb.shape[:2])
+            # Above 0.5 only where both conditions of the docstring of `examples` hold.
+            probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
         return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
+
+    def _probability(self, query: Features, supports: EncodedSupports, size: Sequence[int]) -> NDArray[np.float32]:
+        logits = self.predictor.segmenter.decode(query, supports.features, supports.masks, size)
+        probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1].cpu().numpy()
+        return probability
 
 
 def load_segmenter(model: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
@@ -143,6 +189,6 @@ def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[Ma
     if not picture_list or len(picture_list) != len(mask_list):
         raise ValueError(
             f"got {len(picture_list)} support pictures and {len(mask_list)} masks; give at least one picture, and a "
-            "mask or a box for each"
+            "mask, a box or a prompt for each"
         )
     return picture_list, mask_list

@@ -9,8 +9,9 @@ from PIL import Image
 
 from fss.cli import main
 from fss.cli._make_masks import find_pictures
-from fss.cli.predict import parse_support
+from fss.cli._support_text import parse_support
 from fss.core import storage
+from fss.inference.prompts import Prompt
 from fss.models import create_segmenter, save_checkpoint
 from tests.helpers.bad_files.formats import encoded, picture
 
@@ -84,6 +85,9 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
     [
         (["--query", "{photos}"], "give at least one example"),
         (["--support", "a.jpg", "--query", "{photos}"], "an example must be PICTURE:MASK"),
+        (["--support", "{photos}/a.jpg:9,9,9", "--query", "{photos}"], "'9,9,9' is no mask, and neither a box of four"),
+        (["--support", "{photos}/a.jpg:@90,9", "--query", "{photos}"], "x, y in a picture of 80 x 60 pixels"),
+        (["--support", "{photos}/a.jpg:-@9,9", "--query", "{photos}"], "must have a box, a point or a stroke on the"),
         (["--support", "{photos}/a.jpg:{photos}/a.jpg", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
@@ -102,13 +106,45 @@ def test_mistakes_are_reported_in_one_line(
     ("text", "pair"),
     [
         ("a.jpg:a.png", ("a.jpg", "a.png")),
-        ("a.jpg:1,2.5,30,40", ("a.jpg", (1, 2.5, 30, 40))),
+        ("a.jpg:2024+1.png", ("a.jpg", "2024+1.png")),
+        ("a.jpg:1,2.5,30,40", ("a.jpg", Prompt(boxes=[(1, 2.5, 30, 40)]))),
         ("s3://b/a.jpg:s3://b/a.png", ("s3://b/a.jpg", "s3://b/a.png")),
-        ("s3://b/a.jpg:1,2,3,4", ("s3://b/a.jpg", (1, 2, 3, 4))),
+        ("s3://b/a.jpg:1,2,3,4", ("s3://b/a.jpg", Prompt(boxes=[(1, 2, 3, 4)]))),
+        ("a.jpg:-1,2,3,4+5,6,7,8;9,10,11,12", ("a.jpg", Prompt(boxes=[(-1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12)]))),
+        ("a.jpg:@1,2+@3.5,4-@5,6", ("a.jpg", Prompt(points=[(1, 2), (3.5, 4)], not_points=[(5, 6)]))),
+        ("a.jpg:1,2,3,4+@2,3-@1,2", ("a.jpg", Prompt(boxes=[(1, 2, 3, 4)], points=[(2, 3)], not_points=[(1, 2)]))),
+        ("a.jpg:@s-1.png-@o+2.png", ("a.jpg", Prompt(strokes="s-1.png", not_strokes="o+2.png"))),
+        ("a.jpg:@s3://b/s.png", ("a.jpg", Prompt(strokes="s3://b/s.png"))),
     ],
 )
 def test_examples_on_the_command_line(text: str, pair: tuple[str, object]) -> None:
     assert parse_support(text) == pair
+
+
+@pytest.mark.parametrize("text", ["a.jpg", "s3://b/a.jpg", "a.jpg:1,2,3", "a.jpg:@", "a.jpg:1,2,3,4+", "a.jpg:@1,2,3"])
+def test_other_words_say_what_is_allowed(text: str) -> None:
+    with pytest.raises(ValueError, match=r"PICTURE:LEFT,TOP,RIGHT,BOTTOM \(a box\), PICTURE:@X,Y \(a point"):
+        parse_support(text)
+
+
+def test_predict_makes_masks_of_prompts_and_leaves_out_negatives(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "--model", model, "--query", f"{photos}/a.jpg", "--no-overlays"]
+    support = ["--support", f"{photos}/a.jpg:{tmp_path}/mask.png"]
+    assert ends(*words, *support, "--output", tmp_path / "one") == 0
+    assert ends(*words, *support, "--not", *support[1:], "--output", tmp_path / "none") == 0
+    assert not np.asarray(Image.open(tmp_path / "none" / "a.png")).any(), "nothing exceeds itself"
+    Image.new("RGB", (200, 100), "white").save(tmp_path / "plain.png")
+    assert ends(*words, "--support", f"{tmp_path}/plain.png:50,30,90,70", "--output", tmp_path / "box") == 0
+    assert capsys.readouterr().err.count("no object stands out in the box 50,30,90,70") == 1
+    assert (
+        ends(
+            *words, "--support", f"{tmp_path}/plain.png:50,30,90,70", "--boxes", "filled", "--output", tmp_path / "box"
+        )
+        == 0
+    )
+    assert "stands out" not in capsys.readouterr().err
 
 
 def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Path) -> None:

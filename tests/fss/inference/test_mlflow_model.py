@@ -12,6 +12,7 @@ from PIL import Image
 
 from fss.inference.mlflow_model import example_request, log_model, segment_request
 from fss.inference.predictor import load_segmenter
+from fss.inference.prompts import Prompt
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
 from fss.tracking.run import Run
@@ -96,6 +97,20 @@ def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> Non
     folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=str(tmp_path)))
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]
     assert list(folder.rglob("model.safetensors"))
+
+
+def test_boxes_and_prompts_stand_for_masks(checkpoint: Path) -> None:
+    predictor = load_segmenter(checkpoint)
+    request = {column: values[0] for column, values in example_request().items()}
+    box, point = [16, 16, 48, 48], {"points": [[32, 32]]}
+    picture = request["query"]
+    for given, prompt in ((box, Prompt(boxes=[box])), (np.array(box), Prompt(boxes=[box])), (point, Prompt(**point))):
+        expected = predictor.predict([picture], [prompt], picture).mask
+        np.testing.assert_array_equal(
+            png(segment_request(predictor, request | {"support_masks": [given]})) > 0, expected
+        )
+    with pytest.raises(ValueError, match="a prompt has no circle; it takes boxes, points, not_points"):
+        segment_request(predictor, request | {"support_masks": [{"circle": 1}]})
 
 
 def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:

@@ -72,6 +72,28 @@ def test_stacked_tensors_are_several_supports(predictor: Predictor) -> None:
     np.testing.assert_array_equal(predictor.predict(images, masks, support).probability, listed.probability)
 
 
+def test_a_pixel_of_the_object_is_likelier_by_the_supports_than_by_the_negatives(predictor: Predictor) -> None:
+    query, _ = picture(90, 130)
+    (one, one_mask), (two, two_mask) = picture(50, 40), picture(200, 64)
+    plain, other = predictor.predict(one, one_mask, query), predictor.predict(two, two_mask, query)
+    examples = predictor.examples(one, one_mask, negatives=[(two, two_mask)])
+    assert [len(examples.supports), len(examples.negatives)] == [1, 1]
+    both = examples.predict(query)
+    expected = (plain.probability > 0.5) & (plain.probability > other.probability)
+    np.testing.assert_array_equal(both.mask == 1, expected)
+    np.testing.assert_array_equal(both.mask == 1, both.probability > 0.5)
+    assert (both.probability <= plain.probability).all()
+    same = predictor.examples(one, one_mask, negatives=[(one, one_mask)]).predict(query)
+    assert not same.mask.any()
+
+
+def test_a_box_in_which_nothing_stands_out_is_a_warning(predictor: Predictor) -> None:
+    plain = np.full((80, 90, 3), 200, np.uint8)
+    with pytest.warns(UserWarning, match="no object stands out in the box 20,10,60,50 .* the whole box"):
+        examples = predictor.examples(plain, (20, 10, 60, 50))
+    assert examples.supports[0][1].sum() == 40 * 40
+
+
 def test_refuses_what_it_cannot_answer(predictor: Predictor) -> None:
     query, mask = picture(64, 64)
     with pytest.raises(ValueError, match="at least one picture"):

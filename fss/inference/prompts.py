@@ -1,0 +1,153 @@
+"""Masks from prompts: boxes around an object, points on it and beside it, and strokes.
+
+The mask of a box is the object inside it, and the mask of points or strokes is the object that they lie on. Both follow
+the colours and edges of the picture (:mod:`fss.saliency.classical.prompted`). Several boxes are several objects, which
+form one mask together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from fss.core.arrays import BoolArray, UInt8
+
+if TYPE_CHECKING:
+    from fss.inference.inputs import PictureLike
+    from fss.saliency.classical.prompted import Corners
+
+Box = Sequence[float]
+"""Left, top, right and bottom, in pixels of the picture."""
+Point = Sequence[float]
+"""Column and row, in pixels of the picture, from its upper left corner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Hints from which the mask of a support is made."""
+
+    boxes: Sequence[Box] = ()
+    """Boxes, each around one object; the mask is the union of the objects."""
+    points: Sequence[Point] = ()
+    """Points on the object."""
+    not_points: Sequence[Point] = ()
+    """Points beside the object."""
+    strokes: Union["PictureLike", UInt8] | None = None
+    """Strokes over the object, a mask of the picture's size."""
+    not_strokes: Union["PictureLike", UInt8] | None = None
+    """Strokes beside the object, a mask of the picture's size."""
+    filled: bool = False
+    """Whether the whole inside of each box is the mask, instead of the object in it."""
+
+    def __post_init__(self) -> None:
+        for name, example in (("boxes", "(10, 20, 90, 80)"), ("points", "(50, 40)"), ("not_points", "(5, 5)")):
+            values = getattr(self, name)
+            try:
+                object.__setattr__(self, name, tuple(map(tuple, values)))
+            except TypeError:
+                raise ValueError(f"{name} must be a list, such as [{example}], got {values}") from None
+        if not self.boxes and not self.points and self.strokes is None:
+            raise ValueError("a prompt must have a box, a point or a stroke on the object, got only what is beside it")
+        if self.filled and not self.boxes:
+            raise ValueError("filled is for boxes, but the prompt has none; give a box or leave filled out")
+
+    def __str__(self) -> str:
+        counts = ((len(self.boxes), "box", "boxes"), (len(self.points), "point", "points"))
+        words = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+        words += ["strokes"] if self.strokes is not None else []
+        beside = len(self.not_points) + (self.not_strokes is not None)
+        return ", ".join([*words, *(["hints beside it"] if beside else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedMask:
+    """A mask that was made from a prompt."""
+
+    mask: UInt8
+    """uint8 [H,W] in {0,1}."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the mask, one sentence each."""
+
+
+def prompted_mask(rgb: UInt8, prompt: Prompt, on: UInt8 | None = None, off: UInt8 | None = None) -> PromptedMask:
+    """Make the mask of a prompt.
+
+    Args:
+        rgb: the picture, uint8 [H,W,3].
+        prompt: the boxes and points; its strokes are ``on`` and ``off``.
+        on: strokes on the object, uint8 [H,W] in {0,1}.
+        off: strokes beside the object, uint8 [H,W] in {0,1}.
+
+    Raises:
+        ValueError: a box contains no pixel of the picture, or a point lies outside of it.
+    """
+    from fss.saliency.classical.prompted import (  # imports numba, which masks as they are given do not need
+        LEAST_SHARE,
+        object_at,
+        object_in_box,
+        object_under,
+    )
+
+    shape = rgb.shape[:2]
+    points, strokes = _pixels(prompt.points, shape), np.zeros(shape, bool) if on is None else on == 1
+    beside = _pixels(prompt.not_points, shape) | (False if off is None else off == 1)
+    seeds = points | strokes
+    if (seeds & beside).any():
+        raise ValueError("a point or stroke is on the object and beside it at once; move one of them")
+    mask, in_boxes, notes = np.zeros(shape, np.uint8), np.zeros(shape, bool), []
+    for corners in (_box_corners(box, shape) for box in prompt.boxes):
+        inside = _filled(corners, shape)
+        in_boxes |= inside == 1
+        part = inside if prompt.filled else object_in_box(rgb, corners, seeds & (inside == 1), beside)
+        share = part.sum() / inside.sum()
+        if share < LEAST_SHARE:
+            part = inside
+            notes.append(
+                f"no object stands out in the box {','.join(map(str, corners))} ({share:.0%} of it), so its mask is "
+                "the whole box; draw the box closer around the object, add points, or give a mask"
+            )
+        mask |= part
+    if (points & ~in_boxes).any():
+        mask |= object_at(rgb, points & ~in_boxes, beside)
+    if (strokes & ~in_boxes).any():
+        mask |= object_under(rgb, strokes & ~in_boxes, beside)
+    mask[beside] = 0
+    mask[seeds] = 1
+    return PromptedMask(mask=mask, notes=tuple(notes))
+
+
+def _filled(corners: "Corners", shape: Sequence[int]) -> UInt8:
+    left, top, right, bottom = corners
+    mask = np.zeros(tuple(shape[:2]), np.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def _box_corners(box: Box, shape: Sequence[int]) -> "Corners":
+    """Return left, top, right and bottom of the box within the picture, in whole pixels."""
+    height, width = shape[:2]
+    if len(box) != 4 or not np.isfinite(box).all():
+        raise ValueError(f"the box {list(box)} has to consist of finite numbers: left, top, right, bottom")
+    left, top, right, bottom = (round(value) for value in box)
+    left, top, right, bottom = max(0, left), max(0, top), min(width, right), min(height, bottom)
+    if left >= right or top >= bottom:
+        raise ValueError(
+            f"the box {list(box)} contains no pixel of a picture of {width} x {height} pixels; a box is left, top, "
+            "right, bottom"
+        )
+    return left, top, right, bottom
+
+
+def _pixels(points: Sequence[Point], shape: Sequence[int]) -> BoolArray:
+    """Return the pixels of points, bool [H,W]."""
+    height, width = shape[:2]
+    pixels = np.zeros((height, width), bool)
+    for point in points:
+        if len(point) != 2 or not np.isfinite(point).all() or not (0 <= point[0] < width and 0 <= point[1] < height):
+            raise ValueError(
+                f"the point {list(point)} must be x, y in a picture of {width} x {height} pixels, from its upper left "
+                "corner"
+            )
+        pixels[int(point[1]), int(point[0])] = True
+    return pixels
