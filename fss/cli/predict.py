@@ -46,6 +46,8 @@ class Config:
     """Mask of a box: the object in it, or its whole inside."""
     query: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Pictures to segment: folders (at any depth), files, s3:// URIs."""
+    refine: bool = True
+    """Let outlines follow the edges of each picture, at its own size."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
@@ -76,7 +78,7 @@ def run(config: Config) -> int:
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
     def segment(rgb: "UInt8", _: "Picture") -> Segmentation:
-        prediction = examples.predict(rgb)
+        prediction = examples.predict(rgb, refine=config.refine)
         sureness = round(float(abs(prediction.probability - 0.5).mean() * 2), 4)
         return Segmentation(mask=prediction.mask, soft=prediction.probability, scores={"sureness": sureness})
 

@@ -58,6 +58,8 @@ class Predictor:
         support_images: PictureLike | Sequence[PictureLike],
         support_masks: MaskLike | Sequence[MaskLike],
         query: PictureLike,
+        *,
+        refine: bool = True,
     ) -> Prediction:
         """Segment the objects in ``query`` that the masks of the supports mark.
 
@@ -66,11 +68,12 @@ class Predictor:
             support_masks: for each picture its mask, boxes (left, top, right, bottom) or a prompt (see
                 ``fss.inference.inputs.MaskLike``).
             query: a picture.
+            refine: whether outlines follow the edges of the query (see :meth:`Examples.predict`).
 
         Raises:
             ValueError: there is no support, the numbers of pictures and masks differ, or a picture or mask is invalid.
         """
-        return self.examples(support_images, support_masks).predict(query)
+        return self.examples(support_images, support_masks).predict(query, refine=refine)
 
     def examples(
         self,
@@ -143,8 +146,13 @@ class Examples:
         self._supports, self._negatives = supports, negatives
 
     @torch.no_grad()
-    def predict(self, query: PictureLike) -> Prediction:
+    def predict(self, query: PictureLike, *, refine: bool = True) -> Prediction:
         """Segment a picture of any kind and size.
+
+        Args:
+            query: the picture.
+            refine: whether outlines follow the edges of the picture, at its own size
+                (:func:`fss.relabel.edge_refinement.refine_outlines`), instead of those of the network's grid.
 
         Raises:
             ValueError: the picture is invalid.
@@ -156,6 +164,10 @@ class Examples:
             other = self._probability(encoded, self._negatives, rgb.shape[:2])
             # Above 0.5 only where both conditions of the docstring of `examples` hold.
             probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
+        if refine:
+            from fss.relabel.edge_refinement import refine_outlines  # imports numba
+
+            probability = refine_outlines(probability, rgb)
         return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
 
     def _probability(self, query: Features, supports: EncodedSupports, size: Sequence[int]) -> NDArray[np.float32]:

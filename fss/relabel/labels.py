@@ -57,7 +57,8 @@ def make_label(vote_set: VoteSet, shape: tuple[int, int], config: RelabelConfig,
     ids = sorted(vote_set.votes)
     height, width = shape
     means = [vote_set.votes[c].mean((0, 1)) for c in ids]
-    sharp = means if guide is None else [follow_edges(mean, guide) for mean in means]
+    threshold = (config.foreground + config.background) / 2
+    sharp = means if guide is None else [follow_edges(mean, guide, threshold=threshold) for mean in means]
     means = [np.asarray(cv2.resize(mean, (width, height))) for mean in sharp]
     stack = np.stack(means) if means else np.zeros((1, height, width), np.float32)
     soft = stack.max(0)
@@ -72,9 +73,7 @@ def make_label(vote_set: VoteSet, shape: tuple[int, int], config: RelabelConfig,
     table[IGNORE] = IGNORE
     table[present] = np.arange(1, len(present) + 1)
     mask = np.asarray(cv2.LUT(mask, table), np.uint8)
-    scores = reliability(vote_set, (config.foreground + config.background) / 2) | _shape_scores(
-        (mask > 0) & (mask < IGNORE)
-    )
+    scores = reliability(vote_set, threshold) | _shape_scores((mask > 0) & (mask < IGNORE))
     return Label(mask=mask, classes=[ids[value - 1] for value in present], soft=soft, scores=scores)
 
 

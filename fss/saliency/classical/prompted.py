@@ -1,9 +1,10 @@
 """Segmentation of an object that a person points at: with a box around it, points on it, or strokes over it.
 
-A box gives a prior that falls from its centre to the ellipse that it encloses. The refinement of the classical saliency
-(:mod:`fss.saliency.classical.refine`) turns the prior into the object: a colour model of object and background, and
-smoothing that stops at edges. Strokes show enough colours for GrabCut (Rother et al., SIGGRAPH 2004; OpenCV's).
-``tests/benchmarks/bench_prompts.py`` compares these choices with others on photographs with ground truth.
+GrabCut (Rother et al., SIGGRAPH 2004; OpenCV's) segments the object in a box and under strokes. Where it keeps too
+little of a box, as it does with small objects in busy photographs, a prior takes its place. The prior falls from the
+centre of the box to the ellipse that it encloses, and the refinement of the classical saliency
+(:mod:`fss.saliency.classical.refine`) turns it into the object. ``tests/benchmarks/bench_prompts.py`` compares these
+choices with others on photographs with ground truth.
 """
 
 import cv2
@@ -20,8 +21,9 @@ Corners = tuple[int, int, int, int]
 
 LEAST_SHARE = 0.05
 """Share of a box below which the object found in it is no object."""
-_WORKING_PIXELS = 20_000  # of the box with its surroundings; more pixels gave no better masks
-_SURROUNDINGS = 0.4  # strip around a box that shows the background, as a share of the box's sides
+_GRABCUT_SHARE = 0.3  # of a box, below which GrabCut has lost the object
+_WORKING_PIXELS = 40_000  # of the box with its surroundings; more pixels gave no better masks
+_SURROUNDINGS = 0.5  # strip around a box that shows the background, as a share of the box's sides
 _LEAST_SIDE = 8  # pixels; a smaller box has no edges to follow
 _REACH = 0.15  # half side of the box around a point, as a share of the root of the picture's area
 
@@ -56,14 +58,21 @@ def object_in_box(rgb: UInt8, box: Corners, on: BoolArray | None = None, off: Bo
         (right - columns.start) * scale_x,
         (bottom - rows.start) * scale_y,
     )
-    hints = [None if hint is None else _shrink(hint[rows, columns], small.shape) for hint in (on, off)]
     if min(small.shape[:2]) < _LEAST_SIDE:
         inside[:] = 1
         return mask
-    soft = refine(to_lab(small), _prior(small.shape, corners, *hints), 0.5)
-    large = cv2.resize(soft, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
+    nothing = np.zeros(small.shape[:2], bool)
+    seeds, beside = (nothing if hint is None else _shrink(hint[rows, columns], small.shape) for hint in (on, off))
     y, x = top - rows.start, left - columns.start
-    inside[:] = clean(large[y : y + inside.shape[0], x : x + inside.shape[1]])
+    window = (slice(y, y + inside.shape[0]), slice(x, x + inside.shape[1]))
+    in_box = np.zeros(crop.shape[:2], bool)
+    in_box[window] = True
+    if not beside.any():  # GrabCut does not learn from a point what lies around it
+        labels = np.where(_shrink(in_box, small.shape), cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+        inside[:] = clean(_enlarge(_grab_cut(small, labels, seeds, beside), crop.shape)[window])
+    if inside.mean() < _GRABCUT_SHARE:
+        soft = refine(to_lab(small), _prior(small.shape, corners, seeds, beside), 0.5)
+        inside[:] = clean(_enlarge(soft, crop.shape)[window])
     return mask
 
 
@@ -114,19 +123,28 @@ def object_under(rgb: UInt8, strokes: BoolArray, off: BoolArray) -> UInt8:
     labels[distance < 5] = cv2.GC_PR_FGD
     labels[distance > extent] = cv2.GC_BGD
     labels[[0, -1]] = labels[:, [0, -1]] = cv2.GC_BGD  # the border shows background, as in most photographs
-    labels[beside] = cv2.GC_BGD
+    return _touched(_enlarge(_grab_cut(small, labels, on, beside), rgb.shape) | strokes, strokes)
+
+
+def _grab_cut(rgb: UInt8, labels: UInt8, on: BoolArray, off: BoolArray) -> Float32:
+    """Return 1 on the object and 0 elsewhere, float32 [h,w], from GrabCut's initial labels and sure pixels."""
+    labels[off] = cv2.GC_BGD
     labels[on] = cv2.GC_FGD
-    if np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).all():
-        return np.ones(rgb.shape[:2], np.uint8)
-    cv2.setRNGSeed(0)
-    box, background, foreground = (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65))  # filled in; the box is not used
-    cv2.grabCut(np.ascontiguousarray(small), labels, box, background, foreground, 3, cv2.GC_INIT_WITH_MASK)
-    inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
-    large = cv2.resize(inside, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
-    return _touched(large | strokes, strokes)
+    inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    if inside.any() and not inside.all():
+        cv2.setRNGSeed(0)
+        box, background, foreground = (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65))  # filled; the box is not used
+        cv2.grabCut(np.ascontiguousarray(rgb), labels, box, background, foreground, 5, cv2.GC_INIT_WITH_MASK)
+        inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return inside.astype(np.float32)
 
 
-def _prior(shape: tuple[int, ...], corners: tuple[float, ...], on: BoolArray | None, off: BoolArray | None) -> Float32:
+def _enlarge(soft: Float32, shape: tuple[int, ...]) -> BoolArray:
+    """Return where a map is above 0.5 at another size, bool [H,W]."""
+    return np.asarray(cv2.resize(soft, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5)
+
+
+def _prior(shape: tuple[int, ...], corners: tuple[float, ...], on: BoolArray, off: BoolArray) -> Float32:
     """Return the prior of the object, float32 [h,w]: 1 at the centre of the box, 0.5 on its ellipse, 0 outside it."""
     left, top, right, bottom = corners
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
@@ -134,10 +152,10 @@ def _prior(shape: tuple[int, ...], corners: tuple[float, ...], on: BoolArray | N
     radius = np.hypot((x - centre_x) / (right - left), (y - centre_y) / (bottom - top)) * 2
     prior = np.clip(1 - 0.5 * radius, 0, 1)
     near = np.hypot(x - centre_x, y - centre_y)
-    if on is not None and on.any():
+    if on.any():
         near = _distance(on)
         prior = np.maximum(prior, np.clip(1 - near / (0.15 * np.hypot(right - left, bottom - top)), 0, 1))
-    if off is not None and off.any():
+    if off.any():
         far = _distance(off)
         prior *= np.clip(2 * far / (far + near + 1e-6), 0, 1)
     prior[(x < left) | (x > right) | (y < top) | (y > bottom)] = 0

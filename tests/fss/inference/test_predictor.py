@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import fss
+from fss.evaluation.boundary import boundary_f
 from fss.inference.predictor import Predictor
 from fss.models import create_segmenter, save_checkpoint
 
@@ -40,7 +42,7 @@ def test_the_mask_is_the_segmenters_at_the_querys_size(predictor: Predictor) -> 
     query, _ = picture(96, 96)
     support, mask = picture(96, 96)
     support = support[::-1].copy()
-    prediction = predictor.predict(support, mask, query)
+    prediction = predictor.predict(support, mask, query, refine=False)
     tensors = (
         predictor.canvases([query]),
         predictor.canvases([support])[None],
@@ -75,16 +77,31 @@ def test_stacked_tensors_are_several_supports(predictor: Predictor) -> None:
 def test_a_pixel_of_the_object_is_likelier_by_the_supports_than_by_the_negatives(predictor: Predictor) -> None:
     query, _ = picture(90, 130)
     (one, one_mask), (two, two_mask) = picture(50, 40), picture(200, 64)
-    plain, other = predictor.predict(one, one_mask, query), predictor.predict(two, two_mask, query)
+    plain, other = (predictor.predict(*pair, query, refine=False) for pair in ((one, one_mask), (two, two_mask)))
     examples = predictor.examples(one, one_mask, negatives=[(two, two_mask)])
     assert [len(examples.supports), len(examples.negatives)] == [1, 1]
-    both = examples.predict(query)
+    both = examples.predict(query, refine=False)
     expected = (plain.probability > 0.5) & (plain.probability > other.probability)
     np.testing.assert_array_equal(both.mask == 1, expected)
     np.testing.assert_array_equal(both.mask == 1, both.probability > 0.5)
     assert (both.probability <= plain.probability).all()
     same = predictor.examples(one, one_mask, negatives=[(one, one_mask)]).predict(query)
     assert not same.mask.any()
+
+
+def test_outlines_follow_the_edges_unless_they_are_not_refined(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, mask = picture(120, 150)
+    mask[30:60, 37:75] = 1
+    query[mask == 1] = (250, 20, 20)
+    coarse = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 6)
+    logits = torch.from_numpy(np.stack([-coarse, coarse]) * 4 - np.array([-2, 2]).reshape(2, 1, 1)).float()
+    monkeypatch.setattr(predictor.segmenter, "decode", lambda *_: logits[None])
+    examples = predictor.examples(query, mask)
+    plain, refined = examples.predict(query, refine=False), examples.predict(query)
+    assert boundary_f(refined.mask, mask) > boundary_f(plain.mask, mask)
+    np.testing.assert_array_equal(refined.mask, refined.probability > 0.5)
 
 
 def test_a_box_in_which_nothing_stands_out_is_a_warning(predictor: Predictor) -> None:

@@ -2,9 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 
+from fss.evaluation.boundary import boundary_f
 from fss.relabel import RelabelConfig
-from fss.relabel.edge_refinement import follow_edges, shrink_to_working_size
+from fss.relabel.edge_refinement import follow_edges, refine_outlines, shrink_to_working_size
 from fss.relabel.labels import VoteSet, make_label
 
 
@@ -34,6 +36,31 @@ def test_a_coarse_prediction_gets_the_border_of_the_object() -> None:
     sharp = follow_edges(soft, rgb)
     assert sharp.shape == (200, 212)
     assert iou(sharp > 0.5, mask == 1) > max(0.9, iou(before, mask == 1))
+
+
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 0.7])
+def test_the_outline_at_the_threshold_follows_the_edges(threshold: float) -> None:
+    """A network that is unsure of whole objects gives low probabilities, which relabelling cuts at a low threshold."""
+    rgb, mask = large_disc()
+    level = 2 * threshold if threshold < 0.5 else 1.0
+    soft = level * coarse(mask)
+    sharp = follow_edges(soft, rgb, threshold=threshold)
+    before = iou(cv2.resize(soft, (212, 200)) > threshold, mask == 1)
+    assert iou(sharp > threshold, mask == 1) > max(0.9, before)
+    assert 0 <= sharp.min() <= sharp.max() <= 1
+    votes = np.broadcast_to(soft, (2, 2, 96, 96))
+    config = RelabelConfig(foreground=threshold, background=threshold)
+    label = make_label(VoteSet(votes={1: votes}, earlier=(), current=None), mask.shape, config, rgb)
+    assert iou(label.mask == 1, mask == 1) > max(0.9, before)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 4])
+def test_outlines_are_refined_at_the_size_of_the_photograph(scale: float) -> None:
+    rgb, mask = (cv2.resize(each, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) for each in large_disc())
+    soft = cv2.resize(coarse(mask), mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    sharp = refine_outlines(soft, rgb)
+    assert (sharp.shape, sharp.dtype) == (mask.shape, np.float32)
+    assert boundary_f((sharp > 0.5).astype(np.uint8), mask) > max(0.9, boundary_f((soft > 0.5).astype(np.uint8), mask))
 
 
 def test_a_map_without_an_object_stays_empty() -> None:
