@@ -1,7 +1,8 @@
 """Sampling of augmentation parameters on the CPU, keyed by image and role.
 
 A view is a short vector of parameters; `fss.episodes.rendering` applies a batch of views to images on the training
-device. The default strengths follow Amac et al., "MaskSplit", WACV 2022, section 4.
+device. The default strengths follow Amac et al., "MaskSplit", WACV 2022, section 4; those of the tones follow VAT (Hong
+et al., 2021).
 """
 
 import cv2
@@ -13,23 +14,29 @@ from fss.core.rng import keyed_rng
 from fss.episodes.config import AugmentConfig
 
 View = NDArray[np.float32]
-"""float32 [12]: 6 parameters of the affine map, 4 of the colours, blur kernel, grey."""
+"""float32 [21]: 6 parameters of the affine map, 4 of the colours, blur kernel, grey, 8 of the tones, order."""
 
 AFFINE = slice(0, 6)
 """Row-major 2x3 map from view coordinates to canvas coordinates, both in [-1, 1] from edge to edge."""
 COLOUR = slice(6, 10)
-"""Factors of brightness, contrast and saturation, and hue shift in turns; (1, 1, 1, 0) is the identity."""
+"""Factors of brightness, contrast and saturation, and shift of the hue in turns; (1, 1, 1, 0) changes nothing."""
 BLUR = 10
 """Side of the Gaussian kernel in pixels; 0 for no blur."""
 GREY = 11
 """1 to convert the image to grey, else 0."""
+TONES = slice(12, 20)
+"""Changes of the tones, each 0 for none: grey, posterised and equalised (1), share and lightness of the sharper image,
+relative change of the contrast, shift of the brightness as a share of white, and solarised (1)."""
+ORDER = 20
+"""Number of the permutation of brightness, contrast, saturation and hue in which they change; 0 is this order."""
 
 CELLS = 64  # largest number of grid points per side for counting visible object pixels
-_PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0], np.float32)
+_ORDERS = 24
+_PLAIN = np.array([1, 0, 0, 0, 1, 0, 1, 1, 1, *[0] * 12], np.float32)
 
 
 def identity_view() -> View:
-    """Return the view that leaves the image unchanged, float32 [12]."""
+    """Return the view that leaves the image unchanged, float32 [21]."""
     return _PLAIN.copy()
 
 
@@ -45,7 +52,7 @@ def draw_view(
     item: str,
     role: str,
 ) -> View:
-    """Sample one view of an image, float32 [12]; equal keys give equal views.
+    """Sample one view of an image, float32 [21]; equal keys give equal views.
 
     The view shows at least the share ``config.keep`` of the object (1 in ``mask``). Geometries are sampled by attempt
     number; if none shows enough, the last crop is enlarged, without rotation, until it contains the object.
@@ -63,7 +70,12 @@ def draw_view(
     """
     if not config.enabled:
         return identity_view()
-    colours = _draw_colours(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour"))
+    colours = np.concatenate(
+        [
+            _draw_colours(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.colour")),
+            _draw_tones(config, keyed_rng(seed, epoch=epoch, item=item, purpose=f"view.{role}.tones")),
+        ]
+    )
     required = max(config.keep * count_visible(mask, identity_view()[AFFINE], size), 1.0)
     if not (mask == 1).any():  # only the released variant of the cut leaves an empty half; then any view is valid
         required = 0.0
@@ -110,6 +122,8 @@ def _draw_box(config: AugmentConfig, height: int, width: int, rng: np.random.Gen
     ratio = np.exp(rng.uniform(*np.log(config.crop_ratio)))
     extent = np.minimum((np.sqrt(area * ratio) / width, np.sqrt(area / ratio) / height), 1.0)
     corner = rng.random(2) * (1 - extent)
+    if config.cropped < 1 and rng.random() >= config.cropped:
+        return np.array([0.0, 0.0, 1.0, 1.0])
     return np.concatenate([corner, corner + extent])
 
 
@@ -136,3 +150,14 @@ def _draw_colours(config: AugmentConfig, rng: np.random.Generator) -> NDArray[np
     kernel = rng.choice((3, 5, 7)) if rng.random() < config.blur else 0
     grey = rng.random() < config.grey
     return np.array([*(1 + shifts[:3]), shifts[3], kernel, grey], np.float32)
+
+
+def _draw_tones(config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Sample the changes of the tones and the order of the changes of the colours, float32 [9]."""
+    if not config.tones:
+        return np.zeros(9, np.float32)
+    grey, posterize, equalize, sharpen, contrast, solarize = rng.random(6) < config.tones
+    alpha, lightness = rng.uniform((0.2, 0.5), (0.5, 1.0)) * sharpen
+    shifts = rng.uniform(-0.2, 0.2, 2) * contrast
+    order = rng.integers(_ORDERS)
+    return np.array([grey, posterize, equalize, alpha, lightness, *shifts, solarize, order], np.float32)

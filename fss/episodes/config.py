@@ -64,6 +64,8 @@ class AugmentConfig:
 
     enabled: bool = True
     """Augment; otherwise every view is the plain picture, squashed to the image size."""
+    cropped: _Share = 1.0
+    """Probability of a crop; otherwise the view shows the whole picture."""
     crop_scale: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.5, 1.2)
     """Range of the crop's share of the picture; a side that does not fit is clamped to the whole side."""
     crop_ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.75, 4 / 3)
@@ -90,6 +92,9 @@ class AugmentConfig:
     """Probability of a Gaussian blur with a kernel of 3, 5 or 7 pixels."""
     grey: _Share = 0.4
     """Probability of a grey picture."""
+    tones: _Share = 0.0
+    """Probability of each of VAT's changes, before all others: grey, 16 levels, equalised, sharper, another brightness
+    and contrast, bright tones inverted. Above 0, the jitter changes the colours in random order."""
     keep: _Share = 0.25
     """Smallest share of the object that a view shows, compared with the plain picture."""
     attempts: Annotated[int, Ge(0)] = 8
@@ -102,3 +107,7 @@ class AugmentConfig:
 
 
 OFF = AugmentConfig(enabled=False)
+VAT_TONES = AugmentConfig(
+    tones=0.2, jitter=0.2, cropped=0.0, horizontal_flip=0.0, vertical_flip=0.0, rotate=0.0, blur=0.0, grey=0.0
+)
+"""VAT's changes of the tones and colours, each with probability 0.2, without a crop, flip or rotation."""

@@ -59,11 +59,11 @@ class RawEpisodes:
     query_masks: Tensor
     """Query masks, uint8 [B, C, C] in {0, 1, 255}."""
     query_views: Tensor
-    """Query views, float32 [B, 12]; see ``augmentation.View``."""
+    """Query views, float32 [B, 21]; see ``augmentation.View``."""
     support_masks: Tensor
     """Support masks, uint8 [B, K, C, C] in {0, 1, 255}."""
     support_views: Tensor
-    """Support views, float32 [B, K, 12]."""
+    """Support views, float32 [B, K, 21]."""
     ids: tuple[str, ...]
     """Image or episode id of each episode."""
     support: Tensor | None = None

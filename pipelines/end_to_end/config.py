@@ -13,7 +13,7 @@ from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import FLAT, PartFailureConfig, TrackingConfig
-from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job, without_new_settings
 
 
 @settings
@@ -175,6 +175,7 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     del stream["decoders"]
     if stream["decoding"] == "exact":
         del stream["decoding"]
+    work["train"]["augment"] = without_new_settings(work["train"]["augment"])
     if not work["drop_duplicates"]:
         del work["drop_duplicates"]
     work["part_size"] = work["part_size"] or 64  # its default in the first version, which decides nothing by itself

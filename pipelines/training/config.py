@@ -211,5 +211,12 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     work["stream"]["lanes"] = config.stream.lane_count if split else math.gcd(config.stream.batch_size, 8)
     if work["stream"]["decoding"] == "exact":  # fss 0.2 did not have another
         del work["stream"]["decoding"]
+    work["augment"] = without_new_settings(work["augment"])
     work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))
+
+
+def without_new_settings(augment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the augmentation without settings that fss 0.2 did not have, where they hold their defaults."""
+    new = {"cropped": 1.0, "tones": 0.0}
+    return {name: value for name, value in augment.items() if new.get(name) != value}

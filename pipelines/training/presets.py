@@ -1,8 +1,8 @@
 """Presets of the training job: general settings for class episodes, and the published settings of each learner.
 
 Sources: MaskSplit (Amac et al., WACV 2022), HSNet (Min et al., ICCV 2021), ASNet (Kang and Cho, CVPR 2022), VAT (Hong
-et al., 2021), and HM (Moon et al., ECCV 2022), which only changes the masking. VAT's photometric augmentation is not
-implemented, so there is none.
+et al., 2021), and HM (Moon et al., ECCV 2022), which only changes the masking. All presets train in fp32 with TF32
+off.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from fss.episodes.config import OFF, SplitConfig
+from fss.episodes.config import OFF, VAT_TONES, AugmentConfig, SplitConfig
 from fss.models.config import SegmenterConfig, published_image_size
 from fss.training.few_shot.config import ClassesConfig, OptimizerConfig, StreamConfig
 from pipelines.training.config import TrainJobConfig
@@ -33,6 +33,8 @@ class Recipe:
     """Episodes per step."""
     epochs: Mapping[Data, int]
     """Largest number of epochs; the best checkpoint of all epochs was published."""
+    augment: AugmentConfig = OFF
+    """Augmentation of query and supports."""
 
 
 RECIPES: dict[PublishedLearner, Recipe] = {
@@ -53,6 +55,7 @@ RECIPES: dict[PublishedLearner, Recipe] = {
         learning_rate=5e-4,
         batch_size={"pascal": 16, "coco": 16, "fss": 16},
         epochs={"pascal": 300, "coco": 400, "fss": 300},
+        augment=VAT_TONES,
     ),
 }
 
@@ -61,7 +64,8 @@ def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
     """Return the published settings of a learner on a benchmark, for a ResNet-50 with ImageNet weights.
 
     A checkpoint follows every epoch. If the benchmark has no validation classes (PASCAL-5i, COCO-20i), the test classes
-    select the checkpoint, as published, so these results are optimistic.
+    select the checkpoint, as published, so these results are optimistic. The authors' code repeats random numbers in
+    its loading processes and trains void pixels as background; here no number repeats, and the loss ignores void.
     """
     recipe = RECIPES[learner]
     batch_size = recipe.batch_size[data]
@@ -87,7 +91,7 @@ def published_training(learner: PublishedLearner, data: Data) -> TrainJobConfig:
             # An epoch of COCO has as many episodes as training images; elsewhere it is one pass over all pairs.
             episodes=EPOCH["coco"] if data == "coco" else None,
         ),
-        augment=OFF,
+        augment=recipe.augment,
         optimizer=OptimizerConfig(
             steps=recipe.epochs[data] * steps, learning_rate=recipe.learning_rate, weight_decay=0.0, ema=0.0
         ),
@@ -100,8 +104,12 @@ def masksplit_training(data: Data) -> TrainJobConfig:
     """Return MaskSplit's published settings: 100 epochs of 361 steps on PASCAL's 5,789 images with a pseudo-mask.
 
     The weights of the deep-stem ResNet-101 come from a file, because no library has them. The masks are cut as in the
-    released code, and the backbone's BatchNorm statistics drift. The length for COCO-20i is not known; it is that of
-    PASCAL-5i. The authors chose the checkpoint by the test classes; here held-out pseudo-tasks choose it.
+    released code, the backbone's BatchNorm statistics drift, and a view need not keep a quarter of the object. The
+    authors chose the checkpoint by the test classes; here held-out pseudo-tasks choose it.
+
+    For COCO-20i the number of images with a pseudo-mask and the length of the training are not known, nor whether the
+    batch and the learning rate are those of PASCAL-5i. The preset repeats PASCAL-5i's settings; its 36,100 steps are 7
+    epochs of the 82,783 images of train2014. The published result is only inferred from another paper.
     """
     return TrainJobConfig(
         acceptance=None,
@@ -114,6 +122,7 @@ def masksplit_training(data: Data) -> TrainJobConfig:
         ),
         stream=StreamConfig(batch_size=16),
         split=SplitConfig(as_released=True),
+        augment=AugmentConfig(keep=0.0),
         classes=ClassesConfig(benchmark=data),
         optimizer=OptimizerConfig(steps=36_100, learning_rate=1e-4, weight_decay=1e-5, ema=0.0),
         checkpoint_every=361,

@@ -1,5 +1,8 @@
 """Augmentation: geometry by hand, colours against torchvision, and no view without its object."""
 
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,20 @@ from torchvision.transforms.v2 import functional as reference
 
 from fss.core.arrays import Mask
 from fss.core.rng import keyed_rng
-from fss.episodes.augmentation import AFFINE, View, count_visible, draw_view, identity_view
-from fss.episodes.config import OFF, AugmentConfig
-from fss.episodes.rendering import normalize_imagenet, render
+from fss.episodes.augmentation import (
+    AFFINE,
+    BLUR,
+    COLOUR,
+    GREY,
+    ORDER,
+    TONES,
+    View,
+    count_visible,
+    draw_view,
+    identity_view,
+)
+from fss.episodes.config import OFF, VAT_TONES, AugmentConfig
+from fss.episodes.rendering import IMAGENET_MEAN, IMAGENET_STD, normalize_imagenet, render
 from fss.images.resize import image_canvas, mask_canvas
 
 
@@ -26,7 +40,9 @@ def disc(size: int, cx: float, cy: float, radius: float) -> Mask:
 def view_with(**slots: object) -> View:
     view = identity_view()
     for name, value in slots.items():
-        view[{"affine": slice(0, 6), "colour": slice(6, 10), "blur": 10, "grey": 11}[name]] = value
+        view[{"affine": AFFINE, "colour": COLOUR, "blur": BLUR, "grey": GREY, "tones": TONES, "order": ORDER}[name]] = (
+            value
+        )
     return view
 
 
@@ -102,6 +118,83 @@ def test_grey_makes_three_equal_channels() -> None:
         out * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     )
     assert torch.allclose(pixels[:, 0], pixels[:, 2], atol=1e-5)
+
+
+ROW = [10, 20, 130, 250]
+"""Levels of the red channel; the green and blue ones are 0."""
+
+
+@pytest.mark.parametrize(
+    ("tones", "expected"),
+    [
+        ({"grey": 1}, [3, 6, 39, 75]),  # 0.299 of red, rounded
+        ({"posterize": 1}, [0, 16, 128, 240]),  # multiples of 16
+        ({"equalize": 1}, [0, 85, 170, 255]),  # four levels, equally often
+        ({"alpha": 0.2, "lightness": 0.5}, [-3, -42, 111, 369]),  # 0.8 x + 0.2 (8.5 x - 8 neighbours)
+        ({"contrast": 0.2, "brightness": -0.1}, [-13.5, -1.5, 130.5, 274.5]),  # 1.2 x - 25.5
+        ({"solarize": 1}, [10, 20, 125, 5]),  # 255 - x from 128 on
+        ({"posterize": 1, "solarize": 1}, [0, 16, 127, 15]),  # in this order
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_vats_tones_by_hand(tones: dict[str, float], expected: list[float]) -> None:
+    names = ("grey", "posterize", "equalize", "alpha", "lightness", "contrast", "brightness", "solarize")
+    images = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    images[:, 0] = torch.tensor(ROW)
+    view = view_with(tones=[tones.get(name, 0) for name in names])
+    red = levels(rendered(view, images, 4))[0, 0]
+    assert red.tolist() == [torch.tensor(expected).round().clamp(0, 255).tolist()] * 4
+
+
+def levels(normalised: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return ((normalised * std + mean) * 255).round()
+
+
+def test_vats_tones_agree_with_opencv() -> None:
+    images = picture(24)
+    dark = images // 3 + 20
+    channels = [cv2.equalizeHist(channel) for channel in dark[0].numpy()]
+    assert (
+        levels(rendered(view_with(tones=[0, 0, 1, *[0] * 5]), dark, 24))[0].numpy().tolist()
+        == np.stack(channels).tolist()
+    )
+    alpha, lightness = 0.35, 0.75
+    kernel = np.full((3, 3), -alpha)
+    kernel[1, 1] = (1 - alpha) + alpha * (8 + lightness)
+    expected = np.stack([cv2.filter2D(channel, -1, kernel) for channel in images[0].numpy()]).astype(int)
+    sharp = levels(rendered(view_with(tones=[0, 0, 0, alpha, lightness, 0, 0, 0]), images, 24))[0].numpy()
+    assert np.abs(sharp - expected).max() <= 1
+    one_level = torch.full_like(images, 77)
+    assert torch.equal(levels(rendered(view_with(tones=[0, 0, 1, *[0] * 5]), one_level, 24)), one_level.float())
+
+
+def test_colours_change_in_the_order_of_the_view() -> None:
+    images = picture(24)
+    order = list(itertools.permutations(range(4))).index((3, 1, 0, 2))
+    out = rendered(view_with(colour=[1.2, 0.85, 1.15, -0.13], order=order), images, 24)
+    expected = reference.adjust_hue(images.float() / 255, -0.13)
+    expected = reference.adjust_brightness(reference.adjust_contrast(expected, 0.85), 1.2)
+    expected = normalize_imagenet(reference.adjust_saturation(expected, 1.15))
+    assert torch.allclose(out, expected, atol=0.02)
+    assert not torch.allclose(rendered(view_with(colour=[1.2, 0.85, 1.15, -0.13]), images, 24), expected, atol=0.02)
+
+
+def test_vats_views_are_whole_and_each_change_has_its_probability() -> None:
+    mask = disc(64, 32, 32, 20)
+    views = np.stack([draw(VAT_TONES, mask, str(item)) for item in range(1500)])
+    assert (views[:, AFFINE] == [1, 0, 0, 0, 1, 0]).all() and not views[:, [BLUR, GREY]].any()
+    jittered = (views[:, COLOUR] != [1, 1, 1, 0]).any(1)
+    tones = views[:, TONES] != 0
+    assert (tones[:, 3] == tones[:, 4]).all() and (tones[:, 5] == tones[:, 6]).all()
+    changes = np.column_stack([tones[:, [0, 1, 2, 3, 5, 7]], jittered])
+    assert changes.mean(0) == pytest.approx([0.2] * 7, abs=0.04)
+    assert np.corrcoef(changes.T)[np.triu_indices(7, 1)] == pytest.approx([0] * 21, abs=0.1)
+    sharp, shifted = views[tones[:, 3], TONES], views[tones[:, 5], TONES]
+    assert (sharp[:, 3] >= 0.2).all() and (sharp[:, 3] <= 0.5).all()
+    assert (sharp[:, 4] >= 0.5).all() and (sharp[:, 4] <= 1).all() and (np.abs(shifted[:, 5:7]) <= 0.2).all()
+    assert set(views[:, ORDER]) == set(range(24))
+    assert not np.stack([draw(AugmentConfig(), mask, str(item)) for item in range(20)])[:, 12:].any()
 
 
 def test_the_count_of_visible_points_is_that_of_the_rendered_mask() -> None:

@@ -14,9 +14,9 @@ def raw(count: int, shots: int, *, own_support: bool) -> RawEpisodes:
     return RawEpisodes(
         query=images,
         query_masks=masks,
-        query_views=view.expand(count, 12),
+        query_views=view.expand(count, -1),
         support_masks=masks[:, None].expand(count, shots, 8, 8),
-        support_views=view.expand(count, shots, 12),
+        support_views=view.expand(count, shots, -1),
         ids=tuple(str(n) for n in range(count)),
         support=images[:, None].expand(count, shots, 3, 8, 8).flip(0) if own_support else None,
     )

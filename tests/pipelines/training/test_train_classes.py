@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.models import SegmenterConfig, create_segmenter, load_checkpoint
+from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
 from fss.training.few_shot.config import ClassesConfig, OptimizerConfig, StreamConfig
 from pipelines import train
-from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
 from pipelines.runtime.result import JobResult
-from pipelines.training.config import TrainJobConfig, check_workers, work_hash
+from pipelines.training.config import TrainJobConfig, work_hash
 from pipelines.training.data import TrainingData
-from pipelines.training.presets import EPOCH, PRESETS, class_training
+from pipelines.training.presets import class_training
 
 STEPS, EVERY = 5, 2
 Paint = Callable[..., str]
@@ -142,48 +141,3 @@ def test_a_dry_run_counts_what_there_is(config: TrainJobConfig) -> None:
     metrics = train.run(replace(config, dry_run=True)).metrics
     assert metrics["train classes"] == 10
     assert 0 < metrics["train images"] <= 60
-
-
-@pytest.mark.parametrize("name", sorted(name for name in PRESETS if not name.startswith("masksplit")))
-def test_every_preset_can_be_changed_on_the_command_line(name: str) -> None:
-    words = ["--preset", name, "--collection", "c", "--output", "o", "--masking", "hybrid"]
-    found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    plain = replace(PRESETS[name](), collection="c", output="o")
-    assert found == replace(plain, segmenter=replace(plain.segmenter, masking="hybrid"))
-    assert (found.episodes, found.mask_set, found.augment.enabled) == ("classes", "truth", False)
-    if name != "classes":
-        learner, data = name.split("-")
-        assert (found.segmenter.learner, found.classes.benchmark) == (learner, data)
-        assert found.classes.draw == ("balanced" if data == "coco" else "entries")
-        check_workers(replace(found, scale=ScaleConfig(workers=8)))
-        assert found.checkpoint_every * found.stream.batch_size == pytest.approx(EPOCH[data], rel=0.01)
-
-
-def test_published_settings() -> None:
-    found = {name: PRESETS[name]() for name in ("hsnet-coco", "vat-coco", "vat-fss")}
-    assert [c.stream.batch_size for c in found.values()] == [40, 16, 16]
-    assert [c.optimizer.learning_rate for c in found.values()] == [1e-3, 5e-4, 5e-4]
-    assert [c.segmenter.image_size for c in found.values()] == [400, 417, 473]
-    assert [c.classes.val for c in found.values()] == [("test",), ("test",), ("val",)]
-
-
-@pytest.mark.parametrize("data", ["pascal", "coco"])
-def test_the_published_settings_of_masksplit(data: str) -> None:
-    words = ["--preset", f"masksplit-{data}", "--collection", "c", "--output", "o", "--steps", "7"]
-    found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    network, optimizer = found.segmenter, found.optimizer
-    assert (network.learner, network.masking, network.backbone) == ("masksplit", "none", "resnet101_deepstem")
-    assert (network.drifting_batchnorm, network.image_size, found.split.as_released) == (True, 400, True)
-    assert (found.episodes, found.mask_set, found.stream.batch_size) == ("split", "saliency", 16)
-    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.steps) == (1e-4, 1e-5, 7)
-    published = PRESETS[f"masksplit-{data}"]()
-    assert published.optimizer.steps == 36_100 == 100 * published.checkpoint_every
-    check_workers(replace(found, scale=ScaleConfig(workers=8)))
-    with pytest.raises(ValueError, match=r"no weights for resnet101_deepstem; give the path .* --backbone-weights"):
-        create_segmenter(**vars(network))
-
-
-def test_without_a_preset_the_command_line_is_as_before() -> None:
-    words = ["--collection", "c", "--output", "o", "--steps", "7"]
-    found = read_config(TrainJobConfig, words, job="train", presets=PRESETS)
-    assert found == TrainJobConfig(collection="c", output="o", optimizer=OptimizerConfig(steps=7))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fss.episodes.augmentation import identity_view
 from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import published_image_size
@@ -87,8 +88,9 @@ def test_a_step_reads_no_value(learner: str, masking: str, shots: int, monkeypat
 
 def test_rendering_reads_no_value() -> None:
     size, count = 32, 4
-    views = torch.tensor([0.9, 0.1, 0, -0.1, 0.9, 0, 1.1, 0.9, 1.2, 0.1, 3, 1]).repeat(count, 1)
-    views[0] = torch.tensor([1.0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0])
+    plain = torch.from_numpy(identity_view())
+    changed = torch.tensor([0.9, 0.1, 0, -0.1, 0.9, 0, 1.1, 0.9, 1.2, 0.1, 3, 1, 1, 1, 1, 0.3, 0.7, 0.1, 0.1, 1, 5])
+    views = torch.stack([plain, *[changed] * (count - 1)])
     raw = RawEpisodes(
         query=torch.zeros(count, 3, size, size, dtype=torch.uint8),
         query_masks=torch.zeros(count, size, size, dtype=torch.uint8),

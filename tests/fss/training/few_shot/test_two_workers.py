@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from fss.episodes.augmentation import identity_view
 from fss.episodes.episode import RawEpisodes
 from fss.models import create_segmenter
 from fss.training.few_shot.config import OptimizerConfig
@@ -17,7 +18,7 @@ from tests.helpers.processes import train_on_workers
 
 SIZE, STEPS, RESUMED = 80, 3, 2
 BATCH = 3  # shares of 2 and 1
-VIEW = torch.tensor([1.0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0])  # neither warped nor coloured
+VIEW = torch.from_numpy(identity_view())
 LEARNERS, MASKINGS = ("masksplit", "hsnet", "asnet", "vat"), ("none", "feature", "input", "hybrid")
 Case = tuple[str, str, int]
 FAST: tuple[Case, ...] = (
