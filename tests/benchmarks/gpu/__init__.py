@@ -1,0 +1,1 @@
+"""Sections of the GPU check, ``python -m tests.benchmarks.gpu_check``."""
