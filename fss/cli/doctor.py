@@ -2,6 +2,7 @@
 
     fss doctor
     fss doctor --s3 s3://bucket/photos --tracking http://mlflow:5000
+    fss doctor --ray always
     fss doctor --photographs ~/photos --backbone mobilenet_v2 --image-size 256
 
 With --photographs, a dozen of them are decoded and segmented and one training step is run, to estimate the time for
@@ -16,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -45,6 +46,8 @@ class Config:
     """Object store to check, an s3:// URI. None: no check."""
     tracking: str | None = None
     """MLflow's store. None: MLFLOW_TRACKING_URI, or the store in this directory."""
+    ray: Literal["auto", "always", "never"] = "auto"
+    """Ask Ray for its GPUs and compare them with torch's; auto does so where there is a GPU or RAY_ADDRESS is set."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def run(config: Config) -> int:
 
     from fss.core.console import output_console
 
-    checks = [*packages(), *machine(config.workdir), *store(config.tracking)]
+    checks = [*packages(), *machine(config.workdir), ray_check(config.ray), *store(config.tracking)]
     if config.s3 is not None:
         checks.append(object_store(config.s3))
     if config.photographs is not None:
@@ -105,7 +108,7 @@ def packages() -> Iterator[Check]:
 
 
 def machine(workdir: Path) -> Iterator[Check]:
-    """Check cores, memory, GPU, Ray and the free disk space in ``workdir``."""
+    """Check cores, memory, GPU and the free disk space in ``workdir``."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -116,12 +119,22 @@ def machine(workdir: Path) -> Iterator[Check]:
         gpu = torch.cuda.get_device_properties(0)
         yield Check("GPU", f"{torch.cuda.device_count()} x {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
     elif count := gpu_count():
-        yield Check("GPU", f"the driver shows {count}, Ray would count them too, but {gpu_problem()}", False)
+        yield Check("GPU", f"the driver shows {count}, but {gpu_problem()}", False)
     else:
         yield Check("GPU", "none that PyTorch can use; everything runs on the CPU, training slowly")
-    address = os.environ.get("RAY_ADDRESS")
-    yield Check("Ray", f"jobs join the cluster {address}" if address else "jobs start one on this machine")
     yield Check("room", f"{_free(workdir) / 1e9:,.1f} GB free in {workdir.absolute()}", os.access(workdir, os.W_OK))
+
+
+def ray_check(ask: Literal["auto", "always", "never"]) -> Check:
+    """Check whether Ray counts the GPUs that torch can use, on this machine or on a cluster."""
+    from fss.cli._ray import compare_with_ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    jobs = f"jobs join the cluster {address}" if address else "jobs start one on this machine"
+    if ask == "never" or (ask == "auto" and not address and not gpu_count()):
+        return Check("Ray", jobs)
+    counts, agreed = compare_with_ray()
+    return Check("Ray", f"{jobs}; {counts}", agreed)
 
 
 def store(tracking: str | None) -> Iterator[Check]:

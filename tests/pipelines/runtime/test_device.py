@@ -51,8 +51,11 @@ def test_a_ray_that_reports_a_gpu_which_torch_cannot_use_is_refused() -> None:
     code = (
         "import ray; ray.init(num_gpus=1, num_cpus=2, include_dashboard=False)\n"
         "from pipelines.runtime.device import resolve_device\n"
+        "from pipelines.runtime.gpu_report import report\n"
+        "print(report())\n"
         "resolve_device('auto')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
+    assert "'ray': 1, 'driver': 0, 'torch': 0, 'problem': None}]" in ended.stdout
     assert "ValueError: Ray reports 1 GPUs that torch cannot use: torch" in ended.stderr
     assert "or give --device cpu" in ended.stderr
