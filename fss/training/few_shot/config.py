@@ -83,7 +83,7 @@ class StreamConfig:
     there is a GPU and a worker has 4 cores."""
     decoding: Decoding = "exact"
     """Decoding of photographs: exact as in predictions, or fast, which takes large JPEGs at a reduced scale and whose
-    pixels differ by less than half a grey level on average."""
+    pixels differ by less than one grey level on average."""
     ahead: Annotated[int, Ge(0)] = 4
     """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
     cache_gb: Annotated[float, Ge(0)] | None = None
