@@ -12,7 +12,6 @@ from fss.saliency.quality import weighted_iou
 WORKING_PIXELS = 67_500  # the parameters of the refinement are tuned for images of this size
 SPATIAL = 16.0  # side of a cell of the bilateral grid in such an image, in pixels
 OUTLINE_PIXELS = 500_000  # a photograph of more pixels is shrunk to them, which bounds the time
-OUTLINE_SPATIAL = 8.0  # as SPATIAL, for outlines of photographs
 LEAST_SIDE = 8  # pixels; a smaller image has no edges to follow
 
 
@@ -62,6 +61,6 @@ def refine_outlines(probability: Float32, rgb: UInt8, *, threshold: float = 0.5)
     """
     guide = shrink_to_area(rgb, OUTLINE_PIXELS)
     scale = max(1.0, (guide.shape[0] * guide.shape[1] / WORKING_PIXELS) ** 0.5)
-    sharp = follow_edges(probability, guide, threshold=threshold, spatial=OUTLINE_SPATIAL * scale)
+    sharp = follow_edges(probability, guide, threshold=threshold, spatial=SPATIAL * scale)
     height, width = rgb.shape[:2]
     return np.asarray(cv2.resize(sharp, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
