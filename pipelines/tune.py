@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pipelines.tuning.trial_runs import TrialResult
 
 JOB = "tune"
+EARLIER_BEATS = ("all foreground", "untrained prototype")
+"""Default of ``gate.beats`` in earlier versions, whose sweeps without a gate keep their key."""
 
 
 def run(config: TuneJobConfig) -> JobResult:
@@ -143,7 +145,10 @@ def _key(config: TuneJobConfig, hashes: dict[str, str]) -> str:
     options = [config.searcher, config.objective, config.search_seed]
     pruning = [config.prune, config.grace, config.reduction]
     space = [[each.name, each.low, each.high, each.log, each.choices] for each in config.dimensions_by_name.values()]
-    return config_hash([JOB, work_hash(config.train_job(), hashes)], [options, pruning, space], config.gate)
+    gate = config.gate
+    if gate.evaluation is None and gate.beats is None:
+        gate = replace(gate, beats=EARLIER_BEATS)
+    return config_hash([JOB, work_hash(config.train_job(), hashes)], [options, pruning, space], gate)
 
 
 def _report(config: TuneJobConfig, trials: "list[TrialResult]", best: "TrialResult", job: Job) -> None:

@@ -135,6 +135,14 @@ def test_mistakes_are_refused_before_any_work(config: TuneJobConfig, change: dic
     assert not Path(config.output).exists() or not list(Path(config.output).glob("tune-*"))
 
 
+def test_an_earlier_sweep_without_a_gate_keeps_its_key(config: TuneJobConfig) -> None:
+    def key(**gate: Any) -> str:
+        return tune._key(replace(config, gate=GateConfig(**gate)), {})
+
+    assert key() == key(beats=tune.EARLIER_BEATS)
+    assert key(evaluation="labelled") != key(evaluation="labelled", beats=tune.EARLIER_BEATS)
+
+
 def test_class_episodes_cannot_be_searched(config: TuneJobConfig) -> None:
     with pytest.raises(ValueError, match="never labels"):
         replace(config, train=replace(config.train, episodes="classes"))
