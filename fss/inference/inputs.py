@@ -17,7 +17,7 @@ from fss.images.color_modes import to_rgb
 from fss.images.decode import decode_image
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image, pack_color
-from fss.inference.prompts import Box, Prompt, PromptedMask, prompted_mask
+from fss.inference.prompts import Box, Prompt, PromptedMask, prompted_mask, stroke_notes
 
 Encoded = str | Path | bytes
 PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
@@ -68,7 +68,8 @@ def read_support_mask(value: MaskLike, rgb: UInt8) -> PromptedMask:
     if isinstance(value, Prompt):
         strokes = (None if each is None else read_mask(each, rgb.shape) for each in (value.strokes, value.not_strokes))
         return prompted_mask(rgb, value, *strokes)
-    return PromptedMask(mask=read_mask(cast(PictureLike, value), rgb.shape))
+    mask = read_mask(cast(PictureLike, value), rgb.shape)
+    return PromptedMask(mask=mask, notes=stroke_notes(mask))
 
 
 def read_mask(value: PictureLike, shape: Sequence[int]) -> UInt8:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
+import cv2
 import numpy as np
 
 from fss.core.arrays import BoolArray, UInt8
@@ -16,6 +17,9 @@ from fss.core.arrays import BoolArray, UInt8
 if TYPE_CHECKING:
     from fss.inference.inputs import PictureLike
     from fss.saliency.classical.prompted import Corners
+
+_THIN = 0.01  # largest half width of a stroke, as a share of the diagonal
+_LONG = 20.0  # smallest area of a stroke in units of its half width squared; that of a disc is 3.1
 
 Box = Sequence[float]
 """Left, top, right and bottom, in pixels of the picture."""
@@ -115,6 +119,19 @@ def prompted_mask(rgb: UInt8, prompt: Prompt, on: UInt8 | None = None, off: UInt
     mask[beside] = 0
     mask[seeds] = 1
     return PromptedMask(mask=mask, notes=tuple(notes))
+
+
+def stroke_notes(mask: UInt8) -> tuple[str, ...]:
+    """Return a note if a mask, uint8 [H,W] in {0,1}, looks like strokes over an object instead of the object."""
+    _, _, parts, _ = cv2.connectedComponentsWithStats(mask)
+    half_width = float(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5).max())
+    is_thin = half_width <= max(3.0, _THIN * float(np.hypot(*mask.shape)))
+    if not is_thin or parts[1:, cv2.CC_STAT_AREA].max(initial=0) < _LONG * half_width**2:
+        return ()
+    return (
+        f"a mask consists of lines of {2 * half_width:.0f} pixels; if they are strokes over the object, give "
+        "PICTURE:@MASK, or Prompt(strokes=MASK) in Python",
+    )
 
 
 def _filled(corners: "Corners", shape: Sequence[int]) -> UInt8:

@@ -69,6 +69,14 @@ def test_a_box_in_which_nothing_stands_out_is_the_mask_and_says_so() -> None:
     assert read_support_mask((20, 30, 25, 34), RGB).mask.sum() == 20, "a tiny box is all object"
 
 
+def test_a_mask_of_strokes_asks_whether_they_are_meant_as_such() -> None:
+    made = read_support_mask(line((40, 80), (80, 85)), RGB)
+    assert made.mask.sum() < 300, "a mask is taken as it is"
+    assert "give PICTURE:@MASK" in made.notes[0]
+    dots = line((40, 40), (41, 40)) | line((80, 80), (81, 80)) | line((90, 20), (91, 20))
+    assert not any(read_support_mask(mask, RGB).notes for mask in (RED, BLUE, RED | BLUE, dots))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
