@@ -103,12 +103,14 @@ def _encode(
     predictor: "Predictor", pairs: "list[tuple[str, MaskLike]]", negatives: "list[tuple[str, MaskLike]]"
 ) -> "Examples":
     """Encode the examples, and print what is to be known about their masks."""
-    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+    from fss.inference.predictor import SupportWarning
+
+    with warnings.catch_warnings(action="ignore", category=SupportWarning):
         examples = predictor.examples(
             [picture for picture, _ in pairs], [mask for _, mask in pairs], negatives=negatives
         )
-    for note in notes:
-        print(f"fss predict: {note.message}", file=sys.stderr)
+    for note in examples.notes:
+        print(f"fss predict: {note}", file=sys.stderr)
     return examples
 
 

@@ -35,6 +35,10 @@ from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 
 
+class SupportWarning(UserWarning):
+    """The mask of a support may not be what the user expects."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """The prediction for a query of H x W pixels."""
@@ -100,13 +104,14 @@ class Predictor:
     def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> "EncodedSupports":
         pictures = [read_picture(image) for image in images]
         made = [read_support_mask(mask, rgb) for rgb, mask in zip(pictures, masks, strict=True)]
-        for note in (note for each in made for note in each.notes):
-            warnings.warn(note, stacklevel=3)
+        notes = tuple(note for each in made for note in each.notes)
+        for note in notes:
+            warnings.warn(note, SupportWarning, stacklevel=3)
         mask_batch = torch.stack([self._mask(each.mask) for each in made]).to(self.device)
         with torch.no_grad():
             features = self.segmenter.encode_support(self.canvases(pictures), mask_batch)
         pairs = [(rgb, each.mask) for rgb, each in zip(pictures, made, strict=True)]
-        return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs)
+        return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs, notes=notes)
 
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
         """Return the network's input for N pictures, ImageNet-normalised float32 [N,3,size,size]."""
@@ -132,6 +137,8 @@ class EncodedSupports:
     """Their masks on the network's canvas, [1,K,H,W]."""
     pairs: Sequence[tuple[UInt8, UInt8]]
     """Pairs of picture, uint8 [H,W,3], and mask, uint8 [H,W], as they were read or made."""
+    notes: tuple[str, ...]
+    """What the user should know about the masks, one sentence each."""
 
 
 class Examples:
@@ -143,6 +150,8 @@ class Examples:
         """Pairs of picture and mask (see :class:`EncodedSupports`)."""
         self.negatives = negatives.pairs if negatives else []
         """Pairs of the negative examples."""
+        self.notes = supports.notes + (negatives.notes if negatives else ())
+        """What the user should know about the masks, one sentence each; every note was a :class:`SupportWarning`."""
         self._supports, self._negatives = supports, negatives
 
     @torch.no_grad()

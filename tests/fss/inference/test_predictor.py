@@ -12,7 +12,7 @@ from PIL import Image
 
 import fss
 from fss.evaluation.boundary import boundary_f
-from fss.inference.predictor import Predictor
+from fss.inference.predictor import Predictor, SupportWarning
 from fss.models import create_segmenter, save_checkpoint
 
 
@@ -106,9 +106,10 @@ def test_outlines_follow_the_edges_unless_they_are_not_refined(
 
 def test_a_box_in_which_nothing_stands_out_is_a_warning(predictor: Predictor) -> None:
     plain = np.full((80, 90, 3), 200, np.uint8)
-    with pytest.warns(UserWarning, match="no object stands out in the box 20,10,60,50 .* the whole box"):
+    with pytest.warns(SupportWarning, match="no object stands out in the box 20,10,60,50 .* the whole box"):
         examples = predictor.examples(plain, (20, 10, 60, 50))
     assert examples.supports[0][1].sum() == 40 * 40
+    assert len(examples.notes) == 1
 
 
 def test_refuses_what_it_cannot_answer(predictor: Predictor) -> None:
