@@ -23,6 +23,7 @@ LEAST_SHARE = 0.05
 """Share of a box below which the object found in it is no object."""
 _GRABCUT_SHARE = 0.3  # of a box, below which GrabCut has lost the object
 _WORKING_PIXELS = 40_000  # of the box with its surroundings; more pixels gave no better masks
+_WHOLE = 0.9  # share of a box in its surroundings above which they are too narrow to show the background
 _SURROUNDINGS = 0.5  # strip around a box that shows the background, as a share of the box's sides
 _LEAST_SIDE = 8  # pixels; a smaller box has no edges to follow
 _REACH = 0.15  # half side of the box around a point, as a share of the root of the picture's area
@@ -67,10 +68,14 @@ def object_in_box(rgb: UInt8, box: Corners, on: BoolArray | None = None, off: Bo
     window = (slice(y, y + inside.shape[0]), slice(x, x + inside.shape[1]))
     in_box = np.zeros(crop.shape[:2], bool)
     in_box[window] = True
-    if not beside.any():  # GrabCut does not learn from a point what lies around it
+    least = _GRABCUT_SHARE
+    if in_box.mean() > _WHOLE and not beside.any():  # no surroundings show the background
+        least = LEAST_SHARE
+        inside[:] = SaliencyEstimator().estimate(rgb).mask[top:bottom, left:right]
+    elif not beside.any():  # GrabCut does not learn from a point what lies around it
         labels = np.where(_shrink(in_box, small.shape), cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
         inside[:] = clean(_enlarge(_grab_cut(small, labels, seeds, beside), crop.shape)[window])
-    if inside.mean() < _GRABCUT_SHARE:
+    if inside.mean() < least:
         soft = refine(to_lab(small), _prior(small.shape, corners, seeds, beside), 0.5)
         inside[:] = clean(_enlarge(soft, crop.shape)[window])
     return mask

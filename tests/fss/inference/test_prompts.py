@@ -61,6 +61,12 @@ def test_a_box_may_be_filled_and_the_mask_ends_at_the_picture() -> None:
     np.testing.assert_array_equal(made.mask, expected)
 
 
+def test_a_box_around_the_whole_picture_is_looked_into_as_well() -> None:
+    made = read_support_mask((0, 0, 200, 160), np.where(BLUE[..., None] == 1, np.uint8(120), RGB))
+    assert (made.mask & RED).sum() > 0.9 * RED.sum()
+    assert made.mask.mean() < 0.5
+
+
 def test_a_box_in_which_nothing_stands_out_is_the_mask_and_says_so() -> None:
     plain = np.full((*SHAPE, 3), 130, np.uint8)
     made = read_support_mask((20, 30, 80, 90), plain)
