@@ -16,7 +16,7 @@ _ADVICE = {
         "look at the drawn episodes, then train longer (--steps) or start from pretrained weights (--backbone-weights)"
     ),
     "saliency of the query": (
-        "use `fss saliency` for such photographs, or train on the masks of a saliency student (pipelines.train_saliency) "
+        "use `fss saliency` for such photographs, or train on masks of a saliency student (pipelines.train_saliency) "
         "and so that the support decides (--split.distractor 0.5)"
     ),
     "untrained prototype": "train longer (--steps), on more photographs, or with another learning rate",
