@@ -1,5 +1,6 @@
 """Images and masks of an evaluation at network size, decoded once as long as they fit into the cache."""
 
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,16 +27,64 @@ class Reader(Protocol):
         """Return the decoded image with its mask."""
 
 
-class EpisodeImages:
-    """Images and masks resized to the square of the network, and masks at their original size."""
+class Picture(NamedTuple):
+    """Canvas, uint8 [S, S, 3], index mask, uint8 [S, S], and the classes of its values."""
 
-    def __init__(self, reader: Reader, size: int, *, limit_bytes: float = 1e9):
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    classes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        return self.rgb.nbytes + self.mask.nbytes
+
+
+class PictureCache(Protocol):
+    """Keeps pictures by image id. Thread-safe."""
+
+    def get(self, image_id: str) -> Picture | None:
+        """Return a picture, or None if it is not there."""
+
+    def put(self, image_id: str, picture: Picture) -> None:
+        """Keep a picture if there is room for it."""
+
+
+class MemoryCache:
+    """Keeps the pictures that were used last, in the memory of this process."""
+
+    def __init__(self, limit_bytes: float = 1e9):
+        self._pictures: LRUCache[str, Picture] = LRUCache(limit_bytes, getsizeof=attrgetter("nbytes"))
+        self._lock = threading.Lock()
+
+    def get(self, image_id: str) -> Picture | None:
+        """Return a picture, or None if it is not there."""
+        with self._lock:
+            return self._pictures.get(image_id)
+
+    def put(self, image_id: str, picture: Picture) -> None:
+        """Keep a picture, unless it is larger than the whole cache."""
+        with self._lock, suppress(ValueError):
+            self._pictures[image_id] = picture
+
+
+class EpisodeImages:
+    """Images and masks resized to the square of the network, and masks at their original size. Thread-safe."""
+
+    def __init__(self, reader: Reader, size: int, *, cache: PictureCache | None = None):
+        """Open the images.
+
+        Args:
+            reader: reads images and masks.
+            size: side of the square, in pixels.
+            cache: keeps them at this size; None keeps up to a gigabyte of them in memory.
+        """
         self.reader, self.size = reader, size
-        self._cache: LRUCache[str, _Picture] = LRUCache(limit_bytes, getsizeof=attrgetter("nbytes"))
+        self._cache = cache or MemoryCache()
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised images, float32 [N, 3, size, size]."""
-        canvases = np.stack([self._read(name).rgb for name in image_ids])
+        canvases = np.ascontiguousarray(np.stack([self._read(name).rgb for name in image_ids]))
         return normalize_imagenet(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
@@ -50,30 +99,17 @@ class EpisodeImages:
         self._keep(image_id, sample)  # the canvases are needed next, and another read costs another decoding
         return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
 
-    def _read(self, image_id: str) -> "_Picture":
+    def _read(self, image_id: str) -> Picture:
         picture = self._cache.get(image_id)
         return self._keep(image_id, self.reader.read(image_id)) if picture is None else picture
 
-    def _keep(self, image_id: str, sample: Sample) -> "_Picture":
-        picture = _Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
-        with suppress(ValueError):  # it is larger than the whole cache
-            self._cache[image_id] = picture
+    def _keep(self, image_id: str, sample: Sample) -> Picture:
+        picture = Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
+        self._cache.put(image_id, picture)
         return picture
 
 
-class _Picture(NamedTuple):
-    """Canvas, uint8 [S, S, 3], index mask, uint8 [S, S], and the classes of its values."""
-
-    rgb: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    classes: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return self.rgb.nbytes + self.mask.nbytes
-
-
-def _binary(picture: _Picture, class_id: int) -> NDArray[np.uint8]:
+def _binary(picture: Picture, class_id: int) -> NDArray[np.uint8]:
     return binary_mask(picture.mask, picture.classes, class_id)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fss.collection.part_pipeline import prefetch
 from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Reader
 from fss.evaluation.example_gallery import Gallery, episode_ious
@@ -65,12 +66,13 @@ def evaluate(
     batch: int = 8,
     keep: Collection[int] = (),
     extremes: int = 0,
+    share: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] = lambda finished, total: None,
 ) -> EvaluationResult:
     """Evaluate every method on every episode of a plan.
 
     Episodes are visited class by class, so that the caches hold the images of a class together. The result is in the
-    order of the plan and does not depend on the order of the visits.
+    order of the plan and does not depend on the order of the visits. A thread reads the images of the next batches.
 
     Args:
         methods: models and baselines with different names.
@@ -83,6 +85,8 @@ def evaluate(
         batch: episodes per call of a method; always 1 with ``original``.
         keep: episode numbers whose predictions are returned.
         extremes: number of best and of worst predictions of each method that are returned too.
+        share: number of this process, from 0, and of all processes, of which each visits some batches. The counts of
+            the other episodes are 0, so the sums over the processes are those of one process.
         progress: called after each batch with the number of finished episodes and the number of all.
 
     Raises:
@@ -96,8 +100,8 @@ def evaluate(
     galleries = {name: Gallery(keep, extremes) for name in names}
     before = {method.name: method.passes for method in methods}
     finished = 0
-    for rows in _visits(plan, 1 if original else batch):
-        episodes = EvaluationBatch.load([plan.episodes[row] for row in rows], pictures, original=original)
+    visits = _visits(plan, 1 if original else batch, share)
+    for rows, episodes in prefetch(_load(plan, visits, pictures, original=original)):
         shares[rows] = object_shares(episodes.target)
         for method in methods:
             start = time.perf_counter()
@@ -106,7 +110,7 @@ def evaluate(
             counts[method.name][rows] = count_pixels(prediction, episodes.target)
             _offer(galleries[method.name], episodes, prediction, counts[method.name][rows])
         finished += len(rows)
-        progress(finished, len(plan))
+        progress(finished, sum(map(len, visits)))
     return EvaluationResult(
         plan=plan,
         size=size,
@@ -126,11 +130,20 @@ def _names(methods: Sequence[Method]) -> list[str]:
     return names
 
 
-def _visits(plan: EpisodePlan, batch: int) -> Iterator[list[int]]:
-    """Yield batches of a plan's rows, sorted by class and query."""
+def _visits(plan: EpisodePlan, batch: int, share: tuple[int, int]) -> list[list[int]]:
+    """Return the batches of a share of a plan's rows, sorted by class and query."""
     order = sorted(range(len(plan)), key=lambda row: (plan.episodes[row].class_id, plan.episodes[row].query_id, row))
-    for first in range(0, len(order), batch):
-        yield order[first : first + batch]
+    visits = [order[first : first + batch] for first in range(0, len(order), batch)]
+    number, processes = share
+    return visits[len(visits) * number // processes : len(visits) * (number + 1) // processes]
+
+
+def _load(
+    plan: EpisodePlan, visits: Sequence[list[int]], pictures: EpisodeImages, *, original: bool
+) -> Iterator[tuple[list[int], EvaluationBatch]]:
+    """Read the episodes of each visit, whose images are then in the cache."""
+    for rows in visits:
+        yield rows, EvaluationBatch.load([plan.episodes[row] for row in rows], pictures, original=original)
 
 
 def _offer(gallery: Gallery, episodes: EvaluationBatch, prediction: Tensor, counts: Counts) -> None:

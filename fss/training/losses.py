@@ -1,10 +1,10 @@
 """Pixel losses that do not depend on the number of workers, or of passes per step."""
 
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
 from fss.core.arrays import IGNORE
+from fss.training.workers import sum_over_workers
 
 
 def cross_entropy_sum(logits: Tensor, target: Tensor) -> Tensor:
@@ -27,16 +27,3 @@ def count_valid_pixels(target: Tensor) -> Tensor:
         target: integers [B, H, W], all targets of this worker in a step; 255 is ignored.
     """
     return sum_over_workers((target != IGNORE).sum()).clamp(min=1)
-
-
-def sum_over_workers(value: Tensor) -> Tensor:
-    """Return the sum of a tensor over all workers."""
-    if world_size() > 1:
-        value = value.clone()
-        dist.all_reduce(value)
-    return value
-
-
-def world_size() -> int:
-    """Return the number of workers of this training."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

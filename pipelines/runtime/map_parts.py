@@ -44,7 +44,7 @@ class OnActors:
     gpus: float
     """GPUs per process; with a fraction, several processes share one."""
     names: int = 8
-    """Part names per call: at least two, so that a process can work ahead; a killed process repeats all of them."""
+    """Most part names per call; several, so that a process can work ahead; a killed process repeats all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,6 +205,15 @@ class TaskCalls(Calls):
             yield report
 
 
+def parts_per_call(names: int, processes: int, *, most: int) -> int:
+    """Return how many of ``names`` waiting parts a process takes: at most half of its share, and towards the end one.
+
+    With two or more, it works ahead. The last calls are small, so that all processes end at about the same time.
+    """
+    share = names // processes
+    return max(1, min(names, most, max(min(2, share), share // 2)))
+
+
 class ActorCalls(Calls):
     """Calls of long-lived processes, such as one per GPU; their number grows with the cluster, up to a maximum.
 
@@ -212,7 +221,7 @@ class ActorCalls(Calls):
         function: makes parts.
         actors: most processes. None: as many as the cluster has resources for, now or later.
         gpus: GPUs per process.
-        names: parts per call.
+        names: most parts per call.
         timeout_s: seconds without a report after which a process ends itself.
     """
 
@@ -232,7 +241,7 @@ class ActorCalls(Calls):
         self._grow(names)
         if not names or not self._idle:
             return 0
-        return min(names, self.names, max(2, names // (2 * max(1, self._alive))))
+        return parts_per_call(names, self._processes(), most=self.names)
 
     def submit(self, names: Sequence[str]) -> None:
         """Call an idle process."""
@@ -273,9 +282,15 @@ class ActorCalls(Calls):
             self._idle.append(actor)
         return [each for each in ready if each in self.in_flight]
 
+    def _processes(self) -> int:
+        """Return how many processes share the waiting parts: those that run, and those that start on machines there."""
+        return max(1, self._alive + min(len(self._starting), max(0, self.slots() - self._alive)))
+
     def _grow(self, names: int) -> None:
         """Ask for processes where there is work for them; those that wait for a machine are demand that Ray sees."""
-        most = min(self.actors or sys.maxsize, self._alive + -(-names // self.names))
+        # Few parts are worth a process on a machine that is there, but not the start of another machine.
+        useful = max(-(-names // self.names), min(names, self.slots() - self._alive))
+        most = min(self.actors or sys.maxsize, self._alive + useful)
         demand = 0 if is_local() else max(1, self._alive)
         waiting = max(demand, self.slots() - self._alive) if self.actors is None else most
         while self._alive + len(self._starting) < most and len(self._starting) < waiting:

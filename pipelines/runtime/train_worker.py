@@ -38,13 +38,16 @@ class Resumable(Protocol):
 
 
 class Writer(Protocol[Report]):
-    """Rank 0's work besides the training."""
+    """A worker's work besides the training."""
 
     def add(self, report: Report) -> None:
         """Add the report of a step."""
 
     def save(self) -> None:
-        """Report a checkpoint of the current weights."""
+        """Validate the current weights with the other workers; on rank 0, report a checkpoint.
+
+        ``ray.train.report`` is a barrier, so every rank has to call it.
+        """
 
 
 def resume(loop: Resumable, *, model: str | None = None) -> None:
@@ -65,7 +68,7 @@ def resume(loop: Resumable, *, model: str | None = None) -> None:
         loop.load_state_dict(state)
 
 
-def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every: int, last: int) -> None:
+def run_steps(reports: Iterable[Report], writer: Writer[Report], *, every: int, last: int) -> None:
     """On a worker: train to the last step, and save a checkpoint every ``every`` steps and at the end.
 
     Args:
@@ -75,11 +78,9 @@ def run_steps(reports: Iterable[Report], writer: Writer[Report] | None, *, every
         last: the last step.
     """
     for report in reports:
-        if writer:
-            writer.add(report)
+        writer.add(report)
         if report.step % every == 0 or report.step == last:
-            # ``report`` is a barrier, so every rank has to call it; only rank 0 reports a checkpoint.
-            writer.save() if writer else ray.train.report({})
+            writer.save()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Le
 
 from fss.core import storage
 from fss.core.config import config_hash, settings, to_dict
+from fss.models.config import Precision
 from fss.models.semantic.config import SemanticConfig
 from fss.training.semi_supervised.config import (
     LabelledConfig,
@@ -52,6 +53,8 @@ class SelfTrainConfig:
     """Reading and augmentation of the pictures."""
     training: ThreeStageConfig = field(default_factory=ThreeStageConfig)
     """Optimisation."""
+    precision: Precision = "fp32"
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     stable_share: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the pictures that stage 2 learns from: those whose masks agreed best over stage 1's checkpoints, as in
     ST++ with 0.5. Stage 3 learns from all pictures. None: both learn from all, as published."""
@@ -60,7 +63,7 @@ class SelfTrainConfig:
     log_every: Annotated[int, Ge(1)] = 20
     """Steps between logged points of the curves."""
     scale: Annotated[ScaleConfig, FLAT] = field(default_factory=ScaleConfig)
-    """Machines of the trainings; workers must not exceed the labelled pictures in a step."""
+    """Machines of the trainings; there are at most as many workers as pictures in a step, pool included."""
     data_workers: Annotated[int, Ge(1)] | None = None
     """Concurrent parts when masks are made on CPUs. None: one more than there are cores, or what the cluster
     offers."""
@@ -99,7 +102,7 @@ HELP = {
     "data": ("collection", "mask-set", "output", "output-mask-set", "name", "val-collection", "labelled.count"),
     "network": ("network", "backbone", "backbone-weights", "stride"),
     "training": ("training.learning-rate", "training.second.steps", "weak.crop", "stable-share", "seed"),
-    "machine": ("workers", "device", "data-workers"),
+    "machine": ("workers", "device", "precision", "data-workers"),
 }
 """Flags of the short help."""
 
@@ -144,6 +147,8 @@ def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
     work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
     network = {name: value for name, value in work["network"].items() if name != "backbone_weights"}
     work["network"] = {**network, "weights": data.get("weights")}
+    if config.precision != "fp32":  # left out otherwise, so that trainings of earlier versions stay valid
+        work["precision"] = config.precision
     return config_hash(work, data)
 
 

@@ -12,7 +12,8 @@ from fss.training.semi_supervised.config import LabelledConfig, Stage
 from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
-from pipelines.self_training.config import STABLE, SelfTrainConfig
+from fss.training.workers import share_buffers
+from pipelines.self_training.config import STABLE, STAGES, SelfTrainConfig
 
 STAGE_BEFORE: dict[Stage, Stage] = {2: 1, 3: 2}
 
@@ -84,7 +85,7 @@ class SelfTrainData:
         """Open the validator of the checkpoints; None without validation pictures."""
         if self.val_truth is None:
             return None
-        return SemanticValidator(self.val_truth, self.table, shrink=self.config.stream.shrink)
+        return SemanticValidator(self.val_truth, self.table, self.config)
 
     def hashes(self) -> dict[str, str]:
         """Return hashes of the pictures, the labels, the labelled selection, and the validation pictures."""
@@ -98,11 +99,10 @@ class SelfTrainData:
         """Return the numbers of labelled and usable pictures and of classes.
 
         Raises:
-            ValueError: a step needs more pictures than there are, or there are more workers than labelled pictures
-                in a step.
+            ValueError: a step needs more pictures than there are, or has too few for the workers.
         """
-        counts, workers = self.rows.counts, self.config.scale.workers
-        for stage in (1, 2, 3):
+        counts = self.rows.counts
+        for stage in STAGES:
             batch = self.config.training.stage(stage)
             for kind, count in (("labelled", batch.labelled), ("pool", batch.pool)):
                 if count > counts[kind]:
@@ -110,12 +110,23 @@ class SelfTrainData:
                         f"a step of stage {stage} takes {count} {kind} pictures, but there are {counts[kind]}; lower "
                         f"this number in the settings of the stage, or add pictures"
                     )
-            if workers > batch.labelled:
-                raise ValueError(
-                    f"{workers} workers cannot share {batch.labelled} labelled pictures in a step of stage {stage}; "
-                    "raise their number, or use fewer workers"
-                )
+            self._check_workers(stage, batch.labelled + batch.pool)
         return counts | {"classes": len(self.table)}
+
+    def _check_workers(self, stage: Stage, pictures: int) -> None:
+        """Check that a step of ``pictures`` pictures, labelled ones and those of the pool, has some for every worker.
+
+        A DeepLabV3 whose BatchNorm learns needs two, because it normalises one value per picture and channel.
+        """
+        network, workers = self.config.network, self.config.scale.workers
+        least = 2 if network.network == "deeplabv3" and not network.frozen_norm else 1
+        if workers > 1 and pictures // workers < least:
+            name = {1: "first", 2: "second", 3: "third"}[stage]
+            raise ValueError(
+                f"{workers} workers cannot share the {pictures} pictures in a step of stage {stage}, {least} or more "
+                f"each; use at most {max(1, pictures // least)} --workers, or raise --training.{name}.labelled"
+                f"{f' or --training.{name}.pool' if stage > 1 else ''}"
+            )
 
     def finished_parts(self, stage: Stage) -> set[str]:
         """Return the names of the parts that a stage has finished."""
@@ -126,21 +137,23 @@ class SelfTrainData:
 class SemanticValidator:
     """Validates networks on labelled pictures."""
 
-    def __init__(self, truth: MaskSet, table: ClassTable, *, shrink: int):
+    def __init__(self, truth: MaskSet, table: ClassTable, config: SelfTrainConfig):
         """Scan the labelled pictures.
 
         Args:
             truth: labels of the validation pictures.
             table: indices of the classes.
-            shrink: divisor of the sides of the pictures.
+            config: size and cache of the pictures, and precision of the networks.
 
         Raises:
             ValueError: none of the pictures has a mask.
         """
-        self._truth = truth
+        stream = config.stream
+        self._truth, self._precision = truth, config.precision
         self._rows = scan_rows(truth, LabelledConfig())
-        self._reader = SemanticReader(truth.collection, table, shrink=shrink)
+        self._reader = SemanticReader(truth.collection, table, shrink=stream.shrink, cache_gb=stream.cache_gb)
 
     def validate(self, network: SemanticNetwork) -> ConfusionMatrix:
-        """Return the network's confusion matrix on the validation pictures."""
-        return evaluate_network(network, self._reader, self._rows, self._truth)
+        """Return the network's confusion matrix on all validation pictures, which the workers share."""
+        share_buffers(network)
+        return evaluate_network(network, self._reader, self._rows, self._truth, precision=self._precision)

@@ -10,6 +10,8 @@ from fss.collection import Collection
 from fss.collection.class_map import ClassTable
 from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.core import storage
+from fss.models.config import Precision
+from fss.models.precision import set_precision
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 from pipelines.runtime.config import Device
@@ -35,6 +37,8 @@ class StageMaskTask:
     """Probability below which a pixel is ignored. None: no pixel is ignored."""
     device: Device
     """Resolved device of the networks."""
+    precision: Precision = "fp32"
+    """Precision of the networks."""
 
 
 def stage_masks(
@@ -61,8 +65,14 @@ def model_hash(model: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _masker(task: StageMaskTask) -> SemanticMasker:
     """Load the networks once per process."""
+    set_precision(task.precision)
     network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
     table = ClassTable(Collection.open(task.collection).classes)
     return SemanticMasker(
-        network=network, table=table, earlier=tuple(earlier), shrink=task.shrink, confidence=task.confidence
+        network=network,
+        table=table,
+        earlier=tuple(earlier),
+        shrink=task.shrink,
+        confidence=task.confidence,
+        precision=task.precision,
     )

@@ -132,6 +132,7 @@ def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model:
         shrink=config.stream.shrink,
         confidence=config.training.confidence,
         device=config.scale.device,
+        precision=config.precision,
     )
     one = partial(stage_mask_part, task=task)
     made_parts = run_parts(

@@ -9,6 +9,8 @@ import ray.train
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core import storage
+from fss.evaluation.semantic import ConfusionMatrix
+from fss.models.precision import set_precision
 from fss.models.semantic.checkpoint import save_semantic
 from fss.models.semantic.network import build_semantic
 from fss.tracking.run import Run
@@ -23,7 +25,7 @@ from pipelines.runtime.train_worker import (
     write_state,
 )
 from pipelines.self_training.config import STEP, VAL_MIOU
-from pipelines.self_training.data import SelfTrainData
+from pipelines.self_training.data import SelfTrainData, SemanticValidator
 
 MODEL, SNAPSHOT = "model", "snapshot"
 
@@ -41,22 +43,51 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
+    set_precision(config.precision)
     stream = data.stream(stage, rank=rank, world=world)
     # Every stage starts from fresh weights; only the masks come from the previous stage.
     network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY_HEADS[stage]).to(device)
     model = DistributedDataParallel(network) if world > 1 else network
-    loop = SemanticLoop(model, stream, config.training, stage=stage, device=device)
+    loop = SemanticLoop(model, stream, config.training, stage=stage, device=device, precision=config.precision)
     resume(loop)
-    writer = CheckpointWriter(loop, data, Run(**settings["run"]), settings["output_dir"]) if rank == 0 else None
+    writer = SharedValidation(loop, data.validator())
+    if rank == 0:
+        writer = CheckpointWriter(loop, data, writer.validator, Run(**settings["run"]), settings["output_dir"])
     run_steps(loop.run(), writer, every=config.checkpoint_every, last=loop.steps)
 
 
-class CheckpointWriter:
+class SharedValidation:
+    """Scores the weights that make the masks, together with the other workers."""
+
+    def __init__(self, loop: SemanticLoop, validator: SemanticValidator | None):
+        self.loop, self.validator = loop, validator
+
+    def add(self, report: SemanticReport) -> None:
+        """Do nothing: rank 0 logs the steps."""
+
+    def save(self) -> None:
+        """Score the current deployed weights, and wait for the checkpoint of rank 0."""
+        with self.deployed():
+            self.confusion()
+        ray.train.report({})
+
+    def confusion(self) -> ConfusionMatrix | None:
+        """Return the confusion matrix of the network on all validation pictures; None without them."""
+        return None if self.validator is None else self.validator.validate(self.loop.network)
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """Return a context in which the network has the weights that make the masks: the teacher's, if there is one."""
+        return self.loop.ema.applied(self.loop.network) if self.loop.ema else nullcontext()
+
+
+class CheckpointWriter(SharedValidation):
     """Logs metrics, validates the weights that make the masks, and writes checkpoints, on rank 0."""
 
-    def __init__(self, loop: SemanticLoop, data: SelfTrainData, run: Run, output_dir: str):
-        self.loop, self.config, self.class_ids, self.output_dir = loop, data.config, data.table.ids, output_dir
-        self.validator = data.validator()
+    def __init__(
+        self, loop: SemanticLoop, data: SelfTrainData, validator: SemanticValidator | None, run: Run, output_dir: str
+    ):
+        super().__init__(loop, validator)
+        self.config, self.class_ids, self.output_dir = data.config, data.table.ids, output_dir
         batch = self.config.training.stage(loop.stage)
         self.logger = MetricsLogger(
             run=run, every=self.config.log_every, episodes=batch.labelled + batch.pool, images=1, last=loop.steps
@@ -85,15 +116,11 @@ class CheckpointWriter:
 
     def validate(self) -> dict[str, float]:
         """Log and return the validation metrics; an empty dict without validation pictures."""
-        if self.validator is None:
+        confusion = self.confusion()
+        if confusion is None:
             return {}
-        confusion = self.validator.validate(self.loop.network)
         per_class = zip(self.class_ids, confusion.iou().tolist(), strict=True)
         ious = {f"val_iou.{class_id}": iou for class_id, iou in per_class if not np.isnan(iou)}
         weights = "averaged" if self.loop.ema else "raw"
         self.logger.log({f"{VAL_MIOU}.{weights}": confusion.miou(), **ious}, self.loop.step)
         return {VAL_MIOU: confusion.miou()}
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """Return a context in which the network has the weights that make the masks: the teacher's, if there is one."""
-        return self.loop.ema.applied(self.loop.network) if self.loop.ema else nullcontext()

@@ -94,14 +94,20 @@ class TrainingData:
         return MixedStream(streams, self.weights, pin_memory=self._pin_memory)
 
     def validator(self, stream: Stream) -> Validator:
-        """Open the validator of the checkpoints, which rank 0 needs."""
-        config = self.config
+        """Open the validator of the checkpoints, which the workers share."""
+        config, precision = self.config, self.config.optimizer.precision
         if self.validation is None:
             if config.held_out_acceptance:
                 stream = self._split_stream([source.for_validation() for source in self.sources], 0, 1)
-            return PseudoTaskValidator(cast(MaskSplitStream | MixedStream, stream), config.held_out_tasks)
-        reader = _reader(self.validation.masks, self.validation.images)
-        return EpisodeValidator(self.validation.plan, reader, image_size=config.segmenter.image_size)
+            tasks = cast(MaskSplitStream | MixedStream, stream)
+            return PseudoTaskValidator(tasks, config.held_out_tasks, precision=precision)
+        return EpisodeValidator(
+            self.validation.plan,
+            _reader(self.validation.masks, self.validation.images),
+            image_size=config.segmenter.image_size,
+            stream=config.stream,
+            precision=precision,
+        )
 
     def hashes(self) -> dict[str, str]:
         """Return the hashes of the training data and, for class episodes, of the validation data.

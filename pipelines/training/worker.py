@@ -52,20 +52,48 @@ def train_worker(settings: dict[str, Any]) -> None:
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
     resume(loop, model=MODEL)
-    writer = None
+    writer = SharedValidation(loop, data.validator(stream), config)
     if rank == 0:
-        hashes, run = settings["hashes"], Run(**settings["run"])
-        writer = CheckpointWriter(loop, data.validator(stream), config, run, hashes)
+        writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), settings["hashes"])
     run_steps(loop.run(), writer, every=config.checkpoint_every, last=config.optimizer.steps)
 
 
-class CheckpointWriter:
+class SharedValidation:
+    """Scores the weights of a checkpoint, together with the other workers."""
+
+    def __init__(self, loop: TrainLoop, validator: Validator, config: TrainJobConfig):
+        self.loop, self.validator, self.config = loop, validator, config
+
+    def add(self, report: StepReport) -> None:
+        """Do nothing: rank 0 logs the steps."""
+
+    def save(self) -> None:
+        """Score the current weights, and wait for the checkpoint of rank 0."""
+        self.metrics()
+        ray.train.report({})
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Return the validation metrics by weights (averaged, raw), for all weights that ``keep_weights`` allows."""
+        keep = self.config.keep_weights
+        metrics = {}
+        for name in ("averaged", "raw") if keep == "better" else (keep,):
+            with self.weights(name):
+                metrics[name] = self.validator.validate(self.loop.segmenter, self.loop.device)
+        return metrics
+
+    def weights(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which the segmenter has its ``averaged`` or its ``raw`` weights."""
+        return self.loop.ema.applied(self.loop.segmenter) if name == "averaged" else nullcontext()
+
+
+class CheckpointWriter(SharedValidation):
     """Writes the checkpoints on rank 0: validates the weights, and logs metrics and pictures."""
 
     def __init__(
         self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run, hashes: Mapping[str, str]
     ):
-        self.loop, self.validator, self.config, self.hashes = loop, validator, config, dict(hashes)
+        super().__init__(loop, validator, config)
+        self.hashes = dict(hashes)
         self.logger = MetricsLogger(
             run=run,
             every=config.log_every,
@@ -95,19 +123,6 @@ class CheckpointWriter:
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
                 save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, "data": self.hashes})
                 self.draw()
-
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Return the validation metrics by weights (averaged, raw), for all weights that ``keep_weights`` allows."""
-        keep = self.config.keep_weights
-        metrics = {}
-        for name in ("averaged", "raw") if keep == "better" else (keep,):
-            with self.weights(name):
-                metrics[name] = self.validator.validate(self.loop.segmenter, self.loop.device)
-        return metrics
-
-    def weights(self, name: str) -> AbstractContextManager[None]:
-        """Return a context in which the segmenter has its ``averaged`` or its ``raw`` weights."""
-        return self.loop.ema.applied(self.loop.segmenter) if name == "averaged" else nullcontext()
 
     def draw(self) -> None:
         """Log the first validation tasks, which are always the same, with the predictions of the current weights."""

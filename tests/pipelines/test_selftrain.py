@@ -150,15 +150,27 @@ def test_a_second_run_does_no_work_and_other_settings_are_refused(done: JobResul
 
 def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
+    wide = replace(config.training, first=StageConfig(steps=1, labelled=4, pool=0))
     for change, words in (
         ({"training": small}, "stage 3 takes 5 labelled pictures, but there are 4"),
         ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
         ({"network": SemanticConfig(backbone="vgg16")}, "must be a ResNet or mobilenet_v2"),
-        ({"scale": replace(config.scale, workers=3)}, "3 workers cannot share 2 labelled"),
+        ({"scale": replace(config.scale, workers=3)}, "the 2 pictures in a step of stage 1, 1 or more each; use"),
+        (
+            {"scale": replace(config.scale, workers=3), "dry_run": True},
+            "at most 2 --workers, or raise --training.first",
+        ),
+        ({"scale": replace(config.scale, workers=5), "training": wide}, "share the 4 pictures in a step of stage 2"),
+        (
+            {"scale": replace(config.scale, workers=2), "network": SemanticConfig(frozen_norm=False)},
+            "stage 1, 2 or more each; use at most 1 --workers",
+        ),
         ({"val_collection": "/nowhere"}, "no collection at /nowhere"),
     ):
         with pytest.raises(ValueError, match=words):
             run(replace(config, name="mistake", **change))  # type: ignore[arg-type]
+    one = replace(config.training, second=StageConfig(steps=1, labelled=1, pool=2))
+    run(replace(config, name="mistake", training=one, scale=replace(config.scale, workers=2), dry_run=True))
     with pytest.raises(ValueError, match="give --output-mask-set another prefix"):
         replace(config, mask_set="stage-1")
     assert not Path(config.output, "mistake").exists()

@@ -109,15 +109,27 @@ class MaskSplitStream:
         batches = self._epoch(epoch, start)
         return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
-    def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
-        """Yield the held-out tasks in batches, at most ``limit`` tasks.
+    def held_out_sizes(self, limit: int | None = None) -> list[int]:
+        """Return the number of tasks in each held-out batch, for at most ``limit`` tasks."""
+        return [len(rows) for rows in self._held_out_batches(limit)]
+
+    def held_out(self, limit: int | None = None, *, only: Sequence[int] | None = None) -> Iterator[RawEpisodes]:
+        """Yield the held-out tasks in batches, at most ``limit`` tasks; a thread works ahead.
 
         They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
+
+        Args:
+            limit: largest number of tasks; None takes all.
+            only: numbers of the batches to yield; None yields all.
         """
+        batches = self._held_out_batches(limit)
+        chosen = batches if only is None else [batches[number] for number in only]
+        episodes = self._decoders.build(map(self.read_held_out, chosen))
+        yield from prefetch(map(RawEpisodes.pin_memory, episodes) if self._pin else episodes, self.config.ahead)
+
+    def _held_out_batches(self, limit: int | None) -> list[list[RowPosition]]:
         positions, batch = self.held_out_rows(limit), self.config.batch_size
-        yield from self._decoders.build(
-            self.read_held_out(positions[n : n + batch]) for n in range(0, len(positions), batch)
-        )
+        return [positions[n : n + batch] for n in range(0, len(positions), batch)]
 
     def held_out_rows(self, limit: int | None = None) -> list[RowPosition]:
         """Return the first ``limit`` rows that are held out."""

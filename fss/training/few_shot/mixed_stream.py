@@ -14,6 +14,7 @@ from fss.episodes.episode import RawEpisodes
 from fss.training.decode_pool import DecodePool, StepBuilder
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.few_shot.task_builder import EncodedRow, RowPosition
 from fss.training.lanes import Draw, MixSchedule
 from fss.training.prefetch import prefetch
 
@@ -106,22 +107,36 @@ class MixedStream:
             for source, number in self.schedule.draws(lane, first, steps * self.take)
         ]
 
-    def held_out(self, limit: int | None = None) -> Iterator[RawEpisodes]:
-        """Yield held-out tasks in batches, at most ``limit`` tasks, of each collection by its weight."""
-        streams = [stream for stream in self.streams if isinstance(stream, MaskSplitStream)]
+    def held_out_sizes(self, limit: int | None = None) -> list[int]:
+        """Return the number of tasks in each held-out batch, for at most ``limit`` tasks."""
+        return [len(rows) for rows in self._held_out_batches(limit)]
+
+    def held_out(self, limit: int | None = None, *, only: Sequence[int] | None = None) -> Iterator[RawEpisodes]:
+        """Yield held-out tasks in batches, at most ``limit`` tasks, of each collection by its weight.
+
+        Args:
+            limit: largest number of tasks; None takes all.
+            only: numbers of the batches to yield; None yields all.
+        """
+        batches = self._held_out_batches(limit)
+        chosen = batches if only is None else [batches[number] for number in only]
+        episodes = self._decoders.build(map(self._read_held_out, chosen))
+        yield from prefetch(map(RawEpisodes.pin_memory, episodes) if self._pin else episodes, self.config.ahead)
+
+    def _held_out_batches(self, limit: int | None) -> list[list[tuple[int, RowPosition]]]:
+        """Return the collection and the row of each held-out task, in batches."""
         limits = [None if limit is None else round(limit * weight) or 1 for weight in self.schedule.weights]
-        rows = [stream.held_out_rows(most) for stream, most in zip(streams, limits, strict=True)]
+        rows = [stream.held_out_rows(most) for stream, most in zip(self._split_streams(), limits, strict=True)]
         turns = chain.from_iterable(zip_longest(*([(source, row) for row in own] for source, own in enumerate(rows))))
         mixed, batch = list(islice((turn for turn in turns if turn is not None), limit)), self.config.batch_size
-        steps = (
-            [
-                (source, row)
-                for source, position in mixed[n : n + batch]
-                for row in streams[source].read_held_out([position])
-            ]
-            for n in range(0, len(mixed), batch)
-        )
-        yield from self._decoders.build(steps)
+        return [mixed[n : n + batch] for n in range(0, len(mixed), batch)]
+
+    def _read_held_out(self, rows: Sequence[tuple[int, RowPosition]]) -> list[tuple[int, EncodedRow]]:
+        streams = self._split_streams()
+        return [(source, row) for source, position in rows for row in streams[source].read_held_out([position])]
+
+    def _split_streams(self) -> list[MaskSplitStream]:
+        return [stream for stream in self.streams if isinstance(stream, MaskSplitStream)]
 
     def _read(self, epoch: int, step: int) -> list[tuple[int, Any]]:
         draws = [draw for lane in self.lanes for draw in self.draws(lane, epoch, step, 1)]

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ class LabelledBatch(NamedTuple):
     inside: Tensor
     """bool [B,H,W], True except in the margin around a small picture."""
 
+    @classmethod
+    def empty(cls, height: int, width: int) -> Self:
+        """Return the share of a worker that gets no labelled picture of a step."""
+        pixels = torch.zeros(0, 3, height, width, dtype=torch.uint8)
+        return cls((), pixels, pixels[:, 0], pixels[:, 0], pixels[:, 0].bool())
+
 
 class PoolBatch(NamedTuple):
     """Pictures of the pool as the teacher (weak augmentation) and the student (strong augmentation) see them."""
@@ -61,6 +67,12 @@ class PoolBatch(NamedTuple):
     """uint8 [B,H,W], pseudo-labels of the previous stage for ``pixels``."""
     source: Tensor
     """long [B,H,W], the flat index in ``pixels`` of each pixel of ``strong``, or -1 (see ``warp_labels``)."""
+
+    @classmethod
+    def empty(cls, height: int, width: int) -> Self:
+        """Return the share of a worker that gets no picture of the pool in a step."""
+        pixels = torch.zeros(0, 3, height, width, dtype=torch.uint8)
+        return cls((), pixels, pixels, pixels[:, 0], pixels[:, 0].long())
 
 
 class SemanticBatch(NamedTuple):
@@ -109,8 +121,13 @@ class SemanticStream:
             world: number of workers.
 
         Raises:
-            ValueError: there are too few pictures, the mask set is incomplete, or the workers cannot share the batches.
+            ValueError: there are too few pictures, the mask set is incomplete, or a worker would get no picture.
         """
+        if labelled + pool < world:
+            raise ValueError(
+                f"{world} workers cannot share the {labelled + pool} pictures of a step; use fewer workers, or more "
+                "pictures per step"
+            )
         if pool and pseudo is None:
             raise ValueError("the pool needs the masks of the previous stage; give pseudo, or set pool to 0")
         if pseudo is not None:
@@ -119,7 +136,8 @@ class SemanticStream:
         self._truth, self._pseudo, self._seed = truth, pseudo, config.seed or 0
         block_rows = reader.collection.block_rows
         self._labelled = _Order(rows.labelled, block_rows, labelled, config, "labelled", rank, world)
-        self._pool = _Order(rows.pool, block_rows, pool, config, "pool", rank, world) if pool else None
+        pool_rows = (rows.pool, block_rows, pool, config, "pool", rank, world)
+        self._pool = _Order(*pool_rows, before=labelled) if pool else None
 
     def batches(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         """Yield this worker's share of each step from ``start`` to ``stop`` - 1; threads work ahead."""
@@ -128,11 +146,15 @@ class SemanticStream:
     def _steps(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         with ThreadPoolExecutor(decoder_count(self.config.decode_threads)) as threads:
             for step in range(start, stop):
-                names, tensors = _collate(threads.map(self._labelled_sample, self._labelled.row_keys(step)))
-                labelled, pool = LabelledBatch(names, *tensors), None
+                labelled, pool = LabelledBatch.empty(*self.config.weak.crop), None
+                if keys := self._labelled.row_keys(step):
+                    names, tensors = _collate(threads.map(self._labelled_sample, keys))
+                    labelled = LabelledBatch(names, *tensors)
                 if self._pool is not None:
-                    names, tensors = _collate(threads.map(self._pool_sample, self._pool.row_keys(step)))
-                    pool = PoolBatch(names, *tensors)
+                    pool = PoolBatch.empty(*self.config.weak.crop)
+                    if keys := self._pool.row_keys(step):
+                        names, tensors = _collate(threads.map(self._pool_sample, keys))
+                        pool = PoolBatch(names, *tensors)
                 yield SemanticBatch(labelled, pool)
 
     def _labelled_sample(self, row_key: RowKey) -> Sample:
@@ -175,13 +197,21 @@ class _Order:
         item: str,
         rank: int,
         world: int,
+        *,
+        before: int = 0,
     ):
+        """Divide the rows into lanes; with more workers than lanes, the workers share the rows of a step one by one.
+
+        ``before`` is the number of rows of another kind in the step, which the workers share first.
+        """
         self._blocks = [block for part, numbers in enumerate(rows) for block in _blocks(part, numbers, block_rows)]
         self._counts = [len(numbers) for _, numbers in self._blocks]
         self._lane_count = math.gcd(batch, config.lanes)
-        check_lanes(self._lane_count, batch, world)
+        check_lanes(self._lane_count, batch)
         self._rows_per_lane = batch // self._lane_count
-        self._lanes = range(rank, self._lane_count, world)
+        by_lane = world <= self._lane_count
+        self._lanes = range(rank, self._lane_count, world) if by_lane else range(self._lane_count)
+        self._own = slice(None) if by_lane else slice((rank - before) % world, None, world)
         self._steps = steps_per_epoch(sum(self._counts), self._lane_count, batch)
         self._seed = int(keyed_rng(config.seed or 0, item=item, purpose="semantic.order").integers(2**31))
         self._order = functools.lru_cache(1)(self._epoch_order)
@@ -190,7 +220,9 @@ class _Order:
         epoch, number = divmod(step, self._steps)
         order, take = self._order(epoch), self._rows_per_lane
         lane_rows = [row for lane in self._lanes for row in order.rows(lane, number * take, take)]
-        return [(epoch, self._blocks[block][0], int(self._blocks[block][1][row])) for block, row in lane_rows]
+        return [
+            (epoch, self._blocks[block][0], int(self._blocks[block][1][row])) for block, row in lane_rows[self._own]
+        ]
 
     def _epoch_order(self, epoch: int) -> EpochOrder:
         return EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._lane_count)

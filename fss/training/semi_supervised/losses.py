@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fss.training.losses import count_valid_pixels, cross_entropy_sum, sum_over_workers, world_size
+from fss.training.losses import count_valid_pixels, cross_entropy_sum
+from fss.training.workers import sum_over_workers, world_size
 
 
 class PixelLoss(NamedTuple):

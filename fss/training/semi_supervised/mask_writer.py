@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable, shrink_image
@@ -21,15 +20,19 @@ from fss.collection.part_pipeline import (
     RowSelection,
     Statistics,
     decode_row,
+    prefetch,
     process_parts,
 )
 from fss.collection.schema import mask_table
 from fss.core.arrays import IGNORE, UInt8
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.images.mask_codec import decode_mask, mask_row
+from fss.models.config import Precision
+from fss.models.precision import autocast
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows
+from fss.training.workers import sum_arrays_over_workers, worker_rank, world_size
 
 AHEAD = 16
 """Number of pictures that are decoded together; the network processes each one separately, at its own size."""
@@ -49,6 +52,8 @@ class SemanticMasker:
     """Factor by which the sides of the pictures are divided; the masks have the size of the pictures."""
     confidence: float | None = None
     """Pixels whose probability is lower are ignored; None ignores no pixel."""
+    precision: Precision = "fp32"
+    """Precision of the networks' arithmetic."""
 
     def rows(self, pictures: Sequence[DecodedImage]) -> list[Row]:
         """Return the rows of a mask part for decoded pictures, in their order."""
@@ -73,7 +78,8 @@ class SemanticMasker:
     def _labels(self, network: SemanticNetwork, rgb: NDArray[np.uint8]) -> UInt8:
         device = next(network.parameters()).device
         pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
-        logits = network(pixels[None]).main[0]
+        with autocast(device, self.precision):
+            logits = network(pixels[None]).main[0].float()
         labels = np.asarray(logits.argmax(0).to(torch.uint8).cpu().numpy(), np.uint8)
         if self.confidence is not None:
             labels[(logits.softmax(0).amax(0) < self.confidence).cpu().numpy()] = IGNORE
@@ -116,22 +122,31 @@ def write_semantic_parts(
     return process_parts(parts, read=read, work=masker.rows, encode=lambda _, row: row, write=write)
 
 
-def evaluate_network(network: nn.Module, reader: SemanticReader, rows: SemanticRows, truth: MaskSet) -> ConfusionMatrix:
+def evaluate_network(
+    network: SemanticNetwork,
+    reader: SemanticReader,
+    rows: SemanticRows,
+    truth: MaskSet,
+    *,
+    precision: Precision = "fp32",
+) -> ConfusionMatrix:
     """Return the confusion matrix of the main head on the labelled pictures of ``rows``, at the size of the reader.
 
-    The network is used in evaluation mode, and its mode is restored.
+    The network is used in evaluation mode, and its mode is restored. The workers of a training share the pictures, so
+    all of them have to call this function; each gets the counts of all pictures.
     """
-    assert isinstance(network, SemanticNetwork)
-    confusion, training = ConfusionMatrix(network.classes), network.training
+    positions = [(part, row) for part, numbers in enumerate(rows.labelled) for row in numbers.tolist()]
+    rank, world = worker_rank(), world_size()
+    own = positions[len(positions) * rank // world : len(positions) * (rank + 1) // world]
+    device, confusion, training = network.mean.device, ConfusionMatrix(network.classes), network.training
     network.eval()
-    for part, numbers in enumerate(rows.labelled):
-        for row in numbers.tolist():
-            rgb = reader.picture(part, row)
-            pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].to(network.mean.device)
-            confusion.add(
-                network.predict(pixels)[0], torch.from_numpy(reader.labels(truth, part, row)).to(pixels.device)
-            )
+    for rgb, labels in prefetch((reader.picture(*each), reader.labels(truth, *each)) for each in own):
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].to(device)
+        with autocast(device, precision):
+            prediction = network.predict(pixels)[0]
+        confusion.add(prediction, torch.from_numpy(labels).to(device))
     network.train(training)
+    confusion.counts = sum_arrays_over_workers(confusion.counts, device)
     return confusion
 
 

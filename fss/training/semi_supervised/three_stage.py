@@ -22,8 +22,10 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.arrays import IGNORE
+from fss.models.config import Precision
+from fss.models.precision import autocast
 from fss.models.semantic.config import Auxiliary
-from fss.models.semantic.network import SemanticNetwork
+from fss.models.semantic.network import SemanticLogits, SemanticNetwork
 from fss.training.ema import Ema
 from fss.training.few_shot.loop import StepReport, check_finite
 from fss.training.schedule import schedule
@@ -54,6 +56,7 @@ class SemanticLoop:
         *,
         stage: Stage,
         device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
     ):
         """Create the optimiser and, in stages 2 and 3, the teacher.
 
@@ -63,11 +66,13 @@ class SemanticLoop:
             config: the settings of the optimisation.
             stage: 1, 2 or 3.
             device: device of the network.
+            precision: of the arithmetic; with ``bf16`` the passes of student and teacher run under autocast.
         """
         network = model.module if isinstance(model, DistributedDataParallel) else model
         assert isinstance(network, SemanticNetwork) and network.auxiliary == AUXILIARY_HEADS[stage]
         self.model, self.network, self.stream = model, network, stream
-        self.config, self.stage, self.device = config, stage, torch.device(device)
+        self.config, self.stage = config, stage
+        self.device, self.precision = torch.device(device), precision
         self.steps = config.stage(stage).steps
         groups = network.parameter_groups(config.learning_rate, config.backbone_learning_rate)
         self.optimizer = torch.optim.Adam(groups)
@@ -114,7 +119,9 @@ class SemanticLoop:
         assert self.ema is not None
         self.network.eval()
         with torch.no_grad():
-            logits = functional_call(self.network, self.ema.average, (torch.cat([labelled, pool.pixels]),)).main
+            with autocast(self.device, self.precision):
+                output = functional_call(self.network, self.ema.average, (torch.cat([labelled, pool.pixels]),))
+            logits = output.main.float()
             confidence, labels = logits.softmax(1).max(1) if self.config.confidence else (None, logits.argmax(1))
             labels = labels.to(torch.uint8)
             if confidence is not None:
@@ -129,10 +136,11 @@ class SemanticLoop:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         if pool is None or teacher is None:
-            loss = pixel_loss(self.model(labelled.pixels).main, labelled.truth)
+            loss = pixel_loss(self._predict(labelled.pixels).main, labelled.truth)
             parts = {"supervised": float(loss.mean)}
         else:
-            main, auxiliary = self.model(torch.cat([labelled.pixels, pool.strong]))
+            main, auxiliary = self._predict(torch.cat([labelled.pixels, pool.strong]))
+            assert auxiliary is not None, "stages 2 and 3 have an auxiliary head"
             pseudo = torch.cat([labelled.pseudo, warp_labels(pool.pseudo, pool.source)])
             weights = self.config.loss_weights(self.step)
             loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), weights)
@@ -146,6 +154,11 @@ class SemanticLoop:
             self.ema.decay = self.config.teacher_decay(self.step)
             self.ema.update(self.network)
         return value, gradient_norm, parts
+
+    def _predict(self, pixels: Tensor) -> SemanticLogits:
+        with autocast(self.device, self.precision):
+            logits: SemanticLogits = self.model(pixels)
+        return logits
 
     def _gradient_norm(self) -> float:
         trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -15,7 +15,7 @@ from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalize_imagenet
 from fss.evaluation import report
 from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
-from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
+from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, MemoryCache
 from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.methods import SegmenterMethod
@@ -180,6 +180,28 @@ def test_void_is_removed_and_support_void_is_background() -> None:
     assert batch.support_masks.shape == (2, 1, SIZE, SIZE)
 
 
+@pytest.mark.parametrize("processes", [2, 7])
+def test_the_shares_of_several_processes_add_up(processes: int) -> None:
+    whole = evaluate([AllForeground()], plan(), FakeReader(), size=SIZE, batch=3)
+    progress: list[tuple[int, int]] = []
+    shares = [
+        evaluate(
+            [AllForeground()],
+            plan(),
+            FakeReader(),
+            size=SIZE,
+            batch=3,
+            share=(number, processes),
+            progress=lambda *done: progress.append(done),
+        )
+        for number in range(processes)
+    ]
+    counts = np.stack([share.counts["all foreground"] for share in shares])
+    assert np.array_equal(counts.sum(0), whole.counts["all foreground"])
+    assert (counts.any((2, 3)).sum(0) == 1).all(), "every episode is in one share"
+    assert sum(done for done, total in progress if done == total) == len(plan())
+
+
 def test_methods_need_distinct_names() -> None:
     with pytest.raises(ValueError, match="name of its own"):
         evaluate([AllForeground(), AllForeground()], plan(), FakeReader(), size=SIZE)
@@ -187,11 +209,11 @@ def test_methods_need_distinct_names() -> None:
 
 def test_the_least_recently_used_image_is_read_again() -> None:
     reader = FakeReader()
-    images = EpisodeImages(reader, SIZE, limit_bytes=2 * 4 * SIZE * SIZE)
+    images = EpisodeImages(reader, SIZE, cache=MemoryCache(2 * 4 * SIZE * SIZE))
     for image_id in ("3-0", "3-1", "3-0", "3-2", "3-0", "3-1"):
         images.images([image_id])
     assert reader.reads == ["3-0", "3-1", "3-2", "3-1"]
-    small = EpisodeImages(reader, SIZE, limit_bytes=SIZE)
+    small = EpisodeImages(reader, SIZE, cache=MemoryCache(SIZE))
     assert torch.equal(small.images(["3-0"]), images.images(["3-0"])), "an image above the limit is not stored"
 
 

@@ -1,7 +1,6 @@
 """The training loop learns, resumes exactly, averages weights, and reports diverging losses."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,6 @@ from torch.optim import lr_scheduler
 
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.episodes.episode import RawEpisodes
 from fss.models import create_segmenter
 from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, Schedule, StreamConfig, rate_factor
@@ -40,9 +38,9 @@ def train(loop: TrainLoop, steps: int) -> list[StepReport]:
 
 def test_training_lowers_the_loss_and_counts_epochs(stream: MaskSplitStream) -> None:
     loop = TrainLoop(TinySegmenter(), stream, OptimizerConfig(steps=40, learning_rate=0.02))
-    before = score_held_out(loop.segmenter, stream.held_out(), 32)
+    before = score_held_out(loop.segmenter, stream)
     reports = train(loop, 40)
-    after = score_held_out(loop.segmenter, stream.held_out(), 32)
+    after = score_held_out(loop.segmenter, stream)
     assert [report.step for report in reports] == list(range(1, 41))
     assert [report.epoch for report in reports] == [step // stream.steps_per_epoch for step in range(40)]
     assert reports[-1].loss < 0.5 * reports[0].loss
@@ -190,12 +188,9 @@ def test_frozen_parameters_are_not_averaged() -> None:
     assert "frozen" not in Ema(TinySegmenter(), 0.9).average
 
 
-def test_no_held_out_task_is_an_error() -> None:
-    def nothing() -> Iterator[RawEpisodes]:
-        yield from ()
-
+def test_no_held_out_task_is_an_error(stream: MaskSplitStream) -> None:
     with pytest.raises(ValueError, match="no held-out"):
-        score_held_out(TinySegmenter(), nothing(), 32)
+        score_held_out(TinySegmenter(), stream, limit=0)
 
 
 def test_a_state_holds_only_what_training_changes(stream: MaskSplitStream) -> None:

@@ -1,19 +1,29 @@
-"""Every learner and masking strategy trains on two workers as on one: uneven shares, accumulated passes, resume."""
+"""Every learner and masking strategy trains on two workers as on one: uneven shares, accumulated passes, resume.
+
+The workers share the validation, and each gets the metrics of one worker.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from fss.collection import ClassIndex, Collection, ImageReader, MaskSet
 from fss.episodes.augmentation import identity_view
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
+from fss.episodes.episode_plan import make_plan
 from fss.models import create_segmenter
-from fss.training.few_shot.config import OptimizerConfig
+from fss.training.few_shot.config import HELD_OUT_IOU, HELD_OUT_LOSS, VAL_MIOU, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator
+from tests.helpers.networks import TinySegmenter
 from tests.helpers.processes import train_on_workers
 
 SIZE, STEPS, RESUMED = 80, 3, 2
@@ -81,8 +91,41 @@ def losses(
     return reports + [report.loss for report in second.run()]
 
 
-def _train(rank: int, world: int, folder: str, cases: list[Case], batch: int = BATCH) -> None:
-    results = {case: losses(*case, rank=rank, world=world, batch=batch) for case in cases}
+def validations(collection: str, rank: int = 0, world: int = 1) -> list[dict[str, float]]:
+    """Validate networks on six batches of tasks, on one, which two workers divide, and on episodes."""
+    masks = Collection.open(collection).mask_set("saliency")
+    metrics = []
+    for batch, precision in ((2, "fp32"), (12, "fp32"), (2, "bf16")):
+        stream = MaskSplitStream(
+            masks.collection,
+            masks,
+            image_size=32,
+            stream=StreamConfig(batch_size=batch, held_out=0.3),
+            split=SplitConfig(),
+            augment=AugmentConfig(),
+            rank=rank if world <= batch // 2 else 0,
+            world=min(world, batch // 2),
+        )
+        network = TinySegmenter(normalise=True)
+        network.norm.running_mean.fill_(0.1 + rank)  # type: ignore[union-attr,operator]  # the first worker's counts
+        validator = PseudoTaskValidator(stream, 11, precision=precision)  # type: ignore[arg-type]
+        metrics.append(validator.validate(network, torch.device("cpu")))
+    episodes = EpisodeValidator(
+        make_plan(ClassIndex.build(masks), episodes=20, shots=2, seed=0),
+        ImageReader(masks.collection, masks),
+        image_size=SIZE,
+        stream=StreamConfig(),
+    )
+    hsnet = create_segmenter(learner="hsnet", masking="hybrid", backbone="timm:test_resnet.r160_in1k", image_size=SIZE)
+    return [*metrics, episodes.validate(hsnet, torch.device("cpu"))]
+
+
+def _train(
+    rank: int, world: int, folder: str, cases: list[Case], collection: str | None = None, batch: int = BATCH
+) -> None:
+    results: dict[Any, Any] = {case: losses(*case, rank=rank, world=world, batch=batch) for case in cases}
+    if collection:
+        results["validations"] = validations(collection, rank, world)
     torch.save(results, Path(folder) / f"{rank}.pt")
 
 
@@ -96,16 +139,29 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[Case, list[float]]]:
-    """The losses of the chosen cases by rank; the two processes start once."""
+def together(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, discs: tuple[Collection, MaskSet]
+) -> list[dict[Any, Any]]:
+    """The losses of the chosen cases, and the validations, by rank; the two processes start once."""
     folder = tmp_path_factory.mktemp("two-workers")
-    cases = [item.callspec.params["case"] for item in request.session.items if "together" in item.fixturenames]  # type: ignore[attr-defined]
-    train_on_workers(2, _train, str(folder), cases)
+    cases = [item.callspec.params["case"] for item in request.session.items if "case" in item.fixturenames]  # type: ignore[attr-defined]
+    train_on_workers(2, _train, str(folder), cases, discs[0].uri)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+def test_two_workers_validate_as_one_does(together: list[dict[Any, Any]], discs: tuple[Collection, MaskSet]) -> None:
+    first, second = (results["validations"] for results in together)
+    assert first == second != []
+    one = validations(discs[0].uri)
+    loss, whole = first[1].pop(HELD_OUT_LOSS), one[1].pop(HELD_OUT_LOSS)
+    assert first == one
+    assert loss == pytest.approx(whole, rel=1e-6), "the pixels of a divided batch are added in another order"
+    assert 0 < first[0][HELD_OUT_IOU] < 1
+    assert 0 < first[-1][VAL_MIOU] < 1
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_two_workers_train_as_one_does(case: Case, together: list[dict[Case, list[float]]]) -> None:
+def test_two_workers_train_as_one_does(case: Case, together: list[dict[Any, Any]]) -> None:
     one = losses(*case)
     first, second = (results[case] for results in together)
     assert first == second
@@ -118,7 +174,7 @@ def test_two_workers_train_as_one_does(case: Case, together: list[dict[Case, lis
 @pytest.mark.slow
 def test_eight_workers_share_a_batch_of_twelve(tmp_path: Path) -> None:
     case = ("hsnet", "feature", 2)
-    train_on_workers(8, _train, str(tmp_path), [case], 12)
+    train_on_workers(8, _train, str(tmp_path), [case], None, 12)
     one = losses(*case, batch=12)
     for rank in range(8):
         assert torch.load(tmp_path / f"{rank}.pt")[case] == pytest.approx(one, rel=1e-5)

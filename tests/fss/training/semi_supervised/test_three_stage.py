@@ -25,6 +25,7 @@ from fss.training.semi_supervised.config import (
     WeakConfig,
 )
 from fss.training.semi_supervised.losses import StageTargets, stage_loss
+from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
@@ -237,19 +238,29 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(collection: Colle
 
 
 def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
+    """Train stage 2, also with fewer pictures of a kind than workers, and judge the last network."""
     frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16)  # no batch statistics, no dropout
-    running = loop(collection, 2, kind=frozen, rank=rank, world=world)
-    torch.save([(report.loss, report.parts) for report in running.run()], Path(folder) / f"{world}-{rank}.pt")
+    losses = []
+    for second in (SHORT.second, StageConfig(steps=2, labelled=1, pool=1)):
+        running = loop(collection, 2, replace(SHORT, second=second), kind=frozen, rank=rank, world=world)
+        losses += [(report.loss, report.parts) for report in running.run()]
+    truth, network = collection.mask_set("truth"), build_semantic(frozen, classes=3).train()
+    reader = SemanticReader(collection, ClassTable(collection.classes))
+    rows = scan_rows(truth, LabelledConfig())
+    counts = [evaluate_network(network, reader, rows, truth, precision=p).counts.tolist() for p in ("fp32", "bf16")]
+    assert network.training
+    torch.save((losses, counts), Path(folder) / f"{world}-{rank}.pt")
 
 
-def test_two_workers_train_as_one_does(collection: Collection, tmp_path: Path) -> None:
+def test_two_workers_train_and_judge_as_one_does(collection: Collection, tmp_path: Path) -> None:
     _train(0, 1, collection, str(tmp_path))
     train_on_workers(2, _train, collection, str(tmp_path))
-    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
-    assert first == second and len(one) == SHORT.second.steps
+    (one, whole), (first, counts), second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert (first, counts) == second and len(one) == SHORT.second.steps + 2
     assert [loss for loss, _ in first] == pytest.approx([loss for loss, _ in one], rel=1e-4)
     for (_, found), (_, expected) in zip(first, one, strict=True):
         assert found == pytest.approx(expected, rel=1e-3)
+    assert counts == whole and sum(map(sum, counts[0])) == sum(map(sum, counts[1])) > 0
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
