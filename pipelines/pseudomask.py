@@ -58,7 +58,7 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
         return dry_run(JOB, config, {"parts": len(names), "images at most": len(names) * collection.part_size})
     if config.plan:
         return _plan(config, collection, settings)
-    estimator = identity(settings)
+    estimator = identity(settings, config.precision)
     masks = collection.create_mask_set(
         config.output_mask_set,
         config_hash=config_hash(estimator),
@@ -126,6 +126,10 @@ def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
             raise ValueError(
                 f"the classical estimator runs on the CPU, got device {config.device!r}; leave --device out"
             )
+        if config.precision != "fp32":
+            raise ValueError(
+                f"the classical estimator has no network, got precision {config.precision!r}; leave --precision out"
+            )
         return replace(config, device="cpu")
     if config.student is not None:
         config = replace(config, student=storage.absolute_uri(config.student))
@@ -140,7 +144,14 @@ def _plan(config: PseudomaskJobConfig, collection: Collection, settings: Estimat
     """Time a sample and estimate the cost of the job on the fleet."""
     from fss.saliency.cost_estimate import estimate_cost, measure_sample
 
-    sample = measure_sample(collection, settings, images=config.fleet.sample, seed=config.seed, device=config.device)
+    sample = measure_sample(
+        collection,
+        settings,
+        images=config.fleet.sample,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+    )
     return JobResult(
         job=f"{JOB} (plan)",
         inputs={"collection": collection.uri, "estimator": config.estimator},
@@ -157,8 +168,15 @@ def _functions(
     from pipelines.runtime.map_parts import on_device
 
     uri, name, device = config.collection, config.output_mask_set, config.device
-    one = partial(pseudomask_part, uri, name, cfg=settings, device=device)
-    many = partial(pseudomask_parts, collection_uri=uri, set_name=name, cfg=settings, device=device)
+    one = partial(pseudomask_part, uri, name, cfg=settings, device=device, precision=config.precision)
+    many = partial(
+        pseudomask_parts,
+        collection_uri=uri,
+        set_name=name,
+        cfg=settings,
+        device=device,
+        precision=config.precision,
+    )
     pictures = collection_pictures(collection)
     return (
         on_device(one, many, device=device, actors_per_gpu=config.actors_per_gpu),

@@ -131,15 +131,19 @@ def work_hash(config: TrainSaliencyConfig, data: Mapping[str, str]) -> str:
     student = to_dict(config.student)
     weights = student.pop("backbone_weights")
     student["weights"] = weights if weights in (None, PRETRAINED) else file_hash(weights, "weights file")
-    return config_hash(["student", config.images], dict(data), student, config.training)
+    # Left out if it is the default, so that students of earlier versions stay valid.
+    precision = [] if config.precision == "fp32" else [config.precision]
+    return config_hash(["student", config.images], dict(data), student, config.training, *precision)
 
 
 def _train(
     student: SaliencyStudent, student_data: StudentData, config: TrainSaliencyConfig, mlflow_run: Run
 ) -> StudentTraining:
     """Train the student in place, and log and print every epoch."""
+    from fss.models.precision import set_precision
     from fss.saliency.student.training import train_student
 
+    set_precision(config.precision)
     epochs = 0
 
     def report(metrics: dict[str, float]) -> None:
@@ -149,7 +153,9 @@ def _train(
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
-    return train_student(student.to(config.device), student_data, config.training, report=report)
+    return train_student(
+        student.to(config.device), student_data, config.training, precision=config.precision, report=report
+    )
 
 
 def main() -> None:

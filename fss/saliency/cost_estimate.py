@@ -17,6 +17,7 @@ from fss.core.system import one_thread
 from fss.images.decode import decode_image
 from fss.images.limits import DecodeLimits
 from fss.images.perceptual_hash import perceptual_hash
+from fss.models.config import Precision
 from fss.saliency.config import Fleet
 from fss.saliency.estimators import EstimatorSettings, create_estimator
 from fss.saliency.fleet_limits import (
@@ -41,7 +42,13 @@ T = TypeVar("T")
 
 @one_thread()
 def measure_sample(
-    collection: Collection, settings: EstimatorSettings, *, images: int, seed: int, device: str
+    collection: Collection,
+    settings: EstimatorSettings,
+    *,
+    images: int,
+    seed: int,
+    device: str,
+    precision: Precision = "fp32",
 ) -> CostSample:
     """Estimate the masks of a random sample of a collection without writing them, and measure the cost.
 
@@ -51,6 +58,7 @@ def measure_sample(
         images: size of the sample; it comes from up to ``images / 8`` parts.
         seed: seed of the draw of the parts.
         device: where a network runs.
+        precision: precision of its arithmetic.
 
     Raises:
         ValueError: no image of the sample is usable.
@@ -66,7 +74,7 @@ def measure_sample(
         raise ValueError(f"the sample of {collection.uri} holds no usable image; look at its quarantine table")
     pictures, decode_s = _timed(lambda: [decode_row(row, collection.limits) for row in rows])
     good = [picture for picture in pictures if picture.rgb is not None]
-    estimator = create_estimator(settings, device=device)
+    estimator = create_estimator(settings, device=device, precision=precision)
     estimate_all(estimator, good[:2])  # warm up: compiling and loading happen once per process
     start = time.perf_counter()
     results, estimate_s = _timed(lambda: estimate_all(estimator, good))

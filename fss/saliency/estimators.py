@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from fss.core.config import to_dict
 from fss.core.hashing import file_hash
+from fss.models.config import Precision
 from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
 from fss.saliency.config import PRETRAINED, SaliencyConfig, StudentSettings, ViTSettings
 
@@ -21,12 +22,13 @@ class Estimator(Protocol):
 EstimatorSettings = SaliencyConfig | StudentSettings | ViTSettings
 
 
-def create_estimator(settings: EstimatorSettings, *, device: str = "cpu") -> Estimator:
-    """Create the estimator that belongs to the type of ``settings``.
+def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precision: Precision = "fp32") -> Estimator:
+    """Create the estimator that belongs to the type of ``settings``; a network turns TF32 on or off in this process.
 
     Args:
         settings: settings of the classical estimator, the student or the transformer.
         device: where a network runs; the classical estimator runs on the CPU only.
+        precision: precision of a network's arithmetic.
 
     Raises:
         ValueError: the settings or their files are invalid, or the classical estimator got another device.
@@ -36,22 +38,27 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu") -> Est
             raise ValueError(f"the classical estimator runs on the CPU, got device {device!r}; leave the device out")
         return SaliencyEstimator(settings)
     # Imported here, because the many processes of the classical estimator do not need torch.
+    from fss.models.precision import set_precision
+
+    set_precision(precision)
     if isinstance(settings, StudentSettings):
         from fss.saliency.student.network import StudentEstimator, load_student
 
-        return StudentEstimator(load_student(settings.path).to(device))
+        return StudentEstimator(load_student(settings.path).to(device), precision=precision)
     from fss.saliency.vit import ViTEstimator
 
-    return ViTEstimator(**to_dict(settings), device=device)
+    return ViTEstimator(**to_dict(settings), device=device, precision=precision)
 
 
-def identity(settings: EstimatorSettings) -> dict[str, Any]:
+def identity(settings: EstimatorSettings, precision: Precision = "fp32") -> dict[str, Any]:
     """Return the settings that identify a mask set; hashes of weight files replace their names.
 
     Raises:
         ValueError: a weight file does not exist.
     """
     values = to_dict(settings)
+    if precision != "fp32":  # left out otherwise, so that mask sets of earlier versions resume
+        values["precision"] = precision
     if isinstance(settings, StudentSettings):
         return {"student": file_hash(values.pop("path"), "student file"), **values}
     if isinstance(settings, ViTSettings) and settings.weights not in (None, PRETRAINED):

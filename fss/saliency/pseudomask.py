@@ -23,6 +23,7 @@ from fss.collection.part_pipeline import (
 )
 from fss.collection.schema import HARD_GATES, mask_table
 from fss.images.mask_codec import mask_row
+from fss.models.config import Precision
 from fss.saliency.classical.estimator import SaliencyResult
 from fss.saliency.estimators import Estimator, EstimatorSettings, create_estimator
 
@@ -38,6 +39,7 @@ def pseudomask_part(
     cfg: EstimatorSettings,
     *,
     device: str = "cpu",
+    precision: Precision = "fp32",
     selection: RowSelection = ALL_ROWS,
 ) -> dict[str, object]:
     """Estimate every image of a part and write the mask part.
@@ -51,6 +53,7 @@ def pseudomask_part(
         part: name of the image part.
         cfg: settings of the estimator; their type selects the estimator.
         device: where a network runs.
+        precision: precision of its arithmetic.
         selection: the rows to make; the part is only written if it is complete.
 
     Returns:
@@ -59,7 +62,7 @@ def pseudomask_part(
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = cached_estimator(cfg, device, masks.config_hash)
+    estimator = cached_estimator(cfg, device, precision, masks.config_hash)
     rows: list[Row] = []
     for image in selection.pick_images(collection.read_part(part, IMAGE_COLUMNS).to_pylist()):
         picture = decode_row(image, collection.limits)
@@ -90,9 +93,9 @@ def statistics(part: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, object
 
 
 @functools.lru_cache(maxsize=1)
-def cached_estimator(cfg: EstimatorSettings, device: str, config_hash: str) -> Estimator:
+def cached_estimator(cfg: EstimatorSettings, device: str, precision: Precision, config_hash: str) -> Estimator:
     """Return the estimator, cached from part to part; ``config_hash`` covers the contents of weight files."""
-    return create_estimator(cfg, device=device)
+    return create_estimator(cfg, device=device, precision=precision)
 
 
 @runtime_checkable
@@ -104,7 +107,13 @@ class BatchEstimator(Protocol):
 
 
 def pseudomask_parts(
-    parts: Sequence[str], *, collection_uri: str, set_name: str, cfg: EstimatorSettings, device: str
+    parts: Sequence[str],
+    *,
+    collection_uri: str,
+    set_name: str,
+    cfg: EstimatorSettings,
+    device: str,
+    precision: Precision = "fp32",
 ) -> Iterator[tuple[str, Statistics | Exception]]:
     """Write several mask parts with overlapping stages; the rows are those of :func:`pseudomask_part`.
 
@@ -114,6 +123,7 @@ def pseudomask_parts(
         set_name: name of a mask set that exists already.
         cfg: settings of the estimator.
         device: where its network runs.
+        precision: precision of its network's arithmetic.
 
     Yields:
         Each part with its statistics once it is written, or with the error that stopped it; other parts continue.
@@ -121,7 +131,7 @@ def pseudomask_parts(
     cv2.setNumThreads(1)
     collection = Collection.open(collection_uri)
     masks = collection.mask_set(set_name)
-    estimator = cached_estimator(cfg, device, masks.config_hash)
+    estimator = cached_estimator(cfg, device, precision, masks.config_hash)
     return process_parts(
         parts,
         read=partial(_batches, collection),

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from fss.core.arrays import Rgb
 from fss.models.backbones.vit import translate_weights
+from fss.models.config import Precision
+from fss.models.precision import autocast
 from fss.models.weights.loading import load_own_modules
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import find_state_dict
@@ -60,6 +62,7 @@ class ViTEstimator:
         working_pixels: int = 67_500,
         refined: bool = True,
         device: str = "cpu",
+        precision: Precision = "fp32",
     ):
         """Build the transformer.
 
@@ -72,9 +75,10 @@ class ViTEstimator:
             working_pixels: size in pixels at which masks are refined.
             refined: whether masks follow the edges of the image.
             device: where the transformer runs.
+            precision: precision of its arithmetic.
         """
         self.network = _create(model, weights, image_size).to(device).eval()
-        self.image_size, self.threshold = image_size, threshold
+        self.image_size, self.threshold, self.precision = image_size, threshold, precision
         self.working_pixels, self.refined = working_pixels, refined
         self._projections: list[Tensor] = []
         self.network.blocks[-1].attn.qkv.register_forward_hook(lambda _, __, out: self._projections.append(out))
@@ -98,9 +102,10 @@ class ViTEstimator:
 
     def _maps(self, batch: Tensor) -> Tensor:
         """Return object maps on the grid of patches, [B,rows,columns]."""
-        keys, attention = self._keys_and_attention(batch)
+        with autocast(batch.device, self.precision):
+            keys, attention = self._keys_and_attention(batch)
         rows, columns = self.network.patch_embed.grid_size
-        return object_map(keys, attention, threshold=self.threshold).reshape(len(batch), rows, columns)
+        return object_map(keys.float(), attention.float(), threshold=self.threshold).reshape(len(batch), rows, columns)
 
     def _keys_and_attention(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Compute keys and class attention from the last block's projection; fused kernels do not expose them."""

@@ -99,11 +99,12 @@ class MaskSplitJobConfig:
 
     def pseudomask_job(self, collection: str) -> PseudomaskJobConfig:
         """Return the configuration of the pseudo-mask job on a collection."""
-        device = "cpu" if self.pseudomask.estimator == "classical" else self.train.scale.device
+        classical = self.pseudomask.estimator == "classical"
         return PseudomaskJobConfig(
             **_fields(self.pseudomask),
             collection=collection,
-            device=device,
+            device="cpu" if classical else self.train.scale.device,
+            precision="fp32" if classical else self.train.optimizer.precision,
             failures=self.failures,
             **self._data_stage(),
         )

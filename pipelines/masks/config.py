@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Interval, Le
 from fss.collection.config import DUPLICATE_DISTANCE, MOST_DUPLICATE_DISTANCE, PART_BYTES, AcceptanceRule, SourceConfig
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
+from fss.models.config import Precision
 from fss.saliency.config import (
     Fleet,
     SaliencyConfig,
@@ -112,6 +113,8 @@ class PseudomaskJobConfig(PseudomaskSettings):
     """Name of the acceptance to write."""
     device: Device = "auto"
     """Device of a student or transformer; the classical estimator runs on the CPU."""
+    precision: Precision = "fp32"
+    """Precision of a network's arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
@@ -176,6 +179,8 @@ class TrainSaliencyConfig:
     """Seed of the drawn pictures, the initial weights, the order of the data and the mirroring."""
     device: Device = "auto"
     """Device of the training."""
+    precision: Precision = "fp32"
+    """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Tracking of the run."""
     dry_run: bool = False
@@ -193,7 +198,7 @@ INGEST_HELP = {
 PSEUDOMASK_HELP = {
     "data": ("collection", "output-mask-set", "limit"),
     "masks": ("estimator", "student", "accept-quantile", "acceptance", "plan"),
-    "machine": ("workers", "device"),
+    "machine": ("workers", "device", "precision"),
 }
 ACCEPT_HELP = {
     "data": ("collection", "mask-set", "acceptance"),
@@ -203,5 +208,5 @@ TRAIN_SALIENCY_HELP = {
     "data": ("collection", "mask-set", "acceptance", "output", "name", "images"),
     "network": ("backbone", "backbone-weights", "image-size"),
     "training": ("rounds", "epochs", "batch-size", "learning-rate", "seed"),
-    "machine": ("device",),
+    "machine": ("device", "precision"),
 }

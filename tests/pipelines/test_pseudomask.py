@@ -122,6 +122,8 @@ def test_a_gpu_that_is_not_there_is_told(
 ) -> None:
     uri = paint(tmp_path / "collection", count=4)
     config = PseudomaskJobConfig(collection=uri, tracking=tracking, device="cuda")
+    with pytest.raises(ValueError, match="got precision 'bf16'; leave --precision out"):
+        run(replace(config, device="auto", precision="bf16"))
     with pytest.raises(ValueError, match="classical estimator runs on the CPU"):
         run(config)
     if count_gpus() == 0:
@@ -173,6 +175,7 @@ def test_mask_sets_of_version_0_1_keep_their_hash(settings: EstimatorSettings, e
     if isinstance(settings, StudentSettings):
         settings = replace(settings, path=str(file))
     assert config_hash(identity(settings)) == expected
+    assert config_hash(identity(settings, "bf16")) != expected
 
 
 def test_a_job_of_version_0_1_counts_as_finished(undisturbed: Path, tracking: TrackingConfig) -> None:

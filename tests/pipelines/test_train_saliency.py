@@ -109,3 +109,4 @@ def test_a_student_of_version_0_1_counts_as_finished(weights: str | None, expect
         student=StudentConfig(backbone_weights=weights, seed=0), training=StudentTrainingConfig(seed=0)
     )
     assert work_hash(config, {"collection": "c", "mask_set": "m"}) == expected
+    assert work_hash(replace(config, precision="bf16"), {"collection": "c", "mask_set": "m"}) != expected

@@ -19,7 +19,9 @@ from fss.core.arrays import Rgb
 from fss.core.config import from_dict, renamed, to_dict
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
+from fss.models.config import Precision
 from fss.models.features import Features
+from fss.models.precision import autocast
 from fss.models.weights.loading import load_strictly
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import abbreviate
@@ -100,15 +102,23 @@ def _separable(width: int) -> nn.Sequential:
 class StudentEstimator:
     """Segments the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
 
-    def __init__(self, student: SaliencyStudent, *, working_pixels: int = 67_500, refined: bool = True):
+    def __init__(
+        self,
+        student: SaliencyStudent,
+        *,
+        working_pixels: int = 67_500,
+        refined: bool = True,
+        precision: Precision = "fp32",
+    ):
         """Wrap a trained student.
 
         Args:
             student: the trained network, on the device where it runs.
             working_pixels: size in pixels at which masks are refined.
             refined: whether masks follow the edges of the image, by one round of colour model and bilateral solver.
+            precision: precision of the network's arithmetic.
         """
-        self.student = student.eval()
+        self.student, self.precision = student.eval(), precision
         self.working_pixels = working_pixels
         self.refined = refined
 
@@ -121,9 +131,10 @@ class StudentEstimator:
         """Segment several images, uint8 [H,W,3] each, in one pass and one pass of their mirror images."""
         side = self.student.config.image_size
         batch = normalize_images(resize_images(images, side, side).to(next(self.student.parameters()).device))
-        plain = self.student(batch).sigmoid()
-        mirrored = self.student(batch.flip(3)).sigmoid().flip(2)
-        pairs = torch.stack([plain, mirrored], 1).cpu().numpy()
+        with autocast(batch.device, self.precision):
+            plain, mirrored = self.student(batch), self.student(batch.flip(3))
+        views = plain.float().sigmoid(), mirrored.float().sigmoid().flip(2)
+        pairs = torch.stack(views, 1).cpu().numpy()
         return [
             result_of_views(rgb, views, working_pixels=self.working_pixels, refined=self.refined)
             for rgb, views in zip(images, pairs, strict=True)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from fss.core.arrays import Float32
 from fss.core.rng import keyed_rng
+from fss.models.config import Precision
 from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.student.data import StudentData
 from fss.saliency.student.feature_maps import MapSource, batches
@@ -40,7 +41,12 @@ class StudentTraining:
 
 
 def train_student(
-    student: SaliencyStudent, data: StudentData, config: StudentTrainingConfig, *, report: Report | None = None
+    student: SaliencyStudent,
+    data: StudentData,
+    config: StudentTrainingConfig,
+    *,
+    precision: Precision = "fp32",
+    report: Report | None = None,
 ) -> StudentTraining:
     """Train ``student`` in place.
 
@@ -48,6 +54,7 @@ def train_student(
         student: the network; the maps of a frozen backbone are computed once.
         data: images at the student's size with their pseudo-masks.
         config: settings of the training.
+        precision: precision of the arithmetic; with ``bf16`` the passes run under autocast.
         report: called after each epoch with round, epoch, loss and agreement.
 
     Raises:
@@ -61,7 +68,7 @@ def train_student(
     order = keyed_rng(config.seed or 0, purpose="student.held_out").permutation(count)
     held_out = np.zeros(count, bool)
     held_out[order[: max(1, round(config.held_out * count))]] = True
-    source = MapSource(student, data.images)
+    source = MapSource(student, data.images, precision)
     result = StudentTraining()
     targets, weights, best = data.targets, data.weights, -1.0
     for number in range(config.rounds):
@@ -154,7 +161,7 @@ class _Round:
         for index in batches(rng.permutation(self.train_rows), self.config.batch_size):
             mirror = bool(rng.random() < 0.5)
             target = torch.from_numpy(self.targets[index].astype(np.float32)).to(self.source.device)
-            logits = self.student.decode(self.source.maps(index, mirror))
+            logits = self.source.logits(index, mirror)
             loss = _loss(logits, target.flip(2) if mirror else target, self.weights[index], self.config)
             optimiser.zero_grad()
             torch.autograd.backward(loss)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fss.collection.schema import GATES, SCORES
 from fss.saliency import SaliencyConfig, SaliencyEstimator
@@ -39,6 +40,21 @@ def test_the_type_of_the_settings_selects_an_estimator(kind: str, tmp_path: Path
     assert result.mask.shape == result.soft.shape == rgb.shape[:2]
     assert result.mask.dtype == np.uint8 and result.mask.max() <= 1
     assert set(result.scores) == {*SCORES, *GATES}
+
+
+@pytest.mark.parametrize("kind", ["student", "vit"])
+def test_half_precision_gives_nearly_the_same_map_and_another_identity(kind: str, tmp_path: Path) -> None:
+    settings = TINY if kind == "vit" else save_random_student(tmp_path / "s.safetensors")
+    rgb, _ = disc()
+    torch.manual_seed(0)
+    whole = create_estimator(settings)
+    assert not torch.backends.cudnn.allow_tf32
+    torch.manual_seed(0)
+    half = create_estimator(settings, precision="bf16")
+    assert torch.backends.cudnn.allow_tf32
+    maps = [estimator.estimate(rgb).soft.astype(float) for estimator in (whole, half)]
+    assert 0 < np.abs(maps[0] - maps[1]).mean() < 0.05 * 255
+    assert identity(settings) == identity(settings, "fp32") != identity(settings, "bf16") != identity(settings, "tf32")
 
 
 def test_the_identity_of_a_student_depends_on_its_weights_not_its_path(tmp_path: Path) -> None:

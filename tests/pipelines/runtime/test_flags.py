@@ -21,6 +21,7 @@ from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
 from pipelines.runtime.flags import check_required, field_docs, walk_flags
 
 JOBS = sorted(module.name for module in pkgutil.iter_modules(pipelines.__path__) if not module.ispkg)
+WITHOUT_NETWORK = {"accept", "ingest", "lineage"}
 MOST_IN_SHORT_HELP = 24
 
 
@@ -56,6 +57,21 @@ def test_names_are_those_of_the_parser(job: str) -> None:
     flags = [flag.name for flag in walk_flags(config_type())]
     assert len(flags) == len(set(flags))
     assert set(flags) == options
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_that_runs_a_network_has_a_precision(job: str) -> None:
+    line = command_line_of(job)
+    flags = walk_flags(line.config_type())
+    assert ("precision" in {flag.name for flag in flags}) == (job not in WITHOUT_NETWORK)
+    if job in WITHOUT_NETWORK:
+        return
+    words = [word for flag in flags if flag.required for word in (f"--{flag.name}", "given")]
+    for precision in ("fp32", "tf32", "bf16"):
+        config = read_config(line.config_type, [*words, "--precision", precision], job=job, presets=line.presets)
+        assert {flag.value for flag in walk_flags(config) if flag.name == "precision"} == {precision}
+    with pytest.raises(ValueError, match="invalid choice 'fp16' for argument '--precision'"):
+        read_config(line.config_type, [*words, "--precision", "fp16"], job=job, presets=line.presets)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -49,10 +49,14 @@ def test_rounds_correct_noisy_targets(frozen: bool) -> None:
 def test_the_same_seed_gives_the_same_student() -> None:
     data, _ = blobs()
     config = StudentTrainingConfig(rounds=1, epochs=3, warm_up=1, batch_size=8)
-    first, second = SaliencyStudent(SMALL), SaliencyStudent(SMALL)
+    first, second, half = SaliencyStudent(SMALL), SaliencyStudent(SMALL), SaliencyStudent(SMALL)
     a, b = train_student(first, data, config), train_student(second, data, config)
     assert a.agreement == b.agreement
     assert torch.equal(first.decoder.head.weight, second.decoder.head.weight)
+    c = train_student(half, data, config, precision="bf16")
+    assert half.decoder.head.weight.dtype == torch.float32
+    assert not torch.equal(first.decoder.head.weight, half.decoder.head.weight)
+    assert np.abs(a.predictions - c.predictions).mean() < 0.05
 
 
 def test_a_round_stops_when_agreement_stalls() -> None:

@@ -85,6 +85,16 @@ def test_doubtful_pixels_are_left_out_below_the_confidence(collection: Collectio
     assert all((decode_mask(row["mask"]) == 255).mean() > 0.9 for row in rows)
 
 
+def test_half_precision_makes_nearly_the_same_masks(collection: Collection) -> None:
+    network, table = by_colour(), ClassTable(collection.classes)
+    pairs = zip(
+        write_masks(collection, "whole", SemanticMasker(network=network, table=table)),
+        write_masks(collection, "half", SemanticMasker(network=network, table=table, precision="bf16")),
+        strict=True,
+    )
+    assert all((decode_mask(a["mask"]) == decode_mask(b["mask"])).mean() > 0.98 for a, b in pairs)
+
+
 def test_stability_is_the_mean_of_the_earlier_masks_miou_with_the_last() -> None:
     last = np.array([[0, 0, 1, 1]], np.uint8)
     half, other = np.array([[0, 0, 0, 1]], np.uint8), np.array([[2, 2, 2, 2]], np.uint8)

@@ -142,6 +142,16 @@ def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Co
     assert not same(reference, other_masks, "backbone."), "shared layers learn from both"
 
 
+def test_half_precision_has_nearly_the_same_loss_and_keeps_its_weights_whole(collection: Collection) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        running = loop(collection, 2)
+        running.precision = precision  # type: ignore[assignment]
+        losses.append(next(running.run()).loss)
+        assert {parameter.dtype for parameter in running.network.parameters()} == {torch.float32}
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_a_ramp_up_holds_back_the_teachers_answers_alone() -> None:
     config = replace(PASCAL, ramp_up=100)
     weights = [config.loss_weights(step) for step in (0, 50, 100, 5000)]
