@@ -98,7 +98,10 @@ class TrainingData:
         config, precision = self.config, self.config.optimizer.precision
         if self.validation is None:
             if config.held_out_acceptance:
-                stream = self._split_stream([source.for_validation() for source in self.sources], 0, 1)
+                # Threads, because every worker opens this stream, and its canvases are decoded only once.
+                threads = replace(config, stream=replace(config.stream, decoders="threads"))
+                sources = [source.for_validation() for source in self.sources]
+                stream = replace(self, config=threads)._split_stream(sources, 0, 1)
             tasks = cast(MaskSplitStream | MixedStream, stream)
             return PseudoTaskValidator(tasks, config.held_out_tasks, precision=precision)
         return EpisodeValidator(

@@ -150,7 +150,8 @@ def test_a_second_run_does_no_work_and_other_settings_are_refused(done: JobResul
 
 def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
-    wide = replace(config.training, first=StageConfig(steps=1, labelled=4, pool=0))
+    few = StageConfig(steps=1, labelled=1, pool=1)
+    narrow = replace(config.training, first=StageConfig(steps=1, labelled=4, pool=0), second=few)
     for change, words in (
         ({"training": small}, "stage 3 takes 5 labelled pictures, but there are 4"),
         ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
@@ -160,7 +161,11 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
             {"scale": replace(config.scale, workers=3), "dry_run": True},
             "at most 2 --workers, or raise --training.first",
         ),
-        ({"scale": replace(config.scale, workers=5), "training": wide}, "share the 4 pictures in a step of stage 2"),
+        (
+            {"scale": replace(config.scale, workers=3), "training": narrow},
+            "the 2 pictures in a step of stage 2, 1 or more each; use at most 2 --workers, or raise "
+            "--training.second.labelled or --training.second.pool",
+        ),
         (
             {"scale": replace(config.scale, workers=2), "network": SemanticConfig(frozen_norm=False)},
             "stage 1, 2 or more each; use at most 1 --workers",

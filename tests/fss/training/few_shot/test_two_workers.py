@@ -111,7 +111,7 @@ def validations(collection: str, rank: int = 0, world: int = 1) -> list[dict[str
         validator = PseudoTaskValidator(stream, 11, precision=precision)  # type: ignore[arg-type]
         metrics.append(validator.validate(network, torch.device("cpu")))
     episodes = EpisodeValidator(
-        make_plan(ClassIndex.build(masks), episodes=20, shots=2, seed=0),
+        make_plan(ClassIndex.build(masks), episodes=12, shots=1, seed=0),
         ImageReader(masks.collection, masks),
         image_size=SIZE,
         stream=StreamConfig(),

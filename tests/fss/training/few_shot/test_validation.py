@@ -35,7 +35,7 @@ class CountingReader(ImageReader):
 
 @pytest.fixture(scope="module")
 def plan(discs: tuple[Collection, MaskSet]) -> EpisodePlan:
-    return make_plan(ClassIndex.build(discs[1]), episodes=20, shots=2, seed=0)
+    return make_plan(ClassIndex.build(discs[1]), episodes=12, shots=1, seed=0)
 
 
 @pytest.fixture(scope="module")
