@@ -1,6 +1,6 @@
 """Check the networks and the training step on a GPU, and measure their speed at published sizes.
 
-    python -m tests.benchmarks.gpu_check                    # all sections, on CUDA: about 7 minutes
+    python -m tests.benchmarks.gpu_check                    # all sections, on CUDA
     python -m tests.benchmarks.gpu_check --only 1 2 6
     python -m tests.benchmarks.gpu_check --device cpu --tiny
 
@@ -9,8 +9,8 @@ library: annotated-types, cachetools, lazy-loader, numba, OpenCV, pyarrow, pydan
 tenacity, timm, torch, torchvision and tyro. FSS_SHARED_GOLDEN names the folder of the reference outputs (section 3).
 
 Every check prints ``PASS|FAIL name value limit`` or, without a limit, ``INFO name value``. The last line is a JSON
-object with the results and the table of measurements. The exit code is 1 if a check failed. Sections that begin after
-the time is up (475 seconds, or ``--seconds``) are not run, which counts as failed.
+object with the results and the table of measurements. The exit code is 1 if a check failed. The sections are sized for
+475 seconds on one GPU; one that would begin later (``--seconds``) is not run, which counts as failed.
 """
 
 import argparse

@@ -116,7 +116,8 @@ def evaluation(checks: Checks) -> None:
                     "GPU idle": _percent(1 - kernels / seconds),
                 },
             )
-    estimator = ViTEstimator(checks.vit, weights=None, image_size=checks.size, device=str(checks.device), refined=False)
+    side = published.size // 16 * 16  # whole patches
+    estimator = ViTEstimator(checks.vit, weights=None, image_size=side, device=str(checks.device), refined=False)
     pictures = [painted(number)[0] for number in range(16)]
     seconds = seconds_of(checks.device, lambda: estimator.estimate_batch(pictures), repeats=3)
     waits = count_waits(checks.device, lambda: estimator.estimate_batch(pictures))

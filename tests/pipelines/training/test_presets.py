@@ -19,7 +19,7 @@ from fss.training.few_shot.loop import TrainLoop
 from pipelines import train
 from pipelines.runtime.command_line import read_config
 from pipelines.runtime.config import ScaleConfig, TrackingConfig
-from pipelines.training.config import TrainJobConfig, check_workers
+from pipelines.training.config import TrainJobConfig, check_workers, work_hash
 from pipelines.training.data import TrainingData
 from pipelines.training.presets import EPOCH, PRESETS
 from tests.helpers.dataset_layouts import write_coco, write_fss1000, write_voc
@@ -76,6 +76,13 @@ def test_published_settings_average_no_weights_and_keep_tf32_off() -> None:
         assert (optimizer.precision, optimizer.schedule, optimizer.clip) == ("fp32", "constant", None)
         assert (optimizer.ema == 0) == (name != "classes")
         assert preset().segmenter.drifting_batchnorm == name.startswith("masksplit")
+
+
+def test_new_settings_of_the_augmentation_keep_the_name_of_older_trainings() -> None:
+    config = TrainJobConfig(collection="c", output="o")
+    assert work_hash(config, {}) == "e3a3308c9376945c"
+    changed = [replace(config, augment=AugmentConfig(**change)) for change in ({"tones": 0.2}, {"cropped": 0.5})]
+    assert len({work_hash(each, {}) for each in (config, *changed)}) == 3
 
 
 def test_without_a_preset_the_command_line_is_as_before() -> None:
