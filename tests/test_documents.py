@@ -139,9 +139,11 @@ def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
     from fss.inference.predictor import Examples, Prediction, Predictor
 
     (block,) = python_blocks("README.md")
-    assert {"load_segmenter", "examples", "predict", "mask", "probability"} <= set(re.findall(r"\.(\w+)", block))
+    assert {"load_segmenter", "examples", "predict", "mask", "probability", "confidence"} <= set(
+        re.findall(r"\.(\w+)", block)
+    )
     assert callable(fss.load_segmenter) and callable(Predictor.examples) and callable(Examples.predict)
-    assert {field.name for field in dataclasses.fields(Prediction)} == {"mask", "probability"}
+    assert {field.name for field in dataclasses.fields(Prediction)} == {"mask", "probability", "confidence"}
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, setting: str, name: str) -> None:

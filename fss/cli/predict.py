@@ -9,7 +9,8 @@ mask is made from: 40,60,180,220 (the object in this box), 40,60,180,220+200,60,
 object at this point), 40,60,180,220-@50,70 (without what is at that point), @strokes.png (the object under strokes).
 
 The command writes a mask per picture (PNG, 255 on the object), overlays, masks.csv, and examples.jpg, which shows the
-examples with their masks: look at it first.
+examples with their masks: look at it first. The column "confidence" of masks.csv is the IoU that the network expects of
+each mask.
 """
 
 import sys
@@ -79,8 +80,8 @@ def run(config: Config) -> int:
 
     def segment(rgb: "UInt8", _: "Picture") -> Segmentation:
         prediction = examples.predict(rgb, refine=config.refine)
-        sureness = round(float(abs(prediction.probability - 0.5).mean() * 2), 4)
-        return Segmentation(mask=prediction.mask, soft=prediction.probability, scores={"sureness": sureness})
+        scores = {"confidence": round(prediction.confidence, 4)}
+        return Segmentation(mask=prediction.mask, soft=prediction.probability, scores=scores)
 
     unusable = make_masks(
         pictures,

@@ -28,6 +28,7 @@ from torch import Tensor
 from fss.core.arrays import UInt8
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
+from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import load_checkpoint
@@ -47,6 +48,9 @@ class Prediction:
     """uint8 [H,W]: 1 where the probability of the object is above 0.5, else 0."""
     probability: NDArray[np.float32]
     """float32 [H,W] in 0..1, the probability of the object."""
+    confidence: float
+    """Expected IoU of the mask with the object, 0..1, by the network's probabilities before any refinement (see
+    :func:`fss.inference.confidence.expected_iou`). It is not calibrated: a network may be sure of a wrong mask."""
 
 
 class Predictor:
@@ -173,11 +177,12 @@ class Examples:
             other = self._probability(encoded, self._negatives, rgb.shape[:2])
             # Above 0.5 only where both conditions of the docstring of `examples` hold.
             probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
+        confidence = expected_iou(probability, _foreground(probability))
         if refine:
             from fss.relabel.edge_refinement import refine_outlines  # imports numba
 
             probability = refine_outlines(probability, rgb)
-        return Prediction(mask=(probability > 0.5).astype(np.uint8), probability=probability)
+        return Prediction(mask=_foreground(probability), probability=probability, confidence=confidence)
 
     def _probability(self, query: Features, supports: EncodedSupports, size: Sequence[int]) -> NDArray[np.float32]:
         logits = self.predictor.segmenter.decode(query, supports.features, supports.masks, size)
@@ -200,6 +205,10 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with local_checkpoint(model, tracking=tracking) as folder:
         return Predictor(load_checkpoint(folder), device=device)
+
+
+def _foreground(probability: NDArray[np.float32]) -> UInt8:
+    return (probability > 0.5).astype(np.uint8)
 
 
 def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:
