@@ -27,8 +27,8 @@ from pipelines.runtime.job import Job
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
+    from fss.models.saliency.network import SaliencyStudent
     from fss.saliency.student.data import StudentData
-    from fss.saliency.student.network import SaliencyStudent
     from fss.saliency.student.training import StudentTraining
 
 JOB = "train_saliency"
@@ -43,8 +43,8 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
             of this name exists with other settings.
     """
     from fss.collection import Collection
+    from fss.models.saliency.network import save_student
     from fss.saliency.student.data import load_student_data
-    from fss.saliency.student.network import save_student
     from fss.tracking.lineage import log_dataset
     from pipelines.runtime.validation import build_student
 

@@ -96,7 +96,7 @@ class SegmenterMethod:
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
         self._pictures: EpisodeImages | None = None
-        masked = segmenter.masking.needs_masked
+        masked = segmenter.needs_support_images
         limit = cache_gb * 1e9 / (2 if masked else 1)
         self._plain: FeatureCache[str] = FeatureCache(self._encode_images, batch=batch, limit_bytes=limit)
         self._masked: FeatureCache[tuple[str, int]] | None = None
@@ -105,7 +105,7 @@ class SegmenterMethod:
 
     @property
     def passes(self) -> int:
-        """Number of images that went through the backbone, masked ones included."""
+        """Number of images that went through the backbone, masked ones and crops included."""
         return self._plain.encoded + (self._masked.encoded if self._masked else 0)
 
     @torch.no_grad()
@@ -131,7 +131,7 @@ class SegmenterMethod:
         count, names = len(batch.episodes), batch.query_ids + batch.support_ids
         if self._masked is None:
             query, support = split_features(self._plain.get(names), [count, len(names) - count])
-            images = masks.new_empty(0)  # only a masked pass needs the pixels again
+            images = masks.new_empty(0)  # the segmenter does not need the pixels again
             support = self.segmenter.encode_support(images, masks.flatten(0, 1), support)
         else:
             query = self._plain.get(batch.query_ids)

@@ -27,7 +27,7 @@ from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
-from fss.models.checkpoint import read_description
+from fss.models.checkpoint import PRIOR, read_description
 from fss.tracking.run import Run
 from fss.visualize import png_bytes
 
@@ -127,9 +127,11 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
 
 
 def _remove_paths(checkpoint: Path) -> None:
-    """Remove the path of the backbone weights from the description of a checkpoint."""
+    """Remove the paths of weights from the description of a checkpoint, which contains the weights."""
     values = read_description(checkpoint)
-    values["segmenter"]["backbone_weights"] = None
+    values["segmenter"] |= {"backbone_weights": None, "saliency_prior": None}
+    if PRIOR in values:
+        values[PRIOR]["backbone_weights"] = None
     (checkpoint / "segmenter.json").write_text(json.dumps(values, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Few-shot segmenters: backbones, masking strategies and the learners MaskSplit, HSNet, ASNet and VAT."""
+"""Few-shot segmenters: backbones, masking strategies and the learners MaskSplit, HSNet, ASNet, VAT and density."""
 
 import lazy_loader
 

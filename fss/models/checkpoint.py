@@ -12,6 +12,8 @@ from fss.core import config as configurations
 from fss.core import storage
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.weights.loading import load_strictly
 from fss.models.weights.reading import open_weights
@@ -20,6 +22,8 @@ __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkp
 
 WEIGHTS = "model.safetensors"
 """File of a checkpoint with the weights."""
+PRIOR = "prior"
+"""Key of the saliency prior's configuration in the JSON of a checkpoint."""
 _DESCRIPTION = "segmenter.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _LIMITS = {"width": 4096, "image_size": 8192, "grid": 1024}
@@ -28,7 +32,7 @@ _LIMITS = {"width": 4096, "image_size": 8192, "grid": 1024}
 def save_checkpoint(
     segmenter: FewShotSegmenter, directory: str | Path, *, extra: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write ``model.safetensors`` (backbone included) and ``segmenter.json``, and return the directory.
+    """Write ``model.safetensors`` (backbone and prior included) and ``segmenter.json``, and return the directory.
 
     Args:
         segmenter: the network to save.
@@ -37,7 +41,10 @@ def save_checkpoint(
     """
     directory = Path(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
-    description = {"segmenter": configurations.to_dict(segmenter.config), **(extra or {})}
+    description = {"segmenter": configurations.to_dict(segmenter.config)}
+    if segmenter.prior is not None:
+        description[PRIOR] = configurations.to_dict(segmenter.prior.config)
+    description |= dict(extra or {})
     storage.write_atomically(*storage.resolve(directory / WEIGHTS), save(tensors))
     text = json.dumps(description, indent=2) + "\n"
     storage.write_atomically(*storage.resolve(directory / _DESCRIPTION), text.encode())
@@ -50,17 +57,20 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     Raises:
         ValueError: the directory holds no checkpoint, its configuration is invalid, or its weights do not fit.
     """
-    config = configurations.from_dict(SegmenterConfig, read_description(directory)["segmenter"])
+    description = read_description(directory)
+    config = configurations.from_dict(SegmenterConfig, description["segmenter"])
     _check_size(config, directory)
+    prior = _build_prior(description[PRIOR], directory) if PRIOR in description else None
     tensors = open_weights(Path(directory) / WEIGHTS, safetensors_only=True).content
-    segmenter = FewShotSegmenter.from_config(dataclasses.replace(config, backbone_weights=None))
+    without_files = dataclasses.replace(config, backbone_weights=None, saliency_prior=None)
+    segmenter = FewShotSegmenter.from_config(without_files, prior=prior)
     load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     return segmenter.eval()
 
 
 def read_description(directory: str | Path) -> dict[str, Any]:
-    """Return the JSON of a checkpoint: the configuration under ``segmenter``, and the extra values.
+    """Return the JSON of a checkpoint: the configuration under ``segmenter``, that of the prior, and the extra values.
 
     Raises:
         ValueError: the directory holds no checkpoint.
@@ -75,8 +85,17 @@ def read_description(directory: str | Path) -> dict[str, Any]:
     return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}
 
 
-def _check_size(config: SegmenterConfig, directory: str | Path) -> None:
+def _build_prior(values: Any, directory: str | Path) -> SaliencyStudent:
+    """Build the saliency network of a checkpoint, whose weights are with those of the segmenter."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{PRIOR!r} in {Path(directory) / _DESCRIPTION} must be an object, got {values!r:.80}")
+    config = configurations.from_dict(StudentConfig, values)
+    _check_size(config, directory)
+    return SaliencyStudent(dataclasses.replace(config, backbone_weights=None))
+
+
+def _check_size(config: SegmenterConfig | StudentConfig, directory: str | Path) -> None:
     """Refuse a network so large that building it could exhaust the memory."""
-    too_large = {name: value for name, limit in _LIMITS.items() if (value := getattr(config, name) or 0) > limit}
+    too_large = {name: value for name, limit in _LIMITS.items() if (value := getattr(config, name, None) or 0) > limit}
     if too_large:
         raise ValueError(f"{directory} asks for {too_large}; the limits are {_LIMITS}")

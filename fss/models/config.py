@@ -1,20 +1,40 @@
 """The configuration of a segmenter."""
 
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-from annotated_types import Ge, MultipleOf
+from annotated_types import Ge, Gt, MultipleOf
 
-from fss.core.config import settings
+from fss.core.config import settings, to_dict
+
+TRAINING_FREE = ("density",)
+"""Learners that have nothing to train."""
+
+
+@settings
+class DensityConfig:
+    """Settings of the training-free learner density."""
+
+    bandwidth: Annotated[float, Gt(0)] = 40.0
+    """Concentration of the densities: the factor of the cosine in the exponent."""
+    cut: float = 0.0
+    """Log ratio of the densities above which a cell is foreground."""
+    support_crop: bool = True
+    """See each support also in a crop around its object."""
+    prior_weight: Annotated[float, Ge(0)] = 4.0
+    """Weight of the query's saliency in the logit; it needs a saliency prior."""
+    prior_center: float = 0.35
+    """Saliency that leaves the logit as it is."""
 
 
 @settings
 class SegmenterConfig:
     """What a segmenter is made of."""
 
-    learner: Literal["masksplit", "hsnet", "asnet", "vat"] = "masksplit"
-    """The network that compares query and support."""
+    learner: Literal["masksplit", "hsnet", "asnet", "vat", "density"] = "masksplit"
+    """The network that compares query and support; density needs no training."""
     masking: Literal["none", "feature", "input", "hybrid"] = "none"
     """Masking strategy: where the support mask enters the support's features."""
     backbone: str = "resnet50"
@@ -30,8 +50,8 @@ class SegmenterConfig:
     drifting_batchnorm: bool = False
     """Let the BatchNorm statistics of a frozen backbone drift in training, as the released MaskSplit code did."""
     dilated: bool | None = None
-    """Dilate the backbone's last stages, or keep a vision transformer's own grid in them (MaskSplit only). None:
-    bottleneck ResNets and vision transformers do."""
+    """Dilate the backbone's last stages, or keep a vision transformer's own grid in them (masksplit and density only).
+    None: vision transformers do, and bottleneck ResNets for masksplit."""
     width: Annotated[int, Ge(32), MultipleOf(32)] = 128
     """Channels of MaskSplit's head, a multiple of 32 because of its group normalisation."""
     similarity: bool = False
@@ -41,8 +61,20 @@ class SegmenterConfig:
     """Benchmark whose appearance affinities VAT uses: pascal layers 2 and 1, coco layer 1, fss layers 3, 2 and 1."""
     grid: Annotated[int, Ge(1)] | None = None
     """Side of VAT's largest working grid, a multiple of 64. None: 128 for images above 256 pixels, else 64."""
+    saliency_prior: str | Path | None = None
+    """Saliency student whose map of the query the learner uses as a prior (density only): a student.safetensors of
+    pipelines.train_saliency."""
+    density: DensityConfig = field(default_factory=DensityConfig)
+    """Settings of the learner density."""
     seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
     """Seed of the random initial weights. None: the job's seed, which is 0 by default."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
+        added = {"saliency_prior": None, "density": DensityConfig()}
+        return {
+            key: value for key, value in to_dict(self).items() if key not in added or getattr(self, key) != added[key]
+        }
 
 
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -16,7 +16,9 @@ from fss.models.features import Features, split_features, take_shot
 from fss.models.learners.base import Learner
 from fss.models.masking import get_masking
 from fss.models.registry import get_learner, resolve_defaults
+from fss.models.saliency.network import SaliencyStudent, load_student
 from fss.models.shot_fusion import check_fusion, fuse
+from fss.models.support_crop import crop_supports
 
 
 class FewShotSegmenter(nn.Module):
@@ -29,23 +31,33 @@ class FewShotSegmenter(nn.Module):
 
         features = segmenter.encode_images(images)                    # [N,3,H,W]; needs no masks
         query = segmenter.encode_query(images, features)
-        support = segmenter.encode_support(images, masks, features)   # a second pass for hybrid and input masking
+        support = segmenter.encode_support(images, masks, features)   # a second pass if needs_support_images
         logits = segmenter.decode(query, support, masks[:, None], size)
     """
 
-    def __init__(self, backbone: Backbone, learner: Learner, config: SegmenterConfig) -> None:
+    def __init__(
+        self, backbone: Backbone, learner: Learner, config: SegmenterConfig, prior: SaliencyStudent | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.learner = learner
         self.config = config
         self.masking = get_masking(config.masking)
+        if prior is not None and not learner.takes_prior:
+            raise ValueError(f"{config.learner} takes no saliency prior; leave --saliency-prior out")
+        self.prior = None if prior is None else prior.requires_grad_(False).eval()
 
     @classmethod
-    def from_config(cls, config: SegmenterConfig) -> Self:
+    def from_config(cls, config: SegmenterConfig, *, prior: SaliencyStudent | None = None) -> Self:
         """Build a segmenter; its ``config`` has every default resolved.
 
+        Args:
+            config: the settings.
+            prior: the saliency prior, if it is not to be loaded from the file that the settings name.
+
         Raises:
-            ValueError: an unknown learner, masking strategy or backbone, or weights that do not fit the backbone.
+            ValueError: an unknown learner, masking strategy or backbone, weights that do not fit the backbone, or a
+                setting that the learner does not support.
         """
         get_masking(config.masking)
         learner_class = get_learner(config.learner)
@@ -61,7 +73,16 @@ class FewShotSegmenter(nn.Module):
         learner.freeze_unused()
         backbone.freeze(config.frozen, drifting_batchnorm=config.drifting_batchnorm)
         backbone.to(memory_format=torch.channels_last)
-        return cls(backbone, learner, config)
+        if prior is None and config.saliency_prior is not None:
+            prior = load_student(config.saliency_prior)
+        return cls(backbone, learner, config, prior)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode. A saliency prior stays in evaluation mode."""
+        super().train(mode)
+        if self.prior is not None:
+            self.prior.eval()
+        return self
 
     def forward(self, query: Tensor, support_images: Tensor, support_masks: Tensor) -> Tensor:
         """Return logits ``[B,2,H,W]`` of background and foreground. The learner combines the K shots, as in prediction.
@@ -104,7 +125,7 @@ class FewShotSegmenter(nn.Module):
             images.append(_mask_images(supports, masks))
         pieces = split_features(self.backbone(torch.cat(images)), [len(part) for part in images])
         support = self.learner.embed_support(pieces[1], pieces[-1], masks, self.masking)
-        return self.learner.embed_query(pieces[0]), support
+        return self.learner.embed_query(self._with_prior(pieces[0], query)), self._with_crops(support, supports, masks)
 
     def encode_images(self, images: Tensor) -> Features:
         """Encode images ``[N,3,H,W]`` so that they can serve as query and as support.
@@ -112,7 +133,7 @@ class FewShotSegmenter(nn.Module):
         Without masking, the result is embedded already, and :meth:`encode_query` and :meth:`encode_support` return it
         unchanged.
         """
-        features: Features = self.backbone(images)
+        features = self._with_prior(self.backbone(images), images)
         return self.learner.embed_query(features) if self._shared_embedding else features
 
     def encode_query(self, images: Tensor, features: Features | None = None) -> Features:
@@ -123,17 +144,24 @@ class FewShotSegmenter(nn.Module):
     def encode_support(self, images: Tensor, masks: Tensor, features: Features | None = None) -> Features:
         """Encode supports ``[N,3,H,W]`` with masks ``[N,H,W]``.
 
-        ``features``, if given, are those that :meth:`encode_images` returned for the images; they save a backbone pass.
+        ``features``, if given, are those that :meth:`encode_images` returned for the images; they save a backbone pass,
+        and the images are used only if :attr:`needs_support_images`.
         """
         if features is None and self.masking.needs_plain:
-            features = self.encode_images(images)
+            features = self._embed(images) if self._shared_embedding else self.backbone(images)
         if self._shared_embedding:
             assert features is not None
-            return features
+            return self._with_crops(features, images, masks)
         masked: Features | None = self.backbone(_mask_images(images, masks)) if self.masking.needs_masked else None
         plain = features if self.masking.needs_plain else masked
         assert plain is not None
-        return self.learner.embed_support(plain, plain if masked is None else masked, masks, self.masking)
+        support = self.learner.embed_support(plain, plain if masked is None else masked, masks, self.masking)
+        return self._with_crops(support, images, masks)
+
+    @property
+    def needs_support_images(self) -> bool:
+        """Whether :meth:`encode_support` encodes images again whose features are given, because of their masks."""
+        return self.masking.needs_masked or self.learner.support_crop
 
     def decode(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
@@ -178,6 +206,21 @@ class FewShotSegmenter(nn.Module):
         if fusion == "joint":
             return self.decode(query_features, support_features, support_masks, size).argmax(1)
         return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
+
+    def _embed(self, images: Tensor) -> Features:
+        """Encode and embed images without their saliency."""
+        return self.learner.embed_query(self.backbone(images))
+
+    def _with_crops(self, support: Features, images: Tensor, masks: Tensor) -> Features:
+        """Add the crops around the objects to supports, if the learner sees them."""
+        if not self.learner.support_crop:
+            return support
+        crops, crop_masks = crop_supports(images, masks)
+        return self.learner.add_crops(support, self._embed(crops), crop_masks)
+
+    def _with_prior(self, features: Features, images: Tensor) -> Features:
+        """Append the saliency of images ``[N,3,H,W]`` as a fifth stage, if there is a prior."""
+        return features if self.prior is None else [*features, [self.prior.saliency(images)]]
 
     @property
     def _shared_embedding(self) -> bool:

@@ -42,7 +42,8 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
 
     set_precision(precision)
     if isinstance(settings, StudentSettings):
-        from fss.saliency.student.network import StudentEstimator, load_student
+        from fss.models.saliency.network import load_student
+        from fss.saliency.student.estimator import StudentEstimator
 
         return StudentEstimator(load_student(settings.path).to(device), precision=precision)
     from fss.saliency.vit import ViTEstimator

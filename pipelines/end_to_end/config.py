@@ -179,6 +179,7 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     work["train"]["augment"] = without_new_settings(work["train"]["augment"])
     if not work["drop_duplicates"]:
         del work["drop_duplicates"]
+    work["train"]["segmenter"] = config.train.segmenter.identity()
     work["part_size"] = work["part_size"] or 64  # its default in the first version, which decides nothing by itself
     return work
 

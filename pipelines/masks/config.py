@@ -9,10 +9,10 @@ from fss.collection.config import DUPLICATE_DISTANCE, MOST_DUPLICATE_DISTANCE, P
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
 from fss.models.config import Precision
+from fss.models.saliency.config import StudentConfig
 from fss.saliency.config import (
     Fleet,
     SaliencyConfig,
-    StudentConfig,
     StudentSettings,
     StudentTrainingConfig,
     ViTSettings,

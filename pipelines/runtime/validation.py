@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from fss.core import storage
 from fss.models.config import SegmenterConfig
+from fss.models.saliency.config import StudentConfig
 from fss.models.semantic.config import SemanticConfig
-from fss.saliency.config import StudentConfig, ViTSettings
+from fss.saliency.config import ViTSettings
 
 if TYPE_CHECKING:
     from fss.models import FewShotSegmenter
+    from fss.models.saliency.network import SaliencyStudent
     from fss.saliency.estimators import EstimatorSettings
-    from fss.saliency.student.network import SaliencyStudent
 
 Weights = str | Path | None
 
@@ -77,7 +78,7 @@ def build_student(config: StudentConfig) -> "SaliencyStudent":
     Raises:
         ValueError: the backbone is unknown, weights are missing or do not fit, or the size or width is wrong.
     """
-    from fss.saliency.student.network import SaliencyStudent
+    from fss.models.saliency.network import SaliencyStudent
 
     with loading_weights(config.backbone, config.backbone_weights):
         return SaliencyStudent(config)

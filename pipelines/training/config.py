@@ -10,7 +10,7 @@ from annotated_types import Ge
 from fss.core import storage
 from fss.core.config import config_hash, settings, to_dict
 from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.models.config import SegmenterConfig
+from fss.models.config import TRAINING_FREE, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.lanes import check_lanes, check_share
 from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
@@ -55,6 +55,14 @@ class TrainSettings:
     """Machines of the training."""
     log_model: bool = True
     """Log the resulting model to MLflow, ready to serve."""
+
+    def __post_init__(self) -> None:
+        if self.segmenter.learner in TRAINING_FREE:
+            name = self.segmenter.learner
+            raise ValueError(
+                f"learner is {name}, which has nothing to train; evaluate it with python -m pipelines.evaluate "
+                f"--learner {name} --backbone-weights FILE, or give another --learner"
+            )
 
     @property
     def shots(self) -> int:
@@ -212,7 +220,7 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     if work["stream"]["decoding"] == "exact":  # fss 0.2 did not have another
         del work["stream"]["decoding"]
     work["augment"] = without_new_settings(work["augment"])
-    work["segmenter"] = {**work["segmenter"], "backbone_weights": data.get("weights")}
+    work["segmenter"] = {**config.segmenter.identity(), "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))
 
 

@@ -33,14 +33,17 @@ def episode(batch: int = 2, shots: int = 2, height: int = 96, width: int = 96) -
     return query, supports, masks
 
 
-def check_contract(directory: Path, **settings: Any) -> None:
-    """Check every promise for one segmenter."""
+def check_contract(directory: Path, *, trained: bool = True, **settings: Any) -> None:
+    """Check every promise for one segmenter; one without training (``trained``) has nothing to train."""
     segmenter = make(**settings)
     check_shapes(segmenter)
     check_batches_and_shots(segmenter)
     check_encoded_images_are_enough(segmenter)
     check_state(segmenter, directory)
-    check_training(segmenter)
+    if trained:
+        check_training(segmenter)
+    else:
+        assert not any(parameter.requires_grad for parameter in segmenter.parameters())
 
 
 def check_shapes(segmenter: FewShotSegmenter) -> None:

@@ -10,11 +10,12 @@ import pytest
 from fss.collection import Collection
 from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import load_student
 from fss.saliency import SaliencyConfig
-from fss.saliency.config import StudentConfig, StudentTrainingConfig
+from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.pseudomask import pseudomask_part
 from fss.saliency.student import data
-from fss.saliency.student.network import load_student
 from fss.tracking.run import tracking_client
 from pipelines import pseudomask
 from pipelines.masks.config import PseudomaskJobConfig, TrainSaliencyConfig

@@ -1,1 +1,1 @@
-"""Learners, the networks that compare query and supports: MaskSplit, HSNet, ASNet and VAT."""
+"""Learners, the networks that compare query and supports: MaskSplit, HSNet, ASNet, VAT and density."""

@@ -1,4 +1,4 @@
-"""The interface of learners, the trainable part of a segmenter after the backbone and the masking strategy."""
+"""The interface of learners, the part of a segmenter after the backbone and the masking strategy."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -26,6 +26,11 @@ class Learner(nn.Module):
     """Whether the same function embeds query and support, apart from masking."""
     min_side: ClassVar[int] = 80
     """The smallest image side, in pixels."""
+    takes_prior: ClassVar[bool] = False
+    """Whether the learner uses a saliency prior, which is a fifth stage of the query's features: one map
+    ``[N,1,h,w]`` in 0..1."""
+    support_crop: bool = False
+    """Whether supports are also encoded in a crop around their object; see :meth:`add_crops`."""
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "Learner":
@@ -60,6 +65,16 @@ class Learner(nn.Module):
             masking: the masking strategy.
         """
         return map_features(lambda p, m: masking.merge(p, m, masks), plain, masked)
+
+    def add_crops(self, support: Features, crops: Features, masks: Tensor) -> Features:
+        """Join supports with the crops around their objects.
+
+        Args:
+            support: embedded maps of the N supports.
+            crops: embedded maps of the N crops.
+            masks: masks ``[N,H,W]`` of the crops, in 0..1.
+        """
+        raise NotImplementedError
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Compare queries with their supports.

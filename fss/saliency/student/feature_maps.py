@@ -11,7 +11,7 @@ from fss.core.arrays import Int64, UInt8
 from fss.models.config import Precision
 from fss.models.features import Features
 from fss.models.precision import autocast
-from fss.saliency.student.network import SaliencyStudent
+from fss.models.saliency.network import SaliencyStudent
 from fss.saliency.two_view import normalize_images
 
 

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from fss.core.arrays import Float32
 from fss.core.rng import keyed_rng
 from fss.models.config import Precision
+from fss.models.saliency.network import SaliencyStudent
 from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.student.data import StudentData
 from fss.saliency.student.feature_maps import MapSource, batches
-from fss.saliency.student.network import SaliencyStudent
 from fss.saliency.student.targets import next_targets
 
 Report = Callable[[dict[str, float]], None]

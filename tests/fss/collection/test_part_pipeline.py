@@ -13,7 +13,7 @@ from fss.collection.schema import image_table
 from fss.saliency import SaliencyConfig, pseudomask
 from fss.saliency.estimators import EstimatorSettings
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
-from fss.saliency.student.network import StudentEstimator
+from fss.saliency.student.estimator import StudentEstimator
 from tests.fss.saliency.test_estimators import save_random_student
 from tests.fss.saliency.test_pseudomask import make
 

@@ -18,6 +18,12 @@ def test_contract_of_a_light_backbone(learner, tmp_path):
     check_contract(tmp_path, learner=learner, masking="hybrid", backbone="mobilenet_v2")
 
 
+@pytest.mark.parametrize("support_crop", [True, False])
+def test_contract_of_the_learner_without_training(support_crop, tmp_path):
+    settings = {"learner": "density", "backbone": "resnet18", "density": {"support_crop": support_crop}}
+    check_contract(tmp_path, trained=False, **settings)
+
+
 @pytest.mark.parametrize("masking", ["none", "feature", "input"])
 def test_vat_encodes_apart_under_every_masking(masking):
     check_encoded_images_are_enough(make(learner="vat", masking=masking, backbone="resnet18"))

@@ -9,12 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fss.models.checkpoint import load_checkpoint, read_description, save_checkpoint
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent, load_student, save_student
 from fss.models.segmenter import create_segmenter
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
-from fss.saliency.config import StudentConfig
-from fss.saliency.student.network import SaliencyStudent, load_student, save_student
 
 SEGMENTER = {
     "learner": "masksplit",

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from fss.collection.schema import GATES, SCORES
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent, load_student, save_student
 from fss.saliency import SaliencyConfig, SaliencyEstimator
-from fss.saliency.config import StudentConfig, StudentSettings, ViTSettings
+from fss.saliency.config import StudentSettings, ViTSettings
 from fss.saliency.estimators import EstimatorSettings, create_estimator, identity
-from fss.saliency.student.network import SaliencyStudent, StudentEstimator, load_student, save_student
+from fss.saliency.student.estimator import StudentEstimator
 from fss.saliency.vit import ViTEstimator
 from tests.helpers.discs import disc
 

@@ -11,6 +11,7 @@ import torch
 from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
 from fss.models import FewShotSegmenter, SegmenterConfig
+from fss.models.config import TRAINING_FREE
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from pipelines.training.config import TrainJobConfig
@@ -19,7 +20,7 @@ from pipelines.training.presets import PRESETS
 from tests.helpers.dataset_layouts import write_voc
 
 Paint = Callable[..., str]
-LEARNERS = get_args(SegmenterConfig.__annotations__["learner"])
+LEARNERS = sorted({*get_args(SegmenterConfig.__annotations__["learner"])} - {*TRAINING_FREE})
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,11 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
     assert validator.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
     assert 0 <= validator.validate(loop.segmenter, loop.device)[validator.score] <= 1
     assert loop.segmenter.training
+
+
+def test_a_learner_without_training_is_refused(collection: str) -> None:
+    with pytest.raises(ValueError, match="density, which has nothing to train; evaluate it with python -m"):
+        config(collection, segmenter=SegmenterConfig(learner="density"))
 
 
 def test_only_what_is_used_is_hashed(collection: str) -> None:

@@ -20,11 +20,11 @@ from safetensors.torch import save
 from fss.models import create_segmenter, load_checkpoint, load_published, save_checkpoint
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
+from fss.models.saliency.network import load_student
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
 from fss.models.weights.reading import check_weights_file, open_weights
-from fss.saliency.student.network import load_student
 from fss.saliency.vit import ViTEstimator
 
 LAST = MapSelection(keep=("none", "last", "last", "last"))

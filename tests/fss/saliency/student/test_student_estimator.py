@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fss.collection.schema import GATES, SCORES
-from fss.saliency.config import StudentConfig
-from fss.saliency.student.network import SaliencyStudent, StudentEstimator, load_student, save_student
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent, load_student, save_student
+from fss.saliency.student.estimator import StudentEstimator
 from tests.helpers.discs import disc
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=16)

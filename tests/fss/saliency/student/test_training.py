@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from fss.saliency.config import StudentConfig, StudentTrainingConfig
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent
+from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.student.data import StudentData
-from fss.saliency.student.network import SaliencyStudent
 from fss.saliency.student.targets import next_targets
 from fss.saliency.student.training import f_loss, train_student
 

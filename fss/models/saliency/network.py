@@ -1,8 +1,8 @@
 """The saliency student: a light network that learns from pseudo-masks and segments salient objects itself.
 
 The design follows DeepUSPS (Nguyen et al., NeurIPS 2019) with a single student: any backbone of ``fss.models``, a small
-top-down decoder, and one logit per pixel. ``fss.saliency.student.training`` trains it. Its results have the form of the
-classical estimator's.
+top-down decoder, and one logit per pixel. ``fss.saliency.student`` trains it and estimates masks with it. A segmenter
+may hold it as a prior of its queries.
 """
 
 import json
@@ -15,19 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fss.core import storage
-from fss.core.arrays import Rgb
 from fss.core.config import from_dict, renamed, to_dict
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
-from fss.models.config import Precision
 from fss.models.features import Features
-from fss.models.precision import autocast
+from fss.models.saliency.config import StudentConfig
 from fss.models.weights.loading import load_strictly
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import abbreviate
-from fss.saliency.classical.estimator import SaliencyResult
-from fss.saliency.config import StudentConfig
-from fss.saliency.two_view import normalize_images, resize_images, result_of_views
 
 _ADVICE = "Give the student.safetensors that pipelines.train_saliency wrote"
 _HEADER = "student"  # key of the configuration and metadata in the header of the file
@@ -55,6 +50,15 @@ class SaliencyStudent(nn.Module):
         """Return the logits, [B,S/4,S/4], for the backbone's maps."""
         logits: Tensor = self.decoder([stage[0] for stage in features])
         return logits
+
+    @torch.no_grad()
+    def saliency(self, images: Tensor) -> Tensor:
+        """Return the probability of the object, [B,1,S/4,S/4], for normalised images [B,3,H,W] of any size."""
+        side = self.config.image_size
+        if images.shape[-2:] != (side, side):
+            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        logits: Tensor = self(images)
+        return logits.sigmoid()[:, None]
 
     def restart(self, seed: int) -> None:
         """Replace the decoder's weights by new random ones."""
@@ -97,48 +101,6 @@ def _separable(width: int) -> nn.Sequential:
         nn.GroupNorm(4, width),
         nn.ReLU(),
     )
-
-
-class StudentEstimator:
-    """Segments the salient object with a trained student; a drop-in for ``SaliencyEstimator``."""
-
-    def __init__(
-        self,
-        student: SaliencyStudent,
-        *,
-        working_pixels: int = 67_500,
-        refined: bool = True,
-        precision: Precision = "fp32",
-    ):
-        """Wrap a trained student.
-
-        Args:
-            student: the trained network, on the device where it runs.
-            working_pixels: size in pixels at which masks are refined.
-            refined: whether masks follow the edges of the image, by one round of colour model and bilateral solver.
-            precision: precision of the network's arithmetic.
-        """
-        self.student, self.precision = student.eval(), precision
-        self.working_pixels = working_pixels
-        self.refined = refined
-
-    def estimate(self, rgb: Rgb, *, image_id: str = "") -> SaliencyResult:
-        """Segment the salient object of an RGB image, uint8 [H,W,3]; see ``SaliencyEstimator.estimate``."""
-        return self.estimate_batch([rgb])[0]
-
-    @torch.no_grad()
-    def estimate_batch(self, images: Sequence[Rgb]) -> list[SaliencyResult]:
-        """Segment several images, uint8 [H,W,3] each, in one pass and one pass of their mirror images."""
-        side = self.student.config.image_size
-        batch = normalize_images(resize_images(images, side, side).to(next(self.student.parameters()).device))
-        with autocast(batch.device, self.precision):
-            plain, mirrored = self.student(batch), self.student(batch.flip(3))
-        views = plain.float().sigmoid(), mirrored.float().sigmoid().flip(2)
-        pairs = torch.stack(views, 1).cpu().numpy()
-        return [
-            result_of_views(rgb, views, working_pixels=self.working_pixels, refined=self.refined)
-            for rgb, views in zip(images, pairs, strict=True)
-        ]
 
 
 def save_student(student: SaliencyStudent, uri: str | Path, *, metadata: Mapping[str, str]) -> None:

@@ -1,0 +1,126 @@
+"""The training-free learner: the ratio of the densities of the support's foreground and background.
+
+The features of the support's cells are two weighted point clouds on a sphere, foreground and background. A query cell
+is foreground where the foreground's density exceeds that of the background. The densities are kernel estimates with the
+von Mises-Fisher kernel ``exp(bandwidth * cosine)``, so the logit is a difference of log-mean-exps.
+
+Source: the density ratio on frozen features is that of Park, "FROST: Training-Free Few-Shot Segmentation with Frozen
+Features and Nonparametric Statistics", arXiv 2606.31136, 2026. What differs: the features are two maps of any backbone,
+centred over each picture, instead of one map of DINOv3; the bandwidth is a setting instead of a number read from the
+supports; the supports are also seen in a crop around their object; and the saliency of the query takes the part of the
+spatial gate.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fss.models.backbones.base import MapSelection
+from fss.models.config import DensityConfig, SegmenterConfig
+from fss.models.features import Features, resize
+from fss.models.learners.base import Channels, Learner
+from fss.models.masking import Masking
+
+_LARGEST_BLOCK = 2**24  # similarities at once, 64 MiB
+_LEAST_WEIGHT = 1e-6  # below it, the weight of a cell is rounding
+
+
+class Density(Learner):
+    """Density ratio of two point clouds per episode; it has no parameters.
+
+    A query is embedded as ``[[cells], [prior]]``, or without a prior as ``[[cells]]``. With ``support_crop`` a support
+    is embedded as ``[[cells], [cells of the crop], [weights of the crop]]``.
+    """
+
+    selection: ClassVar[MapSelection] = MapSelection(keep=("none", "none", "last", "last"), activated=True)
+    takes_prior: ClassVar[bool] = True
+
+    def __init__(self, config: DensityConfig) -> None:
+        super().__init__()
+        self.settings = config
+        self.support_crop = config.support_crop
+
+    @classmethod
+    def create(cls, channels: Channels, config: SegmenterConfig) -> "Density":
+        """Create the learner; it is the same for every backbone."""
+        return cls(config.density)
+
+    def embed_query(self, features: Features) -> Features:
+        """Join the maps of reductions 16 and 32 on the finer grid, as vectors of unit length and equal parts."""
+        shallow, deep = (_centred_unit(stage[-1]) for stage in features[2:4])
+        cells = F.normalize(torch.cat([shallow, resize(deep, shallow.shape[-2:])], 1), dim=1)
+        return [[cells], *features[4:]]
+
+    def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
+        """Embed supports like queries; the masks divide their cells later."""
+        return self.embed_query(plain)
+
+    def add_crops(self, support: Features, crops: Features, masks: Tensor) -> Features:
+        """Keep the cells of the crops, and their weights, beside those of the supports."""
+        (cells,), (cropped,) = support[0], crops[0]
+        return [[cells], [cropped], [_weights(masks, cropped)]]
+
+    def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
+        """Return logits on the grid of the cells or, if it is finer, on that of the prior; all shots form one cloud."""
+        (cells,) = query[0]
+        clouds = [(support[0][0], _weights(masks, support[0][0]))]
+        if self.support_crop:
+            clouds.append((support[1][0], support[2][0]))
+        points = torch.cat([_flatten(points, shots) for points, _ in clouds], 1)
+        weights = torch.cat([_flatten(weights, shots)[..., 0] for _, weights in clouds], 1)
+        ratio = log_density_ratio(_flatten(cells, 1), points, weights, self.settings.bandwidth)
+        logit = ratio.reshape(-1, 1, *cells.shape[-2:]) - self.settings.cut
+        if len(query) > 1:
+            (prior,) = query[1]
+            size = [max(sides) for sides in zip(cells.shape[-2:], prior.shape[-2:], strict=True)]
+            bonus = self.settings.prior_weight * (resize(prior, size) - self.settings.prior_center)
+            logit = resize(logit, size) + bonus
+        return torch.cat([-logit / 2, logit / 2], 1)
+
+
+def log_density_ratio(queries: Tensor, points: Tensor, weights: Tensor, bandwidth: float) -> Tensor:
+    """Return the log of the foreground's density over the background's at the query cells, ``[N,Q]``.
+
+    Where the supports have no background, its density counts as that of features at a right angle; where they have no
+    foreground, its density counts as that of opposite features.
+
+    Args:
+        queries: features of the query cells ``[N,Q,C]``; products of features are cosines.
+        points: features of the support cells ``[N,P,C]``.
+        weights: share of each support cell in the foreground ``[N,P]``; the rest is background.
+        bandwidth: factor of the cosines in the exponent.
+    """
+    rows = max(1, _LARGEST_BLOCK // (points.shape[0] * points.shape[1]))
+    transposed = points.transpose(1, 2)
+    ratios = []
+    for block in torch.split(queries, rows, 1):
+        exponents = bandwidth * (block @ transposed).float()
+        foreground = _log_mean_exp(exponents, weights, empty=-bandwidth)
+        ratios.append(foreground - _log_mean_exp(exponents, 1 - weights, empty=0.0))
+    return torch.cat(ratios, 1)
+
+
+def _log_mean_exp(exponents: Tensor, weights: Tensor, *, empty: float) -> Tensor:
+    """Return the log of the weighted mean of ``exp(exponents [N,Q,P])`` over P, ``[N,Q]``; ``empty`` without weight."""
+    weights = torch.where(weights > _LEAST_WEIGHT, weights, 0.0)
+    total = weights.sum(1, keepdim=True)
+    value = torch.logsumexp(exponents + weights.log()[:, None], 2) - total.log()
+    return torch.where(total > 0, value, empty)
+
+
+def _centred_unit(x: Tensor) -> Tensor:
+    """Subtract the mean over the picture from each cell of ``[N,C,h,w]``, and scale the cells to unit length."""
+    return F.normalize(x - x.mean((2, 3), keepdim=True), dim=1)
+
+
+def _weights(masks: Tensor, cells: Tensor) -> Tensor:
+    """Return the share ``[N,1,h,w]`` of each cell that the masks ``[N,H,W]`` cover."""
+    return F.interpolate(masks[:, None].float(), cells.shape[-2:], mode="area")
+
+
+def _flatten(maps: Tensor, shots: int) -> Tensor:
+    """Turn the maps ``[N * shots,C,h,w]`` into the cells of each episode, ``[N,shots * h * w,C]``."""
+    n, channels = maps.shape[0] // shots, maps.shape[1]
+    return maps.reshape(n, shots, channels, -1).transpose(2, 3).reshape(n, -1, channels)

@@ -1,0 +1,1 @@
+"""The saliency student: its network, its configuration and its files."""
