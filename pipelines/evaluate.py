@@ -1,11 +1,14 @@
-"""Evaluate a segmenter on a labelled collection, with three baselines in the same table.
+"""Evaluate a segmenter on a labelled collection, with four baselines in the same table.
 
     python -m pipelines.evaluate --model runs/<name>/model --collection my-labelled-collection --output results
     python -m pipelines.evaluate --model models:/<id> --collection fss --benchmark fss --output results
     python -m pipelines.evaluate --model hsnet/fold0.pt --learner hsnet --masking feature --backbone resnet50 \\
         --collection voc-val --benchmark pascal --fold 0 --protocol hsnet --split-folder splits --output results
+    python -m pipelines.evaluate --learner density --saliency-prior FILE --collection fss --output results
 
 Every metric belongs to a saved episode plan. The same model is not evaluated on the same plans twice.
+
+The learner density needs no training, so no --model; the job writes it to <output>/model, for other jobs and commands.
 
 The job writes the plans, the table (Markdown and JSON), the result of every episode (Parquet), overlays of the best,
 the worst and some random episodes, and summary.json.
@@ -49,7 +52,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     from fss.tracking.lineage import log_dataset
     from pipelines.evaluation.plans import make_plans
     from pipelines.evaluation.report import write_report
-    from pipelines.evaluation.task import EvaluationTask
+    from pipelines.evaluation.task import MODEL, EvaluationTask
+    from pipelines.runtime.checkpoints import publish_untrained
     from pipelines.runtime.model_source import inspect_model, load_model
     from pipelines.runtime.output_dir import remove
     from pipelines.runtime.validation import check_image_size
@@ -60,7 +64,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     image_size = config.image_size or model_size
     if image_size != model_size:
         check_image_size(load_model(source), image_size)
-    config = replace(config, model=source.uri, image_size=image_size)
+    config = replace(config, model=config.model and source.uri, image_size=image_size)
+    checkpoint = storage.join(config.output, MODEL) if source.network is not None else source.uri
     truth = Collection.open(config.collection).mask_set(config.mask_set)
     drawn = make_plans(config, truth)
     plans = drawn.plans
@@ -74,7 +79,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         key=config_hash([JOB, model, [plan.hash for plan in plans], *options], config.saliency),
         output_dir=config.output,
         inputs={
-            "checkpoint": source.uri,
+            "checkpoint": checkpoint,
             "model": model,
             **hashes,
             "protocol": plans[0].protocol,
@@ -106,6 +111,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         )
         with job.timed("evaluation"):
             results = _evaluate(task, config.workers, job)
+        if source.network is not None:
+            job.result.outputs["model"] = publish_untrained(load_model(source), checkpoint)
         reader = ImageReader(truth.collection, truth)
         write_report(results, job, config.output, reader=reader, visualizations=config.visualizations)
         if left_out:
@@ -135,8 +142,23 @@ def resolve(config: EvaluateJobConfig) -> EvaluateJobConfig:
 
 
 def _model_source(config: EvaluateJobConfig) -> ModelSource:
-    from pipelines.runtime.model_source import model_source
+    """Return the model to evaluate: the one that is named, or a segmenter that needs no training."""
+    from fss.models.config import DensityConfig
+    from pipelines.runtime.model_source import model_source, training_free_source
 
+    if not config.model:
+        return training_free_source(
+            learner=config.learner,
+            backbone=config.backbone,
+            backbone_weights=config.backbone_weights,
+            saliency_prior=config.saliency_prior,
+            density=config.density,
+            image_size=config.image_size,
+        )
+    if config.saliency_prior is not None or config.density != DensityConfig():
+        raise ValueError(
+            f"{config.model} contains its own settings; leave out --saliency-prior and --density.*, or --model"
+        )
     return model_source(
         config.model,
         learner=config.learner,

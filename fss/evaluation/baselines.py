@@ -11,10 +11,15 @@ from torch.nn import functional as F
 
 from fss.core.arrays import UInt8
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
-from fss.evaluation.methods import FeatureCache
+from fss.evaluation.methods import FeatureCache, SegmenterMethod
 from fss.images.resize import mask_canvas
 from fss.models.backbones.base import Backbone
+from fss.models.config import DensityConfig, Precision, SegmenterConfig
 from fss.models.features import Features, split_features
+from fss.models.segmenter import FewShotSegmenter
+
+DENSITY = "density ratio, untrained"
+"""Name of the training-free learner density as a baseline."""
 
 
 class AllForeground:
@@ -101,6 +106,29 @@ class UntrainedPrototype:
         assert self._pictures is not None
         features: Features = self._backbone(self._pictures.images(names).to(self._device))
         return features
+
+
+def is_untrained_density(segmenter: FewShotSegmenter) -> bool:
+    """Return whether a segmenter is the baseline of :func:`untrained_density` itself."""
+    config = segmenter.config
+    return config.learner == "density" and config.density == DensityConfig() and segmenter.prior is None
+
+
+def untrained_density(
+    segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
+) -> SegmenterMethod:
+    """Return the training-free learner ``density`` with default settings and without a saliency prior as a baseline.
+
+    Args:
+        segmenter: a segmenter whose backbone the baseline takes, with its weights.
+        device: where the baseline runs.
+        precision: of its arithmetic.
+    """
+    source = segmenter.config
+    config = SegmenterConfig(learner="density", backbone=source.backbone, image_size=source.image_size, frozen=True)
+    density = FewShotSegmenter.from_config(config)
+    density.backbone.load_state_dict(segmenter.backbone.state_dict())
+    return SegmenterMethod(density, name=DENSITY, device=device, precision=precision)
 
 
 def _resize_mask(mask: UInt8, height: int, width: int) -> UInt8:

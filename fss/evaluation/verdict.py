@@ -19,6 +19,10 @@ _ADVICE = {
         "use `fss saliency` for such photographs, or train on masks of a saliency student (pipelines.train_saliency) "
         "and so that the support decides (--split.distractor 0.5)"
     ),
+    "density ratio, untrained": (
+        "use pipelines.evaluate --learner density, which needs no training, or train longer (--steps) on better masks "
+        "(pipelines.train_saliency)"
+    ),
     "untrained prototype": "train longer (--steps), on more photographs, or with another learning rate",
 }
 _MOST_EPISODES = 20_000  # more would take hours

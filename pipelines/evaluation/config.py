@@ -7,11 +7,11 @@ from annotated_types import Ge, MinLen
 
 from fss.core.config import settings
 from fss.episodes.config import Benchmark, Order, ProtocolName
-from fss.models.config import Fusion, Precision
+from fss.models.config import DensityConfig, Fusion, Precision
 from fss.saliency.config import SaliencyConfig
 from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
-Learner = Literal["masksplit", "hsnet", "asnet", "vat"]
+Learner = Literal["masksplit", "hsnet", "asnet", "vat", "density"]
 Masking = Literal["none", "feature", "input", "hybrid"]
 EPISODES = 1000
 
@@ -39,7 +39,8 @@ class EvaluateSettings:
     precision: Precision = "fp32"
     """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     baselines: bool = True
-    """Also evaluate three baselines: all foreground, the query's saliency, and the untrained prototype."""
+    """Also evaluate four baselines: all foreground, the query's saliency, the untrained prototype and the untrained
+    density ratio."""
     visualizations: Annotated[int, Ge(0)] = 4
     """Episodes to draw of each kind (best and worst by the model's IoU, and random), besides eight fixed ones."""
 
@@ -48,9 +49,9 @@ class EvaluateSettings:
 class EvaluateJobConfig(EvaluateSettings):
     """Settings of the evaluation job."""
 
-    model: RequiredText = ""
+    model: str | None = None
     """Segmenter: folder of a checkpoint (local or s3:// URI), a published checkpoint's file, or an MLflow model
-    (models:/..., runs:/<run>/model)."""
+    (models:/..., runs:/<run>/model). None: the training-free one of --learner density."""
     collection: RequiredText = ""
     """Labelled collection to evaluate on: local folder or s3:// URI."""
     mask_set: str = "truth"
@@ -58,13 +59,20 @@ class EvaluateJobConfig(EvaluateSettings):
     output: RequiredText = ""
     """Folder of the results."""
     learner: Learner | None = None
-    """Learner of a published checkpoint's file."""
+    """Learner of a published checkpoint's file; density needs no model."""
     masking: Masking | None = None
     """Masking strategy of a published checkpoint's file."""
     backbone: str | None = None
-    """Backbone of a published checkpoint's file: resnet50, resnet101 or vgg16."""
+    """Backbone of a published checkpoint's file (resnet50, resnet101 or vgg16), or of density (any; by default
+    mobilenet_v2)."""
     backbone_weights: str | None = None
-    """Backbone weights for a published file without a backbone: a torch or safetensors file, or pretrained."""
+    """Backbone weights for density or a published file without a backbone: a torch or safetensors file, or pretrained
+    (the default of density)."""
+    saliency_prior: str | None = None
+    """Saliency student whose map of the query density uses as a prior: a student.safetensors of
+    pipelines.train_saliency."""
+    density: DensityConfig = field(default_factory=DensityConfig)
+    """Settings of the learner density."""
     benchmark: Benchmark | None = None
     """Public benchmark whose fold selects classes and episodes, and that a published file was trained for."""
     fold: Annotated[int, Ge(0)] | None = None

@@ -8,7 +8,13 @@ import numpy as np
 
 from fss.collection import Collection, ImageReader
 from fss.episodes.episode_plan import EpisodePlan
-from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.baselines import (
+    AllForeground,
+    SalientObject,
+    UntrainedPrototype,
+    is_untrained_density,
+    untrained_density,
+)
 from fss.evaluation.episode_images import EpisodeImages
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
@@ -65,7 +71,14 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
         SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device, precision=task.precision)
     ]
     if task.baselines:
-        methods += [AllForeground(), SalientObject(_Saliency(task.saliency)), _prototype(segmenter, task.device)]
+        untrained = _untrained(segmenter)
+        methods += [
+            AllForeground(),
+            SalientObject(_Saliency(task.saliency)),
+            UntrainedPrototype(untrained.backbone, device=task.device),
+        ]
+        if not is_untrained_density(segmenter):
+            methods.append(untrained_density(untrained, device=task.device, precision=task.precision))
     images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common
     fixed = max(FIXED_EPISODES, task.visualizations)
     return [
@@ -115,12 +128,11 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
     )
 
 
-def _prototype(segmenter: FewShotSegmenter, device: str) -> UntrainedPrototype:
-    """Return the baseline with the backbone as it was before training."""
-    backbone = (
-        segmenter.backbone if segmenter.config.frozen else FewShotSegmenter.from_config(segmenter.config).backbone
-    )
-    return UntrainedPrototype(backbone, device=device)
+def _untrained(segmenter: FewShotSegmenter) -> FewShotSegmenter:
+    """Return a segmenter whose backbone is as it was before training."""
+    if segmenter.config.frozen:
+        return segmenter
+    return FewShotSegmenter.from_config(segmenter.config, prior=segmenter.prior)
 
 
 class _Saliency:

@@ -1,32 +1,50 @@
 """Checkpoints in storage: local copies, hashes, and the weights that trainings start from."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyarrow import fs as pafs
 
 from fss.core import storage
+from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import local_copy
+from fss.models.checkpoint import WEIGHTS, read_description, save_checkpoint
+from fss.models.config import TRAINING_FREE
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
 
-__all__ = ["absolute_weights", "checkpoint_hash", "local_copy", "publish", "weights_hash"]
+    from fss.models import FewShotSegmenter
+
+__all__ = ["absolute_weights", "checkpoint_hash", "local_copy", "publish", "publish_untrained", "weights_hash"]
 
 
 def checkpoint_hash(folder: Path) -> str:
-    """Return 16 hex digits of the SHA-256 of a checkpoint's weights."""
-    return file_hash(folder / "model.safetensors")
+    """Return 16 hex digits that identify a checkpoint: the SHA-256 of its weights.
+
+    Without training the settings decide the predictions, so they are part of the hash.
+    """
+    weights, network = file_hash(folder / WEIGHTS), read_description(folder)["segmenter"]
+    return config_hash([weights, network["density"]]) if network["learner"] in TRAINING_FREE else weights
 
 
 def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
     """Copy the folder ``folder`` of a checkpoint to the URI ``target``, and return ``target``."""
+    return _copy(f"{checkpoint.path}/{folder}", checkpoint.filesystem, target)
+
+
+def publish_untrained(segmenter: "FewShotSegmenter", target: str) -> str:
+    """Write the checkpoint of a segmenter that needs no training to the URI ``target``, and return ``target``."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _copy(str(save_checkpoint(segmenter, folder)), pafs.LocalFileSystem(), target)
+
+
+def _copy(folder: str, source: pafs.FileSystem, target: str) -> str:
     filesystem, path = storage.resolve(target)
     filesystem.create_dir(path, recursive=True)
-    pafs.copy_files(
-        f"{checkpoint.path}/{folder}", path, source_filesystem=checkpoint.filesystem, destination_filesystem=filesystem
-    )
+    pafs.copy_files(folder, path, source_filesystem=source, destination_filesystem=filesystem)
     return target
 
 

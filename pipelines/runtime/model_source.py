@@ -1,4 +1,4 @@
-"""Models to load: a checkpoint of fss, a published file, or an MLflow model."""
+"""Models to load: a checkpoint of fss, a published file, an MLflow model, or a learner without training."""
 
 import tempfile
 import warnings
@@ -14,12 +14,13 @@ from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
-from fss.models import FewShotSegmenter, load_checkpoint, load_published
+from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, load_published
+from fss.models.config import TRAINING_FREE, DensityConfig
 from fss.tracking.run import tracking_uri
 from pipelines.runtime.checkpoints import absolute_weights, checkpoint_hash
-from pipelines.runtime.validation import check_weights
+from pipelines.runtime.validation import check_weights, loading_weights
 
-Kind = Literal["checkpoint", "published", "mlflow"]
+Kind = Literal["checkpoint", "published", "mlflow", "training-free"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,10 @@ class ModelSource:
     """A model to load; plain values that every worker can use."""
 
     kind: Kind
-    """Folder of a checkpoint (checkpoint), a published file (published), or an MLflow model (mlflow)."""
+    """Folder of a checkpoint (checkpoint), a published file (published), an MLflow model (mlflow), or a learner that
+    needs no training (training-free)."""
     uri: str
-    """URI of the folder, file or model."""
+    """URI of the folder, file or model, or the name of the learner."""
     learner: str = ""
     """Learner of a published file."""
     masking: str = ""
@@ -42,6 +44,37 @@ class ModelSource:
     """Backbone weights for a published file that holds none: a path, or pretrained."""
     tracking: str | None = None
     """Tracking store of an MLflow model."""
+    network: SegmenterConfig | None = None
+    """Settings of a training-free segmenter."""
+
+
+def training_free_source(
+    *,
+    learner: str | None,
+    backbone: str | None = None,
+    backbone_weights: str | None = None,
+    saliency_prior: str | None = None,
+    density: DensityConfig | None = None,
+    image_size: int | None = None,
+) -> ModelSource:
+    """Return the source of a segmenter that needs no training, with pretrained weights unless others are given.
+
+    Raises:
+        ValueError: the learner needs training, or a file does not exist.
+    """
+    if learner not in TRAINING_FREE:
+        raise ValueError(f"learner is {learner}, which needs a trained model; give --model, or --learner density")
+    network = SegmenterConfig(
+        learner="density",
+        backbone=backbone or "mobilenet_v2",
+        backbone_weights=_absolute(backbone_weights or "pretrained"),
+        saliency_prior=saliency_prior and storage.absolute_uri(saliency_prior),
+        density=density or DensityConfig(),
+        image_size=image_size or SegmenterConfig().image_size,
+        frozen=True,
+        seed=0,
+    )
+    return ModelSource(kind="training-free", uri=f"{network.learner} on {network.backbone}", network=network)
 
 
 def model_source(
@@ -90,12 +123,17 @@ def inspect_model(source: ModelSource) -> tuple[str, int]:
     Raises:
         ValueError: there is no such model, or its weights do not fit its learner, masking and backbone.
     """
+    if source.network is not None:
+        segmenter, network = load_model(source), source.network
+        named = ("backbone_weights", "saliency_prior")
+        files = {name: _content(value) for name in named if (value := getattr(network, name)) is not None}
+        return config_hash(network.identity() | files), segmenter.config.image_size
     with opened(source) as path:
         size = _load(source, path).config.image_size
         if source.kind != "published":
             return checkpoint_hash(path), size
         settings, weights = [source.learner, source.masking, source.backbone, source.benchmark], source.backbone_weights
-        hashes = [file_hash(path), weights if weights in (None, "pretrained") else file_hash(str(weights))]
+        hashes = [file_hash(path), weights and _content(weights)]
         return config_hash(settings, hashes), size
 
 
@@ -105,8 +143,16 @@ def load_model(source: ModelSource) -> FewShotSegmenter:
     Raises:
         ValueError: there is no such model, or its weights do not fit the learner, masking and backbone given.
     """
+    if source.network is not None:
+        with loading_weights(source.network.backbone, source.network.backbone_weights):
+            return FewShotSegmenter.from_config(source.network).eval()
     with opened(source) as path:
         return _load(source, path)
+
+
+def _content(weights: str | Path) -> str:
+    """Return the hash of a weights file; the library's own weights have none."""
+    return str(weights) if weights == "pretrained" else file_hash(str(weights))
 
 
 def _load(source: ModelSource, path: Path) -> FewShotSegmenter:

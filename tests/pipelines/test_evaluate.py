@@ -1,5 +1,6 @@
 """The evaluation job: models of every origin, benchmarks' folds, and what it leaves behind."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fss.collection import ingest_local
 from fss.collection.collection import Collection
 from fss.collection.sources import SourceConfig
 from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent, save_student
 from fss.tracking.lineage import logged_datasets
 from fss.tracking.run import Run
 from fss.visualize import EpisodeView
@@ -22,11 +26,12 @@ from pipelines import evaluate
 from pipelines.evaluate import run
 from pipelines.evaluation import report
 from pipelines.evaluation.config import EvaluateJobConfig
+from pipelines.runtime.checkpoints import checkpoint_hash
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.model_source import inspect_model, load_model, model_source
 
 TINY = "timm:test_resnet.r160_in1k"
-METHODS = 4  # the model and three baselines
+METHODS = 5  # the model and four baselines
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +184,51 @@ def test_a_checkpoint_says_what_it_is(checkpoint: Path, tmp_path: Path) -> None:
         model_source(str(checkpoint), learner="hsnet")
     with pytest.raises(ValueError, match="no checkpoint"):
         inspect_model(model_source(str(tmp_path)))
+
+
+def test_the_learner_without_training_needs_no_model(
+    config: EvaluateJobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    student = SaliencyStudent(StudentConfig(image_size=64, width=16))
+    save_student(student, "student.safetensors", metadata={})
+    segmenter = create_segmenter(learner="density", backbone=TINY, image_size=64, frozen=True, seed=1)
+    save_file(segmenter.backbone.state_dict(), "backbone.safetensors")
+    settings = replace(
+        config,
+        model=None,
+        learner="density",
+        backbone=TINY,
+        backbone_weights="backbone.safetensors",
+        saliency_prior="student.safetensors",
+        image_size=64,
+        shots=(1,),
+        output=str(tmp_path / "results"),
+    )
+    result = run(settings)
+    methods = ["model", "all foreground", "saliency of the query", "untrained prototype", "density ratio, untrained"]
+    assert [row["method"] for row in json.loads((tmp_path / "results/table.json").read_text())] == methods
+    saved = load_checkpoint(result.outputs["model"])
+    assert saved.prior is not None and result.inputs["checkpoint"] == str(tmp_path / "results/model")
+    again = replace(settings, model=result.outputs["model"], learner=None, backbone=None, backbone_weights=None)
+    again = replace(again, saliency_prior=None, output=str(tmp_path / "again"), baselines=False)
+    metric = "1-shot/model/mIoU"
+    assert run(again).metrics[metric] == pytest.approx(result.metrics[metric], abs=1e-3)
+    for change, message in [
+        ({"learner": None}, "learner is None, which needs a trained model; give --model, or --learner density"),
+        ({"learner": "hsnet"}, "learner is hsnet, which needs a trained model"),
+        ({"model": result.outputs["model"]}, "contains its own settings; leave out --saliency-prior"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run(replace(settings, **change))
+
+
+def test_settings_of_a_learner_without_training_are_its_identity(tmp_path: Path) -> None:
+    hashes = set()
+    for bandwidth in (20.0, 40.0):
+        segmenter = create_segmenter(learner="density", backbone=TINY, density={"bandwidth": bandwidth}, frozen=True)
+        hashes.add(checkpoint_hash(save_checkpoint(segmenter, tmp_path / str(bandwidth))))
+    assert len(hashes) == 2
 
 
 def test_a_logged_model_is_the_checkpoint(checkpoint: Path, tracking: TrackingConfig) -> None:

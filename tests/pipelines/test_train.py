@@ -154,7 +154,7 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
     )
     summary = evaluate.run(settings)
     table = json.loads((tmp_path / "results/table.json").read_text())
-    methods = ["model", "all foreground", "saliency of the query", "untrained prototype"]
+    methods = ["model", "all foreground", "saliency of the query", "untrained prototype", "density ratio, untrained"]
     assert [(row["shots"], row["method"]) for row in table] == [(shots, name) for shots in (1, 2) for name in methods]
     assert all(row["miou_low"] <= row["miou"] <= row["miou_high"] for row in table)
     sheets = {f"{kind}-{shots}shot.png" for kind in ("episodes", "fixed") for shots in (1, 2)}

@@ -14,13 +14,16 @@ from fss.core.rng import keyed_rng
 from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalize_imagenet
 from fss.evaluation import report
-from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype
+from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype, untrained_density
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, MemoryCache
 from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.images.resize import image_canvas, mask_canvas
-from fss.models import FewShotSegmenter, create_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter
+from fss.models.config import DensityConfig
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent
 
 SIZE = 80
 CLASSES, IMAGES = (3, 5), 6
@@ -82,6 +85,22 @@ def test_caching_changes_no_prediction_and_saves_passes(
         expected = method.segmenter.predict(images[:1], images[None, 1:], masks[None].float(), "mean_probability")
         agree = (expected[0].numpy() == result.predictions["model"][episode.number]).mean()
         assert agree > 0.999  # rounding depends on the batch size
+
+
+@pytest.mark.parametrize("support_crop", [True, False])
+def test_caching_changes_no_density(support_crop: bool) -> None:
+    prior = SaliencyStudent(StudentConfig(image_size=64, width=16))
+    density = DensityConfig(support_crop=support_crop)
+    config = SegmenterConfig(learner="density", backbone="mobilenet_v2", image_size=SIZE, density=density, frozen=True)
+    method = SegmenterMethod(FewShotSegmenter.from_config(config, prior=prior))
+    episodes, pictures = plan(shots=2, episodes=4), EpisodeImages(FakeReader(), SIZE)
+    result = evaluate([method], episodes, pictures, size=SIZE, keep=range(4))
+    assert method.passes <= len(episodes.image_ids()) * (2 if support_crop else 1)
+    batch = EvaluationBatch.load(episodes.episodes, pictures)
+    queries, supports = pictures.images(batch.query_ids), pictures.images(batch.support_ids)
+    expected = method.segmenter.predict(queries, supports.unflatten(0, (4, 2)), batch.support_masks)
+    for mask, episode in zip(expected, episodes, strict=True):
+        assert (mask.numpy() == result.predictions["model"][episode.number]).mean() > 0.999
 
 
 def test_a_small_cache_gives_the_same_result(segmenters: Callable[[str], FewShotSegmenter]) -> None:
@@ -150,7 +169,12 @@ def test_the_table_of_episodes(results: list[EvaluationResult], tmp_path: Path) 
 
 def test_baselines_score_as_expected(segmenters: Callable[[str], FewShotSegmenter]) -> None:
     result = evaluate(
-        [AllForeground(), SalientObject(estimate), UntrainedPrototype(segmenters("none").backbone)],
+        [
+            AllForeground(),
+            SalientObject(estimate),
+            UntrainedPrototype(segmenters("none").backbone),
+            untrained_density(segmenters("none")),
+        ],
         plan(),
         FakeReader(),
         size=SIZE,
@@ -158,7 +182,8 @@ def test_baselines_score_as_expected(segmenters: Callable[[str], FewShotSegmente
     everything, salient = result.metrics("all foreground"), result.metrics("saliency of the query")
     assert everything.miou.value == pytest.approx(45 * 45 / (97 * 120), abs=0.01)  # the object among the valid rows
     assert salient.miou.value > 0.99
-    assert 0 <= result.metrics("untrained prototype").miou.value <= 1
+    for method in ("untrained prototype", "density ratio, untrained"):
+        assert 0 <= result.metrics(method).miou.value <= 1
 
 
 def test_the_prototype_separates_what_the_features_separate() -> None:
