@@ -25,6 +25,7 @@ Masks from photographs, almost without labels.
 
     fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
     fss predict --model birds@best --support bird.jpg:40,60,180,220 --query new.jpg --output masks
+    fss predict --support cup.jpg:cup.png --query ~/photos --output masks        # without training
     fss saliency ~/photos --output masks
 
 Jobs on collections run on a laptop or a cluster with `python -m pipelines.JOB` (--help explains each): ingest (--append

@@ -3,6 +3,11 @@
     fss predict --model runs/masksplit --support cup.jpg:cup.png --query ~/photos --output masks
     fss predict --model birds@best --support a.jpg:a.png b.jpg:40,60,180,220 --query s3://bucket/new --output masks
     fss predict --model runs/masksplit --support cup.jpg:@120,80 --not bowl.jpg:bowl.png --query new --output masks
+    fss predict --support cup.jpg:cup.png --query ~/photos --output masks
+
+Without --model the segmenter is density, which needs no training. It downloads the ImageNet weights of MobileNetV2, or
+takes them from a file (--backbone-weights), and adds the saliency of each picture if there is a student of
+pipelines.train_saliency (--saliency-prior).
 
 All examples together define the object. An example is a picture with a mask, or with boxes, points or strokes that its
 mask is made from: 40,60,180,220 (the object in this box), 40,60,180,220+200,60,300,210 (two objects), @120,80 (the
@@ -34,10 +39,15 @@ if TYPE_CHECKING:
 class Config:
     """The arguments of ``fss predict``."""
 
-    model: str
-    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name."""
     output: str
     """Folder or s3:// URI for the masks."""
+    model: str | None = None
+    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name. None:
+    density, which needs no training."""
+    backbone_weights: str | None = None
+    """MobileNetV2's weights for density: a torch or safetensors file. None: the library's, which are downloaded."""
+    saliency_prior: str | None = None
+    """Saliency student for density: a student.safetensors of pipelines.train_saliency."""
     support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Examples: PICTURE:MASK, PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels), PICTURE:@X,Y (a point) or
     PICTURE:@STROKES."""
@@ -66,15 +76,13 @@ def run(config: Config) -> int:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
     from fss.cli._make_masks import Segmentation, find_pictures, make_masks, write
-    from fss.inference.predictor import load_segmenter
 
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     pictures = find_pictures(queries, config.output)
-    device = None if config.device == "auto" else config.device
-    predictor = load_segmenter(config.model, device=device, tracking=config.tracking)
+    predictor = _predictor(config)
     examples = _encode(predictor, pairs, negatives)
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
@@ -92,6 +100,26 @@ def run(config: Config) -> int:
         what="segmenting by example",
     )
     return PARTIAL if unusable else SUCCESS
+
+
+def _predictor(config: Config) -> "Predictor":
+    """Load the segmenter; without a model say which one it is."""
+    from fss.inference.predictor import load_segmenter, training_free_segmenter
+
+    device = None if config.device == "auto" else config.device
+    if config.model is not None:
+        if config.backbone_weights or config.saliency_prior:
+            raise ValueError(
+                f"{config.model} contains its own weights; leave out --backbone-weights and --saliency-prior"
+            )
+        return load_segmenter(config.model, device=device, tracking=config.tracking)
+    predictor = training_free_segmenter(
+        backbone_weights=config.backbone_weights or "pretrained", saliency_prior=config.saliency_prior, device=device
+    )
+    weights = config.backbone_weights or "ImageNet weights"
+    prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
+    print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)
+    return predictor
 
 
 def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, MaskLike]]":

@@ -32,6 +32,7 @@ from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import load_checkpoint
+from fss.models.config import SegmenterConfig
 from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 
@@ -190,6 +191,39 @@ class Examples:
         return probability
 
 
+def training_free_segmenter(
+    *,
+    backbone_weights: str | Path = "pretrained",
+    saliency_prior: str | Path | None = None,
+    device: str | None = None,
+) -> Predictor:
+    """Return a segmenter that needs no training: the learner ``density`` on MobileNetV2.
+
+    Args:
+        backbone_weights: a torch or safetensors file, or ``pretrained`` to download the library's.
+        saliency_prior: a student.safetensors of the job train_saliency, whose map of the query is added.
+        device: device of the network; None uses a GPU if there is one.
+
+    Raises:
+        ValueError: a file holds no fitting weights, or weights cannot be downloaded.
+    """
+    config = SegmenterConfig(
+        learner="density",
+        backbone="mobilenet_v2",
+        backbone_weights=backbone_weights,
+        saliency_prior=saliency_prior,
+        frozen=True,
+    )
+    try:
+        segmenter = FewShotSegmenter.from_config(config)
+    except OSError as error:
+        raise ValueError(
+            f"the pretrained weights of {config.backbone} are not in the cache and cannot be downloaded ({error}). "
+            "Give --backbone-weights FILE, or a trained model with --model"
+        ) from error
+    return Predictor(segmenter, device=device or _default_device())
+
+
 def load_segmenter(model: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
     """Load a trained segmenter for pictures of any kind and size.
 
@@ -202,13 +236,17 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
     Raises:
         ValueError: there is no such model.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or _default_device()
     with local_checkpoint(model, tracking=tracking) as folder:
         return Predictor(load_checkpoint(folder), device=device)
 
 
 def _foreground(probability: NDArray[np.float32]) -> UInt8:
     return (probability > 0.5).astype(np.uint8)
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:

@@ -105,7 +105,13 @@ def model_source(
         settings = {name: str(value) for name, value in options.items()}
         weights = _absolute(backbone_weights)
         return ModelSource(
-            kind=kind, uri=storage.absolute_uri(uri), benchmark=benchmark, backbone_weights=weights, **settings
+            kind=kind,
+            uri=storage.absolute_uri(uri),
+            learner=settings["learner"],
+            masking=settings["masking"],
+            backbone=settings["backbone"],
+            benchmark=benchmark,
+            backbone_weights=weights,
         )
     options["backbone-weights"] = backbone_weights
     if unneeded := [name for name, value in options.items() if value is not None]:

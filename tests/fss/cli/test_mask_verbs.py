@@ -2,10 +2,13 @@
 
 import csv
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fss.cli import main
 from fss.cli._make_masks import find_pictures
@@ -66,6 +69,26 @@ def test_predict_writes_a_mask_of_each_pictures_size(model: Path, photos: Path, 
         assert Image.open(out / "overlays" / f"{name}.jpg").size == size
     assert Image.open(out / "examples.jpg").width > 600
     assert sorted(row["mask"] for row in rows(out)) == sorted(f"{name}.png" for name in sizes)
+
+
+def test_predict_without_a_model_needs_no_training(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = create_segmenter(learner="density", backbone="mobilenet_v2").backbone
+    save_file(backbone.state_dict(), tmp_path / "weights.safetensors")
+    words = ["predict", "--support", f"{photos}/a.jpg:{tmp_path}/mask.png", "--query", f"{photos}/a.jpg"]
+    weights = ["--backbone-weights", tmp_path / "weights.safetensors"]
+    assert ends(*words, *weights, "--output", tmp_path / "out") == 0
+    assert capsys.readouterr().out.startswith("without --model: density, which needs no training, on MobileNetV2 (/")
+    assert Image.open(tmp_path / "out" / "a.png").size == (80, 60)
+    assert ends(*words, *weights, "--model", "m", "--output", tmp_path / "out") == 2
+    assert "contains its own weights; leave out --backbone-weights" in capsys.readouterr().err
+    monkeypatch.setattr(
+        "torch.hub.load_state_dict_from_url", lambda *_, **__: (_ for _ in ()).throw(URLError("offline"))
+    )
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", torch.hub.load_state_dict_from_url)
+    assert ends(*words, "--output", tmp_path / "out") == 2
+    assert "cannot be downloaded" in capsys.readouterr().err
 
 
 def test_an_unusable_picture_is_listed_and_the_others_are_made(
