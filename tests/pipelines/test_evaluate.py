@@ -193,7 +193,8 @@ def test_the_learner_without_training_needs_no_model(
     student = SaliencyStudent(StudentConfig(image_size=64, width=16))
     save_student(student, "student.safetensors", metadata={})
     segmenter = create_segmenter(learner="density", backbone=TINY, image_size=64, frozen=True, seed=1)
-    save_file(segmenter.backbone.state_dict(), "backbone.safetensors")
+    state = segmenter.backbone.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, "backbone.safetensors")
     settings = replace(
         config,
         model=None,

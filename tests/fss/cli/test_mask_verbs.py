@@ -75,7 +75,8 @@ def test_predict_without_a_model_needs_no_training(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = create_segmenter(learner="density", backbone="mobilenet_v2").backbone
-    save_file(backbone.state_dict(), tmp_path / "weights.safetensors")
+    state = {key: value.contiguous() for key, value in backbone.state_dict().items()}
+    save_file(state, tmp_path / "weights.safetensors")
     words = ["predict", "--support", f"{photos}/a.jpg:{tmp_path}/mask.png", "--query", f"{photos}/a.jpg"]
     weights = ["--backbone-weights", tmp_path / "weights.safetensors"]
     assert ends(*words, *weights, "--output", tmp_path / "out") == 0
