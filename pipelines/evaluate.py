@@ -111,10 +111,10 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         )
         with job.timed("evaluation"):
             results = _evaluate(task, config.workers, job)
-        if source.network is not None:
-            job.result.outputs["model"] = publish_untrained(load_model(source), checkpoint)
         reader = ImageReader(truth.collection, truth)
         write_report(results, job, config.output, reader=reader, visualizations=config.visualizations)
+        if source.network is not None:
+            job.result.outputs["model"] = publish_untrained(load_model(source), checkpoint)
         if left_out:
             job.result.counts["classes left out"] = len(drawn.left_out)
     return job.result

@@ -18,6 +18,7 @@ def make(learner, masking):
     ("learner", "masking"),
     [
         ("masksplit", "none"),
+        ("density", "none"),
         pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("vat", "feature", marks=pytest.mark.slow),
@@ -34,7 +35,9 @@ def test_every_learner_can_be_exported(learner, masking, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("learner", "masking"), [("masksplit", "none"), ("hsnet", "hybrid"), ("asnet", "hybrid")])
+@pytest.mark.parametrize(
+    ("learner", "masking"), [("masksplit", "none"), ("density", "none"), ("hsnet", "hybrid"), ("asnet", "hybrid")]
+)
 def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     segmenter, path = make(learner, masking), tmp_path / "segmenter.onnx"
