@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from fss.episodes.augmentation import AFFINE
 from fss.episodes.colours import change_colours, constant
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 
 
 def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Tensor, Tensor]:

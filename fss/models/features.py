@@ -14,6 +14,11 @@ Features = list[list[Tensor]]
 
 REDUCTIONS = (4, 8, 16, 32)
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue in [0, 1] that backbones expect their images to be normalised with."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of red, green and blue in [0, 1]."""
+
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Resize ``[B,C,h,w]`` bilinearly with aligned corners. A tensor of the right size is returned as it is."""

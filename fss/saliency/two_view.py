@@ -9,13 +9,11 @@ from torch import Tensor
 
 from fss.core.arrays import Float32, Rgb
 from fss.images.resize import shrink_to_area
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 from fss.saliency import quality
 from fss.saliency.classical.estimator import SaliencyResult, check_rgb, finish
 from fss.saliency.classical.refine import clean, refine
 from fss.saliency.classical.superpixels import to_lab
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 def resize_images(images: Sequence[Rgb], height: int, width: int) -> Tensor:
@@ -31,7 +29,9 @@ def resize_images(images: Sequence[Rgb], height: int, width: int) -> Tensor:
     )
 
 
-def normalize_images(images: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+def normalize_images(
+    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
     """Normalise images, uint8 [B,H,W,3], to float32 [B,3,H,W] in channels-last memory format."""
     scaled = images.permute(0, 3, 1, 2).float() / 255
     low, spread = scaled.new_tensor(mean)[:, None, None], scaled.new_tensor(std)[:, None, None]

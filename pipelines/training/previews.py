@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fss.episodes.episode import EpisodeBatch
-from fss.episodes.rendering import IMAGENET_MEAN, IMAGENET_STD
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 from fss.visualize import EpisodeView
 
 

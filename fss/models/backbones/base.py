@@ -7,12 +7,15 @@ the stages at reductions 8, 16 and 32. Each backbone's module lists the maps of 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fss.models.features import Features
+
+if TYPE_CHECKING:
+    from fss.models.backbones.vit import VitBackbone
 
 MapChoice = Literal["none", "last", "all"]
 
@@ -66,6 +69,11 @@ class Backbone(nn.Module):
     def stages(self, images: Tensor) -> Features:
         """Compute the selected maps of images ``[B,3,H,W]``. Subclasses implement this method."""
         raise NotImplementedError
+
+    @property
+    def tokens(self) -> "VitBackbone | None":
+        """The backbone itself if its maps come from one grid of tokens, which a pyramid is made of; else None."""
+        return None
 
     def padding_note(self, height: int, width: int) -> str:
         """Return a note if images of this size are padded inside the backbone, or an empty string."""

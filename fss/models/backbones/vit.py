@@ -27,10 +27,9 @@ from torch.nn import functional as F
 
 from fss.models.backbones.base import Backbone, MapSelection, select_channels, select_maps
 from fss.models.backbones.token_grid import cell_count, resample_tokens
-from fss.models.features import REDUCTIONS, Features
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD, REDUCTIONS, Features
 from fss.models.weights.state_dict import log_once
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that backbones get
 _EXAMPLE = "vit_small_patch14_reg4_dinov2.lvd142m"
 
 
@@ -54,6 +53,11 @@ class VitBackbone(Backbone):
         ]
         self.channels = select_channels([[network.embed_dim] * len(blocks) for blocks in self.stage_blocks], selection)
         self.scale, self.shift = _renormalisation(network.pretrained_cfg or {})
+
+    @property
+    def tokens(self) -> "VitBackbone":
+        """The backbone itself."""
+        return self
 
     def stages(self, images: Tensor) -> Features:
         """Return the selected block outputs, resampled to the reductions of their stages."""
@@ -203,8 +207,8 @@ def _without_head(network: Any) -> Any:
 
 def _renormalisation(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return factor and summand, per channel, from ImageNet's normalisation to that of a timm data configuration."""
-    mean, std = config.get("mean", _MEAN), config.get("std", _STD)
-    if tuple(mean) == _MEAN and tuple(std) == _STD:
+    mean, std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+    if tuple(mean) == IMAGENET_MEAN and tuple(std) == IMAGENET_STD:
         return (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    scale = tuple(given / own for given, own in zip(_STD, std, strict=True))
-    return scale, tuple((given - own) / spread for given, own, spread in zip(_MEAN, mean, std, strict=True))
+    scale = tuple(given / own for given, own in zip(IMAGENET_STD, std, strict=True))
+    return scale, tuple((given - own) / spread for given, own, spread in zip(IMAGENET_MEAN, mean, std, strict=True))

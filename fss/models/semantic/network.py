@@ -21,7 +21,7 @@ from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
 from fss.models.backbones.sequential import SequentialBackbone
-from fss.models.backbones.vit import VitBackbone
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, build_auxiliary_stage
 from fss.models.semantic.pyramid import WIDTH, SimplePyramid
@@ -29,7 +29,7 @@ from fss.models.weights.loading import load_strictly, load_weights
 from fss.models.weights.state_dict import StateDict
 
 PIXELS = {
-    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "imagenet": (tuple(255 * value for value in IMAGENET_MEAN), tuple(255 * value for value in IMAGENET_STD)),
     "coco": ((122.68, 116.67, 104.01), (1.0, 1.0, 1.0)),
 }
 """Mean and standard deviation of red, green and blue, in 0..255, by the data that the backbone was trained on."""
@@ -55,10 +55,10 @@ class SemanticNetwork(nn.Module):
         self.config, self.classes, self.auxiliary = config, classes, auxiliary
         self.backbone = backbone
         self.pyramid: SimplePyramid | None = None
-        if isinstance(backbone, VitBackbone):
+        if (tokens := backbone.tokens) is not None:
             self.pyramid = SimplePyramid(
-                backbone.network.embed_dim,
-                backbone.patch,
+                tokens.network.embed_dim,
+                tokens.patch,
                 config.stride,
                 low=config.network == "lraspp",
                 shared=auxiliary == "deep",
@@ -103,8 +103,7 @@ class SemanticNetwork(nn.Module):
     def _levels(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps at reduction 8, before the last stage, and at the output stride."""
         if self.pyramid is not None:
-            assert isinstance(self.backbone, VitBackbone)
-            return self.pyramid(self.backbone, images)  # type: ignore[no-any-return]
+            return self.pyramid(self.backbone.tokens, images)  # type: ignore[no-any-return]
         _, (low,), (shared,), (last,) = self.backbone(images)
         return low, shared, last
 
@@ -181,7 +180,7 @@ def _head(config: SemanticConfig, low: int, channels: int, classes: int) -> nn.M
 
 def _limit_stride(backbone: Backbone, config: SemanticConfig) -> None:
     """Replace strides by dilation in the stages whose reduction would exceed the output stride."""
-    if isinstance(backbone, VitBackbone):
+    if backbone.tokens is not None:
         return  # its pyramid has the output stride
     for reduction, stage in zip((16, 32), _last_stages(backbone, config.backbone), strict=True):
         if reduction > config.stride:
