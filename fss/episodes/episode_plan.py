@@ -18,6 +18,7 @@ from fss.core.rng import keyed_rng
 from fss.episodes.config import DrawMode
 
 _METADATA = b"fss.plan"
+_NAMED = 5  # small classes that an error names
 SCHEMA = pa.schema(
     [
         pa.field("episode", pa.int64(), nullable=False),
@@ -119,6 +120,18 @@ SMALL_CLASSES = (
 """What to do about classes with too few images."""
 
 
+def small_classes(counts: Mapping[int, int], shots: int) -> str:
+    """Describe the classes that do not have more images than shots, the first few by name; empty if there are none.
+
+    Args:
+        counts: number of images by class id.
+        shots: supports per episode.
+    """
+    small = [f"class {c} has {count}" for c, count in counts.items() if count <= shots]
+    more = f" and {len(small) - _NAMED} classes more have too few" if len(small) > _NAMED else ""
+    return ", ".join(small[:_NAMED]) + more
+
+
 PERMUTED = 1 << 16
 """Images of a class up to which an episode permutes all of them; a larger class is sampled in constant time."""
 
@@ -144,7 +157,7 @@ class EpisodeSampler:
                 PASCAL-5i and FSS-1000, Min et al., ICCV 2021).
 
         Raises:
-            ValueError: there is no class, or classes have fewer than ``shots + 1`` images; all of them are listed.
+            ValueError: there is no class, or classes have fewer than ``shots + 1`` images.
         """
         self._pools, self._shots = _pools(index, sorted(set(classes)), shots), shots
         self._classes, self._balanced = list(self._pools), draw == "balanced"
@@ -199,7 +212,7 @@ def make_plan(
         fingerprint: fingerprint of the collection, stored with the plan.
 
     Raises:
-        ValueError: the protocol is unknown, or classes have fewer than ``shots + 1`` images; all of them are listed.
+        ValueError: the protocol is unknown, or classes have fewer than ``shots + 1`` images.
     """
     if protocol != "ours":
         raise ValueError(f"unknown protocol {protocol!r}; allowed is 'ours'")
@@ -244,11 +257,8 @@ def _pools(index: Mapping[int, Sequence[ImageEntry]], classes: list[int], shots:
     if not classes:
         raise ValueError("a plan needs at least one class, got none; use a mask set with classes")
     pools = {c: _image_ids(index, c) for c in classes}
-    short = [f"{c} has {len(pool)}" for c, pool in pools.items() if len(pool) <= shots]
-    if short:
-        raise ValueError(
-            f"{shots} shots need {shots + 1} images of every class, but class {', class '.join(short)}; {SMALL_CLASSES}"
-        )
+    if short := small_classes({c: len(pool) for c, pool in pools.items()}, shots):
+        raise ValueError(f"{shots} shots need {shots + 1} images of every class, but {short}; {SMALL_CLASSES}")
     return pools
 
 

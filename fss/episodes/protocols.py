@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fss.core.rng import keyed_rng
-from fss.episodes.episode_plan import SMALL_CLASSES
+from fss.episodes.episode_plan import SMALL_CLASSES, small_classes
 from fss.episodes.published_lists import EpisodeList
 
 MASKSPLIT_PIXELS = 2048
@@ -74,11 +74,10 @@ def draw_masksplit(pools: Mapping[int, Sequence[str]], *, shots: int, episodes: 
     Raises:
         ValueError: a class does not have more images than shots.
     """
-    short = [f"{class_id} has {len(pool)}" for class_id, pool in pools.items() if len(pool) <= shots]
-    if short:
+    if short := small_classes({class_id: len(pool) for class_id, pool in pools.items()}, shots):
         raise ValueError(
-            f"{shots} shots need {shots + 1} images with at least {MASKSPLIT_PIXELS} pixels of every class, but class "
-            f"{', class '.join(short)}; {SMALL_CLASSES}"
+            f"{shots} shots need {shots + 1} images with at least {MASKSPLIT_PIXELS} pixels of every class, but "
+            f"{short}; {SMALL_CLASSES}"
         )
     members = {class_id: sorted(pool) for class_id, pool in sorted(pools.items())}
     classes_in: dict[str, list[int]] = {}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fss.collection import MaskSet, mask_set_files, part_io
 from fss.collection.acceptance_file import Acceptance
-from fss.collection.schema import part_name
+from fss.collection.schema import part_name, part_number
 from fss.core import storage
 from fss.core.arrays import BoolArray, Int64
 from fss.core.config import config_hash
@@ -59,7 +59,7 @@ class SearchPlan:
 
     def covered(self, table: str) -> slice:
         """Return the slice of the parts that a table covers."""
-        number, tables, parts = int(table.removeprefix("part-")), len(self.tables()), len(self.parts)
+        number, tables, parts = part_number(table), len(self.tables()), len(self.parts)
         return slice(parts * number // tables, parts * (number + 1) // tables)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from fss.collection import ImageReader, MaskSet
 from fss.core.arrays import Mask, UInt8
 from fss.core.rng import keyed_rng
+from fss.episodes.episode_plan import small_classes
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.config import RelabelConfig
@@ -85,10 +86,7 @@ def shot_mask(mask: Mask, size: int) -> UInt8:
 
 def drawn_shots(image_ids: Mapping[int, Collection[str]], config: RelabelConfig) -> list[str]:
     """Return the names of all shots that :func:`build_bank` reads."""
-    count = config.shots * config.sets + CALIBRATION
-    return [
-        shot_name(c, image_id) for c in sorted(image_ids) for image_id in _shuffle(c, image_ids[c], config.seed)[:count]
-    ]
+    return [shot_name(c, image_id) for c, ids in _drawn_images(image_ids, config).items() for image_id in ids]
 
 
 def build_bank(
@@ -109,24 +107,24 @@ def build_bank(
         ValueError: there is no class, or a class has too few images.
     """
     needed = config.shots * config.sets
-    short = [f"{c} has {len(ids)}" for c, ids in image_ids.items() if len(ids) <= needed]
+    short = small_classes({c: len(ids) for c, ids in image_ids.items()}, needed)
     if short or not image_ids:
         raise ValueError(
             f"every class of a bank needs {needed + 1} labelled images, {needed} shots and one to calibrate the gate; "
-            f"{'class ' + ', class '.join(short) if short else 'no class was given'}"
+            f"{short or 'no class was given'}"
         )
-    shuffled = {c: _shuffle(c, image_ids[c], config.seed) for c in sorted(image_ids)}
-    prototypes = torch.cat([_prototype(segmenter, c, ids[:needed], read) for c, ids in shuffled.items()])
-    sets = {c: deal([shot_name(c, image_id) for image_id in ids[:needed]], config) for c, ids in shuffled.items()}
+    drawn = _drawn_images(image_ids, config)
+    prototypes = torch.cat([_prototype(segmenter, c, ids[:needed], read) for c, ids in drawn.items()])
+    sets = {c: deal([shot_name(c, image_id) for image_id in ids[:needed]], config) for c, ids in drawn.items()}
     bank = ClassBank(prototypes, -1.0, sets)
-    held_out = [(c, image_id) for c, ids in shuffled.items() for image_id in ids[needed : needed + CALIBRATION]]
+    held_out = [(c, image_id) for c, ids in drawn.items() for image_id in ids[needed:]]
     present: list[float] = []
     absent: list[float] = []
     for start in range(0, len(held_out), BATCH):
         batch = held_out[start : start + BATCH]
         canvases = np.stack([read(shot_name(c, image_id)).rgb for c, image_id in batch])
         for (_, image_id), row in zip(batch, bank.similarity(segmenter, canvases).tolist(), strict=True):
-            for c, value in zip(shuffled, row, strict=True):
+            for c, value in zip(drawn, row, strict=True):
                 (present if image_id in image_ids[c] else absent).append(value)
     bank.threshold = best_threshold(present, absent)
     return bank
@@ -146,10 +144,15 @@ def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
     return float(thresholds[int((sensitivity + specificity).argmax())])
 
 
-def _shuffle(class_id: int, ids: Collection[str], seed: int) -> list[str]:
-    ordered = sorted(ids)
-    order = keyed_rng(seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
-    return [ordered[index] for index in order]
+def _drawn_images(image_ids: Mapping[int, Collection[str]], config: RelabelConfig) -> dict[int, list[str]]:
+    """Return for each class id the image ids of its shots, and then of the images that calibrate the gate."""
+    count = config.shots * config.sets + CALIBRATION
+    drawn = {}
+    for class_id in sorted(image_ids):
+        ordered = sorted(image_ids[class_id])
+        order = keyed_rng(config.seed, item=class_id, purpose="relabel.shots").permutation(len(ordered))
+        drawn[class_id] = [ordered[index] for index in order[:count]]
+    return drawn
 
 
 def _prototype(segmenter: FewShotSegmenter, class_id: int, ids: Sequence[str], read: Callable[[str], Shot]) -> Tensor:

@@ -90,6 +90,8 @@ def test_classes_with_too_few_images_are_named_up_front() -> None:
     short = {1: [Entry("a")], 2: [Entry("b"), Entry("c")], 3: [Entry("d")]}
     with pytest.raises(ValueError, match=r"class 1 has 1, class 3 has 1; .* --skip-small-classes"):
         make_plan(short, episodes=5, shots=1, seed=0)
+    with pytest.raises(ValueError, match=r"class 4 has 1 and 75 classes more have too few; use fewer shots"):
+        make_plan({c: [Entry("a")] for c in range(80)}, episodes=5, shots=1, seed=0)
     assert split_small_classes(short, [3, 2, 1, 9], 1) == ([2], {1: 1, 3: 1, 9: 0})
     with pytest.raises(ValueError, match="2 shots need 3 images of a class, but none has more than 2"):
         split_small_classes(short, short, 2)
