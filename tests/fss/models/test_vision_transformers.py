@@ -130,15 +130,45 @@ def own_form(name, state):
 
 
 def sam_form(name, state):
-    renamed = {f"image_encoder.{key.replace('mlp.fc', 'mlp.lin')}": value for key, value in state.items()}
-    return {**renamed, "mask_decoder.iou_token.weight": torch.ones(2)}
+    encoder = {f"image_encoder.{key}": value for key, value in renamed(state, {"mlp.fc": "mlp.lin"}).items()}
+    return {**encoder, "mask_decoder.iou_token.weight": torch.ones(2)}
+
+
+def dinov2_form(name, state):
+    state = {**state, "mask_token": torch.zeros(1, 32)}
+    if "reg_token" in state:  # the authors' positions include the class token, of which timm's network has the sum
+        state["register_tokens"] = state.pop("reg_token")
+        own = torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(2))
+        state |= {"cls_token": state["cls_token"] - own, "pos_embed": torch.cat([own, state["pos_embed"]], 1)}
+    gated = {"mlp.fc1": "mlp.w12", "mlp.fc2": "mlp.w3"} if name == "fss_patch14_gated" else {}
+    return renamed(state, gated)
+
+
+def clip_form(name, state):
+    names = {
+        "patch_embed.proj": "conv1",
+        "norm_pre": "ln_pre",
+        "blocks.": "transformer.resblocks.",
+        "norm.": "ln_post.",
+    }
+    names |= {"norm1": "ln_1", "norm2": "ln_2", "attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj"}
+    names |= {"mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    state = renamed({key: value for key, value in state.items() if not key.startswith("head.")}, names)
+    state["class_embedding"], state["proj"] = state.pop("cls_token")[0, 0], torch.zeros(32, 16)
+    state["positional_embedding"] = state.pop("pos_embed")[0]
+    text = {"positional_embedding": torch.zeros(77, 16), "transformer.resblocks.0.ln_1.weight": torch.ones(16)}
+    return {**{f"visual.{key}": value for key, value in state.items()}, **text, "logit_scale": torch.tensor(1.0)}
+
+
+def renamed(state, names):
+    for own, theirs in names.items():
+        state = {key.replace(own, theirs): value for key, value in state.items()}
+    return state
 
 
 def dinov3_form(name, state):
     names = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
-    for old, new in names.items():
-        state = {key.replace(old, new): value for key, value in state.items()}
-    return {**state, "mask_token": torch.zeros(1, 32), "rope_embed.periods": torch.ones(4)}
+    return {**renamed(state, names), "mask_token": torch.zeros(1, 32), "rope_embed.periods": torch.ones(4)}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +176,9 @@ def dinov3_form(name, state):
     [
         ("fss_patch14_registers", own_form),
         ("test_vit2", own_form),
+        ("fss_patch14_registers", dinov2_form),
+        ("fss_patch14_gated", dinov2_form),
+        ("fss_patch16_clip", clip_form),
         ("fss_patch16_windows", sam_form),
         ("fss_patch16_rotary", dinov3_form),
     ],
@@ -169,9 +202,10 @@ def save(module, folder):
     return folder / "again.pth"
 
 
-def test_position_embeddings_of_another_size_are_resized(tmp_path):
+@pytest.mark.parametrize("form", [own_form, dinov2_form])
+def test_position_embeddings_of_another_size_are_resized(form, tmp_path):
     state = timm.create_model("fss_patch14_registers", img_size=42).state_dict()
-    torch.save(state, tmp_path / "w.pth")
+    torch.save(form("fss_patch14_registers", state), tmp_path / "w.pth")
     loaded = create_backbone("timm:fss_patch14_registers", EVERY, backbone_weights=tmp_path / "w.pth")
     assert loaded.network.pos_embed.shape[1] == 49
 
