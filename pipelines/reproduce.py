@@ -13,6 +13,7 @@ is missing). A stopped job resumes when it runs again, and repeats no finished t
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from fss.evaluation.claims import Claim
     from fss.evaluation.claims_ledger import LedgerEntry
     from fss.tracking.run import Run
-    from pipelines.reproduction.requirements import Needs
 
 JOB = "reproduce"
 
@@ -36,12 +36,13 @@ def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
     """Verify the selected claims, and list what is missing for the claims that cannot be verified.
 
     Raises:
-        ValueError: no claim is selected, or the output folder has a ledger of other claims.
+        ValueError: no claim is selected, a folder does not exist, or the output folder has a ledger of other claims.
     """
     from fss.evaluation.claims import parse_claims, read_claims, select_claims
     from fss.evaluation.claims_ledger import Ledger, to_markdown
 
     check_required(config)
+    _check_folders(config)
     claims = read_claims() if config.claims is None else parse_claims(storage.read_bytes(config.claims).decode())
     selected = select_claims(
         claims,
@@ -89,13 +90,13 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
 
     needs = find_needs(claim, config)
     if needs.missing:
-        return LedgerEntry(claim=claim, missing=needs.missing, commands=needs.commands)
+        return LedgerEntry(claim=claim, missing=needs.missing, commands=needs.commands, notes=needs.notes)
     try:
         for training in needs.trainings:
             train.run(training, parent=mlflow_run)
         evaluated = [evaluate.run(evaluation, parent=mlflow_run) for evaluation in needs.evaluations]
     except ValueError as error:
-        return LedgerEntry(claim=claim, missing=(str(error),), commands=needs.commands)
+        return LedgerEntry(claim=claim, missing=(str(error),), commands=needs.commands, notes=needs.notes)
     folds, plans, protocol, episodes = {}, {}, "", 0
     for evaluation, result in zip(needs.evaluations, evaluated, strict=True):
         name = fold_name(evaluation.fold)
@@ -114,39 +115,51 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
         episodes=episodes,
         plans=plans,
         commands=needs.commands,
+        notes=needs.notes,
         run_id=mlflow_run.run_id,
     )
 
 
 def _estimate(claims: "Sequence[Claim]", config: ReproduceConfig) -> dict[str, Any]:
-    """Return needs and estimated hours by claim; the total counts a shared training once."""
+    """Return needs by claim, with estimated hours where nothing is missing; the total counts a shared training once.
+
+    Networks are timed after all claims have been checked.
+    """
     from pipelines.reproduction.cost import CostMeter
     from pipelines.reproduction.requirements import find_needs
     from pipelines.reproduction.training import is_trained
 
+    needs_by_claim = {claim: find_needs(claim, config) for claim in claims}
     meter, total, plan, counted = CostMeter(), 0.0, {}, set[str]()
-    for claim in claims:
-        needs = find_needs(claim, config)
-        image_size = config.training.image_size if needs.trainings else None
-        evaluation = 0.0 if claim.backbone == "unknown" else meter.hours(claim, config.episodes, image_size)
+    for claim, needs in needs_by_claim.items():
+        if needs.missing:
+            plan[claim.key] = "; ".join([f"missing: {'; '.join(needs.missing)}", *needs.notes])
+            continue
+        evaluation = meter.hours(claim, config.episodes, config.training.image_size if needs.trainings else None)
         trainings = {
             str(each.name): each for each in needs.trainings if each.name not in counted and not is_trained(each)
         }
         training = sum(map(meter.training_hours, trainings.values()))
-        if not needs.missing:
-            total += evaluation + training
-            counted |= trainings.keys()
-        plan[claim.key] = _plan_text(needs, evaluation, training)
+        total += evaluation + training
+        counted |= trainings.keys()
+        hours = f"about {evaluation:.2f} h"
+        if needs.trainings:
+            hours += f" and {training:.2f} h of training that is not finished or counted above"
+        plan[claim.key] = "; ".join([hours, "ready", *needs.notes, *needs.commands])
     ready = f"{total:.2f} h in one process on this machine, estimated from single steps with random weights"
     return {**plan, "all that is ready": ready}
 
 
-def _plan_text(needs: "Needs", evaluation: float, training: float) -> str:
-    hours = f"about {evaluation:.2f} h"
-    if needs.trainings:
-        hours += f" and {training:.2f} h of training that is not finished or counted above"
-    state = f"missing: {'; '.join(needs.missing)}" if needs.missing else "; ".join(["ready", *needs.commands])
-    return f"{hours}; {state}"
+def _check_folders(config: ReproduceConfig) -> None:
+    """Refuse folders that do not exist.
+
+    Raises:
+        ValueError: there is nothing at the path of a flag.
+    """
+    folders = {"models": config.models, "weights-folder": config.weights_folder, "split-folder": config.split_folder}
+    for flag, uri in folders.items():
+        if uri is not None and not storage.is_remote(uri) and not Path(storage.resolve(uri)[1]).is_dir():
+            raise ValueError(f"--{flag}: there is no folder {uri}; give an existing folder or an s3:// URI")
 
 
 def main() -> None:

@@ -46,6 +46,8 @@ class LedgerEntry:
     """Hash of the episode plan of every fold."""
     commands: tuple[str, ...] = ()
     """Commands that reproduce the result, one per fold."""
+    notes: tuple[str, ...] = ()
+    """Assumptions of the comparison that the source does not confirm, such as an inferred backbone."""
     run_id: str | None = None
     """Id of the MLflow run."""
 
@@ -135,14 +137,15 @@ def _state(entry: LedgerEntry) -> str:
     if entry.state == "not run":
         return f"not run: {'; '.join(entry.missing)}".replace("|", "/")
     words = [entry.protocol, f"{entry.episodes} episodes a fold", f"plan {', '.join(entry.plans.values())}"]
-    return f"{entry.state} ({', '.join([*words, *([entry.training] if entry.training else [])])})"
+    words += [entry.training] if entry.training else []
+    return f"{entry.state} ({'; '.join([', '.join(words), *entry.notes])})"
 
 
 def _flat(entry: LedgerEntry) -> dict[str, Any]:
     row = dataclasses.asdict(entry.claim) | {"key": entry.claim.key, "state": entry.state}
     row |= {"ours": _number(entry.result, ".2f"), "difference": _number(entry.difference, "+.2f")}
     row |= {"missing": "; ".join(entry.missing), "protocol": entry.protocol, "episodes": entry.episodes}
-    row |= {"training": entry.training}
+    row |= {"training": entry.training, "notes": "; ".join(entry.notes)}
     row |= {name: json.dumps(getattr(entry, name)) for name in ("folds", "plans")}
     return row | {"commands": " && ".join(entry.commands), "run_id": entry.run_id or ""}
 

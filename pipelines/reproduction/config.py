@@ -59,10 +59,10 @@ class ReproduceConfig:
     """Collections to evaluate the models on."""
     models: str | None = None
     """Folder of the models: <model>-<masking>-<backbone>-<pascal, coco or fss>/fold<0 to 3> (FSS-1000: /model), each a
-    checkpoint's folder or a published file (.ckpt, .pt, .pth, .safetensors). MaskSplit's may be one /model for all
-    folds."""
+    checkpoint's folder or a published file (.ckpt, .pt, .pth, .pth.tar, .safetensors). MaskSplit's may be one /model
+    for all folds."""
     weights_folder: str | None = None
-    """Folder of backbone weights <backbone>.pth, for trainings and for published files without a backbone. None:
+    """Folder of backbone weights, such as resnet50.pth, for trainings and for published files without a backbone. None:
     trainings download the library's."""
     train: bool = False
     """Train the models that are missing; a finished training is not repeated."""
@@ -103,7 +103,8 @@ class ReproduceConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Tracking of the runs."""
     dry_run: bool = False
-    """Show the resolved settings, missing inputs and the estimated hours on this machine, and stop."""
+    """Show the resolved settings, the missing inputs with their layout, and the estimated hours on this machine of the
+    claims that miss nothing, and stop."""
 
 
 HELP = {

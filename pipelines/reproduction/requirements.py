@@ -11,9 +11,8 @@ from fss.evaluation.claims import Claim
 from fss.models.config import Fusion
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduction.config import ReproduceConfig
+from pipelines.reproduction.expected import SUFFIXES, absent_checkpoints, absent_collection
 from pipelines.reproduction.training import (
-    SUFFIXES,
-    absent,
     backbone_weights,
     missing_for_training,
     trained_model,
@@ -29,9 +28,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "FSS-1000": "fss",
     "COCO-20i -> PASCAL VOC": "coco-to-pascal",
 }
+UNKNOWN = "unknown"
+"""Backbone of a claim whose source names none."""
 METRICS = {"mIoU": "mIoU", "FB-IoU": "FB-IoU"}
-_LEARNERS = ("hsnet", "asnet", "vat", "masksplit")
 _PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet": "ifsl", "masksplit": "masksplit"}
+_RELEASED = {"masksplit": "resnet101_deepstem"}
+"""Backbone of a learner's released configuration, for claims whose source names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Needs:
     """One evaluation per fold."""
     metric: str = "mIoU"
     """Metric of the evaluation that the claim is about."""
+    notes: tuple[str, ...] = ()
+    """Assumptions of the comparison that the source of the claim does not confirm."""
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -59,14 +63,17 @@ class Needs:
 def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     """Return the needs of a claim with the collections and models of a configuration."""
     benchmark, learner = BENCHMARKS.get(claim.dataset), claim.model.lower()
-    if benchmark is None or learner not in _LEARNERS or claim.metric not in METRICS:
-        return Needs(missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}",))
+    if benchmark is None or learner not in _PROTOCOLS or claim.metric not in METRICS:
+        able = f"{', '.join(METRICS)} of {', '.join(_PROTOCOLS)} on {', '.join(BENCHMARKS)}"
+        return Needs(
+            missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}; there is one for {able}",)
+        )
     backbone = backbone_name(claim)
-    if backbone == "unknown":
-        return Needs(missing=("the backbone, which the source does not name",))
+    if backbone == UNKNOWN:
+        return Needs(missing=("the backbone, which the source does not name; name it in a file for --claims",))
     data = "pascal" if benchmark == "coco-to-pascal" else benchmark
     collection = getattr(config.collections, data)
-    missing = [*absent(f"a collection of {data}", collection)]
+    missing = [*absent_collection(data, collection)]
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
     folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
@@ -76,8 +83,7 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     untrained = [fold for fold, uri in models.items() if uri is None]
     trainings = []
     if untrained and not config.train:
-        paths = ", ".join(f"{name}/{fold_name(fold)}" for fold in untrained)
-        missing.append(f"checkpoint{'s' * (len(untrained) > 1)} {paths}")
+        missing.append(absent_checkpoints(config.models, name, [*map(fold_name, untrained)], shared=bool(shared)))
     elif untrained and (absent_inputs := missing_for_training(config, learner, backbone, trained)):
         missing += [each for each in absent_inputs if each not in missing]
     else:
@@ -92,15 +98,35 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     )
     # MaskSplit reports the mean IoU of single episodes (see fss.evaluation.metrics).
     metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
-    return Needs(missing=tuple(missing), trainings=tuple(trainings), evaluations=evaluations, metric=metric)
+    return Needs(
+        missing=tuple(missing),
+        trainings=tuple(trainings),
+        evaluations=evaluations,
+        metric=metric,
+        notes=_notes(claim, config, backbone),
+    )
 
 
 def backbone_name(claim: Claim) -> str:
-    """Return the name in fss of a claim's backbone, such as resnet50 for ResNet-50; MaskSplit's have a deep stem."""
+    """Return the name in fss of a claim's backbone, such as resnet50 for ResNet-50; MaskSplit's have a deep stem.
+
+    Where the source names none, it is that of the learner's released configuration, or :data:`UNKNOWN`.
+    """
     if claim.backbone.startswith("timm:"):
         return claim.backbone
-    name = claim.backbone.replace("-", "").lower()
-    return f"{name}_deepstem" if claim.model == "MaskSplit" and name in ("resnet50", "resnet101") else name
+    learner, name = claim.model.lower(), claim.backbone.replace("-", "").lower()
+    if name == UNKNOWN:
+        return _RELEASED.get(learner, UNKNOWN)
+    return f"{name}_deepstem" if learner == "masksplit" and name in ("resnet50", "resnet101") else name
+
+
+def _notes(claim: Claim, config: ReproduceConfig, backbone: str) -> tuple[str, ...]:
+    notes = []
+    if claim.backbone.lower() == UNKNOWN:
+        notes.append(f"the source names no backbone; inferred: {backbone} of the released configuration")
+    if claim.model.lower() == "masksplit" and config.protocol in (None, "masksplit"):
+        notes.append("the authors' episodes were drawn without a seed, so these are others of the same protocol")
+    return tuple(notes)
 
 
 def fold_name(fold: int | None) -> str:

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from fss.collection.collection import Collection, collection_exists
+from fss.collection.collection import Collection
 from fss.core import storage
 from pipelines.reproduction.config import ReproduceConfig
+from pipelines.reproduction.expected import SUFFIXES, absent_collection, absent_weights
 from pipelines.runtime.command_line import command
 from pipelines.runtime.result import read_result
 from pipelines.training.config import TrainJobConfig
@@ -16,16 +17,15 @@ def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, d
     """Describe the missing inputs of a training of ``learner`` on the benchmark ``data`` (pascal, coco or fss)."""
     if f"{learner}-{data}" not in PRESETS:
         return (f"published settings to train {learner} on {data}; give its checkpoints",)
-    images = "" if data == "fss" else "'s training images"
-    collections = {f"a collection of {data}{images}": _train_collection(config, data)}
-    collections.setdefault(f"a collection of {data}", getattr(config.collections, data))
-    missing = [each for description, uri in collections.items() for each in absent(description, uri)]
+    images = _train_collection(config, data)
+    missing = [*absent_collection(data, images, training=True)]
+    missing += [each for each in absent_collection(data, getattr(config.collections, data)) if each not in missing]
     if learner == "masksplit" and not missing:
-        missing += _absent_mask_set(str(_train_collection(config, data)), config.training.saliency_mask_set)
+        missing += _absent_mask_set(str(images), config.training.saliency_mask_set)
     if config.weights_folder is not None and backbone_weights(config, backbone) is None:
-        missing.append(f"backbone weights {_stem(backbone)}.pth in {config.weights_folder}")
+        missing.append(absent_weights(config.weights_folder, _stem(backbone)))
     elif config.weights_folder is None and backbone.endswith("_deepstem"):
-        missing.append(f"backbone weights {_stem(backbone)}.pth, which no library has; give --weights-folder")
+        missing.append(f"{absent_weights(None, _stem(backbone))}; no library has them")
     return tuple(missing)
 
 
@@ -33,13 +33,6 @@ def _absent_mask_set(collection: str, name: str) -> tuple[str, ...]:
     if name in Collection.open(collection).mask_set_names():
         return ()
     return (f"the mask set {name} of {collection}; make it with pipelines.pseudomask or fss masks import",)
-
-
-def absent(description: str, collection: str | None) -> tuple[str, ...]:
-    """Describe a collection that is not given or does not exist; an empty tuple if it exists."""
-    if collection is None:
-        return (description,)
-    return () if collection_exists(collection) else (f"the collection {collection}",)
 
 
 def training(
@@ -135,10 +128,6 @@ def backbone_weights(config: ReproduceConfig, backbone: str) -> str | None:
     filesystem, path = storage.resolve(config.weights_folder)
     names = {_stem(backbone) + suffix for suffix in SUFFIXES} & set(storage.list_names(filesystem, path))
     return storage.join(config.weights_folder, min(names)) if names else None
-
-
-SUFFIXES = (".ckpt", ".pt", ".pth", ".pth.tar", ".safetensors")
-"""Endings of files with weights."""
 
 
 def _stem(backbone: str) -> str:

@@ -1,6 +1,7 @@
 """The ledger of claims, end to end on a stand-in for FSS-1000, with every state."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from fss.synthetic.picture import SAMPLE_CLASSES, sample_unlabelled
 from pipelines import evaluate, train
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduce import run
+from pipelines.reproduction import cost
 from pipelines.reproduction.config import Collections, ReproduceConfig, TrainingOverrides
 from pipelines.reproduction.requirements import find_needs
 from pipelines.reproduction.training import trained_model
@@ -33,7 +35,8 @@ low,FSS-1000,HSNet,none,{TINY},1,mIoU,0.0
 high,FSS-1000,HSNet,none,{TINY},2,mIoU,100.0
 unheard,FSS-1000,VAT,hybrid,ResNet-50,1,mIoU,89.4
 elsewhere,PASCAL-5i,HSNet,feature,ResNet-50,1,mIoU,64.0
-silent,PASCAL-5i,MaskSplit,none,unknown,1,mIoU,53.8
+silent,PASCAL-5i,HSNet,none,unknown,1,mIoU,53.8
+inferred,PASCAL-5i,MaskSplit,none,unknown,1,mIoU,53.8
 """
 
 
@@ -81,26 +84,29 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
         run(config)
     home = Path(config.output)
     first = json.loads((home / "ledger.json").read_text())
-    assert [entry["state"] for entry in first.values()] == ["verified"] + ["not run"] * 4
+    assert [entry["state"] for entry in first.values()] == ["verified"] + ["not run"] * 5
 
     done: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "run", watched(done, evaluate.run))
         summary = run(config)
     assert done == ["finished before", "evaluated"]
-    low, high, unheard, elsewhere, silent = json.loads((home / "ledger.json").read_text()).values()
-    assert [entry["state"] for entry in (low, high, unheard, elsewhere, silent)] == [
-        "verified",
-        "short",
-        "not run",
-        "not run",
-        "not run",
-    ]
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
-    assert unheard["missing"] == ["checkpoint vat-hybrid-resnet50-fss/model"]
-    assert elsewhere["missing"][0] == "a collection of pascal"
+    low, high, unheard, elsewhere, silent, inferred = json.loads((home / "ledger.json").read_text()).values()
+    assert [entry["state"] for entry in (low, high)] == ["verified", "short"]
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
+    (missing,) = unheard["missing"]
+    assert missing.startswith(
+        f"the checkpoint vat-hybrid-resnet50-fss/model in {config.models} (--models): the authors'"
+    )
+    assert ".pth.tar" in missing
+    assert elsewhere["missing"][0].startswith("a collection of pascal (--collections.pascal), made by: python -m ")
+    assert "JPEGImages/" in elsewhere["missing"][0]
     assert "hsnet-feature-resnet50-pascal/fold3" in elsewhere["missing"][1]
-    assert silent["missing"] == ["the backbone, which the source does not name"]
+    assert silent["missing"] == ["the backbone, which the source does not name; name it in a file for --claims"]
+    assert inferred["notes"][0] == (
+        "the source names no backbone; inferred: resnet101_deepstem of the released configuration"
+    )
+    assert "one masksplit-none-resnet101_deepstem-pascal/model serves all folds" in inferred["missing"][1]
     assert (low["protocol"], low["episodes"]) == ("hsnet-derived", TESTED * IMAGES)
     assert low["result"] == low["folds"]["model"]
 
@@ -113,14 +119,14 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
 
     markdown = (home / "ledger.md").read_text()
     assert f"| high | FSS-1000 | HSNet | none | {TINY} | 2 | 100.0 | {high['result']:.1f} |" in markdown
-    assert "5 claims: 1 verified, 1 short, 3 not run" in markdown
-    assert len((home / "ledger.csv").read_text().splitlines()) == 6
+    assert "6 claims: 1 verified, 1 short, 4 not run" in markdown
+    assert len((home / "ledger.csv").read_text().splitlines()) == 7
 
 
 def test_a_measured_figure_outlives_its_checkpoint(config: ReproduceConfig) -> None:
     run(config)
     summary = run(replace(config, models=None, dataset="FSS-1000"))
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
 
 
 def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> None:
@@ -129,7 +135,10 @@ def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> No
         run(replace(config, claims=None, model="MaskSplit"))
 
 
-def test_a_dry_run_says_what_it_would_cost(config: ReproduceConfig, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_it_would_cost(
+    config: ReproduceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "published_image_size", lambda *_: 64)
     summary = run(replace(config, backbone=TINY, dry_run=True, output=str(tmp_path / "nothing")))
     first = summary.metrics[parse_claims(CLAIMS)[0].key]
     hours = float(first.removeprefix("about ").split(" h; ready; python -m pipelines.evaluate")[0])
@@ -137,6 +146,21 @@ def test_a_dry_run_says_what_it_would_cost(config: ReproduceConfig, tmp_path: Pa
     assert hours > float(few.removeprefix("about ").split(" h")[0])
     assert "in one process" in summary.metrics["all that is ready"]
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_dry_run_checks_before_it_times(config: ReproduceConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost.CostMeter, "_seconds", lambda *_: pytest.fail("it timed a network"))
+    for name in ("models", "weights_folder", "split_folder"):
+        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: there is no folder nowhere"):
+            run(replace(config, dry_run=True, **{name: "nowhere"}))
+    everything = run(replace(config, dry_run=True, claims=None, collections=Collections(), models=None)).metrics
+    claims = read_claims()
+    for claim in claims:
+        assert everything[claim.key].startswith("missing: a collection of ")
+        assert re.search(r"the checkpoints? .* in a folder of models \(--models\)", everything[claim.key])
+    for flag, layout in {"pascal": "benchmark_RELEASE", "coco": "val2014/", "fss": "<class>/{1..10}.jpg"}.items():
+        assert any(f"--collections.{flag})" in text and layout in text for text in everything.values())
+    assert everything["all that is ready"].startswith("0.00 h")
 
 
 def test_published_files_are_found_with_their_weights(config: ReproduceConfig, tmp_path: Path) -> None:
@@ -148,13 +172,16 @@ def test_published_files_are_found_with_their_weights(config: ReproduceConfig, t
     claim = parse_claims(CLAIMS)[3]
     settings = replace(config, models=str(tmp_path), weights_folder=str(tmp_path))
     needs = find_needs(claim, settings)
-    assert needs.missing == ("a collection of pascal", "checkpoint hsnet-feature-resnet50-pascal/fold3")
-    (folder / "fold3.pth").touch()
+    assert [each.partition(" (")[0] for each in needs.missing] == [
+        "a collection of pascal",
+        f"the checkpoint hsnet-feature-resnet50-pascal/fold3 in {tmp_path}",
+    ]
+    (folder / "fold3.pth.tar").touch()
     needs = find_needs(claim, replace(settings, collections=Collections(pascal=config.collections.fss)))
     assert needs.missing == ()
     last = needs.evaluations[3]
     assert (last.fold, last.learner, last.masking, last.backbone) == (3, "hsnet", "feature", "resnet50")
-    assert last.model.endswith("fold3.pth")
+    assert last.model.endswith("fold3.pth.tar")
     assert last.backbone_weights == str(tmp_path / "resnet50.pth")
 
 
@@ -163,7 +190,10 @@ def test_one_lightning_file_of_masksplit_serves_all_folds(config: ReproduceConfi
     (tmp_path / "masksplit-none-resnet101_deepstem-pascal" / "model.ckpt").touch()
     claim = next(claim for claim in read_claims() if claim.model == "MaskSplit" and claim.dataset == "PASCAL-5i")
     needs = find_needs(claim, replace(config, models=str(tmp_path), collections=Collections(pascal=str(tmp_path))))
-    assert needs.missing == (f"the collection {tmp_path}",)
+    (missing,) = needs.missing
+    assert missing.startswith(
+        f"the collection {tmp_path} of --collections.pascal, made by: python -m pipelines.ingest "
+    )
     assert [each.fold for each in needs.evaluations] == [0, 1, 2, 3]
     assert {each.model for each in needs.evaluations} == {
         str(tmp_path / "masksplit-none-resnet101_deepstem-pascal" / "model.ckpt")
@@ -179,7 +209,8 @@ def test_masksplit_is_trained_once_for_all_folds(config: ReproduceConfig, tmp_pa
     settings = replace(settings, training=TrainingOverrides(collections=labelled, saliency_mask_set="basnet", steps=3))
     assert find_needs(claim, settings).missing == (
         f"the mask set basnet of {uri}; make it with pipelines.pseudomask or fss masks import",
-        "backbone weights resnet101_deepstem.pth, which no library has; give --weights-folder",
+        "the backbone weights resnet101_deepstem.pth in a folder of backbone weights (--weights-folder); .pt, .ckpt "
+        "and .safetensors are read too; no library has them",
     )
     (tmp_path / "resnet101_deepstem.pth").touch()
     override = replace(settings.training, saliency_mask_set="truth")
@@ -211,7 +242,7 @@ def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> None:
-    low, high, elsewhere = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
+    low, high, elsewhere, _ = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
     metrics = run(replace(training, dry_run=True, backbone=TINY)).metrics
     assert "of training that is not finished or counted above; ready; python -m pipelines.train" in metrics[low.key]
     assert "and 0.00 h of training" in metrics[high.key]
@@ -219,11 +250,12 @@ def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> N
     hours = float(run(longer).metrics[low.key].split(" and ")[1].split(" h")[0])
     assert hours > 1, "a million steps take a while"
     needs = find_needs(elsewhere, training)
-    assert needs.missing == (
+    assert [each.partition(" (")[0] for each in needs.missing] == [
         "a collection of pascal",
         "a collection of pascal's training images",
-        f"backbone weights resnet50.pth in {training.weights_folder}",
-    )
+        f"the backbone weights resnet50.pth in {training.weights_folder}",
+    ]
+    assert "--source.subset trainaug" in needs.missing[1]
     assert not Path(training.output).exists()
 
 
@@ -246,7 +278,7 @@ def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, mo
         run(training)
     summary = run(training)
     assert trained == ["trained", "finished before", "finished before"]
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 3}
+    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
     low, high, *_ = json.loads((Path(training.output) / "ledger.json").read_text()).values()
     assert low["training"] == high["training"] == "trained here with 4 episodes, published at most 10,400,000"
     assert "published at most 10,400,000) |" in (Path(training.output) / "ledger.md").read_text()
@@ -258,7 +290,8 @@ def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
     claims = "source,dataset,model,masking,backbone,shots,metric,claimed\n"
     claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,FSS-1000,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"
     asnet, masksplit = parse_claims(claims)
-    assert find_needs(asnet, replace(training, collections=Collections())).missing[0] == "a collection of fss"
+    missing = find_needs(asnet, replace(training, collections=Collections())).missing[0]
+    assert missing.startswith("a collection of fss (--collections.fss), made by: ")
     assert find_needs(asnet, training).missing == ("published settings to train asnet on fss; give its checkpoints",)
     assert find_needs(masksplit, training).missing == (
         "published settings to train masksplit on fss; give its checkpoints",

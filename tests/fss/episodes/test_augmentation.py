@@ -23,7 +23,8 @@ from fss.episodes.augmentation import (
     identity_view,
 )
 from fss.episodes.config import OFF, VAT_TONES, AugmentConfig
-from fss.episodes.rendering import IMAGENET_MEAN, IMAGENET_STD, normalize_imagenet, render
+from fss.episodes.rendering import normalize_imagenet, render
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 from fss.images.resize import image_canvas, mask_canvas
 
 
