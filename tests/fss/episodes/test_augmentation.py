@@ -24,8 +24,8 @@ from fss.episodes.augmentation import (
 )
 from fss.episodes.config import OFF, VAT_TONES, AugmentConfig
 from fss.episodes.rendering import normalize_imagenet, render
-from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 from fss.images.resize import image_canvas, mask_canvas
+from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
 
 
 def picture(size: int = 16, batch: int = 1) -> torch.Tensor:
