@@ -23,16 +23,18 @@ def write_voc(
     augmented: bool = True,
     seed: int = 0,
     spread: bool = False,
+    even: bool = False,
 ) -> list[str]:
     """Write VOC 2012's tree and return the names; sample classes 1 to 16 stand for VOC's, 255 rings every object.
 
-    With ``spread`` every other picture's classes stand for VOC's 5 to 20, so that all 20 occur.
+    With ``spread`` every other picture's classes stand for VOC's 5 to 20; with ``even`` all 20 are equally frequent.
     """
     names = [f"2007_{number:06d}" for number in range(count)]
     for number, name in enumerate(names):
         picture = render_sample_image(number, seed, "labelled")
         write_bytes(root / "JPEGImages" / f"{name}.jpg", picture.jpeg)
-        mask = ringed(np.where(picture.mask > 0, picture.mask + 4 * (spread and number % 2), 0))
+        mask = np.where(picture.mask > 0, picture.mask + 4 * (spread and number % 2), 0)
+        mask = ringed(painted(picture, even_classes(number, picture, 20)) if even else mask)
         for folder in ("SegmentationClass", *(["SegmentationClassAug"] * augmented)):
             write_palette(root / folder / f"{name}.png", mask)
     lists = {"val": [names[i] for i in val], "train": [name for i, name in enumerate(names) if i not in val]}
@@ -53,11 +55,18 @@ def write_sbd(root: Path, names: Sequence[str], *, seed: int = 0) -> None:
 
 
 def write_coco(
-    root: Path, subset: str, *, count: int, rendered: bool, seed: int = 0, spread: bool = False
+    root: Path,
+    subset: str,
+    *,
+    count: int,
+    rendered: bool,
+    seed: int = 0,
+    spread: bool = False,
+    even: bool = False,
 ) -> list[str]:
     """Write COCO 2014's tree and return the names; sample class c is COCO's class c (category ``CATEGORY_IDS[c - 1]``).
 
-    With ``spread`` it is one of five classes, by the picture's number, so that all 80 occur.
+    With ``spread`` it is one of five classes, by the picture's number; with ``even`` all 80 are equally frequent.
     """
     from pycocotools import mask as coco_mask
 
@@ -71,9 +80,9 @@ def write_coco(
         picture = render_sample_image(number, seed, "labelled")
         write_bytes(root / subset / f"{name}.jpg", picture.jpeg)
         class_of = {c: 5 * (c - 1) + number % 5 + 1 if spread else c for c in picture.classes}
+        class_of = even_classes(number, picture, 80) if even else class_of
         if rendered:
-            values = sum((picture.mask == c) * class_id for c, class_id in class_of.items())
-            write_grey(root / "annotations" / subset / f"{name}.png", values)
+            write_grey(root / "annotations" / subset / f"{name}.png", painted(picture, class_of))
             continue
         height, width = picture.mask.shape
         content["images"].append({"id": number, "file_name": f"{name}.jpg", "height": height, "width": width})
@@ -123,6 +132,16 @@ def write_fss1000(root: Path, names: Sequence[str], *, images: int = 10, seed: i
             number += 1
             write_bytes(root / name / f"{place}.jpg", picture.jpeg)
             write_grey(root / name / f"{place}.png", (picture.mask > 0).astype(np.uint8) * 255)
+
+
+def even_classes(number: int, picture: SampleImage, count: int) -> dict[int, int]:
+    """Return one of ``count`` classes for each class of the picture of a number, so that all are equally frequent."""
+    return {c: (number + 7 * place) % count + 1 for place, c in enumerate(sorted(picture.classes))}
+
+
+def painted(picture: SampleImage, class_of: dict[int, int]) -> np.ndarray:
+    """Return the mask of a picture with other classes."""
+    return np.sum([(picture.mask == c) * class_id for c, class_id in class_of.items()], axis=0).astype(np.uint8)
 
 
 def ringed(mask: np.ndarray) -> np.ndarray:

@@ -114,9 +114,9 @@ def test_every_published_claim_reaches_a_state(tmp_path: Path, tracking: Trackin
     claims = read_claims()
     write_models(tmp_path / "models", claims)
     config = config_of(tmp_path, tracking)
-    names = write_voc(tmp_path / "VOCdevkit" / "VOC2012", count=130, val=range(120), spread=True, augmented=False)
+    names = write_voc(tmp_path / "VOCdevkit" / "VOC2012", count=130, val=range(120), even=True, augmented=False)
     write_sbd(tmp_path / "VOCdevkit", names[120:])
-    write_coco(tmp_path / "COCO2014", "val2014", count=400, rendered=True, spread=True)
+    write_coco(tmp_path / "COCO2014", "val2014", count=400, rendered=True, even=True)
     voc = SourceConfig(kind="voc", path=str(tmp_path / "VOCdevkit"), subset="val")
     coco = SourceConfig(kind="coco", path=str(tmp_path / "COCO2014"), subset="val2014")
     collections = replace(
