@@ -141,7 +141,10 @@ def even_classes(number: int, picture: SampleImage, count: int) -> dict[int, int
 
 def painted(picture: SampleImage, class_of: dict[int, int]) -> np.ndarray:
     """Return the mask of a picture with other classes."""
-    return np.sum([(picture.mask == c) * class_id for c, class_id in class_of.items()], axis=0).astype(np.uint8)
+    mask = np.zeros_like(picture.mask)
+    for c, class_id in class_of.items():
+        mask[picture.mask == c] = class_id
+    return mask
 
 
 def ringed(mask: np.ndarray) -> np.ndarray:
