@@ -62,7 +62,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     source = _model_source(config)
     model, model_size = inspect_model(source)
     image_size = config.image_size or model_size
-    if image_size != model_size:
+    if image_size != model_size or source.network is not None:
         check_image_size(load_model(source), image_size)
     config = replace(config, model=config.model and source.uri, image_size=image_size)
     checkpoint = storage.join(config.output, MODEL) if source.network is not None else source.uri
@@ -149,6 +149,7 @@ def _model_source(config: EvaluateJobConfig) -> ModelSource:
     if not config.model:
         return training_free_source(
             learner=config.learner,
+            masking=config.masking,
             backbone=config.backbone,
             backbone_weights=config.backbone_weights,
             saliency_prior=config.saliency_prior,

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, MultipleOf
 
 from fss.core.config import settings, to_dict
 
+Masking = Literal["none", "feature", "input", "hybrid"]
 TRAINING_FREE = ("density",)
 """Learners that have nothing to train."""
 
@@ -35,7 +36,7 @@ class SegmenterConfig:
 
     learner: Literal["masksplit", "hsnet", "asnet", "vat", "density"] = "masksplit"
     """The network that compares query and support; density needs no training."""
-    masking: Literal["none", "feature", "input", "hybrid"] = "none"
+    masking: Masking = "none"
     """Masking strategy: where the support mask enters the support's features."""
     backbone: str = "resnet50"
     """Built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm model, such

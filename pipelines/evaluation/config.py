@@ -7,12 +7,11 @@ from annotated_types import Ge, MinLen
 
 from fss.core.config import settings
 from fss.episodes.config import Benchmark, Order, ProtocolName
-from fss.models.config import DensityConfig, Fusion, Precision
+from fss.models.config import DensityConfig, Fusion, Masking, Precision
 from fss.saliency.config import SaliencyConfig
 from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
 Learner = Literal["masksplit", "hsnet", "asnet", "vat", "density"]
-Masking = Literal["none", "feature", "input", "hybrid"]
 EPISODES = 1000
 
 

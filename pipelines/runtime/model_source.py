@@ -15,7 +15,7 @@ from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, load_published
-from fss.models.config import TRAINING_FREE, DensityConfig
+from fss.models.config import TRAINING_FREE, DensityConfig, Masking
 from fss.tracking.run import tracking_uri
 from pipelines.runtime.checkpoints import absolute_weights, checkpoint_hash
 from pipelines.runtime.validation import check_weights, loading_weights
@@ -51,6 +51,7 @@ class ModelSource:
 def training_free_source(
     *,
     learner: str | None,
+    masking: Masking | None = None,
     backbone: str | None = None,
     backbone_weights: str | None = None,
     saliency_prior: str | None = None,
@@ -63,9 +64,11 @@ def training_free_source(
         ValueError: the learner needs training, or a file does not exist.
     """
     if learner not in TRAINING_FREE:
-        raise ValueError(f"learner is {learner}, which needs a trained model; give --model, or --learner density")
+        reason = "there is no model" if learner is None else f"learner is {learner}, which needs a trained model"
+        raise ValueError(f"{reason}; give --model, or --learner density, which needs no training")
     network = SegmenterConfig(
         learner="density",
+        masking=masking or "none",
         backbone=backbone or "mobilenet_v2",
         backbone_weights=_absolute(backbone_weights or "pretrained"),
         saliency_prior=saliency_prior and storage.absolute_uri(saliency_prior),

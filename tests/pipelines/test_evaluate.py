@@ -202,7 +202,7 @@ def test_the_learner_without_training_needs_no_model(
         backbone=TINY,
         backbone_weights="backbone.safetensors",
         saliency_prior="student.safetensors",
-        image_size=64,
+        image_size=80,
         shots=(1,),
         output=str(tmp_path / "results"),
     )
@@ -216,7 +216,9 @@ def test_the_learner_without_training_needs_no_model(
     metric = "1-shot/model/mIoU"
     assert run(again).metrics[metric] == pytest.approx(result.metrics[metric], abs=1e-3)
     for change, message in [
-        ({"learner": None}, "learner is None, which needs a trained model; give --model, or --learner density"),
+        ({"learner": None}, "there is no model; give --model, or --learner density, which needs no training"),
+        ({"image_size": 64}, "needs at least 80 pixels; give a larger --image-size"),
+        ({"masking": "hybrid"}, "density needs the background of its supports"),
         ({"learner": "hsnet"}, "learner is hsnet, which needs a trained model"),
         ({"model": result.outputs["model"]}, "contains its own settings; leave out --saliency-prior"),
     ]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fss.images.resize import image_canvas, mask_canvas
-from fss.models import FewShotSegmenter
+from fss.models import FewShotSegmenter, create_segmenter
 from fss.relabel.supports import Shot
 from fss.relabel.views import View, make_views, network_input
 from fss.relabel.votes import SegmentationQuery, Voter
@@ -55,6 +55,14 @@ def test_votes_equal_the_predictions_of_the_network(voter: Voter, segmenter: Few
             assert np.allclose(maps[0, r], probability(segmenter, canvas, shots), atol=1e-4)
             mirrored = probability(segmenter, np.ascontiguousarray(canvas[:, ::-1]), shots)[:, ::-1]
             assert np.allclose(maps[1, r], mirrored, atol=1e-4)
+
+
+def test_a_learner_that_sees_crops_votes_as_it_predicts() -> None:
+    density = create_segmenter(learner="density", backbone="mobilenet_v2", image_size=SIZE, frozen=True).eval()
+    (votes,) = Voter(density, lambda name: shot(int(name))).vote(
+        CANVASES, [SegmentationQuery(1, [["2", "3"]])], [View()]
+    )
+    assert np.allclose(votes[0, 0], probability(density, CANVASES[1], [shot(2), shot(3)]), atol=1e-4)
 
 
 def test_each_support_is_encoded_once_and_the_cache_changes_no_bit(voter: Voter, segmenter: FewShotSegmenter) -> None:
