@@ -113,13 +113,12 @@ def _predictor(config: Config) -> "Predictor":
                 f"{config.model} contains its own weights; leave out --backbone-weights and --saliency-prior"
             )
         return load_segmenter(config.model, device=device, tracking=config.tracking)
-    predictor = training_free_segmenter(
-        backbone_weights=config.backbone_weights or "pretrained", saliency_prior=config.saliency_prior, device=device
-    )
     weights = config.backbone_weights or "ImageNet weights"
     prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
     print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)
-    return predictor
+    return training_free_segmenter(
+        backbone_weights=config.backbone_weights or "pretrained", saliency_prior=config.saliency_prior, device=device
+    )
 
 
 def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, MaskLike]]":
