@@ -18,14 +18,18 @@ TRAINING_FREE = ("density",)
 class DensityConfig:
     """Settings of the training-free learner density."""
 
-    bandwidth: Annotated[float, Gt(0)] = 40.0
+    bandwidth: Annotated[float, Gt(0)] = 20.0
     """Concentration of the densities: the factor of the cosine in the exponent."""
-    cut: float = 0.0
+    smoothing: Annotated[float, Ge(0)] = 10.0
+    """Concentration of the similarities between the query's cells, along which the log ratio is averaged; 0: it is
+    not."""
+    cut: float = 0.5
     """Log ratio of the densities above which a cell is foreground."""
     support_crop: bool = True
     """See each support also in a crop around its object."""
-    prior_weight: Annotated[float, Ge(0)] = 4.0
-    """Weight of the query's saliency in the logit; it needs a saliency prior."""
+    prior_weight: Annotated[float, Ge(0)] = 6.0
+    """Weight of the query's saliency in the logit, where the supports' saliency equals their masks; it needs a saliency
+    prior."""
     prior_center: float = 0.35
     """Saliency that leaves the logit as it is."""
 

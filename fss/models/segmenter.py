@@ -124,7 +124,8 @@ class FewShotSegmenter(nn.Module):
         if self.masking.needs_masked:
             images.append(_mask_images(supports, masks))
         pieces = split_features(self.backbone(torch.cat(images)), [len(part) for part in images])
-        support = self.learner.embed_support(pieces[1], pieces[-1], masks, self.masking)
+        plain = self._with_prior(pieces[1], supports)
+        support = self.learner.embed_support(plain, pieces[-1], masks, self.masking)
         return self.learner.embed_query(self._with_prior(pieces[0], query)), self._with_crops(support, supports, masks)
 
     def encode_images(self, images: Tensor) -> Features:
@@ -148,7 +149,7 @@ class FewShotSegmenter(nn.Module):
         and the images are used only if :attr:`needs_support_images`.
         """
         if features is None and self.masking.needs_plain:
-            features = self._embed(images) if self._shared_embedding else self.backbone(images)
+            features = self.encode_images(images)
         if self._shared_embedding:
             assert features is not None
             return self._with_crops(features, images, masks)
@@ -207,16 +208,12 @@ class FewShotSegmenter(nn.Module):
             return self.decode(query_features, support_features, support_masks, size).argmax(1)
         return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
 
-    def _embed(self, images: Tensor) -> Features:
-        """Encode and embed images without their saliency."""
-        return self.learner.embed_query(self.backbone(images))
-
     def _with_crops(self, support: Features, images: Tensor, masks: Tensor) -> Features:
         """Add the crops around the objects to supports, if the learner sees them."""
         if not self.learner.support_crop:
             return support
         crops, crop_masks = crop_supports(images, masks)
-        return self.learner.add_crops(support, self._embed(crops), crop_masks)
+        return self.learner.add_crops(support, self.learner.embed_query(self.backbone(crops)), crop_masks)
 
     def _with_prior(self, features: Features, images: Tensor) -> Features:
         """Append the saliency of images ``[N,3,H,W]`` as a fifth stage, if there is a prior."""

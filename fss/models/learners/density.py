@@ -8,7 +8,11 @@ Source: the density ratio on frozen features is that of Park, "FROST: Training-F
 Features and Nonparametric Statistics", arXiv 2606.31136, 2026. What differs: the features are two maps of any backbone,
 centred over each picture, instead of one map of DINOv3; the bandwidth is a setting instead of a number read from the
 supports; the supports are also seen in a crop around their object; and the saliency of the query takes the part of the
-spatial gate.
+spatial gate. Its weight is read from the supports: it is proportional to the IoU of their saliency with their masks,
+because the salient object of the query is likely what is asked for if it is so in the supports.
+
+The log ratio is averaged twice over the query's own cells with weights ``softmax(smoothing * cosine)``, so that cells
+that look alike are decided alike. FSSDINO ("Gram refinement", arXiv 2602.07550, 2026) has the same aim.
 """
 
 from typing import ClassVar
@@ -24,14 +28,15 @@ from fss.models.learners.base import Channels, Learner
 from fss.models.masking import Masking
 
 _LARGEST_BLOCK = 2**24  # similarities at once, 64 MiB
+_SMOOTHINGS = 2
 _LEAST_WEIGHT = 1e-6  # below it, the weight of a cell is rounding
 
 
 class Density(Learner):
     """Density ratio of two point clouds per episode; it has no parameters.
 
-    A query is embedded as ``[[cells], [prior]]``, or without a prior as ``[[cells]]``. With ``support_crop`` a support
-    is embedded as ``[[cells], [cells of the crop], [weights of the crop]]``.
+    A query is embedded as ``[[cells], [prior]]``, or without a prior as ``[[cells]]``. A support is embedded as
+    ``[[cells], [cells of the crop], [weights of the crop], [prior]]``, without the crop's if ``support_crop`` is off.
     """
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "none", "last", "last"), activated=True)
@@ -59,8 +64,8 @@ class Density(Learner):
 
     def add_crops(self, support: Features, crops: Features, masks: Tensor) -> Features:
         """Keep the cells of the crops, and their weights, beside those of the supports."""
-        (cells,), (cropped,) = support[0], crops[0]
-        return [[cells], [cropped], [_weights(masks, cropped)]]
+        (cropped,) = crops[0]
+        return [support[0], [cropped], [_weights(masks, cropped)], *support[1:]]
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits on the grid of the cells or, if it is finer, on that of the prior; all shots form one cloud."""
@@ -70,13 +75,17 @@ class Density(Learner):
             clouds.append((support[1][0], support[2][0]))
         points = torch.cat([_flatten(points, shots) for points, _ in clouds], 1)
         weights = torch.cat([_flatten(weights, shots)[..., 0] for _, weights in clouds], 1)
-        ratio = log_density_ratio(_flatten(cells, 1), points, weights, self.settings.bandwidth)
+        queries = _flatten(cells, 1)
+        ratio = log_density_ratio(queries, points, weights, self.settings.bandwidth)
+        if self.settings.smoothing:
+            for _ in range(_SMOOTHINGS):
+                ratio = average_over_similar(ratio, queries, self.settings.smoothing)
         logit = ratio.reshape(-1, 1, *cells.shape[-2:]) - self.settings.cut
         if len(query) > 1:
             (prior,) = query[1]
             size = [max(sides) for sides in zip(cells.shape[-2:], prior.shape[-2:], strict=True)]
-            bonus = self.settings.prior_weight * (resize(prior, size) - self.settings.prior_center)
-            logit = resize(logit, size) + bonus
+            weight = self.settings.prior_weight * _agreement(support[-1][0], masks, shots)
+            logit = resize(logit, size) + weight * (resize(prior, size) - self.settings.prior_center)
         return torch.cat([-logit / 2, logit / 2], 1)
 
 
@@ -100,6 +109,31 @@ def log_density_ratio(queries: Tensor, points: Tensor, weights: Tensor, bandwidt
         foreground = _log_mean_exp(exponents, weights, empty=-bandwidth)
         ratios.append(foreground - _log_mean_exp(exponents, 1 - weights, empty=0.0))
     return torch.cat(ratios, 1)
+
+
+def average_over_similar(values: Tensor, cells: Tensor, concentration: float) -> Tensor:
+    """Average values ``[N,Q]`` of cells ``[N,Q,C]`` with weights ``softmax(concentration * cosine)``: ``[N,Q]``."""
+    rows = max(1, _LARGEST_BLOCK // (cells.shape[0] * cells.shape[1]))
+    transposed = cells.transpose(1, 2)
+    averages = []
+    for block in torch.split(cells, rows, 1):
+        weights = (concentration * (block @ transposed).float()).softmax(2)
+        averages.append((weights @ values[..., None])[..., 0])
+    return torch.cat(averages, 1)
+
+
+def _agreement(saliency: Tensor, masks: Tensor, shots: int) -> Tensor:
+    """Return the mean over the shots of the IoU of the supports' saliency with their masks, ``[N,1,1,1]``.
+
+    Args:
+        saliency: probability of the salient object ``[N * shots,1,h,w]``.
+        masks: masks of the supports ``[N * shots,H,W]``.
+        shots: supports per episode.
+    """
+    covered = _weights(masks, saliency)
+    intersection = (saliency * covered).sum((1, 2, 3))
+    union = (saliency + covered - saliency * covered).sum((1, 2, 3))
+    return (intersection / union.clamp(min=1e-6)).reshape(-1, shots).mean(1)[:, None, None, None]
 
 
 def _log_mean_exp(exponents: Tensor, weights: Tensor, *, empty: float) -> Tensor:

@@ -11,7 +11,7 @@ from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter, load
 from fss.models.checkpoint import read_description
 from fss.models.config import DensityConfig
 from fss.models.learners import density
-from fss.models.learners.density import Density, log_density_ratio
+from fss.models.learners.density import Density, average_over_similar, log_density_ratio
 from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent, save_student
 from fss.models.support_crop import crop_supports
@@ -76,8 +76,24 @@ def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(log_density_ratio(queries, points, weights, 3.0), whole)
 
 
+def test_the_log_ratio_is_averaged_over_cells_that_look_alike() -> None:
+    cells, values = torch.tensor([[UP, UP, RIGHT]]), torch.tensor([[3.0, 0.0, 0.0]])
+    near, far = math.e**2, 1.0
+    expected = [3 * near / (2 * near + far)] * 2 + [3 * far / (2 * far + near)]
+    assert average_over_similar(values, cells, 2.0)[0].tolist() == pytest.approx(expected)
+
+
+def test_blocks_of_cells_change_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells, values = torch.randn(2, 7, 5, generator=generator), torch.randn(2, 7, generator=generator)
+    whole = average_over_similar(values, cells, 3.0)
+    monkeypatch.setattr(density, "_LARGEST_BLOCK", 40)
+    torch.testing.assert_close(average_over_similar(values, cells, 3.0), whole)
+
+
 def test_the_prior_and_the_cut_are_added_to_the_logit() -> None:
-    learner = Density(DensityConfig(cut=0.5, support_crop=False, prior_weight=4.0, prior_center=0.35))
+    settings: dict[str, Any] = {"support_crop": False, "smoothing": 0.0}
+    learner = Density(DensityConfig(cut=0.5, prior_weight=4.0, prior_center=0.35, **settings))
     generator = torch.Generator().manual_seed(0)
     query, support = ([[torch.nn.functional.normalize(torch.randn(1, 8, 2, 2, generator=generator))]] for _ in "qs")
     masks = torch.zeros(1, 4, 4)
@@ -85,12 +101,15 @@ def test_the_prior_and_the_cut_are_added_to_the_logit() -> None:
     plain = learner(query, support, masks, 1)
     assert torch.equal(plain[:, 0], -plain[:, 1])
     prior = torch.rand(1, 1, 2, 2, generator=generator)
-    bonus = (learner([*query, [prior]], support, masks, 1) - plain)[:, 1] * 2
-    torch.testing.assert_close(bonus, 4 * (prior[:, 0] - 0.35))
-    without_cut = Density(DensityConfig(support_crop=False))(query, support, masks, 1)
+    salient = torch.tensor([[[[0.8, 0.6], [0.2, 0.0]]]])  # of the support: IoU 1.4 / 2.2 with its mask, the upper half
+    bonus = (learner([*query, [prior]], [*support, [salient]], masks, 1) - plain)[:, 1] * 2
+    torch.testing.assert_close(bonus, 4 * 1.4 / 2.2 * (prior[:, 0] - 0.35))
+    without_cut = Density(DensityConfig(cut=0.0, **settings))(query, support, masks, 1)
     torch.testing.assert_close(without_cut[:, 1] - plain[:, 1], torch.full((1, 2, 2), 0.25))
     finer = torch.rand(1, 1, 6, 6, generator=generator)
-    assert learner([*query, [finer]], support, masks, 1).shape == (1, 2, 6, 6)
+    assert learner([*query, [finer]], [*support, [salient]], masks, 1).shape == (1, 2, 6, 6)
+    elsewhere = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]]]])  # the prior of the query is ignored
+    torch.testing.assert_close(learner([*query, [prior]], [*support, [elsewhere]], masks, 1), plain)
 
 
 def test_a_crop_has_half_the_extent_of_the_object_around_it() -> None:
