@@ -1,12 +1,19 @@
 """What the whole suite shares."""
 
 import itertools
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 _BUCKETS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo changes of the import path: a served model adds its copy of fss, which new processes would import."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @pytest.fixture(scope="session")

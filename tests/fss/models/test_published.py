@@ -74,7 +74,9 @@ def test_missing_and_unexpected_keys_are_named(hsnet_state):
         load_published(hsnet_state, learner="hsnet", masking="feature", backbone="resnet50")
     with pytest.raises(ValueError, match="pascal, coco, fss"):
         load_published(hsnet_state, **HSNET, benchmark="voc")
-    with pytest.raises(ValueError, match="learner must be 'masksplit', 'hsnet', 'asnet' or 'vat', got 'panet'"):
+    with pytest.raises(
+        ValueError, match="learner must be 'masksplit', 'hsnet', 'asnet', 'vat' or 'density', got 'panet'"
+    ):
         load_published(hsnet_state, learner="panet", masking="none", backbone="vgg16")
 
 

@@ -144,7 +144,8 @@ def together(
 ) -> list[dict[Any, Any]]:
     """The losses of the chosen cases, and the validations, by rank; the two processes start once."""
     folder = tmp_path_factory.mktemp("two-workers")
-    cases = [item.callspec.params["case"] for item in request.session.items if "case" in item.fixturenames]  # type: ignore[attr-defined]
+    mine = [item for item in request.session.items if {"case", "together"} <= set(item.fixturenames)]  # type: ignore[attr-defined]
+    cases = [item.callspec.params["case"] for item in mine]  # type: ignore[attr-defined]
     train_on_workers(2, _train, str(folder), cases, discs[0].uri)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
