@@ -8,8 +8,8 @@ Source: the density ratio on frozen features is that of Park, "FROST: Training-F
 Features and Nonparametric Statistics", arXiv 2606.31136, 2026. What differs: the features are two maps of any backbone,
 centred over each picture, instead of one map of DINOv3; the bandwidth is a setting instead of a number read from the
 supports; the supports are also seen in a crop around their object; and the saliency of the query takes the part of the
-spatial gate. Its weight is read from the supports: it is proportional to the IoU of their saliency with their masks,
-because the salient object of the query is likely what is asked for if it is so in the supports.
+spatial gate. Its weight is read from the supports: it is proportional to the least IoU of their saliency with their
+masks, because the salient object of the query is likely what is asked for if it is so in every support.
 
 The log ratio is averaged twice over the query's own cells with weights ``softmax(smoothing * cosine)``, so that cells
 that look alike are decided alike. FSSDINO ("Gram refinement", arXiv 2602.07550, 2026) has the same aim.
@@ -123,7 +123,7 @@ def average_over_similar(values: Tensor, cells: Tensor, concentration: float) ->
 
 
 def _agreement(saliency: Tensor, masks: Tensor, shots: int) -> Tensor:
-    """Return the mean over the shots of the IoU of the supports' saliency with their masks, ``[N,1,1,1]``.
+    """Return the least IoU over the shots of the supports' saliency with their masks, ``[N,1,1,1]``.
 
     Args:
         saliency: probability of the salient object ``[N * shots,1,h,w]``.
@@ -133,7 +133,7 @@ def _agreement(saliency: Tensor, masks: Tensor, shots: int) -> Tensor:
     covered = _weights(masks, saliency)
     intersection = (saliency * covered).sum((1, 2, 3))
     union = (saliency + covered - saliency * covered).sum((1, 2, 3))
-    return (intersection / union.clamp(min=1e-6)).reshape(-1, shots).mean(1)[:, None, None, None]
+    return (intersection / union.clamp(min=1e-6)).reshape(-1, shots).amin(1)[:, None, None, None]
 
 
 def _log_mean_exp(exponents: Tensor, weights: Tensor, *, empty: float) -> Tensor:

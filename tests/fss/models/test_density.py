@@ -110,6 +110,8 @@ def test_the_prior_and_the_cut_are_added_to_the_logit() -> None:
     assert learner([*query, [finer]], [*support, [salient]], masks, 1).shape == (1, 2, 6, 6)
     elsewhere = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]]]])  # the prior of the query is ignored
     torch.testing.assert_close(learner([*query, [prior]], [*support, [elsewhere]], masks, 1), plain)
+    twice, both = [[support[0][0].repeat(2, 1, 1, 1)]], [torch.cat([salient, elsewhere])]  # the least of two shots
+    torch.testing.assert_close(learner([*query, [prior]], [*twice, both], masks.repeat(2, 1, 1), 2), plain)
 
 
 def test_a_crop_has_half_the_extent_of_the_object_around_it() -> None:
