@@ -1,12 +1,11 @@
 """Settings of sources and of acceptance."""
 
-import dataclasses
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
-from fss.core.config import config_hash, settings, to_dict
+from fss.core.config import config_hash, settings, without_added
 
 ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix", "annotations", "image_column", "mask_column")
 """Settings of a source that the first version did not have."""
@@ -124,11 +123,9 @@ class SourceConfig:
         :data:`ADDED_SETTINGS` counts only where it differs from its default, so that collections of earlier versions
         keep their identity.
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        left_out = {"count", "splits", "link_roots", "colors", "classes", "order"} | {
-            name for name in ADDED_SETTINGS if getattr(self, name) == defaults[name]
-        }
-        return config_hash({key: value for key, value in to_dict(self).items() if key not in left_out})
+        without_effect = {"count", "splits", "link_roots", "colors", "classes", "order"}
+        values = without_added(self, ADDED_SETTINGS)
+        return config_hash({name: value for name, value in values.items() if name not in without_effect})
 
 
 @settings

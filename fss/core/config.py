@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform
@@ -59,6 +59,21 @@ def to_dict(config: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise ValueError(f"expected settings, got {type(config).__name__}")
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def without_added(config: Any, added: Collection[str]) -> dict[str, Any]:
+    """Return settings as plain values for a hash, without those of ``added`` that hold their default.
+
+    Settings that an earlier version lacked leave its hashes as they were in this way.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config)}
+
+    def is_default(name: str) -> bool:
+        factory = fields[name].default_factory
+        default = fields[name].default if factory is dataclasses.MISSING else factory()
+        return bool(getattr(config, name) == default)
+
+    return {name: value for name, value in to_dict(config).items() if name not in added or not is_default(name)}
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

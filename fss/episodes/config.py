@@ -1,10 +1,10 @@
 """Settings of episodes: how masks are split and how views are drawn."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from fss.core.config import settings
+from fss.core.config import settings, without_added
 
 Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
 Order = Literal["interleaved", "consecutive"]
@@ -104,6 +104,10 @@ class AugmentConfig:
         for name, (low, high) in (("crop_scale", self.crop_scale), ("crop_ratio", self.crop_ratio)):
             if low > high:
                 raise ValueError(f"{name} is a range above 0, lower end first, got {low}, {high}")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
+        return without_added(self, ("cropped", "tones"))
 
 
 OFF = AugmentConfig(enabled=False)

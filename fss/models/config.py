@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Ge, Gt, MultipleOf
 
-from fss.core.config import settings, to_dict
+from fss.core.config import settings, without_added
 
 Masking = Literal["none", "feature", "input", "hybrid"]
 TRAINING_FREE = ("density",)
@@ -76,10 +76,7 @@ class SegmenterConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
-        added = {"saliency_prior": None, "density": DensityConfig()}
-        return {
-            key: value for key, value in to_dict(self).items() if key not in added or getattr(self, key) != added[key]
-        }
+        return without_added(self, ("saliency_prior", "density"))
 
 
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -13,7 +13,7 @@ from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import FLAT, PartFailureConfig, TrackingConfig
-from pipelines.training.config import TrainJobConfig, TrainSettings, train_job, without_new_settings
+from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 
 
 @settings
@@ -171,15 +171,12 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     for group in (work["evaluate"], work["train"]["classes"]):
         if not group["skip_small_classes"]:  # the first version did not have it
             del group["skip_small_classes"]
-    stream = work["train"]["stream"]
+    work["train"] |= {"segmenter": config.train.segmenter.identity(), "augment": config.train.augment.identity()}
+    stream = work["train"]["stream"] = config.train.stream.identity()
     stream |= {"decode_threads": 2, "cache_gb": 4.0}  # without effect; these values keep the first version's hash
     del stream["decoders"]
-    if stream["decoding"] == "exact":
-        del stream["decoding"]
-    work["train"]["augment"] = without_new_settings(work["train"]["augment"])
     if not work["drop_duplicates"]:
         del work["drop_duplicates"]
-    work["train"]["segmenter"] = config.train.segmenter.identity()
     work["part_size"] = work["part_size"] or 64  # its default in the first version, which decides nothing by itself
     return work
 

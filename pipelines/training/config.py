@@ -203,6 +203,7 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     Paths, workers, logging and settings that only change speed are left out.
     """
     values: dict[str, Any] = to_dict(config)
+    values |= {"stream": config.stream.identity(), "augment": config.augment.identity()}
     kind = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
     names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *kind)
     work = {name: values[name] for name in names}
@@ -217,14 +218,5 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     # Lanes don't change class episodes; fss 0.2 hashed this number, so that its trainings resume.
     split = config.episodes == "split"
     work["stream"]["lanes"] = config.stream.lane_count if split else math.gcd(config.stream.batch_size, 8)
-    if work["stream"]["decoding"] == "exact":  # fss 0.2 did not have another
-        del work["stream"]["decoding"]
-    work["augment"] = without_new_settings(work["augment"])
     work["segmenter"] = {**config.segmenter.identity(), "backbone_weights": data.get("weights")}
     return config_hash(work, dict(data))
-
-
-def without_new_settings(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the augmentation without settings that fss 0.2 did not have, where they hold their defaults."""
-    new = {"cropped": 1.0, "tones": 0.0}
-    return {name: value for name, value in augment.items() if new.get(name) != value}

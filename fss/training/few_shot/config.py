@@ -2,12 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge, Gt, Interval
 
-from fss.core.config import settings
+from fss.core.config import settings, without_added
 from fss.episodes.config import DrawMode, Order
 from fss.images.limits import Decoding
 from fss.models.config import Precision
@@ -97,6 +97,10 @@ class StreamConfig:
         """Number of lanes of split episodes."""
         halves = range(1, self.batch_size // 2 + 1)
         return self.lanes or max((count for count in halves if self.batch_size % count == 0), default=1)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
+        return without_added(self, ("decoding",))
 
     def __post_init__(self) -> None:
         check_lanes(self.lane_count, self.batch_size)
