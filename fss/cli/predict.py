@@ -117,7 +117,7 @@ def _predictor(config: Config) -> "Predictor":
     prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
     print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)
     return training_free_segmenter(
-        backbone_weights=config.backbone_weights or "pretrained", saliency_prior=config.saliency_prior, device=device
+        backbone_weights=config.backbone_weights, saliency_prior=config.saliency_prior, device=device
     )
 
 

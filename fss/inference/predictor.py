@@ -32,7 +32,7 @@ from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import load_checkpoint
-from fss.models.config import SegmenterConfig
+from fss.models.config import training_free_config
 from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
 
@@ -193,27 +193,21 @@ class Examples:
 
 def training_free_segmenter(
     *,
-    backbone_weights: str | Path = "pretrained",
+    backbone_weights: str | Path | None = None,
     saliency_prior: str | Path | None = None,
     device: str | None = None,
 ) -> Predictor:
     """Return a segmenter that needs no training: the learner ``density`` on MobileNetV2.
 
     Args:
-        backbone_weights: a torch or safetensors file, or ``pretrained`` to download the library's.
+        backbone_weights: a torch or safetensors file; None takes the library's, which are downloaded.
         saliency_prior: a student.safetensors of the job train_saliency, whose map of the query is added.
         device: device of the network; None uses a GPU if there is one.
 
     Raises:
         ValueError: a file holds no fitting weights, or weights cannot be downloaded.
     """
-    config = SegmenterConfig(
-        learner="density",
-        backbone="mobilenet_v2",
-        backbone_weights=backbone_weights,
-        saliency_prior=saliency_prior,
-        frozen=True,
-    )
+    config = training_free_config(backbone_weights=backbone_weights, saliency_prior=saliency_prior)
     try:
         segmenter = FewShotSegmenter.from_config(config)
     except OSError as error:

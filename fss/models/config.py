@@ -79,6 +79,25 @@ class SegmenterConfig:
         return without_added(self, ("saliency_prior", "density"))
 
 
+def training_free_config(
+    *, backbone: str | None = None, backbone_weights: str | Path | None = None, **settings: Any
+) -> SegmenterConfig:
+    """Return the settings of the segmenter that needs no training: ``density`` on a frozen backbone.
+
+    Args:
+        backbone: None takes MobileNetV2.
+        backbone_weights: None takes the library's, which are downloaded.
+        settings: further settings of :class:`SegmenterConfig`.
+    """
+    return SegmenterConfig(
+        learner="density",
+        backbone=backbone or "mobilenet_v2",
+        backbone_weights=backbone_weights or "pretrained",
+        frozen=True,
+        **settings,
+    )
+
+
 Precision = Literal["fp32", "tf32", "bf16"]
 """Precision of the arithmetic; see ``fss.models.precision``."""
 Fusion = Literal["vote_published", "mean_probability", "joint"]

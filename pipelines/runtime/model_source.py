@@ -15,7 +15,7 @@ from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, load_published
-from fss.models.config import TRAINING_FREE, DensityConfig, Masking
+from fss.models.config import TRAINING_FREE, DensityConfig, Masking, training_free_config
 from fss.tracking.run import tracking_uri
 from pipelines.runtime.checkpoints import absolute_weights, checkpoint_hash
 from pipelines.runtime.validation import check_weights, loading_weights
@@ -66,15 +66,13 @@ def training_free_source(
     if learner not in TRAINING_FREE:
         reason = "there is no model" if learner is None else f"learner is {learner}, which needs a trained model"
         raise ValueError(f"{reason}; give --model, or --learner density, which needs no training")
-    network = SegmenterConfig(
-        learner="density",
+    network = training_free_config(
         masking=masking or "none",
-        backbone=backbone or "mobilenet_v2",
-        backbone_weights=_absolute(backbone_weights or "pretrained"),
+        backbone=backbone,
+        backbone_weights=_absolute(backbone_weights),
         saliency_prior=saliency_prior and storage.absolute_uri(saliency_prior),
         density=density or DensityConfig(),
         image_size=image_size or SegmenterConfig().image_size,
-        frozen=True,
         seed=0,
     )
     return ModelSource(kind="training-free", uri=f"{network.learner} on {network.backbone}", network=network)

@@ -78,8 +78,7 @@ class Density(Learner):
         queries = _flatten(cells, 1)
         ratio = log_density_ratio(queries, points, weights, self.settings.bandwidth)
         if self.settings.smoothing:
-            for _ in range(_SMOOTHINGS):
-                ratio = average_over_similar(ratio, queries, self.settings.smoothing)
+            ratio = average_over_similar(ratio, queries, self.settings.smoothing, times=_SMOOTHINGS)
         logit = ratio.reshape(-1, 1, *cells.shape[-2:]) - self.settings.cut
         if len(query) > 1:
             (prior,) = query[1]
@@ -111,15 +110,19 @@ def log_density_ratio(queries: Tensor, points: Tensor, weights: Tensor, bandwidt
     return torch.cat(ratios, 1)
 
 
-def average_over_similar(values: Tensor, cells: Tensor, concentration: float) -> Tensor:
+def average_over_similar(values: Tensor, cells: Tensor, concentration: float, *, times: int = 1) -> Tensor:
     """Average values ``[N,Q]`` of cells ``[N,Q,C]`` with weights ``softmax(concentration * cosine)``: ``[N,Q]``."""
     rows = max(1, _LARGEST_BLOCK // (cells.shape[0] * cells.shape[1]))
-    transposed = cells.transpose(1, 2)
-    averages = []
-    for block in torch.split(cells, rows, 1):
-        weights = (concentration * (block @ transposed).float()).softmax(2)
-        averages.append((weights @ values[..., None])[..., 0])
-    return torch.cat(averages, 1)
+    blocks, transposed = torch.split(cells, rows, 1), cells.transpose(1, 2)
+
+    def weights(block: Tensor) -> Tensor:
+        return (concentration * (block @ transposed).float()).softmax(2)
+
+    kept = weights(cells) if len(blocks) == 1 else None  # the weights of several blocks would not fit into memory
+    for _ in range(times):
+        averages = [(weights(block) if kept is None else kept) @ values[..., None] for block in blocks]
+        values = torch.cat(averages, 1)[..., 0]
+    return values
 
 
 def _agreement(saliency: Tensor, masks: Tensor, shots: int) -> Tensor:

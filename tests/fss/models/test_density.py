@@ -86,9 +86,11 @@ def test_the_log_ratio_is_averaged_over_cells_that_look_alike() -> None:
 def test_blocks_of_cells_change_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     cells, values = torch.randn(2, 7, 5, generator=generator), torch.randn(2, 7, generator=generator)
-    whole = average_over_similar(values, cells, 3.0)
+    whole, twice = average_over_similar(values, cells, 3.0), average_over_similar(values, cells, 3.0, times=2)
+    torch.testing.assert_close(average_over_similar(whole, cells, 3.0), twice)
     monkeypatch.setattr(density, "_LARGEST_BLOCK", 40)
     torch.testing.assert_close(average_over_similar(values, cells, 3.0), whole)
+    torch.testing.assert_close(average_over_similar(values, cells, 3.0, times=2), twice)
 
 
 def test_the_prior_and_the_cut_are_added_to_the_logit() -> None:
