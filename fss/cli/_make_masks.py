@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from fss.collection.part_pipeline import prefetch
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
 from fss.core.console import output_console
 from fss.core.exit_codes import defer_interrupts
+from fss.core.prefetch import prefetch
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.collection.part_io import read_image_bytes
+from fss.core.prefetch import prefetch
 from fss.images.decode import decode_image
 from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
 
-PREFETCH_DEPTH = 2  # batches decoded in advance
 ENCODERS = 4  # threads that encode masks
 IMAGE_COLUMNS = ["image_id", "image", "uri", "error"]
 """Columns of an image part that :func:`decode_row` needs."""
@@ -127,16 +127,6 @@ def process_parts(
                     yield _outcome(*writing.popleft())
         while writing:
             yield _outcome(*writing.popleft())
-
-
-def prefetch(items: Iterator[T], depth: int = PREFETCH_DEPTH) -> Iterator[T]:
-    """Iterate over ``items`` while a thread computes the next ``depth`` of them."""
-    with ThreadPoolExecutor(1) as pool:
-        end = object()
-        pending = deque(pool.submit(next, items, end) for _ in range(depth))
-        while (item := pending.popleft().result()) is not end:
-            pending.append(pool.submit(next, items, end))
-            yield item  # type: ignore[misc]  # only the sentinel is not a T
 
 
 def _guarded(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fss.collection.part_pipeline import prefetch
+from fss.core.prefetch import prefetch
 from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Reader
 from fss.evaluation.example_gallery import Gallery, episode_ious

@@ -29,8 +29,8 @@ from fss.images.resize import mask_canvas
 from fss.training.canvas_cache import CanvasCache
 from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.episode_stream import PreparedStream
 from fss.training.lanes import Draw, check_share, steps_per_epoch
-from fss.training.prefetch import prefetch
 
 
 class ImageRow(NamedTuple):
@@ -132,7 +132,7 @@ class EpisodeBuilder:
         return canvas
 
 
-class ClassStream:
+class ClassStream(PreparedStream):
     """A stream of class episodes from a mask set with named classes."""
 
     def __init__(
@@ -207,11 +207,6 @@ class ClassStream:
         """Return an episode of an epoch of all workers."""
         seed = int(keyed_rng(self.config.seed or 0, epoch=epoch, purpose="plan.seed").integers(2**62))
         return self._sampler.draw(number, seed)
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
-        batches = self._epoch(epoch, start)
-        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         steps = range(start, self.steps_per_epoch)

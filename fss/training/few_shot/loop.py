@@ -27,7 +27,7 @@ from fss.models.learners.base import Learner
 from fss.models.precision import autocast
 from fss.training.ema import Ema, changing_tensors
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
-from fss.training.few_shot.mask_split_stream import EpisodeStream
+from fss.training.few_shot.episode_stream import EpisodeStream
 from fss.training.losses import count_valid_pixels, cross_entropy_sum
 from fss.training.schedule import schedule
 from fss.training.workers import sum_over_workers, world_size

@@ -9,7 +9,6 @@ from collections.abc import Collection as Ids
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol
 
 from fss.collection import Collection, MaskSet
 from fss.episodes.config import AugmentConfig, SplitConfig
@@ -17,11 +16,11 @@ from fss.episodes.episode import RawEpisodes
 from fss.training.canvas_cache import CanvasCache
 from fss.training.decode_pool import DecodePool
 from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.episode_stream import HeldOutTasks
 from fss.training.few_shot.task_builder import EncodedRow, RowPosition, RowReader, TaskBuilder
 from fss.training.few_shot.tasks import TaskSettings
 from fss.training.few_shot.usable_rows import RowTable, scan
 from fss.training.lanes import Draw, EpochOrder, check_lanes, steps_per_epoch
-from fss.training.prefetch import prefetch
 
 HELD_OUT_SPLIT = SplitConfig(distractor=0.5)
 """How the masks of held-out tasks are split, in every training: half of the tasks have a distractor."""
@@ -29,19 +28,7 @@ HELD_OUT_AUGMENT = AugmentConfig(jitter=0.0, blur=0.0, grey=0.0)
 """How held-out tasks are augmented, in every training: geometrically, but with the colours of the photograph."""
 
 
-class EpisodeStream(Protocol):
-    """A source of episodes for the training loop."""
-
-    image_size: int
-    """Side of the rendered images, in pixels."""
-    steps_per_epoch: int
-    """Number of steps in an epoch, the same on all workers."""
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of each step of an epoch, from step ``start`` on."""
-
-
-class MaskSplitStream:
+class MaskSplitStream(HeldOutTasks):
     """A stream of MaskSplit episodes from the images of a collection and a mask set."""
 
     def __init__(
@@ -103,29 +90,6 @@ class MaskSplitStream:
     def counts(self) -> dict[str, int]:
         """Return the numbers of images to train on, held out, and excluded for each reason."""
         return dict(self.rows.counts)
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead."""
-        batches = self._epoch(epoch, start)
-        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
-
-    def held_out_sizes(self, limit: int | None = None) -> list[int]:
-        """Return the number of tasks in each held-out batch, for at most ``limit`` tasks."""
-        return [len(rows) for rows in self._held_out_batches(limit)]
-
-    def held_out(self, limit: int | None = None, *, only: Sequence[int] | None = None) -> Iterator[RawEpisodes]:
-        """Yield the held-out tasks in batches, at most ``limit`` tasks; a thread works ahead.
-
-        They do not depend on the seed, split and augmentation of the training, so that runs are comparable.
-
-        Args:
-            limit: largest number of tasks; None takes all.
-            only: numbers of the batches to yield; None yields all.
-        """
-        batches = self._held_out_batches(limit)
-        chosen = batches if only is None else [batches[number] for number in only]
-        episodes = self._decoders.build(map(self.read_held_out, chosen))
-        yield from prefetch(map(RawEpisodes.pin_memory, episodes) if self._pin else episodes, self.config.ahead)
 
     def _held_out_batches(self, limit: int | None) -> list[list[RowPosition]]:
         positions, batch = self.held_out_rows(limit), self.config.batch_size

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from fss.episodes.episode import RawEpisodes
 from fss.training.decode_pool import DecodePool, StepBuilder
 from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.episode_stream import HeldOutTasks
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.task_builder import EncodedRow, RowPosition
 from fss.training.lanes import Draw, MixSchedule
-from fss.training.prefetch import prefetch
 
 
 class LaneStream(Protocol):
@@ -64,8 +64,12 @@ class MixedBuilder:
         return self.builders[0].collate([item for _, item in items], parts)
 
 
-class MixedStream:
-    """A stream of episodes from several collections."""
+class MixedStream(HeldOutTasks):
+    """A stream of episodes from several collections.
+
+    An epoch has as many draws as the collections have rows together. The held-out tasks come from each collection by
+    its weight.
+    """
 
     def __init__(self, streams: Sequence[LaneStream], weights: Sequence[float], *, pin_memory: bool = False):
         """Mix streams with the same settings.
@@ -88,14 +92,6 @@ class MixedStream:
         names = dict.fromkeys(name for stream in self.streams for name in stream.counts)
         return {name: sum(stream.counts.get(name, 0) for stream in self.streams) for name in names}
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[RawEpisodes]:
-        """Yield this worker's share of each step of an epoch, from step ``start`` on; threads work ahead.
-
-        An epoch has as many draws as the collections have rows together.
-        """
-        batches = self._epoch(epoch, start)
-        return prefetch(map(RawEpisodes.pin_memory, batches) if self._pin else batches, self.config.ahead)
-
     def _epoch(self, epoch: int, start: int) -> Iterator[RawEpisodes]:
         yield from self._decoders.build(self._read(epoch, step) for step in range(start, self.steps_per_epoch))
 
@@ -107,22 +103,6 @@ class MixedStream:
             for source, number in self.schedule.draws(lane, first, steps * self.take)
         ]
 
-    def held_out_sizes(self, limit: int | None = None) -> list[int]:
-        """Return the number of tasks in each held-out batch, for at most ``limit`` tasks."""
-        return [len(rows) for rows in self._held_out_batches(limit)]
-
-    def held_out(self, limit: int | None = None, *, only: Sequence[int] | None = None) -> Iterator[RawEpisodes]:
-        """Yield held-out tasks in batches, at most ``limit`` tasks, of each collection by its weight.
-
-        Args:
-            limit: largest number of tasks; None takes all.
-            only: numbers of the batches to yield; None yields all.
-        """
-        batches = self._held_out_batches(limit)
-        chosen = batches if only is None else [batches[number] for number in only]
-        episodes = self._decoders.build(map(self._read_held_out, chosen))
-        yield from prefetch(map(RawEpisodes.pin_memory, episodes) if self._pin else episodes, self.config.ahead)
-
     def _held_out_batches(self, limit: int | None) -> list[list[tuple[int, RowPosition]]]:
         """Return the collection and the row of each held-out task, in batches."""
         limits = [None if limit is None else round(limit * weight) or 1 for weight in self.schedule.weights]
@@ -131,7 +111,8 @@ class MixedStream:
         mixed, batch = list(islice((turn for turn in turns if turn is not None), limit)), self.config.batch_size
         return [mixed[n : n + batch] for n in range(0, len(mixed), batch)]
 
-    def _read_held_out(self, rows: Sequence[tuple[int, RowPosition]]) -> list[tuple[int, EncodedRow]]:
+    def read_held_out(self, rows: Sequence[tuple[int, RowPosition]]) -> list[tuple[int, EncodedRow]]:
+        """Read the held-out tasks of some rows of the collections."""
         streams = self._split_streams()
         return [(source, row) for source, position in rows for row in streams[source].read_held_out([position])]
 

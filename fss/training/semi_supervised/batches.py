@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fss.collection import MaskSet
 from fss.core.arrays import IGNORE, UInt8
+from fss.core.prefetch import prefetch
 from fss.core.rng import keyed_rng
 from fss.training.decode_pool import decoder_count
 from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
-from fss.training.prefetch import prefetch
 from fss.training.semi_supervised.config import SemanticStreamConfig
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import Rows, SemanticRows

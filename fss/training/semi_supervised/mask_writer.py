@@ -20,11 +20,11 @@ from fss.collection.part_pipeline import (
     RowSelection,
     Statistics,
     decode_row,
-    prefetch,
     process_parts,
 )
 from fss.collection.schema import mask_table
 from fss.core.arrays import IGNORE, UInt8
+from fss.core.prefetch import prefetch
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.images.mask_codec import decode_mask, mask_row
 from fss.models.config import Precision

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fss.collection import Collection, part_io
-from fss.collection.part_pipeline import prefetch
 from fss.collection.schema import image_table
+from fss.core.prefetch import prefetch
 from fss.saliency import SaliencyConfig, pseudomask
 from fss.saliency.estimators import EstimatorSettings
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts

@@ -10,11 +10,11 @@ import torch
 
 from fss.collection import Collection, MaskSet, part_io
 from fss.collection.schema import mask_table, part_name
+from fss.core.prefetch import prefetch
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.episode import RawEpisodes
 from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
-from fss.training.prefetch import prefetch
 from tests.helpers.discs import noisy_collection
 
 Discs = tuple[Collection, MaskSet]
