@@ -20,6 +20,7 @@ from pyarrow import fs as pafs
 from fss.collection.schema import NOTES, check_table
 from fss.collection.value_ranges import KEY, encode_ranges, find_ranges
 from fss.core import storage
+from fss.core.json_values import parse_object
 from fss.core.retry import is_transient, retry_transient
 from fss.images.limits import DecodeLimits
 
@@ -178,13 +179,7 @@ def read_json(uri: str) -> dict[str, Any]:
         OSError: the file is missing or unreadable.
         ValueError: the file does not contain a JSON object.
     """
-    try:
-        value = json.loads(storage.read_bytes(uri))
-    except ValueError as error:
-        raise ValueError(f"{uri} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{uri} contains a JSON {type(value).__name__}; expected a JSON object")
-    return value
+    return parse_object(storage.read_bytes(uri), uri)
 
 
 def write_json(uri: str, value: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ from typing import Any, TypeVar, cast, dataclass_transform
 import pydantic
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from fss.core.json_values import parse_object
+
 T = TypeVar("T")
 
 _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -138,7 +140,7 @@ def save(config: Any, path: str | Path) -> None:
 
 def load(cls: type[T], path: str | Path) -> T:
     """Read settings that :func:`save` wrote."""
-    return from_dict(cls, json.loads(Path(path).read_text()))
+    return from_dict(cls, parse_object(Path(path).read_bytes(), str(path)))
 
 
 def describe(error: pydantic.ValidationError) -> str:

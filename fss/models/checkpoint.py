@@ -10,12 +10,13 @@ from safetensors.torch import save
 
 from fss.core import config as configurations
 from fss.core import storage
+from fss.core.json_values import parse_object
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
 from fss.models.saliency.config import StudentConfig
-from fss.models.saliency.network import SaliencyStudent
+from fss.models.saliency.network import SaliencyStudent, student_config
 from fss.models.segmenter import FewShotSegmenter
-from fss.models.weights.loading import load_strictly
+from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
 
 __all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
@@ -60,11 +61,14 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     description = read_description(directory)
     config = configurations.from_dict(SegmenterConfig, description["segmenter"])
     _check_size(config, directory)
-    prior = _build_prior(description[PRIOR], directory) if PRIOR in description else None
     tensors = open_weights(Path(directory) / WEIGHTS, safetensors_only=True).content
     without_files = dataclasses.replace(config, backbone_weights=None, saliency_prior=None)
-    segmenter = FewShotSegmenter.from_config(without_files, prior=prior)
-    load_strictly(segmenter, tensors, what=f"the checkpoint {directory}")
+
+    def build() -> FewShotSegmenter:
+        prior = _build_prior(description[PRIOR], directory) if PRIOR in description else None
+        return FewShotSegmenter.from_config(without_files, prior=prior)
+
+    segmenter = build_and_load(build, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     return segmenter.eval()
 
@@ -79,17 +83,15 @@ def read_description(directory: str | Path) -> dict[str, Any]:
     missing = [name for name in (WEIGHTS, _DESCRIPTION) if not (directory / name).is_file()]
     if missing:
         raise ValueError(f"{directory} is no checkpoint: it has no {' and no '.join(missing)}")
-    description: Any = json.loads((directory / _DESCRIPTION).read_text())
-    if not isinstance(description, dict) or not isinstance(description.get("segmenter"), dict):
+    description = parse_object((directory / _DESCRIPTION).read_bytes(), str(directory / _DESCRIPTION))
+    if not isinstance(description.get("segmenter"), dict):
         raise ValueError(f"{directory / _DESCRIPTION} has no object 'segmenter' with a configuration")
     return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}
 
 
 def _build_prior(values: Any, directory: str | Path) -> SaliencyStudent:
     """Build the saliency network of a checkpoint, whose weights are with those of the segmenter."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{PRIOR!r} in {Path(directory) / _DESCRIPTION} must be an object, got {values!r:.80}")
-    config = configurations.from_dict(StudentConfig, values)
+    config = student_config(values, str(Path(directory) / _DESCRIPTION))
     _check_size(config, directory)
     return SaliencyStudent(dataclasses.replace(config, backbone_weights=None))
 

@@ -6,7 +6,6 @@ pixels are an object with the label ``ignore``, which no class may have.
 A file to read is untrusted: a faulty object becomes a problem of its photograph, and the other objects stay.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from fss.collection.mask_export import ExportedMask
 from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core import storage
 from fss.core.arrays import IGNORE, BoolArray
+from fss.core.json_values import parse_json
 from fss.images.decode_errors import DecodeError
 from fss.images.outlines import decode_outline, encode_outline
 
@@ -127,10 +127,7 @@ def read_json(uri: str) -> Any:
     Raises:
         ValueError: it is no valid JSON.
     """
-    try:
-        return json.loads(storage.read_bytes(uri))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{uri} is no valid JSON: {error}") from error
+    return parse_json(storage.read_bytes(uri), uri)
 
 
 def string_or_none(value: Any) -> str | None:

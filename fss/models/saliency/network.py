@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,12 @@ from torch.nn import functional as F
 
 from fss.core import storage
 from fss.core.config import from_dict, renamed, to_dict
+from fss.core.json_values import parse_object
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
 from fss.models.saliency.config import StudentConfig
-from fss.models.weights.loading import load_strictly
+from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import abbreviate
 
@@ -133,7 +135,18 @@ def load_student(uri: str | Path) -> SaliencyStudent:
         raise ValueError(
             f"no student at {uri}: the file holds other weights ({abbreviate(sorted(file.keys))}). {_ADVICE}"
         )
-    config = from_dict(StudentConfig, renamed(json.loads(file.metadata[_HEADER])["config"], _OLD_NAMES))
-    student = SaliencyStudent(replace(config, backbone_weights=None))
-    load_strictly(student, file.content, what=f"the student {uri}")
+    header = parse_object(file.metadata[_HEADER], f"the header of {uri}")
+    config = replace(student_config(header.get("config"), str(uri)), backbone_weights=None)
+    student = build_and_load(lambda: SaliencyStudent(config), file.content, what=f"the student {uri}")
     return student.eval()
+
+
+def student_config(values: Any, origin: str) -> StudentConfig:
+    """Return the configuration of a student from the JSON of a file.
+
+    Raises:
+        ValueError: the values are no configuration of a student.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"the student's configuration in {origin} must be an object, got {values!r:.80}")
+    return from_dict(StudentConfig, renamed(values, _OLD_NAMES))

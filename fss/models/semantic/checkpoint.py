@@ -2,21 +2,32 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import MinLen
 from safetensors.torch import save
 
 from fss.collection import part_io
 from fss.core import storage
-from fss.core.config import from_dict, renamed, to_dict
-from fss.models.semantic.config import SemanticConfig
+from fss.core.config import from_dict, renamed, settings, to_dict
+from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.network import SemanticNetwork, construct_network
-from fss.models.weights.loading import load_strictly
+from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
+
+
+@settings
+class _Shape:
+    """What the network is built from."""
+
+    network: SemanticConfig
+    auxiliary: Auxiliary
+    class_ids: Annotated[tuple[int, ...], MinLen(1)]
 
 
 def save_semantic(
@@ -51,9 +62,23 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
     if missing:
         raise ValueError(f"{uri} is no semantic checkpoint: it has no {' and no '.join(missing)}")
     description = part_io.read_json(storage.join(uri, DESCRIPTION))
-    config = from_dict(SemanticConfig, renamed(description["network"], _OLD_NAMES))
-    network = construct_network(config, len(description["class_ids"]), description["auxiliary"], pretrained=False)
+    shape = _read_shape(description, storage.join(uri, DESCRIPTION))
+    classes = len(shape.class_ids)
     tensors = open_weights(storage.join(uri, WEIGHTS), safetensors_only=True).content
-    load_strictly(network, tensors, what=f"the checkpoint {uri}")
+    network = build_and_load(
+        lambda: construct_network(shape.network, classes, shape.auxiliary, pretrained=False),
+        tensors,
+        what=f"the checkpoint {uri}",
+    )
     network.eval()
     return network, description
+
+
+def _read_shape(description: Mapping[str, Any], origin: str) -> _Shape:
+    values = {field.name: description[field.name] for field in fields(_Shape) if field.name in description}
+    if isinstance(values.get("network"), dict):
+        values["network"] = renamed(values["network"], _OLD_NAMES)
+    try:
+        return from_dict(_Shape, values)
+    except ValueError as error:
+        raise ValueError(f"{origin} describes no network: {error}") from error

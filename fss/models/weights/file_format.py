@@ -107,7 +107,7 @@ def _safetensors_complaint(file: BinaryIO, size: int) -> str | None:
         header = json.loads(file.read(length))
         ends = [each["data_offsets"][1] for key, each in header.items() if key != "__metadata__"]
         whole = 8 + length + max(ends, default=0)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         return "is a safetensors file with a damaged header"
     return "" if size == whole else f"is a damaged safetensors file: it has {size:,} of {whole:,} bytes"
 
@@ -184,7 +184,7 @@ def _text(file: BinaryIO, text: str, name: str) -> tuple[str, str]:
 def _json_keys(data: bytes) -> str:
     try:
         value: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if isinstance(value, Mapping) and "weight_map" in value:
         return ", the index of weights in several files"

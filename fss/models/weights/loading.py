@@ -2,11 +2,37 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from fss.models.weights.reading import open_weights
 from fss.models.weights.state_dict import StateDict, Tensors, abbreviate, find_state_dict, log_once
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def build_and_load(build: Callable[[], Module], tensors: Mapping[str, Tensor], *, what: str) -> Module:
+    """Build a network, and load tensors whose names and shapes must match its own (see :func:`load_strictly`).
+
+    The shapes are compared with a network without memory first. A description that asks for a larger network than its
+    file has weights for is refused before the memory is taken.
+
+    Args:
+        build: returns a new network.
+        tensors: tensors by the network's own names.
+        what: the name of the network in the error message.
+
+    Raises:
+        ValueError: the weights do not fit, or are not finite.
+    """
+    with torch.device("meta"):
+        outline = build()
+    check_fit(outline, tensors, what=what)
+    module = build()
+    module.load_state_dict(tensors, strict=False)
+    return module
 
 
 def load_weights(
@@ -65,7 +91,13 @@ def load_own_modules(
 def load_strictly(
     module: nn.Module, tensors: Mapping[str, Tensor], *, what: str, state: StateDict | None = None
 ) -> None:
-    """Load tensors whose names and shapes must match those of ``module``.
+    """Load tensors that pass :func:`check_fit`; arguments and errors as there."""
+    check_fit(module, tensors, what=what, state=state)
+    module.load_state_dict(tensors, strict=False)
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, what: str, state: StateDict | None = None) -> None:
+    """Refuse tensors whose names, shapes or kinds of numbers are not those of ``module``, or that are not finite.
 
     BatchNorm's ``num_batches_tracked`` counters may be missing, because evaluation does not use them.
 
@@ -76,7 +108,8 @@ def load_strictly(
         state: where the tensors come from, for the error message.
 
     Raises:
-        ValueError: names are missing, unexpected or of another shape, or a value is not finite.
+        ValueError: names are missing, unexpected or of another shape, whole numbers stand for fractions or fractions
+            for whole numbers, or a value is not finite.
     """
     own = module.state_dict()
     missing = sorted(key for key in own if key not in tensors and not key.endswith("num_batches_tracked"))
@@ -86,8 +119,16 @@ def load_strictly(
         for key in sorted(own)
         if key in tensors and tensors[key].shape != own[key].shape
     ]
-    if missing or unexpected or misshapen:
-        groups = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
+    mistyped = [
+        f"{key}: got {tensors[key].dtype}, expected {own[key].dtype}"
+        for key in sorted(own)
+        if key in tensors and tensors[key].is_floating_point() != own[key].is_floating_point()
+    ]
+    if missing or unexpected or misshapen or mistyped:
+        groups = [
+            *(("missing", missing), ("unexpected", unexpected)),
+            *(("of another shape", misshapen), ("of another type", mistyped)),
+        ]
         problems = "; ".join(f"{len(keys)} {name}: {abbreviate(keys)}" for name, keys in groups if keys)
         matching = sum(key in tensors and tensors[key].shape == value.shape for key, value in own.items())
         raise ValueError(
@@ -101,7 +142,6 @@ def load_strictly(
                 f"the weights{_of(state)} for {what} are not finite: {key} is NaN or infinite in {bad} of "
                 f"{value.numel()} values. Its training diverged, or the file is damaged; give another file."
             )
-    module.load_state_dict(tensors, strict=False)
 
 
 def _of(state: StateDict | None) -> str:

@@ -3,10 +3,12 @@
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fss.models import create_segmenter, load_checkpoint, load_published, save_checkpoint
 from fss.models.weights.reading import open_weights
@@ -64,7 +66,13 @@ def test_damaged_weights_raise_a_value_error(checkpoint: Path, data: bytes) -> N
         load_checkpoint(checkpoint)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"segmenter": 7}', "not json", '{"segmenter": {"evil": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "{}", '{"segmenter": 7}', "not json", '{"segmenter": {"evil": 1}}', ""),
+        '{"segmenter": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
 def test_damaged_descriptions_raise_a_value_error(checkpoint: Path, text: str) -> None:
     (checkpoint / "segmenter.json").write_text(text)
     with pytest.raises(ValueError, match=r"."):
@@ -91,6 +99,40 @@ def test_weights_that_the_description_names_are_not_opened(checkpoint: Path, tmp
     torch.save({"a": Payload()}, tmp_path / "weights.pth")
     describe(checkpoint, backbone_weights=str(tmp_path / "weights.pth"))
     assert load_checkpoint(checkpoint).config.width == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("image_size", value) for value in (0, -1, None, float("nan"), True, {}, "96", 96.5)),
+        *(("width", value) for value in (0, 33, None, True)),
+        *(("grid", value) for value in (0, -64, True, 64.0)),
+        ("frozen", "yes"),
+        ("learner", 3),
+    ],
+)
+def test_a_setting_that_no_network_has_is_refused_by_its_name(checkpoint: Path, name: str, value: object) -> None:
+    describe(checkpoint, **{name: value})
+    with pytest.raises(ValueError, match=name):
+        load_checkpoint(checkpoint)
+
+
+def test_a_network_larger_than_its_weights_is_refused_before_it_takes_memory(checkpoint: Path) -> None:
+    describe(checkpoint, width=4096)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"of another shape.*got \[32.*expected \[4096"):
+        load_checkpoint(checkpoint)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB; the network has 5.8 GB
+
+
+@pytest.mark.parametrize("change", ["nan", "inf", "int"])
+def test_weights_that_are_no_numbers_of_their_kind_are_refused(checkpoint: Path, change: str) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    name, value = next((name, value) for name, value in tensors.items() if value.is_floating_point())
+    tensors[name] = value.int() if change == "int" else torch.full_like(value, float(change))
+    save_file(tensors, checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{name}.*(of another type|is NaN or infinite|got torch.int32)"):
+        load_checkpoint(checkpoint)
 
 
 def test_weights_of_another_network_are_refused(checkpoint: Path) -> None:

@@ -1,5 +1,6 @@
 """Semantic networks: sizes of the published heads, which layers learn, shapes, initial weights, checkpoints."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +145,16 @@ def test_a_checkpoint_answers_alike(tmp_path: Path) -> None:
 def test_other_backbones_are_refused() -> None:
     with pytest.raises(ValueError, match="must be a ResNet or mobilenet_v2"):
         build_semantic(SemanticConfig(backbone="squeezenet1_1"), classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("network", 7), ("auxiliary", True), ("class_ids", []), ("class_ids", ["0"]), ("class_ids", None)],
+)
+def test_a_checkpoint_with_an_invalid_description_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    network = build_semantic(SemanticConfig(network="lraspp", backbone="mobilenet_v2"), classes=2)
+    folder = save_semantic(network, tmp_path / "model", class_ids=[0, 4])
+    file = tmp_path / "model" / "semantic.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    with pytest.raises(ValueError, match=name):
+        load_semantic(folder)
