@@ -6,6 +6,9 @@ masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an 8-bit arr
 JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom]``, or a prompt, an object with the
 fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a PNG mask of the
 query's size, 255 on the object.
+
+A request is refused if it exceeds :class:`fss.inference.request_limits.RequestLimits`, and one request is answered at a
+time. A server reads a whole request before the model sees it, so a proxy in front of it should limit the body.
 """
 
 import base64
@@ -14,6 +17,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
@@ -23,15 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fss
+from fss.core.config import to_dict
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
+from fss.inference.request_limits import RequestLimits
 from fss.models.checkpoint import PRIOR, read_description
 from fss.tracking.run import Run
 from fss.visualize import png_bytes
 
 CHECKPOINT = "checkpoint"  # the artifact's name
+LIMITS = RequestLimits()
+"""Limits of a request; they are in the metadata of the logged model."""
 COLUMNS = ("query", "support_images", "support_masks")
 _ENTRY = '''"""The script with which MLflow creates the served model."""
 
@@ -60,13 +68,15 @@ def python_model() -> Any:
         def load_context(self, context: Any) -> None:
             """Load the checkpoint once."""
             self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu")
+            self.turn = threading.Lock()
 
         # There are no type hints, because MLflow would derive the signature from them.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
             import pandas as pd
 
-            masks = [segment_request(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
+            with self.turn:  # the server calls from many threads, and each prediction takes memory and all cores
+                masks = [segment_request(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
             return pd.DataFrame({"mask": masks})
 
     return FewShotModel()
@@ -76,9 +86,11 @@ def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
     """Answer a request with a PNG mask of the query's size, 255 on the object.
 
     Raises:
-        ValueError: the numbers of support pictures and masks differ, or a picture or mask is invalid.
+        ValueError: the numbers of support pictures and masks differ, the request exceeds ``LIMITS``, or a picture or
+            mask is invalid.
     """
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
+    LIMITS.check(pictures, masks, row["query"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
     prediction = predictor.predict([*map(_pixels, pictures)], [*map(_mask, masks)], _pixels(row["query"]))
@@ -120,6 +132,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
                 code_paths=[str(Path(fss.__file__).parent)],
                 pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
                 signature=_signature(),
+                metadata={"limits": to_dict(LIMITS)},
                 input_example=pd.DataFrame(example_request()),
             )
         run.mark_running()

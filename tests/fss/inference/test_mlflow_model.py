@@ -89,6 +89,7 @@ def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
     assert info.signature.inputs.input_names() == ["query", "support_images", "support_masks"]
     assert info.signature.outputs.input_names() == ["mask"]
     assert info.saved_input_example_info
+    assert info.metadata["limits"] == {"max_pixels": 64_000_000, "max_supports": 32, "max_bytes": 256 * 2**20}
 
 
 def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
@@ -111,6 +112,28 @@ def test_boxes_and_prompts_stand_for_masks(checkpoint: Path) -> None:
         )
     with pytest.raises(ValueError, match="a prompt has no circle; it takes boxes, points, not_points"):
         segment_request(predictor, request | {"support_masks": [{"circle": 1}]})
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_is_converted(checkpoint: Path) -> None:
+    predictor = load_segmenter(checkpoint)
+    request = {column: values[0] for column, values in example_request().items()}
+    picture, large = request["query"], np.broadcast_to(np.uint8(0), (20_000, 20_000, 3))
+    rows = np.empty(9_000, object)
+    rows[:] = [[0] * 9_000] * 9_000
+    for change in (
+        *({"query": each} for each in (large, rows, [[0] * 9_000] * 9_000)),
+        {"support_images": [large]},
+        {"support_masks": [large[..., 0]]},
+        {"support_masks": [{"strokes": large[..., 0]}]},
+    ):
+        with pytest.raises(ValueError, match="pixels is too large; at most 64,000,000 are allowed"):
+            segment_request(predictor, request | change)
+    many = {"support_images": [picture] * 33, "support_masks": request["support_masks"] * 33}
+    with pytest.raises(ValueError, match="got 33 support pictures and 33 masks; a request takes at most 32"):
+        segment_request(predictor, request | many)
+    heavy = {"support_images": [np.broadcast_to(np.uint8(0), (5_000, 10_000, 3))] * 2, "support_masks": [picture] * 2}
+    with pytest.raises(ValueError, match=r"the request has 300,.* bytes.*at most 268,435,456"):
+        segment_request(predictor, request | heavy)
 
 
 def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
