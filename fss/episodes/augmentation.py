@@ -99,8 +99,7 @@ def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
         affine: map of the view, float32 [6].
         size: side of the view in pixels; the grid lies on a subset of its pixels.
     """
-    step = -(-size // CELLS)
-    points = -(-(size - step // 2) // step)
+    step, points = _grid(size)
     # Composes three maps: grid index to view coordinate, view to canvas coordinate, coordinate to pixel index.
     first, spacing, half = (2 * (step // 2) + 1) / size - 1, 2 * step / size, mask.shape[0] / 2
     a, b, c, d, e, f = affine.astype(np.float64) * half
@@ -114,6 +113,17 @@ def count_visible(mask: Mask, affine: NDArray[np.float32], size: int) -> int:
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     sampled = cv2.warpAffine(mask, numbers, (points, points), flags=flags, borderMode=cv2.BORDER_REFLECT)
     return int(np.count_nonzero(sampled == 1))
+
+
+def visible_share(mask: Mask, affine: NDArray[np.float32], size: int) -> float:
+    """Return the share of the view that shows the object; see :func:`count_visible`."""
+    return count_visible(mask, affine, size) / _grid(size)[1] ** 2
+
+
+def _grid(size: int) -> tuple[int, int]:
+    """Return the distance of the grid points on a view in pixels, and their number per side."""
+    step = -(-size // CELLS)
+    return step, -(-(size - step // 2) // step)
 
 
 def _draw_box(config: AugmentConfig, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ _Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 _Inside = Annotated[float, Interval(gt=0, lt=1)]
+_Side = Annotated[float, Interval(gt=0, le=1)]
 
 
 @settings
@@ -43,6 +44,12 @@ class SplitConfig:
     """Draws before the straight median cut is taken."""
     distractor: _Share = 0.0
     """Probability of pasting another photograph's object into the query, as background, so that the support decides."""
+    collage: _Share = 0.0
+    """Probability of showing a picture smaller, among other photographs whose objects are background; query and support
+    have draws of their own, and the photographs are those of the same lane (see lanes)."""
+    collage_scale: tuple[_Side, _Side] = (0.3, 1.0)
+    """Range of the side of a picture in a collage, as a share of the image's side; no half gets smaller than min_half
+    by it."""
     as_released: bool = False
     """Repeat the defects of the released code: tilt of 40 native pixels, mirrored line, at least 512 'pixels'."""
 
@@ -54,8 +61,14 @@ class SplitConfig:
             )
         if self.ratio[0] > self.ratio[1]:
             raise ValueError(f"ratio is a range within (0, 1), lower end first, got {self.ratio}")
+        if self.collage_scale[0] > self.collage_scale[1]:
+            raise ValueError(f"collage_scale is a range within (0, 1], lower end first, got {self.collage_scale}")
         if self.margin and self.as_released:
             raise ValueError(f"margin is 0 with as_released, because the released code has none; got {self.margin}")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
+        return without_added(self, ("collage", "collage_scale"))
 
 
 @settings

@@ -45,9 +45,20 @@ def paste_distractors(query: Tensor, target: Tensor, partners: Tensor, placement
         return query, target
     values = (placements[rows, :1], placements[rows, 1:], partners[rows], rows)
     scale, shift, source, rows = (each.to(query.device, non_blocking=True) for each in values)
-    theta = torch.cat([torch.diag_embed(1 / scale.expand(-1, 2)), (-shift / scale)[..., None]], 2)
-    grid = F.affine_grid(theta, [len(rows), 1, *query.shape[2:]], align_corners=False).to(query.dtype)
+    grid = shrinking_grid(scale, shift, query.shape[-1]).to(query.dtype)
     moved = F.grid_sample(query[source], grid, align_corners=False)
     mask = F.grid_sample((target[source] != 0)[:, None].to(query.dtype), grid, mode="nearest", align_corners=False)
     visible = (mask > 0) & (target[rows] == 0)[:, None]
     return query.index_copy(0, rows, torch.where(visible, moved, query[rows])), target
+
+
+def shrinking_grid(scale: Tensor, shift: Tensor, side: int) -> Tensor:
+    """Return where each pixel of an image looks up a shrunk and moved picture, [N, S, S, 2]; beyond [-1, 1] outside it.
+
+    Args:
+        scale: side of the picture as a share of the image's, [N, 1].
+        shift: centre of the picture to the right and down, in half image sides, [N, 2].
+        side: side S of the image in pixels.
+    """
+    theta = torch.cat([torch.diag_embed(1 / scale.expand(-1, 2)), (-shift / scale)[..., None]], 2)
+    return F.affine_grid(theta, [len(scale), 1, side, side], align_corners=False)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fss.episodes.collage import paste_collages
 from fss.episodes.distractors import paste_distractors
 from fss.episodes.rendering import render
 
@@ -69,9 +70,12 @@ class RawEpisodes:
     support: Tensor | None = None
     """Support canvases, uint8 [B, K, 3, C, C]; None if every support is the query image, which is then stored once."""
     partners: Tensor | None = None
-    """Index of the query whose object is pasted into each query, long [B]; None without distractors."""
+    """Index of the next episode of the group of each episode, from which a distractor comes, long [B]; None without
+    distractors and collages."""
     placements: Tensor | None = None
     """Placements of the distractors, float32 [B, 3]; see ``distractors.Placement``."""
+    layouts: Tensor | None = None
+    """Layouts of the collages of the query and the supports, float32 [B, 1 + K, 6]; see ``collage.Layout``."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,13 +101,18 @@ class RawEpisodes:
         )
         count = len(self)
         query, target = images[:count], masks[:count]
+        support, support_masks = images[count:], masks[count:]
         if self.partners is not None and self.placements is not None:
             query, target = paste_distractors(query, target, self.partners, self.placements)
+        if self.partners is not None and self.layouts is not None:
+            query, target = paste_collages(query, target, self.partners, self.layouts[:, 0])
+            others = (self.partners[:, None] * shots + torch.arange(shots)).flatten()
+            support, support_masks = paste_collages(support, support_masks, others, self.layouts[:, 1:].flatten(0, 1))
         return EpisodeBatch(
             query=query,
             target=target.long(),
-            support_images=images[count:].reshape(count, shots, *images.shape[1:]),
-            support_masks=(masks[count:] == 1).float().reshape(count, shots, *masks.shape[1:]),
+            support_images=support.reshape(count, shots, *images.shape[1:]),
+            support_masks=(support_masks == 1).float().reshape(count, shots, *masks.shape[1:]),
             ids=self.ids,
         )
 

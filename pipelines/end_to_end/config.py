@@ -172,6 +172,7 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
         if not group["skip_small_classes"]:  # the first version did not have it
             del group["skip_small_classes"]
     work["train"] |= {"segmenter": config.train.segmenter.identity(), "augment": config.train.augment.identity()}
+    work["train"]["split"] = config.train.split.identity()
     stream = work["train"]["stream"] = config.train.stream.identity()
     stream |= {"decode_threads": 2, "cache_gb": 4.0}  # without effect; these values keep the first version's hash
     del stream["decoders"]

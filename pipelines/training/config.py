@@ -204,6 +204,7 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     """
     values: dict[str, Any] = to_dict(config)
     values |= {"stream": config.stream.identity(), "augment": config.augment.identity()}
+    values["split"] = config.split.identity()
     kind = ("split", "held_out_tasks") if config.episodes == "split" else ("episodes",)
     names = ("segmenter", "stream", "augment", "optimizer", "checkpoint_every", "keep_weights", "select", *kind)
     work = {name: values[name] for name in names}

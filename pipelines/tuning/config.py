@@ -51,7 +51,8 @@ class TuneJobConfig:
     name: str | None = None
     """Name of the sweep; a stopped sweep of the same name resumes. None: a hash of the settings."""
     space: tuple[str, ...] = ("split",)
-    """Search spaces by name: split, tasks, augment, masks, network, optimisation. Empty: only the dimensions."""
+    """Search spaces by name: split, tasks, collages, augment, masks, network, optimisation. Empty: only the
+    dimensions."""
     dimensions: tuple[str, ...] = ()
     """Further dimensions, named like the flags of the training: "split.tilt=0..0.3", "learning-rate=1e-4..1e-2 log",
     "width=32|64"; a single value is fixed."""

@@ -32,6 +32,10 @@ PRESETS: dict[str, dict[str, str]] = {
         "split.component": "true|false",
         "split.distractor": "0..0.8",
     },
+    "collages": {
+        "split.collage": "0..0.9",
+        "split.collage-scale": "0.2..0.8",
+    },
     "augment": {
         "augment.crop": "0.3..1",
         "augment.degrees": "0..90",
@@ -199,6 +203,8 @@ ALIASES: dict[str, Callable[[Any], Values]] = {
     "split.direction": _direction,
     # Smallest share of the object on one side of the line: 0.5 cuts at the median, 0.2 between 0.2 and 0.8.
     "split.ratio": lambda share: {"split.ratio": [share, 1 - share]},
+    # Smallest side of a picture in a collage, as a share of the image's side.
+    "split.collage-scale": lambda side: {"split.collage_scale": [side, 1.0]},
     # Common strength of brightness, contrast, saturation and hue.
     "augment.colour": _colour,
     # Smallest share of the picture in a view.
@@ -217,6 +223,7 @@ _READERS: dict[str, Callable[[Values], Any]] = {
         None,
     ),
     "split.ratio": lambda flat: flat["split.ratio"][0],
+    "split.collage-scale": lambda flat: flat["split.collage_scale"][0],
     "augment.colour": lambda flat: flat["augment.brightness"],
     "augment.crop": lambda flat: flat["augment.crop_scale"][0],
     QUANTILE: lambda flat: None,

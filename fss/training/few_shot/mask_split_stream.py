@@ -67,10 +67,10 @@ class MaskSplitStream(HeldOutTasks):
         """
         lanes = stream.lane_count
         check_lanes(lanes, stream.batch_size, world)
-        if split.distractor > 0 and stream.batch_size == lanes:
+        if (split.distractor > 0 or split.collage > 0) and stream.batch_size == lanes:
             raise ValueError(
-                "distractors come from the same lane, so a lane needs two rows of each step: "
-                f"raise the batch ({stream.batch_size}) or lower the lanes ({lanes})"
+                "the photographs of distractors and collages come from the same lane, so a lane needs two rows of "
+                f"each step: raise the batch ({stream.batch_size}) or lower the lanes ({lanes})"
             )
         self.image_size, self.mask_set = image_size, mask_set
         self.config, self.split, self.augment = stream, split, augment

@@ -37,7 +37,7 @@ class EncodedRow(NamedTuple):
     settings: TaskSettings
     """Settings of the task."""
     group: int
-    """Number of adjacent rows of a step among which distractors are exchanged."""
+    """Number of adjacent rows of a step that lend each other distractors and the photographs of collages."""
 
 
 class RowReader:

@@ -17,6 +17,7 @@ from fss.collection.part_io import read_image_bytes
 from fss.core.arrays import Mask
 from fss.core.rng import keyed_rng
 from fss.episodes.augmentation import View, draw_view
+from fss.episodes.collage import Layout, draw_layout
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.episodes.distractors import Placement, draw_placement
 from fss.episodes.episode import RawEpisodes
@@ -46,7 +47,8 @@ class TaskSettings:
 
 
 class Task(NamedTuple):
-    """An episode from one image before rendering: canvas [3, size, size], masks [size, size], views, distractor."""
+    """An episode from one image before rendering: canvas [3, size, size], masks [size, size], views, distractor, and
+    the layouts of the collages of query and support [2, 6]."""
 
     image_id: str
     canvas: NDArray[np.uint8]
@@ -55,6 +57,7 @@ class Task(NamedTuple):
     support_view: View
     query_view: View
     distractor: Placement
+    layouts: Layout
 
 
 def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: TaskSettings) -> Task:
@@ -83,6 +86,12 @@ def make_task(mask_row: Mapping[str, Any], canvas: NDArray[np.uint8], settings: 
         support_view=views["support"],
         query_view=views["query"],
         distractor=draw_placement(settings.split.distractor, **keys),
+        layouts=np.stack(
+            [
+                draw_layout(settings.split, small[role], views[role], size=size, role=role, **keys)
+                for role in ("query", "support")
+            ]
+        ),
     )
 
 
@@ -140,7 +149,8 @@ def read_images(collection: Collection, part: str, rows: Sequence[int]) -> pa.Ta
 def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
     """Stack tasks into raw one-shot episodes.
 
-    The partner of a task, from which a distractor comes, is the next task of the same ``group`` adjacent rows.
+    The partner of a task is the next task of the same ``group`` adjacent rows. A distractor comes from it, and the
+    photographs of a collage come from it, its partner and so on.
     """
     rows = np.arange(len(tasks))
     start = rows // group * group
@@ -154,6 +164,7 @@ def collate(tasks: Sequence[Task], group: int) -> RawEpisodes:
         ids=tuple(task.image_id for task in tasks),
         partners=torch.from_numpy(partners),
         placements=torch.from_numpy(np.stack([task.distractor for task in tasks])),
+        layouts=torch.from_numpy(np.stack([task.layouts for task in tasks])),
     )
 
 
