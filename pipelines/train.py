@@ -59,14 +59,14 @@ def run(
             contradict each other, or a training of this name exists with other settings.
     """
     from fss.inference.mlflow_model import log_model
-    from pipelines.runtime.checkpoints import local_copy, publish, weights_hash
+    from pipelines.runtime.checkpoints import local_copy, network_hashes, publish
     from pipelines.runtime.train_progress import watch
     from pipelines.training.data import TrainingData
     from pipelines.training.worker import MODEL
 
     config = resolve(config)
     data = TrainingData.open(config)
-    hashes = data.hashes() | weights_hash(config.segmenter.backbone_weights)
+    hashes = data.hashes() | network_hashes(config.segmenter)
     key = work_hash(config, hashes)
     name = config.name or f"{config.segmenter.learner}-{key}"
     config = replace(config, name=name)

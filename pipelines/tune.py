@@ -43,7 +43,7 @@ def run(config: TuneJobConfig) -> JobResult:
         ValueError: the collection or mask set is missing, or settings or dimensions contradict each other.
         RuntimeError: no trial reached the last step.
     """
-    from pipelines.runtime.checkpoints import weights_hash
+    from pipelines.runtime.checkpoints import network_hashes
     from pipelines.training.data import TrainingData
     from pipelines.tuning.best import best_trial
     from pipelines.tuning.registration_gate import check_gate
@@ -54,7 +54,7 @@ def run(config: TuneJobConfig) -> JobResult:
     config = resolve(config)
     base = config.train_job()
     data = TrainingData.open(base)
-    hashes = data.hashes() | weights_hash(base.segmenter.backbone_weights)
+    hashes = data.hashes() | network_hashes(base.segmenter)
     key = _key(config, hashes)
     name = config.name or f"{JOB}-{key}"
     config = replace(config, name=name)

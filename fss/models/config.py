@@ -16,7 +16,7 @@ TRAINING_FREE = ("density",)
 
 @settings
 class DensityConfig:
-    """Settings of the training-free learner density."""
+    """Settings of the training-free learner density, which may also be a prior of MaskSplit."""
 
     bandwidth: Annotated[float, Gt(0)] = 20.0
     """Concentration of the densities: the factor of the cosine in the exponent."""
@@ -62,21 +62,24 @@ class SegmenterConfig:
     similarity: bool = False
     """Give the network each query cell's similarity to the support's foreground and background (MaskSplit only; beyond
     the paper)."""
+    density_prior: bool = False
+    """Give the network the log density ratio of each query cell as an input, and let it start from the answer of the
+    learner density (MaskSplit only; beyond the paper)."""
     benchmark: Literal["pascal", "coco", "fss"] = "pascal"
     """Benchmark whose appearance affinities VAT uses: pascal layers 2 and 1, coco layer 1, fss layers 3, 2 and 1."""
     grid: Annotated[int, Ge(1)] | None = None
     """Side of VAT's largest working grid, a multiple of 64. None: 128 for images above 256 pixels, else 64."""
     saliency_prior: str | Path | None = None
-    """Saliency student whose map of the query the learner uses as a prior (density only): a student.safetensors of
-    pipelines.train_saliency."""
+    """Saliency student whose map of the query the learner uses as a prior (density, or masksplit with a density prior):
+    a student.safetensors of pipelines.train_saliency."""
     density: DensityConfig = field(default_factory=DensityConfig)
-    """Settings of the learner density."""
+    """Settings of the learner density, and of MaskSplit's density prior."""
     seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
     """Seed of the random initial weights. None: the job's seed, which is 0 by default."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
-        return without_added(self, ("saliency_prior", "density"))
+        return without_added(self, ("density_prior", "saliency_prior", "density"))
 
 
 def training_free_config(

@@ -46,9 +46,13 @@ def resolve_defaults(config: SegmenterConfig) -> SegmenterConfig:
             "only masksplit and density support dilated backbones; "
             f"{config.learner} compares maps of three resolutions. Leave dilated unset."
         )
-    if config.density != DensityConfig() and config.learner != "density":
-        raise ValueError(f"the settings of density have no effect on {config.learner}; leave --density.* out")
-    if config.learner == "density" and config.masking != "none":
+    if config.density_prior and config.learner != "masksplit":
+        raise ValueError(f"only masksplit takes a density prior, not {config.learner}; leave --density-prior out")
+    compares_densities = config.learner == "density" or config.density_prior
+    if config.density != DensityConfig() and not compares_densities:
+        advice = ", or give --density-prior" if config.learner == "masksplit" else ""
+        raise ValueError(f"the settings of density have no effect on {config.learner}; leave --density.* out{advice}")
+    if compares_densities and config.masking != "none":
         raise ValueError(
             f"masking is {config.masking!r}, but density needs the background of its supports; leave --masking at none"
         )

@@ -44,7 +44,8 @@ class FewShotSegmenter(nn.Module):
         self.config = config
         self.masking = get_masking(config.masking)
         if prior is not None and not learner.takes_prior:
-            raise ValueError(f"{config.learner} takes no saliency prior; leave --saliency-prior out")
+            advice = ", or give --density-prior" if config.learner == "masksplit" else ""
+            raise ValueError(f"{config.learner} takes no saliency prior; leave --saliency-prior out{advice}")
         self.prior = None if prior is None else prior.requires_grad_(False).eval()
 
     @classmethod
@@ -213,7 +214,7 @@ class FewShotSegmenter(nn.Module):
         if not self.learner.support_crop:
             return support
         crops, crop_masks = crop_supports(images, masks)
-        return self.learner.add_crops(support, self.learner.embed_query(self.backbone(crops)), crop_masks)
+        return self.learner.add_crops(support, self.backbone(crops), crop_masks)
 
     def _with_prior(self, features: Features, images: Tensor) -> Features:
         """Append the saliency of images ``[N,3,H,W]`` as a fifth stage, if there is a prior."""

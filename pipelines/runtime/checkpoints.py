@@ -1,6 +1,7 @@
 """Checkpoints in storage: local copies, hashes, and the weights that trainings start from."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,23 @@ from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import local_copy
 from fss.models.checkpoint import WEIGHTS, read_description, save_checkpoint
-from fss.models.config import TRAINING_FREE
+from fss.models.config import TRAINING_FREE, SegmenterConfig
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
 
     from fss.models import FewShotSegmenter
 
-__all__ = ["absolute_weights", "checkpoint_hash", "local_copy", "publish", "publish_untrained", "weights_hash"]
+__all__ = [
+    "absolute_files",
+    "absolute_weights",
+    "checkpoint_hash",
+    "local_copy",
+    "network_hashes",
+    "publish",
+    "publish_untrained",
+    "weights_hash",
+]
 
 
 def checkpoint_hash(folder: Path) -> str:
@@ -51,6 +61,27 @@ def _copy(folder: str, source: pafs.FileSystem, target: str) -> str:
 def absolute_weights(weights: str | Path | None) -> str | Path | None:
     """Make the path of initial weights absolute, because workers run in other directories."""
     return weights if weights is None or weights == "pretrained" else storage.absolute_uri(weights)
+
+
+def absolute_files(config: SegmenterConfig) -> SegmenterConfig:
+    """Make the paths of a segmenter's initial weights and of its saliency prior absolute."""
+    prior = config.saliency_prior
+    return replace(
+        config,
+        backbone_weights=absolute_weights(config.backbone_weights),
+        saliency_prior=None if prior is None else storage.absolute_uri(prior),
+    )
+
+
+def network_hashes(config: SegmenterConfig) -> dict[str, str]:
+    """Return the hashes of the files that a segmenter starts from: ``weights`` and ``saliency_prior``, if it has any.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    prior = config.saliency_prior
+    hashes = weights_hash(config.backbone_weights)
+    return hashes if prior is None else hashes | {"saliency_prior": file_hash(prior, "saliency prior")}
 
 
 def weights_hash(weights: str | Path | None) -> dict[str, str]:

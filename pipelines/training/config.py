@@ -163,16 +163,15 @@ def with_seed(training: Settings, seed: int) -> Settings:
 
 
 def with_absolute_paths(training: Settings) -> Settings:
-    """Make the paths of weights, cache and classes absolute, because workers run in other directories."""
-    from pipelines.runtime.checkpoints import absolute_weights
+    """Make the paths of weights, prior, cache and classes absolute, because workers run in other directories."""
+    from pipelines.runtime.checkpoints import absolute_files
 
     cache, classes = training.stream.cache_folder, training.classes
     val_collection = classes.val_collection and storage.absolute_uri(classes.val_collection)
     split_folder = classes.split_folder and storage.absolute_uri(classes.split_folder)
-    weights = absolute_weights(training.segmenter.backbone_weights)
     return replace(
         training,
-        segmenter=replace(training.segmenter, backbone_weights=weights),
+        segmenter=absolute_files(training.segmenter),
         stream=replace(training.stream, cache_folder=cache and cache.absolute()),
         classes=replace(classes, val_collection=val_collection, split_folder=split_folder),
     )
@@ -220,4 +219,5 @@ def work_hash(config: TrainJobConfig, data: Mapping[str, str]) -> str:
     split = config.episodes == "split"
     work["stream"]["lanes"] = config.stream.lane_count if split else math.gcd(config.stream.batch_size, 8)
     work["segmenter"] = {**config.segmenter.identity(), "backbone_weights": data.get("weights")}
+    work["segmenter"].pop("saliency_prior", None)  # its hash is in ``data``
     return config_hash(work, dict(data))

@@ -26,7 +26,7 @@ class Learner(nn.Module):
     """Whether the same function embeds query and support, apart from masking."""
     min_side: ClassVar[int] = 80
     """The smallest image side, in pixels."""
-    takes_prior: ClassVar[bool] = False
+    takes_prior: bool = False
     """Whether the learner uses a saliency prior, which is a fifth stage of the query's features: one map
     ``[N,1,h,w]`` in 0..1."""
     support_crop: bool = False
@@ -71,7 +71,7 @@ class Learner(nn.Module):
 
         Args:
             support: embedded maps of the N supports.
-            crops: embedded maps of the N crops.
+            crops: backbone maps of the N crops.
             masks: masks ``[N,H,W]`` of the crops, in 0..1.
         """
         raise NotImplementedError

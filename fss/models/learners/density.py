@@ -15,7 +15,7 @@ The log ratio is averaged twice over the query's own cells with weights ``softma
 that look alike are decided alike. FSSDINO ("Gram refinement", arXiv 2602.07550, 2026) has the same aim.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,19 @@ _SMOOTHINGS = 2
 _LEAST_WEIGHT = 1e-6  # below it, the weight of a cell is rounding
 
 
+class Evidence(NamedTuple):
+    """What the learner compares, and its answer, for N queries."""
+
+    ratio: Tensor
+    """Log ratio of the densities ``[N,1,h,w]``, on the grid of the cells."""
+    prior: Tensor | None
+    """Saliency of the query ``[N,1,h',w']`` in 0..1, on its own grid. None: there is no saliency prior."""
+    agreement: Tensor | None
+    """How far the supports' saliency is their masks, ``[N,1,1,1]`` in 0..1. None: there is no saliency prior."""
+    logit: Tensor
+    """Logit of the foreground ``[N,1,h,w]``, on the finer one of the grids."""
+
+
 class Density(Learner):
     """Density ratio of two point clouds per episode; it has no parameters.
 
@@ -40,7 +53,7 @@ class Density(Learner):
     """
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "none", "last", "last"), activated=True)
-    takes_prior: ClassVar[bool] = True
+    takes_prior = True
 
     def __init__(self, config: DensityConfig) -> None:
         super().__init__()
@@ -64,11 +77,16 @@ class Density(Learner):
 
     def add_crops(self, support: Features, crops: Features, masks: Tensor) -> Features:
         """Keep the cells of the crops, and their weights, beside those of the supports."""
-        (cropped,) = crops[0]
+        (cropped,) = self.embed_query(crops)[0]
         return [support[0], [cropped], [_weights(masks, cropped)], *support[1:]]
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits on the grid of the cells or, if it is finer, on that of the prior; all shots form one cloud."""
+        logit = self.compare(query, support, masks, shots).logit
+        return torch.cat([-logit / 2, logit / 2], 1)
+
+    def compare(self, query: Features, support: Features, masks: Tensor, shots: int) -> Evidence:
+        """Return the logits of :meth:`forward` and what they are made of."""
         (cells,) = query[0]
         clouds = [(support[0][0], _weights(masks, support[0][0]))]
         if self.support_crop:
@@ -79,13 +97,16 @@ class Density(Learner):
         ratio = log_density_ratio(queries, points, weights, self.settings.bandwidth)
         if self.settings.smoothing:
             ratio = average_over_similar(ratio, queries, self.settings.smoothing, times=_SMOOTHINGS)
-        logit = ratio.reshape(-1, 1, *cells.shape[-2:]) - self.settings.cut
-        if len(query) > 1:
-            (prior,) = query[1]
-            size = [max(sides) for sides in zip(cells.shape[-2:], prior.shape[-2:], strict=True)]
-            weight = self.settings.prior_weight * _agreement(support[-1][0], masks, shots)
-            logit = resize(logit, size) + weight * (resize(prior, size) - self.settings.prior_center)
-        return torch.cat([-logit / 2, logit / 2], 1)
+        ratio = ratio.reshape(-1, 1, *cells.shape[-2:])
+        logit = ratio - self.settings.cut
+        if len(query) == 1:
+            return Evidence(ratio, None, None, logit)
+        (prior,) = query[1]
+        size = [max(sides) for sides in zip(cells.shape[-2:], prior.shape[-2:], strict=True)]
+        agreement = _agreement(support[-1][0], masks, shots)
+        weight = self.settings.prior_weight * agreement
+        logit = resize(logit, size) + weight * (resize(prior, size) - self.settings.prior_center)
+        return Evidence(ratio, prior, agreement, logit)
 
 
 def log_density_ratio(queries: Tensor, points: Tensor, weights: Tensor, bandwidth: float) -> Tensor:

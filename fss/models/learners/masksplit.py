@@ -3,10 +3,16 @@
 Amac et al., "MaskSplit: Self-supervised Meta-learning for Few-shot Semantic Segmentation", WACV 2022, section 3. With
 the deep-stem ResNet-101 and masking ``none`` it is the published network. Other backbones work too: maps that are not
 on the stride-8 grid are resized to it after their projection. The other masking strategies act on the support maps
-before the projection. With ``similarity``, an extension of the paper, the input of the decoder also contains the cosine
-similarity of each query cell to the support's foreground and background at every level.
+before the projection.
+
+Two extensions of the paper: with ``similarity``, the input of the decoder also contains the cosine similarity of each
+query cell to the support's foreground and background at every level. With ``density_prior``, it also contains the log
+density ratio and the saliency that the training-free learner ``density`` compares, and the logits of that learner times
+a learned gain are added to those of the network. The gain starts at 1 and the network's last layer at 0, so the network
+answers as ``density`` does before its training.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -18,7 +24,11 @@ from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features, resize
 from fss.models.layers.norm import GroupNormReLU
 from fss.models.learners.base import Channels, Learner
+from fss.models.learners.density import Density, Evidence
 from fss.models.masking import Masking
+
+_LEVELS = 3
+_EVIDENCE = 3  # channels: log ratio, saliency, and saliency times the supports' agreement with theirs
 
 
 def _conv(cin: int, cout: int) -> list[nn.Module]:
@@ -33,19 +43,25 @@ def _up() -> nn.Module:
 class MaskSplit(Learner):
     """Projections, prototypes by masked average pooling, fusion and decoder.
 
-    With a bottleneck ResNet and width 128 the learner has 5,454,224 parameters.
+    With a bottleneck ResNet and width 128 the learner has 5,454,224 parameters. An image is embedded as three maps;
+    those of ``density`` follow if it is given.
     """
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "last", "last", "last"), activated=True)
 
-    def __init__(self, channels: Channels, width: int = 128, similarity: bool = False) -> None:
+    def __init__(
+        self, channels: Channels, width: int = 128, similarity: bool = False, density: Density | None = None
+    ) -> None:
         super().__init__()
-        self.similarity = similarity
+        self.similarity, self.density = similarity, density
+        self.takes_prior = density is not None
+        self.support_crop = density is not None and density.support_crop
         c8, c16, c32 = (stage[-1] for stage in channels[1:])
         self.projection1 = nn.Sequential(*_conv(c8, width))
         self.projection2 = nn.Sequential(*_conv(c16, width))
         self.projection3 = nn.Sequential(*_conv(c32, width))
-        self.dense_conv = nn.Sequential(*_conv(6 * width + (6 if similarity else 0), width))
+        further = (2 * _LEVELS if similarity else 0) + (0 if density is None else _EVIDENCE)
+        self.dense_conv = nn.Sequential(*_conv(2 * _LEVELS * width + further, width))
         half, quarter, eighth = width // 2, width // 4, width // 8
         self.decoder = nn.Sequential(
             *(*_conv(width, width), *_conv(width, width), _up()),
@@ -54,6 +70,9 @@ class MaskSplit(Learner):
             *(*_conv(quarter, eighth), nn.Conv2d(eighth, 2, 1, bias=False)),
         )
         self._init_at_prior()
+        if density is not None:
+            self.gain = nn.Parameter(torch.ones(()))
+            nn.init.zeros_(self.decoder[-1].weight)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _init_at_prior(self) -> None:
@@ -74,25 +93,34 @@ class MaskSplit(Learner):
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "MaskSplit":
         """Create the learner for a backbone."""
-        return cls(channels, config.width, config.similarity)
+        density = Density(config.density) if config.density_prior else None
+        return cls(channels, config.width, config.similarity, density)
 
     def embed_query(self, features: Features) -> Features:
         """Project the three maps to ``[N,width,h/8,w/8]`` each, for images of h x w pixels."""
-        maps = [stage[-1] for stage in features[1:]]
+        maps = [stage[-1] for stage in features[1:4]]
         projections = (self.projection1, self.projection2, self.projection3)
         projected = [projection(m) for projection, m in zip(projections, maps, strict=True)]
-        return [[resize(p, projected[0].shape[-2:])] for p in projected]
+        embedded = [[resize(p, projected[0].shape[-2:])] for p in projected]
+        return embedded if self.density is None else [*embedded, *self.density.embed_query(features)]
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
-        """Mask the maps, then project them like those of the query."""
+        """Mask the maps, then project them like those of the query; with ``density`` there is no masking."""
+        if self.density is not None:
+            return self.embed_query(plain)
         return self.embed_query(map_features(lambda p, m: masking.merge(p, m, masks), plain, masked))
+
+    def add_crops(self, support: Features, crops: Features, masks: Tensor) -> Features:
+        """Join supports with the crops around their objects, which only ``density`` compares."""
+        assert self.density is not None
+        return [*support[:_LEVELS], *self.density.add_crops(support[_LEVELS:], crops, masks)]
 
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits at 8 times the size of the stride-8 grid; all shots share one prototype per level."""
         grid = support[0][0].shape[-2:]
         m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
         parts, similarities = [], []
-        for (q,), (s,) in zip(query, support, strict=True):
+        for (q,), (s,) in zip(query[:_LEVELS], support[:_LEVELS], strict=True):
             cells = s.reshape(-1, shots, *s.shape[1:])
             prototype = _pool(cells, m)
             parts += [q, prototype.to(q.dtype).expand_as(q)]
@@ -101,7 +129,22 @@ class MaskSplit(Learner):
                 background = _pool(cells, 1 - m)
                 similarities += [_cosine(q - mean, prototype - mean), _cosine(q - mean, background - mean)]
         parts += similarities
-        return self.decoder(self.dense_conv(torch.cat(parts, 1)))  # type: ignore[no-any-return]
+        if self.density is None:
+            return self.decoder(self.dense_conv(torch.cat(parts, 1)))  # type: ignore[no-any-return]
+        with torch.no_grad():
+            evidence = self.density.compare(query[_LEVELS:], support[_LEVELS:], masks, shots)
+        logits = self.decoder(self.dense_conv(torch.cat([*parts, _channels(evidence, grid)], 1)))
+        margin = self.gain * resize(evidence.logit, logits.shape[-2:]) / 2
+        return logits + torch.cat([-margin, margin], 1)  # type: ignore[no-any-return]
+
+
+def _channels(evidence: Evidence, grid: Sequence[int]) -> Tensor:
+    """Return log ratio, saliency, and saliency times agreement ``[N,3,*grid]``; without a prior, the last two are 0."""
+    ratio = resize(evidence.ratio, grid)
+    if evidence.prior is None or evidence.agreement is None:
+        return F.pad(ratio, (0, 0, 0, 0, 0, _EVIDENCE - 1))
+    prior = resize(evidence.prior, grid)
+    return torch.cat([ratio, prior, evidence.agreement * prior], 1)
 
 
 def _pool(cells: Tensor, weights: Tensor) -> Tensor:

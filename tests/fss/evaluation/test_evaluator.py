@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -87,11 +88,14 @@ def test_caching_changes_no_prediction_and_saves_passes(
         assert agree > 0.999  # rounding depends on the batch size
 
 
-@pytest.mark.parametrize("support_crop", [True, False])
-def test_caching_changes_no_density(support_crop: bool) -> None:
+@pytest.mark.parametrize(
+    ("learner", "support_crop"), [("density", True), ("density", False), ("masksplit", True), ("masksplit", False)]
+)
+def test_caching_changes_no_density(learner: Literal["density", "masksplit"], support_crop: bool) -> None:
     prior = SaliencyStudent(StudentConfig(image_size=64, width=16))
+    network: dict[str, Any] = {"learner": learner, "density_prior": learner == "masksplit", "width": 32}
     density = DensityConfig(support_crop=support_crop)
-    config = SegmenterConfig(learner="density", backbone="mobilenet_v2", image_size=SIZE, density=density, frozen=True)
+    config = SegmenterConfig(backbone="mobilenet_v2", image_size=SIZE, density=density, frozen=True, **network)
     method = SegmenterMethod(FewShotSegmenter.from_config(config, prior=prior))
     episodes, pictures = plan(shots=2, episodes=4), EpisodeImages(FakeReader(), SIZE)
     result = evaluate([method], episodes, pictures, size=SIZE, keep=range(4))

@@ -11,7 +11,8 @@ from fss.models import create_segmenter
 
 
 def make(learner, masking):
-    return create_segmenter(learner=learner, masking=masking, backbone="resnet18", image_size=96, frozen=True)
+    network = {"density_prior": True} if learner == "masksplit with density" else {"learner": learner}
+    return create_segmenter(**network, masking=masking, backbone="resnet18", image_size=96, frozen=True)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ def make(learner, masking):
     [
         ("masksplit", "none"),
         ("density", "none"),
+        pytest.param("masksplit with density", "none", marks=pytest.mark.slow),
         pytest.param("hsnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("asnet", "hybrid", marks=pytest.mark.slow),
         pytest.param("vat", "feature", marks=pytest.mark.slow),
@@ -36,7 +38,14 @@ def test_every_learner_can_be_exported(learner, masking, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("learner", "masking"), [("masksplit", "none"), ("density", "none"), ("hsnet", "hybrid"), ("asnet", "hybrid")]
+    ("learner", "masking"),
+    [
+        ("masksplit", "none"),
+        ("density", "none"),
+        ("masksplit with density", "none"),
+        ("hsnet", "hybrid"),
+        ("asnet", "hybrid"),
+    ],
 )
 def test_onnx_answers_the_same_in_another_runtime(learner, masking, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

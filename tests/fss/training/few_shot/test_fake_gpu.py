@@ -24,19 +24,24 @@ from tests.helpers.no_syncs import NoSyncs
 
 PUBLISHED = {
     "masksplit": ("resnet101_deepstem", 16),
+    "masksplit with density": ("resnet101_deepstem", 16),
     "hsnet": ("resnet50", 20),
     "asnet": ("resnet101", 24),
     "vat": ("resnet50", 16),
 }
 NETWORKS = [("masksplit", "none", 1), ("hsnet", "hybrid", 1), ("hsnet", "feature", 2), ("asnet", "none", 1)]
-NETWORKS += [pytest.param("vat", "feature", 1, marks=pytest.mark.slow)]
+NETWORKS += [
+    pytest.param(learner, masking, 1, marks=pytest.mark.slow)
+    for learner, masking in (("vat", "feature"), ("masksplit with density", "none"))
+]
 
 
 @functools.cache
 def meta_network(learner: str, masking: str) -> FewShotSegmenter:
     size = published_image_size(learner, "pascal")
     backbone = PUBLISHED[learner][0]
-    network = create_segmenter(learner=learner, masking=masking, backbone=backbone, frozen=True, image_size=size)
+    kind = {"density_prior": True} if learner == "masksplit with density" else {"learner": learner}
+    network = create_segmenter(**kind, masking=masking, backbone=backbone, frozen=True, image_size=size)
     return network.to("meta")
 
 

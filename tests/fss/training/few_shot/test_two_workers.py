@@ -39,7 +39,7 @@ FAST: tuple[Case, ...] = (
 )
 CASES = [
     pytest.param(case, id="-".join(map(str, case)), marks=() if case in FAST else pytest.mark.slow)
-    for case in product(LEARNERS, MASKINGS, (1, 2))
+    for case in (*product(LEARNERS, MASKINGS, (1, 2)), ("masksplit with density", "none", 2))
 ]
 
 
@@ -80,8 +80,9 @@ def losses(
     config = OptimizerConfig(steps=STEPS, learning_rate=1e-3, accumulate=accumulate)
 
     def loop() -> TrainLoop:
+        kind = {"density_prior": True} if learner == "masksplit with density" else {"learner": learner}
         network = create_segmenter(
-            learner=learner, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=SIZE
+            **kind, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=SIZE
         )
         return TrainLoop(DistributedDataParallel(network) if world > 1 else network, Stream(rank, world, batch), config)
 
