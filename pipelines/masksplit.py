@@ -38,6 +38,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     from pipelines import pseudomask, train
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
     from pipelines.end_to_end.rounds import run_rounds
+    from pipelines.end_to_end.student import train_on_student
 
     config = resolve(config)
     photographs, labelled = photographs_input(config), evaluation_input(config)
@@ -67,7 +68,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
             return job.result
         job.start_ray()
         if config.photographs is not None:
-            _print_estimate(train_config)
+            _print_estimate(config, train_config)
         # Stage 1: photographs (and the labelled pictures) into collections.
         if labelled is not None and labelled.source is not None:
             _ingest(config, labelled, "evaluation pictures", job)
@@ -83,6 +84,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         job.result.notes += [f"pseudo-masks: {note}" for note in masks.notes]
         job.result.counts["accepted pseudo-masks"] = masks.counts["accepted"]
         job.result.outputs |= masks.outputs
+        if config.saliency_student == "auto":
+            train_config = train_on_student(config, train_config, job)
         # Stage 3: training.
         with job.timed("training"):
             training = train.run(train_config, parent=job.run)
@@ -107,24 +110,27 @@ def run(config: MaskSplitJobConfig) -> JobResult:
 
 
 def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
-    """Resolve the seeds and the device of a configuration, and check networks, lanes and workers.
+    """Resolve the seeds, the device and the student's weights, and check networks, lanes and workers.
 
     Raises:
         ValueError: the backbone, weights or device are missing, or lanes and workers do not match.
     """
+    from pipelines.end_to_end.student import resolve_student, untrained_prior
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
 
     for uri in (config.photographs, config.evaluation):
         if uri is not None:
             check_folder(uri)
-    training = with_absolute_paths(with_seed(config.train, config.seed))
+    config = resolve_student(replace(config, train=with_absolute_paths(with_seed(config.train, config.seed))))
+    training = config.train
     check_workers(training)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
-    check_segmenter(training.segmenter)
+    prior = untrained_prior(config)
+    check_segmenter(training.segmenter, prior)
     image_size = config.evaluate.image_size or training.segmenter.image_size
     if image_size != training.segmenter.image_size:
-        check_segmenter(replace(training.segmenter, image_size=image_size))
+        check_segmenter(replace(training.segmenter, image_size=image_size), prior)
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=replace(training.scale, device=device), checkpoint_every=checkpoint_every)
@@ -154,10 +160,12 @@ def _check_plans(config: MaskSplitJobConfig, labelled: "Input") -> None:
     make_plans(evaluate_config, Collection.open(labelled.collection).mask_set(evaluate_config.mask_set))
 
 
-def _print_estimate(train_config: TrainJobConfig) -> None:
+def _print_estimate(config: MaskSplitJobConfig, train_config: TrainJobConfig) -> None:
     from pipelines.end_to_end.estimate import training_estimate
+    from pipelines.end_to_end.student import untrained_prior
 
-    print(f"[{JOB}] training: {training_estimate(train_config)}", file=sys.stderr, flush=True)
+    estimate = training_estimate(train_config, untrained_prior(config))
+    print(f"[{JOB}] training: {estimate}", file=sys.stderr, flush=True)
 
 
 def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job, **settings: Any) -> None:

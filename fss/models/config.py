@@ -10,6 +10,8 @@ from annotated_types import Ge, Gt, MultipleOf
 from fss.core.config import settings, without_added
 
 Masking = Literal["none", "feature", "input", "hybrid"]
+AUTO = "auto"
+"""Saliency prior of a job that trains the student itself."""
 TRAINING_FREE = ("density",)
 """Learners that have nothing to train."""
 
@@ -71,7 +73,7 @@ class SegmenterConfig:
     """Side of VAT's largest working grid, a multiple of 64. None: 128 for images above 256 pixels, else 64."""
     saliency_prior: str | Path | None = None
     """Saliency student whose map of the query the learner uses as a prior (density, or masksplit with a density prior):
-    a student.safetensors of pipelines.train_saliency."""
+    a student.safetensors of pipelines.train_saliency. In pipelines.masksplit, "auto" is the student of the job."""
     density: DensityConfig = field(default_factory=DensityConfig)
     """Settings of the learner density, and of MaskSplit's density prior."""
     seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None

@@ -1,7 +1,7 @@
 """Settings of the main job, with the nested settings of the jobs that it runs."""
 
-from dataclasses import field
-from typing import Annotated, Any
+from dataclasses import field, replace
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Ge
@@ -10,7 +10,13 @@ from fss.core import storage
 from fss.core.config import settings, to_dict
 from fss.relabel.config import RelabelConfig
 from pipelines.evaluation.config import EvaluateJobConfig, EvaluateSettings
-from pipelines.masks.config import IngestConfig, PseudomaskJobConfig, PseudomaskSettings
+from pipelines.masks.config import (
+    IngestConfig,
+    PseudomaskJobConfig,
+    PseudomaskSettings,
+    TrainSaliencyConfig,
+    TrainSaliencySettings,
+)
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import FLAT, PartFailureConfig, TrackingConfig
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
@@ -58,6 +64,11 @@ class MaskSplitJobConfig:
     """Painted sample."""
     pseudomask: Annotated[PseudomaskSettings, FLAT] = field(default_factory=PseudomaskSettings)
     """Pseudo-masks and their acceptance."""
+    saliency_student: Literal["none", "auto"] = "none"
+    """Masks to train on: those of the estimator, as published (none), or those of a saliency student that is trained on
+    them (auto). With auto, --saliency-prior auto makes the student the segmenter's prior as well."""
+    saliency_training: TrainSaliencySettings = field(default_factory=TrainSaliencySettings)
+    """Training of the saliency student. If its backbone weights are None, it takes those of the segmenter."""
     train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
     """Training."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -109,6 +120,25 @@ class MaskSplitJobConfig:
             **self._data_stage(),
         )
 
+    def train_saliency_job(self, collection: str) -> TrainSaliencyConfig:
+        """Return the configuration of the training of the saliency student; this configuration is resolved."""
+        return TrainSaliencyConfig(
+            **_fields(self.saliency_training),
+            collection=storage.absolute_uri(collection),
+            output=storage.join(storage.absolute_uri(self.output), "students"),
+            seed=self.seed,
+            device=self.train.scale.device,
+            precision=self.train.optimizer.precision,
+            tracking=self.tracking,
+            overwrite=self.overwrite,
+        )
+
+    def student_mask_job(self, collection: str, student: str, mask_set: str) -> PseudomaskJobConfig:
+        """Return the configuration of the job that makes the masks of the saliency student."""
+        settings = replace(self.pseudomask, estimator="student", student=student)
+        job = replace(self, pseudomask=settings).pseudomask_job(collection)
+        return replace(job, output_mask_set=mask_set)
+
     def relabel_job(self, *, collection: str, model: str, mask_set: str, output_mask_set: str) -> RelabelJobConfig:
         """Return the configuration of a round's relabelling."""
         return RelabelJobConfig(
@@ -156,7 +186,7 @@ class MaskSplitJobConfig:
 HELP = {
     "data": ("photographs", "evaluation", "output", "limit"),
     "network": ("learner", "masking", "backbone", "backbone-weights", "image-size"),
-    "training": ("steps", "batch-size", "learning-rate", "split.distractor", "rounds", "seed"),
+    "training": (*("steps", "batch-size", "learning-rate", "split.distractor", "saliency-student", "rounds", "seed"),),
     "machine": ("workers", "device"),
 }
 """Flags of the short help."""
@@ -176,6 +206,8 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     stream = work["train"]["stream"] = config.train.stream.identity()
     stream |= {"decode_threads": 2, "cache_gb": 4.0}  # without effect; these values keep the first version's hash
     del stream["decoders"]
+    if config.saliency_student == "none":  # the first versions had no student
+        del work["saliency_student"], work["saliency_training"]
     if not work["drop_duplicates"]:
         del work["drop_duplicates"]
     work["part_size"] = work["part_size"] or 64  # its default in the first version, which decides nothing by itself

@@ -2,14 +2,15 @@
 
 import math
 
+from fss.models.saliency.network import SaliencyStudent
 from fss.saliency.cost_estimate import duration
 from fss.training.few_shot.cost_estimate import measure_step
 from pipelines.training.config import TrainJobConfig
 
 
-def training_estimate(config: TrainJobConfig) -> str:
-    """Return one line with the steps, the network and the estimated time."""
-    step_s = measure_step(config.segmenter, config.stream.batch_size, device=config.scale.device)
+def training_estimate(config: TrainJobConfig, prior: SaliencyStudent | None = None) -> str:
+    """Return one line with the steps, the network (with a prior that is yet to be trained) and the estimated time."""
+    step_s = measure_step(config.segmenter, config.stream.batch_size, device=config.scale.device, prior=prior)
     lanes = config.stream.lane_count
     share = math.ceil(lanes / min(config.scale.workers, lanes)) / lanes  # of the worker with the most lanes
     seconds = config.optimizer.steps * step_s * share

@@ -1,6 +1,7 @@
 """Presets of the main job: the painted sample, photographs on this machine, and the settings of the paper."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fss.episodes.config import AugmentConfig, SplitConfig
@@ -21,6 +22,7 @@ def sample() -> MaskSplitJobConfig:
     """
     return MaskSplitJobConfig(
         part_size=16,
+        saliency_student="none",  # its training would double the time
         train=TrainSettings(
             segmenter=SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=96, width=64, similarity=True),
             stream=StreamConfig(batch_size=16, held_out=0.1),
@@ -35,16 +37,16 @@ def sample() -> MaskSplitJobConfig:
 
 def paper() -> MaskSplitJobConfig:
     """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50: days without a GPU."""
-    return _photographs(PAPER, ema=0.999, checkpoint_every=1000)
+    return replace(_photographs(PAPER), saliency_student="none")
 
 
 def photographs() -> MaskSplitJobConfig:
     """Return settings for photographs: those of the paper with a GPU, a light network without one."""
-    plan = machine_plan()
-    return paper() if plan == PAPER else _photographs(plan, ema=0.99, checkpoint_every=plan.steps // 4)
+    return _photographs(machine_plan())
 
 
-def _photographs(plan: TrainingPlan, *, ema: float, checkpoint_every: int) -> MaskSplitJobConfig:
+def _photographs(plan: TrainingPlan) -> MaskSplitJobConfig:
+    ema, checkpoint_every = (0.999, 1000) if plan == PAPER else (0.99, plan.steps // 4)
     return MaskSplitJobConfig(
         train=TrainSettings(
             segmenter=SegmenterConfig(

@@ -156,7 +156,19 @@ class AcceptConfig:
 
 
 @settings
-class TrainSaliencyConfig:
+class TrainSaliencySettings:
+    """Settings of the training of a saliency student, without its inputs and outputs."""
+
+    images: Annotated[int, Ge(1)] = 10_000
+    """Number of pictures to learn from, in whole random parts; they stay in memory (7 GB for 10,000)."""
+    student: Annotated[StudentConfig, FLAT] = field(default_factory=StudentConfig)
+    """Network."""
+    training: Annotated[StudentTrainingConfig, FLAT] = field(default_factory=StudentTrainingConfig)
+    """Optimisation."""
+
+
+@settings
+class TrainSaliencyConfig(TrainSaliencySettings):
     """Settings of the training of a saliency student."""
 
     collection: RequiredText = ""
@@ -169,12 +181,6 @@ class TrainSaliencyConfig:
     """Folder of all students; the job writes into the subfolder with its name."""
     name: str | None = None
     """Name of the student. None: backbone and configuration hash."""
-    images: Annotated[int, Ge(1)] = 10_000
-    """Number of pictures to learn from, in whole random parts; they stay in memory (7 GB for 10,000)."""
-    student: Annotated[StudentConfig, FLAT] = field(default_factory=StudentConfig)
-    """Network."""
-    training: Annotated[StudentTrainingConfig, FLAT] = field(default_factory=StudentTrainingConfig)
-    """Optimisation."""
     seed: int = 0
     """Seed of the drawn pictures, the initial weights, the order of the data and the mirroring."""
     device: Device = "auto"

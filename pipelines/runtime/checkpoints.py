@@ -12,7 +12,7 @@ from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import local_copy
 from fss.models.checkpoint import WEIGHTS, read_description, save_checkpoint
-from fss.models.config import TRAINING_FREE, SegmenterConfig
+from fss.models.config import AUTO, TRAINING_FREE, SegmenterConfig
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -69,7 +69,7 @@ def absolute_files(config: SegmenterConfig) -> SegmenterConfig:
     return replace(
         config,
         backbone_weights=absolute_weights(config.backbone_weights),
-        saliency_prior=None if prior is None else storage.absolute_uri(prior),
+        saliency_prior=prior if prior in (None, AUTO) else storage.absolute_uri(str(prior)),
     )
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 Weights = str | Path | None
 
 
-def check_segmenter(config: SegmenterConfig) -> None:
+def check_segmenter(config: SegmenterConfig, prior: "SaliencyStudent | None" = None) -> None:
     """Build the network once, so that a wrong backbone, weights file or combination fails before any work.
+
+    A saliency prior that does not exist yet is represented by ``prior``.
 
     Raises:
         ValueError: the backbone is unknown, weights are missing or do not fit, images are too small, or settings
@@ -29,7 +31,7 @@ def check_segmenter(config: SegmenterConfig) -> None:
     from fss.models import FewShotSegmenter
 
     with loading_weights(config.backbone, config.backbone_weights):
-        segmenter = FewShotSegmenter.from_config(config)
+        segmenter = FewShotSegmenter.from_config(config, prior=prior)
     check_image_size(segmenter, config.image_size)
 
 
@@ -72,15 +74,15 @@ def check_semantic(config: SemanticConfig, *, classes: int) -> None:
         build_semantic(config, classes=classes)
 
 
-def build_student(config: StudentConfig) -> "SaliencyStudent":
-    """Build a saliency student, so that wrong settings fail before any work.
+def build_student(config: StudentConfig, *, flag: str = "backbone-weights") -> "SaliencyStudent":
+    """Build a saliency student, so that wrong settings fail before any work; ``flag`` is that of its weights.
 
     Raises:
         ValueError: the backbone is unknown, weights are missing or do not fit, or the size or width is wrong.
     """
     from fss.models.saliency.network import SaliencyStudent
 
-    with loading_weights(config.backbone, config.backbone_weights):
+    with loading_weights(config.backbone, config.backbone_weights, flag=flag):
         return SaliencyStudent(config)
 
 

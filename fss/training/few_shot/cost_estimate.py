@@ -6,9 +6,17 @@ import torch
 
 from fss.models import FewShotSegmenter
 from fss.models.config import SegmenterConfig
+from fss.models.saliency.network import SaliencyStudent
 
 
-def measure_step(config: SegmenterConfig, batch_size: int, *, device: str = "cpu", shots: int = 1) -> float:
+def measure_step(
+    config: SegmenterConfig,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    shots: int = 1,
+    prior: SaliencyStudent | None = None,
+) -> float:
     """Return the seconds of one training step (forward and backward), from one episode of random pixels.
 
     Args:
@@ -16,8 +24,9 @@ def measure_step(config: SegmenterConfig, batch_size: int, *, device: str = "cpu
         batch_size: episodes per step; the time of one episode is multiplied by it.
         device: where the network runs.
         shots: supports per episode.
+        prior: the saliency prior, if it is not to be loaded from the file that the settings name.
     """
-    segmenter = FewShotSegmenter.from_config(config).to(device).train()
+    segmenter = FewShotSegmenter.from_config(config, prior=prior).to(device).train()
     side = config.image_size
     query = torch.randn(1, 3, side, side, device=device)
     supports = torch.randn(1, shots, 3, side, side, device=device)
