@@ -60,7 +60,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
 
     config = resolve(config)
     source = _model_source(config)
-    model, model_size = inspect_model(source)
+    model, model_size = inspect_model(source, Collection.open(config.collection))
     image_size = config.image_size or model_size
     if image_size != model_size or source.network is not None:
         check_image_size(load_model(source), image_size)

@@ -104,6 +104,7 @@ def run(config: Config) -> int:
 
 def _predictor(config: Config) -> "Predictor":
     """Load the segmenter; without a model say which one it is."""
+    from fss.inference.painted import PaintedModelWarning
     from fss.inference.predictor import load_segmenter, training_free_segmenter
 
     device = None if config.device == "auto" else config.device
@@ -112,7 +113,11 @@ def _predictor(config: Config) -> "Predictor":
             raise ValueError(
                 f"{config.model} contains its own weights; leave out --backbone-weights and --saliency-prior"
             )
-        return load_segmenter(config.model, device=device, tracking=config.tracking)
+        with warnings.catch_warnings(action="ignore", category=PaintedModelWarning):
+            predictor = load_segmenter(config.model, device=device, tracking=config.tracking)
+        for note in predictor.notes:
+            print(f"fss predict: {note}", file=sys.stderr)
+        return predictor
     weights = config.backbone_weights or "ImageNet weights"
     prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
     print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)

@@ -138,6 +138,12 @@ class Collection:
         return tuple(self.metadata["sources"][-1].get("notes", ()))
 
     @property
+    def painted(self) -> bool:
+        """Whether all pictures are those of the painted sample."""
+        sources = [source.get("source") for source in self.metadata["sources"]]
+        return bool(sources) and all(isinstance(each, dict) and each.get("kind") == "sample" for each in sources)
+
+    @property
     def ignored(self) -> dict[str, int]:
         """Number of files that the last ingest left out, by reason."""
         return dict(self.metadata["sources"][-1].get("ignored", {}))

@@ -31,10 +31,16 @@ from fss.images.resize import image_canvas, mask_canvas
 from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
-from fss.models.checkpoint import load_checkpoint
+from fss.inference.painted import PaintedModelWarning, painted_model_note
+from fss.models.checkpoint import load_checkpoint, read_description
 from fss.models.config import training_free_config
 from fss.models.features import Features
 from fss.models.segmenter import FewShotSegmenter
+
+_ADVICE = (
+    "train one with python -m pipelines.masksplit --photographs FOLDER, or use the segmenter that needs no training "
+    "(fss predict without --model)"
+)
 
 
 class SupportWarning(UserWarning):
@@ -57,8 +63,12 @@ class Prediction:
 class Predictor:
     """A segmenter for pictures of any kind and size; :func:`load_segmenter` creates one."""
 
-    def __init__(self, segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", notes: Sequence[str] = ()
+    ) -> None:
         self.segmenter = segmenter.to(device).eval()
+        self.notes = tuple(notes)
+        """What the user should know about the model, one sentence each."""
         self.device = torch.device(device)
         self.size = segmenter.config.image_size
 
@@ -221,6 +231,8 @@ def training_free_segmenter(
 def load_segmenter(model: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
     """Load a trained segmenter for pictures of any kind and size.
 
+    A model that was trained on the painted sample is a :class:`~fss.inference.painted.PaintedModelWarning`.
+
     Args:
         model: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
             ``fss.inference.model_files.local_checkpoint``).
@@ -232,7 +244,11 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
     """
     device = device or _default_device()
     with local_checkpoint(model, tracking=tracking) as folder:
-        return Predictor(load_checkpoint(folder), device=device)
+        note = painted_model_note(model, read_description(folder), _ADVICE)
+        predictor = Predictor(load_checkpoint(folder), device=device, notes=[note] if note else [])
+    if note:
+        warnings.warn(note, PaintedModelWarning, stacklevel=2)
+    return predictor
 
 
 def _foreground(probability: NDArray[np.float32]) -> UInt8:

@@ -46,7 +46,7 @@ class RelabelData:
         before.require_parts(parts)
         acceptance = before.read_acceptance(config.acceptance) if config.acceptance else None
         models = tuple(model_source(uri, tracking=config.tracking.uri) for uri in (config.model, *config.earlier))
-        hashes, image_size = _inspect(models)
+        hashes, image_size = _inspect(models, collection)
         return cls(
             collection=collection,
             parts=parts,
@@ -59,9 +59,9 @@ class RelabelData:
         )
 
 
-def _inspect(models: tuple[ModelSource, ...]) -> tuple[list[str], int]:
+def _inspect(models: tuple[ModelSource, ...], pictures: Collection) -> tuple[list[str], int]:
     """Return the hashes of models, and the size that their images have."""
-    hashes, sizes = zip(*map(inspect_model, models), strict=True)
+    hashes, sizes = zip(*(inspect_model(model, pictures) for model in models), strict=True)
     if other_sizes := set(sizes) - {sizes[0]}:
         raise ValueError(
             f"the model has images of {sizes[0]} pixels, but an earlier checkpoint of {min(other_sizes)}; give "

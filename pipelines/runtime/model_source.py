@@ -1,5 +1,6 @@
 """Models to load: a checkpoint of fss, a published file, an MLflow model, or a learner without training."""
 
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from typing import Literal
 
 from pyarrow import fs as pafs
 
+from fss.collection import Collection
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
 from fss.inference.model_files import MLFLOW, download_model, local_copy
+from fss.inference.painted import painted_model_note
 from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, load_published
+from fss.models.checkpoint import read_description
 from fss.models.config import TRAINING_FREE, DensityConfig, Masking, training_free_config
 from fss.tracking.run import tracking_uri
 from pipelines.runtime.checkpoints import absolute_weights, checkpoint_hash
@@ -122,10 +126,11 @@ def model_source(
     return ModelSource(kind=kind, uri=storage.absolute_uri(uri))
 
 
-def inspect_model(source: ModelSource) -> tuple[str, int]:
+def inspect_model(source: ModelSource, pictures: Collection | None = None) -> tuple[str, int]:
     """Load a model, and return a hash of its content (16 hex digits) and the side of its images in pixels.
 
-    Loading takes about a second, and refuses weights before any worker starts.
+    Loading takes about a second, and refuses weights before any worker starts. It warns of a model that was trained on
+    painted shapes if the ``pictures`` that it is to segment are others.
 
     Raises:
         ValueError: there is no such model, or its weights do not fit its learner, masking and backbone.
@@ -138,10 +143,18 @@ def inspect_model(source: ModelSource) -> tuple[str, int]:
     with opened(source) as path:
         size = _load(source, path).config.image_size
         if source.kind != "published":
+            if pictures is not None and not pictures.painted:
+                _warn_if_painted(source, path, pictures)
             return checkpoint_hash(path), size
         settings, weights = [source.learner, source.masking, source.backbone, source.benchmark], source.backbone_weights
         hashes = [file_hash(path), weights and _content(weights)]
         return config_hash(settings, hashes), size
+
+
+def _warn_if_painted(source: ModelSource, checkpoint: Path, pictures: Collection) -> None:
+    advice = f"train one on these: python -m pipelines.masksplit --photographs {pictures.uri}"
+    if note := painted_model_note(source.uri, read_description(checkpoint), advice):
+        print(f"warning: {note}", file=sys.stderr, flush=True)
 
 
 def load_model(source: ModelSource) -> FewShotSegmenter:

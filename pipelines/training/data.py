@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import ray
 
@@ -151,6 +151,13 @@ class TrainingData:
         for source in self.sources:
             left_out |= _named(source.selection.left_out, source.masks) if source.selection else {}
         return left_out
+
+    def record(self) -> dict[str, Any]:
+        """Return what a model keeps of its data: whether all pictures are painted, and how many there are."""
+        return {
+            "painted": all(source.masks.collection.painted for source in self.sources),
+            "images": sum(source.pictures for source in self.sources),
+        }
 
     def log(self, run: Run, hashes: dict[str, str]) -> None:
         """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes`."""

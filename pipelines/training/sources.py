@@ -55,6 +55,13 @@ class TrainingSource:
         assert self.selection is not None
         return self.selection.pairs
 
+    @property
+    def pictures(self) -> int:
+        """Number of pictures to train on."""
+        if self.selection is None:
+            return self.usable
+        return len({name for index in self.selection.index.values() for name in index.image_ids.to_pylist()})
+
     def for_validation(self) -> Self:
         """Return the source with the rows that validate the checkpoints."""
         return self if self.held_out_rows is None else replace(self, rows=self.held_out_rows)

@@ -9,6 +9,7 @@ import ray.train
 from torch.nn.parallel import DistributedDataParallel
 
 from fss.core.config import from_dict
+from fss.inference.painted import TRAINING_DATA
 from fss.models import FewShotSegmenter, save_checkpoint
 from fss.models.precision import set_precision
 from fss.models.speed import speed_up
@@ -54,7 +55,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     resume(loop, model=MODEL)
     writer = SharedValidation(loop, data.validator(stream), config)
     if rank == 0:
-        writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), settings["hashes"])
+        record = {"data": settings["hashes"], TRAINING_DATA: data.record()}
+        writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
     run_steps(loop.run(), writer, every=config.checkpoint_every, last=config.optimizer.steps)
 
 
@@ -90,10 +92,10 @@ class CheckpointWriter(SharedValidation):
     """Writes the checkpoints on rank 0: validates the weights, and logs metrics and pictures."""
 
     def __init__(
-        self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run, hashes: Mapping[str, str]
+        self, loop: TrainLoop, validator: Validator, config: TrainJobConfig, run: Run, record: Mapping[str, Any]
     ):
         super().__init__(loop, validator, config)
-        self.hashes = dict(hashes)
+        self.record = dict(record)
         self.logger = MetricsLogger(
             run=run,
             every=config.log_every,
@@ -121,7 +123,7 @@ class CheckpointWriter(SharedValidation):
             write_state(folder, self.loop, progress)
             with self.weights(best):
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
-                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, "data": self.hashes})
+                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, **self.record})
                 self.draw()
 
     def draw(self) -> None:

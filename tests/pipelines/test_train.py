@@ -63,7 +63,9 @@ def test_leaves_a_model_a_curve_and_figures(uninterrupted: JobResult, tracking: 
 
     segmenter = load_checkpoint(uninterrupted.outputs["model"])
     assert segmenter.config.image_size == 80
-    described = read_description(uninterrupted.outputs["model"])["training"]
+    description = read_description(uninterrupted.outputs["model"])
+    assert description["training_data"] == {"painted": True, "images": uninterrupted.counts["train"]}
+    described = description["training"]
     assert described["run_id"] == uninterrupted.run_id
     assert described["step"] == uninterrupted.counts["kept step"]
     assert [step for step, _ in losses(uninterrupted, tracking)] == list(range(1, STEPS + 1))
