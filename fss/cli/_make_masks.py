@@ -2,24 +2,21 @@
 
 import csv
 import io
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
-from fss.core.console import output_console
+from fss.core.console import output_console, with_progress
 from fss.core.exit_codes import defer_interrupts
-from fss.core.prefetch import prefetch
+from fss.core.prefetch import batched, prefetch
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
@@ -80,36 +77,37 @@ def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
 
 def make_masks(
     pictures: Sequence[Picture],
-    segment: Callable[[UInt8, Picture], Segmentation],
+    segment: Callable[[Sequence[tuple[Picture, UInt8]]], Iterable[Segmentation]],
     out: str,
     *,
     overlays: bool,
     soft: bool,
     what: str,
+    batch_size: int = 1,
 ) -> int:
     """Write the masks of all pictures and a table of them, and return the number of unusable pictures.
 
     Args:
         pictures: the pictures.
-        segment: segments a picture, given as uint8 [H,W,3].
+        segment: segments pictures, which it gets with their pixels, uint8 [H,W,3], in their order.
         out: folder or s3:// URI. The masks are ``<name>.png``, 255 on the object; the table is ``masks.csv``.
         overlays: also write the pictures with their masks into ``overlays/``.
         soft: also write the probabilities into ``soft/``.
-        what: description for the progress bar and the summary.
+        what: description for the progress and the summary.
+        batch_size: pictures per call of ``segment``.
     """
     rows: list[dict[str, object]] = []
     errors: dict[str, str] = {}
     start = time.monotonic()
-    pairs = prefetch(_read(each) for each in pictures)
-    console = Console(stderr=True)
+    results = _segmented(prefetch((_read(each) for each in pictures), 2 * batch_size), segment, batch_size)
     with defer_interrupts() as check:
-        for each, rgb in track(pairs, what, len(pictures), console=console, disable=not sys.stderr.isatty()):
+        for each, rgb, result in with_progress(results, what, len(pictures), unit="pictures"):
             check()
             if isinstance(rgb, str):
                 errors[each.uri] = rgb
                 rows.append({"picture": each.uri, "error": rgb})
                 continue
-            result = segment(rgb, each)
+            assert result is not None
             write(out, f"{each.name}.png", encode_mask(result.mask * np.uint8(255)))
             if overlays:
                 small = resize_long_side(rgb, OVERLAY_SIDE)
@@ -122,6 +120,18 @@ def make_masks(
     write(out, TABLE, _csv(rows))
     _print_summary(what, out, len(pictures), errors, time.monotonic() - start)
     return len(errors)
+
+
+def _segmented(
+    pairs: Iterable[tuple[Picture, UInt8 | str]],
+    segment: Callable[[Sequence[tuple[Picture, UInt8]]], Iterable[Segmentation]],
+    batch_size: int,
+) -> Iterator[tuple[Picture, UInt8 | str, Segmentation | None]]:
+    """Yield each picture with its pixels and segmentation, or with the reason why it cannot be used and None."""
+    for batch in batched(pairs, batch_size):
+        results = iter(segment([(each, rgb) for each, rgb in batch if not isinstance(rgb, str)]))
+        for each, rgb in batch:
+            yield each, rgb, None if isinstance(rgb, str) else next(results)
 
 
 def write(out: str, name: str, data: bytes) -> None:

@@ -7,6 +7,7 @@ The command writes a mask per picture (PNG, 255 on the object), overlays, and ma
 million photographs, create a collection instead, with pipelines.ingest and then pipelines.pseudomask.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
@@ -54,10 +55,11 @@ def run(config: Config) -> int:
     pictures = find_pictures(config.photographs, config.output)
     estimator = create_estimator(estimator_config, device=_device(config))
 
-    def segment(rgb: "UInt8", picture: "Picture") -> Segmentation:
-        result = estimator.estimate(rgb, image_id=picture.name)
-        scores = {name: round(float(value), 4) for name, value in result.scores.items()}
-        return Segmentation(mask=result.mask, soft=result.soft, scores=scores)
+    def segment(batch: "Sequence[tuple[Picture, UInt8]]") -> Iterator[Segmentation]:
+        for picture, rgb in batch:
+            result = estimator.estimate(rgb, image_id=picture.name)
+            scores = {name: round(float(value), 4) for name, value in result.scores.items()}
+            yield Segmentation(mask=result.mask, soft=result.soft, scores=scores)
 
     unusable = make_masks(
         pictures, segment, config.output, overlays=config.overlays, soft=config.soft, what="finding salient objects"

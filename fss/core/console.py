@@ -1,15 +1,21 @@
-"""Human-readable tables: the console that they are printed to, and tables as text."""
+"""Human-readable output: the console of tables, tables as text, and progress."""
 
 import io
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
 
 from rich import box
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+T = TypeVar("T")
 _UNLIMITED = 10_000  # columns
+_EVERY_S = 10.0  # between lines of progress
 
 
 def output_console() -> Console:
@@ -32,3 +38,28 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown
         console.print(table)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     return "".join(f"{line}\n" for line in lines if line)
+
+
+def with_progress(
+    items: Iterable[T], what: str, total: int, *, unit: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[T]:
+    """Yield items and show the progress on standard error: a bar in a terminal, or else a line every ten seconds.
+
+    Args:
+        items: the items.
+        what: description of the work.
+        total: number of items.
+        unit: name of several items.
+        clock: the time in seconds.
+    """
+    if sys.stderr.isatty():
+        yield from track(items, what, total, console=Console(stderr=True))
+        return
+    start = printed = clock()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = clock()
+        if now - printed >= _EVERY_S and done < total:
+            printed, rate = now, done / (now - start)
+            left = timedelta(seconds=round((total - done) / rate))
+            print(f"{what}: {done:,}/{total:,} {unit}, {rate:.1f} a second, {left} left", file=sys.stderr, flush=True)

@@ -1,11 +1,19 @@
-"""Produce items in a background thread, ahead of their use."""
+"""Produce items in a background thread, ahead of their use, and in batches."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of ``size`` items in order; the last one may be shorter."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:

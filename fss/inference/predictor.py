@@ -7,7 +7,7 @@ prediction.mask, prediction.probability  # [H,W], the size of the query
 Many queries can share one encoding of the examples:
 
 cups = segmenter.examples(["cup.jpg", "mug.jpg"], ["cup-mask.png", (40, 60, 180, 220)])
-masks = [cups.predict(path).mask for path in photographs]
+masks = [prediction.mask for prediction in cups.predict_many(photographs)]
 
 A box stands for the object in it, and points or strokes for the object under them (see fss.inference.prompts). Negative
 examples show what is not meant:
@@ -16,7 +16,7 @@ cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg",
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.core.arrays import UInt8
+from fss.core.prefetch import batched
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
 from fss.inference.confidence import expected_iou
@@ -34,9 +35,10 @@ from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
 from fss.models.checkpoint import load_checkpoint, read_description
 from fss.models.config import training_free_config
-from fss.models.features import Features
+from fss.models.features import Features, split_features
 from fss.models.segmenter import FewShotSegmenter
 
+_GPU_BATCH = 16
 _ADVICE = (
     "train one with python -m pipelines.masksplit --photographs FOLDER, or use the segmenter that needs no training "
     "(fss predict without --model)"
@@ -71,6 +73,8 @@ class Predictor:
         """What the user should know about the model, one sentence each."""
         self.device = torch.device(device)
         self.size = segmenter.config.image_size
+        self.batch_size = 1 if self.device.type == "cpu" else _GPU_BATCH
+        """Queries that :meth:`Examples.predict_many` encodes at once; a CPU is faster with one at a time."""
 
     def predict(
         self,
@@ -169,7 +173,6 @@ class Examples:
         """What the user should know about the masks, one sentence each; every note was a :class:`SupportWarning`."""
         self._supports, self._negatives = supports, negatives
 
-    @torch.no_grad()
     def predict(self, query: PictureLike, *, refine: bool = True) -> Prediction:
         """Segment a picture of any kind and size.
 
@@ -181,8 +184,34 @@ class Examples:
         Raises:
             ValueError: the picture is invalid.
         """
-        rgb = read_picture(query)
-        encoded = self.predictor.segmenter.encode_query(self.predictor.canvases([rgb]))
+        (prediction,) = self.predict_many([query], batch_size=1, refine=refine)
+        return prediction
+
+    def predict_many(
+        self, queries: Iterable[PictureLike], *, batch_size: int | None = None, refine: bool = True
+    ) -> Iterator[Prediction]:
+        """Yield the predictions for pictures of any kind and size, in their order.
+
+        Args:
+            queries: the pictures; they are read batch by batch.
+            batch_size: pictures that go through the backbone at once; None uses that of the predictor.
+            refine: as in :meth:`predict`.
+
+        Raises:
+            ValueError: a picture is invalid.
+        """
+        for batch in batched(queries, batch_size or self.predictor.batch_size):
+            pictures = [read_picture(query) for query in batch]
+            for rgb, encoded in zip(pictures, self._encode(pictures), strict=True):
+                yield self._answer(rgb, encoded, refine=refine)
+
+    @torch.no_grad()
+    def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
+        encoded = self.predictor.segmenter.encode_query(self.predictor.canvases(pictures))
+        return split_features(encoded, [1] * len(pictures))
+
+    @torch.no_grad()
+    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool) -> Prediction:
         probability = self._probability(encoded, self._supports, rgb.shape[:2])
         if self._negatives is not None:
             other = self._probability(encoded, self._negatives, rgb.shape[:2])

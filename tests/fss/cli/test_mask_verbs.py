@@ -97,11 +97,13 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
 ) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     support = f"{photos}/a.jpg:{tmp_path}/mask.png"
-    assert ends("predict", "--model", model, "--support", support, "--query", photos, "--output", tmp_path / "out") == 3
+    words = ["predict", "--model", model, "--support", support, "--query", photos, "--batch-size", 3]
+    assert ends(*words, "--output", tmp_path / "out") == 3
     assert "3 of 4 pictures" in capsys.readouterr().out
     errors = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
     assert errors["broken.jpg"].startswith("corrupt")
     assert not errors["a.jpg"]
+    assert Image.open(tmp_path / "out" / "a.png.png").size == (70, 60), "each mask of a batch is that of its picture"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
-"""Tables as text."""
+"""Tables as text, and progress without a terminal."""
 
-from fss.core.console import text_table
+import itertools
+import sys
+
+import pytest
+
+from fss.core.console import text_table, with_progress
 
 HEADER, ROWS = ("shots", "mIoU"), [("1", "41.2 [39.0, 43.1]"), ("5", "")]
 
@@ -23,3 +28,15 @@ def test_a_markdown_table_has_equal_columns() -> None:
 
 def test_wide_tables_do_not_fold() -> None:
     assert len(text_table(["x" * 300, "y" * 300], [["a" * 400, "[b]" * 100]]).splitlines()) == 3
+
+
+def test_without_a_terminal_progress_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = itertools.count(step=4.0)
+    items = with_progress(range(1000), "counting", 1000, unit="numbers", clock=lambda: next(seconds))
+    assert not sys.stderr.isatty() and [next(items) for _ in range(8)] == list(range(8))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "counting: 3/1,000 numbers, 0.2 a second, 1:06:28 left",
+        "counting: 6/1,000 numbers, 0.2 a second, 1:06:16 left",
+    ]
+    assert list(items) == list(range(8, 1000)) and "counting: 1,000" not in capsys.readouterr().err

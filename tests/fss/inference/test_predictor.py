@@ -66,6 +66,28 @@ def test_supports_are_encoded_once_for_many_queries(predictor: Predictor, monkey
     assert calls == [1]
 
 
+def test_batches_of_queries_give_the_predictions_of_single_ones(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support, mask = picture(64, 64)
+    queries = [picture(64 + 10 * n, 80)[0] for n in range(5)]
+    negatives = [(support[::-1].copy(), mask)]
+    passes: list[int] = []
+    encode = predictor.segmenter.encode_query
+    monkeypatch.setattr(
+        predictor.segmenter, "encode_query", lambda images: (passes.append(len(images)), encode(images))[1]
+    )
+    examples = predictor.examples([support], [mask], negatives=negatives)
+    single = list(examples.predict_many(queries))
+    assert passes == [1] * 5, "a CPU is faster without batches"
+    batches = examples.predict_many(iter(queries), batch_size=2)
+    for query, one, other in zip(queries, single, batches, strict=True):
+        assert one.mask.shape == query.shape[:2]
+        np.testing.assert_allclose(other.probability, one.probability, atol=1e-3)
+        assert other.confidence == pytest.approx(one.confidence, abs=1e-3)
+    assert passes[5:] == [2, 2, 1]
+
+
 def test_stacked_tensors_are_several_supports(predictor: Predictor) -> None:
     support, mask = picture(64, 64)
     images = torch.from_numpy(np.stack([support, support[::-1]])).permute(0, 3, 1, 2)
