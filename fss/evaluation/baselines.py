@@ -1,6 +1,7 @@
 """Baselines without training, which a trained segmenter has to beat."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import attrgetter
 
 import numpy as np
@@ -20,6 +21,8 @@ from fss.models.segmenter import FewShotSegmenter
 
 DENSITY = "density ratio, untrained"
 """Name of the training-free learner density as a baseline."""
+DENSITY_PRIOR = "density prior, untrained"
+"""Name of the density prior of a model as a baseline."""
 
 
 class AllForeground:
@@ -129,6 +132,22 @@ def untrained_density(
     density = FewShotSegmenter.from_config(config)
     density.backbone.load_state_dict(segmenter.backbone.state_dict())
     return SegmenterMethod(density, name=DENSITY, device=device, precision=precision)
+
+
+def untrained_density_prior(
+    segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
+) -> SegmenterMethod | None:
+    """Return the answer that a MaskSplit with a density prior starts from, as a baseline.
+
+    None: the segmenter has no such prior, or it is the baseline of :func:`untrained_density`. Arguments as there.
+    """
+    source = segmenter.config
+    if not source.density_prior or (segmenter.prior is None and source.density == DensityConfig()):
+        return None
+    config = replace(source, learner="density", density_prior=False, backbone_weights=None, saliency_prior=None)
+    density = FewShotSegmenter.from_config(config, prior=segmenter.prior)
+    density.backbone.load_state_dict(segmenter.backbone.state_dict())
+    return SegmenterMethod(density, name=DENSITY_PRIOR, device=device, precision=precision)
 
 
 def _resize_mask(mask: UInt8, height: int, width: int) -> UInt8:

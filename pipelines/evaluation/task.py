@@ -14,6 +14,7 @@ from fss.evaluation.baselines import (
     UntrainedPrototype,
     is_untrained_density,
     untrained_density,
+    untrained_density_prior,
 )
 from fss.evaluation.episode_images import EpisodeImages
 from fss.evaluation.evaluator import EvaluationResult, evaluate
@@ -79,6 +80,8 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
         ]
         if not is_untrained_density(segmenter):
             methods.append(untrained_density(untrained, device=task.device, precision=task.precision))
+        if prior := untrained_density_prior(untrained, device=task.device, precision=task.precision):
+            methods.append(prior)
     images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common
     fixed = max(FIXED_EPISODES, task.visualizations)
     return [

@@ -15,7 +15,13 @@ from fss.core.rng import keyed_rng
 from fss.episodes.episode_plan import EpisodePlan, make_plan
 from fss.episodes.rendering import normalize_imagenet
 from fss.evaluation import report
-from fss.evaluation.baselines import AllForeground, SalientObject, UntrainedPrototype, untrained_density
+from fss.evaluation.baselines import (
+    AllForeground,
+    SalientObject,
+    UntrainedPrototype,
+    untrained_density,
+    untrained_density_prior,
+)
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, MemoryCache
 from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
@@ -105,6 +111,10 @@ def test_caching_changes_no_density(learner: Literal["density", "masksplit"], su
     expected = method.segmenter.predict(queries, supports.unflatten(0, (4, 2)), batch.support_masks)
     for mask, episode in zip(expected, episodes, strict=True):
         assert (mask.numpy() == result.predictions["model"][episode.number]).mean() > 0.999
+    baseline = untrained_density_prior(method.segmenter)
+    assert (baseline is None) == (learner == "density")
+    if baseline is not None:  # the network has not been trained
+        assert torch.equal(baseline.predict(batch), method.predict(batch))
 
 
 def test_a_small_cache_gives_the_same_result(segmenters: Callable[[str], FewShotSegmenter]) -> None:
