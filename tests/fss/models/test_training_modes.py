@@ -20,8 +20,9 @@ LEARNERS = [
 
 
 def network(learner: str, masking: str) -> FewShotSegmenter:
+    kind = {"density_prior": True} if learner == "masksplit with density" else {"learner": learner}
     segmenter = create_segmenter(
-        learner=learner, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=96, width=32
+        **kind, masking=masking, backbone="timm:test_resnet.r160_in1k", frozen=True, image_size=96, width=32
     )
     return segmenter.train()
 
@@ -51,7 +52,11 @@ def test_half_precision_has_the_direction_of_float32(learner: str, masking: str)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("learner", "masking"), [("masksplit", "none"), ("hsnet", "feature"), ("asnet", "none"), ("vat", "feature")]
+    ("learner", "masking"),
+    [
+        *(("masksplit", "none"), ("masksplit with density", "none"), ("hsnet", "feature")),
+        *(("asnet", "none"), ("vat", "feature")),
+    ],
 )
 def test_a_compiled_step_is_the_eager_one(learner: str, masking: str) -> None:
     eager = network(learner, masking)
