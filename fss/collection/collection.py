@@ -11,11 +11,13 @@ A collection grows by new parts and never reorders existing ones. Every write is
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from cachetools import LRUCache
 
 from fss.collection import mask_set_files, part_io
 from fss.collection.manifest import PartFolder
@@ -29,6 +31,10 @@ LABEL_SHEET = "labels.png"
 """Contact sheet of the ground truth, in the folder of the collection."""
 FORMAT = 2
 """Format of new collections. Parts of format 1 have one row group, and mask sets keep their metadata beside them."""
+
+
+_IDS: LRUCache[tuple[str, str], list[str]] = LRUCache(128)
+_IDS_LOCK = threading.Lock()
 
 
 class Collection:
@@ -250,6 +256,25 @@ class Collection:
             ValueError: the set exists with another configuration hash and ``overwrite`` is off.
         """
         return MaskSet.create(self, name, config_hash=config_hash, provenance=provenance, overwrite=overwrite)
+
+    def part_image_ids(self, part: str, *, fresh: bool = False) -> list[str]:
+        """Return the ids of the images of a part, in row order; they are kept for the last parts of this process.
+
+        Args:
+            part: name of the part.
+            fresh: read them again, in case the part was written again.
+
+        Raises:
+            ValueError: the part is missing, damaged or has another schema.
+        """
+        key = self.uri, part
+        with _IDS_LOCK:
+            ids = None if fresh else _IDS.get(key)
+        if ids is None:
+            ids = self.read_part(part, ["image_id"]).column("image_id").to_pylist()
+            with _IDS_LOCK:
+                _IDS[key] = ids
+        return ids
 
     def image_ids(self) -> dict[str, list[str]]:
         """Return the image ids of every part, in row order."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fss.collection.collection import Collection
 from fss.collection.image_index import ImageIndex
-from fss.collection.mask_set import MaskSet
+from fss.collection.mask_set import MaskSet, check_same_images
 from fss.collection.part_io import read_image_bytes
 from fss.collection.part_rows import PartRows
 from fss.collection.schema import IMAGE_SCHEMA, MASK_SCHEMA
@@ -83,7 +83,9 @@ class ImageReader:
         )
         self._masks: PartRows | None = None
         if mask_set is not None:
-            self._masks = PartRows(mask_set.uri, MASK_SCHEMA, ["mask", "classes"], cached_groups=cached_groups)
+            self._masks = PartRows(
+                mask_set.uri, MASK_SCHEMA, ["image_id", "mask", "classes"], cached_groups=cached_groups
+            )
         self._index = index
         self._masked = mask_set.finished_parts() if mask_set is not None else set()
         self._lock = threading.Lock()
@@ -126,16 +128,19 @@ class ImageReader:
         """Read an image and its mask from a row of a part, without decoding them.
 
         Raises:
-            ValueError: the image is quarantined.
+            ValueError: the image is quarantined or is not the one that was ingested, or the mask is that of another
+                image.
         """
-        image = self._images.value(part, row, "image")
+        image, uri = self._images.value(part, row, "image"), f"row {row} of {part}"
         if image is None:
             uri, error = (self._images.other(part, row, column) for column in ("uri", "error"))
             if error:
                 raise ValueError(f"image {image_id} ({uri}) is unusable: {error}; leave it out")
-            image = read_image_bytes(None, uri, self._limits)
+        image = read_image_bytes(image, uri, self._limits, image_id=image_id)
         if self._masks is None or part not in self._masked:
             return EncodedSample(image, None, ())
+        assert self.mask_set is not None
+        check_same_images([self._masks.other(part, row, "image_id")], [image_id], self.mask_set.name, part)
         classes = self._masks.other(part, row, "classes") or ()
         return EncodedSample(image, self._masks.value(part, row, "mask"), tuple(entry["id"] for entry in classes))
 

@@ -21,7 +21,7 @@ from fss.collection import part_io
 from fss.collection.schema import part_number
 from fss.core import storage
 from fss.core.config import config_hash
-from fss.core.retry import retry_transient
+from fss.core.retry import is_transient, retry_transient
 
 SEGMENT = 1024  # parts in a segment
 GROUP = 512  # parts that are processed as one table, which costs less than a table for each
@@ -158,12 +158,16 @@ class PartFolder:
         """Return some columns of the parts of a segment whose files have not changed."""
         fs, path = storage.resolve(self._segment_uri(number))
         try:
-            with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
                 if file.schema_arrow.remove_metadata() != self._small_schema:
                     return {}
                 index = json.loads(file.metadata.metadata[_INDEX])
                 table = file.read(columns=list(columns), use_threads=False).select(columns)
-        except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValueError):
+        except OSError as error:
+            if is_transient(error):
+                raise
+            return {}
+        except (KeyError, ValueError):
             return {}
         starts = itertools.accumulate((rows for _, rows, *_ in index), initial=0)
         return {
@@ -175,7 +179,14 @@ class PartFolder:
     def _write_segment(self, number: int, table: pa.Table, index: Sequence[tuple[str, int, int, int]]) -> None:
         sink = pa.BufferOutputStream()
         table = table.replace_schema_metadata({_INDEX: json.dumps(index)})
-        pq.write_table(table, sink, compression="zstd", use_dictionary=["format", "error"], write_statistics=False)
+        pq.write_table(
+            table,
+            sink,
+            compression="zstd",
+            use_dictionary=["format", "error"],
+            write_statistics=False,
+            write_page_checksum=True,
+        )
         fs, path = storage.resolve(self._segment_uri(number))
         storage.write_atomically(fs, path, sink.getvalue())
 

@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 TRUTH = "truth"  # name of the mask set with the ground truth
 
 
+def check_same_images(found: Sequence[str], expected: Sequence[str], mask_set: str, part: str) -> None:
+    """Check that rows of a mask part belong to the images of the same rows.
+
+    Args:
+        found: image ids of the masks.
+        expected: ids of the images.
+        mask_set: name of the mask set.
+        part: name of the part.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if found != expected:
+        first = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
+        detail = f"image {first[0]} stands beside {first[1]}" if first else f"{len(found)} rows for {len(expected)}"
+        raise ValueError(
+            f"{part} of the mask set {mask_set!r} does not hold the masks of its images ({detail}): a part was "
+            "replaced. Delete this part of the mask set, and run the job that makes the masks again"
+        )
+
+
 class MaskSet:
     """One mask set; use ``Collection.mask_set`` or ``Collection.create_mask_set``."""
 
@@ -119,10 +140,17 @@ class MaskSet:
     ) -> pa.Table:
         """Read a mask part, or some columns and rows of it in the given order; only their row groups are read.
 
+        The rows of a mask part belong to those of the image part, so the image ids of both are compared.
+
         Raises:
-            ValueError: the part is missing, damaged or has another schema.
+            ValueError: the part is missing, damaged or has another schema, or its masks are those of other images.
         """
-        return part_io.read(self.uri, part, MASK_SCHEMA, columns, rows)
+        names = list(MASK_SCHEMA.names if columns is None else columns)
+        table = part_io.read(self.uri, part, MASK_SCHEMA, [*dict.fromkeys(["image_id", *names])], rows)
+        found = table.column("image_id").to_pylist()
+        if found != _select(self.collection.part_image_ids(part), rows):  # perhaps the image part was written again
+            check_same_images(found, _select(self.collection.part_image_ids(part, fresh=True), rows), self.name, part)
+        return table.select(names)
 
     def write_part(self, part: str, table: pa.Table) -> None:
         """Write a mask part atomically (see ``schema.mask_table``).
@@ -130,10 +158,10 @@ class MaskSet:
         Raises:
             ValueError: the rows differ from those of the image part.
         """
-        images = self.collection.read_part(part, ["image_id"])
-        if images.column("image_id").to_pylist() != table.column("image_id").to_pylist():
+        images = self.collection.part_image_ids(part, fresh=True)
+        if images != table.column("image_id").to_pylist():
             raise ValueError(
-                f"{part} of mask set {self.name!r}: its {table.num_rows} rows are not the {images.num_rows} images of "
+                f"{part} of mask set {self.name!r}: its {table.num_rows} rows are not the {len(images)} images of "
                 "the image part in the same order; write one row per image, also for images with an error"
             )
         self.parts.write(part, table)
@@ -190,3 +218,10 @@ class MaskSet:
         """Delete parts, acceptances and reports; the metadata stays, so a crash leaves a set with the old hash."""
         for uri in (self.uri, self.metadata_uri):
             delete_files(uri, [name for name in list_files(uri) if is_derived(name)])
+
+
+def _select(values: list[str], rows: part_io.Rows | None) -> list[str]:
+    """Return the values of some rows of a part."""
+    if rows is None or isinstance(rows, slice):
+        return values[rows or slice(None)]
+    return [values[row] for row in rows]

@@ -153,7 +153,7 @@ def _read_rows(collection: Collection, mask_set: MaskSet | None, part: str, rows
     images = collection.read_part(part, ["image_id", "image", "uri"]).take(rows).to_pylist()
     masks = mask_set.read_part(part, ["mask", "classes"]).take(rows).to_pylist() if mask_set else [{}] * len(rows)
     for image, row in zip(images, masks, strict=True):
-        data = read_image_bytes(image["image"], image["uri"], collection.limits)
+        data = read_image_bytes(image["image"], image["uri"], collection.limits, image_id=image["image_id"])
         yield Sample(
             image_id=image["image_id"],
             rgb=decode_image(data, collection.limits),

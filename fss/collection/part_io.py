@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from fss.collection.schema import NOTES, check_table
-from fss.collection.value_ranges import KEY, encode_ranges, find_ranges
+from fss.collection.schema import NOTES, check_table, has_content
+from fss.collection.value_ranges import CHECKSUMS, KEY, encode_checksums, encode_ranges, find_ranges
 from fss.core import storage
 from fss.core.json_values import parse_object
 from fss.core.retry import is_transient, retry_transient
+from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
 
 ROW_GROUP = 32
@@ -147,12 +148,13 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
         compression="NONE",  # nearly all bytes are JPEG and PNG
         use_dictionary=False,
         write_statistics=False,
+        write_page_checksum=True,
         write_batch_size=8,  # keeps a page of large images far below Parquet's limit of 2 GiB
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
         with file.getbuffer() as written:
             ranges = find_ranges(written, table, ROW_GROUP)
-        writer.add_key_value_metadata({KEY: encode_ranges(ranges)})
+        writer.add_key_value_metadata({KEY: encode_ranges(ranges), CHECKSUMS: encode_checksums(table)})
     fs, path = storage.resolve(storage.join(folder, f"{part}.parquet"))
     with file.getbuffer() as data:
         storage.write_atomically(fs, path, data)
@@ -197,9 +199,14 @@ def _read_file(
 ) -> pa.Table:
     # An object store gets one request for adjacent columns and row groups, not one for each.
     remote = not isinstance(fs, pafs.LocalFileSystem)
-    with fs.open_input_file(path) as stream, pq.ParquetFile(stream, memory_map=False, pre_buffer=remote) as file:
+    with fs.open_input_file(path) as stream, open_parquet(stream, pre_buffer=remote) as file:
         present = set(file.schema_arrow.names)
         return read_table(file, [name for name in names if name in present])
+
+
+def open_parquet(stream: pa.NativeFile, **options: Any) -> pq.ParquetFile:
+    """Open a Parquet file whose pages are compared with their checksums, if it has some, when they are read."""
+    return pq.ParquetFile(stream, memory_map=False, page_checksum_verification=True, **options)
 
 
 def _read_rows(file: pq.ParquetFile, names: list[str], rows: Rows | None) -> pa.Table:
@@ -234,8 +241,8 @@ def _check_columns(columns: Sequence[str] | None, schema: pa.Schema) -> list[str
     return list(schema.names if columns is None else columns)
 
 
-def read_image_bytes(image: bytes | None, uri: str, limits: DecodeLimits) -> bytes:
-    """Return the encoded image of a row.
+def read_image_bytes(image: bytes | None, uri: str, limits: DecodeLimits, *, image_id: str) -> bytes:
+    """Return the encoded image of a row, whose id contains a hash of the bytes.
 
     A URI may point to anything, so at most one byte more than the limit is read; the decoder then rejects the image.
 
@@ -243,8 +250,13 @@ def read_image_bytes(image: bytes | None, uri: str, limits: DecodeLimits) -> byt
         image: encoded image of the row; None if it is stored by reference.
         uri: URI to read the image from in that case.
         limits: limits of the collection.
+        image_id: id of the image.
 
     Raises:
         OSError: the file is missing, unreadable or not a regular file.
+        DecodeError: the bytes are not those that were ingested.
     """
-    return image or storage.read_bytes(uri, limits.max_bytes + 1)
+    data = image or storage.read_bytes(uri, limits.max_bytes + 1)
+    if len(data) <= limits.max_bytes and not has_content(image_id, data):
+        raise DecodeError("changed", f"the bytes of {uri} are not those that were ingested as {image_id}")
+    return data

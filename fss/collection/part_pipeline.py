@@ -73,7 +73,7 @@ def decode_row(row: Mapping[str, Any], limits: DecodeLimits) -> DecodedImage:
     rgb, error = None, row["error"]
     if not error:
         try:
-            rgb = decode_image(read_image_bytes(row["image"], row["uri"], limits), limits)
+            rgb = decode_image(read_image_bytes(row["image"], row["uri"], limits, image_id=row["image_id"]), limits)
         except DecodeError as failure:
             error = str(failure)
         except Exception as failure:

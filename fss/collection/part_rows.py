@@ -5,6 +5,7 @@ wrote hold no ranges; of them, whole row groups are read and the last ones kept.
 """
 
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
 from fss.collection import part_io
 from fss.collection.schema import check_table
-from fss.collection.value_ranges import KEY, decode_ranges
+from fss.collection.value_ranges import CHECKSUMS, KEY, decode_checksums, decode_ranges
 from fss.core import storage
 from fss.core.arrays import Int64
 from fss.core.retry import retry_transient
@@ -64,7 +66,10 @@ class PartRows:
         if length < 0:
             return None
         with part_io.explained_errors(self.folder, part):
-            return _read_at(file.stream, length, offset)
+            data = _read_at(file.stream, length, offset)
+            if column in file.checksums and zlib.crc32(data) != file.checksums[column][row]:
+                raise pa.ArrowInvalid(f"the {column} of row {row} does not have the checksum that was written")
+            return data
 
     def other(self, part: str, row: int, column: str) -> Any:
         """Return the value of another column of a row.
@@ -127,13 +132,15 @@ class _OpenPart:
     metadata: pq.FileMetaData
     schema: pa.Schema
     ranges: dict[str, Int64]
+    checksums: dict[str, NDArray[np.uint32]]
     starts: Int64
     """First row of each of G row groups, and the number of rows, int64 [G+1]."""
 
     @retry_transient
     def read_group(self, group: int, columns: list[str]) -> pa.Table:
         """Read some columns of a row group."""
-        file = pq.ParquetFile(self.stream, metadata=self.metadata, pre_buffer=storage.is_remote(self.uri))
+        remote = storage.is_remote(self.uri)
+        file = part_io.open_parquet(self.stream, metadata=self.metadata, pre_buffer=remote)
         return file.read_row_group(group, columns=columns, use_threads=False)
 
 
@@ -144,13 +151,15 @@ def _open_part(folder: str, part: str) -> _OpenPart:
     fs, path = storage.resolve(uri)
     stream = fs.open_input_file(path)
     metadata = pq.read_metadata(pa.BufferReader(_read_footer(stream)))
+    texts = metadata.metadata or {}
     return _OpenPart(
         part=part,
         uri=uri,
         stream=stream,
         metadata=metadata,
         schema=metadata.schema.to_arrow_schema(),
-        ranges=decode_ranges((metadata.metadata or {}).get(KEY.encode(), b"{}")),
+        ranges=decode_ranges(texts.get(KEY.encode(), b"{}")),
+        checksums=decode_checksums(texts.get(CHECKSUMS.encode(), b"{}")),
         starts=part_io.row_group_starts(metadata),
     )
 

@@ -75,6 +75,11 @@ def make_image_id(data: bytes | None, relative_path: str) -> str:
     return f"{content}-{path}"
 
 
+def has_content(image_id: str, data: bytes) -> bool:
+    """Return whether an image id is that of an image with these bytes, whatever its path."""
+    return hashlib.sha256(data).hexdigest()[:16] == image_id[:16]
+
+
 def is_image_id(text: str) -> bool:
     """Return whether a text has the form of an image id."""
     return bool(_IMAGE_ID.fullmatch(text))

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fss.core.arrays import Int64
 
 KEY = "fss.ranges"
 """Key of the Parquet metadata of a part."""
+CHECKSUMS = "fss.crc32"
+"""Key of the checksums of masks. Images need none, because their ids hash their bytes."""
 WINDOW = 1 << 16  # bytes that are searched at a time
 HEAD = 32  # bytes of a value that are searched, before all of it is compared
 
@@ -53,6 +56,20 @@ def encode_ranges(ranges: Mapping[str, Int64]) -> str:
 def decode_ranges(text: bytes) -> dict[str, Int64]:
     """Return the ranges of :func:`encode_ranges`."""
     return {name: _decode(values) for name, values in json.loads(text).items()}
+
+
+def encode_checksums(table: pa.Table) -> str:
+    """Return the CRC-32 of every value of the large binary columns of a table, except ``image``, as text."""
+    names = [field.name for field in table.schema if field.type == pa.large_binary() and field.name != "image"]
+    sums = {name: [zlib.crc32(value or b"") for value in table.column(name).to_pylist()] for name in names}
+    return json.dumps(
+        {name: base64.b64encode(np.asarray(values, "<u4").tobytes()).decode() for name, values in sums.items()}
+    )
+
+
+def decode_checksums(text: bytes) -> dict[str, NDArray[np.uint32]]:
+    """Return the checksums of :func:`encode_checksums`, uint32 [N] by column."""
+    return {name: np.frombuffer(base64.b64decode(values), "<u4") for name, values in json.loads(text).items()}
 
 
 def _find(file: memoryview, data: memoryview, start: int) -> int:

@@ -4,7 +4,6 @@ The bytes of every image must match its id, ids must be unique, and every mask m
 its size and the classes of its row.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,12 +45,10 @@ def _image_problem(collection: Collection, row: Mapping[str, Any]) -> str | None
     if row["error"]:
         return None
     try:
-        data = read_image_bytes(row["image"], row["uri"], collection.limits)
+        data = read_image_bytes(row["image"], row["uri"], collection.limits, image_id=row["image_id"])
         header = inspect_image(data, collection.limits)
     except (OSError, DecodeError) as error:
         return f"the image is unusable: {error}"
-    if hashlib.sha256(data).hexdigest()[:16] != row["image_id"][:16]:
-        return f"the bytes of the image do not match its id {row['image_id']}"
     if header != (row["height"], row["width"], row["format"]):
         return f"the image is {header}, but the row has {(row['height'], row['width'], row['format'])}"
     return None
@@ -66,9 +63,6 @@ def _mask_problems(mask_set: MaskSet, part: str, images: list[dict[str, Any]]) -
         yield str(error)
         return
     position = f"{part} of mask set {mask_set.name}"
-    if [row["image_id"] for row in rows] != [image["image_id"] for image in images]:
-        yield f"{position}: its rows are not the images of the image part in the same order"
-        return
     for number, (row, image) in enumerate(zip(rows, images, strict=True)):
         if problem := _mask_problem(row, image):
             yield f"{position}, row {number}: {problem}"

@@ -12,14 +12,14 @@ def parse_json(data: str | bytes, what: str) -> Any:
         what: its name in the error message, such as the path of the file.
 
     Raises:
-        ValueError: it is no valid JSON, or its brackets are nested too deeply.
+        ValueError: it is not valid JSON, or its brackets are nested too deeply.
     """
     try:
         return json.loads(data)
     except RecursionError:
-        raise ValueError(f"{what} is no valid JSON: its brackets are nested too deeply") from None
+        raise ValueError(f"{what} is not valid JSON: its brackets are nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{what} is no valid JSON: {error}") from error
+        raise ValueError(f"{what} is not valid JSON: {error}") from error
 
 
 def parse_object(data: str | bytes, what: str) -> dict[str, Any]:

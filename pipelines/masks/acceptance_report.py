@@ -114,13 +114,14 @@ def _tiles(
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
     for part, positions in rows_by_part(table, rows).items():
         numbers, part_rows = zip(*positions, strict=True)
-        images = masks.collection.read_part(parts[part], ["image", "uri"], rows=part_rows).to_pydict()
+        images = masks.collection.read_part(parts[part], ["image_id", "image", "uri"], rows=part_rows).to_pylist()
         column = masks.read_part(parts[part], ["mask"], rows=part_rows).column("mask").to_pylist()
-        for number, image, uri, data in zip(numbers, images["image"], images["uri"], column, strict=True):
+        for number, image, data in zip(numbers, images, column, strict=True):
             mask = (decode_mask(data) > 0).astype(np.uint8)
             index = int(rows[number])
             caption = f"quality {ranked[index]:.2f}" if valid[index] else rejection_reason(table, index, rule)
-            tiles[number] = decode_image(read_image_bytes(image, uri, limits), limits), mask, caption
+            encoded = read_image_bytes(image["image"], image["uri"], limits, image_id=image["image_id"])
+            tiles[number] = decode_image(encoded, limits), mask, caption
     return [tiles[number] for number in sorted(tiles)]
 
 

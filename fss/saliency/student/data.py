@@ -109,6 +109,6 @@ def _decode(row: dict[str, Any], limits: DecodeLimits) -> npt.NDArray[np.uint8] 
     if row["error"]:
         return None
     try:
-        return decode_image(read_image_bytes(row["image"], row["uri"], limits), limits)
+        return decode_image(read_image_bytes(row["image"], row["uri"], limits, image_id=row["image_id"]), limits)
     except DecodeError:
         return None  # the mask set holds the reason

@@ -104,7 +104,7 @@ def read_canvas(
         ValueError: the image can no longer be decoded, although it could when it was ingested.
     """
     try:
-        data = read_image_bytes(image_row["image"], image_row["uri"], limits)
+        data = read_image_bytes(image_row["image"], image_row["uri"], limits, image_id=image_id)
         return decode_canvas(data, settings.size, limits, decoding=settings.decoding)
     except (OSError, ValueError) as error:
         raise ValueError(

@@ -51,7 +51,8 @@ class SemanticReader:
         key = ("", part, row)
         if (pixels := self._cache.get(key)) is None:
             columns, number = self._image_row(part, row)
-            data = read_image_bytes(columns["image"][number], columns["uri"][number], self._limits)
+            image, uri, image_id = (columns[name][number] for name in ("image", "uri", "image_id"))
+            data = read_image_bytes(image, uri, self._limits, image_id=image_id)
             pixels = self._store(key, shrink_image(decode_image(data, self._limits), self.shrink))
         return pixels
 

@@ -442,9 +442,9 @@ def test_nothing_that_matches_is_an_error(collection: Collection, images: Any, m
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "{", "no valid JSON"),
+        ("a.json", "{", "not valid JSON"),
         ("a.json", '{"images": 1}', "no COCO JSON"),
-        ("a.json", "[" * 100_000, "no valid JSON"),
+        ("a.json", "[" * 100_000, "not valid JSON"),
         ("a.json", "[1]", "no list of Label Studio tasks"),
         ("a.json", "[]", "none of the 0 masks"),
         ("a.xml", "<annotations><image", "no valid XML"),

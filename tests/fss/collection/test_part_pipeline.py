@@ -23,7 +23,7 @@ NAMES = ["part-00000", "part-00001"]
 def two_parts(path: Path) -> Collection:
     collection, _ = make(path)
     first = collection.read_part("part-00000")
-    rows = [{**row, "image_id": f"again-{number}"} for number, row in enumerate(first.to_pylist())]
+    rows = [{**row, "image_id": f"{row['image_id'][:16]}-{number:08x}"} for number, row in enumerate(first.to_pylist())]
     collection.write_part("part-00001", image_table(rows[::-1]))
     for name in ("single", "staged"):
         collection.create_mask_set(name, config_hash="0" * 16, provenance={})
@@ -93,13 +93,13 @@ def test_a_strange_picture_costs_its_batch_nothing(tmp_path: Path, monkeypatch: 
             raise RuntimeError("singular matrix")
         return real(self, images)
 
-    strange = 0
+    strange, second = 0, collection.image_ids()["part-00000"][1]
     decode_row = pseudomask.decode_row
 
     def watched(record: dict[str, object], limits: object) -> object:
         nonlocal strange
         picture = decode_row(record, limits)  # type: ignore[arg-type]
-        if record["image_id"] == "0000000000000001-00000000":
+        if record["image_id"] == second:
             strange = id(picture.rgb)
         return picture
 

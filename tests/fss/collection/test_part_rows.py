@@ -84,6 +84,6 @@ def test_single_rows_of_an_object_store(s3: str) -> None:
     table = collection.read_part(PART, ["image_id", "image"])
     masks = collection.mask_set("truth").read_part(PART, ["mask"])["mask"].to_pylist()
     for row in (39, 0):
-        encoded = reader.read_encoded("", PART, row)
+        encoded = reader.read_encoded(table["image_id"][row].as_py(), PART, row)
         assert (encoded.image, encoded.mask) == (table["image"][row].as_py(), masks[row])
         assert encoded.classes == (7, 300)

@@ -31,10 +31,12 @@ def test_a_consistent_collection_has_no_problems(collection: Collection) -> None
 
 
 def test_image_bytes_that_do_not_match_their_id(collection: Collection) -> None:
-    rewrite(collection, "images", image=[encoded("PNG"), encoded("PNG", picture((48, 40)).rotate(180)), b"garbage"])
+    images = [encoded("PNG"), encoded("PNG", picture((48, 40)).rotate(180)), b"garbage"]
+    ids = [*collection.image_ids()["part-00000"][:2], make_image_id(images[2], "2.png")]
+    rewrite(collection, "images", image=images, image_id=ids)
     found = list(find_problems(collection))
     assert [text.split(":")[0] for text in found] == ["part-00000 row 1", "part-00000 row 2"]
-    assert "do not match its id" in found[0]
+    assert "are not those that were ingested" in found[0]
     assert "unknown-format" in found[1]
 
 
@@ -45,7 +47,7 @@ def test_parts_that_were_exchanged(collection: Collection) -> None:
     (masks / "x").rename(masks / "part-00001.parquet")
     found = list(find_problems(collection))
     assert len(found) == 2
-    assert all("are not the images of the image part" in text for text in found)
+    assert all("does not hold the masks of its images" in text for text in found)
 
 
 def test_malformed_and_duplicate_ids(collection: Collection) -> None:
