@@ -4,14 +4,20 @@ Whoever writes a part writes a fragment beside it: its small columns, which are 
 Arrow file. :meth:`PartFolder.refresh` compacts the fragments to segments of up to 1,024 parts each, which hold the size
 and the time of each part's file. A part that is in neither, or whose file is newer, is read itself, so a manifest may
 be absent, old or damaged, and a job may be killed at any time.
+
+It also holds the SHA-256 that the file of each part had when it was written, for ``fss inspect --verify``, and parts
+whose file is gone.
 """
 
 import itertools
 import json
+import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,11 +32,25 @@ from fss.core.retry import is_transient, retry_transient
 SEGMENT = 1024  # parts in a segment
 GROUP = 512  # parts that are processed as one table, which costs less than a table for each
 READERS = 8  # parts read concurrently, which hides the latency of an object store
+_CHECKSUM = 4  # bytes of a CRC-32, at the end of a fragment
+_SEGMENT_NAME = re.compile(r"segment-([0-9]{5,})\.parquet")
 CHUNK = 16  # fragments that a thread reads in a row, which costs less than a call for each
 
-_INDEX = b"fss.parts"
+_INDEX, _HASH = b"fss.parts", b"fss.sha256"
 State = tuple[int, int]
 """Size of a part's file in bytes, and its time of modification in nanoseconds."""
+
+
+class Entry(NamedTuple):
+    """What a segment says about a part."""
+
+    part: str
+    rows: int
+    """Rows of it that the segment holds; 0 if its file was gone when the segment was written."""
+    size: int
+    time: int
+    sha256: str = ""
+    """SHA-256 of its file; empty if fss 0.2 wrote it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +104,15 @@ class PartFolder:
         Raises:
             ValueError: the part name is invalid, or the table does not have the schema.
         """
-        part_io.write(self.uri, part, self.schema, table)
-        columns = table.select(self._small_schema.names).replace_schema_metadata(None)
+        sha256 = part_io.write(self.uri, part, self.schema, table)
+        columns = table.select(self._small_schema.names).replace_schema_metadata({_HASH: sha256})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, columns.schema) as writer:
             writer.write_table(columns)
+        data = sink.getvalue().to_pybytes()
         with suppress(OSError):  # the part is complete without it
-            storage.write_atomically(*storage.resolve(self._fragment_uri(part)), sink.getvalue())
+            checked = data + _checksum(data)
+            storage.write_atomically(*storage.resolve(self._fragment_uri(part)), checked)
 
     def refresh(self) -> int:
         """Bring the manifest up to date, and return the number of parts that were missing or had changed.
@@ -99,24 +121,59 @@ class PartFolder:
             ValueError: a part is damaged or has another schema.
         """
         states, count, columns = _states(self.uri, "parquet"), 0, self._small_schema.names
-        fragments = self._fresh_fragments(states)
+        fragments, written = self._fresh_fragments(states), set(_states(self.fragments_uri, "arrow"))
         with ThreadPoolExecutor(READERS) as pool:
-            for number, names in itertools.groupby(sorted(states, key=part_number), _segment):
-                group = list(names)
-                if len(kept := self._read_segment(number, [], states)) == len(group):
+            for number, names in itertools.groupby(sorted({*states, *written}, key=part_number), _segment):
+                recorded = list(names)
+                group = [part for part in recorded if part in states]
+                lost = {part: Entry(part, 0, 0, 0) for part in recorded if part not in states}
+                if len(kept := self._read_segment(number, [], states)) == len(group) and not lost:
                     continue
                 count += len(group) - len(kept)
                 kept = self._read_segment(number, columns, states)
                 missing = [part for part in group if part not in kept]
-                read = self._read_parts(missing, columns, fragments, pool)
-                tables = kept | dict(zip(missing, read, strict=True))
-                rows = [(part, tables[part].num_rows, *states[part]) for part in group]
-                table = pa.concat_tables([tables[part].replace_schema_metadata(None) for part in group])
-                self._write_segment(number, table.combine_chunks(), rows)
+                read = dict(zip(missing, self._read_parts(missing, columns, fragments, pool), strict=True))
+                tables, before = kept | read, {entry.part: entry for entry in self._index(number)}
+                index = [
+                    Entry(part, tables[part].num_rows, *states[part], _hash(read.get(part), before.get(part), states))
+                    for part in group
+                ]
+                lost |= {part: entry._replace(rows=0) for part, entry in before.items() if part not in states}
+                table = pa.concat_tables(
+                    [self._small_schema.empty_table(), *(tables[part].replace_schema_metadata(None) for part in group)]
+                )
+                self._write_segment(number, table.combine_chunks(), [*index, *lost.values()])
         if fragments:
             fs, path = storage.resolve(self.fragments_uri)
             fs.delete_dir_contents(path, missing_dir_ok=True)  # a fragment that has just been written costs a read
         return count
+
+    def lost(self) -> list[str]:
+        """Return the names of the parts that were written and whose files are gone, sorted."""
+        recorded = set(_states(self.fragments_uri, "arrow"))
+        recorded |= {entry.part for number in self._segments() for entry in self._index(number)}
+        return sorted(recorded - set(_states(self.uri, "parquet")), key=part_number)
+
+    def check_complete(self) -> None:
+        """Refuse a folder that has lost parts.
+
+        Raises:
+            ValueError: files of parts are gone.
+        """
+        if lost := self.lost():
+            raise ValueError(
+                f"{self.uri} has lost {len(lost)} of its parts ({', '.join(lost[:3])}{', ...' if lost[3:] else ''}): "
+                "they were written, and their files are gone. Copy them back, or run the job that writes them again; "
+                f"to go on without them, delete {self.manifest_uri} and {self.fragments_uri}"
+            )
+
+    def written_hashes(self) -> dict[str, str]:
+        """Return the SHA-256 that the file of each part had when it was written, where it is known."""
+        found = {entry.part: entry.sha256 for number in self._segments() for entry in self._index(number)}
+        for part in _states(self.fragments_uri, "arrow"):  # damage makes a part newer than its fragment
+            if (table := self._read_fragment(part)) is not None:
+                found[part] = _hash(table, None, {})
+        return {part: sha256 for part, sha256 in found.items() if sha256}
 
     @property
     def _small_schema(self) -> pa.Schema:
@@ -141,14 +198,38 @@ class PartFolder:
 
     def _read_part(self, part: str, columns: Sequence[str], fragments: Collection[str]) -> pa.Table:
         """Read small columns of a part from its fragment, or from the part itself."""
-        if part in fragments:
-            try:
-                with pa.ipc.open_stream(storage.read_bytes(self._fragment_uri(part))) as reader:
-                    if reader.schema == self._small_schema:
-                        return reader.read_all().select(columns)
-            except (OSError, pa.ArrowInvalid):
-                pass
-        return part_io.read(self.uri, part, self.schema, columns)
+        table = self._read_fragment(part) if part in fragments else None
+        return part_io.read(self.uri, part, self.schema, columns) if table is None else table.select(columns)
+
+    def _read_fragment(self, part: str) -> pa.Table | None:
+        """Return the small columns in a fragment, with the hash in their metadata; None if it is damaged or gone."""
+        try:
+            data = storage.read_bytes(self._fragment_uri(part))
+            if data[-_CHECKSUM:] != _checksum(data[:-_CHECKSUM]):
+                return None
+            with pa.ipc.open_stream(data[:-_CHECKSUM]) as reader:
+                return reader.read_all() if reader.schema == self._small_schema else None
+        except (OSError, pa.ArrowInvalid):
+            return None
+
+    def _segments(self) -> list[int]:
+        """Return the numbers of the segments."""
+        names = storage.list_names(*storage.resolve(self.manifest_uri))
+        return sorted(int(found[1]) for name in names if (found := _SEGMENT_NAME.fullmatch(name)))
+
+    @retry_transient
+    def _index(self, number: int) -> list[Entry]:
+        """Return what a segment says about its parts; nothing if it is damaged."""
+        fs, path = storage.resolve(self._segment_uri(number))
+        try:
+            with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
+                return _read_index(file)
+        except OSError as error:
+            if is_transient(error):
+                raise
+            return []
+        except (KeyError, ValueError, TypeError):
+            return []
 
     def _segment_uri(self, number: int) -> str:
         return storage.join(self.manifest_uri, f"segment-{number:05d}.parquet")
@@ -161,22 +242,22 @@ class PartFolder:
             with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
                 if file.schema_arrow.remove_metadata() != self._small_schema:
                     return {}
-                index = json.loads(file.metadata.metadata[_INDEX])
+                index = _read_index(file)
                 table = file.read(columns=list(columns), use_threads=False).select(columns)
         except OSError as error:
             if is_transient(error):
                 raise
             return {}
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError):
             return {}
-        starts = itertools.accumulate((rows for _, rows, *_ in index), initial=0)
+        starts = itertools.accumulate((entry.rows for entry in index), initial=0)
         return {
-            part: table.slice(start, rows)
-            for (part, rows, *state), start in zip(index, starts, strict=False)
-            if states.get(part) == tuple(state)
+            entry.part: table.slice(start, entry.rows)
+            for entry, start in zip(index, starts, strict=False)
+            if states.get(entry.part) == (entry.size, entry.time)
         }
 
-    def _write_segment(self, number: int, table: pa.Table, index: Sequence[tuple[str, int, int, int]]) -> None:
+    def _write_segment(self, number: int, table: pa.Table, index: Sequence[Entry]) -> None:
         sink = pa.BufferOutputStream()
         table = table.replace_schema_metadata({_INDEX: json.dumps(index)})
         pq.write_table(
@@ -189,6 +270,21 @@ class PartFolder:
         )
         fs, path = storage.resolve(self._segment_uri(number))
         storage.write_atomically(fs, path, sink.getvalue())
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CHECKSUM, "little")
+
+
+def _read_index(file: pq.ParquetFile) -> list[Entry]:
+    return [Entry(*values) for values in json.loads(file.metadata.metadata[_INDEX])]
+
+
+def _hash(read: pa.Table | None, before: Entry | None, states: Mapping[str, State]) -> str:
+    """Return the hash of a part's file: of its fragment, or what the segment said of it. A copy has another time."""
+    if read is not None and _HASH in (read.schema.metadata or {}):
+        return str(read.schema.metadata[_HASH].decode())
+    return before.sha256 if before and states[before.part][0] == before.size else ""
 
 
 def _segment(part: str) -> int:

@@ -42,7 +42,7 @@ def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
         for file in list_files(old):
             if file != SET_NAME:
                 _copy(storage.join(old, file), storage.join(new, file))
-    part_io.write_json(storage.join(metadata_uri(collection.uri, name), SET_NAME), metadata)
+    part_io.write_sealed_json(storage.join(metadata_uri(collection.uri, name), SET_NAME), metadata)
     delete_mask_set(mask_set)
     return MaskSet(collection, name, metadata)
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 TRUTH = "truth"  # name of the mask set with the ground truth
 
 
+MASK_SET_KEYS = ("name", "config_hash", "provenance")
+"""Keys of the JSON file of a mask set."""
+
+
 def check_same_images(found: Sequence[str], expected: Sequence[str], mask_set: str, part: str) -> None:
     """Check that rows of a mask part belong to the images of the same rows.
 
@@ -57,14 +61,17 @@ class MaskSet:
         """Open the set ``name``.
 
         Raises:
-            ValueError: there is no such set.
+            ValueError: there is no such set, or its JSON file is damaged.
         """
         part_io.check_name(name, "the mask set")
         uri = mask_set_files.set_file(collection.uri, name)
         if uri is None:
             names = ", ".join(collection.mask_set_names()) or "none"
             raise ValueError(f"{collection.uri} has no mask set {name!r}; it has: {names}")
-        return cls(collection, name, part_io.read_json(uri))
+        metadata = part_io.read_sealed_json(uri)
+        if not isinstance(metadata.get("config_hash"), str) or not isinstance(metadata.get("provenance"), dict):
+            raise ValueError(f"{uri} is damaged: it must contain the text 'config_hash' and the object 'provenance'")
+        return cls(collection, name, metadata)
 
     @classmethod
     def create(
@@ -85,7 +92,7 @@ class MaskSet:
             mask_set_files.move_metadata(collection.uri, name)
         created = cls(collection, name, {"name": name, "config_hash": config_hash, "provenance": dict(provenance)})
         created._clear()  # a deletion that was killed leaves parts behind
-        part_io.write_json(storage.join(created.metadata_uri, SET_NAME), created.metadata)
+        part_io.write_sealed_json(storage.join(created.metadata_uri, SET_NAME), created.metadata)
         return created
 
     @property
@@ -119,7 +126,12 @@ class MaskSet:
         return set(part_io.list_parts(self.uri))
 
     def ordered_parts(self) -> list[str]:
-        """Return the names of the finished parts in the order of the collection."""
+        """Return the names of the finished parts in the order of the collection.
+
+        Raises:
+            ValueError: files of parts are gone.
+        """
+        self.parts.check_complete()
         finished = self.finished_parts()
         return [name for name in self.collection.part_names() if name in finished]
 

@@ -4,10 +4,11 @@ A part consists of row groups of :data:`ROW_GROUP` rows. A reader of some rows r
 Single rows are read by :mod:`fss.collection.part_rows`.
 """
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ from pyarrow import fs as pafs
 from fss.collection.schema import NOTES, check_table, has_content
 from fss.collection.value_ranges import CHECKSUMS, KEY, encode_checksums, encode_ranges, find_ranges
 from fss.core import storage
+from fss.core.config import config_hash
 from fss.core.json_values import parse_object
 from fss.core.retry import is_transient, retry_transient
 from fss.images.decode_errors import DecodeError
@@ -31,6 +33,7 @@ ROW_GROUP = 32
 Rows = Sequence[int] | slice
 """Numbers of the rows of a part, in the order of the result; a slice may end behind the last row."""
 
+_SEAL = "checksum"  # key of the checksum of a JSON object
 _PART = re.compile(r"part-[0-9]{5,9}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -131,8 +134,8 @@ def explained_errors(folder: str, part: str) -> Iterator[None]:
         ) from error
 
 
-def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
-    """Write a part atomically.
+def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> str:
+    """Write a part atomically, and return the SHA-256 of its file.
 
     Raises:
         ValueError: the part name is invalid, or the table does not have ``schema``.
@@ -158,6 +161,7 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> None:
     fs, path = storage.resolve(storage.join(folder, f"{part}.parquet"))
     with file.getbuffer() as data:
         storage.write_atomically(fs, path, data)
+        return hashlib.sha256(data).hexdigest()
 
 
 @retry_transient
@@ -188,6 +192,28 @@ def write_json(uri: str, value: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
     fs, path = storage.resolve(uri)
     storage.write_atomically(fs, path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_sealed_json(uri: str, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of its content, so that :func:`is_sealed` notices a change by others."""
+    write_json(uri, {**value, _SEAL: config_hash(dict(value))})
+
+
+def read_sealed_json(uri: str) -> dict[str, Any]:
+    """Read the object of :func:`write_sealed_json` without comparing it with its checksum; errors as of `read_json`."""
+    content = read_json(uri)
+    content.pop(_SEAL, None)
+    return content
+
+
+def is_sealed(uri: str, keys: Collection[str]) -> bool:
+    """Return whether a JSON object with these keys is as :func:`write_sealed_json` wrote it.
+
+    fss 0.2 wrote no checksums.
+    """
+    content = read_json(uri)
+    seal = content.pop(_SEAL, None)
+    return content.keys() <= set(keys) and seal in (None, config_hash(content))
 
 
 @retry_transient

@@ -1,26 +1,37 @@
 """Consistency check of a whole collection, for one that was copied from elsewhere or lies on a failing disk.
 
 The bytes of every image must match its id, ids must be unique, and every mask must be aligned with its image and have
-its size and the classes of its row.
+its size and the classes of its row. No file of a part may be missing or differ from the one that was written.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from fss.collection.collection import Collection
-from fss.collection.mask_set import MaskSet
+from fss.collection import part_io
+from fss.collection.collection import COLLECTION_KEYS, Collection
+from fss.collection.manifest import PartFolder
+from fss.collection.mask_set import MASK_SET_KEYS, MaskSet
+from fss.collection.mask_set_files import set_file
 from fss.collection.part_io import read_image_bytes
 from fss.collection.schema import is_image_id
+from fss.collection.upgrade import part_folders
+from fss.core import storage
 from fss.core.arrays import IGNORE
 from fss.images.decode import inspect_image
 from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import decode_mask
 
+_EDITED = "it was edited, or it is damaged"
+
 
 def find_problems(collection: Collection) -> Iterator[str]:
     """Yield the problems of a collection and its mask sets, one sentence each."""
+    yield from _json_problems(collection)
+    for folder in part_folders(collection):
+        yield from _file_problems(folder)
     seen: set[str] = set()
     for part in collection.part_names():
         try:
@@ -37,6 +48,28 @@ def find_problems(collection: Collection) -> Iterator[str]:
                 yield f"{position}: {problem}"
         for name in collection.mask_set_names():
             yield from _mask_problems(collection.mask_set(name), part, rows)
+
+
+def _json_problems(collection: Collection) -> Iterator[str]:
+    names = collection.mask_set_names()
+    if not part_io.is_sealed(storage.join(collection.uri, "collection.json"), COLLECTION_KEYS):
+        yield f"the file collection.json is not as it was written: {_EDITED}"
+    for name in names:
+        file = set_file(collection.uri, name)
+        if file and not part_io.is_sealed(file, MASK_SET_KEYS):
+            yield f"the JSON file of the mask set {name} is not as it was written: {_EDITED}"
+    folders = storage.list_names(*storage.resolve(storage.join(collection.uri, "masks")))
+    for name in sorted(set(folders) - set(names)):
+        yield f"the folder masks/{name} belongs to no mask set: its JSON file is gone, or a deletion was stopped"
+
+
+def _file_problems(folder: PartFolder) -> Iterator[str]:
+    for part in folder.lost():
+        yield f"{part} of {folder.uri} was written, and its file is gone"
+    for part, written in folder.written_hashes().items():
+        file = storage.join(folder.uri, f"{part}.parquet")
+        if part_io.exists(file) and hashlib.sha256(storage.read_bytes(file)).hexdigest() != written:
+            yield f"{file} is not the file that was written: copy it again, or run the job that writes it again"
 
 
 def _image_problem(collection: Collection, row: Mapping[str, Any]) -> str | None:

@@ -119,18 +119,19 @@ def check_weights(weights: Weights, *, flag: str = "backbone-weights") -> None:
 
 
 def check_collection(uri: str) -> None:
-    """Check that there is a collection at a URI.
+    """Check that there is a collection at a URI, with the files of all its parts.
 
     Raises:
-        ValueError: there is none; the message has the command that makes one.
+        ValueError: there is none, and the message has the command that makes one; or files of parts are gone.
     """
-    from fss.collection.collection import collection_exists
+    from fss.collection.collection import Collection, collection_exists
 
     if not collection_exists(storage.absolute_uri(uri)):
         raise ValueError(
             f"there is no collection at {uri}; make one with: python -m pipelines.ingest --collection {uri} "
             "--source.path FOLDER"
         )
+    Collection.open(uri).parts.check_complete()
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """Collections from strangers and from failing disks: what is not as it says is found, and leads nowhere."""
 
 import os
+import random
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +11,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fss.collection import Collection, ImageReader
+from fss.collection import Collection, ImageReader, MaskSet
 from fss.collection.schema import image_table, make_image_id, mask_table
+from fss.collection.upgrade import refresh_manifests
 from fss.collection.verify import find_problems
 from fss.core import storage
+from fss.episodes.config import OFF, SplitConfig
 from fss.images.mask_codec import MAX_PIXELS, decode_mask, mask_row
+from fss.saliency.config import SaliencyConfig
+from fss.saliency.pseudomask import pseudomask_part
+from fss.training.few_shot.config import StreamConfig
+from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from pipelines.runtime.validation import check_collection
 from tests.helpers.bad_files.formats import encoded, picture, png
+from tests.helpers.discs import noisy_collection
+
+
+def forget_hashes(collection: Collection) -> None:
+    """Delete the record of the files that were written, which fss 0.2 did not have."""
+    for fragment in Path(collection.uri).rglob("*.arrow"):
+        fragment.unlink()
 
 
 def rewrite(collection: Collection, folder: str, **columns: list[object]) -> None:
-    """Write columns of the first part anew, past all checks."""
+    """Write columns of the first part anew, past all checks and without its hash."""
+    forget_hashes(collection)
     path = Path(collection.uri) / folder / "part-00000.parquet"
     table = pq.read_table(path)
     for name, values in columns.items():
@@ -41,6 +59,7 @@ def test_image_bytes_that_do_not_match_their_id(collection: Collection) -> None:
 
 
 def test_parts_that_were_exchanged(collection: Collection) -> None:
+    forget_hashes(collection)
     masks = Path(collection.uri) / "masks" / "truth"
     (masks / "part-00000.parquet").rename(masks / "x")
     (masks / "part-00001.parquet").rename(masks / "part-00000.parquet")
@@ -69,6 +88,7 @@ def test_malformed_and_duplicate_ids(collection: Collection) -> None:
 def test_masks_that_do_not_fit(
     collection: Collection, mask: np.ndarray | None, classes: list[int], message: str | None
 ) -> None:
+    forget_hashes(collection)
     ids = collection.image_ids()["part-00000"]
     rows = [mask_row(name, mask, classes, error=None if mask is not None else "gone") for name in ids]
     table = mask_table(rows if mask is not None else [{**row, "error": None} for row in rows])
@@ -84,6 +104,7 @@ def test_classes_that_are_not_in_the_mask(collection: Collection) -> None:
 
 
 def test_a_damaged_part_is_reported_and_the_others_are_checked(collection: Collection) -> None:
+    forget_hashes(collection)
     (Path(collection.uri) / "images" / "part-00000.parquet").write_bytes(b"PAR1 no PAR1")
     pq.write_table(pa.table({"x": [1]}), Path(collection.uri) / "masks" / "truth" / "part-00001.parquet")
     found = list(find_problems(collection))
@@ -130,3 +151,91 @@ def test_an_untrusted_collection_cannot_point_outside_itself(collection: Collect
         with pytest.raises(ValueError, match="cannot be named"):
             collection.mask_set(name)
     assert collection.mask_set_names() == ["truth"]
+
+
+def train(collection: Collection, masks: MaskSet) -> None:
+    """Read the episodes of an epoch."""
+    stream = MaskSplitStream(
+        collection,
+        masks,
+        image_size=32,
+        stream=StreamConfig(batch_size=4, held_out=0.0),
+        split=SplitConfig(),
+        augment=OFF,
+    )
+    assert list(stream.batches(0))
+
+
+def mutate(folder: Path, rng: random.Random) -> str:
+    """Damage one file of a collection, and return what was done."""
+    files = sorted(path for path in folder.rglob("*") if path.name.startswith("part-0") or path.suffix == ".json")
+    file = rng.choice([path for path in files if path.suffix != ".arrow"])
+    data, kind = (
+        bytearray(file.read_bytes()),
+        rng.choice(["flip", "flip", "flip", "cut", "zeros", "delete", "exchange"]),
+    )
+    place = rng.randrange(len(data))
+    others = [path for path in files if path.parent == file.parent and path != file]
+    if kind == "flip":
+        data[place] ^= 1 << rng.randrange(8)
+    elif kind == "cut":
+        del data[place:]
+    elif kind == "zeros":
+        place = min(place, len(data) - 64)
+        data[place : place + 64] = bytes(64)
+    elif kind == "exchange" and others:
+        data = bytearray(rng.choice(others).read_bytes())
+    else:
+        kind = "delete"
+    file.unlink() if kind == "delete" else file.write_bytes(data)
+    return f"{kind} {file.relative_to(folder)} at {place}"
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_every_mutation_of_a_file_is_noticed(tmp_path: Path, compacted: bool) -> None:
+    collection, _ = noisy_collection(tmp_path / "c", 24)
+    if compacted:
+        refresh_manifests(collection)
+    assert list(find_problems(collection)) == []
+    rng, unnoticed = random.Random(compacted), []
+    for number in range(50):
+        copy = Path(shutil.copytree(tmp_path / "c", tmp_path / str(number)))
+        damage = mutate(copy, rng)
+        with suppress(ValueError):  # a damaged JSON file, which opening notices
+            if not list(find_problems(Collection.open(str(copy)))):
+                unnoticed.append(damage)
+    assert not unnoticed
+
+
+def test_masks_of_other_images_and_lost_parts_stop_who_uses_them(tmp_path: Path) -> None:
+    collection, masks = noisy_collection(tmp_path / "c", 24)
+    first, second = (tmp_path / "c/masks/saliency" / f"part-0000{number}.parquet" for number in (0, 1))
+    shutil.copyfile(second, first)
+    image_id = collection.image_ids()["part-00000"][0]
+    for read in (
+        lambda: masks.read_part("part-00000", ["mask"]),
+        lambda: masks.read_part("part-00000", ["mask"], rows=[3, 1]),
+        lambda: ImageReader(collection, masks).read(image_id),
+        lambda: train(collection, masks),
+    ):
+        with pytest.raises(ValueError, match="part-00000 of the mask set 'saliency' does not hold the masks of its"):
+            read()
+    (tmp_path / "c/images/part-00001.parquet").unlink()
+    with pytest.raises(ValueError, match=r"has lost 1 of its parts \(part-00001\)"):
+        check_collection(collection.uri)
+    refresh_manifests(collection)
+    assert collection.parts.lost() == ["part-00001"]
+    second.unlink()
+    with pytest.raises(ValueError, match="masks/saliency has lost 1 of its parts"):
+        masks.ordered_parts()
+
+
+def test_a_changed_picture_stops_a_training_and_costs_a_mask_job_one_row(tmp_path: Path) -> None:
+    collection, masks = noisy_collection(tmp_path / "c", 24)
+    rows = collection.read_part("part-00000").to_pylist()
+    rows[2]["image"] = encoded("PNG", picture((64, 48)))
+    collection.write_part("part-00000", image_table(rows))
+    with pytest.raises(ValueError, match=r"not any more: changed: the bytes of .* are not those that were ingested"):
+        train(collection, masks)
+    collection.create_mask_set("again", config_hash="0" * 16, provenance={})
+    assert pseudomask_part(collection.uri, "again", "part-00000", SaliencyConfig())["errors"] == 1
