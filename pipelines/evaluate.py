@@ -72,6 +72,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     left_out = {"classes left out": drawn.left_out} if drawn.left_out else {}
     options: list[Any] = [image_size, config.original_size, config.fusion, config.baselines]
     options += [config.precision] if config.precision != "fp32" else []  # fss 0.2 had fp32 only
+    options += [config.scales] if config.scales != "whole" else []  # and whole queries only
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
         JOB,
@@ -103,6 +104,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             image_size=image_size,
             original_size=config.original_size,
             fusion=config.fusion,
+            scales=config.scales,
             baselines=config.baselines,
             saliency=config.saliency,
             visualizations=config.visualizations,

@@ -143,7 +143,8 @@ def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
         re.findall(r"\.(\w+)", block)
     )
     assert callable(fss.load_segmenter) and callable(Predictor.examples) and callable(Examples.predict)
-    assert {field.name for field in dataclasses.fields(Prediction)} == {"mask", "probability", "confidence"}
+    names = {field.name for field in dataclasses.fields(Prediction)}
+    assert names == {"mask", "probability", "confidence", "passes"}
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, setting: str, name: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,8 @@ from fss.visualize import jpeg_bytes, overlay
 
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
+PASSES = "passes"
+"""Column of the passes of a picture through the network, whose mean the summary tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def make_masks(
         what: description for the progress and the summary.
         batch_size: pictures per call of ``segment``.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     errors: dict[str, str] = {}
     start = time.monotonic()
     results = _segmented(prefetch((_read(each) for each in pictures), 2 * batch_size), segment, batch_size)
@@ -118,7 +121,8 @@ def make_masks(
             share = round(float(result.mask.mean()), 4)
             rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **result.scores, "error": ""})
     write(out, TABLE, _csv(rows))
-    _print_summary(what, out, len(pictures), errors, time.monotonic() - start)
+    passes = [row[PASSES] for row in rows if PASSES in row]
+    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes)
     return len(errors)
 
 
@@ -155,7 +159,7 @@ def _read(picture: Picture) -> tuple[Picture, UInt8 | str]:
         return picture, str(error)
 
 
-def _csv(rows: Sequence[dict[str, object]]) -> bytes:
+def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     columns = list(dict.fromkeys(["picture", "mask", "share", *(name for row in rows for name in row)]))
     text = io.StringIO()
     table = csv.DictWriter(text, columns)
@@ -164,9 +168,14 @@ def _csv(rows: Sequence[dict[str, object]]) -> bytes:
     return text.getvalue().encode(errors="backslashreplace")
 
 
-def _print_summary(what: str, out: str, pictures: int, errors: dict[str, str], seconds: float) -> None:
+def _print_summary(
+    what: str, out: str, pictures: int, errors: dict[str, str], seconds: float, passes: Sequence[int]
+) -> None:
     table = Table(title=what, show_header=False, title_justify="left")
     table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
+    if passes:
+        tiled = sum(number > 1 for number in passes)
+        table.add_row(PASSES, f"{np.mean(passes):.1f} a picture; {tiled} of {len(passes)} were seen in tiles too")
     for uri, error in list(errors.items())[:20]:
         table.add_row("not usable", f"{uri}: {error}")
     if len(errors) > 20:

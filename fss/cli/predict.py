@@ -28,6 +28,7 @@ from annotated_types import Ge
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
+from fss.models.config import Scales
 
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
@@ -60,6 +61,9 @@ class Config:
     """Pictures to segment: folders (at any depth), files, s3:// URIs."""
     refine: bool = True
     """Let outlines follow the edges of each picture, at its own size."""
+    scales: Scales = "whole"
+    """Scales in which pictures are seen: whole (one pass), adaptive (also in nine tiles where the object is small) or
+    tiles (always, in ten passes)."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
@@ -78,7 +82,7 @@ def run(config: Config) -> int:
     Raises:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
-    from fss.cli._make_masks import Segmentation, find_pictures, make_masks, write
+    from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
 
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
@@ -90,8 +94,12 @@ def run(config: Config) -> int:
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
     def segment(batch: "Sequence[tuple[Picture, UInt8]]") -> Iterator[Segmentation]:
-        for prediction in examples.predict_many((rgb for _, rgb in batch), batch_size=len(batch), refine=config.refine):
-            scores = {"confidence": round(prediction.confidence, 4)}
+        queries = (rgb for _, rgb in batch)
+        predictions = examples.predict_many(queries, batch_size=len(batch), refine=config.refine, scales=config.scales)
+        for prediction in predictions:
+            scores: dict[str, float] = {"confidence": round(prediction.confidence, 4)}
+            if config.scales != "whole":
+                scores[PASSES] = prediction.passes
             yield Segmentation(mask=prediction.mask, soft=prediction.probability, scores=scores)
 
     unusable = make_masks(

@@ -30,6 +30,7 @@ class AllForeground:
 
     name = "all foreground"
     passes = 0
+    tiled = 0
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return ones [B, H, W]."""
@@ -41,6 +42,7 @@ class SalientObject:
 
     name = "saliency of the query"
     passes = 0
+    tiled = 0
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
         """Wrap an estimator.
@@ -72,6 +74,7 @@ class UntrainedPrototype:
     """
 
     name = "untrained prototype"
+    tiled = 0
 
     def __init__(
         self, backbone: Backbone, *, device: str | torch.device = "cpu", batch: int = 8, cache_gb: float = 2.0

@@ -9,15 +9,19 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from cachetools import LRUCache
+from cachetools import LRUCache, cachedmethod
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.collection.index import Sample
+from fss.core.arrays import UInt8
 from fss.episodes.episode_plan import Episode
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.mask_codec import binary_mask
 from fss.images.resize import image_canvas, mask_canvas
+from fss.models.scales import cut_tile
+
+_ORIGINALS = 2.5e8  # bytes of photographs that are kept for their next tiles
 
 
 class Reader(Protocol):
@@ -81,11 +85,12 @@ class EpisodeImages:
         """
         self.reader, self.size = reader, size
         self._cache = cache or MemoryCache()
+        self._originals: LRUCache[str, UInt8] = LRUCache(_ORIGINALS, getsizeof=attrgetter("nbytes"))
+        self._lock = threading.Lock()
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised images, float32 [N, 3, size, size]."""
-        canvases = np.ascontiguousarray(np.stack([self._read(name).rgb for name in image_ids]))
-        return normalize_imagenet(torch.from_numpy(canvases).permute(0, 3, 1, 2).float() / 255)
+        return _normalized([self._read(name).rgb for name in image_ids])
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
         """Return masks of one class, or of one class per image, uint8 [N, size, size] in {0, 1, 255}."""
@@ -93,11 +98,24 @@ class EpisodeImages:
         masks = [_binary(self._read(name), c) for name, c in zip(image_ids, class_ids, strict=True)]
         return torch.from_numpy(np.stack(masks))
 
+    def tiles(self, image_ids: Sequence[str], numbers: Sequence[int]) -> Tensor:
+        """Return one tile of each image, cut from it at its own size, normalised float32 [N, 3, size, size].
+
+        The tiles are those of ``fss.models.scales``.
+        """
+        cut = [cut_tile(self._original(name), number) for name, number in zip(image_ids, numbers, strict=True)]
+        return _normalized([image_canvas(tile, self.size) for tile in cut])
+
     def original_mask(self, image_id: str, class_id: int) -> Tensor:
         """Return the mask of one class at the original size of the image, uint8 [H, W] in {0, 1, 255}."""
         sample = self.reader.read(image_id)
         self._keep(image_id, sample)  # the canvases are needed next, and another read costs another decoding
         return torch.from_numpy(binary_mask(_mask(sample), sample.classes, class_id))
+
+    @cachedmethod(attrgetter("_originals"), lock=attrgetter("_lock"))
+    def _original(self, image_id: str) -> UInt8:
+        """Return an image at its own size, uint8 [H, W, 3]."""
+        return self.reader.read(image_id).rgb
 
     def _read(self, image_id: str) -> Picture:
         picture = self._cache.get(image_id)
@@ -107,6 +125,12 @@ class EpisodeImages:
         picture = Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
         self._cache.put(image_id, picture)
         return picture
+
+
+def _normalized(canvases: Sequence[UInt8]) -> Tensor:
+    """Return canvases, uint8 [S, S, 3], as the input of a network, float32 [N, 3, S, S]."""
+    stacked = np.ascontiguousarray(np.stack(canvases))
+    return normalize_imagenet(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255)
 
 
 def _binary(picture: Picture, class_id: int) -> NDArray[np.uint8]:

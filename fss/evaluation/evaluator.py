@@ -15,6 +15,7 @@ from fss.evaluation.example_gallery import Gallery, episode_ious
 from fss.evaluation.methods import Method
 from fss.evaluation.metrics import Counts, Interval, Metrics, compute_metrics, count_pixels, paired_differences
 from fss.evaluation.object_sizes import SizeMetrics, metrics_by_size, object_shares
+from fss.models.scales import passes_per_query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class EvaluationResult:
     """Seconds spent in each method."""
     passes: dict[str, int]
     """Images that went through the backbone of each method."""
+    tiled: dict[str, int]
+    """Queries that each method saw in tiles too."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     """Requested predictions by method and episode number, uint8 [H, W] in {0, 1}, at the size of scoring."""
 
@@ -42,6 +45,10 @@ class EvaluationResult:
     def class_ids(self) -> list[int]:
         """Class id of each episode, [E]."""
         return [episode.class_id for episode in self.plan]
+
+    def passes_per_query(self, method: str) -> float:
+        """Return the mean number of pictures and tiles of a query that a method compared with the supports."""
+        return passes_per_query(len(self.plan), self.tiled[method])
 
     def metrics(self, method: str) -> Metrics:
         """Return the metrics of a method with their intervals."""
@@ -98,7 +105,7 @@ def evaluate(
     counts = {name: np.zeros((len(plan), 2, 2), np.int64) for name in names}
     shares, seconds = np.zeros(len(plan)), dict.fromkeys(names, 0.0)
     galleries = {name: Gallery(keep, extremes) for name in names}
-    before = {method.name: method.passes for method in methods}
+    before = {method.name: (method.passes, method.tiled) for method in methods}
     finished = 0
     visits = _visits(plan, 1 if original else batch, share)
     for rows, episodes in prefetch(_load(plan, visits, pictures, original=original)):
@@ -118,7 +125,8 @@ def evaluate(
         counts=counts,
         shares=shares,
         seconds=seconds,
-        passes={method.name: method.passes - before[method.name] for method in methods},
+        passes={method.name: method.passes - before[method.name][0] for method in methods},
+        tiled={method.name: method.tiled - before[method.name][1] for method in methods},
         predictions={name: gallery.masks for name, gallery in galleries.items()},
     )
 

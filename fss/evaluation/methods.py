@@ -9,10 +9,12 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
-from fss.models.config import Fusion, Precision
+from fss.models.config import Fusion, Precision, Scales
 from fss.models.features import Features, concat_features, split_features
 from fss.models.precision import autocast
+from fss.models.scales import decode_in_scales
 from fss.models.segmenter import FewShotSegmenter
+from fss.models.shot_fusion import fuse
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -22,6 +24,8 @@ class Method(Protocol):
 
     name: str
     """Name in reports."""
+    tiled: int
+    """Number of queries that were seen in tiles too so far."""
 
     @property
     def passes(self) -> int:
@@ -81,6 +85,7 @@ class SegmenterMethod:
         precision: Precision = "fp32",
         batch: int = 8,
         cache_gb: float = 2.0,
+        scales: Scales = "whole",
     ):
         """Wrap a segmenter.
 
@@ -92,12 +97,15 @@ class SegmenterMethod:
             precision: of the model's arithmetic; with ``bf16`` the passes run under autocast.
             batch: images per pass of the backbone.
             cache_gb: size of the feature cache, in gigabytes of the device's memory.
+            scales: scales in which queries are seen (see ``fss.models.scales``).
         """
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
         self._pictures: EpisodeImages | None = None
+        self.scales, self.tiled = scales, 0
         masked = segmenter.needs_support_images
-        limit = cache_gb * 1e9 / (2 if masked else 1)
+        limit = cache_gb * 1e9 / (1 + masked + (scales != "whole"))
+        self._tiles: FeatureCache[tuple[str, int]] = FeatureCache(self._encode_tiles, batch=batch, limit_bytes=limit)
         self._plain: FeatureCache[str] = FeatureCache(self._encode_images, batch=batch, limit_bytes=limit)
         self._masked: FeatureCache[tuple[str, int]] | None = None
         if masked:
@@ -105,15 +113,25 @@ class SegmenterMethod:
 
     @property
     def passes(self) -> int:
-        """Number of images that went through the backbone, masked ones and crops included."""
-        return self._plain.encoded + (self._masked.encoded if self._masked else 0)
+        """Number of images that went through the backbone, masked ones, crops and tiles included."""
+        return self._plain.encoded + self._tiles.encoded + (self._masked.encoded if self._masked else 0)
 
     @torch.no_grad()
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}; the logits are resized to it."""
-        encoded = self.encode(batch)
+        query, support, masks, size = self.encode(batch)
         with autocast(self.device, self.precision):
-            return self.segmenter.decide(*encoded, self.fusion)
+            logits, tiled = decode_in_scales(
+                self.segmenter.decoder(self.fusion),
+                query,
+                support,
+                masks,
+                size,
+                scales=self.scales,
+                encode_tiles=lambda rows, tile: self._tile_queries([batch.query_ids[row] for row in rows], tile),
+            )
+            self.tiled += len(tiled)
+            return fuse(logits, self.fusion)
 
     @torch.no_grad()
     def encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
@@ -138,6 +156,14 @@ class SegmenterMethod:
             classes = [episode.class_id for episode in batch.episodes for _ in episode.support_ids]
             support = self._masked.get(list(zip(batch.support_ids, classes, strict=True)))
         return self.segmenter.encode_query(masks.new_empty(0), query), support, masks, size
+
+    def _tile_queries(self, names: Sequence[str], tile: int) -> Features:
+        return self.segmenter.encode_query(torch.empty(0), self._tiles.get([(name, tile) for name in names]))
+
+    def _encode_tiles(self, keys: Sequence[tuple[str, int]]) -> Features:
+        assert self._pictures is not None
+        names, numbers = zip(*keys, strict=True)
+        return self.segmenter.encode_images(self._pictures.tiles(names, numbers).to(self.device))
 
     def _encode_images(self, names: Sequence[str]) -> Features:
         assert self._pictures is not None

@@ -20,7 +20,8 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
     Every metric comes with the ends of its 95 % interval (``miou``, ``miou_low``, ``miou_high``), all in [0, 1]. Rows
     of other methods than ``model`` also have the paired difference in mIoU, ``model`` minus the method (``ahead``,
     ``ahead_low``, ``ahead_high``). ``passes`` counts the images that went through the method's backbone in this plan;
-    images whose features were cached in an earlier plan do not count.
+    images whose features were cached in an earlier plan do not count. ``passes_per_query`` is the mean number of
+    pictures and tiles of a query that were compared with the supports, cached or not.
 
     Args:
         results: results of one or more plans, such as 1 and 5 shots.
@@ -44,6 +45,7 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
+            row["passes_per_query"] = result.passes_per_query(method)
             row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
             table.append(row)
     return table
@@ -108,8 +110,16 @@ def _size_notes(table: Sequence[Row]) -> list[str]:
 
 
 def _pass_notes(table: Sequence[Row]) -> list[str]:
-    """Return the backbone passes of the methods that have a backbone; with caching it is one pass per image."""
-    return [
+    """Return the backbone passes of the methods that have a backbone; with caching it is one pass per image.
+
+    Where queries were seen in tiles, their mean number of passes follows.
+    """
+    notes = [
+        f"{row['shots']}-shot {row['method']}: {row['passes_per_query']:.1f} passes per query, with tiles"
+        for row in table
+        if row["passes_per_query"] > 1
+    ]
+    return notes + [
         f"{row['shots']}-shot {row['method']}: {row['passes']} images through the backbone, of "
         f"{row['episodes'] * (row['shots'] + 1)} in the episodes; {row['seconds']} s"
         for row in table

@@ -33,9 +33,11 @@ from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
+from fss.inference.query_views import QueryViews
 from fss.models.checkpoint import load_checkpoint, read_description
-from fss.models.config import training_free_config
+from fss.models.config import Scales, training_free_config
 from fss.models.features import Features, split_features
+from fss.models.scales import TILES
 from fss.models.segmenter import FewShotSegmenter
 
 _GPU_BATCH = 16
@@ -60,6 +62,8 @@ class Prediction:
     confidence: float
     """Expected IoU of the mask with the object, 0..1, by the network's probabilities before any refinement (see
     :func:`fss.inference.confidence.expected_iou`). It is not calibrated: a network may be sure of a wrong mask."""
+    passes: int = 1
+    """Number of passes of the query through the network: 1, and one for each tile that was seen."""
 
 
 class Predictor:
@@ -83,6 +87,7 @@ class Predictor:
         query: PictureLike,
         *,
         refine: bool = True,
+        scales: Scales = "whole",
     ) -> Prediction:
         """Segment the objects in ``query`` that the masks of the supports mark.
 
@@ -92,11 +97,12 @@ class Predictor:
                 ``fss.inference.inputs.MaskLike``).
             query: a picture.
             refine: whether outlines follow the edges of the query (see :meth:`Examples.predict`).
+            scales: scales in which the query is seen (see :meth:`Examples.predict`).
 
         Raises:
             ValueError: there is no support, the numbers of pictures and masks differ, or a picture or mask is invalid.
         """
-        return self.examples(support_images, support_masks).predict(query, refine=refine)
+        return self.examples(support_images, support_masks).predict(query, refine=refine, scales=scales)
 
     def examples(
         self,
@@ -173,22 +179,29 @@ class Examples:
         """What the user should know about the masks, one sentence each; every note was a :class:`SupportWarning`."""
         self._supports, self._negatives = supports, negatives
 
-    def predict(self, query: PictureLike, *, refine: bool = True) -> Prediction:
+    def predict(self, query: PictureLike, *, refine: bool = True, scales: Scales = "whole") -> Prediction:
         """Segment a picture of any kind and size.
 
         Args:
             query: the picture.
             refine: whether outlines follow the edges of the picture, at its own size
                 (:func:`fss.relabel.edge_refinement.refine_outlines`), instead of those of the network's grid.
+            scales: ``whole`` sees the picture in one pass, ``tiles`` also in nine tiles, and ``adaptive`` in tiles if
+                the supports and the answer for the whole picture show a small object (:mod:`fss.models.scales`).
 
         Raises:
             ValueError: the picture is invalid.
         """
-        (prediction,) = self.predict_many([query], batch_size=1, refine=refine)
+        (prediction,) = self.predict_many([query], batch_size=1, refine=refine, scales=scales)
         return prediction
 
     def predict_many(
-        self, queries: Iterable[PictureLike], *, batch_size: int | None = None, refine: bool = True
+        self,
+        queries: Iterable[PictureLike],
+        *,
+        batch_size: int | None = None,
+        refine: bool = True,
+        scales: Scales = "whole",
     ) -> Iterator[Prediction]:
         """Yield the predictions for pictures of any kind and size, in their order.
 
@@ -196,6 +209,7 @@ class Examples:
             queries: the pictures; they are read batch by batch.
             batch_size: pictures that go through the backbone at once; None uses that of the predictor.
             refine: as in :meth:`predict`.
+            scales: as in :meth:`predict`; tiles go through the backbone one by one.
 
         Raises:
             ValueError: a picture is invalid.
@@ -203,7 +217,7 @@ class Examples:
         for batch in batched(queries, batch_size or self.predictor.batch_size):
             pictures = [read_picture(query) for query in batch]
             for rgb, encoded in zip(pictures, self._encode(pictures), strict=True):
-                yield self._answer(rgb, encoded, refine=refine)
+                yield self._answer(rgb, encoded, refine=refine, scales=scales)
 
     @torch.no_grad()
     def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
@@ -211,10 +225,12 @@ class Examples:
         return split_features(encoded, [1] * len(pictures))
 
     @torch.no_grad()
-    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool) -> Prediction:
-        probability = self._probability(encoded, self._supports, rgb.shape[:2])
+    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales) -> Prediction:
+        views = QueryViews(self.predictor.segmenter, self.predictor.canvases, rgb, encoded)
+        probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
         if self._negatives is not None:
-            other = self._probability(encoded, self._negatives, rgb.shape[:2])
+            negatives = self._negatives.features, self._negatives.masks
+            other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
             # Above 0.5 only where both conditions of the docstring of `examples` hold.
             probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
         confidence = expected_iou(probability, _foreground(probability))
@@ -222,12 +238,12 @@ class Examples:
             from fss.relabel.edge_refinement import refine_outlines  # imports numba
 
             probability = refine_outlines(probability, rgb)
-        return Prediction(mask=_foreground(probability), probability=probability, confidence=confidence)
-
-    def _probability(self, query: Features, supports: EncodedSupports, size: Sequence[int]) -> NDArray[np.float32]:
-        logits = self.predictor.segmenter.decode(query, supports.features, supports.masks, size)
-        probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1].cpu().numpy()
-        return probability
+        return Prediction(
+            mask=_foreground(probability),
+            probability=probability,
+            confidence=confidence,
+            passes=1 + len(TILES) * in_tiles,
+        )
 
 
 def training_free_segmenter(

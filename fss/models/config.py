@@ -106,6 +106,8 @@ def training_free_config(
 Precision = Literal["fp32", "tf32", "bf16"]
 """Precision of the arithmetic; see ``fss.models.precision``."""
 Fusion = Literal["vote_published", "mean_probability", "joint"]
+Scales = Literal["whole", "adaptive", "tiles"]
+"""Scales in which a query is seen; see ``fss.models.scales``."""
 
 _IMAGE_SIZES = {"pascal": 473, "coco": 417, "fss": 473}
 

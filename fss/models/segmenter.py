@@ -1,7 +1,7 @@
 """The few-shot segmenter: a backbone, a masking strategy and a learner; query and support are encoded separately."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -204,10 +204,12 @@ class FewShotSegmenter(nn.Module):
         fusion: Fusion = "joint",
     ) -> Tensor:
         """Return masks ``[B,height,width]``, long, of 0 and 1; arguments as in :meth:`decode` and :meth:`predict`."""
+        return fuse(self.decoder(fusion)(query_features, support_features, support_masks, size), fusion)
+
+    def decoder(self, fusion: Fusion) -> Callable[[Features, Features, Tensor, Sequence[int]], Tensor]:
+        """Return :meth:`decode` or :meth:`shot_logits`, whose logits the rule ``fusion`` turns into masks."""
         check_fusion(fusion)
-        if fusion == "joint":
-            return self.decode(query_features, support_features, support_masks, size).argmax(1)
-        return fuse(self.shot_logits(query_features, support_features, support_masks, size), fusion)
+        return self.decode if fusion == "joint" else self.shot_logits
 
     def _with_crops(self, support: Features, images: Tensor, masks: Tensor) -> Features:
         """Add the crops around the objects to supports, if the learner sees them."""

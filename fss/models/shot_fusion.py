@@ -37,7 +37,9 @@ FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def fuse(logits: Tensor, fusion: Fusion) -> Tensor:
-    """Combine the logits ``[B,K,2,H,W]`` of K shots into masks ``[B,H,W]``, long, of 0 and 1."""
+    """Turn the logits ``[B,K,2,H,W]`` of K shots, or ``[B,2,H,W]`` of ``joint``, into masks ``[B,H,W]`` of 0 and 1."""
+    if fusion == "joint":
+        return logits.argmax(1)
     return FUSIONS[fusion](logits).long()
 
 

@@ -201,6 +201,8 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     for group in (work["evaluate"], work["train"]["classes"]):
         if not group["skip_small_classes"]:  # the first version did not have it
             del group["skip_small_classes"]
+    if work["evaluate"]["scales"] == "whole":  # fss 0.2 had whole queries only
+        del work["evaluate"]["scales"]
     work["train"] |= {"segmenter": config.train.segmenter.identity(), "augment": config.train.augment.identity()}
     work["train"]["split"] = config.train.split.identity()
     stream = work["train"]["stream"] = config.train.stream.identity()

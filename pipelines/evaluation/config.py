@@ -7,7 +7,7 @@ from annotated_types import Ge, MinLen
 
 from fss.core.config import settings
 from fss.episodes.config import Benchmark, Order, ProtocolName
-from fss.models.config import DensityConfig, Fusion, Masking, Precision
+from fss.models.config import DensityConfig, Fusion, Masking, Precision, Scales
 from fss.saliency.config import SaliencyConfig
 from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
@@ -35,6 +35,9 @@ class EvaluateSettings:
     """Score at the original size of each query, to which the logits are resized before the decision."""
     fusion: Fusion = "joint"
     """Rule that joins the predictions of several shots."""
+    scales: Scales = "whole"
+    """Scales in which the model sees queries: whole (one pass), adaptive (small objects also in nine tiles) or tiles
+    (every query in ten passes); the baselines see whole queries."""
     precision: Precision = "fp32"
     """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     baselines: bool = True

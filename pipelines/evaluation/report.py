@@ -64,6 +64,8 @@ def metrics(table: list[Row]) -> dict[str, float]:
         for key, title in (("miou", "mIoU"), ("episode_miou", "per-episode mIoU"), ("fb_iou", "FB-IoU")):
             values[f"{name}/{title}"] = round(float(row[key]), 4)
         if row["method"] == MODEL:
+            if row["passes_per_query"] > 1:
+                values[f"{name}/passes per query"] = round(float(row["passes_per_query"]), 2)
             for size, part in row["by_size"].items():
                 values[f"{name}/mIoU of {size} objects"] = round(float(part["miou"]), 4)
     return values

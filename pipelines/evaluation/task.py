@@ -21,7 +21,7 @@ from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
 from fss.evaluation.methods import Method, SegmenterMethod
 from fss.models import FewShotSegmenter
-from fss.models.config import Fusion, Precision
+from fss.models.config import Fusion, Precision, Scales
 from fss.models.precision import set_precision
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from pipelines.runtime.model_source import ModelSource, load_model
@@ -47,6 +47,8 @@ class EvaluationTask:
     """Whether to score at the original sizes of the queries."""
     fusion: Fusion
     """Rule that joins the predictions of several shots."""
+    scales: Scales
+    """Scales in which the model sees queries."""
     baselines: bool
     """Whether the baselines are evaluated too."""
     saliency: SaliencyConfig
@@ -69,7 +71,14 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
     reader = ImageReader(collection, collection.mask_set(task.mask_set))
     segmenter = load_model(task.model)
     methods: list[Method] = [
-        SegmenterMethod(segmenter, name=MODEL, fusion=task.fusion, device=task.device, precision=task.precision)
+        SegmenterMethod(
+            segmenter,
+            name=MODEL,
+            fusion=task.fusion,
+            device=task.device,
+            precision=task.precision,
+            scales=task.scales,
+        )
     ]
     if task.baselines:
         untrained = _untrained(segmenter)
@@ -78,7 +87,7 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
             SalientObject(_Saliency(task.saliency)),
             UntrainedPrototype(untrained.backbone, device=task.device),
         ]
-        if not is_untrained_density(segmenter):
+        if not is_untrained_density(segmenter) or task.scales != "whole":
             methods.append(untrained_density(untrained, device=task.device, precision=task.precision))
         if prior := untrained_density_prior(untrained, device=task.device, precision=task.precision):
             methods.append(prior)
@@ -125,6 +134,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         original=results[0].original,
         shares=np.concatenate([result.shares for result in results])[order],
         passes={name: sum(result.passes[name] for result in results) for name in names},
+        tiled={name: sum(result.tiled[name] for result in results) for name in names},
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},
         predictions={name: {k: v for result in results for k, v in result.predictions[name].items()} for name in names},

@@ -102,6 +102,7 @@ class OneFusion:
     """One row of the table: a fusion of what :class:`Fusions` holds."""
 
     passes = 0
+    tiled = 0
 
     def __init__(self, source: Fusions, fusion: Fusion):
         self.name, self._source = fusion, source

@@ -118,6 +118,16 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
     assert all((a.query == b.query).all() and (a.truth == b.truth).all() for a, b in zip(first, second, strict=True))
 
 
+def test_the_cost_of_tiles_is_told(config: EvaluateJobConfig, tmp_path: Path) -> None:
+    few = replace(config, shots=(1,), episodes=2, visualizations=0, output=str(tmp_path))
+    tiles = run(replace(few, scales="tiles"))
+    assert tiles.metrics["1-shot/model/passes per query"] == 10
+    assert "1-shot model: 10.0 passes per query, with tiles" in (tmp_path / "table.md").read_text()
+    assert "density ratio, untrained: 10.0" not in (tmp_path / "table.md").read_text()
+    whole = run(replace(few, overwrite=True))
+    assert whole.worked and "1-shot/model/passes per query" not in whole.metrics
+
+
 @pytest.mark.usefixtures("ray_local")
 @pytest.mark.slow
 def test_the_number_of_workers_does_not_show(config: EvaluateJobConfig, tmp_path: Path) -> None:

@@ -161,6 +161,11 @@ def test_predict_makes_masks_of_prompts_and_leaves_out_negatives(
     assert ends(*words, *support, "--output", tmp_path / "one") == 0
     assert ends(*words, *support, "--not", *support[1:], "--output", tmp_path / "none") == 0
     assert not np.asarray(Image.open(tmp_path / "none" / "a.png")).any(), "nothing exceeds itself"
+    capsys.readouterr()
+    assert ends(*words, *support, "--not", *support[1:], "--scales", "tiles", "--output", tmp_path / "tiles") == 0
+    assert not np.asarray(Image.open(tmp_path / "tiles" / "a.png")).any()
+    assert "10.0 a picture; 1 of 1 were seen in tiles too" in capsys.readouterr().out
+    assert [row["passes"] for row in rows(tmp_path / "tiles")] == ["10"]
     Image.new("RGB", (200, 100), "white").save(tmp_path / "plain.png")
     assert ends(*words, "--support", f"{tmp_path}/plain.png:50,30,90,70", "--output", tmp_path / "box") == 0
     assert capsys.readouterr().err.count("no object stands out in the box 50,30,90,70") == 1
