@@ -8,8 +8,9 @@ With --train, the job first trains the missing models with the published setting
 others change these settings, and the ledger shows the change. Claims about the same model share it.
 
 After every claim, the job writes ledger.json, ledger.csv and ledger.md into the output folder: the claim, our result,
-the difference and a state, which is verified (within the tolerance), short (below it) or not run (with everything that
-is missing). A stopped job resumes when it runs again, and repeats no finished training or evaluation.
+the difference and a state, which is verified (within the tolerance), short (below it), measured (nothing is published)
+or not run (with everything that is missing). The learner density needs no model: --model density. A stopped job resumes
+when it runs again, and repeats no finished training or evaluation.
 """
 
 from collections.abc import Sequence
@@ -104,7 +105,8 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
         plans[name] = result.inputs[f"{claim.shots}-shot plan"]
         protocol, episodes = result.inputs["protocol"], result.counts["episodes"]
     mean = sum(folds.values()) / len(folds)
-    mlflow_run.log_metrics({f"claim.{claim.row}.ours": mean, f"claim.{claim.row}.claimed": claim.claimed})
+    claimed = {} if claim.claimed is None else {f"claim.{claim.row}.claimed": claim.claimed}
+    mlflow_run.log_metrics({f"claim.{claim.row}.ours": mean, **claimed})
     return LedgerEntry(
         claim=claim,
         state=claim_state(claim, mean, tolerance=config.tolerance),

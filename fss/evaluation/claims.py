@@ -1,6 +1,7 @@
 """Published metrics of few-shot segmentation: which method claims which score on which benchmark.
 
 The rows are in ``claims.csv`` beside this module. A value is the claim of its source, not a result of this library.
+Rows without a value are baselines of this library on the same benchmarks, for which nothing is published.
 """
 
 import csv
@@ -13,7 +14,7 @@ COLUMNS = ("source", "dataset", "model", "masking", "backbone", "shots", "metric
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One published result."""
+    """One published result, or a baseline on the same benchmark."""
 
     row: int
     """Number of the row in the ledger, from 1."""
@@ -22,7 +23,7 @@ class Claim:
     dataset: str
     """Benchmark: PASCAL-5i, COCO-20i, FSS-1000 or COCO-20i -> PASCAL VOC."""
     model: str
-    """Learner: HSNet, ASNet, VAT or MaskSplit."""
+    """Learner: HSNet, ASNet, VAT, MaskSplit or density, or a method that this library lacks."""
     masking: str
     """Masking strategy: none, feature, input or hybrid."""
     backbone: str
@@ -31,8 +32,8 @@ class Claim:
     """Supports per episode."""
     metric: str
     """Name of the metric, such as ``mIoU``."""
-    claimed: float
-    """Published value in percent."""
+    claimed: float | None
+    """Published value in percent; None where there is none."""
 
     @property
     def key(self) -> str:
@@ -98,10 +99,10 @@ def select_claims(
 
 def _claim(number: int, row: dict[str, str]) -> Claim:
     try:
-        shots, claimed = int(row["shots"]), float(row["claimed"])
+        shots, claimed = int(row["shots"]), float(row["claimed"]) if row["claimed"] != "" else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"row {number} of the ledger is no claim: {row}") from error
-    if shots < 1 or not 0.0 <= claimed <= 100.0:
+    if shots < 1 or (claimed is not None and not 0.0 <= claimed <= 100.0):
         raise ValueError(f"row {number} of the ledger needs at least 1 shot and a value from 0 to 100 percent: {row}")
     words = {name: row[name] for name in COLUMNS if name not in ("shots", "claimed")}
     return Claim(row=number, shots=shots, claimed=claimed, **words)

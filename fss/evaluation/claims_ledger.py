@@ -1,5 +1,7 @@
 """The ledger of published claims: each is verified, short of its claim, or not run for a reason.
 
+A baseline without a published value is measured once it has run.
+
 A ledger is a folder with ``ledger.json`` (complete), ``ledger.csv`` and ``ledger.md`` (for reading). Every file is
 replaced atomically whenever a claim's state changes, so a stopped verification resumes.
 """
@@ -17,8 +19,8 @@ from fss.core import storage
 from fss.core.config import from_dict, to_dict
 from fss.evaluation.claims import Claim
 
-State = Literal["verified", "short", "not run"]
-STATES: tuple[State, ...] = ("verified", "short", "not run")
+State = Literal["verified", "short", "measured", "not run"]
+STATES: tuple[State, ...] = ("verified", "short", "measured", "not run")
 NAME = "ledger"
 
 
@@ -29,7 +31,8 @@ class LedgerEntry:
     claim: Claim
     """The published result."""
     state: State = "not run"
-    """verified (reached within the tolerance), short (below it) or not run (see ``missing``)."""
+    """verified (reached within the tolerance), short (below it), measured (nothing is claimed) or not run (see
+    ``missing``)."""
     result: float | None = None
     """Our result in percent, the mean over the folds."""
     folds: dict[str, float] = field(default_factory=dict)
@@ -53,12 +56,14 @@ class LedgerEntry:
 
     @property
     def difference(self) -> float | None:
-        """Our result minus the claimed one, in percentage points; None without a result."""
-        return None if self.result is None else self.result - self.claim.claimed
+        """Our result minus the claimed one, in percentage points; None if one of them is missing."""
+        return None if self.result is None or self.claim.claimed is None else self.result - self.claim.claimed
 
 
 def claim_state(claim: Claim, result: float, *, tolerance: float) -> State:
     """Return the state of a claim with a result in percent, which may be ``tolerance`` points below the claim."""
+    if claim.claimed is None:
+        return "measured"
     return "verified" if result >= claim.claimed - tolerance else "short"
 
 
@@ -127,7 +132,7 @@ def to_markdown(entries: Sequence[LedgerEntry]) -> str:
     for entry in entries:
         claim = entry.claim
         words = (claim.source, claim.dataset, claim.model, claim.masking, claim.backbone, claim.shots)
-        metrics = (f"{claim.claimed:.1f}", _number(entry.result, ".1f"), _number(entry.difference, "+.1f"))
+        metrics = (_number(claim.claimed, ".1f"), _number(entry.result, ".1f"), _number(entry.difference, "+.1f"))
         lines.append("| " + " | ".join(str(cell) for cell in (*words, *metrics, _state(entry))) + " |")
     counts = ", ".join(f"{sum(entry.state == state for entry in entries)} {state}" for state in STATES)
     return "\n".join([*lines, "", f"{len(entries)} claims: {counts}. Metrics in percent."]) + "\n"

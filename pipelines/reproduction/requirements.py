@@ -8,7 +8,7 @@ from fss.core import storage
 from fss.episodes.config import Benchmark, ProtocolName
 from fss.episodes.folds import FOLDS
 from fss.evaluation.claims import Claim
-from fss.models.config import Fusion
+from fss.models.config import TRAINING_FREE, Fusion
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduction.config import ReproduceConfig
 from pipelines.reproduction.expected import SUFFIXES, absent_checkpoints, absent_collection
@@ -31,7 +31,13 @@ BENCHMARKS: dict[str, Benchmark] = {
 UNKNOWN = "unknown"
 """Backbone of a claim whose source names none."""
 METRICS = {"mIoU": "mIoU", "FB-IoU": "FB-IoU"}
-_PROTOCOLS: dict[str, ProtocolName] = {"hsnet": "hsnet", "vat": "hsnet", "asnet": "ifsl", "masksplit": "masksplit"}
+_PROTOCOLS: dict[str, ProtocolName] = {
+    "hsnet": "hsnet",
+    "vat": "hsnet",
+    "asnet": "ifsl",
+    "masksplit": "masksplit",
+    "density": "hsnet",
+}
 _RELEASED = {"masksplit": "resnet101_deepstem"}
 """Backbone of a learner's released configuration, for claims whose source names none."""
 
@@ -74,9 +80,14 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     data = "pascal" if benchmark == "coco-to-pascal" else benchmark
     collection = getattr(config.collections, data)
     missing = [*absent_collection(data, collection)]
+    folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
+    if learner in TRAINING_FREE:
+        untrained_evaluations = tuple(
+            _evaluation(claim, config, benchmark, fold, str(collection), None, learner, backbone) for fold in folds
+        )
+        return Needs(missing=tuple(missing), evaluations=untrained_evaluations, metric=METRICS[claim.metric])
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
-    folds: list[int | None] = [None] if benchmark == "fss" else list(range(FOLDS))
     # MaskSplit learns from no class, so that one model serves all folds.
     shared: list[int | None] = [None] if learner == "masksplit" else []
     models = {fold: _find_checkpoint(config.models, name, [fold, *shared]) for fold in folds}
@@ -140,12 +151,14 @@ def _evaluation(
     benchmark: Benchmark,
     fold: int | None,
     collection: str,
-    uri: str,
+    uri: str | None,
     learner: str,
     backbone: str,
 ) -> EvaluateJobConfig:
     published: dict[str, Any] = {}
-    if uri.endswith(SUFFIXES):
+    if uri is None:
+        published = {"learner": learner, "backbone": backbone, "backbone_weights": backbone_weights(config, backbone)}
+    elif uri.endswith(SUFFIXES):
         published = {"learner": learner, "masking": claim.masking, "backbone": backbone}
         published["backbone_weights"] = backbone_weights(config, backbone)
     return EvaluateJobConfig(
@@ -171,6 +184,8 @@ def _evaluation(
 
 
 def _fusion(learner: str) -> Fusion:
+    if learner in TRAINING_FREE:
+        return "joint"
     return "mean_probability" if learner == "masksplit" else "vote_published"
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
-from fss.evaluation.claims import parse_claims, read_claims
+from fss.evaluation.claims import parse_claims, read_claims, select_claims
 from fss.images.decode import decode_image
 from fss.models import create_segmenter, save_checkpoint
 from fss.synthetic.picture import SAMPLE_CLASSES, sample_unlabelled
@@ -119,7 +119,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
 
     markdown = (home / "ledger.md").read_text()
     assert f"| high | FSS-1000 | HSNet | none | {TINY} | 2 | 100.0 | {high['result']:.1f} |" in markdown
-    assert "6 claims: 1 verified, 1 short, 4 not run" in markdown
+    assert "6 claims: 1 verified, 1 short, 0 measured, 4 not run" in markdown
     assert len((home / "ledger.csv").read_text().splitlines()) == 7
 
 
@@ -154,10 +154,11 @@ def test_a_dry_run_checks_before_it_times(config: ReproduceConfig, monkeypatch: 
         with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}: there is no folder nowhere"):
             run(replace(config, dry_run=True, **{name: "nowhere"}))
     everything = run(replace(config, dry_run=True, claims=None, collections=Collections(), models=None)).metrics
-    claims = read_claims()
+    claims = [claim for claim in read_claims() if claim.model != "FSSDINO"]
     for claim in claims:
         assert everything[claim.key].startswith("missing: a collection of ")
-        assert re.search(r"the checkpoints? .* in a folder of models \(--models\)", everything[claim.key])
+        checkpoints = re.search(r"the checkpoints? .* in a folder of models \(--models\)", everything[claim.key])
+        assert (checkpoints is None) == (claim.model == "density")
     for flag, layout in {"pascal": "benchmark_RELEASE", "coco": "val2014/", "fss": "<class>/{1..10}.jpg"}.items():
         assert any(f"--collections.{flag})" in text and layout in text for text in everything.values())
     assert everything["all that is ready"].startswith("0.00 h")
@@ -324,3 +325,18 @@ def watched(done: list[str], real, word: str = "evaluated"):
         return summary
 
     return watching
+
+
+def test_the_learner_without_training_needs_only_photographs(config: ReproduceConfig, tmp_path: Path) -> None:
+    (tmp_path / "resnet50.pth").touch()
+    (one,) = select_claims(read_claims(), model="density", dataset="PASCAL-5i", shots=1)
+    collections = replace(config.collections, pascal="voc")
+    needs = find_needs(one, replace(config, models=None, weights_folder=str(tmp_path), collections=collections))
+    assert (needs.missing, needs.trainings, len(needs.evaluations)) == ((), (), 4)
+    for command in needs.commands:
+        assert "--learner density" in command
+        assert "--model " not in command
+    assert {each.backbone_weights for each in needs.evaluations} == {str(tmp_path / "resnet50.pth")}
+    assert {(each.protocol, each.fusion, each.shots) for each in needs.evaluations} == {("hsnet", "joint", (1,))}
+    (published,) = select_claims(read_claims(), model="FSSDINO")
+    assert "no way to verify mIoU of FSSDINO on COCO-20i" in find_needs(published, config).missing[0]

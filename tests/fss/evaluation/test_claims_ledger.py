@@ -35,13 +35,23 @@ def test_half_a_point_below_the_claim_is_verified(result: float, state: str) -> 
     assert claim_state(CLAIMS[0], result, tolerance=0.5) == state
 
 
+def test_a_baseline_without_a_published_value_is_measured() -> None:
+    (baseline,) = parse_claims(
+        "source,dataset,model,masking,backbone,shots,metric,claimed\nours,PASCAL-5i,density,none,ResNet-50,1,mIoU,\n"
+    )
+    assert claim_state(baseline, 1.0, tolerance=0.5) == "measured"
+    entry = replace(MEASURED, claim=baseline, state="measured", result=31.4)
+    assert entry.difference is None
+    assert "| 1 |  | 31.4 |  | measured (hsnet, " in to_markdown([entry])
+
+
 def test_a_ledger_starts_empty_and_resumes(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path), CLAIMS)
-    assert ledger.counts() == {"verified": 0, "short": 0, "not run": 2}
+    assert ledger.counts() == {"verified": 0, "short": 0, "measured": 0, "not run": 2}
     ledger.put(MEASURED)
     again = Ledger(str(tmp_path), CLAIMS)
     assert again[CLAIMS[1]] == MEASURED
-    assert again.counts() == {"verified": 0, "short": 1, "not run": 1}
+    assert again.counts() == {"verified": 0, "short": 1, "measured": 0, "not run": 1}
     assert {path.name for path in tmp_path.iterdir()} == {"ledger.json", "ledger.csv", "ledger.md"}
 
 
@@ -67,7 +77,7 @@ def test_the_tables_by_hand() -> None:
     assert lines[2].endswith("| 87.1 |  |  | not run: a collection of fss; weights / more |")
     assert lines[3].endswith("| 71.6 | 70.0 | -1.6 | short (hsnet, 1000 episodes a fold, plan abc, def) |")
     assert len({line.count("|") for line in lines[:4]}) == 1
-    assert lines[-1] == "2 claims: 0 verified, 1 short, 1 not run. Metrics in percent."
+    assert lines[-1] == "2 claims: 0 verified, 1 short, 0 measured, 1 not run. Metrics in percent."
     first, second = csv.DictReader(io.StringIO(to_csv(entries)))
     assert (first["state"], first["ours"], first["difference"]) == ("not run", "", "")
     assert (second["ours"], second["difference"], second["plans"]) == (
