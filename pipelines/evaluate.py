@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.tracking.run import Run
-from pipelines.evaluation.config import HELP, EvaluateJobConfig
+from pipelines.evaluation.config import HELP, EvaluateJobConfig, EvaluateSettings
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
@@ -71,6 +71,8 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     plans = drawn.plans
     left_out = {"classes left out": drawn.left_out} if drawn.left_out else {}
     options: list[Any] = [image_size, config.original_size, config.fusion, config.baselines]
+    presence = config.presence_episodes
+    options += [{"presence_episodes": presence}] if presence != EvaluateSettings().presence_episodes else []
     options += [config.precision] if config.precision != "fp32" else []  # fss 0.2 had fp32 only
     options += [config.scales] if config.scales != "whole" else []  # and whole queries only
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
@@ -101,6 +103,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             collection=config.collection,
             mask_set=config.mask_set,
             plans=plans,
+            absent=drawn.absent,
             image_size=image_size,
             original_size=config.original_size,
             fusion=config.fusion,

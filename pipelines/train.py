@@ -61,6 +61,7 @@ def run(
     from fss.inference.mlflow_model import log_model
     from pipelines.runtime.checkpoints import local_copy, network_hashes, publish
     from pipelines.runtime.train_progress import watch
+    from pipelines.training.calibration import calibrate
     from pipelines.training.data import TrainingData
     from pipelines.training.worker import MODEL
 
@@ -96,6 +97,7 @@ def run(
         with job.timed("keeping the model"):
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))
+            calibrate(job.result.outputs["model"], data, device=config.scale.device)
             if config.log_model:
                 with local_copy(job.result.outputs["model"]) as folder:
                     job.result.outputs["served model"] = log_model(job.run, folder)

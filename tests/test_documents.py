@@ -136,7 +136,8 @@ def test_imports_of_the_examples_exist() -> None:
 
 def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
     import fss
-    from fss.inference.predictor import Examples, Prediction, Predictor
+    from fss.inference.prediction import Prediction
+    from fss.inference.predictor import Examples, Predictor
 
     (block,) = python_blocks("README.md")
     assert {"load_segmenter", "examples", "predict", "mask", "probability", "confidence"} <= set(
@@ -144,7 +145,7 @@ def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
     )
     assert callable(fss.load_segmenter) and callable(Predictor.examples) and callable(Examples.predict)
     names = {field.name for field in dataclasses.fields(Prediction)}
-    assert names == {"mask", "probability", "confidence", "passes"}
+    assert names == {"mask", "probability", "confidence", "presence", "found", "passes"}
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, setting: str, name: str) -> None:

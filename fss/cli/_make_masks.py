@@ -49,6 +49,8 @@ class Segmentation:
     """float32 [H,W] in 0..1, the probability of the object."""
     scores: dict[str, float] = field(default_factory=dict)
     """Additional columns of masks.csv."""
+    found: bool | None = None
+    """Whether the object was found; None where none was searched for."""
 
 
 def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
@@ -119,10 +121,14 @@ def make_masks(
             if soft:
                 write(out, f"soft/{each.name}.png", encode_mask(np.rint(result.soft * 255).astype(np.uint8)))
             share = round(float(result.mask.mean()), 4)
-            rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **result.scores, "error": ""})
+            scores: dict[str, object] = dict(result.scores)
+            if result.found is not None:
+                scores["found"] = "yes" if result.found else "no"
+            rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **scores, "error": ""})
     write(out, TABLE, _csv(rows))
     passes = [row[PASSES] for row in rows if PASSES in row]
-    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes)
+    not_found = sum(row.get("found") == "no" for row in rows)
+    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes, not_found)
     return len(errors)
 
 
@@ -169,13 +175,15 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _print_summary(
-    what: str, out: str, pictures: int, errors: dict[str, str], seconds: float, passes: Sequence[int]
+    what: str, out: str, pictures: int, errors: dict[str, str], seconds: float, passes: Sequence[int], not_found: int
 ) -> None:
     table = Table(title=what, show_header=False, title_justify="left")
     table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
     if passes:
         tiled = sum(number > 1 for number in passes)
         table.add_row(PASSES, f"{np.mean(passes):.1f} a picture; {tiled} of {len(passes)} were seen in tiles too")
+    if not_found:
+        table.add_row("not found", f"the object in {not_found} of them, whose masks are empty (found is no in {TABLE})")
     for uri, error in list(errors.items())[:20]:
         table.add_row("not usable", f"{uri}: {error}")
     if len(errors) > 20:

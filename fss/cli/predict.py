@@ -14,8 +14,9 @@ mask is made from: 40,60,180,220 (the object in this box), 40,60,180,220+200,60,
 object at this point), 40,60,180,220-@50,70 (without what is at that point), @strokes.png (the object under strokes).
 
 The command writes a mask per picture (PNG, 255 on the object), overlays, masks.csv, and examples.jpg, which shows the
-examples with their masks: look at it first. The column "confidence" of masks.csv is the IoU that the network expects of
-each mask.
+examples with their masks: look at it first. In masks.csv, "confidence" is the expected IoU of each mask, "presence" the
+probability that the object is in the picture, and "found" is no where the mask is empty: nothing is marked, or the
+presence is below the threshold that the model was calibrated to (--presence-threshold).
 """
 
 import sys
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
@@ -64,6 +65,8 @@ class Config:
     scales: Scales = "whole"
     """Scales in which pictures are seen: whole (one pass), adaptive (also in nine tiles where the object is small) or
     tiles (always, in ten passes)."""
+    presence_threshold: Annotated[float, Ge(0), Le(1)] | None = None
+    """Presence below which a mask is empty: the object is not found. 0: never. None: the model's own threshold."""
     overlays: bool = True
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
@@ -94,13 +97,19 @@ def run(config: Config) -> int:
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
     def segment(batch: "Sequence[tuple[Picture, UInt8]]") -> Iterator[Segmentation]:
-        queries = (rgb for _, rgb in batch)
-        predictions = examples.predict_many(queries, batch_size=len(batch), refine=config.refine, scales=config.scales)
+        predictions = examples.predict_many(
+            (rgb for _, rgb in batch),
+            batch_size=len(batch),
+            refine=config.refine,
+            scales=config.scales,
+            presence_threshold=config.presence_threshold,
+        )
         for prediction in predictions:
             scores: dict[str, float] = {"confidence": round(prediction.confidence, 4)}
+            scores["presence"] = round(prediction.presence, 4)
             if config.scales != "whole":
                 scores[PASSES] = prediction.passes
-            yield Segmentation(mask=prediction.mask, soft=prediction.probability, scores=scores)
+            yield Segmentation(mask=prediction.mask, soft=prediction.probability, scores=scores, found=prediction.found)
 
     unusable = make_masks(
         pictures,

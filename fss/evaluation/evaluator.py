@@ -10,11 +10,13 @@ from torch import Tensor
 
 from fss.core.prefetch import prefetch
 from fss.episodes.episode_plan import EpisodePlan
+from fss.evaluation.calibration import Answers, Sureness, measure_sureness
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, Reader
 from fss.evaluation.example_gallery import Gallery, episode_ious
 from fss.evaluation.methods import Method
 from fss.evaluation.metrics import Counts, Interval, Metrics, compute_metrics, count_pixels, paired_differences
 from fss.evaluation.object_sizes import SizeMetrics, metrics_by_size, object_shares
+from fss.models.confidence import UNCALIBRATED, Calibration
 from fss.models.scales import passes_per_query
 
 
@@ -40,6 +42,16 @@ class EvaluationResult:
     """Queries that each method saw in tiles too."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     """Requested predictions by method and episode number, uint8 [H, W] in {0, 1}, at the size of scoring."""
+    calibration: Calibration = UNCALIBRATED
+    """Calibration of the model."""
+    answers: Answers = field(default_factory=lambda: Answers.join([]))
+    """Answers of the model to episodes with and without the object, if there are some."""
+
+    @property
+    def sureness(self) -> Sureness | None:
+        """How well the model knows its answers; None without answers of both kinds."""
+        answers = self.answers
+        return measure_sureness(self.calibration, answers) if len(answers.ious) and len(answers.absent) else None
 
     @property
     def class_ids(self) -> list[int]:

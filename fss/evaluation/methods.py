@@ -12,11 +12,13 @@ from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
 from fss.models.config import Fusion, Precision, Scales
 from fss.models.features import Features, concat_features, split_features
 from fss.models.precision import autocast
-from fss.models.scales import decode_in_scales
+from fss.models.scales import Decode, decode_in_scales
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.shot_fusion import fuse
 
 Key = TypeVar("Key", bound=Hashable)
+Encoded = tuple[Features, Features, Tensor, torch.Size]
+"""Embedded maps of queries and supports, masks of the supports, and the size of the logits."""
 
 
 class Method(Protocol):
@@ -119,22 +121,31 @@ class SegmenterMethod:
     @torch.no_grad()
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}; the logits are resized to it."""
-        query, support, masks, size = self.encode(batch)
+        encoded = self.encode(batch)
         with autocast(self.device, self.precision):
-            logits, tiled = decode_in_scales(
-                self.segmenter.decoder(self.fusion),
-                query,
-                support,
-                masks,
-                size,
-                scales=self.scales,
-                encode_tiles=lambda rows, tile: self._tile_queries([batch.query_ids[row] for row in rows], tile),
-            )
+            logits, tiled = self._decode(self.segmenter.decoder(self.fusion), batch, encoded)
             self.tiled += len(tiled)
             return fuse(logits, self.fusion)
 
     @torch.no_grad()
-    def encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
+    def answer(self, batch: EvaluationBatch) -> tuple[Tensor, Tensor]:
+        """Return masks like :meth:`predict`, with jointly decoded shots, and the signals of the answers ``[B,S]``."""
+        query, support, masks, size = self.encode(batch)
+        with autocast(self.device, self.precision):
+            logits, _ = self._decode(self.segmenter.decode, batch, (query, support, masks, size))
+        probability = logits.float().softmax(1)[:, 1]
+        return (probability > 0.5).long(), self.segmenter.signals(probability, query, support, masks)
+
+    def _decode(self, decode: Decode, batch: EvaluationBatch, encoded: Encoded) -> tuple[Tensor, list[int]]:
+        return decode_in_scales(
+            decode,
+            *encoded,
+            scales=self.scales,
+            encode_tiles=lambda rows, tile: self._tile_queries([batch.query_ids[row] for row in rows], tile),
+        )
+
+    @torch.no_grad()
+    def encode(self, batch: EvaluationBatch) -> Encoded:
         """Return the arguments of the segmenter's ``decide`` and ``shot_logits``: query, support, masks and size."""
         if self._pictures is not None and self._pictures is not batch.pictures:
             raise ValueError(
@@ -144,7 +155,7 @@ class SegmenterMethod:
         with autocast(self.device, self.precision):
             return self._encode(batch)
 
-    def _encode(self, batch: EvaluationBatch) -> tuple[Features, Features, Tensor, torch.Size]:
+    def _encode(self, batch: EvaluationBatch) -> Encoded:
         size, masks = batch.target.shape[-2:], batch.support_masks.to(self.device)
         count, names = len(batch.episodes), batch.query_ids + batch.support_ids
         if self._masked is None:

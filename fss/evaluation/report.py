@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fss.core.console import text_table
@@ -47,6 +48,8 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
             row["passes_per_query"] = result.passes_per_query(method)
             row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
+            if method == model and (sureness := result.sureness):
+                row |= {"sureness": asdict(sureness)}
             table.append(row)
     return table
 
@@ -84,7 +87,7 @@ def _notes(table: Sequence[Row]) -> list[str]:
         f"{_resolution(row)}"
         for row in table
     )
-    return [*plans, *_size_notes(table), *_pass_notes(table), INTERVALS]
+    return [*plans, *_size_notes(table), *_sureness_notes(table), *_pass_notes(table), INTERVALS]
 
 
 def _resolution(row: Row) -> str:
@@ -107,6 +110,18 @@ def _size_notes(table: Sequence[Row]) -> list[str]:
         ]
         notes.append(f"{row['shots']}-shot mIoU of {row['method']} by object: {', '.join(parts)}")
     return notes
+
+
+def _sureness_notes(table: Sequence[Row]) -> list[str]:
+    """Return a line about confidence and presence for each plan in which they were measured."""
+    return [
+        f"{row['shots']}-shot confidence of {row['method']}: rank correlation with the IoU {sure['spearman']:.2f}, "
+        f"calibration error {sure['calibration_error']:.2f}; at its presence threshold of {sure['threshold']:.2f}, "
+        f"{sure['absent_empty']:.0%} of the queries without the object are empty and {sure['present_lost']:.0%} of "
+        f"those with it are lost ({sure['episodes']} episodes)"
+        for row in table
+        if (sure := row.get("sureness"))
+    ]
 
 
 def _pass_notes(table: Sequence[Row]) -> list[str]:

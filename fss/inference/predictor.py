@@ -29,10 +29,10 @@ from fss.core.arrays import UInt8
 from fss.core.prefetch import batched
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
-from fss.inference.confidence import expected_iou
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
+from fss.inference.prediction import Prediction
 from fss.inference.query_views import QueryViews
 from fss.models.checkpoint import load_checkpoint, read_description
 from fss.models.config import Scales, training_free_config
@@ -49,21 +49,6 @@ _ADVICE = (
 
 class SupportWarning(UserWarning):
     """The mask of a support may not be what the user expects."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The prediction for a query of H x W pixels."""
-
-    mask: UInt8
-    """uint8 [H,W]: 1 where the probability of the object is above 0.5, else 0."""
-    probability: NDArray[np.float32]
-    """float32 [H,W] in 0..1, the probability of the object."""
-    confidence: float
-    """Expected IoU of the mask with the object, 0..1, by the network's probabilities before any refinement (see
-    :func:`fss.inference.confidence.expected_iou`). It is not calibrated: a network may be sure of a wrong mask."""
-    passes: int = 1
-    """Number of passes of the query through the network: 1, and one for each tile that was seen."""
 
 
 class Predictor:
@@ -88,6 +73,7 @@ class Predictor:
         *,
         refine: bool = True,
         scales: Scales = "whole",
+        presence_threshold: float | None = None,
     ) -> Prediction:
         """Segment the objects in ``query`` that the masks of the supports mark.
 
@@ -98,11 +84,13 @@ class Predictor:
             query: a picture.
             refine: whether outlines follow the edges of the query (see :meth:`Examples.predict`).
             scales: scales in which the query is seen (see :meth:`Examples.predict`).
+            presence_threshold: presence below which the mask is empty (see :meth:`Examples.predict`).
 
         Raises:
             ValueError: there is no support, the numbers of pictures and masks differ, or a picture or mask is invalid.
         """
-        return self.examples(support_images, support_masks).predict(query, refine=refine, scales=scales)
+        examples = self.examples(support_images, support_masks)
+        return examples.predict(query, refine=refine, scales=scales, presence_threshold=presence_threshold)
 
     def examples(
         self,
@@ -179,7 +167,14 @@ class Examples:
         """What the user should know about the masks, one sentence each; every note was a :class:`SupportWarning`."""
         self._supports, self._negatives = supports, negatives
 
-    def predict(self, query: PictureLike, *, refine: bool = True, scales: Scales = "whole") -> Prediction:
+    def predict(
+        self,
+        query: PictureLike,
+        *,
+        refine: bool = True,
+        scales: Scales = "whole",
+        presence_threshold: float | None = None,
+    ) -> Prediction:
         """Segment a picture of any kind and size.
 
         Args:
@@ -188,11 +183,15 @@ class Examples:
                 (:func:`fss.relabel.edge_refinement.refine_outlines`), instead of those of the network's grid.
             scales: ``whole`` sees the picture in one pass, ``tiles`` also in nine tiles, and ``adaptive`` in tiles if
                 the supports and the answer for the whole picture show a small object (:mod:`fss.models.scales`).
+            presence_threshold: presence below which the mask is empty, because the object is not found; None takes the
+                model's own, and 0 empties none.
 
         Raises:
             ValueError: the picture is invalid.
         """
-        (prediction,) = self.predict_many([query], batch_size=1, refine=refine, scales=scales)
+        (prediction,) = self.predict_many(
+            [query], batch_size=1, refine=refine, scales=scales, presence_threshold=presence_threshold
+        )
         return prediction
 
     def predict_many(
@@ -202,6 +201,7 @@ class Examples:
         batch_size: int | None = None,
         refine: bool = True,
         scales: Scales = "whole",
+        presence_threshold: float | None = None,
     ) -> Iterator[Prediction]:
         """Yield the predictions for pictures of any kind and size, in their order.
 
@@ -210,14 +210,17 @@ class Examples:
             batch_size: pictures that go through the backbone at once; None uses that of the predictor.
             refine: as in :meth:`predict`.
             scales: as in :meth:`predict`; tiles go through the backbone one by one.
+            presence_threshold: as in :meth:`predict`.
 
         Raises:
             ValueError: a picture is invalid.
         """
+        own = self.predictor.segmenter.calibration.threshold
+        threshold = own if presence_threshold is None else presence_threshold
         for batch in batched(queries, batch_size or self.predictor.batch_size):
             pictures = [read_picture(query) for query in batch]
             for rgb, encoded in zip(pictures, self._encode(pictures), strict=True):
-                yield self._answer(rgb, encoded, refine=refine, scales=scales)
+                yield self._answer(rgb, encoded, refine=refine, scales=scales, threshold=threshold)
 
     @torch.no_grad()
     def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
@@ -225,7 +228,7 @@ class Examples:
         return split_features(encoded, [1] * len(pictures))
 
     @torch.no_grad()
-    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales) -> Prediction:
+    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, threshold: float) -> Prediction:
         views = QueryViews(self.predictor.segmenter, self.predictor.canvases, rgb, encoded)
         probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
         if self._negatives is not None:
@@ -233,17 +236,28 @@ class Examples:
             other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
             # Above 0.5 only where both conditions of the docstring of `examples` hold.
             probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
-        confidence = expected_iou(probability, _foreground(probability))
+        confidence, presence = self._judge(probability, encoded)
         if refine:
             from fss.relabel.edge_refinement import refine_outlines  # imports numba
 
             probability = refine_outlines(probability, rgb)
+        mask = (probability > (0.5 if presence >= threshold else np.inf)).astype(np.uint8)
         return Prediction(
-            mask=_foreground(probability),
+            mask=mask,
             probability=probability,
             confidence=confidence,
+            presence=presence,
+            found=bool(mask.any()),
             passes=1 + len(TILES) * in_tiles,
         )
+
+    def _judge(self, probability: NDArray[np.float32], query: Features) -> tuple[float, float]:
+        """Return the confidence and the presence of an answer."""
+        segmenter, supports = self.predictor.segmenter, self._supports
+        answer = torch.from_numpy(probability)[None].to(self.predictor.device)
+        signals = segmenter.signals(answer, query, supports.features, supports.masks)
+        calibration = segmenter.calibration
+        return float(calibration.confidence(signals)[0]), float(calibration.presence(signals)[0])
 
 
 def training_free_segmenter(
@@ -294,10 +308,6 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
     if note:
         warnings.warn(note, PaintedModelWarning, stacklevel=2)
     return predictor
-
-
-def _foreground(probability: NDArray[np.float32]) -> UInt8:
-    return (probability > 0.5).astype(np.uint8)
 
 
 def _default_device() -> str:

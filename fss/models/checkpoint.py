@@ -11,6 +11,7 @@ from safetensors.torch import save
 from fss.core import config as configurations
 from fss.core import storage
 from fss.core.json_values import parse_object
+from fss.models.confidence import UNCALIBRATED, Calibration, parse_calibration
 from fss.models.config import SegmenterConfig
 from fss.models.published import load_published
 from fss.models.saliency.config import StudentConfig
@@ -19,12 +20,14 @@ from fss.models.segmenter import FewShotSegmenter
 from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
 
-__all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint"]
+__all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint", "write_calibration"]
 
 WEIGHTS = "model.safetensors"
 """File of a checkpoint with the weights."""
 PRIOR = "prior"
 """Key of the saliency prior's configuration in the JSON of a checkpoint."""
+CALIBRATION = "calibration"
+"""Key of the calibration in the JSON of a checkpoint."""
 _DESCRIPTION = "segmenter.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _LIMITS = {"width": 4096, "image_size": 8192, "grid": 1024}
@@ -45,6 +48,8 @@ def save_checkpoint(
     description = {"segmenter": configurations.to_dict(segmenter.config)}
     if segmenter.prior is not None:
         description[PRIOR] = configurations.to_dict(segmenter.prior.config)
+    if segmenter.calibration != UNCALIBRATED:
+        description[CALIBRATION] = configurations.to_dict(segmenter.calibration)
     description |= dict(extra or {})
     storage.write_atomically(*storage.resolve(directory / WEIGHTS), save(tensors))
     text = json.dumps(description, indent=2) + "\n"
@@ -70,11 +75,13 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
 
     segmenter = build_and_load(build, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
+    if CALIBRATION in description:
+        segmenter.calibration = parse_calibration(description[CALIBRATION], str(Path(directory) / _DESCRIPTION))
     return segmenter.eval()
 
 
 def read_description(directory: str | Path) -> dict[str, Any]:
-    """Return the JSON of a checkpoint: the configuration under ``segmenter``, that of the prior, and the extra values.
+    """Return the JSON of a checkpoint: ``segmenter``, ``prior``, ``calibration`` and the extra values.
 
     Raises:
         ValueError: the directory holds no checkpoint.
@@ -87,6 +94,13 @@ def read_description(directory: str | Path) -> dict[str, Any]:
     if not isinstance(description.get("segmenter"), dict):
         raise ValueError(f"{directory / _DESCRIPTION} has no object 'segmenter' with a configuration")
     return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}
+
+
+def write_calibration(uri: str, calibration: Calibration) -> None:
+    """Store a calibration in the JSON of a checkpoint, whose folder may be local or an s3:// URI."""
+    path = storage.join(uri, _DESCRIPTION)
+    values = parse_object(storage.read_bytes(path), path) | {CALIBRATION: configurations.to_dict(calibration)}
+    storage.write_atomically(*storage.resolve(path), (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _build_prior(values: Any, directory: str | Path) -> SaliencyStudent:

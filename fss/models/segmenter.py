@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from fss.core.config import from_dict
 from fss.models.backbones.base import Backbone
 from fss.models.backbones.factory import create_backbone
+from fss.models.confidence import UNCALIBRATED, Calibration, answer_signals
 from fss.models.config import Fusion, SegmenterConfig
+from fss.models.default_calibrations import default_calibration
 from fss.models.features import Features, split_features, take_shot
 from fss.models.learners.base import Learner
 from fss.models.masking import get_masking
@@ -33,7 +35,13 @@ class FewShotSegmenter(nn.Module):
         query = segmenter.encode_query(images, features)
         support = segmenter.encode_support(images, masks, features)   # a second pass if needs_support_images
         logits = segmenter.decode(query, support, masks[:, None], size)
+
+    The last stage of what these methods return is the last map of the backbone, as it is: :meth:`signals` compares the
+    answer with the supports by it. The learner does not get it.
     """
+
+    calibration: Calibration
+    """Turns the signals of an answer into an expected IoU and a probability of presence."""
 
     def __init__(
         self, backbone: Backbone, learner: Learner, config: SegmenterConfig, prior: SaliencyStudent | None = None
@@ -43,6 +51,7 @@ class FewShotSegmenter(nn.Module):
         self.learner = learner
         self.config = config
         self.masking = get_masking(config.masking)
+        self.calibration = UNCALIBRATED
         if prior is not None and not learner.takes_prior:
             advice = ", or give --density-prior" if config.learner == "masksplit" else ""
             raise ValueError(f"{config.learner} takes no saliency prior; leave --saliency-prior out{advice}")
@@ -76,7 +85,9 @@ class FewShotSegmenter(nn.Module):
         backbone.to(memory_format=torch.channels_last)
         if prior is None and config.saliency_prior is not None:
             prior = load_student(config.saliency_prior)
-        return cls(backbone, learner, config, prior)
+        segmenter = cls(backbone, learner, config, prior)
+        segmenter.calibration = default_calibration(config, prior=prior is not None)
+        return segmenter
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode. A saliency prior stays in evaluation mode."""
@@ -127,7 +138,9 @@ class FewShotSegmenter(nn.Module):
         pieces = split_features(self.backbone(torch.cat(images)), [len(part) for part in images])
         plain = self._with_prior(pieces[1], supports)
         support = self.learner.embed_support(plain, pieces[-1], masks, self.masking)
-        return self.learner.embed_query(self._with_prior(pieces[0], query)), self._with_crops(support, supports, masks)
+        query_features = self.learner.embed_query(self._with_prior(pieces[0], query))
+        support_features = self._with_crops(support, supports, masks)
+        return [*query_features, _last_map(pieces[0])], [*support_features, _last_map(pieces[1])]
 
     def encode_images(self, images: Tensor) -> Features:
         """Encode images ``[N,3,H,W]`` so that they can serve as query and as support.
@@ -135,13 +148,18 @@ class FewShotSegmenter(nn.Module):
         Without masking, the result is embedded already, and :meth:`encode_query` and :meth:`encode_support` return it
         unchanged.
         """
-        features = self._with_prior(self.backbone(images), images)
-        return self.learner.embed_query(features) if self._shared_embedding else features
+        maps = self.backbone(images)
+        features = self._with_prior(maps, images)
+        embedded = self.learner.embed_query(features) if self._shared_embedding else features
+        return [*embedded, _last_map(maps)]
 
     def encode_query(self, images: Tensor, features: Features | None = None) -> Features:
         """Encode queries ``[N,3,H,W]``, or embed ``features`` that :meth:`encode_images` returned for them."""
         features = self.encode_images(images) if features is None else features
-        return features if self._shared_embedding else self.learner.embed_query(features)
+        if self._shared_embedding:
+            return features
+        *maps, last_map = features
+        return [*self.learner.embed_query(maps), last_map]
 
     def encode_support(self, images: Tensor, masks: Tensor, features: Features | None = None) -> Features:
         """Encode supports ``[N,3,H,W]`` with masks ``[N,H,W]``.
@@ -153,12 +171,17 @@ class FewShotSegmenter(nn.Module):
             features = self.encode_images(images)
         if self._shared_embedding:
             assert features is not None
-            return self._with_crops(features, images, masks)
+            *embedded, last_map = features
+            return [*self._with_crops(embedded, images, masks), last_map]
         masked: Features | None = self.backbone(_mask_images(images, masks)) if self.masking.needs_masked else None
-        plain = features if self.masking.needs_plain else masked
-        assert plain is not None
+        if self.masking.needs_plain:
+            assert features is not None
+            *plain, last_map = features
+        else:
+            assert masked is not None
+            plain, last_map = masked, _last_map(masked)
         support = self.learner.embed_support(plain, plain if masked is None else masked, masks, self.masking)
-        return self._with_crops(support, images, masks)
+        return [*self._with_crops(support, images, masks), last_map]
 
     @property
     def needs_support_images(self) -> bool:
@@ -180,7 +203,8 @@ class FewShotSegmenter(nn.Module):
             Logits ``[B,2,height,width]``.
         """
         shots = support_masks.shape[1]
-        return _upsample(self.learner(query_features, support_features, support_masks.flatten(0, 1), shots), size)
+        masks = support_masks.flatten(0, 1)
+        return _upsample(self.learner(query_features[:-1], support_features[:-1], masks, shots), size)
 
     def shot_logits(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
@@ -189,7 +213,7 @@ class FewShotSegmenter(nn.Module):
         shots = support_masks.shape[1]
         # The shots are decoded one by one, because the correlation volumes of all shots would need K times the memory.
         logits = [
-            self.learner(query_features, take_shot(support_features, shot, shots), support_masks[:, shot], 1)
+            self.learner(query_features[:-1], take_shot(support_features[:-1], shot, shots), support_masks[:, shot], 1)
             for shot in range(shots)
         ]
         return torch.stack([_upsample(each, size) for each in logits], 1)
@@ -210,6 +234,20 @@ class FewShotSegmenter(nn.Module):
         """Return :meth:`decode` or :meth:`shot_logits`, whose logits the rule ``fusion`` turns into masks."""
         check_fusion(fusion)
         return self.decode if fusion == "joint" else self.shot_logits
+
+    @torch.no_grad()
+    def signals(
+        self, probability: Tensor, query_features: Features, support_features: Features, support_masks: Tensor
+    ) -> Tensor:
+        """Return the signals of answers, ``[B,S]``, for the :attr:`calibration`.
+
+        Args:
+            probability: probability of the object ``[B,H,W]``, at any size.
+            query_features: what :meth:`encode_query` returned for the B queries.
+            support_features: what :meth:`encode_support` returned for the B * K supports.
+            support_masks: ``[B,K,H,W]``, 0 and 1.
+        """
+        return answer_signals(probability, query_features[-1][0], support_features[-1][0], support_masks)
 
     def _with_crops(self, support: Features, images: Tensor, masks: Tensor) -> Features:
         """Add the crops around the objects to supports, if the learner sees them."""
@@ -264,6 +302,11 @@ def create_segmenter(**settings: Any) -> FewShotSegmenter:
 def _mask_images(images: Tensor, masks: Tensor) -> Tensor:
     """Set the background of normalised images ``[N,3,H,W]`` to 0, the mean colour."""
     return images * masks[:, None].to(images.dtype)
+
+
+def _last_map(maps: Features) -> list[Tensor]:
+    """Return the stage that holds only the last map of a backbone."""
+    return [maps[3][-1]]
 
 
 def _upsample(logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ from fss.core.arrays import Float32, UInt8
 from fss.evaluation.methods import FeatureCache
 from fss.images.resize import mask_canvas
 from fss.models.config import Precision
-from fss.models.features import Features, concat_features, resize, take_features
+from fss.models.features import Features, concat_features, take_features
 from fss.models.precision import autocast
 from fss.models.segmenter import FewShotSegmenter
 from fss.relabel.supports import Shot, Support, SupportSets
@@ -107,7 +107,7 @@ class Voter:
         """Return the probability of the object for each query with its own supports, [b,S,S]."""
         shots, side = len(supports[0]), view.side(self.size)
         features, masks = self._encode([support for own in supports for support in own], side)
-        logits = resize(self.segmenter.learner(query, features, masks, shots), (side, side))
+        logits = self.segmenter.decode(query, features, masks.reshape(-1, shots, *masks.shape[1:]), (side, side))
         return view.undo(logits.float().softmax(1)[:, 1:], self.size)[:, 0]
 
     def _encode(self, supports: Sequence[Support], side: int) -> tuple[Features, Tensor]:

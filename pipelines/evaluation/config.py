@@ -43,6 +43,8 @@ class EvaluateSettings:
     baselines: bool = True
     """Also evaluate four baselines: all foreground, the query's saliency, the untrained prototype and the untrained
     density ratio."""
+    presence_episodes: Annotated[int, Ge(0)] = 200
+    """Episodes of each plan on which confidence and presence are measured, and as many without the object; 0: none."""
     visualizations: Annotated[int, Ge(0)] = 4
     """Episodes to draw of each kind (best and worst by the model's IoU, and random), besides eight fixed ones."""
 

@@ -8,6 +8,7 @@ from fss.episodes.benchmarks import benchmark_plan, choose_fold
 from fss.episodes.episode_plan import EpisodePlan, make_plan, split_small_classes
 from fss.episodes.folds import Fold
 from fss.episodes.protocols import MASKSPLIT_PIXELS
+from fss.evaluation.calibration import absent_plan
 from pipelines.evaluation.config import EPISODES, EvaluateJobConfig
 
 
@@ -17,6 +18,8 @@ class Plans:
 
     plans: tuple[EpisodePlan, ...]
     """One plan for each number of shots."""
+    absent: tuple[EpisodePlan, ...]
+    """For each plan its first episodes with queries that do not show the class; no episodes if they are not wanted."""
     left_out: dict[str, int]
     """Number of pictures of each class that was left out because it has too few, by the name of the class."""
 
@@ -56,7 +59,15 @@ def make_plans(config: EvaluateJobConfig, truth: MaskSet) -> Plans:
             for shots in config.shots
         ]
     left_out = {collection.classes.get(c, str(c)): count for c, count in small.items()}
-    return Plans(plans=tuple(plans), left_out=left_out)
+    return Plans(plans=tuple(plans), absent=_absent_plans(config, truth, plans), left_out=left_out)
+
+
+def _absent_plans(config: EvaluateJobConfig, truth: MaskSet, plans: Sequence[EpisodePlan]) -> tuple[EpisodePlan, ...]:
+    if config.presence_episodes == 0:
+        return tuple(replace(plan, episodes=()) for plan in plans)
+    index = ClassIndex.build(truth, min_pixels=1)
+    images_of = {c: {entry.image_id for entry in index[c]} for plan in plans for c in plan.classes}
+    return tuple(absent_plan(plan, images_of, limit=config.presence_episodes) for plan in plans)
 
 
 def _classes(config: EvaluateJobConfig, collection: Collection) -> Sequence[int] | None:

@@ -68,6 +68,8 @@ def metrics(table: list[Row]) -> dict[str, float]:
                 values[f"{name}/passes per query"] = round(float(row["passes_per_query"]), 2)
             for size, part in row["by_size"].items():
                 values[f"{name}/mIoU of {size} objects"] = round(float(part["miou"]), 4)
+            for key, value in row.get("sureness", {}).items():
+                values[f"{name}/sureness.{key}"] = round(float(value), 4)
     return values
 
 

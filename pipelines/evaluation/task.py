@@ -16,6 +16,7 @@ from fss.evaluation.baselines import (
     untrained_density,
     untrained_density_prior,
 )
+from fss.evaluation.calibration import Answers, answer_plans
 from fss.evaluation.episode_images import EpisodeImages
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.example_gallery import FIXED_EPISODES, random_episode_numbers
@@ -41,6 +42,8 @@ class EvaluationTask:
     """Mask set that holds the ground truth."""
     plans: tuple[EpisodePlan, ...]
     """Episode plans."""
+    absent: tuple[EpisodePlan, ...]
+    """For each plan, episodes without the object, on which presence is measured."""
     image_size: int
     """Side of the pictures in pixels, for prediction and scores."""
     original_size: bool
@@ -70,16 +73,15 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
     collection = Collection.open(task.collection)
     reader = ImageReader(collection, collection.mask_set(task.mask_set))
     segmenter = load_model(task.model)
-    methods: list[Method] = [
-        SegmenterMethod(
-            segmenter,
-            name=MODEL,
-            fusion=task.fusion,
-            device=task.device,
-            precision=task.precision,
-            scales=task.scales,
-        )
-    ]
+    model = SegmenterMethod(
+        segmenter,
+        name=MODEL,
+        fusion=task.fusion,
+        device=task.device,
+        precision=task.precision,
+        scales=task.scales,
+    )
+    methods: list[Method] = [model]
     if task.baselines:
         untrained = _untrained(segmenter)
         methods += [
@@ -93,18 +95,21 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
             methods.append(prior)
     images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common
     fixed = max(FIXED_EPISODES, task.visualizations)
-    return [
-        evaluate(
+    results = []
+    for plan, absent in zip(task.plans, task.absent, strict=True):
+        own = replace(plan, episodes=tuple(plan.episodes[row] for row in share_rows(plan, share, shares)))
+        result = evaluate(
             methods,
-            replace(plan, episodes=tuple(plan.episodes[row] for row in share_rows(plan, share, shares))),
+            own,
             images,
             size=task.image_size,
             original=task.original_size,
             keep=random_episode_numbers(plan, fixed) if task.visualizations else (),
             extremes=task.visualizations,
         )
-        for plan in task.plans
-    ]
+        answers = _answers(model, own, absent, images)
+        results.append(replace(result, calibration=segmenter.calibration, answers=answers))
+    return results
 
 
 def evaluate_named_share(name: str, *, task: EvaluationTask, shares: int, threads: int) -> dict[str, Any]:
@@ -138,7 +143,18 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},
         predictions={name: {k: v for result in results for k, v in result.predictions[name].items()} for name in names},
+        calibration=results[0].calibration,
+        answers=Answers.join([result.answers for result in results]),
     )
+
+
+def _answers(model: SegmenterMethod, plan: EpisodePlan, absent: EpisodePlan, images: EpisodeImages) -> Answers:
+    """Let the model answer the episodes of a plan that have a row without the object, and these rows."""
+    numbers = {episode.number for episode in plan}
+    gone = tuple(episode for episode in absent if episode.number in numbers)
+    paired = {episode.number for episode in gone}
+    here = tuple(episode for episode in plan if episode.number in paired)
+    return answer_plans(model, replace(plan, episodes=here), replace(absent, episodes=gone), images)
 
 
 def _untrained(segmenter: FewShotSegmenter) -> FewShotSegmenter:

@@ -1,15 +1,17 @@
 """Validators, which score checkpoints on held-out pseudo-tasks (no labels needed) or on episodes of other classes."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from fss.collection import ImageReader
+from fss.collection import ClassIndex, ImageReader
 from fss.core.config import config_hash
 from fss.episodes.episode import EpisodeBatch
 from fss.episodes.episode_plan import EpisodePlan
+from fss.evaluation.calibration import Answers, absent_plan, answer_plans, answer_tasks
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch, MemoryCache, Picture
 from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
@@ -24,6 +26,8 @@ from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.mixed_stream import MixedStream
 from fss.training.workers import share_buffers, sum_arrays_over_workers, worker_rank, world_size
 
+CALIBRATION_TASKS = 128
+"""Tasks that a calibration is fitted to, and as many without the object."""
 EXAMPLES = 8
 """Number of tasks to visualise at every checkpoint."""
 LEAST_BATCH = 8
@@ -37,6 +41,8 @@ class Validator(Protocol):
     """Name of the metric that chooses the checkpoint; higher is better."""
     title: str
     """Description of the tasks, for titles."""
+    across_pictures: bool
+    """Whether query and supports of a task are different pictures."""
 
     def validate(self, segmenter: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the metrics of a segmenter by name, including ``score``. Its mode is restored.
@@ -47,12 +53,16 @@ class Validator(Protocol):
     def examples(self) -> EpisodeBatch:
         """Return the first tasks, for visualisations."""
 
+    def answers(self, segmenter: FewShotSegmenter, device: torch.device) -> Answers:
+        """Return answers to some of the tasks, and to tasks without the object, for a calibration."""
+
 
 class PseudoTaskValidator:
     """Validates on the held-out pseudo-tasks of a stream, which need no labels."""
 
     score = HELD_OUT_IOU
     title = "held-out pseudo-tasks"
+    across_pictures = False
 
     def __init__(self, stream: MaskSplitStream | MixedStream, tasks: int, *, precision: Precision = "fp32"):
         self._stream, self._tasks, self._precision = stream, tasks, precision
@@ -68,6 +78,11 @@ class PseudoTaskValidator:
             HELD_OUT_LOSS: result.loss,
         }
 
+    def answers(self, segmenter: FewShotSegmenter, device: torch.device) -> Answers:
+        """Return answers to tasks, and to the same supports with the query of the next task of their batch."""
+        batches = self._stream.held_out(min(CALIBRATION_TASKS, self._tasks))
+        return answer_tasks(segmenter, (raw.to(device).render(self._stream.image_size) for raw in batches))
+
     def examples(self) -> EpisodeBatch:
         """Return the first tasks."""
         return next(self._stream.held_out(min(EXAMPLES, self._stream.config.batch_size))).render(
@@ -80,6 +95,7 @@ class EpisodeValidator:
 
     score = VAL_MIOU
     title = "validation episodes"
+    across_pictures = True
 
     def __init__(
         self,
@@ -99,6 +115,8 @@ class EpisodeValidator:
             stream: batch size and cache of the training.
             precision: precision of the network's arithmetic.
         """
+        assert reader.mask_set is not None, "a plan is made from a mask set"
+        self._masks = reader.mask_set
         self._plan, self._precision, self._batch = plan, precision, stream.batch_size
         self._pictures = EpisodeImages(reader, image_size, cache=PlanCache(plan, reader, image_size, stream))
 
@@ -115,6 +133,14 @@ class EpisodeValidator:
         counts = sum_arrays_over_workers(result.counts[method.name], device)
         metrics = compute_metrics(result.class_ids, counts)
         return {f"val_{name}": getattr(metrics, name).value for name in METRIC_NAMES}
+
+    def answers(self, segmenter: FewShotSegmenter, device: torch.device) -> Answers:
+        """Return answers to the first episodes, and to the same supports with queries without the class."""
+        plan = replace(self._plan, episodes=self._plan.episodes[:CALIBRATION_TASKS])
+        index = ClassIndex.build(self._masks, min_pixels=1)
+        images_of = {c: {entry.image_id for entry in index[c]} for c in plan.classes}
+        absent = absent_plan(plan, images_of, limit=len(plan))
+        return answer_plans(SegmenterMethod(segmenter, device=device), plan, absent, self._pictures)
 
     def examples(self) -> EpisodeBatch:
         """Return the first episodes."""

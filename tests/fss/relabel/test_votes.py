@@ -35,8 +35,7 @@ def probability(segmenter: FewShotSegmenter, canvas: np.ndarray, supports: list[
     masks = torch.from_numpy(np.stack([s.mask for s in supports])).float()
     with torch.no_grad():
         query, support = segmenter.encode_episode(images[:1], images[None, 1:], masks[None])
-        logits = segmenter.learner(query, support, masks, len(supports))
-        logits = torch.nn.functional.interpolate(logits, (SIZE, SIZE), mode="bilinear", align_corners=True)
+        logits = segmenter.decode(query, support, masks[None], (SIZE, SIZE))
     return np.asarray(logits.softmax(1)[0, 1])
 
 

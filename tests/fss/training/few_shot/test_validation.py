@@ -14,6 +14,7 @@ from fss.evaluation.evaluator import evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.evaluation.metrics import METRIC_NAMES, count_pixels
 from fss.models import FewShotSegmenter, create_segmenter
+from fss.models.confidence import SIGNALS
 from fss.training.few_shot.config import HELD_OUT_IOU, HELD_OUT_LOSS, StreamConfig
 from fss.training.few_shot.held_out_score import score_held_out
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
@@ -95,3 +96,18 @@ def test_episodes_have_the_metrics_of_an_evaluation(
     validator = EpisodeValidator(plan, reader, image_size=SIZE, stream=stream)  # as another process opens it
     in_file = {1.0: pictures, 0.0: 0}.get(cache_gb, 10)
     assert validate() == metrics and reader.decoded == 2 * pictures - in_file
+
+
+def test_tasks_are_answered_with_and_without_their_object(
+    discs: tuple[Collection, MaskSet], plan: EpisodePlan, segmenter: FewShotSegmenter
+) -> None:
+    settings = StreamConfig(batch_size=3, held_out=0.3)
+    stream = MaskSplitStream(*discs, image_size=SIZE, stream=settings, split=SplitConfig(), augment=AugmentConfig())
+    episodes = EpisodeValidator(plan, ImageReader(*discs), image_size=SIZE, stream=settings)
+    # The last of 7 tasks is alone in its batch, and every picture of the plan shows its only class.
+    for validator, count, absent in ((PseudoTaskValidator(stream, 7), 7, 6), (episodes, len(plan), 0)):
+        answers = validator.answers(segmenter.eval(), CPU)
+        assert (answers.signals.shape, answers.ious.shape) == ((count, len(SIGNALS)), (count,))
+        assert len(answers.absent) == absent
+        assert torch.isfinite(torch.cat([answers.signals, answers.absent])).all()
+        assert ((answers.ious >= 0) & (answers.ious <= 1)).all()
