@@ -14,13 +14,14 @@ file:
 
 The job writes the mask sets stage-1, stage-2 and stage-3 into the collection. It writes summary.json and two models
 into <output>/<name>/stage-<n>: model (the last weights, of the teacher if there is one) and best (the checkpoint with
-the best validation, which no later stage uses). The result is stage-3/model. When a stopped job runs again with the
+the best validation, which no later stage uses). The result is stage-3/model, or the best stage's model if stage 3 ends
+below stage 1 on the validation pictures; the last line of the job says which. When a stopped job runs again with the
 same settings, the current stage resumes from its last checkpoint, or makes the missing parts of its masks.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from fss.collection.mask_set_files import metadata_uri, parts_uri
 from fss.core import storage
@@ -33,6 +34,7 @@ from pipelines.self_training.config import (
     HELP,
     PRESETS,
     STAGES,
+    VAL_MIOU,
     SelfTrainConfig,
     with_absolute_paths,
     with_seed,
@@ -57,6 +59,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
     from pipelines.runtime.validation import check_semantic
     from pipelines.self_training.data import SelfTrainData
     from pipelines.self_training.stage import run_stage
+    from pipelines.self_training.verdict import judge_stages
 
     config = resolve(config)
     data = SelfTrainData.open(config)
@@ -96,7 +99,11 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
                 stage_result = run_stage(data, stage, key=key, name=name, output_dir=output_dir, parent=job.run)
             job.result.metrics |= {f"stage {stage}: {metric}": value for metric, value in stage_result.metrics.items()}
             job.result.outputs |= {f"stage {stage}: {output}": uri for output, uri in stage_result.outputs.items()}
-        job.result.outputs |= {output: job.result.outputs[f"stage 3: {output}"] for output in ("model", "mask set")}
+        last, metrics = f"last {VAL_MIOU}", job.result.metrics
+        verdict = judge_stages({stage: metrics[f"stage {stage}: {last}"] for stage in STAGES if config.val_collection})
+        job.result.verdicts = {"stages": asdict(verdict)}
+        kept = f"stage {verdict.stage}"
+        job.result.outputs |= {output: job.result.outputs[f"{kept}: {output}"] for output in ("model", "mask set")}
     return job.result
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from fss.core import storage
-from fss.core.config import config_hash, settings, to_dict
+from fss.core.config import config_hash, settings, without_added
 from fss.models.config import Precision
-from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.config import LOWER_STAGES, SemanticConfig
 from fss.training.semi_supervised.config import (
     LabelledConfig,
     SemanticStreamConfig,
@@ -82,6 +82,11 @@ class SelfTrainConfig:
                 f"mask_set is {self.mask_set!r}, which a stage would overwrite; give --output-mask-set another prefix "
                 f"than {self.output_mask_set!r}"
             )
+        if self.stream.cache_features and self.network.frozen_stages < LOWER_STAGES:
+            raise ValueError(
+                f"cache_features keeps the features of {LOWER_STAGES} frozen stages of the backbone, but "
+                f"{self.network.frozen_stages} are frozen; set --frozen-stages {LOWER_STAGES}"
+            )
 
     @property
     def score(self) -> str:
@@ -100,9 +105,9 @@ class SelfTrainConfig:
 
 HELP = {
     "data": ("collection", "mask-set", "output", "output-mask-set", "name", "val-collection", "labelled.count"),
-    "network": ("network", "backbone", "backbone-weights", "stride"),
+    "network": ("network", "backbone", "backbone-weights", "stride", "frozen-stages"),
     "training": ("training.learning-rate", "training.second.steps", "weak.crop", "stable-share", "seed"),
-    "machine": ("workers", "device", "precision", "data-workers"),
+    "machine": ("workers", "device", "precision", "cache-features", "data-workers"),
 }
 """Flags of the short help."""
 
@@ -134,22 +139,45 @@ def with_absolute_paths(config: SelfTrainConfig) -> SelfTrainConfig:
 
 _WITHOUT_EFFECT = {"decode_threads", "ahead", "cache_gb"}
 """Settings of the stream that change speed, not results."""
+_FROZEN_NORM = {"all": True, "none": False}
+"""Values of ``frozen_norm`` in fss 0.2, which count in hashes."""
+_AUGMENTATION = 2
+"""Version of the operations of the strong augmentation, which counts where it is used."""
 
 
 def work_hash(config: SelfTrainConfig, data: dict[str, str]) -> str:
     """Return the hash of everything that determines the result: settings and ``data`` hashes.
 
-    Two keys have the names of fss 0.1, so that its trainings and mask sets stay valid.
+    Two keys have the names of fss 0.1, and settings that an earlier version lacked count where they differ from their
+    defaults, so that its trainings and mask sets stay valid.
     """
-    values: dict[str, Any] = to_dict(config)
-    names = ("network", "stream", "training", "stable_share", "checkpoint_every")
-    work = {"masks": config.output_mask_set, **{name: values[name] for name in names}}
-    work["stream"] = {name: value for name, value in work["stream"].items() if name not in _WITHOUT_EFFECT}
-    network = {name: value for name, value in work["network"].items() if name != "backbone_weights"}
-    work["network"] = {**network, "weights": data.get("weights")}
-    if config.precision != "fp32":  # left out otherwise, so that trainings of earlier versions stay valid
+    stream, network = config.stream, without_added(config.network, ("frozen_stages",))
+    strong = without_added(stream.strong, ("jitter", "grey", "blur", "mix", "mix_probability", "labelled"))
+    if strong["operations"] or strong["cutouts"]:
+        strong["version"] = _AUGMENTATION
+    read = without_added(stream, ("cache_features",)) | {"strong": strong}
+    del network["backbone_weights"]
+    work: dict[str, Any] = {
+        "masks": config.output_mask_set,
+        "network": {
+            **network,
+            "frozen_norm": _FROZEN_NORM.get(config.network.frozen_norm, config.network.frozen_norm),
+            "weights": data.get("weights"),
+        },
+        "stream": {name: value for name, value in read.items() if name not in _WITHOUT_EFFECT},
+        "training": without_added(config.training, _ADDED_TRAINING),
+        "stable_share": config.stable_share,
+        "checkpoint_every": config.checkpoint_every,
+    }
+    if config.precision != "fp32":
         work["precision"] = config.precision
     return config_hash(work, data)
+
+
+_ADDED_TRAINING = (
+    *("start", "class_balance", "teacher_weight", "pseudo_weight", "consistency_on", "target"),
+    *("ema_warm_up", "confidence_by_class", "mask_tta"),
+)
 
 
 def cityscapes() -> SelfTrainConfig:
@@ -157,7 +185,12 @@ def cityscapes() -> SelfTrainConfig:
     return SelfTrainConfig(
         labelled=LabelledConfig(count=100),
         network=SemanticConfig(
-            network="deeplabv2", backbone="resnet101", backbone_weights="pretrained", all_dilations=False, stride=8
+            network="deeplabv2",
+            backbone="resnet101",
+            backbone_weights="pretrained",
+            all_dilations=False,
+            stride=8,
+            frozen_norm="all",
         ),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(256, 512), scales=(1.0, 1.0)), shrink=2),
         training=ThreeStageConfig(),
@@ -169,7 +202,9 @@ def pascal() -> SelfTrainConfig:
     stage = StageConfig(steps=60_000, labelled=1, pool=9)
     return SelfTrainConfig(
         labelled=LabelledConfig(count=212),
-        network=SemanticConfig(network="deeplabv2", backbone="resnet101", pixels="coco", all_dilations=False, stride=8),
+        network=SemanticConfig(
+            network="deeplabv2", backbone="resnet101", pixels="coco", all_dilations=False, stride=8, frozen_norm="all"
+        ),
         stream=SemanticStreamConfig(weak=WeakConfig(crop=(321, 321), scales=(0.5, 1.5))),
         training=ThreeStageConfig(
             first=StageConfig(steps=10_000, labelled=10, pool=0), second=stage, third=stage, supervised_weight=1.0
@@ -190,10 +225,12 @@ def folder() -> SelfTrainConfig:
             learning_rate=1e-3,
             backbone_learning_rate=1e-4,
             decay="poly",
+            class_balance=1.0,
             supervised_weight=1.0,
             ema=((0, 0.99), (20, 0.995), (40, 0.9975)),
             epoch_steps=100,
             ramp_up=1000,
+            mask_tta="flip",
         ),
         checkpoint_every=500,
     )

@@ -8,7 +8,9 @@ from fss.collection.class_map import ClassTable
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.batches import SemanticStream
+from fss.training.semi_supervised.class_statistics import NO_STATISTICS, ClassStatistics, mask_shares, truth_shares
 from fss.training.semi_supervised.config import LabelledConfig, Stage
+from fss.training.semi_supervised.feature_cache import FeatureCache
 from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
@@ -34,6 +36,8 @@ class SelfTrainData:
     """Labelled rows, and the pool of all usable rows."""
     val_truth: MaskSet | None
     """Mask set with the labels of the validation pictures. None: no validation."""
+    statistics: ClassStatistics = NO_STATISTICS
+    """Class shares that the losses of a stage use; :meth:`for_stage` reads them."""
 
     @classmethod
     def open(cls, config: SelfTrainConfig) -> Self:
@@ -56,19 +60,35 @@ class SelfTrainData:
         )
 
     def for_stage(self, stage: Stage) -> Self:
-        """Return the data with the rows of a stage; picklable, so that workers need not read the collection again."""
-        if stage != 2 or self.config.stable_share is None:
-            return self
-        stable = self.collection.mask_set(self.config.stage_mask_set(1)).read_acceptance(STABLE)
-        return replace(self, rows=scan_rows(self.truth, self.config.labelled, accepted=stable.accepted))
+        """Return the data with the rows and the class shares of a stage; picklable.
 
-    def stream(self, stage: Stage, *, rank: int, world: int) -> SemanticStream:
-        """Open a worker's share of a stage's batches, of the data of :meth:`for_stage`."""
+        The workers need not read the collection again for them.
+        """
+        rows = self.rows
+        if stage == 2 and self.config.stable_share is not None:
+            stable = self.collection.mask_set(self.config.stage_mask_set(1)).read_acceptance(STABLE)
+            rows = scan_rows(self.truth, self.config.labelled, accepted=stable.accepted)
+        return replace(self, rows=rows, statistics=self._statistics(stage))
+
+    def _statistics(self, stage: Stage) -> ClassStatistics:
+        training, before = self.config.training, STAGE_BEFORE.get(stage)
+        by_class = training.confidence_by_class and before is not None
+        if not training.class_balance and not by_class:
+            return NO_STATISTICS
+        reader = SemanticReader(self.collection, self.table, shrink=self.config.stream.shrink)
+        truth, masks = truth_shares(reader, self.rows, self.truth), None
+        if by_class:
+            assert before is not None
+            masks = mask_shares(self.collection.mask_set(self.config.stage_mask_set(before)), self.table, truth)
+        return ClassStatistics(truth=truth, masks=masks)
+
+    def stream(self, stage: Stage, *, rank: int, world: int, features: FeatureCache | None = None) -> SemanticStream:
+        """Open a worker's share of a stage's batches, of the data of :meth:`for_stage`; ``features`` may be shared."""
         config, batch = self.config, self.config.training.stage(stage)
         reader = SemanticReader(
             self.collection, self.table, shrink=config.stream.shrink, cache_gb=config.stream.cache_gb
         )
-        before = STAGE_BEFORE.get(stage)
+        before = STAGE_BEFORE.get(stage) if config.training.uses_masks(stage) else None
         return SemanticStream(
             reader,
             self.rows,
@@ -79,6 +99,7 @@ class SelfTrainData:
             pool=batch.pool,
             rank=rank,
             world=world,
+            features=features,
         )
 
     def validator(self) -> "SemanticValidator | None":
@@ -119,9 +140,14 @@ class SelfTrainData:
         A DeepLabV3 whose BatchNorm learns needs two, because it normalises one value per picture and channel.
         """
         network, workers = self.config.network, self.config.scale.workers
-        least = 2 if network.network == "deeplabv3" and not network.frozen_norm else 1
-        if workers > 1 and pictures // workers < least:
-            name = {1: "first", 2: "second", 3: "third"}[stage]
+        least = 2 if network.network == "deeplabv3" and network.frozen_norm != "all" else 1
+        name = {1: "first", 2: "second", 3: "third"}[stage]
+        if pictures < least:
+            raise ValueError(
+                f"a step of stage {stage} has {pictures} picture, but the BatchNorm of DeepLabV3's new layers learns "
+                f"from {least} or more; raise --training.{name}.labelled, or set --frozen-norm all"
+            )
+        if pictures // workers < least:
             raise ValueError(
                 f"{workers} workers cannot share the {pictures} pictures in a step of stage {stage}, {least} or more "
                 f"each; use at most {max(1, pictures // least)} --workers, or raise --training.{name}.labelled"

@@ -13,6 +13,7 @@ from fss.core import storage
 from fss.models.config import Precision
 from fss.models.precision import set_precision
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
+from fss.training.semi_supervised.config import MaskTta
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 from pipelines.runtime.config import Device
 
@@ -35,6 +36,8 @@ class StageMaskTask:
     """Divisor of the sides of the pictures."""
     confidence: float | None
     """Probability below which a pixel is ignored. None: no pixel is ignored."""
+    tta: MaskTta
+    """Passes whose mean makes the masks."""
     device: Device
     """Resolved device of the networks."""
     precision: Precision = "fp32"
@@ -74,5 +77,6 @@ def _masker(task: StageMaskTask) -> SemanticMasker:
         earlier=tuple(earlier),
         shrink=task.shrink,
         confidence=task.confidence,
+        tta=task.tta,
         precision=task.precision,
     )

@@ -59,7 +59,10 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
     ) as job:
         if job.done:
             return job.result
-        trained = _train(data, stage, job, name, folder)
+        start = None
+        if stage > 1 and config.training.start == "stage-before":
+            start = storage.join(output_dir, f"stage-{stage - 1}", MODEL)
+        trained = _train(data, stage, job, name, folder, start)
         job.result.outputs, job.result.metrics = trained["outputs"], trained["metrics"]
         with job.timed("masks"):
             masks, made_parts = _make_masks(data, stage, job.key, folder, trained["outputs"]["model"])
@@ -74,15 +77,18 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
     return job.result
 
 
-def _train(data: SelfTrainData, stage: Stage, job: Job, name: str, folder: str) -> dict[str, Any]:
-    """Train the stage and publish its models, or return the outputs and metrics of a finished training."""
+def _train(data: SelfTrainData, stage: Stage, job: Job, name: str, folder: str, start: str | None) -> dict[str, Any]:
+    """Train the stage and publish its models, or return the outputs and metrics of a finished training.
+
+    ``start`` is the model whose weights the stage starts from; None: those of the backbone.
+    """
     file, config = storage.join(folder, TRAINED), data.config
     if part_io.exists(file) and (trained := part_io.read_json(file))["key"] == job.key:
         return trained
     with job.timed("training"), watch(job.run, job.title, total=config.training.stage(stage).steps):
         # The workers get what the driver has read, through the object store.
         shared = [ray.put(data.for_stage(stage))]
-        settings = {"data": shared, "run": asdict(job.run), "stage": stage, "output_dir": folder}
+        settings = {"data": shared, "run": asdict(job.run), "stage": stage, "output_dir": folder, "start": start}
         result = fit(
             selftrain_worker,
             settings,
@@ -131,6 +137,7 @@ def _make_masks(data: SelfTrainData, stage: Stage, key: str, folder: str, model:
         earlier=tuple(storage.join(folder, f"{SNAPSHOT}-{index}") for index in range(snapshots)),
         shrink=config.stream.shrink,
         confidence=config.training.confidence,
+        tta=config.training.mask_tta,
         device=config.scale.device,
         precision=config.precision,
     )

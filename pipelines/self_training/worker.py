@@ -11,10 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 from fss.core import storage
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.precision import set_precision
-from fss.models.semantic.checkpoint import save_semantic
-from fss.models.semantic.network import build_semantic
+from fss.models.semantic.checkpoint import load_semantic, save_semantic
+from fss.models.semantic.network import build_semantic, start_from
 from fss.tracking.run import Run
-from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop, SemanticReport
+from fss.training.semi_supervised.three_stage import SemanticLoop, SemanticReport, auxiliary_head
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import (
     reported_checkpoint,
@@ -35,7 +35,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
 
     Args:
         settings: ``data``, a list with the reference of the stage's :class:`SelfTrainData`, ``run``, the stage's MLflow
-            run, ``stage``, and ``output_dir``, the stage's folder.
+            run, ``stage``, ``output_dir``, the stage's folder, and ``start``, the model that it starts from, or None.
     """
     data: SelfTrainData = ray.get(settings["data"][0])
     config, stage = data.config, settings["stage"]
@@ -45,10 +45,21 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     device = worker_device(config.scale.device)
     set_precision(config.precision)
     stream = data.stream(stage, rank=rank, world=world)
-    # Every stage starts from fresh weights; only the masks come from the previous stage.
-    network = build_semantic(config.network, classes=len(data.table), auxiliary=AUXILIARY_HEADS[stage]).to(device)
+    head = auxiliary_head(config.training, stage)
+    network = build_semantic(config.network, classes=len(data.table), auxiliary=head)
+    if settings["start"] is not None:
+        start_from(network, load_semantic(settings["start"])[0])
+    network.to(device)
     model = DistributedDataParallel(network) if world > 1 else network
-    loop = SemanticLoop(model, stream, config.training, stage=stage, device=device, precision=config.precision)
+    loop = SemanticLoop(
+        model,
+        stream,
+        config.training,
+        stage=stage,
+        statistics=data.statistics,
+        device=device,
+        precision=config.precision,
+    )
     resume(loop)
     writer = SharedValidation(loop, data.validator())
     if rank == 0:

@@ -1,51 +1,58 @@
-"""The three-stage framework on a labelled folder (CamVid), compared with training on the same labels only.
+"""Self-training on a labelled folder (CamVid), compared with training on the same labels alone.
 
     python tests/benchmarks/bench_three_stage.py --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
 
-The benchmark runs the pipeline's training in one process without Ray Train. For every seed it trains on the labels only
-for as many steps as the longest stage, then stages 1, 2 and 3. Scores are of the last weights and, separately, of the
-best checkpoint by the validation images, which select nothing else. The seed draws the labelled images, their order and
-augmentation, and the initial weights. One JSON line per training is appended to scores.jsonl in --output.
+The benchmark runs the loop of ``pipelines.selftrain`` in one process without Ray. ``three_stage_arms.py`` names its
+arms. The group ``rates`` chooses the learning rates on the labels alone; all other arms use the best ones. The seed
+draws the labelled pictures, their order and augmentation, and the initial weights, so arms of a seed are pairs. Every
+run writes one JSON file into --output; a benchmark that was stopped continues with the missing ones. ``report.md`` and
+``curves.png`` are written after every run (``three_stage_report.py`` writes them again).
+
+The scores are of the last weights, raw and as the moving average of the teacher, on all pictures at their full size:
+the validation pictures, all training pictures, and those without labels. No training depends on them, and no choice
+but that of the rates, and of raw or averaged weights.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from three_stage_arms import GROUPS, RATES, Arm, all_arms
+from three_stage_report import mean, read_runs, write_report
 
 from fss.collection import Collection, ingest_local
-from fss.collection.class_map import ClassTable
 from fss.collection.sources import SourceConfig
-from fss.evaluation.semantic import seed_interval
-from fss.models.backbones.sequential import SequentialBackbone
-from fss.models.semantic.config import SemanticConfig
-from fss.models.semantic.network import build_semantic
-from fss.training.semi_supervised.batches import SemanticStream
+from fss.core.config import override, to_dict
+from fss.evaluation.semantic import ConfusionMatrix
+from fss.models.semantic.checkpoint import load_semantic, save_semantic
+from fss.models.semantic.config import LOWER_STAGES, SemanticConfig
+from fss.models.semantic.network import LowerMaps, SemanticNetwork, build_semantic, start_from
+from fss.training.ema import Ema
 from fss.training.semi_supervised.config import (
     LabelledConfig,
     SemanticStreamConfig,
-    Stage,
     StageConfig,
-    StrongConfig,
     ThreeStageConfig,
     WeakConfig,
 )
-from fss.training.semi_supervised.mask_writer import (
-    SemanticMasker,
-    compare_mask_sets,
-    evaluate_network,
-    write_semantic_parts,
-)
+from fss.training.semi_supervised.feature_cache import FeatureCache
+from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import scan_rows
-from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
+from fss.training.semi_supervised.rows import SemanticRows, scan_rows
+from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
+from pipelines.self_training.config import SelfTrainConfig
+from pipelines.self_training.data import SelfTrainData
 
-TERMS = ("consistency", "pseudo")
+Rates = tuple[float, float]
+"""Learning rates of new layers and of the backbone."""
+BATCH = 8
+"""Pictures of one size that are scored together."""
 
 
 def parse() -> argparse.Namespace:
@@ -58,30 +65,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--network", default="lraspp")
     parser.add_argument("--labelled", type=int, default=37)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=500, help="S, the steps of an arm of length 1")
+    parser.add_argument("--batch", type=int, nargs=2, default=[4, 8], help="labelled and pool images per step")
+    parser.add_argument("--crop", type=int, nargs=2, default=[192, 256])
+    parser.add_argument("--scales", type=float, nargs=2, default=[0.8, 1.3])
+    parser.add_argument("--frozen-stages", type=int, default=LOWER_STAGES)
     parser.add_argument(
-        "--steps", type=int, default=800, help="steps of stages 2 and 3, and of the supervised training"
+        "--cache-features", type=int, default=6, help="epochs of the pool whose views repeat; 0: none do"
     )
-    parser.add_argument("--first-steps", type=int, default=400, help="steps of stage 1")
-    parser.add_argument("--batch", type=int, nargs=2, default=[4, 4], help="labelled and pool images per step")
-    parser.add_argument("--crop", type=int, nargs=2, default=[144, 192])
-    parser.add_argument("--scales", type=float, nargs=2, default=[0.7, 1.3])
-    parser.add_argument("--operations", type=int, default=2, help="operations of the strong augmentation")
-    parser.add_argument(
-        "--cutouts", type=int, nargs=2, default=[1, 24], help="number of squares, and their side in pixels"
-    )
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--backbone-rate", type=float, default=2e-4)
-    parser.add_argument("--decay", default="poly")
-    parser.add_argument("--ema", type=float, default=0.98)
-    parser.add_argument("--supervised-weight", type=float, default=0.5)
-    parser.add_argument("--consistency-weight", type=float, default=0.5)
-    parser.add_argument("--ramp-up", type=int, default=200)
-    parser.add_argument("--frozen", type=int, default=4, help="number of frozen first blocks of MobileNetV2")
-    parser.add_argument("--confidence", type=float, default=None)
-    parser.add_argument("--evaluate-every", type=int, default=200)
-    parser.add_argument("--trainings", nargs="+", default=["supervised", "1", "2", "3"])
-    parser.add_argument("--without", choices=TERMS, default=None, help="a term of the loss of stages 2 and 3 to drop")
+    parser.add_argument("--cache-gb", type=float, default=3.0)
+    parser.add_argument("--ema", type=float, default=0.99)
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--arms", nargs="+", default=None, help="run these arms alone")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of an arm")
+    parser.add_argument("--contender-seeds", type=int, default=5, help="seeds of an arm of the group contenders")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs/bench-three-stage"))
     return parser.parse_args()
@@ -93,161 +90,206 @@ def collect(path: Path, folder: str, void: int) -> Collection:
     return ingest_local(source, str(path))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Without(ThreeStageConfig):
-    """Stages 2 and 3 without one term of the loss."""
+def base_config(options: argparse.Namespace, train: Collection, seed: int, rates: Rates) -> SelfTrainConfig:
+    """Return the settings that all arms share."""
+    labelled, pool = options.batch
+    many = StageConfig(steps=options.steps, labelled=labelled, pool=pool)
+    return SelfTrainConfig(
+        collection=train.uri,
+        output=str(options.output),
+        labelled=LabelledConfig(count=options.labelled, seed=seed),
+        network=SemanticConfig(
+            network=options.network,
+            backbone=options.backbone,
+            backbone_weights=options.weights,
+            stride=16,
+            frozen_stages=options.frozen_stages,
+            seed=seed,
+        ),
+        stream=SemanticStreamConfig(
+            weak=WeakConfig(crop=tuple(options.crop), scales=tuple(options.scales)),
+            seed=seed,
+            decode_threads=1,
+            ahead=0,
+            cache_gb=options.cache_gb,
+            cache_features=options.cache_features,
+        ),
+        training=ThreeStageConfig(
+            first=replace(many, pool=0),
+            second=many,
+            third=many,
+            learning_rate=rates[0],
+            backbone_learning_rate=rates[1],
+            decay="poly",
+            class_balance=1.0,
+            ema=((0, options.ema),),
+            mask_tta="flip",
+        ),
+    )
 
-    part: str
-    """Term to drop: consistency or pseudo."""
 
-    def loss_weights(self, step: int) -> dict[str, float]:
-        """Return the weights of the terms, with 0 for the dropped one."""
-        return super().loss_weights(step) | {self.part: 0.0}
+class Scorer:
+    """Scores networks on all pictures of a collection; those of frozen layers are encoded once."""
 
+    def __init__(self, truth_rows: SemanticRows, reader: SemanticReader, network: SemanticNetwork, options: Any):
+        """Read all pictures that have labels, and their mirrored forms."""
+        truth = reader.collection.mask_set("truth")
+        encode = network.lower if options.frozen_stages >= LOWER_STAGES else lambda pixels: pixels
+        self.keys = [(part, row) for part, rows in enumerate(truth_rows.labelled) for row in rows.tolist()]
+        self._views: list[list[torch.Tensor | LowerMaps]] = []
+        self._labels: list[torch.Tensor] = []
+        for start in range(0, len(self.keys), BATCH):
+            keys = self.keys[start : start + BATCH]
+            pixels = torch.stack([torch.from_numpy(reader.picture(*key).transpose(2, 0, 1).copy()) for key in keys])
+            self._views.append([encode(pixels), encode(pixels.flip(3))])
+            self._labels.append(torch.stack([torch.from_numpy(reader.labels(truth, *key)) for key in keys]))
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Result of one training."""
+    @torch.inference_mode()
+    def predictions(self, network: SemanticNetwork, *, flip: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield predicted and true classes of every batch, without and, on request, with the mirrored passes."""
+        network.eval()
+        for (plain, mirrored), labels in zip(self._views, self._labels, strict=True):
+            scores = network(plain).main
+            if flip:
+                scores = scores.softmax(1) + network(mirrored).main.flip(3).softmax(1)
+            yield scores.argmax(1).to(torch.uint8), labels
 
-    name: str
-    """Name of the training: supervised, or the number of the stage."""
-    seed: int
-    """Seed of all random draws."""
-    last: float
-    """mIoU of the last weights; of the teacher's in stages 2 and 3."""
-    best: float
-    """Best mIoU of a checkpoint."""
-    best_step: int
-    """Step of the best checkpoint."""
-    masks: float | None
-    """mIoU of the stage's masks with the truth of all training images, most of which no training uses."""
-    seconds: float
-    """Seconds of training, evaluation and masks."""
+    def miou(
+        self, network: SemanticNetwork, *, without: set[tuple[int, int]] = frozenset(), flip: bool = False
+    ) -> float:
+        """Return the mIoU of all pictures but some."""
+        confusion = ConfusionMatrix(network.classes)
+        keys = iter(self.keys)
+        for predicted, labels in self.predictions(network, flip=flip):
+            for one, true in zip(predicted, labels, strict=True):
+                if next(keys) not in without:
+                    confusion.add(one, true)
+        return confusion.miou()
 
 
 class Bench:
-    """The trainings of one seed."""
+    """The runs of one seed, which share the cached features."""
 
-    def __init__(self, options: argparse.Namespace, train: Collection, val: Collection, seed: int):
-        self.options, self.seed, self.train_set = options, seed, train
-        self.table = ClassTable(train.classes)
-        self.val_truth, self.truth = val.mask_set("truth"), train.mask_set("truth")
-        self.val_rows = scan_rows(self.val_truth, LabelledConfig())
-        self.val_reader = SemanticReader(val, self.table, cache_gb=1)
-        self.rows = scan_rows(self.truth, LabelledConfig(count=options.labelled, seed=seed))
-        labelled, pool = options.batch
-        many = StageConfig(steps=options.steps, labelled=labelled, pool=pool)
-        settings = ThreeStageConfig if options.without is None else partial(Without, part=options.without)
-        self.config = settings(
-            first=StageConfig(steps=options.first_steps, labelled=labelled, pool=0),
-            second=many,
-            third=many,
-            learning_rate=options.rate,
-            backbone_learning_rate=options.backbone_rate,
-            decay=options.decay,
-            ema=((0, options.ema),),
-            supervised_weight=options.supervised_weight,
-            consistency_weight=options.consistency_weight,
-            ramp_up=options.ramp_up,
-            confidence=options.confidence,
-        )
+    def __init__(self, options: argparse.Namespace, train: Collection, val: Collection, seed: int, rates: Rates):
+        self.options, self.seed = options, seed
+        self.base = base_config(options, train, seed, rates)
+        self.data = SelfTrainData.open(self.base)
+        self.features = FeatureCache(options.cache_gb)
+        network = self._network(self.base, "none").eval()
+        self.scorers = {}
+        for name, collection in (("val", val), ("train", train)):
+            rows = scan_rows(collection.mask_set("truth"), LabelledConfig())
+            self.scorers[name] = Scorer(rows, SemanticReader(collection, self.data.table), network, options)
+        rows = self.data.rows.labelled
+        self.labelled = {(part, row) for part, numbers in enumerate(rows) for row in numbers.tolist()}
 
-    def run(self, name: str) -> Score:
-        """Train ``supervised`` or a stage, evaluate it, and write the masks of a stage."""
+    def run(self, arm: Arm) -> dict[str, Any]:
+        """Train an arm, score it and keep its model."""
         start_s = time.monotonic()
-        stage: Stage = 1 if name == "supervised" else int(name)  # type: ignore[assignment]
-        config = self.config
-        if name == "supervised":
-            config = replace(config, first=replace(config.first, steps=self.options.steps))
-        loop = self._loop(config, stage)
-        scores = {}
+        config = override(self.base, arm.settings)
+        stage = config.training.stage(arm.stage)
+        steps = {1: "first", 2: "second", 3: "third"}[arm.stage]
+        longer = replace(stage, steps=round(stage.steps * arm.lengths))
+        config = replace(config, training=replace(config.training, **{steps: longer}))
+        loop = self._loop(arm, config)
+        # Supervised training gets a moving average too, so that none is ahead by that alone.
+        average = loop.ema or Ema(loop.network, self.options.ema)
+        curve: dict[int, float] = {}
         for report in loop.run():
-            if report.step % self.options.evaluate_every == 0 or report.step == loop.steps:
-                with loop.ema.applied(loop.network) if loop.ema else nullcontext():
-                    scores[report.step] = evaluate_network(
-                        loop.network, self.val_reader, self.val_rows, self.val_truth
-                    ).miou()
-                print(
-                    f"seed {self.seed} {name} step {report.step} {report.parts} mIoU {scores[report.step]:.4f}",
-                    flush=True,
-                )
-        masks = None
-        if name != "supervised":
-            with loop.ema.applied(loop.network) if loop.ema else nullcontext():
-                masks = self._masks(loop, stage)
-        best = max(scores, key=lambda step: scores[step])
-        return Score(
-            name=name,
-            seed=self.seed,
-            last=scores[loop.steps],
-            best=scores[best],
-            best_step=best,
-            masks=masks,
-            seconds=round(time.monotonic() - start_s, 1),
-        )
+            if loop.ema is None:
+                average.update(loop.network)
+            if report.step % max(1, self.options.steps // 4) == 0:
+                with average.applied(loop.network):
+                    value = curve[report.step] = self.scorers["val"].miou(loop.network)
+                print(f"{arm.name} seed {self.seed} step {report.step} {report.parts} val {value:.4f}", flush=True)
+        scores = {}
+        for weights, context in (("raw", nullcontext()), ("average", average.applied(loop.network))):
+            with context:
+                scores[weights] = self._scores(loop.network)
+        with average.applied(loop.network):
+            save_semantic(loop.network, self._model(arm.name), class_ids=self.data.table.ids)
+        return {
+            "arm": arm.name,
+            "group": arm.group,
+            "stage": arm.stage,
+            "seed": self.seed,
+            "scores": scores,
+            "curve": curve,
+            "steps": longer.steps,
+            "seconds": round(time.monotonic() - start_s, 1),
+            "settings": to_dict(config),
+        }
 
-    def _loop(self, config: ThreeStageConfig, stage: Stage) -> SemanticLoop:
-        network = build_semantic(
-            SemanticConfig(
-                network=self.options.network,
-                backbone=self.options.backbone,
-                backbone_weights=self.options.weights,
-                stride=16,
-                seed=self.seed,
-            ),
-            classes=len(self.table),
-            auxiliary=AUXILIARY_HEADS[stage],
-        )
-        if isinstance(network.backbone, SequentialBackbone):
-            network.backbone.features[: self.options.frozen].requires_grad_(False)
-        weak = WeakConfig(crop=tuple(self.options.crop), scales=tuple(self.options.scales))
-        cutouts, side = self.options.cutouts
-        strong = StrongConfig(operations=self.options.operations, cutouts=cutouts, cutout_size=side)
-        stream = SemanticStream(
-            SemanticReader(self.train_set, self.table, cache_gb=2),
-            self.rows,
-            SemanticStreamConfig(weak=weak, strong=strong, seed=self.seed, decode_threads=1, ahead=2),
-            truth=self.truth,
-            pseudo=self.train_set.mask_set(self._set(stage - 1)) if stage > 1 else None,
-            labelled=config.stage(stage).labelled,
-            pool=config.stage(stage).pool,
-        )
-        return SemanticLoop(network, stream, config, stage=stage)
+    def _scores(self, network: SemanticNetwork) -> dict[str, float]:
+        val, train = self.scorers["val"], self.scorers["train"]
+        return {
+            "val": val.miou(network),
+            "val flip": val.miou(network, flip=True),
+            "train": train.miou(network),
+            "unlabelled": train.miou(network, without=self.labelled),
+            "unlabelled flip": train.miou(network, without=self.labelled, flip=True),
+        }
 
-    def _set(self, stage: int) -> str:
-        changed = f"without-{self.options.without}-" if self.options.without and stage > 1 else ""
-        return f"seed-{self.seed}-{changed}stage-{stage}"
+    def _loop(self, arm: Arm, config: SelfTrainConfig) -> SemanticLoop:
+        network = self._network(config, auxiliary_head(config.training, arm.stage))
+        data = replace(self.data, config=config)
+        before = None if arm.stage == 1 else arm.stage - 1
+        if arm.after is not None and config.training.start == "stage-before":
+            start_from(network, load_semantic(self._model(arm.after))[0])
+        if before is not None and (config.training.uses_masks(arm.stage) or config.training.confidence_by_class):
+            assert arm.after is not None, f"{arm.name} learns from the masks of another arm"
+            prefix = f"seed-{self.seed}-{arm.after}"
+            config = replace(config, output_mask_set=prefix)
+            self._write_masks(config.stage_mask_set(before), arm.after)
+            data = replace(self.data, config=config)
+        data = data.for_stage(arm.stage)
+        stream = data.stream(arm.stage, rank=0, world=1, features=self.features)
+        return SemanticLoop(network, stream, config.training, stage=arm.stage, statistics=data.statistics)
 
-    def _masks(self, loop: SemanticLoop, stage: int) -> float:
-        masks = self.train_set.create_mask_set(
-            self._set(stage), config_hash="0" * 16, provenance={"method": "bench"}, overwrite=True
-        )
-        masker = SemanticMasker(network=loop.network.eval(), table=self.table)
-        for _, outcome in write_semantic_parts(self.train_set.part_names(), masks=masks, masker=masker):
+    def _network(self, config: SelfTrainConfig, auxiliary: Any) -> SemanticNetwork:
+        return build_semantic(config.network, classes=len(self.data.table), auxiliary=auxiliary)
+
+    def _model(self, name: str) -> str:
+        return str(self.options.output / "models" / f"{name}-seed-{self.seed}")
+
+    def _write_masks(self, name: str, arm: str) -> None:
+        collection = self.data.collection
+        if name in collection.mask_set_names():
+            return
+        masks = collection.create_mask_set(name, config_hash="0" * 16, provenance={"method": "bench"})
+        masker = SemanticMasker(network=load_semantic(self._model(arm))[0], table=self.data.table, tta="flip")
+        for _, outcome in write_semantic_parts(collection.part_names(), masks=masks, masker=masker):
             if isinstance(outcome, Exception):
                 raise outcome
-        return compare_mask_sets(masks, self.truth, self.table, self.train_set.part_names()).miou()
+
+
+def chosen_rates(folder: Path) -> Rates:
+    """Return the rates whose supervised arm is best on the validation pictures; the middle ones before they are run."""
+    runs = read_runs(folder)
+    tried = {pair: runs[f"rates-{pair[0]:g}"] for pair in RATES if f"rates-{pair[0]:g}" in runs}
+    return max(tried, key=lambda pair: mean(tried[pair], "val")) if len(tried) == len(RATES) else RATES[1]
 
 
 def main() -> None:
-    """Run all seeds and print their means."""
+    """Run the missing runs, group by group and seed by seed."""
     options = parse()
     torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
     train, val = (collect(options.output / name, getattr(options, name), options.void) for name in ("train", "val"))
-    scores: list[Score] = []
-    for seed in options.seeds:
-        bench = Bench(options, train, val, seed)
-        for name in options.trainings:
-            scores.append(bench.run(name))
-            line = json.dumps(asdict(scores[-1]) | {"without": options.without})
-            print(line, flush=True)
-            with (options.output / "scores.jsonl").open("a") as file:
-                file.write(line + "\n")
-    for name in options.trainings if len(options.seeds) > 1 else ():
-        for which in ("last", "best"):
-            interval = seed_interval([getattr(score, which) for score in scores if score.name == name])
-            print(f"{name:>10} {which}: {interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]", flush=True)
+    arms = all_arms(*options.batch)
+    order = [arm.name for arm in arms]
+    for group in options.groups:
+        rates = chosen_rates(options.output)
+        for seed in range(options.contender_seeds if group == "contenders" else options.seeds):
+            wanted = [arm for arm in arms if arm.group == group and arm.name in (options.arms or order)]
+            paths = {arm.name: options.output / f"{arm.name}-seed-{seed}.json" for arm in wanted}
+            bench = None
+            for arm in wanted:
+                if paths[arm.name].exists():
+                    continue
+                bench = bench or Bench(options, train, val, seed, rates)
+                paths[arm.name].write_text(json.dumps(bench.run(arm), indent=1) + "\n")
+                print(write_report(options.output, order), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from fss.training.semi_supervised.config import (
     LabelledConfig,
     SemanticStreamConfig,
     StageConfig,
+    StrongConfig,
     ThreeStageConfig,
     WeakConfig,
 )
@@ -92,7 +93,11 @@ def test_leaves_masks_and_models_of_every_stage(done: JobResult, config: SelfTra
         assert masks.provenance["model"] == done.outputs[f"stage {stage}: model"]
         metrics = [done.metrics[f"stage {stage}: {kind} val_miou"] for kind in ("last", "best")]
         assert 0 <= metrics[0] <= metrics[1] < 1
-    assert done.outputs["model"].endswith("stage-3/model") and done.outputs["mask set"].endswith("masks/stage-3")
+    last = {stage: done.metrics[f"stage {stage}: last val_miou"] for stage in (1, 2, 3)}
+    kept = 3 if last[3] >= last[1] else max(last, key=lambda stage: last[stage])
+    assert done.outputs["model"].endswith(f"stage-{kept}/model")
+    assert done.outputs["mask set"].endswith(f"masks/stage-{kept}")
+    assert f"The model is that of stage {kept}." in done.verdicts["stages"]["line"]
     stable = collection.mask_set("stage-1").read_acceptance("stable")
     assert len(stable.accepted) == PICTURES // 2 and stable.rule["scores"] == ["checkpoint"]
 
@@ -167,7 +172,7 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
             "--training.second.labelled or --training.second.pool",
         ),
         (
-            {"scale": replace(config.scale, workers=2), "network": SemanticConfig(frozen_norm=False)},
+            {"scale": replace(config.scale, workers=2), "network": SemanticConfig(frozen_norm="none")},
             "stage 1, 2 or more each; use at most 1 --workers",
         ),
         ({"val_collection": "/nowhere"}, "no collection at /nowhere"),
@@ -176,6 +181,8 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
             run(replace(config, name="mistake", **change))  # type: ignore[arg-type]
     one = replace(config.training, second=StageConfig(steps=1, labelled=1, pool=2))
     run(replace(config, name="mistake", training=one, scale=replace(config.scale, workers=2), dry_run=True))
+    with pytest.raises(ValueError, match="but 0 are frozen; set --frozen-stages 3"):
+        replace(config, stream=replace(config.stream, cache_features=2))
     with pytest.raises(ValueError, match="give --output-mask-set another prefix"):
         replace(config, mask_set="stage-1")
     assert not Path(config.output, "mistake").exists()
@@ -198,16 +205,35 @@ def test_presets_are_the_released_ones() -> None:
     assert (city.stream.weak.crop, city.stream.shrink, city.labelled.count) == ((256, 512), 2, 100)
     assert (pascal.stream.weak.crop, pascal.stream.weak.scales, pascal.labelled.count) == ((321, 321), (0.5, 1.5), 212)
     for preset in (city, pascal):
-        assert (preset.training.learning_rate, preset.training.backbone_learning_rate) == (3e-5, 3e-6)
+        assert (preset.training.learning_rate, preset.training.backbone_learning_rate) == (3e-5, 9e-6)
         assert preset.training.confidence is None and preset.stable_share is None
+        assert preset.network.frozen_norm == "all" and preset.network.frozen_stages == 0
+        training, strong = preset.training, preset.stream.strong
+        assert (training.start, training.target, training.consistency_on) == ("backbone-weights", "hard", "all")
+        assert (training.class_balance, training.mask_tta, training.ema_warm_up) == (0, "none", False)
+        assert (strong.operations, strong.cutouts, strong.mix, strong.jitter) == (3, 3, "none", 0)
         assert not preset.network.all_dilations and preset.training.decay == "constant"
 
 
 def test_trainings_and_masks_of_the_first_version_stay_valid() -> None:
     data = {"collection": "x", "weights": "pretrained"}
-    hashes = {name: work_hash(with_seed(preset()), data) for name, preset in PRESETS.items()}
-    assert hashes == {"cityscapes": "7e209078a49e83d1", "pascal": "b803a1c1a9beb9d4", "folder": "f2fc8a7beb0e6faf"}
-    assert work_hash(with_seed(replace(PRESETS["folder"](), precision="tf32")), data) not in hashes.values()
+    released = (("cityscapes", "075d30405a956738"), ("pascal", "abb2ff20dccc96ea"))
+    for name, expected in released:
+        preset = with_seed(PRESETS[name]())
+        plain = replace(preset.stream, strong=StrongConfig(operations=0, cutouts=0))
+        old = replace(preset, stream=plain, training=replace(preset.training, backbone_learning_rate=3e-6))
+        assert work_hash(old, data) == expected
+        # Neither the corrected rate nor the corrected augmentation leaves a finished training valid.
+        others = (
+            {"stream": preset.stream},
+            {"training": preset.training},
+            {"precision": "tf32"},
+            {"training": replace(old.training, class_balance=1.0)},
+            {"network": replace(old.network, frozen_norm="backbone")},
+            {"stream": replace(plain, cache_features=2), "network": replace(old.network, frozen_stages=3)},
+        )
+        assert expected not in {work_hash(replace(old, **change), data) for change in others}  # type: ignore[arg-type]
+        assert work_hash(replace(old, stream=replace(plain, cache_gb=9.0)), data) == expected
 
 
 @pytest.mark.slow

@@ -55,8 +55,12 @@ class ResNetBackbone(Backbone):
 
     def stages(self, images: Tensor) -> Features:
         """Return the selected block outputs by stage."""
+        return self.first_stages(images, len(_LAYERS))
+
+    def first_stages(self, images: Tensor, count: int) -> Features:
+        """Return the selected block outputs of the first ``count`` stages, without computing the others."""
         x, features = self.stem(images), []
-        for name, keep in zip(_LAYERS, self.selection.keep, strict=True):
+        for name, keep in zip(_LAYERS[:count], self.selection.keep, strict=False):
             maps, blocks = [], self._layer(name)
             for i, block in enumerate(blocks):
                 selected = keep == "all" or (keep == "last" and i == len(blocks) - 1)

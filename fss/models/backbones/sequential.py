@@ -59,13 +59,23 @@ class SequentialBackbone(Backbone):
         self.indices = [
             select_maps(indices, keep) for indices, keep in zip(layout.indices, selection.keep, strict=True)
         ]
+        self.stage_ends = [indices[-1] + 1 for indices in layout.indices]
         self.channels = select_channels(layout.channels, selection)
 
     def stages(self, images: Tensor) -> Features:
         """Run the sequence and return the selected maps."""
+        return self._run(images, len(self.features))
+
+    def first_stages(self, images: Tensor, count: int) -> Features:
+        """Return the selected maps of the first ``count`` stages, without computing the others."""
+        last = max(index for index, stage in self._stage_by_index().items() if stage < count)
+        return self._run(images, last + 1)[:count]
+
+    def _run(self, images: Tensor, length: int) -> Features:
+        """Run the first ``length`` modules."""
         features: Features = [[] for _ in self.indices]
         x, stage_of = images, self._stage_by_index()
-        for index, module in enumerate(self.features):
+        for index, module in enumerate(self.features[:length]):
             if isinstance(module, nn.ReLU):
                 # In place, unless the map before the ReLU is returned.
                 x = x.relu() if index - 1 in stage_of and not self.selection.activated else x.relu_()

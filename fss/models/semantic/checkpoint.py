@@ -19,6 +19,7 @@ from fss.models.weights.reading import open_weights
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
+_OLD_FROZEN_NORM = {True: "all", False: "none"}  # fss 0.2
 
 
 @settings
@@ -77,7 +78,9 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
 def _read_shape(description: Mapping[str, Any], origin: str) -> _Shape:
     values = {field.name: description[field.name] for field in fields(_Shape) if field.name in description}
     if isinstance(values.get("network"), dict):
-        values["network"] = renamed(values["network"], _OLD_NAMES)
+        network = values["network"] = renamed(values["network"], _OLD_NAMES)
+        if isinstance(network.get("frozen_norm"), bool):
+            network["frozen_norm"] = _OLD_FROZEN_NORM[network["frozen_norm"]]
     try:
         return from_dict(_Shape, values)
     except ValueError as error:

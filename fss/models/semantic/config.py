@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Le
 
 from fss.core.config import settings
 
 Auxiliary = Literal["none", "deep", "shallow"]
+LOWER_STAGES = 3
+"""Stages of a backbone below its last one."""
+FrozenNorm = Literal["all", "backbone", "none"]
 
 
 @settings
@@ -29,8 +33,10 @@ class SemanticConfig:
     pixels: Literal["imagenet", "coco"] = "imagenet"
     """Normalisation that the weights were trained with: ImageNet's, or the means alone (DeepLab trained on COCO), both
     for RGB order; reverse the input channels of the first convolution in weights from Caffe."""
-    frozen_norm: bool = True
-    """Keep all BatchNorm layers fixed, as published; otherwise they learn the statistics of strongly augmented pictures
-    too."""
+    frozen_norm: FrozenNorm = "backbone"
+    """BatchNorm layers that stay fixed: all, as published for DeepLabV2 (new ones then do nothing), those of the
+    backbone, or none."""
+    frozen_stages: Annotated[int, Ge(0), Le(4)] = 0
+    """Stages of the backbone, from the input, whose weights stay fixed; they have the reductions 4, 8, 16 and 32."""
     seed: Annotated[int | None, tyro.conf.arg(name="init-seed")] = None
     """Seed of the random initial weights. None: the job's seed, which is 0 by default."""

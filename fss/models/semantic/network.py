@@ -22,7 +22,7 @@ from fss.models.backbones.factory import create_backbone
 from fss.models.backbones.resnet import ResNetBackbone
 from fss.models.backbones.sequential import SequentialBackbone
 from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
-from fss.models.semantic.config import Auxiliary, SemanticConfig
+from fss.models.semantic.config import LOWER_STAGES, Auxiliary, SemanticConfig
 from fss.models.semantic.heads import DILATIONS, DeepLabV2Head, DeepLabV3Head, LrasppHead, build_auxiliary_stage
 from fss.models.semantic.pyramid import WIDTH, SimplePyramid
 from fss.models.weights.loading import load_strictly, load_weights
@@ -42,6 +42,31 @@ class SemanticLogits(NamedTuple):
     """Logits [B,C,H,W] of the main head."""
     auxiliary: Tensor | None
     """Logits [B,C,H,W] of the auxiliary head; None without one."""
+
+
+class LowerMaps(NamedTuple):
+    """Maps of the backbone without its last stage, from which a network computes its logits."""
+
+    low: Tensor
+    """Map [B,C,H/8,W/8] at reduction 8."""
+    shared: Tensor
+    """Map [B,C,h,w] before the last stage."""
+    size: tuple[int, int]
+    """Height and width of the pictures."""
+
+    def to(self, device: torch.device) -> "LowerMaps":
+        """Return the maps on a device."""
+        return LowerMaps(self.low.to(device), self.shared.to(device), self.size)
+
+
+def concatenate(first: Tensor | LowerMaps, second: Tensor | LowerMaps) -> Tensor | LowerMaps:
+    """Return the pictures, or the maps, of two batches as one."""
+    if isinstance(first, LowerMaps):
+        assert isinstance(second, LowerMaps)
+        low, shared = (torch.cat(pair) for pair in ((first.low, second.low), (first.shared, second.shared)))
+        return LowerMaps(low, shared, first.size)
+    assert isinstance(second, Tensor)
+    return torch.cat([first, second])
 
 
 class SemanticNetwork(nn.Module):
@@ -77,28 +102,49 @@ class SemanticNetwork(nn.Module):
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in PIXELS[config.pixels])
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._frozen = norms if config.frozen_norm else []
+        frozen_stages = _first_stages(backbone, config)
+        norm_owner: nn.Module | None = {"all": self, "backbone": backbone, "none": None}[config.frozen_norm]
+        norms = [] if norm_owner is None else norm_owner.modules()
+        self._frozen = [module for module in norms if isinstance(module, nn.BatchNorm2d)] + frozen_stages
         for module in self._frozen:
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "SemanticNetwork":
-        """Set the mode; frozen BatchNorm layers stay in evaluation mode."""
+        """Set the mode; frozen BatchNorm layers and stages stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
-    def forward(self, pixels: Tensor) -> SemanticLogits:
-        """Return the logits of RGB pictures [B,3,H,W], uint8 or float in 0..255."""
-        images = ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        low, shared, last = self._levels(images)
-        size = pixels.shape[-2:]
+    def forward(self, pixels: Tensor | LowerMaps) -> SemanticLogits:
+        """Return the logits of RGB pictures [B,3,H,W], uint8 or float in 0..255, or of their :meth:`lower` maps."""
+        if isinstance(pixels, LowerMaps):
+            low, shared, size = pixels.low.float(), pixels.shared.float(), pixels.size
+            last = shared
+            for module in _last_stages(self.backbone, self.config.backbone)[1]:
+                last = module(last)
+        else:
+            low, shared, last = self._levels(self._normalised(pixels))
+            size = (pixels.shape[-2], pixels.shape[-1])
         main = _upsample(self.head(low, last), size)
         if self.auxiliary_head is None:
             return SemanticLogits(main, None)
         high = last if self.auxiliary_stage is None else self.auxiliary_stage(shared)
         return SemanticLogits(main, _upsample(self.auxiliary_head(low, high), size))
+
+    @torch.no_grad()
+    def lower(self, pixels: Tensor) -> LowerMaps:
+        """Return the maps below the backbone's last stage, of pictures as in :meth:`forward`, in half precision.
+
+        They stay valid while the network trains if the first three stages are frozen.
+        """
+        assert isinstance(self.backbone, (ResNetBackbone, SequentialBackbone)), "other backbones have no frozen stages"
+        assert not any(module.training for module in self._frozen), "call train() or eval() first"
+        _, (low,), (shared,) = self.backbone.first_stages(self._normalised(pixels), LOWER_STAGES)
+        return LowerMaps(low.half(), shared.half(), (pixels.shape[-2], pixels.shape[-1]))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def _levels(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps at reduction 8, before the last stage, and at the output stride."""
@@ -151,6 +197,13 @@ def build_semantic(config: SemanticConfig, *, classes: int, auxiliary: Auxiliary
     return network
 
 
+def start_from(network: SemanticNetwork, trained: SemanticNetwork) -> None:
+    """Give a network the backbone and the main head of a trained one; its auxiliary head keeps its own weights."""
+    own, values = network.state_dict(), trained.state_dict()
+    main = {name: value for name, value in values.items() if name in own and not name.startswith("auxiliary")}
+    network.load_state_dict(own | main)
+
+
 def construct_network(
     config: SemanticConfig, classes: int, auxiliary: Auxiliary, *, pretrained: bool
 ) -> SemanticNetwork:
@@ -188,6 +241,21 @@ def _limit_stride(backbone: Backbone, config: SemanticConfig) -> None:
                 conv.stride = (1, 1)
                 if conv.kernel_size == (3, 3):
                     conv.dilation = conv.padding = (reduction // config.stride,) * 2
+
+
+def _first_stages(backbone: Backbone, config: SemanticConfig) -> list[nn.Module]:
+    """Return the modules of the stages that stay fixed, and of the stem before them."""
+    if not config.frozen_stages:
+        return []
+    if isinstance(backbone, ResNetBackbone):
+        learning = {f"layer{number}" for number in range(config.frozen_stages + 1, LOWER_STAGES + 2)}
+        return [module for name, module in backbone.named_children() if name not in learning]
+    if isinstance(backbone, SequentialBackbone):
+        return list(backbone.features[: backbone.stage_ends[config.frozen_stages - 1]])
+    raise ValueError(
+        f"frozen_stages freezes stages of a ResNet or of mobilenet_v2, got {config.frozen_stages} for "
+        f"{config.backbone}; set --frozen-stages 0"
+    )
 
 
 def _last_stages(backbone: Backbone, name: str) -> tuple[Iterable[nn.Module], Iterable[nn.Module]]:
@@ -229,5 +297,5 @@ def _load_classifier(head: DeepLabV2Head, state: StateDict) -> None:
             load_strictly(conv, tensors, what=f"the classifier {key}", state=state)
 
 
-def _upsample(logits: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=True)
+def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(logits, size, mode="bilinear", align_corners=True)

@@ -2,13 +2,15 @@
 
 The pool contains all usable pictures, whose labels are not used. The content of a step depends only on (seed, step) and
 the number of lanes, not on workers, threads or resuming (see ``fss.training.lanes``). The labelled pictures and the
-pool have separate orders and epochs.
+pool have separate orders and epochs. With ``cache_features`` the epochs repeat, and a batch holds features of the
+network's frozen stages instead of pixels.
 """
 
-import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,21 +18,25 @@ import torch
 from torch import Tensor
 
 from fss.collection import MaskSet
-from fss.core.arrays import IGNORE, UInt8
+from fss.core.arrays import IGNORE, Float32, UInt8
+from fss.core.config import config_hash
 from fss.core.prefetch import prefetch
 from fss.core.rng import keyed_rng
+from fss.models.semantic.network import LowerMaps
 from fss.training.decode_pool import decoder_count
-from fss.training.lanes import EpochOrder, check_lanes, steps_per_epoch
-from fss.training.semi_supervised.config import SemanticStreamConfig
+from fss.training.semi_supervised.config import SemanticStreamConfig, StrongConfig
+from fss.training.semi_supervised.feature_cache import Batch, FeatureCache
+from fss.training.semi_supervised.mixing import DRAWS, cutmix_area, draw_mix, partner_offsets, paste
 from fss.training.semi_supervised.reader import SemanticReader
-from fss.training.semi_supervised.rows import Rows, SemanticRows
-from fss.training.semi_supervised.strong_augmentation import apply_strong, draw_strong
-from fss.training.semi_supervised.weak_augmentation import apply_weak, apply_weak_to_labels, draw_weak
+from fss.training.semi_supervised.row_order import RowKey, RowOrder, count_rows
+from fss.training.semi_supervised.rows import SemanticRows
+from fss.training.semi_supervised.strong_augmentation import apply_strong, draw_strong, gather
+from fss.training.semi_supervised.weak_augmentation import WeakView, apply_weak, apply_weak_to_labels, draw_weak
 
-RowKey = tuple[int, int, int]
-"""Epoch, part number and row."""
-Sample = tuple[str, UInt8, UInt8, UInt8, Tensor]
-"""The fields of a batch for one picture."""
+Sample = tuple[str | UInt8 | Float32 | Tensor, ...]
+"""The fields of a batch for one picture, the image id first."""
+Encoder = Callable[[Tensor], LowerMaps]
+"""Returns the features of pictures, uint8 [B,3,H,W], below the layers that learn."""
 
 
 class LabelledBatch(NamedTuple):
@@ -38,12 +44,12 @@ class LabelledBatch(NamedTuple):
 
     ids: tuple[str, ...]
     """Image ids."""
-    pixels: Tensor
-    """uint8 [B,3,H,W]."""
+    pixels: Tensor | LowerMaps
+    """uint8 [B,3,H,W], or the features of these pictures."""
     truth: Tensor
     """uint8 [B,H,W], 255 ignored."""
     pseudo: Tensor
-    """uint8 [B,H,W], pseudo-labels of the previous stage; all 255 in stage 1."""
+    """uint8 [B,H,W], pseudo-labels of the previous stage; all 255 where none are read."""
     inside: Tensor
     """bool [B,H,W], True except in the margin around a small picture."""
 
@@ -59,20 +65,28 @@ class PoolBatch(NamedTuple):
 
     ids: tuple[str, ...]
     """Image ids."""
-    pixels: Tensor
-    """uint8 [B,3,H,W], weakly augmented."""
-    strong: Tensor
-    """uint8 [B,3,H,W], ``pixels`` after strong augmentation."""
+    pixels: Tensor | LowerMaps
+    """uint8 [B,3,H,W], weakly augmented, or the features of these pictures."""
+    strong: Tensor | LowerMaps
+    """uint8 [B,3,H,W], ``pixels`` after strong augmentation and CutMix, or the features of these pictures."""
     pseudo: Tensor
-    """uint8 [B,H,W], pseudo-labels of the previous stage for ``pixels``."""
+    """uint8 [B,H,W], pseudo-labels of the previous stage for ``pixels``; all 255 where none are read."""
     source: Tensor
-    """long [B,H,W], the flat index in ``pixels`` of each pixel of ``strong``, or -1 (see ``warp_labels``)."""
+    """long [B,H,W], the flat index in ``pixels`` of each pixel of ``strong`` before mixing, or -1 (see
+    ``warp_labels``)."""
+    draws: Tensor
+    """float32 [B,DRAWS], the random numbers of mixing (see ``draw_mix``); all 0 without mixing."""
+    area: Tensor
+    """bool [B,H,W], the pixels of CutMix, which are those of the partner in ``strong``."""
+    partner: Tensor
+    """long [B], how far the picture is that each one is mixed with (see ``partner_offsets``)."""
 
     @classmethod
     def empty(cls, height: int, width: int) -> Self:
         """Return the share of a worker that gets no picture of the pool in a step."""
         pixels = torch.zeros(0, 3, height, width, dtype=torch.uint8)
-        return cls((), pixels, pixels, pixels[:, 0], pixels[:, 0].long())
+        labels, empty = pixels[:, 0], torch.zeros(0)
+        return cls((), pixels, pixels, labels, labels.long(), torch.zeros(0, DRAWS), labels.bool(), empty.long())
 
 
 class SemanticBatch(NamedTuple):
@@ -85,10 +99,12 @@ class SemanticBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "SemanticBatch":
         """Return the batch with all tensors on ``device``."""
-        labelled = LabelledBatch(self.labelled.ids, *(tensor.to(device) for tensor in self.labelled[1:]))
+        ids, *tensors = self.labelled
+        labelled = LabelledBatch(ids, *[tensor.to(device) for tensor in tensors])  # type: ignore[arg-type]
         if self.pool is None:
             return SemanticBatch(labelled, None)
-        return SemanticBatch(labelled, PoolBatch(self.pool.ids, *(tensor.to(device) for tensor in self.pool[1:])))
+        ids, *tensors = self.pool
+        return SemanticBatch(labelled, PoolBatch(ids, *[tensor.to(device) for tensor in tensors]))  # type: ignore[arg-type]
 
 
 class SemanticStream:
@@ -106,6 +122,7 @@ class SemanticStream:
         pool: int,
         rank: int = 0,
         world: int = 1,
+        features: FeatureCache | None = None,
     ):
         """Check the arguments and create the reading orders.
 
@@ -114,11 +131,12 @@ class SemanticStream:
             rows: the labelled rows and the rows of the pool.
             config: augmentation, lanes and seed.
             truth: mask set with the labels of the labelled pictures.
-            pseudo: mask set of the previous stage, with all pictures; None in stage 1.
+            pseudo: mask set of the previous stage, with all pictures; None reads none.
             labelled: labelled pictures in a step, over all workers.
             pool: pictures of the pool in a step, over all workers; 0 in stage 1.
             rank: number of this worker, from 0.
             world: number of workers.
+            features: keeps the batches of ``config.cache_features``. None: a new cache of ``config.cache_gb``.
 
         Raises:
             ValueError: there are too few pictures, the mask set is incomplete, or a worker would get no picture.
@@ -128,16 +146,26 @@ class SemanticStream:
                 f"{world} workers cannot share the {labelled + pool} pictures of a step; use fewer workers, or more "
                 "pictures per step"
             )
-        if pool and pseudo is None:
-            raise ValueError("the pool needs the masks of the previous stage; give pseudo, or set pool to 0")
         if pseudo is not None:
             pseudo.require_parts(rows.parts)
         self.config, self.reader = config, reader
         self._truth, self._pseudo, self._seed = truth, pseudo, config.seed or 0
         block_rows = reader.collection.block_rows
-        self._labelled = _Order(rows.labelled, block_rows, labelled, config, "labelled", rank, world)
+        pool_epochs = config.cache_features
+        # As many labelled views as views of the pool, since both are kept.
+        labelled_epochs = pool_epochs * math.ceil(count_rows(rows.pool) / max(1, count_rows(rows.labelled)))
+        self._labelled = RowOrder(
+            rows.labelled, block_rows, labelled, config, "labelled", rank, world, repeat=labelled_epochs
+        )
         pool_rows = (rows.pool, block_rows, pool, config, "pool", rank, world)
-        self._pool = _Order(*pool_rows, before=labelled) if pool else None
+        mixes = config.strong.mix != "none"
+        self._pool = RowOrder(*pool_rows, before=labelled, repeat=pool_epochs, pairs=mixes) if pool else None
+        self._features = (features or FeatureCache(config.cache_gb)) if config.cache_features else None
+        self._encode: Encoder | None = None
+
+    def encode_with(self, encode: Encoder) -> None:
+        """Set the function that computes the features of pictures, which ``cache_features`` needs."""
+        self._encode = encode
 
     def batches(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         """Yield this worker's share of each step from ``start`` to ``stop`` - 1; threads work ahead."""
@@ -146,16 +174,54 @@ class SemanticStream:
     def _steps(self, start: int, stop: int) -> Iterator[SemanticBatch]:
         with ThreadPoolExecutor(decoder_count(self.config.decode_threads)) as threads:
             for step in range(start, stop):
-                labelled, pool = LabelledBatch.empty(*self.config.weak.crop), None
-                if keys := self._labelled.row_keys(step):
-                    names, tensors = _collate(threads.map(self._labelled_sample, keys))
-                    labelled = LabelledBatch(names, *tensors)
+                labelled = self._kept(self._labelled, step, partial(self._labelled_batch, threads))
+                pool = None
                 if self._pool is not None:
-                    pool = PoolBatch.empty(*self.config.weak.crop)
-                    if keys := self._pool.row_keys(step):
-                        names, tensors = _collate(threads.map(self._pool_sample, keys))
-                        pool = PoolBatch(names, *tensors)
+                    pool = self._kept(self._pool, step, partial(self._pool_batch, threads))
                 yield SemanticBatch(labelled, pool)
+
+    def _kept(self, order: RowOrder, step: int, make: Callable[[list[RowKey]], Batch]) -> Batch:
+        """Return the batch of an order in a step; it is made once if features are kept."""
+        if self._features is None:
+            return make(order.row_keys(step))
+        return self._features.get((*self._identity(order), order.position(step)), lambda: make(order.row_keys(step)))
+
+    def _identity(self, order: RowOrder) -> tuple[str, ...]:
+        """Return what a kept batch depends on besides its position."""
+        strong = self.config.strong
+        if order is self._pool:
+            strong = replace(strong, labelled=False)
+        elif not strong.labelled:
+            strong = StrongConfig()
+        config = replace(self.config, strong=strong)
+        pseudo = "" if self._pseudo is None else self._pseudo.uri
+        return order.item, config_hash(config, order.batch), pseudo
+
+    def _labelled_batch(self, threads: ThreadPoolExecutor, keys: list[RowKey]) -> LabelledBatch:
+        if not keys:
+            empty = LabelledBatch.empty(*self.config.weak.crop)
+            return empty._replace(pixels=self._encoded(empty.pixels))
+        names, (pixels, *others) = _collate(threads.map(self._labelled_sample, keys))
+        return LabelledBatch(names, self._encoded(pixels), *others)
+
+    def _pool_batch(self, threads: ThreadPoolExecutor, keys: list[RowKey]) -> PoolBatch:
+        if not keys:
+            none = PoolBatch.empty(*self.config.weak.crop)
+            return none._replace(pixels=self._encoded(none.pixels), strong=self._encoded(none.strong))
+        assert self._pool is not None
+        names, (pixels, strong, pseudo, source, draws) = _collate(threads.map(self._pool_sample, keys))
+        partner = partner_offsets(len(names), self._pool.rows_per_lane if self.config.strong.mix != "none" else 1)
+        area = torch.zeros_like(pseudo, dtype=torch.bool)
+        if self.config.strong.mix == "cutmix":
+            area = cutmix_area(draws, *self.config.weak.crop)
+            strong = paste(strong, area, partner)
+        return PoolBatch(names, self._encoded(pixels), self._encoded(strong), pseudo, source, draws, area, partner)
+
+    def _encoded(self, pixels: Tensor | LowerMaps) -> Tensor | LowerMaps:
+        if self._features is None or isinstance(pixels, LowerMaps):
+            return pixels
+        assert self._encode is not None, "the loop sets the encoder"
+        return self._encode(pixels)
 
     def _labelled_sample(self, row_key: RowKey) -> Sample:
         epoch, part, row = row_key
@@ -163,77 +229,39 @@ class SemanticStream:
         rng = keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.labelled.view")
         view = draw_weak(rng, self.config.weak)
         rgb = self.reader.picture(part, row)
+        picture = apply_weak(rgb, view, crop)
         truth = apply_weak_to_labels(self.reader.labels(self._truth, part, row), view, crop)
-        pseudo = np.full(crop, IGNORE, np.uint8)
-        if self._pseudo is not None:
-            pseudo = apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, crop)
+        pseudo = self._pseudo_labels(part, row, view)
         inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, crop) != IGNORE
-        return name, apply_weak(rgb, view, crop), truth, pseudo, torch.from_numpy(inside)
+        if self.config.strong.labelled:
+            rng = keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.labelled.strong")
+            picture, index = apply_strong(picture, draw_strong(rng, crop, self.config.strong))
+            truth, pseudo = (gather(labels.reshape(crop), index, IGNORE) for labels in (truth, pseudo))
+            inside = gather(inside, index, False)
+        return name, picture, truth, pseudo, torch.from_numpy(inside)
 
     def _pool_sample(self, row_key: RowKey) -> Sample:
         epoch, part, row = row_key
-        assert self._pseudo is not None
-        name, weak = self.reader.image_id(part, row), self.config.weak
-        view = draw_weak(keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
+        name, weak, seed = self.reader.image_id(part, row), self.config.weak, self._seed
+        view = draw_weak(keyed_rng(seed, epoch=epoch, item=name, purpose="semantic.pool.view"), weak)
         rgb = self.reader.picture(part, row)
         picture = apply_weak(rgb, view, weak.crop)
-        pseudo = apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, weak.crop)
+        pseudo = self._pseudo_labels(part, row, view)
         inside = apply_weak_to_labels(np.zeros(rgb.shape[:2], np.uint8), view, weak.crop) != IGNORE
-        rng = keyed_rng(self._seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
+        rng = keyed_rng(seed, epoch=epoch, item=name, purpose="semantic.pool.strong")
         strong, index = apply_strong(picture, draw_strong(rng, weak.crop, self.config.strong))
         index = np.where((index >= 0) & inside.ravel()[index.clip(0)], index, -1)
-        return name, picture, strong, pseudo, torch.from_numpy(index.astype(np.int64))
+        draws = np.zeros(DRAWS, np.float32)
+        if self.config.strong.mix != "none":
+            rng = keyed_rng(seed, epoch=epoch, item=name, purpose="semantic.pool.mix")
+            draws = draw_mix(rng, self.config.strong.mix_probability)
+        return name, picture, strong, pseudo, torch.from_numpy(index.astype(np.int64)), draws
 
-
-class _Order:
-    """The rows that a worker reads in each step, over all epochs."""
-
-    def __init__(
-        self,
-        rows: Sequence[Rows],
-        block_rows: int | None,
-        batch: int,
-        config: SemanticStreamConfig,
-        item: str,
-        rank: int,
-        world: int,
-        *,
-        before: int = 0,
-    ):
-        """Divide the rows into lanes; with more workers than lanes, the workers share the rows of a step one by one.
-
-        ``before`` is the number of rows of another kind in the step, which the workers share first.
-        """
-        self._blocks = [block for part, numbers in enumerate(rows) for block in _blocks(part, numbers, block_rows)]
-        self._counts = [len(numbers) for _, numbers in self._blocks]
-        self._lane_count = math.gcd(batch, config.lanes)
-        check_lanes(self._lane_count, batch)
-        self._rows_per_lane = batch // self._lane_count
-        by_lane = world <= self._lane_count
-        self._lanes = range(rank, self._lane_count, world) if by_lane else range(self._lane_count)
-        self._own = slice(None) if by_lane else slice((rank - before) % world, None, world)
-        self._steps = steps_per_epoch(sum(self._counts), self._lane_count, batch)
-        self._seed = int(keyed_rng(config.seed or 0, item=item, purpose="semantic.order").integers(2**31))
-        self._order = functools.lru_cache(1)(self._epoch_order)
-
-    def row_keys(self, step: int) -> list[RowKey]:
-        epoch, number = divmod(step, self._steps)
-        order, take = self._order(epoch), self._rows_per_lane
-        lane_rows = [row for lane in self._lanes for row in order.rows(lane, number * take, take)]
-        return [
-            (epoch, self._blocks[block][0], int(self._blocks[block][1][row])) for block, row in lane_rows[self._own]
-        ]
-
-    def _epoch_order(self, epoch: int) -> EpochOrder:
-        return EpochOrder(self._counts, seed=self._seed, epoch=epoch, lanes=self._lane_count)
-
-
-def _blocks(part: int, rows: Rows, block_rows: int | None) -> list[tuple[int, Rows]]:
-    """Divide the rows of a part into blocks, which are read and shuffled together; None keeps the part whole."""
-    if block_rows is None or not len(rows):
-        return [(part, rows)]
-    ends = np.arange(block_rows, int(rows.max()) + 1, block_rows)
-    return [(part, numbers) for numbers in np.split(rows, np.searchsorted(rows, ends))]
+    def _pseudo_labels(self, part: int, row: int, view: WeakView) -> UInt8:
+        crop = self.config.weak.crop
+        if self._pseudo is None:
+            return np.full(crop, IGNORE, np.uint8)
+        return apply_weak_to_labels(self.reader.labels(self._pseudo, part, row), view, crop)
 
 
 def _collate(items: Iterable[Sample]) -> tuple[tuple[str, ...], list[Tensor]]:

@@ -10,6 +10,10 @@ from annotated_types import Ge, Gt, Interval
 from fss.core.config import settings
 
 Stage = Literal[1, 2, 3]
+Start = Literal["backbone-weights", "stage-before"]
+MaskTta = Literal["none", "flip", "multiscale"]
+Target = Literal["hard", "confidence", "soft"]
+Mix = Literal["none", "cutmix", "classmix"]
 
 
 @settings
@@ -36,18 +40,38 @@ class ThreeStageConfig:
     """Settings of stage 3."""
     learning_rate: Annotated[float, Ge(0)] = 3e-5
     """Learning rate of Adam for new layers."""
-    backbone_learning_rate: Annotated[float, Ge(0)] = 3e-6
-    """Learning rate of Adam for the backbone."""
+    backbone_learning_rate: Annotated[float, Ge(0)] = 9e-6
+    """Learning rate of Adam for the backbone; the released code's 3e-6 counts three times, because its optimiser lists
+    the convolutions three times."""
     decay: Literal["constant", "poly"] = "constant"
     """Decay of the learning rates: constant, or (1 - step / steps) ** 0.9 (poly)."""
-    supervised_weight: float = 0.5
+    start: Start = "backbone-weights"
+    """Initial weights of stages 2 and 3: those of the backbone, as released, or the model of the stage before."""
+    class_balance: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Exponent p of the class weights frequency ** -p in the loss of the labelled pictures, with the frequencies of
+    their labels; 0 is unweighted, as released."""
+    supervised_weight: Annotated[float, Ge(0)] = 0.5
     """Weight of the supervised loss."""
-    consistency_weight: float = 0.5
+    consistency_weight: Annotated[float, Ge(0)] = 0.5
     """Weight of the mean of two losses: against the teacher, and against the masks of the previous stage."""
+    teacher_weight: Annotated[float, Ge(0)] | None = None
+    """Weight of the loss against the teacher. None: half of the consistency weight, as released."""
+    pseudo_weight: Annotated[float, Ge(0)] | None = None
+    """Weight of the loss against the masks of the previous stage; 0 trains without an auxiliary head. None: half of the
+    consistency weight, as released."""
+    consistency_on: Literal["all", "pool"] = "all"
+    """Pictures that learn from the teacher: the labelled ones and the pool in one mean, as released, or the pool alone
+    with a mean of its own."""
+    target: Target = "hard"
+    """What the student learns from the teacher: its classes, as released (hard), its classes weighted by the square of
+    their probability (confidence), or its probabilities (soft)."""
     ema: tuple[tuple[Annotated[int, Ge(0)], Annotated[float, Interval(ge=0, lt=1)]], ...] = (
         *((0, 0.99), (20, 0.995), (40, 0.9975), (50, 0.999)),
     )
     """Decay of the teacher's moving average as pairs of first epoch and decay, the first from epoch 0."""
+    ema_warm_up: bool = False
+    """Begin with smaller decays, at most (1 + n) / (10 + n) in update n, so that the teacher soon forgets the initial
+    weights."""
     epoch_steps: Annotated[int, Ge(1)] = 1000
     """Steps of an epoch in the schedule of the teacher's decay."""
     ramp_up: Annotated[int, Ge(0)] = 0
@@ -55,6 +79,12 @@ class ThreeStageConfig:
     short training are worth little. 0: full weight from the start, as released."""
     confidence: Annotated[float, Interval(ge=0, lt=1)] | None = None
     """Probability below which a teacher's prediction is ignored and left out of the masks. None: all count."""
+    confidence_by_class: bool = False
+    """Lower the confidence of the teacher's predictions for the classes that are rarer in the masks of the previous
+    stage than in the labels."""
+    mask_tta: MaskTta = "none"
+    """Passes of which the masks are the mean: one, as released, with a mirrored one (flip), or both at five sizes
+    (multiscale)."""
 
     def __post_init__(self) -> None:
         if self.first.pool:
@@ -64,6 +94,10 @@ class ThreeStageConfig:
                 raise ValueError(f"{name}.pool is 1 or more pictures per step, got 0")
         if not self.ema or self.ema[0][0] != 0:
             raise ValueError(f"ema begins with epoch 0, got {self.ema}")
+        if self.confidence_by_class and self.confidence is None:
+            raise ValueError(
+                "confidence_by_class lowers a confidence, got None; set --training.confidence, such as 0.9"
+            )
 
     def stage(self, number: Stage) -> StageConfig:
         """Return the settings of a stage."""
@@ -73,7 +107,13 @@ class ThreeStageConfig:
         """Return the weights of the parts of the loss in a step of stages 2 and 3, counted from 0."""
         half = self.consistency_weight / 2
         grown = math.exp(-5 * (1 - step / self.ramp_up) ** 2) if step < self.ramp_up else 1.0
-        return {"supervised": self.supervised_weight, "consistency": half * grown, "pseudo": half}
+        teacher = half if self.teacher_weight is None else self.teacher_weight
+        pseudo = half if self.pseudo_weight is None else self.pseudo_weight
+        return {"supervised": self.supervised_weight, "consistency": teacher * grown, "pseudo": pseudo}
+
+    def uses_masks(self, stage: Stage) -> bool:
+        """Return whether a stage learns from the masks of the stage before, with an auxiliary head."""
+        return stage > 1 and self.loss_weights(self.ramp_up)["pseudo"] > 0
 
     def teacher_decay(self, step: int) -> float:
         """Return the teacher's decay in a step, counted from 0."""
@@ -113,6 +153,19 @@ class StrongConfig:
     """Squares cut out of each picture."""
     cutout_size: Annotated[int, Ge(1)] = 32
     """Side of a cutout, in pixels."""
+    jitter: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Probability of changing brightness, contrast, saturation and hue at random, as in ST++."""
+    grey: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Probability of removing the colours."""
+    blur: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Probability of a Gaussian blur with a standard deviation of 0.1 to 2 pixels."""
+    mix: Mix = "none"
+    """Pixels of another picture of the pool that replace some of the picture: a box (cutmix), or half of the classes
+    that the teacher finds in it (classmix)."""
+    mix_probability: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Probability of mixing a picture."""
+    labelled: bool = False
+    """Apply the strong augmentation to the labelled pictures too, but do not mix them."""
 
 
 @settings
@@ -147,4 +200,14 @@ class SemanticStreamConfig:
     ahead: Annotated[int, Ge(0)] = 4
     """Batches to prepare ahead of the training; 0 prepares each one when it is needed."""
     cache_gb: Annotated[float, Ge(0)] = 2.0
-    """Size of the cache of decoded pictures, in gigabytes per worker."""
+    """Size of the cache of decoded pictures, in gigabytes per worker; that of features is as large."""
+    cache_features: Annotated[int, Ge(0)] = 0
+    """Epochs of the pool whose views repeat, so that the features of the backbone's frozen stages are computed once and
+    kept. 0: every view is new."""
+
+    def __post_init__(self) -> None:
+        if self.cache_features and self.strong.mix == "classmix":
+            raise ValueError(
+                "classmix mixes with the teacher's present predictions, so cache_features cannot keep its features; "
+                "use --strong.mix cutmix"
+            )

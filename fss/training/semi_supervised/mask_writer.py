@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable, shrink_image
@@ -30,17 +32,20 @@ from fss.images.mask_codec import decode_mask, mask_row
 from fss.models.config import Precision
 from fss.models.precision import autocast
 from fss.models.semantic.network import SemanticNetwork
+from fss.training.semi_supervised.config import MaskTta
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows
 from fss.training.workers import sum_arrays_over_workers, worker_rank, world_size
 
+SCALES: dict[MaskTta, tuple[float, ...]] = {"none": (1.0,), "flip": (1.0,), "multiscale": (0.5, 0.75, 1.0, 1.5, 2.0)}
+"""Sizes at which a picture is predicted, as factors of its sides; those of ST++ (Yang et al., CVPR 2022)."""
 AHEAD = 16
 """Number of pictures that are decoded together; the network processes each one separately, at its own size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticMasker:
-    """Predicts the masks of a stage by the argmax of the main head, one picture at a time and without augmentation."""
+    """Predicts the masks of a stage by the argmax of the main head, one picture at a time."""
 
     network: SemanticNetwork
     """Network in evaluation mode with the final weights of the stage; those of the teacher in stages 2 and 3."""
@@ -52,6 +57,8 @@ class SemanticMasker:
     """Factor by which the sides of the pictures are divided; the masks have the size of the pictures."""
     confidence: float | None = None
     """Pixels whose probability is lower are ignored; None ignores no pixel."""
+    tta: MaskTta = "none"
+    """Passes whose mean probabilities make the masks: one, with a mirrored one, or both at all of :data:`SCALES`."""
     precision: Precision = "fp32"
     """Precision of the networks' arithmetic."""
 
@@ -77,13 +84,31 @@ class SemanticMasker:
     @torch.inference_mode()
     def _labels(self, network: SemanticNetwork, rgb: NDArray[np.uint8]) -> UInt8:
         device = next(network.parameters()).device
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)[None]
         with autocast(device, self.precision):
-            logits = network(pixels[None]).main[0].float()
-        labels = np.asarray(logits.argmax(0).to(torch.uint8).cpu().numpy(), np.uint8)
+            scores = self._scores(network, pixels)
+        labels = np.asarray(scores.argmax(0).to(torch.uint8).cpu().numpy(), np.uint8)
         if self.confidence is not None:
-            labels[(logits.softmax(0).amax(0) < self.confidence).cpu().numpy()] = IGNORE
+            probabilities = scores.softmax(0) if self.tta == "none" else scores
+            labels[(probabilities.amax(0) < self.confidence).cpu().numpy()] = IGNORE
         return labels
+
+    def _scores(self, network: SemanticNetwork, pixels: Tensor) -> Tensor:
+        """Return the logits [C,H,W] of one pass, or the mean probabilities of several."""
+        if self.tta == "none":
+            logits: Tensor = network(pixels).main[0].float()
+            return logits
+        passes, size = [], pixels.shape[-2:]
+        for scale in SCALES[self.tta]:
+            view = pixels
+            if scale != 1:
+                sides = [max(1, round(side * scale)) for side in size]
+                view = F.interpolate(pixels.float(), sides, mode="bilinear", antialias=scale < 1)
+            for mirrored in (False, True):
+                logits = network(view.flip(3) if mirrored else view).main.float()
+                probabilities = (logits.flip(3) if mirrored else logits).softmax(1)
+                passes.append(F.interpolate(probabilities, size, mode="bilinear") if scale != 1 else probabilities)
+        return torch.stack(passes).mean(0)[0]
 
 
 def stability(last: UInt8, earlier: Sequence[UInt8], classes: int) -> float:

@@ -2,15 +2,19 @@
 
 It is the variant of RandAugment (Cubuk et al., NeurIPS 2020) of the three-stage framework: a few operations are drawn
 with replacement, and each is applied with a probability. Then squares are cut out of the picture, but not out of the
-labels.
+labels. Strengths and the grey of uncovered pixels are those of the released code.
+
+The tones of ST++ (Yang et al., CVPR 2022) may come before: changes of brightness, contrast, saturation and hue in a
+random order, removal of the colours, and a blur.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
@@ -29,8 +33,12 @@ ENHANCEMENTS = {
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = ("identity", "autocontrast", "equalize", "solarize", "posterize", *ENHANCEMENTS, *GEOMETRIC)
 LEVELS = 10
-CUTOUT_COLOUR = (124, 116, 104)
-"""The mean colour of ImageNet, which is 0 after normalisation."""
+GREY = 127
+"""Red, green and blue of cutouts and of pixels that a geometric operation uncovers, as released."""
+JITTER = {"brightness": 0.5, "contrast": 0.5, "color": 0.5}
+"""Largest change of a tone, as a share of the tone; ST++ uses these and HUE."""
+HUE = 0.25
+"""Largest change of the hue, as a share of the circle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,9 @@ class StrongPlan:
     """Name and strength, within [-1, 1], of each operation."""
     cutouts: tuple[tuple[int, int, int], ...]
     """Top, left and side of each square, in pixels."""
+    tones: tuple[tuple[str, float], ...] = ()
+    """Name and value of each change of tone: a factor, the shift of the hue as a share of the circle, 0 for grey, or
+    the standard deviation of the blur in pixels."""
 
 
 def draw_strong(rng: np.random.Generator, shape: tuple[int, int], config: StrongConfig) -> StrongPlan:
@@ -53,7 +64,19 @@ def draw_strong(rng: np.random.Generator, shape: tuple[int, int], config: Strong
             steps.append((name, strength))
     half = config.cutout_size // 2
     centres = [(int(rng.integers(shape[0])), int(rng.integers(shape[1]))) for _ in range(config.cutouts)]
-    return StrongPlan(steps=tuple(steps), cutouts=tuple((y - half, x - half, config.cutout_size) for y, x in centres))
+    squares = tuple((y - half, x - half, config.cutout_size) for y, x in centres)
+    return StrongPlan(steps=tuple(steps), cutouts=squares, tones=tuple(_draw_tones(rng, config)))
+
+
+def _draw_tones(rng: np.random.Generator, config: StrongConfig) -> Iterator[tuple[str, float]]:
+    if rng.random() < config.jitter:
+        changes = [(name, float(rng.uniform(1 - most, 1 + most))) for name, most in JITTER.items()]
+        changes.append(("hue", float(rng.uniform(-HUE, HUE))))
+        yield from (changes[int(number)] for number in rng.permutation(len(changes)))
+    if rng.random() < config.grey:
+        yield "grey", 0.0
+    if rng.random() < config.blur:
+        yield "blur", float(rng.uniform(0.1, 2.0))
 
 
 def apply_strong(picture: UInt8, plan: StrongPlan) -> tuple[UInt8, Int32]:
@@ -64,6 +87,8 @@ def apply_strong(picture: UInt8, plan: StrongPlan) -> tuple[UInt8, Int32]:
     """
     height, width = picture.shape[:2]
     index = np.arange(height * width, dtype=np.int32).reshape(height, width)
+    for name, value in plan.tones:
+        picture = _tone(picture, name, value)
     for name, strength in plan.steps:
         if name in GEOMETRIC:
             step_index = geometric_index((height, width), name, strength)
@@ -72,8 +97,9 @@ def apply_strong(picture: UInt8, plan: StrongPlan) -> tuple[UInt8, Int32]:
         else:
             picture = _colour(picture, name, strength)
     picture = picture.copy()
+    picture[index < 0] = GREY
     for top, left, side in plan.cutouts:
-        picture[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = CUTOUT_COLOUR
+        picture[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = GREY
     return picture, index
 
 
@@ -106,8 +132,15 @@ def warp_labels(labels: Tensor, index: Tensor) -> Tensor:
     Returns:
         [B,H,W], with 255 (ignored) where the index is -1.
     """
-    warped = labels.flatten(1).gather(1, index.flatten(1).clamp(min=0)).view_as(labels)
-    return torch.where(index < 0, torch.full_like(warped, IGNORE), warped)
+    return warp(labels, index, IGNORE)
+
+
+def warp(values: Tensor, index: Tensor, outside: int) -> Tensor:
+    """Warp values [B,H,W] or [B,C,H,W] like :func:`warp_labels`, with ``outside`` where the index is -1."""
+    planes = values if values.ndim == 4 else values[:, None]
+    flat = index[:, None].expand_as(planes).flatten(2)
+    warped = planes.flatten(2).gather(2, flat.clamp(min=0)).masked_fill(flat < 0, outside)
+    return warped.view_as(values)
 
 
 def _motion(name: str, strength: float) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
@@ -127,15 +160,26 @@ def _motion(name: str, strength: float) -> tuple[tuple[float, float], tuple[floa
 def _colour(picture: UInt8, name: str, strength: float) -> UInt8:
     image = Image.fromarray(picture)
     if name in ENHANCEMENTS:
-        image = ENHANCEMENTS[name](image).enhance(1 + 0.9 * strength)
+        image = ENHANCEMENTS[name](image).enhance(0.1 + 1.8 * abs(strength))
     elif name == "autocontrast":
         image = ImageOps.autocontrast(image)
     elif name == "equalize":
         image = ImageOps.equalize(image)
     elif name == "solarize":
-        image = ImageOps.solarize(image, threshold=round(256 * (1 - abs(strength))))
+        image = ImageOps.solarize(image, threshold=256 - int(256 * abs(strength)))
     elif name == "posterize":
-        image = ImageOps.posterize(image, 8 - round(4 * abs(strength)))
+        image = ImageOps.posterize(image, 4 - int(4 * abs(strength)))
     else:
         assert name == "identity"
     return np.array(image)
+
+
+def _tone(picture: UInt8, name: str, value: float) -> UInt8:
+    if name == "blur":
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), value), np.uint8)
+    if name == "hue":
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(256 * value) % 256)  # one byte is one turn
+        return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
+    enhance = ImageEnhance.Color if name == "grey" else ENHANCEMENTS[name]
+    return np.array(enhance(Image.fromarray(picture)).enhance(value))

@@ -18,23 +18,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.core.arrays import IGNORE
 from fss.models.config import Precision
 from fss.models.precision import autocast
 from fss.models.semantic.config import Auxiliary
-from fss.models.semantic.network import SemanticLogits, SemanticNetwork
+from fss.models.semantic.network import LowerMaps, SemanticLogits, SemanticNetwork, concatenate
 from fss.training.ema import Ema
 from fss.training.few_shot.loop import StepReport, check_finite
 from fss.training.schedule import schedule
-from fss.training.semi_supervised.batches import PoolBatch, SemanticBatch, SemanticStream
+from fss.training.semi_supervised.batches import LabelledBatch, PoolBatch, SemanticBatch, SemanticStream
+from fss.training.semi_supervised.class_statistics import NO_STATISTICS, ClassStatistics
 from fss.training.semi_supervised.config import Stage, ThreeStageConfig
-from fss.training.semi_supervised.losses import StageTargets, pixel_loss, stage_loss
+from fss.training.semi_supervised.losses import PixelLoss, StageTargets, pixel_loss, stage_loss
+from fss.training.semi_supervised.mixing import classmix_area, of_partners, paste
 from fss.training.semi_supervised.strong_augmentation import warp_labels
+from fss.training.semi_supervised.teacher import Teacher, mixed
 
 AUXILIARY_HEADS: dict[Stage, Auxiliary] = {1: "none", 2: "deep", 3: "shallow"}
+
+
+def auxiliary_head(config: ThreeStageConfig, stage: Stage) -> Auxiliary:
+    """Return the auxiliary head of a stage; there is none if the stage does not learn from masks."""
+    return AUXILIARY_HEADS[stage] if config.uses_masks(stage) else "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,7 @@ class SemanticLoop:
         config: ThreeStageConfig,
         *,
         stage: Stage,
+        statistics: ClassStatistics = NO_STATISTICS,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ):
@@ -65,11 +72,12 @@ class SemanticLoop:
             stream: the batches of the stage.
             config: the settings of the optimisation.
             stage: 1, 2 or 3.
+            statistics: class shares, as far as ``config`` uses them.
             device: device of the network.
             precision: of the arithmetic; with ``bf16`` the passes of student and teacher run under autocast.
         """
         network = model.module if isinstance(model, DistributedDataParallel) else model
-        assert isinstance(network, SemanticNetwork) and network.auxiliary == AUXILIARY_HEADS[stage]
+        assert isinstance(network, SemanticNetwork) and network.auxiliary == auxiliary_head(config, stage)
         self.model, self.network, self.stream = model, network, stream
         self.config, self.stage = config, stage
         self.device, self.precision = torch.device(device), precision
@@ -77,8 +85,25 @@ class SemanticLoop:
         groups = network.parameter_groups(config.learning_rate, config.backbone_learning_rate)
         self.optimizer = torch.optim.Adam(groups)
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.ema = None if stage == 1 else Ema(network, config.teacher_decay(0), warm_up=False)
+        weights = statistics.class_weights(config.class_balance)
+        self._class_weights = None if weights is None else weights.to(self.device)
+        self.teacher: Teacher | None = None
+        if stage > 1:
+            confidence = config.confidence if config.confidence_by_class else None
+            confidences = None if confidence is None else statistics.confidences(confidence)
+            self.teacher = Teacher(network, config, device=self.device, precision=precision, confidences=confidences)
+        self.model.train()  # frozen layers are in evaluation mode before the stream encodes with them
+        stream.encode_with(self._encode)
         self._start_at(0)
+
+    @property
+    def ema(self) -> Ema | None:
+        """The teacher's average; None in stage 1."""
+        return None if self.teacher is None else self.teacher.ema
+
+    def _encode(self, pixels: Tensor) -> LowerMaps:
+        maps = self.network.lower(pixels.to(self.device))
+        return maps.to(torch.device("cpu"))  # the cache is in the machine's memory
 
     def _start_at(self, step: int) -> None:
         self.step = step
@@ -108,54 +133,50 @@ class SemanticLoop:
                 parts=parts,
             )
 
-    def teacher_labels(self, labelled: Tensor, inside: Tensor, pool: PoolBatch) -> Tensor:
-        """Return the teacher's predictions for the student's pictures, uint8 [B_l+B_u,H,W], 255 ignored.
-
-        Args:
-            labelled: uint8 [B_l,3,H,W], the labelled pictures.
-            inside: bool [B_l,H,W], False in their margins.
-            pool: B_u pictures of the pool, whose predictions are warped like the strongly augmented pictures.
-        """
-        assert self.ema is not None
-        self.network.eval()
-        with torch.no_grad():
-            with autocast(self.device, self.precision):
-                output = functional_call(self.network, self.ema.average, (torch.cat([labelled, pool.pixels]),))
-            logits = output.main.float()
-            confidence, labels = logits.softmax(1).max(1) if self.config.confidence else (None, logits.argmax(1))
-            labels = labels.to(torch.uint8)
-            if confidence is not None:
-                labels[confidence < self.config.confidence] = IGNORE
-        count = len(labelled)
-        of_labelled = torch.where(inside, labels[:count], torch.full_like(labels[:count], IGNORE))
-        return torch.cat([of_labelled, warp_labels(labels[count:], pool.source)])
-
     def _train(self, batch: SemanticBatch) -> tuple[float, float, dict[str, float]]:
         labelled, pool = batch
-        teacher = None if pool is None else self.teacher_labels(labelled.pixels, labelled.inside, pool)
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        if pool is None or teacher is None:
-            loss = pixel_loss(self._predict(labelled.pixels).main, labelled.truth)
-            parts = {"supervised": float(loss.mean)}
-        else:
-            main, auxiliary = self._predict(torch.cat([labelled.pixels, pool.strong]))
-            assert auxiliary is not None, "stages 2 and 3 have an auxiliary head"
-            pseudo = torch.cat([labelled.pseudo, warp_labels(pool.pseudo, pool.source)])
-            weights = self.config.loss_weights(self.step)
-            loss, parts = stage_loss(main, auxiliary, StageTargets(labelled.truth, teacher, pseudo), weights)
+        loss, parts = self._labelled_loss(labelled) if pool is None else self._stage_loss(labelled, pool)
         torch.autograd.backward(loss.local)
         gradient_norm = self._gradient_norm()
         value = float(loss.mean)
         check_finite(self.step + 1, value, gradient_norm, labelled.ids + (pool.ids if pool else ()))
         self.optimizer.step()
         self.scheduler.step()
-        if self.ema is not None:
-            self.ema.decay = self.config.teacher_decay(self.step)
-            self.ema.update(self.network)
+        if self.teacher is not None:
+            self.teacher.update(self.step)
         return value, gradient_norm, parts
 
-    def _predict(self, pixels: Tensor) -> SemanticLogits:
+    def _labelled_loss(self, labelled: LabelledBatch) -> tuple[PixelLoss, dict[str, float]]:
+        self._begin()
+        loss = pixel_loss(self._predict(labelled.pixels).main, labelled.truth, self._class_weights)
+        return loss, {"supervised": float(loss.mean)}
+
+    def _stage_loss(self, labelled: LabelledBatch, pool: PoolBatch) -> tuple[PixelLoss, dict[str, float]]:
+        assert self.teacher is not None, "stages 2 and 3 have a teacher"
+        targets, area, strong = self.teacher.targets(labelled, pool), pool.area, pool.strong
+        if (mix := self.stream.config.strong.mix) == "classmix":
+            assert isinstance(strong, Tensor), "the settings refuse cached features"
+            classes = targets.labels[len(targets.labels) - len(pool.ids) :]
+            area = classmix_area(pool.draws, of_partners(classes, pool.partner))
+            strong = paste(strong, area, pool.partner)
+        pseudo = warp_labels(pool.pseudo, pool.source)
+        if mix != "none":
+            targets, pseudo = mixed(targets, area, pool.partner), paste(pseudo, area, pool.partner)
+        self._begin()
+        main, auxiliary = self._predict(concatenate(labelled.pixels, strong))
+        return stage_loss(
+            main,
+            auxiliary,
+            StageTargets(labelled.truth, targets, torch.cat([labelled.pseudo, pseudo])),
+            self.config.loss_weights(self.step),
+            self._class_weights,
+        )
+
+    def _begin(self) -> None:
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _predict(self, pixels: Tensor | LowerMaps) -> SemanticLogits:
         with autocast(self.device, self.precision):
             logits: SemanticLogits = self.model(pixels)
         return logits

@@ -11,7 +11,7 @@ from torch import nn
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.heads import DeepLabV2Head, build_auxiliary_stage
-from fss.models.semantic.network import SemanticNetwork, build_semantic
+from fss.models.semantic.network import SemanticNetwork, build_semantic, start_from
 
 LIGHT = SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16)
 
@@ -94,15 +94,60 @@ def test_every_stage_starts_from_the_same_initial_weights() -> None:
 
 
 def test_frozen_normalisation_neither_learns_nor_drifts() -> None:
-    model = build_semantic(LIGHT, classes=3, auxiliary="deep").train()
+    model = build_semantic(replace(LIGHT, frozen_norm="all"), classes=3, auxiliary="deep").train()
     before = {key: value.clone() for key, value in model.state_dict().items() if "running" in key}
     main, auxiliary = model(pictures())
     (main.sum() + auxiliary.sum()).backward()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms and all(norm.weight.grad is None and not norm.training for norm in norms)
     assert before and all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())
-    learning = build_semantic(replace(LIGHT, frozen_norm=False), classes=3).train()
+    learning = build_semantic(replace(LIGHT, frozen_norm="none"), classes=3).train()
     assert all(module.training for module in learning.modules())
+
+
+def test_normalisation_of_new_layers_learns_unless_it_is_published_as_fixed() -> None:
+    """Fixed at its start, a new layer's normalisation is the identity, as the released code has it for DeepLabV2."""
+    for frozen, learns in (("all", False), ("backbone", True)):
+        model = build_semantic(replace(LIGHT, frozen_norm=frozen), classes=3).train()
+        (norm,) = [module for module in model.head.modules() if isinstance(module, nn.BatchNorm2d)]
+        values = torch.randn(4, norm.num_features, 3, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
+        changed = norm(values)
+        model(pictures()).main.sum().backward()
+        assert torch.allclose(changed, values, atol=1e-3) != learns and norm.training == learns
+        assert (norm.weight.grad is not None) == learns
+        if learns:
+            mean, std = changed.mean((0, 2, 3)), changed.std((0, 2, 3), correction=0)
+            assert mean.abs().max() < 1e-5 and torch.allclose(std, torch.ones_like(std), atol=1e-3)
+        fixed = [module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(not module.training and module.weight.grad is None for module in fixed)
+
+
+@pytest.mark.parametrize(("backbone", "last"), [("mobilenet_v2", "features.14"), ("resnet18", "layer4.0")])
+def test_frozen_stages_stay_fixed_and_their_features_give_the_same_logits(backbone: str, last: str) -> None:
+    config = replace(LIGHT, network="deeplabv3", backbone=backbone, frozen_stages=3)
+    model = build_semantic(config, classes=3, auxiliary="deep").train()
+    names = [name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
+    assert names and names[0].startswith(last)
+    model.eval()
+    with torch.no_grad():
+        maps, logits = model.lower(pictures(side=64)), model(pictures(side=64))
+        assert maps.low.dtype == torch.float16 and maps.size == (64, 64)
+        assert all(
+            torch.allclose(found, expected, atol=0.02 * float(expected.abs().max()))
+            for found, expected in zip(model(maps), logits, strict=True)
+        )
+    with pytest.raises(ValueError, match="--frozen-stages 0"):
+        build_semantic(SemanticConfig(backbone="timm:vit_tiny_patch16_224", stride=16, frozen_stages=1), classes=2)
+
+
+def test_a_stage_may_start_from_the_main_head_of_the_stage_before() -> None:
+    trained = build_semantic(replace(LIGHT, seed=5), classes=3, auxiliary="deep")
+    network = build_semantic(LIGHT, classes=3, auxiliary="shallow")
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    start_from(network, trained)
+    for name, value in network.state_dict().items():
+        expected = own[name] if name.startswith("auxiliary") else trained.state_dict()[name]
+        assert torch.equal(value, expected), name
 
 
 def test_new_layers_and_the_backbone_have_rates_of_their_own() -> None:

@@ -1,6 +1,7 @@
 """The rows of a semantic training, and steps that depend only on their number."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fss.collection.class_map import ClassTable
 from fss.collection.sources import SourceConfig
 from fss.core.rng import keyed_rng
 from fss.training.semi_supervised.batches import SemanticBatch, SemanticStream
-from fss.training.semi_supervised.config import LabelledConfig, SemanticStreamConfig, WeakConfig
+from fss.training.semi_supervised.config import LabelledConfig, SemanticStreamConfig, StrongConfig, WeakConfig
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
@@ -56,6 +57,17 @@ def flat(batches: Iterator[SemanticBatch]) -> list[tuple[str, bytes]]:
             names, *tensors = part
             seen += [(name, b"".join(t[n].numpy().tobytes() for t in tensors)) for n, name in enumerate(names)]
     return seen
+
+
+def test_mixed_pictures_and_strong_labels_do_not_depend_on_workers(collection: Collection) -> None:
+    config = replace(CONFIG, strong=StrongConfig(mix="cutmix", mix_probability=1.0, labelled=True, cutouts=0))
+    whole = flat(stream(collection, config).batches(0, 5))
+    halves = [flat(stream(collection, config, rank=rank, world=2).batches(0, 5)) for rank in (0, 1)]
+    assert sorted(halves[0] + halves[1]) == sorted(whole)
+    with pytest.raises(ValueError, match=r"two pictures of the pool per worker, got 4 for 3 workers; .* 2 --workers"):
+        stream(collection, config, rank=0, world=3)
+    with pytest.raises(ValueError, match=r"use --strong.mix cutmix"):
+        replace(CONFIG, strong=StrongConfig(mix="classmix"), cache_features=1)
 
 
 def test_labelled_rows_have_a_mask_and_the_pool_is_everything(collection: Collection) -> None:

@@ -127,3 +127,32 @@ def test_measures_against_the_truth(collection: Collection, tmp_path: Path) -> N
         network, SemanticReader(collection, table), scan_rows(collection.mask_set("truth"), LabelledConfig()), truth
     )
     assert network.training and confusion.counts.sum() == 2 * 40 * 56
+
+
+class Sided(nn.Module):
+    """Is surer of class 1 on the left side of what it sees, and knows the size that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.widths: list[int] = []
+
+    def forward(self, pixels: torch.Tensor) -> SemanticLogits:
+        self.widths.append(pixels.shape[-1])
+        logits = torch.zeros(len(pixels), 3, *pixels.shape[-2:])
+        logits[:, 1, :, : pixels.shape[-1] // 2] = 4.0
+        logits[:, 2] = 1.0
+        return SemanticLogits(logits, None)
+
+
+def test_masks_are_the_mean_of_a_mirrored_pass_and_of_all_sizes(collection: Collection) -> None:
+    table, rgb = ClassTable(collection.classes), np.zeros((40, 56, 3), np.uint8)
+    for tta, left, right, widths in (
+        ("none", 1, 2, [56]),
+        ("flip", 1, 1, [56, 56]),  # both sides are surely 1 in one of two passes
+        ("multiscale", 1, 1, [28, 28, 42, 42, 56, 56, 84, 84, 112, 112]),
+    ):
+        network = Sided().eval()
+        labels = SemanticMasker(network=network, table=table, tta=tta)._labels(network, rgb)  # type: ignore[arg-type]
+        assert (labels[:, 3], labels[:, -3]) == (pytest.approx(left), pytest.approx(right))
+        assert network.widths == widths

@@ -43,7 +43,7 @@ def test_labels_warped_by_the_index_are_labels_warped_directly(steps: list[tuple
     warped = warp_labels(torch.from_numpy(labels())[None], torch.from_numpy(index).long()[None])[0].numpy()
     assert np.array_equal(warped, direct)
     outside = index < 0
-    assert 0 < outside.mean() < 0.9 and (warped[outside] == 255).all() and (picture[outside] == 0).all()
+    assert 0 < outside.mean() < 0.9 and (warped[outside] == 255).all() and (picture[outside] == 127).all()
     assert np.array_equal(picture[~outside], numbered().reshape(-1, 3)[index[~outside]])
 
 
@@ -65,10 +65,40 @@ def test_colours_change_and_nothing_moves(name: str, strength: float) -> None:
     assert picture.shape == (*SHAPE, 3) and (np.array_equal(picture, numbered()) == (name == "identity"))
 
 
+def test_strengths_are_those_of_the_released_code() -> None:
+    """The nine levels of the released operations, by hand: posterize 4 - int(4 n / 10), solarize, and 0.1 + 0.18 n."""
+    ramp = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 16, 3)
+    levels = np.arange(1, 10) / 10
+
+    def after(name: str, strength: float) -> np.ndarray:
+        return apply_strong(ramp, StrongPlan(steps=((name, strength),), cutouts=()))[0]
+
+    values = [len(np.unique(after("posterize", strength))) for strength in levels]
+    assert values == [2**bits for bits in (4, 4, 3, 3, 2, 2, 2, 1, 1)]
+    kept = [int((after("solarize", -strength) == ramp).all(2).sum()) for strength in levels]
+    assert kept == [231, 205, 180, 154, 128, 103, 77, 52, 26]
+    bright = [int(after("brightness", strength).reshape(-1, 3)[100, 0]) for strength in levels]
+    assert bright == pytest.approx([100 * (0.1 + 0.18 * n) for n in range(1, 10)], abs=1.5)
+
+
+def test_tones_of_st_plus_plus_are_drawn_and_move_nothing() -> None:
+    config = StrongConfig(operations=0, cutouts=0, jitter=0.8, grey=0.2, blur=0.5)
+    plans = [draw_strong(keyed_rng(0, item=n, purpose="test.tones"), SHAPE, config) for n in range(300)]
+    names = [[name for name, _ in plan.tones] for plan in plans]
+    for name, share in (("hue", 0.8), ("contrast", 0.8), ("grey", 0.2), ("blur", 0.5)):
+        assert sum(name in each for each in names) / len(names) == pytest.approx(share, abs=0.08)
+    assert len({tuple(each[:4]) for each in names if "hue" in each}) > 5, "the jitter has a random order"
+    for tone in (("brightness", 0.5), ("contrast", 1.5), ("color", 0.5), ("hue", -0.25), ("grey", 0.0), ("blur", 2.0)):
+        picture, index = apply_strong(numbered(), StrongPlan(steps=(), cutouts=(), tones=(tone,)))
+        assert np.array_equal(index.ravel(), np.arange(index.size)) and not np.array_equal(picture, numbered())
+    grey, _ = apply_strong(numbered(), StrongPlan(steps=(), cutouts=(), tones=(("grey", 0.0),)))
+    assert (grey == grey[..., :1]).all()
+
+
 def test_cutouts_hide_the_picture_and_leave_the_labels() -> None:
     plan = StrongPlan(steps=(), cutouts=((-4, -4, 10), (30, 50, 32)))
     picture, index = apply_strong(numbered(), plan)
-    hidden = (picture == (124, 116, 104)).all(2)
+    hidden = (picture == 127).all(2)
     assert hidden[:6, :6].all() and hidden[30:, 50:].all() and hidden.sum() == 36 + 60
     assert (index >= 0).all()
 

@@ -24,16 +24,17 @@ from fss.training.semi_supervised.config import (
     ThreeStageConfig,
     WeakConfig,
 )
-from fss.training.semi_supervised.losses import StageTargets, stage_loss
+from fss.training.semi_supervised.losses import StageTargets, TeacherTargets, stage_loss
 from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import scan_rows
 from fss.training.semi_supervised.strong_augmentation import warp_labels
-from fss.training.semi_supervised.three_stage import AUXILIARY_HEADS, SemanticLoop
+from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from tests.helpers import scenes
 from tests.helpers.processes import train_on_workers
 
 CITYSCAPES, PASCAL = ThreeStageConfig(), ThreeStageConfig(supervised_weight=1.0)
+NO_CUTOUTS = StrongConfig(cutouts=0)
 SHORT = ThreeStageConfig(
     first=StageConfig(steps=6, labelled=2, pool=0),
     second=StageConfig(steps=4, labelled=2, pool=2),
@@ -56,16 +57,19 @@ def loop(
     config: ThreeStageConfig = SHORT,
     *,
     kind: SemanticConfig = scenes.NETWORK,
+    strong: StrongConfig = NO_CUTOUTS,
+    cache: int = 0,
     rank: int = 0,
     world: int = 1,
 ) -> SemanticLoop:
-    network = build_semantic(kind, classes=3, auxiliary=AUXILIARY_HEADS[stage])
+    network = build_semantic(kind, classes=3, auxiliary=auxiliary_head(config, stage))
     stream = SemanticStream(
         SemanticReader(collection, ClassTable(collection.classes), cache_gb=0.1),
         scan_rows(collection.mask_set("truth"), LabelledConfig()),
         SemanticStreamConfig(
             weak=WeakConfig(crop=(32, 48), scales=(1, 1)),
-            strong=StrongConfig(cutouts=0),
+            strong=strong,
+            cache_features=cache,
             lanes=2,
             decode_threads=1,
             ahead=0,
@@ -100,7 +104,8 @@ def test_loss_weights_on_hand_made_logits(config: ThreeStageConfig, weight: floa
     truth = torch.zeros(1, 1, 1, dtype=torch.uint8)
     teacher = torch.tensor([0, 1, 255, 0], dtype=torch.uint8).view(4, 1, 1)
     pseudo = torch.tensor([1, 0, 1, 255], dtype=torch.uint8).view(4, 1, 1)
-    loss, parts = stage_loss(main, auxiliary, StageTargets(truth, teacher, pseudo), config.loss_weights(0))
+    targets = StageTargets(truth, TeacherTargets(teacher), pseudo)
+    loss, parts = stage_loss(main, auxiliary, targets, config.loss_weights(0))
     right, wrong = -math.log(3 / 4), -math.log(1 / 4)
     expected = {
         "supervised": right,
@@ -117,8 +122,8 @@ def test_the_truth_never_reaches_one_head_nor_the_masks_the_other(collection: Co
     running = loop(collection, stage)
     network = running.network.eval()  # batch statistics are not the question here
     batch = batch_of(running)
-    assert batch.pool is not None
-    teacher = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    assert batch.pool is not None and running.teacher is not None
+    teacher = running.teacher.targets(batch.labelled, batch.pool)
     moved = warp_labels(batch.pool.pseudo, batch.pool.source)
 
     def gradients(truth: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
@@ -168,7 +173,7 @@ def test_the_teachers_decay_changes_at_the_epochs_edges() -> None:
 
 def test_the_teacher_averages_parameters_and_buffers_from_the_first_step(collection: Collection) -> None:
     config = replace(SHORT, ema=((0, 0.9), (2, 0.5)), epoch_steps=1)
-    running = loop(collection, 2, config, kind=replace(scenes.NETWORK, frozen_norm=False))
+    running = loop(collection, 2, config, kind=replace(scenes.NETWORK, frozen_norm="none"))
     assert running.ema is not None
     start = {name: value.clone() for name, value in running.ema.average.items()}
     own = dict(running.network.named_parameters()) | dict(running.network.named_buffers())
@@ -204,24 +209,96 @@ def test_an_average_without_warm_up_takes_its_decay_at_once() -> None:
 
 def test_the_teacher_answers_by_its_main_head_and_moves_with_the_picture(collection: Collection) -> None:
     running = loop(collection, 2)
-    assert running.ema is not None
     batch = batch_of(running)
-    assert batch.pool is not None
+    assert batch.pool is not None and running.ema is not None and running.teacher is not None
     # The student's head knows the car alone, the teacher's the road: only the teacher's answer may come back.
     with torch.no_grad():
         for name, value in running.ema.average.items():
             if name.startswith(("head.layers.low_classifier", "head.layers.high_classifier")):
                 value.zero_()
         running.ema.average["head.layers.high_classifier.bias"][1] = 1.0
-    answers = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    answers = running.teacher.targets(batch.labelled, batch.pool).labels
     count = len(batch.labelled.ids)
     assert (answers[:count][batch.labelled.inside] == 1).all() and (
         answers[:count][~batch.labelled.inside] == 255
     ).all()
     assert ((answers[count:] == 1) == (batch.pool.source >= 0)).all()
-    running.config = replace(running.config, confidence=0.99)
-    doubtful = running.teacher_labels(batch.labelled.pixels, batch.labelled.inside, batch.pool)
+    running.teacher.config = replace(running.config, confidence=0.99)
+    doubtful = running.teacher.targets(batch.labelled, batch.pool).labels
     assert (doubtful == 255).all(), "a probability of 0.58 is not sure enough"
+
+
+def test_a_step_of_the_published_settings_moves_the_backbone_three_times_as_far_as_written() -> None:
+    """Adam's first step moves every weight by its rate, and the released optimiser has each convolution three times."""
+    assert (CITYSCAPES.learning_rate, CITYSCAPES.backbone_learning_rate) == (3e-5, 3 * 3e-6)
+    network = build_semantic(scenes.NETWORK, classes=3).double()
+    groups = network.parameter_groups(CITYSCAPES.learning_rate, CITYSCAPES.backbone_learning_rate)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.Adam(groups).step()
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            moved = float((before[name] - parameter.detach()).abs().max())
+            assert moved == pytest.approx(9e-6 if name.startswith("backbone.") else 3e-5, rel=1e-4), name
+
+
+def test_without_masks_there_is_no_auxiliary_head_and_the_pool_alone_follows_the_teacher(
+    collection: Collection,
+) -> None:
+    config = replace(SHORT, pseudo_weight=0.0, teacher_weight=1.0, consistency_on="pool", target="confidence")
+    assert auxiliary_head(config, 2) == "none" and auxiliary_head(SHORT, 2) == "deep"
+    assert config.loss_weights(0) == {"supervised": 0.5, "consistency": 1.0, "pseudo": 0.0}
+    running = loop(collection, 2, config)
+    batch = batch_of(running)
+    assert batch.pool is not None and running.teacher is not None
+    targets = running.teacher.targets(batch.labelled, batch.pool)
+    assert len(targets.labels) == len(batch.pool.ids) and targets.weights is not None
+    probabilities = running.network.eval()(batch.pool.pixels).main.softmax(1).amax(1)
+    inside = batch.pool.source >= 0
+    expected = probabilities.square().flatten(1).gather(1, batch.pool.source.clamp(min=0).flatten(1)).view_as(inside)
+    assert torch.allclose(targets.weights[inside], expected[inside], atol=1e-5)
+    report = next(running.run())
+    assert set(report.parts) == {"supervised", "consistency"}
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "classmix"])
+@pytest.mark.parametrize("target", ["hard", "soft"])
+def test_mixed_pictures_have_mixed_targets(collection: Collection, mix: str, target: str) -> None:
+    config = replace(SHORT, target=target, second=StageConfig(steps=2, labelled=2, pool=4))
+    running = loop(collection, 2, config, strong=replace(NO_CUTOUTS, operations=0, mix=mix, mix_probability=1.0))
+    plain = loop(collection, 2, config, strong=StrongConfig(operations=0, cutouts=0))
+    batch, unmixed = batch_of(running), batch_of(plain)
+    assert batch.pool is not None and unmixed.pool is not None and running.teacher is not None
+    assert batch.pool.partner.tolist() == [1, -1, 1, -1], "partners share a lane, whatever the workers"
+    if mix == "cutmix":
+        by_name = dict(zip(unmixed.pool.ids, unmixed.pool.strong, strict=True))
+        for number, picture in enumerate(batch.pool.strong):
+            own, partner = by_name[batch.pool.ids[number]], by_name[batch.pool.ids[number ^ 1]]
+            assert torch.equal(picture, torch.where(batch.pool.area[number], partner, own))
+    seen = []
+    predict = running._predict
+    running._predict = lambda pixels: seen.append(pixels) or predict(pixels)  # type: ignore[method-assign, func-returns-value]
+    reports = list(running.run())
+    assert len(reports) == 2 and not torch.equal(seen[0][2:], batch.pool.pixels)
+
+
+def test_cached_features_train_as_pictures_do_and_are_computed_once(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tensor, "half", lambda tensor: tensor)  # features of random weights are too small for it
+    frozen = replace(scenes.NETWORK, frozen_stages=3)
+    config = replace(SHORT, second=StageConfig(steps=6, labelled=2, pool=4))
+    mixing = StrongConfig(cutouts=0, mix="cutmix")
+    live = [r.loss for r in loop(collection, 2, config, kind=frozen, strong=mixing).run()]
+    running = loop(collection, 2, config, kind=frozen, strong=mixing, cache=1)
+    encoded = []
+    lower = running.network.lower
+    running.network.lower = lambda pixels: encoded.append(len(pixels)) or lower(pixels)  # type: ignore[method-assign, func-returns-value]
+    cached = [report.loss for report in running.run()]
+    steps = 8 // 4  # of an epoch of the pool
+    assert cached[:steps] == pytest.approx(live[:steps], rel=1e-4)
+    assert encoded.count(4) == 2 * steps, "weak and strong views of one epoch of the pool"
 
 
 def test_all_stages_learn(collection: Collection) -> None:
@@ -249,7 +326,8 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(collection: Colle
 
 def _train(rank: int, world: int, collection: Collection, folder: str) -> None:
     """Train stage 2, also with fewer pictures of a kind than workers, and judge the last network."""
-    frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16)  # no batch statistics, no dropout
+    # No batch statistics, no dropout.
+    frozen = SemanticConfig(network="deeplabv2", backbone="resnet18", stride=16, frozen_norm="all")
     losses = []
     for second in (SHORT.second, StageConfig(steps=2, labelled=1, pool=1)):
         running = loop(collection, 2, replace(SHORT, second=second), kind=frozen, rank=rank, world=world)
@@ -280,6 +358,10 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ({"third": replace(stage, pool=0)}, "third.pool is 1 or more pictures per step, got 0"),
         ({"ema": ((1, 0.9),)}, "ema begins with epoch 0, got ((1, 0.9),)"),
         ({"ema": ((0, 1.0),)}, "ema.0.1 must be less than 1, got 1.0"),
+        (
+            {"confidence_by_class": True},
+            "confidence_by_class lowers a confidence, got None; set --training.confidence, such as 0.9",
+        ),
         ({"confidence": 1.0}, "confidence must be less than 1, got 1.0"),
         ({"learning_rate": -1.0}, "learning_rate must be greater than or equal to 0, got -1.0"),
     ):

@@ -1,0 +1,145 @@
+"""The arms of ``bench_three_stage.py``: what each one changes in the settings of a self-training, and their groups."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fss.core.config import merged
+from fss.training.semi_supervised.config import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One training of the benchmark."""
+
+    name: str
+    """Name of the arm."""
+    group: str
+    """Group that the arm is run with."""
+    stage: Stage
+    """Stage of the framework whose loop trains; the supervised arms are stage 1."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings that differ from the benchmark's, nested as in the configuration of a self-training."""
+    after: str | None = None
+    """Arm whose model starts the training or whose masks it learns from."""
+    lengths: float = 1.0
+    """Steps, in multiples of the benchmark's."""
+
+
+def strong(**values: Any) -> dict[str, Any]:
+    """Return settings of the strong augmentation."""
+    return {"stream": {"strong": values}}
+
+
+def training(**values: Any) -> dict[str, Any]:
+    """Return settings of the optimisation."""
+    return {"training": values}
+
+
+JITTER = strong(operations=0, cutouts=0, jitter=0.8, grey=0.2, blur=0.5)
+"""The tones of ST++ in place of the released operations and cutouts."""
+RECIPE = merged(
+    merged(JITTER, strong(mix="cutmix")),
+    training(
+        supervised_weight=1.0,
+        teacher_weight=1.0,
+        pseudo_weight=0.0,
+        consistency_on="pool",
+        target="confidence",
+        ema_warm_up=True,
+        ramp_up=0,
+    ),
+)
+"""The recipe that won in trials: confident answers on the pool alone, CutMix, no auxiliary head."""
+RELEASED_LOSSES = training(supervised_weight=1.0, consistency_weight=0.5)
+"""The losses of the released settings for PASCAL VOC."""
+RATES = ((1e-3, 2e-4), (3e-3, 1e-3), (1e-2, 3e-3))
+"""Learning rates of new layers and of the backbone that are tried on the labels alone."""
+
+
+def _rate_arms() -> list[Arm]:
+    arms = []
+    for new, backbone in RATES:
+        rates = training(learning_rate=new, backbone_learning_rate=backbone)
+        arms.append(Arm(name=f"rates-{new:g}", group="rates", stage=1, settings=rates))
+    return [*arms, Arm(name="unweighted", group="rates", stage=1, settings=training(class_balance=0.0))]
+
+
+def _recipe(name: str, **changes: Any) -> Arm:
+    return Arm(name=name, group="ingredients", stage=2, settings=merged(RECIPE, training(**changes)))
+
+
+def _augmented(name: str, **changes: Any) -> Arm:
+    return Arm(name=name, group="ingredients", stage=2, settings=merged(RECIPE, strong(**changes)))
+
+
+def equal_compute(labelled: int, pool: int) -> float:
+    """Return the lengths of a supervised training that costs as much as stages 1, 2 and 3 of equal steps.
+
+    A picture that learns costs three forward passes, and one of the teacher's a single pass.
+    """
+    return (3 * labelled + 2 * (3 * (labelled + pool) + pool)) / (3 * labelled)
+
+
+def all_arms(labelled: int, pool: int) -> list[Arm]:
+    """Return all arms in the order of their groups; ``labelled`` and ``pool`` are the pictures in a step of stage 2."""
+    supervised_strong = merged(JITTER, strong(labelled=True))
+    return [
+        *_rate_arms(),
+        Arm(name="supervised", group="contenders", stage=1),
+        Arm(name="supervised-2S", group="contenders", stage=1, lengths=2),
+        Arm(name="recipe", group="contenders", stage=2, settings=RECIPE),
+        Arm(name="supervised-4S", group="contenders", stage=1, lengths=4),
+        Arm(name="supervised-strong-2S", group="contenders", stage=1, settings=supervised_strong, lengths=2),
+        Arm(name="released", group="contenders", stage=2, settings=RELEASED_LOSSES, after="supervised"),
+        _augmented("without-cutmix", mix="none"),
+        _recipe("hard-target", target="hard"),
+        _augmented("released-operations", operations=3, cutouts=3, jitter=0.0, grey=0.0, blur=0.0),
+        _recipe("teacher-on-all", consistency_on="all"),
+        Arm(
+            name="with-auxiliary",
+            group="ingredients",
+            stage=2,
+            settings=merged(RECIPE, training(pseudo_weight=0.25)),
+            after="supervised",
+        ),
+        Arm(
+            name="from-stage-1",
+            group="ingredients",
+            stage=2,
+            settings=merged(RECIPE, training(start="stage-before")),
+            after="supervised",
+        ),
+        _recipe("no-warm-up", ema_warm_up=False),
+        _recipe("soft-target", target="soft"),
+        _recipe("half-weight", teacher_weight=0.5),
+        Arm(
+            name="confidence-by-class",
+            group="ingredients",
+            stage=2,
+            settings=merged(RECIPE, training(confidence=0.9, confidence_by_class=True, target="hard")),
+            after="supervised",
+        ),
+        _augmented("classmix", mix="classmix"),
+        Arm(name="recipe-2S", group="ingredients", stage=2, settings=RECIPE, lengths=2),
+        Arm(
+            name="recipe-stage-3",
+            group="stage-3",
+            stage=3,
+            settings=merged(RECIPE, training(start="stage-before")),
+            after="recipe",
+        ),
+        Arm(
+            name="recipe-stage-3-masks",
+            group="stage-3",
+            stage=3,
+            settings=merged(RECIPE, training(pseudo_weight=0.25)),
+            after="recipe",
+        ),
+        Arm(name="released-stage-3", group="stage-3", stage=3, settings=RELEASED_LOSSES, after="released"),
+        Arm(name="supervised-compute", group="compute", stage=1, lengths=math.ceil(equal_compute(labelled, pool))),
+    ]
+
+
+GROUPS = ("rates", "contenders", "ingredients", "stage-3", "compute")
+"""Groups in the order in which they are run."""
