@@ -16,7 +16,7 @@ but that of the rates, and of raw or averaged weights.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Set
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from three_stage_arms import GROUPS, RATES, Arm, all_arms
 from three_stage_report import mean, read_runs, write_report
 
 from fss.collection import Collection, ingest_local
+from fss.collection.class_map import ClassTable
 from fss.collection.sources import SourceConfig
 from fss.core.config import override, to_dict
 from fss.evaluation.semantic import ConfusionMatrix
@@ -49,6 +50,8 @@ from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_hea
 from pipelines.self_training.config import SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData
 
+Keys = Set[tuple[int, int]]
+"""Part numbers and rows."""
 Rates = tuple[float, float]
 """Learning rates of new layers and of the backbone."""
 BATCH = 8
@@ -61,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--train", required=True, help="folder with images/ and class-index masks/")
     parser.add_argument("--val", required=True, help="the same for validation")
     parser.add_argument("--void", type=int, default=11, help="value of ignored pixels in a mask")
-    parser.add_argument("--weights", default=None, help="backbone weights")
+    parser.add_argument("--weights", required=True, help="backbone weights")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--network", default="lraspp")
     parser.add_argument("--labelled", type=int, default=37)
@@ -145,41 +148,35 @@ class Scorer:
             self._labels.append(torch.stack([torch.from_numpy(reader.labels(truth, *key)) for key in keys]))
 
     @torch.inference_mode()
-    def predictions(self, network: SemanticNetwork, *, flip: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield predicted and true classes of every batch, without and, on request, with the mirrored passes."""
+    def scores(self, network: SemanticNetwork, *, without: Keys = frozenset(), flip: bool = True) -> dict[str, float]:
+        """Return the mIoU of all pictures and of all but some, of one pass and with the mirrored one."""
         network.eval()
-        for (plain, mirrored), labels in zip(self._views, self._labels, strict=True):
-            scores = network(plain).main
-            if flip:
-                scores = scores.softmax(1) + network(mirrored).main.flip(3).softmax(1)
-            yield scores.argmax(1).to(torch.uint8), labels
-
-    def miou(
-        self, network: SemanticNetwork, *, without: set[tuple[int, int]] = frozenset(), flip: bool = False
-    ) -> float:
-        """Return the mIoU of all pictures but some."""
-        confusion = ConfusionMatrix(network.classes)
+        confusions: dict[str, ConfusionMatrix] = {}
         keys = iter(self.keys)
-        for predicted, labels in self.predictions(network, flip=flip):
-            for one, true in zip(predicted, labels, strict=True):
-                if next(keys) not in without:
-                    confusion.add(one, true)
-        return confusion.miou()
+        for (plain, mirrored), labels in zip(self._views, self._labels, strict=True):
+            scores = network(plain).main.softmax(1)
+            predicted = {"": scores.argmax(1)}
+            if flip:
+                predicted[" flip"] = (scores + network(mirrored).main.flip(3).softmax(1)).argmax(1)
+            for number, key in zip(range(len(labels)), keys, strict=False):
+                for way, answers in predicted.items():
+                    for name in (f"all{way}", *([f"rest{way}"] if key not in without else [])):
+                        confusion = confusions.setdefault(name, ConfusionMatrix(network.classes))
+                        confusion.add(answers[number], labels[number])
+        return {name: confusion.miou() for name, confusion in confusions.items()}
 
 
 class Bench:
     """The runs of one seed, which share the cached features."""
 
-    def __init__(self, options: argparse.Namespace, train: Collection, val: Collection, seed: int, rates: Rates):
+    def __init__(
+        self, options: argparse.Namespace, train: Collection, seed: int, rates: Rates, scorers: dict[str, Scorer]
+    ):
         self.options, self.seed = options, seed
         self.base = base_config(options, train, seed, rates)
         self.data = SelfTrainData.open(self.base)
         self.features = FeatureCache(options.cache_gb)
-        network = self._network(self.base, "none").eval()
-        self.scorers = {}
-        for name, collection in (("val", val), ("train", train)):
-            rows = scan_rows(collection.mask_set("truth"), LabelledConfig())
-            self.scorers[name] = Scorer(rows, SemanticReader(collection, self.data.table), network, options)
+        self.scorers = scorers
         rows = self.data.rows.labelled
         self.labelled = {(part, row) for part, numbers in enumerate(rows) for row in numbers.tolist()}
 
@@ -200,7 +197,7 @@ class Bench:
                 average.update(loop.network)
             if report.step % max(1, self.options.steps // 4) == 0:
                 with average.applied(loop.network):
-                    value = curve[report.step] = self.scorers["val"].miou(loop.network)
+                    value = curve[report.step] = self.scorers["val"].scores(loop.network, flip=False)["all"]
                 print(f"{arm.name} seed {self.seed} step {report.step} {report.parts} val {value:.4f}", flush=True)
         scores = {}
         for weights, context in (("raw", nullcontext()), ("average", average.applied(loop.network))):
@@ -221,13 +218,14 @@ class Bench:
         }
 
     def _scores(self, network: SemanticNetwork) -> dict[str, float]:
-        val, train = self.scorers["val"], self.scorers["train"]
+        val = self.scorers["val"].scores(network)
+        train = self.scorers["train"].scores(network, without=self.labelled)
         return {
-            "val": val.miou(network),
-            "val flip": val.miou(network, flip=True),
-            "train": train.miou(network),
-            "unlabelled": train.miou(network, without=self.labelled),
-            "unlabelled flip": train.miou(network, without=self.labelled, flip=True),
+            "val": val["all"],
+            "val flip": val["all flip"],
+            "train": train["all"],
+            "unlabelled": train["rest"],
+            "unlabelled flip": train["rest flip"],
         }
 
     def _loop(self, arm: Arm, config: SelfTrainConfig) -> SemanticLoop:
@@ -263,6 +261,17 @@ class Bench:
                 raise outcome
 
 
+def make_scorers(options: argparse.Namespace, collections: dict[str, Collection]) -> dict[str, Scorer]:
+    """Return the scorers of all arms and seeds, whose frozen stages are the same."""
+    config = base_config(options, collections["train"], 0, RATES[0])
+    table = ClassTable(collections["train"].classes)
+    network = build_semantic(config.network, classes=len(table)).eval()
+    return {
+        name: Scorer(scan_rows(each.mask_set("truth"), LabelledConfig()), SemanticReader(each, table), network, options)
+        for name, each in collections.items()
+    }
+
+
 def chosen_rates(folder: Path) -> Rates:
     """Return the rates whose supervised arm is best on the validation pictures; the middle ones before they are run."""
     runs = read_runs(folder)
@@ -275,7 +284,9 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
-    train, val = (collect(options.output / name, getattr(options, name), options.void) for name in ("train", "val"))
+    names = ("val", "train")
+    collections = {name: collect(options.output / name, getattr(options, name), options.void) for name in names}
+    scorers: dict[str, Scorer] = {}
     arms = all_arms(*options.batch)
     order = [arm.name for arm in arms]
     for group in options.groups:
@@ -287,7 +298,8 @@ def main() -> None:
             for arm in wanted:
                 if paths[arm.name].exists():
                     continue
-                bench = bench or Bench(options, train, val, seed, rates)
+                scorers = scorers or make_scorers(options, collections)
+                bench = bench or Bench(options, collections["train"], seed, rates, scorers)
                 paths[arm.name].write_text(json.dumps(bench.run(arm), indent=1) + "\n")
                 print(write_report(options.output, order), flush=True)
 
