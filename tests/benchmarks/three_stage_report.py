@@ -28,15 +28,22 @@ def read_runs(folder: Path) -> Runs:
     return runs
 
 
-def score(run: Mapping[str, Any], measure: str) -> float:
-    """Return a measure of a run, of the better of its raw and averaged weights by validation."""
-    better = max(("raw", "average"), key=lambda weights: run["scores"].get(weights, {}).get("val", 0.0))
-    return float(run["scores"][better][measure])
+def weights_of(runs: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return which weights an arm is scored with: the teacher's, or the better ones on average of a supervised arm."""
+    if next(iter(runs.values()))["stage"] > 1:
+        return "average"
+    return max(("raw", "average"), key=lambda weights: sum(run["scores"][weights]["val"] for run in runs.values()))
+
+
+def values(runs: Mapping[int, Mapping[str, Any]], measure: str) -> dict[int, float]:
+    """Return a measure of an arm by seed."""
+    weights = weights_of(runs)
+    return {seed: float(run["scores"][weights][measure]) for seed, run in runs.items()}
 
 
 def mean(runs: Mapping[int, Mapping[str, Any]], measure: str) -> float:
     """Return the mean of a measure over the seeds."""
-    return sum(score(run, measure) for run in runs.values()) / len(runs)
+    return sum(values(runs, measure).values()) / len(runs)
 
 
 def best_supervised(runs: Runs) -> str | None:
@@ -49,13 +56,13 @@ def best_supervised(runs: Runs) -> str | None:
 
 def difference(arm: Mapping[int, Any], other: Mapping[int, Any], measure: str) -> str:
     """Return the mean difference over common seeds in points, with its paired 95 % interval."""
-    seeds = sorted(arm.keys() & other.keys())
-    values = [100 * (score(arm[seed], measure) - score(other[seed], measure)) for seed in seeds]
-    if not values:
+    ours, theirs = values(arm, measure), values(other, measure)
+    points = [100 * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    if not points:
         return ""
-    if len(values) == 1:
-        return f"{values[0]:+.1f}"
-    interval = seed_interval(values)
+    if len(points) == 1:
+        return f"{points[0]:+.1f}"
+    interval = seed_interval(points)
     return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
 
 
@@ -68,12 +75,12 @@ def table(runs: Runs, order: Sequence[str]) -> str:
     ]
     for name in [name for name in order if name in runs]:
         each = runs[name]
-        values = " | ".join(f"{mean(each, measure):.3f}" for measure in MEASURES)
+        columns = " | ".join(f"{mean(each, measure):.3f}" for measure in MEASURES)
         pairs = ["", ""]
         if reference is not None and name != reference:
             pairs = [difference(each, runs[reference], measure) for measure in ("val", "unlabelled")]
         seconds = sum(run["seconds"] for run in each.values()) / len(each)
-        lines.append(f"| {name} | {len(each)} | {values} | {' | '.join(pairs)} | {seconds:.0f} |")
+        lines.append(f"| {name} | {len(each)} | {columns} | {' | '.join(pairs)} | {seconds:.0f} |")
     note = f"Differences in points to {reference}, with paired 95 % t intervals over the seeds."
     return "\n".join([*lines, "", note])
 
