@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 from fss.core.config import override
+from fss.models.semantic.config import SemanticConfig
+from fss.training.semi_supervised.config import SemanticStreamConfig
 from pipelines.self_training.config import SelfTrainConfig
 from tests.benchmarks.three_stage_arms import GROUPS, all_arms, equal_compute
 from tests.benchmarks.three_stage_report import write_report
+
+FROZEN = SelfTrainConfig(network=SemanticConfig(frozen_stages=3), stream=SemanticStreamConfig(cache_features=6))
 
 
 def test_arms_are_settings_and_follow_the_arm_that_they_need() -> None:
@@ -14,7 +18,7 @@ def test_arms_are_settings_and_follow_the_arm_that_they_need() -> None:
     names = [arm.name for arm in arms]
     assert len(set(names)) == len(names) and {arm.group for arm in arms} == set(GROUPS)
     for number, arm in enumerate(arms):
-        config = override(SelfTrainConfig(), arm.settings)
+        config = override(FROZEN, arm.settings)
         needs = config.training.uses_masks(arm.stage) or config.training.confidence_by_class
         assert not needs or arm.after is not None, arm.name
         assert arm.after is None or arm.after in names[:number], arm.name

@@ -120,7 +120,13 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
             settings=merged(RECIPE, training(confidence=0.9, confidence_by_class=True, target="hard")),
             after="supervised",
         ),
-        _augmented("classmix", mix="classmix"),
+        Arm(
+            name="classmix",
+            group="ingredients",
+            stage=2,
+            # The mixed pictures depend on the teacher, so their features cannot be kept.
+            settings=merged(merged(RECIPE, strong(mix="classmix")), {"stream": {"cache_features": 0}}),
+        ),
         Arm(name="recipe-2S", group="ingredients", stage=2, settings=RECIPE, lengths=2),
         Arm(
             name="recipe-stage-3",
