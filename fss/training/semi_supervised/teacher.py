@@ -7,7 +7,7 @@ from torch.func import functional_call
 from fss.core.arrays import IGNORE
 from fss.models.config import Precision
 from fss.models.precision import autocast
-from fss.models.semantic.network import SemanticNetwork, concatenate
+from fss.models.semantic.network import LowerMaps, SemanticNetwork, concatenate
 from fss.training.ema import Ema
 from fss.training.semi_supervised.batches import LabelledBatch, PoolBatch
 from fss.training.semi_supervised.config import ThreeStageConfig
@@ -67,8 +67,11 @@ class Teacher:
             probabilities=probabilities if self.config.target == "soft" else None,
         )
 
-    def _predict(self, pictures: object) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the classes, uint8 [B,H,W] with doubtful ones ignored, and all probabilities."""
+    def _predict(self, pictures: Tensor | LowerMaps) -> tuple[Tensor, Tensor, Tensor]:
+        """Return classes, uint8 [B,H,W] with doubtful ones ignored, their probabilities [B,H,W], and all [B,C,H,W].
+
+        If every answer counts alike, no probabilities are computed, and the logits stand in for both.
+        """
         self.network.eval()
         with torch.no_grad():
             with autocast(self.device, self.precision):
@@ -86,7 +89,7 @@ class Teacher:
 
 
 def mixed(targets: TeacherTargets, area: Tensor, partner: Tensor) -> TeacherTargets:
-    """Return targets whose last pictures, the pool, are mixed like the pictures (see ``fss...mixing.paste``)."""
+    """Return targets whose last pictures, the pool, are mixed like the pictures (see ``mixing.paste``)."""
     count = len(targets.labels) - len(area)
 
     def mix(values: Tensor | None) -> Tensor | None:
