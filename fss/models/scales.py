@@ -12,14 +12,13 @@ adaptive  where supports and coarse answer show a small object        1 or 10
 tiles     always                                                      10
 ========  ==========================================================  =================
 
-A pass is a picture or a tile that goes through the backbone and the learner. An object is taken to be small where two
-shares are below a tenth: the share of their picture that the objects of the supports cover, and the share of the query
-that the answer for the whole picture covers.
+A pass is a picture or a tile that goes through the backbone and the learner. An object is taken to be small where
+the geometric mean of two shares is below a tenth: the share of their picture that the objects of the supports cover,
+and the share of the query that the answer for the whole picture covers.
 
-A pixel's logits are those of the whole picture and of the tiles, in equal parts; where the object is small, the tiles
-count three quarters. Tiles count less towards edges that cut the picture, because a cell there lacks what surrounds it:
-the weights are sin² ramps that add up to 1 over all tiles. Without them, tiles cost large objects accuracy
-(tests/benchmarks/README.md, "Scales").
+A pixel's logits are those of the whole picture and of the tiles, in equal parts. Tiles count less towards edges that
+cut the picture, because a cell there lacks what surrounds it: the weights are sin² ramps that add up to 1 over all
+tiles. Plain means cost large objects accuracy (tests/benchmarks/README.md, "Scales").
 """
 
 import math
@@ -37,9 +36,8 @@ TILES: tuple[tuple[float, float], ...] = tuple((top, left) for top in (0, 0.25, 
 SIDE = 0.5
 """Side of a tile, as a share of the picture's side."""
 SMALL = 0.1
-"""Share of object in the supports and in the answer for the whole query below which an object is small."""
-TILE_SHARE, SMALL_TILE_SHARE = 0.5, 0.75
-"""Share of the tiles in the logits, and where the object is small."""
+"""Geometric mean of the shares of object in the supports and in the answer for the whole query below which an object is
+small."""
 
 Decode = Callable[[Features, Features, Tensor, Sequence[int]], Tensor]
 """``decode`` or ``shot_logits`` of a segmenter: returns logits ``[B,2,H,W]``, or ``[B,K,2,H,W]`` by shot."""
@@ -86,8 +84,9 @@ def decode_in_scales(
     coarse = decode(query, support, masks, size)
     if scales == "whole":
         return coarse, []
-    small = _is_small(coarse, masks)
-    index = small.nonzero()[:, 0] if scales == "adaptive" else torch.arange(len(masks), device=masks.device)
+    index = torch.arange(len(masks), device=masks.device)
+    if scales == "adaptive":
+        index = index[_is_small(coarse, masks)]
     rows = index.tolist()
     if not rows:
         return coarse, []
@@ -100,9 +99,7 @@ def decode_in_scales(
         weight = _ramp(top, y, size[0], coarse)[:, None] * _ramp(left, x, size[1], coarse)
         total[..., y, x] += decode(encode_tiles(rows, number), of_rows, masks[index], part) * weight
         weights[y, x] += weight
-    share = torch.where(small[index], SMALL_TILE_SHARE, TILE_SHARE).to(total.dtype)
-    merged = torch.lerp(coarse[index], total / weights, share.reshape(-1, *(1,) * (total.ndim - 1)))
-    return coarse.index_copy(0, index, merged), rows
+    return coarse.index_copy(0, index, (coarse[index] + total / weights) / 2), rows
 
 
 def passes_per_query(queries: int, tiled: int) -> float:
@@ -135,4 +132,4 @@ def _is_small(logits: Tensor, masks: Tensor) -> Tensor:
     """
     joint = logits if logits.ndim == 4 else logits.mean(1)
     found = (joint[:, 1] > joint[:, 0]).float().mean((1, 2))
-    return torch.maximum(found, masks.float().mean((1, 2, 3))) < SMALL
+    return (found * masks.float().mean((1, 2, 3))).sqrt() < SMALL
