@@ -93,7 +93,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
     assert done == ["finished before", "evaluated"]
     low, high, unheard, elsewhere, silent, inferred = json.loads((home / "ledger.json").read_text()).values()
     assert [entry["state"] for entry in (low, high)] == ["verified", "short"]
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
+    assert summary.counts == {"verified": 1, "short": 1, "measured": 0, "not run": 4}
     (missing,) = unheard["missing"]
     assert missing.startswith(
         f"the checkpoint vat-hybrid-resnet50-fss/model in {config.models} (--models): the authors'"
@@ -126,7 +126,7 @@ def test_every_state_and_resume(config: ReproduceConfig, monkeypatch: pytest.Mon
 def test_a_measured_figure_outlives_its_checkpoint(config: ReproduceConfig) -> None:
     run(config)
     summary = run(replace(config, models=None, dataset="FSS-1000"))
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
+    assert summary.counts == {"verified": 1, "short": 1, "measured": 0, "not run": 4}
 
 
 def test_the_ledger_of_other_claims_is_left_alone(config: ReproduceConfig) -> None:
@@ -279,7 +279,7 @@ def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, mo
         run(training)
     summary = run(training)
     assert trained == ["trained", "finished before", "finished before"]
-    assert summary.counts == {"verified": 1, "short": 1, "not run": 4}
+    assert summary.counts == {"verified": 1, "short": 1, "measured": 0, "not run": 4}
     low, high, *_ = json.loads((Path(training.output) / "ledger.json").read_text()).values()
     assert low["training"] == high["training"] == "trained here with 4 episodes, published at most 10,400,000"
     assert "published at most 10,400,000) |" in (Path(training.output) / "ledger.md").read_text()
