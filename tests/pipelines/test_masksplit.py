@@ -194,10 +194,13 @@ def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.M
     monkeypatch.setattr(defaults, "gpu_count", lambda: 0)
     monkeypatch.setattr(defaults, "available_cores", lambda: 2)
     light = PRESETS["photographs"]().train
+    assert PRESETS["photographs"]().saliency_training.student.backbone_weights is None  # those of the segmenter
     assert (light.segmenter.backbone, light.segmenter.image_size) == ("mobilenet_v2", 192)
     assert light.optimizer.steps == 2 * defaults.STEPS_PER_CORE
     monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
-    assert PRESETS["photographs"]() == PRESETS["paper"]()
+    heavy, paper = PRESETS["photographs"](), PRESETS["paper"]()
+    assert heavy.train == paper.train and heavy.saliency_student == "auto"
+    assert heavy.saliency_training.student.backbone_weights == "pretrained"  # the segmenter has another backbone
 
 
 def test_photographs_repeat_no_evaluation_picture(
