@@ -136,8 +136,9 @@ def test_imports_of_the_examples_exist() -> None:
 
 def test_five_lines_of_python_use_what_the_predictor_offers() -> None:
     import fss
+    from fss.inference.examples import Examples
     from fss.inference.prediction import Prediction
-    from fss.inference.predictor import Examples, Predictor
+    from fss.inference.predictor import Predictor
 
     (block,) = python_blocks("README.md")
     assert {"load_segmenter", "examples", "predict", "mask", "probability", "confidence"} <= set(

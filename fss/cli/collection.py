@@ -32,7 +32,7 @@ class Upgrade:
         """Upgrade the collection and return the exit code."""
         from fss.cli._make_masks import print_table
         from fss.collection import Collection
-        from fss.collection.collection import FORMAT
+        from fss.collection.collection_file import FORMAT
         from fss.collection.upgrade import upgrade_collection
 
         done = upgrade_collection(Collection.open(self.collection))

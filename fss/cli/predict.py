@@ -34,8 +34,9 @@ from fss.models.config import Scales
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
     from fss.core.arrays import UInt8
+    from fss.inference.examples import Examples
     from fss.inference.inputs import MaskLike
-    from fss.inference.predictor import Examples, Predictor
+    from fss.inference.predictor import Predictor
 
 
 @settings

@@ -13,54 +13,25 @@ A collection grows by new parts and never reorders existing ones. Every write is
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from annotated_types import Ge, MinLen
 from cachetools import LRUCache
 
 from fss.collection import mask_set_files, part_io
+from fss.collection.collection_file import FORMAT, collection_file, read_collection_file
 from fss.collection.manifest import PartFolder
 from fss.collection.mask_admin import delete_mask_set
 from fss.collection.mask_set import MaskSet
 from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
-from fss.core.config import from_dict, settings
 from fss.images.limits import DecodeLimits
 
 LABEL_SHEET = "labels.png"
 """Contact sheet of the ground truth, in the folder of the collection."""
-FORMAT = 2
-"""Format of new collections. Parts of format 1 have one row group, and mask sets keep their metadata beside them."""
-
-
 _IDS: LRUCache[tuple[str, str], list[str]] = LRUCache(128)
 _IDS_LOCK = threading.Lock()
-
-
-@settings
-class _ClassName:
-    id: int
-    name: str
-
-
-@settings
-class _Content:
-    """What collection.json must contain."""
-
-    name: str
-    part_size: Annotated[int, Ge(1)]
-    classes: tuple[_ClassName, ...]
-    class_splits: dict[str, tuple[int, ...]]
-    limits: DecodeLimits
-    sources: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
-
-
-_CONTENT = tuple(field.name for field in fields(_Content))
-COLLECTION_KEYS = ("format", *_CONTENT)
-"""Keys of collection.json."""
 
 
 class Collection:
@@ -134,13 +105,7 @@ class Collection:
         uri = storage.absolute_uri(uri)
         if not collection_exists(uri):
             raise ValueError(f"there is no collection at {uri} (no collection.json); ingest photographs into it first")
-        metadata = part_io.read_sealed_json(storage.join(uri, "collection.json"))
-        if (written := metadata.get("format")) not in range(1, FORMAT + 1):
-            raise ValueError(f"the collection at {uri} has format {written}; this version reads 1 to {FORMAT}")
-        try:
-            from_dict(_Content, {name: metadata[name] for name in _CONTENT if name in metadata})
-        except ValueError as error:
-            raise ValueError(f"{storage.join(uri, 'collection.json')} is damaged: {error}") from error
+        metadata = read_collection_file(uri)
         return cls(uri, metadata)
 
     @property
@@ -333,7 +298,7 @@ class Collection:
         return pa.concat_tables(tables)
 
     def _save(self) -> None:
-        part_io.write_sealed_json(storage.join(self.uri, "collection.json"), self.metadata)
+        part_io.write_sealed_json(collection_file(self.uri), self.metadata)
 
 
 def collection_exists(uri: str) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from fss.collection import part_io
-from fss.collection.collection import FORMAT, Collection
+from fss.collection.collection import Collection
+from fss.collection.collection_file import FORMAT
 from fss.collection.manifest import PartFolder
 from fss.collection.mask_set_files import move_metadata
 from fss.collection.value_ranges import KEY

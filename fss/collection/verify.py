@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fss.collection import part_io
-from fss.collection.collection import COLLECTION_KEYS, Collection
+from fss.collection.collection import Collection
+from fss.collection.collection_file import COLLECTION_KEYS, collection_file
 from fss.collection.manifest import PartFolder
 from fss.collection.mask_set import MASK_SET_KEYS, MaskSet
 from fss.collection.mask_set_files import set_file
@@ -52,7 +53,7 @@ def find_problems(collection: Collection) -> Iterator[str]:
 
 def _json_problems(collection: Collection) -> Iterator[str]:
     names = collection.mask_set_names()
-    if not part_io.is_sealed(storage.join(collection.uri, "collection.json"), COLLECTION_KEYS):
+    if not part_io.is_sealed(collection_file(collection.uri), COLLECTION_KEYS):
         yield f"the file collection.json is not as it was written: {_EDITED}"
     for name in names:
         file = set_file(collection.uri, name)

@@ -16,28 +16,23 @@ cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg",
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.core.arrays import UInt8
-from fss.core.prefetch import batched
 from fss.episodes.rendering import normalize_imagenet
 from fss.images.resize import image_canvas, mask_canvas
+from fss.inference.examples import EncodedSupports, Examples
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
 from fss.inference.prediction import Prediction
-from fss.inference.query_views import QueryViews
 from fss.models.checkpoint import load_checkpoint, read_description
 from fss.models.config import Scales, training_free_config
-from fss.models.features import Features, split_features
-from fss.models.scales import TILES
 from fss.models.segmenter import FewShotSegmenter
 
 _GPU_BATCH = 16
@@ -98,7 +93,7 @@ class Predictor:
         support_masks: MaskLike | Sequence[MaskLike],
         *,
         negatives: Sequence[tuple[PictureLike, MaskLike]] = (),
-    ) -> "Examples":
+    ) -> Examples:
         """Encode supports once for many queries; further arguments and errors as in :meth:`predict`.
 
         A mask that was not made as one would expect, such as a box in which no object stands out, is a warning.
@@ -114,7 +109,7 @@ class Predictor:
         others = [*zip(*negatives, strict=True)]
         return Examples(self, supports, self._encode(list(others[0]), list(others[1])) if others else None)
 
-    def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> "EncodedSupports":
+    def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> EncodedSupports:
         pictures = [read_picture(image) for image in images]
         made = [read_support_mask(mask, rgb) for rgb, mask in zip(pictures, masks, strict=True)]
         notes = tuple(note for each in made for note in each.notes)
@@ -138,126 +133,6 @@ class Predictor:
                 f"the marked object vanishes at the network's {self.size} pixels a side; crop the picture around it"
             )
         return torch.from_numpy(small.astype(np.float32))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedSupports:
-    """K supports, ready for queries."""
-
-    features: Features
-    """Their encoding."""
-    masks: Tensor
-    """Their masks on the network's canvas, [1,K,H,W]."""
-    pairs: Sequence[tuple[UInt8, UInt8]]
-    """Pairs of picture, uint8 [H,W,3], and mask, uint8 [H,W], as they were read or made."""
-    notes: tuple[str, ...]
-    """What the user should know about the masks, one sentence each."""
-
-
-class Examples:
-    """Encoded supports of a :class:`Predictor`, and negative ones."""
-
-    def __init__(self, predictor: Predictor, supports: EncodedSupports, negatives: EncodedSupports | None) -> None:
-        self.predictor = predictor
-        self.supports = supports.pairs
-        """Pairs of picture and mask (see :class:`EncodedSupports`)."""
-        self.negatives = negatives.pairs if negatives else []
-        """Pairs of the negative examples."""
-        self.notes = supports.notes + (negatives.notes if negatives else ())
-        """What the user should know about the masks, one sentence each; every note was a :class:`SupportWarning`."""
-        self._supports, self._negatives = supports, negatives
-
-    def predict(
-        self,
-        query: PictureLike,
-        *,
-        refine: bool = True,
-        scales: Scales = "whole",
-        presence_threshold: float | None = None,
-    ) -> Prediction:
-        """Segment a picture of any kind and size.
-
-        Args:
-            query: the picture.
-            refine: whether outlines follow the edges of the picture, at its own size
-                (:func:`fss.relabel.edge_refinement.refine_outlines`), instead of those of the network's grid.
-            scales: ``whole`` sees the picture in one pass, ``tiles`` also in nine tiles, and ``adaptive`` in tiles if
-                the supports and the answer for the whole picture show a small object (:mod:`fss.models.scales`).
-            presence_threshold: presence below which the mask is empty, because the object is not found; None takes the
-                model's own, and 0 empties none.
-
-        Raises:
-            ValueError: the picture is invalid.
-        """
-        (prediction,) = self.predict_many(
-            [query], batch_size=1, refine=refine, scales=scales, presence_threshold=presence_threshold
-        )
-        return prediction
-
-    def predict_many(
-        self,
-        queries: Iterable[PictureLike],
-        *,
-        batch_size: int | None = None,
-        refine: bool = True,
-        scales: Scales = "whole",
-        presence_threshold: float | None = None,
-    ) -> Iterator[Prediction]:
-        """Yield the predictions for pictures of any kind and size, in their order.
-
-        Args:
-            queries: the pictures; they are read batch by batch.
-            batch_size: pictures that go through the backbone at once; None uses that of the predictor.
-            refine: as in :meth:`predict`.
-            scales: as in :meth:`predict`; tiles go through the backbone one by one.
-            presence_threshold: as in :meth:`predict`.
-
-        Raises:
-            ValueError: a picture is invalid.
-        """
-        own = self.predictor.segmenter.calibration.threshold
-        threshold = own if presence_threshold is None else presence_threshold
-        for batch in batched(queries, batch_size or self.predictor.batch_size):
-            pictures = [read_picture(query) for query in batch]
-            for rgb, encoded in zip(pictures, self._encode(pictures), strict=True):
-                yield self._answer(rgb, encoded, refine=refine, scales=scales, threshold=threshold)
-
-    @torch.no_grad()
-    def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
-        encoded = self.predictor.segmenter.encode_query(self.predictor.canvases(pictures))
-        return split_features(encoded, [1] * len(pictures))
-
-    @torch.no_grad()
-    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, threshold: float) -> Prediction:
-        views = QueryViews(self.predictor.segmenter, self.predictor.canvases, rgb, encoded)
-        probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
-        if self._negatives is not None:
-            negatives = self._negatives.features, self._negatives.masks
-            other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
-            # Above 0.5 only where both conditions of the docstring of `examples` hold.
-            probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
-        confidence, presence = self._judge(probability, encoded)
-        if refine:
-            from fss.relabel.edge_refinement import refine_outlines  # imports numba
-
-            probability = refine_outlines(probability, rgb)
-        mask = (probability > (0.5 if presence >= threshold else np.inf)).astype(np.uint8)
-        return Prediction(
-            mask=mask,
-            probability=probability,
-            confidence=confidence,
-            presence=presence,
-            found=bool(mask.any()),
-            passes=1 + len(TILES) * in_tiles,
-        )
-
-    def _judge(self, probability: NDArray[np.float32], query: Features) -> tuple[float, float]:
-        """Return the confidence and the presence of an answer."""
-        segmenter, supports = self.predictor.segmenter, self._supports
-        answer = torch.from_numpy(probability)[None].to(self.predictor.device)
-        signals = segmenter.signals(answer, query, supports.features, supports.masks)
-        calibration = segmenter.calibration
-        return float(calibration.confidence(signals)[0]), float(calibration.presence(signals)[0])
 
 
 def training_free_segmenter(

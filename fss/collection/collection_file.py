@@ -1,0 +1,58 @@
+"""The file collection.json: what it must contain, and its checks."""
+
+from dataclasses import fields
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
+
+from fss.collection import part_io
+from fss.core import storage
+from fss.core.config import from_dict, settings
+from fss.images.limits import DecodeLimits
+
+FORMAT = 2
+"""Format of new collections. Parts of format 1 have one row group, and mask sets keep their metadata beside them."""
+
+
+@settings
+class _ClassName:
+    id: int
+    name: str
+
+
+@settings
+class _Content:
+    """What collection.json contains beside its format."""
+
+    name: str
+    part_size: Annotated[int, Ge(1)]
+    classes: tuple[_ClassName, ...]
+    class_splits: dict[str, tuple[int, ...]]
+    limits: DecodeLimits
+    sources: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
+
+
+_NAMES = tuple(field.name for field in fields(_Content))
+COLLECTION_KEYS = ("format", *_NAMES)
+"""Keys of collection.json."""
+
+
+def collection_file(uri: str) -> str:
+    """Return the URI of the collection.json of a collection."""
+    return storage.join(uri, "collection.json")
+
+
+def read_collection_file(uri: str) -> dict[str, Any]:
+    """Return the content of the collection.json of a collection.
+
+    Raises:
+        ValueError: another version wrote it, or it is damaged.
+    """
+    metadata = part_io.read_sealed_json(collection_file(uri))
+    if (written := metadata.get("format")) not in range(1, FORMAT + 1):
+        raise ValueError(f"the collection at {uri} has format {written}; this version reads 1 to {FORMAT}")
+    try:
+        from_dict(_Content, {name: metadata[name] for name in _NAMES if name in metadata})
+    except ValueError as error:
+        raise ValueError(f"{collection_file(uri)} is damaged: {error}") from error
+    return metadata
