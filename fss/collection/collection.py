@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from fss.collection import mask_set_files, part_io
-from fss.collection.collection_file import FORMAT, collection_file, read_collection_file
+from fss.collection.collection_file import FORMAT, collection_exists, collection_file, read_collection_file
 from fss.collection.manifest import PartFolder
 from fss.collection.mask_admin import delete_mask_set
 from fss.collection.mask_set import MaskSet
@@ -79,9 +79,7 @@ class Collection:
         classes, class_splits = dict(classes or {}), dict(class_splits or {})
         unknown = sorted({c for ids in class_splits.values() for c in ids} - set(classes))
         if unknown:
-            raise ValueError(
-                f"class_splits has the class ids {unknown[:5]}, which `classes` lacks; add them to `classes`"
-            )
+            raise ValueError(f"class_splits has the class ids {unknown[:5]}, which `classes` lacks; add them there")
         metadata = {
             "format": FORMAT,
             "name": name,
@@ -299,16 +297,6 @@ class Collection:
 
     def _save(self) -> None:
         part_io.write_sealed_json(collection_file(self.uri), self.metadata)
-
-
-def collection_exists(uri: str) -> bool:
-    """Return whether there is a collection at ``uri``.
-
-    Raises:
-        ValueError: the object store does not answer.
-    """
-    storage.check_access(uri)
-    return part_io.exists(storage.join(storage.absolute_uri(uri), "collection.json"))
 
 
 def delete_collection(uri: str) -> None:

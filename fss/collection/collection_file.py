@@ -42,6 +42,16 @@ def collection_file(uri: str) -> str:
     return storage.join(uri, "collection.json")
 
 
+def collection_exists(uri: str) -> bool:
+    """Return whether there is a collection at ``uri``.
+
+    Raises:
+        ValueError: the object store does not answer.
+    """
+    storage.check_access(uri)
+    return part_io.exists(collection_file(storage.absolute_uri(uri)))
+
+
 def read_collection_file(uri: str) -> dict[str, Any]:
     """Return the content of the collection.json of a collection.
 

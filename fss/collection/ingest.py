@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fss.collection import source_listing
-from fss.collection.collection import Collection, collection_exists, delete_collection
+from fss.collection.collection import Collection, delete_collection
+from fss.collection.collection_file import collection_exists
 from fss.collection.config import PART_BYTES, SHARDS
 from fss.collection.duplicates import DropDuplicates
 from fss.collection.ingest_part import ingest_part

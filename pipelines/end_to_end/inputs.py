@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fss.collection import Collection
-from fss.collection.collection import collection_exists
+from fss.collection.collection_file import collection_exists
 from fss.collection.config import SourceConfig
 from fss.collection.sources import list_items
 from fss.core import storage

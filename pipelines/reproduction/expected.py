@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from fss.collection.collection import collection_exists
+from fss.collection.collection_file import collection_exists
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".pth.tar", ".safetensors")
 """Endings of files with weights."""

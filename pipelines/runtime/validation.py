@@ -124,7 +124,8 @@ def check_collection(uri: str) -> None:
     Raises:
         ValueError: there is none, and the message has the command that makes one; or files of parts are gone.
     """
-    from fss.collection.collection import Collection, collection_exists
+    from fss.collection.collection import Collection
+    from fss.collection.collection_file import collection_exists
 
     if not collection_exists(storage.absolute_uri(uri)):
         raise ValueError(

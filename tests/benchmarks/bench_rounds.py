@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import tyro
 
 from fss.collection import Collection, ingest_local
-from fss.collection.collection import collection_exists
+from fss.collection.collection_file import collection_exists
 from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.collection.sources import SourceConfig
 from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences

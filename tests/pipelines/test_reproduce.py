@@ -330,7 +330,7 @@ def watched(done: list[str], real, word: str = "evaluated"):
 def test_the_learner_without_training_needs_only_photographs(config: ReproduceConfig, tmp_path: Path) -> None:
     (tmp_path / "resnet50.pth").touch()
     (one,) = select_claims(read_claims(), model="density", dataset="PASCAL-5i", shots=1)
-    collections = replace(config.collections, pascal="voc")
+    collections = Collections(pascal=config.collections.fss)
     needs = find_needs(one, replace(config, models=None, weights_folder=str(tmp_path), collections=collections))
     assert (needs.missing, needs.trainings, len(needs.evaluations)) == ((), (), 4)
     for command in needs.commands:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection, acceptance_file
-from fss.collection.collection import collection_exists, delete_collection
+from fss.collection.collection import delete_collection
+from fss.collection.collection_file import collection_exists
 from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table
 from fss.core.config import config_hash
 from fss.core.storage import list_names, resolve

@@ -72,10 +72,10 @@ def test_a_part_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyte
     collection = two_parts(tmp_path / "c")
     real = part_io.write
 
-    def full(folder: str, part: str, *rest: object) -> None:
+    def full(folder: str, part: str, *rest: object) -> str:
         if part == "part-00000":
             raise OSError("disk full")
-        real(folder, part, *rest)  # type: ignore[arg-type]
+        return real(folder, part, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(part_io, "write", full)
     found = dict(
