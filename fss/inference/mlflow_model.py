@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
@@ -30,6 +31,7 @@ import fss
 from fss.core.config import to_dict
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
+from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
 from fss.inference.request_limits import RequestLimits
@@ -124,7 +126,9 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
         shutil.copytree(checkpoint, artifact)  # MLflow reads a path as a URI, so %20 in its name would be a space
         if run.private:
             _remove_paths(artifact)
-        with mlflow.start_run(run_id=run.run_id):
+        # MLflow answers the example with the model; who trained it on painted pictures need not be warned of it.
+        quiet = warnings.catch_warnings(action="ignore", category=PaintedModelWarning)
+        with mlflow.start_run(run_id=run.run_id), quiet:
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(entry),

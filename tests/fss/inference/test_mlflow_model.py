@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fss.inference.mlflow_model import example_request, log_model, segment_request
+from fss.inference.painted import TRAINING_DATA, PaintedModelWarning
 from fss.inference.predictor import load_segmenter
 from fss.inference.prompts import Prompt
 from fss.models import create_segmenter
@@ -90,6 +91,15 @@ def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
     assert info.signature.outputs.input_names() == ["mask"]
     assert info.saved_input_example_info
     assert info.metadata["limits"] == {"max_pixels": 64_000_000, "max_supports": 32, "max_bytes": 256 * 2**20}
+
+
+def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, image_size=96)
+    painted = save_checkpoint(segmenter, tmp_path / "m", extra={TRAINING_DATA: {"painted": True, "images": 8}})
+    log_model(Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db"), painted)
+    assert not [each for each in recwarn if each.category is PaintedModelWarning]
+    with pytest.warns(PaintedModelWarning):
+        load_segmenter(painted)
 
 
 def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
