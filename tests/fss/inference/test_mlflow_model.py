@@ -93,15 +93,6 @@ def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
     assert info.metadata["limits"] == {"max_pixels": 64_000_000, "max_supports": 32, "max_bytes": 256 * 2**20}
 
 
-def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, image_size=96)
-    painted = save_checkpoint(segmenter, tmp_path / "m", extra={TRAINING_DATA: {"painted": True, "images": 8}})
-    log_model(Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db"), painted)
-    assert not [each for each in recwarn if each.category is PaintedModelWarning]
-    with pytest.warns(PaintedModelWarning):
-        load_segmenter(painted)
-
-
 def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
     import mlflow
 
@@ -158,3 +149,16 @@ def test_a_wrong_request_says_what_is_wrong(checkpoint: Path) -> None:
     for wrong in ([[1, 2], [3]], [[300, 0]], [1, 2], [[]], [[0.5, 0.1]]):
         with pytest.raises(ValueError, match="a picture"):
             segment_request(predictor, request | {"query": wrong})
+
+
+def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    import mlflow
+
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, image_size=96)
+    painted = save_checkpoint(segmenter, tmp_path / "m", extra={TRAINING_DATA: {"painted": True, "images": 8}})
+    store = mlflow.get_tracking_uri()  # of the model that the other tests share
+    log_model(Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db"), painted)
+    mlflow.set_tracking_uri(store)
+    assert not [each for each in recwarn if each.category is PaintedModelWarning]
+    with pytest.warns(PaintedModelWarning):
+        load_segmenter(painted)
