@@ -5,7 +5,8 @@ Format 1 wrote JSON with the accepted ids.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,8 @@ from fss.collection.schema import check_table
 from fss.core import storage
 from fss.core.arrays import BoolArray
 from fss.core.config import canonical_json
+from fss.core.json_values import parse_object
+from fss.core.retry import is_transient
 
 ACCEPTANCE_SCHEMA = pa.schema(
     [
@@ -61,7 +64,7 @@ class Acceptance:
             return np.array([name in self.accepted for name in image_ids.to_pylist()], bool)
         accepted, ids = np.zeros(len(image_ids), bool), image_ids.combine_chunks()
         fs, path = storage.resolve(self.uri)
-        with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+        with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
             for batch in file.iter_batches(columns=["image_id", "accepted"]):
                 rows = pc.index_in(batch.column("image_id").filter(batch.column("accepted")), value_set=ids)
                 accepted[rows.drop_null().to_numpy()] = True
@@ -90,7 +93,9 @@ def write_acceptance_file(uri: str, rule: Mapping[str, Any], table: pa.Table, *,
         hash = _hash(rule, ids.take(pc.sort_indices(ids)))
     sink = pa.BufferOutputStream()
     header = {_RULE: json.dumps({"rule": dict(rule), "hash": hash})}
-    pq.write_table(table.replace_schema_metadata(header), sink, compression="zstd", use_dictionary=False)
+    table = table.replace_schema_metadata(header)
+    options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+    pq.write_table(table, sink, compression="zstd", **options)
     fs, path = storage.resolve(uri)
     storage.write_atomically(fs, path, sink.getvalue())
 
@@ -105,6 +110,42 @@ def _hash(rule: Mapping[str, Any], ids: pa.ChunkedArray) -> str:
     return digest.hexdigest()[:16]
 
 
+@contextmanager
+def _explained_errors(uri: str) -> Iterator[None]:
+    """Raise a ValueError that says what to do if an acceptance is damaged; transient errors pass."""
+    try:
+        yield
+    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+        if is_transient(error):
+            raise
+        raise ValueError(f"{uri} is damaged: {error}. Delete it and run the accept job again.") from error
+
+
+def check_acceptance_file(acceptance: Acceptance) -> None:
+    """Read all of an acceptance, and compare its rule and ids with its hash.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if acceptance.uri.endswith(".json"):
+        ids = pa.chunked_array([sorted(acceptance.accepted)], pa.string())
+    else:
+        fs, path = storage.resolve(acceptance.uri)
+        with (
+            _explained_errors(acceptance.uri),
+            fs.open_input_file(path) as stream,
+            part_io.open_parquet(stream) as file,
+        ):
+            table = file.read()
+        check_table(table, ACCEPTANCE_SCHEMA, acceptance.uri)
+        ids = table.column("image_id").filter(table.column("accepted"))
+        ids = ids.take(pc.sort_indices(ids))
+    if _hash(acceptance.rule, ids) != acceptance.hash:
+        raise ValueError(
+            f"{acceptance.uri} is damaged: its rule and ids are not those of its hash. Run the accept job again."
+        )
+
+
 def open_acceptance_file(uri: str, name: str) -> Acceptance:
     """Open an acceptance of either format; only its rule and hash are read.
 
@@ -115,9 +156,8 @@ def open_acceptance_file(uri: str, name: str) -> Acceptance:
         header = part_io.read_json(uri)
     else:
         fs, path = storage.resolve(uri)
-        try:
-            with fs.open_input_file(path) as stream:
-                header = json.loads(pq.read_schema(stream).metadata[_RULE])
-        except (pa.ArrowInvalid, KeyError, TypeError) as error:
-            raise ValueError(f"{uri} is damaged: {error}. Delete it and run the accept job again.") from error
+        with _explained_errors(uri), fs.open_input_file(path) as stream:
+            header = parse_object(pq.read_schema(stream).metadata[_RULE], f"the rule of {uri}")
+    if missing := {"rule", "hash"} - header.keys():
+        raise ValueError(f"{uri} is damaged: it has no {' and no '.join(sorted(missing))}. Run the accept job again.")
     return Acceptance(name=name, rule=header["rule"], hash=header["hash"], uri=uri)

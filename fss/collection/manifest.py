@@ -13,11 +13,11 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +36,7 @@ _CHECKSUM = 4  # bytes of a CRC-32, at the end of a fragment
 _SEGMENT_NAME = re.compile(r"segment-([0-9]{5,})\.parquet")
 CHUNK = 16  # fragments that a thread reads in a row, which costs less than a call for each
 
+T = TypeVar("T")
 _INDEX, _HASH = b"fss.parts", b"fss.sha256"
 State = tuple[int, int]
 """Size of a part's file in bytes, and its time of modification in nanoseconds."""
@@ -122,6 +123,7 @@ class PartFolder:
         """
         states, count, columns = _states(self.uri, "parquet"), 0, self._small_schema.names
         fragments, written = self._fresh_fragments(states), set(_states(self.fragments_uri, "arrow"))
+        stale = written - fragments
         with ThreadPoolExecutor(READERS) as pool:
             for number, names in itertools.groupby(sorted({*states, *written}, key=part_number), _segment):
                 recorded = list(names)
@@ -134,24 +136,22 @@ class PartFolder:
                 missing = [part for part in group if part not in kept]
                 read = dict(zip(missing, self._read_parts(missing, columns, fragments, pool), strict=True))
                 tables, before = kept | read, {entry.part: entry for entry in self._index(number)}
-                index = [
-                    Entry(part, tables[part].num_rows, *states[part], _hash(read.get(part), before.get(part), states))
-                    for part in group
-                ]
+                marked = read | {part: self._read_fragment(part) for part in missing if part in stale}
+                hashes = {part: _written_hash(marked.get(part), before.get(part), states[part]) for part in group}
+                index = [Entry(part, tables[part].num_rows, *states[part], hashes[part]) for part in group]
                 lost |= {part: entry._replace(rows=0) for part, entry in before.items() if part not in states}
                 table = pa.concat_tables(
                     [self._small_schema.empty_table(), *(tables[part].replace_schema_metadata(None) for part in group)]
                 )
                 self._write_segment(number, table.combine_chunks(), [*index, *lost.values()])
-        if fragments:
+        if written:
             fs, path = storage.resolve(self.fragments_uri)
             fs.delete_dir_contents(path, missing_dir_ok=True)  # a fragment that has just been written costs a read
         return count
 
     def lost(self) -> list[str]:
         """Return the names of the parts that were written and whose files are gone, sorted."""
-        recorded = set(_states(self.fragments_uri, "arrow"))
-        recorded |= {entry.part for number in self._segments() for entry in self._index(number)}
+        recorded = {*_states(self.fragments_uri, "arrow"), *(entry.part for entry in self._entries())}
         return sorted(recorded - set(_states(self.uri, "parquet")), key=part_number)
 
     def check_complete(self) -> None:
@@ -169,10 +169,9 @@ class PartFolder:
 
     def written_hashes(self) -> dict[str, str]:
         """Return the SHA-256 that the file of each part had when it was written, where it is known."""
-        found = {entry.part: entry.sha256 for number in self._segments() for entry in self._index(number)}
-        for part in _states(self.fragments_uri, "arrow"):  # damage makes a part newer than its fragment
-            if (table := self._read_fragment(part)) is not None:
-                found[part] = _hash(table, None, {})
+        found = {entry.part: entry.sha256 for entry in self._entries()}
+        for part in _states(self.fragments_uri, "arrow"):
+            found[part] = _fragment_hash(self._read_fragment(part)) or found.get(part, "")
         return {part: sha256 for part, sha256 in found.items() if sha256}
 
     @property
@@ -212,50 +211,50 @@ class PartFolder:
         except (OSError, pa.ArrowInvalid):
             return None
 
-    def _segments(self) -> list[int]:
-        """Return the numbers of the segments."""
+    def _entries(self) -> Iterator[Entry]:
+        """Yield what the segments say about their parts."""
         names = storage.list_names(*storage.resolve(self.manifest_uri))
-        return sorted(int(found[1]) for name in names if (found := _SEGMENT_NAME.fullmatch(name)))
+        numbers = sorted(int(found[1]) for name in names if (found := _SEGMENT_NAME.fullmatch(name)))
+        with ThreadPoolExecutor(READERS) as pool:
+            for entries in pool.map(self._index, numbers):
+                yield from entries
 
-    @retry_transient
     def _index(self, number: int) -> list[Entry]:
         """Return what a segment says about its parts; nothing if it is damaged."""
+        return self._from_segment(number, lambda _, index: index) or []
+
+    @retry_transient
+    def _from_segment(self, number: int, read: Callable[[pq.ParquetFile, list[Entry]], T]) -> T | None:
+        """Return what ``read`` makes of a segment's file and index; None if the segment is damaged or gone."""
         fs, path = storage.resolve(self._segment_uri(number))
         try:
             with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
-                return _read_index(file)
+                return read(file, [Entry(*values) for values in json.loads(file.metadata.metadata[_INDEX])])
         except OSError as error:
             if is_transient(error):
                 raise
-            return []
         except (KeyError, ValueError, TypeError):
-            return []
+            pass
+        return None
 
     def _segment_uri(self, number: int) -> str:
         return storage.join(self.manifest_uri, f"segment-{number:05d}.parquet")
 
-    @retry_transient
     def _read_segment(self, number: int, columns: Sequence[str], states: dict[str, State]) -> dict[str, pa.Table]:
         """Return some columns of the parts of a segment whose files have not changed."""
-        fs, path = storage.resolve(self._segment_uri(number))
-        try:
-            with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
-                if file.schema_arrow.remove_metadata() != self._small_schema:
-                    return {}
-                index = _read_index(file)
-                table = file.read(columns=list(columns), use_threads=False).select(columns)
-        except OSError as error:
-            if is_transient(error):
-                raise
-            return {}
-        except (KeyError, ValueError, TypeError):
-            return {}
-        starts = itertools.accumulate((entry.rows for entry in index), initial=0)
-        return {
-            entry.part: table.slice(start, entry.rows)
-            for entry, start in zip(index, starts, strict=False)
-            if states.get(entry.part) == (entry.size, entry.time)
-        }
+
+        def tables(file: pq.ParquetFile, index: list[Entry]) -> dict[str, pa.Table]:
+            if file.schema_arrow.remove_metadata() != self._small_schema:
+                return {}
+            table = file.read(columns=list(columns), use_threads=False).select(columns)
+            starts = itertools.accumulate((entry.rows for entry in index), initial=0)
+            return {
+                entry.part: table.slice(start, entry.rows)
+                for entry, start in zip(index, starts, strict=False)
+                if states.get(entry.part) == (entry.size, entry.time)
+            }
+
+        return self._from_segment(number, tables) or {}
 
     def _write_segment(self, number: int, table: pa.Table, index: Sequence[Entry]) -> None:
         sink = pa.BufferOutputStream()
@@ -276,15 +275,18 @@ def _checksum(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(_CHECKSUM, "little")
 
 
-def _read_index(file: pq.ParquetFile) -> list[Entry]:
-    return [Entry(*values) for values in json.loads(file.metadata.metadata[_INDEX])]
+def _written_hash(fragment: pa.Table | None, entry: Entry | None, state: State) -> str:
+    """Return the SHA-256 that the file of a part had when it was written; empty if it is not known.
+
+    A damaged part is newer than its fragment, and a copied one has another time than its entry says. Both keep the
+    hash; a file of another size than the entry says is another part.
+    """
+    return _fragment_hash(fragment) or (entry.sha256 if entry and entry.size == state[0] else "")
 
 
-def _hash(read: pa.Table | None, before: Entry | None, states: Mapping[str, State]) -> str:
-    """Return the hash of a part's file: of its fragment, or what the segment said of it. A copy has another time."""
-    if read is not None and _HASH in (read.schema.metadata or {}):
-        return str(read.schema.metadata[_HASH].decode())
-    return before.sha256 if before and states[before.part][0] == before.size else ""
+def _fragment_hash(table: pa.Table | None) -> str:
+    """Return the hash of a part's file in the metadata of its fragment; empty without a fragment."""
+    return "" if table is None else (table.schema.metadata or {}).get(_HASH, b"").decode()
 
 
 def _segment(part: str) -> int:

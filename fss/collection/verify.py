@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fss.collection import part_io
+from fss.collection.acceptance_file import check_acceptance_file
 from fss.collection.collection import Collection
 from fss.collection.collection_file import COLLECTION_KEYS, collection_file
 from fss.collection.manifest import PartFolder
@@ -31,6 +32,8 @@ _EDITED = "it was edited, or it is damaged"
 def find_problems(collection: Collection) -> Iterator[str]:
     """Yield the problems of a collection and its mask sets, one sentence each."""
     yield from _json_problems(collection)
+    for name in collection.mask_set_names():
+        yield from _acceptance_problems(collection.mask_set(name))
     for folder in part_folders(collection):
         yield from _file_problems(folder)
     seen: set[str] = set()
@@ -62,6 +65,14 @@ def _json_problems(collection: Collection) -> Iterator[str]:
     folders = storage.list_names(*storage.resolve(storage.join(collection.uri, "masks")))
     for name in sorted(set(folders) - set(names)):
         yield f"the folder masks/{name} belongs to no mask set: its JSON file is gone, or a deletion was stopped"
+
+
+def _acceptance_problems(mask_set: MaskSet) -> Iterator[str]:
+    for name in mask_set.acceptance_names():
+        try:
+            check_acceptance_file(mask_set.read_acceptance(name))
+        except ValueError as error:
+            yield str(error)
 
 
 def _file_problems(folder: PartFolder) -> Iterator[str]:

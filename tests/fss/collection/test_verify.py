@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fss.collection import Collection, ImageReader, MaskSet
+from fss.collection.acceptance_file import check_acceptance_file
 from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.collection.upgrade import refresh_manifests
 from fss.collection.verify import find_problems
@@ -205,6 +207,37 @@ def test_every_mutation_of_a_file_is_noticed(tmp_path: Path, compacted: bool) ->
             if not list(find_problems(Collection.open(str(copy)))):
                 unnoticed.append(damage)
     assert not unnoticed
+
+
+def test_damage_is_not_forgotten_when_the_manifest_is_refreshed(tmp_path: Path) -> None:
+    collection, _ = noisy_collection(tmp_path / "c", 24)
+    first, second = (tmp_path / "c/images" / f"part-0000{number}.parquet" for number in (0, 1))
+    for number, file in enumerate((first, second)):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 3] ^= 1
+        file.write_bytes(data)
+        os.utime(file, ns=(time.time_ns(), time.time_ns() + 10**9))
+        refresh_manifests(collection)
+        assert sum("is not the file that was written" in text for text in find_problems(collection)) == number + 1
+    assert not list(Path(collection.uri).rglob("*.arrow"))
+
+
+def test_a_changed_acceptance_is_noticed(tmp_path: Path) -> None:
+    collection, masks = noisy_collection(tmp_path / "c", 24)
+    masks.write_acceptance("default", {"quantile": 0.5}, collection.image_ids()["part-00000"])
+    assert list(find_problems(collection)) == []
+    file = Path(masks.acceptance_uri("default"))
+    data = file.read_bytes()
+    table, noticed, places = pq.read_table(pa.BufferReader(data)), 0, range(4, len(data), 16)
+    for place in places:
+        file.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        found = list(find_problems(collection))
+        noticed += bool(found)
+        assert found or pq.read_table(file).equals(table), place  # a flip may hit what nobody reads
+    assert noticed > len(places) / 2
+    pq.write_table(table.slice(1), file)
+    with pytest.raises(ValueError, match="its rule and ids are not those of its hash"):
+        check_acceptance_file(masks.read_acceptance("default"))
 
 
 def test_masks_of_other_images_and_lost_parts_stop_who_uses_them(tmp_path: Path) -> None:
