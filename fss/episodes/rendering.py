@@ -4,10 +4,14 @@ One affine grid per view warps image and mask together. Changes of the colours a
 its border the image is reflected; a rotated crop shows the image outside of the crop.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fss.core.arrays import UInt8
 from fss.episodes.augmentation import AFFINE
 from fss.episodes.colours import change_colours, constant
 from fss.models.features import IMAGENET_MEAN, IMAGENET_STD
@@ -34,6 +38,12 @@ def render(images: Tensor, masks: Tensor, views: Tensor, size: int) -> tuple[Ten
         pictures = _sample(images.float() / 255, grid, "bilinear")
         warped = _sample(masks[:, None].float(), grid, "nearest")[:, 0].to(torch.uint8)
     return normalize_imagenet(change_colours(pictures, views)), warped
+
+
+def canvas_batch(canvases: Sequence[UInt8], device: torch.device | None = None) -> Tensor:
+    """Return canvases, N times uint8 [S, S, 3], as the input of a network, ImageNet-normalised float32 [N, 3, S, S]."""
+    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(canvases)))
+    return normalize_imagenet(stacked.to(device).permute(0, 3, 1, 2).float() / 255)
 
 
 def normalize_imagenet(pictures: Tensor) -> Tensor:

@@ -79,15 +79,19 @@ def absent_plan(plan: EpisodePlan, images_of: Mapping[int, Collection[str]], *, 
 
 def answer_plans(method: SegmenterMethod, plan: EpisodePlan, absent: EpisodePlan, images: EpisodeImages) -> Answers:
     """Let a segmenter answer the episodes of a plan, and those of :func:`absent_plan`."""
-    nothing, parts = torch.empty(0, len(SIGNALS)), []
+    signals, ious = _answer_plan(method, plan, images)
+    return Answers(signals=signals, ious=ious, absent=_answer_plan(method, absent, images)[0])
+
+
+def _answer_plan(method: SegmenterMethod, plan: EpisodePlan, images: EpisodeImages) -> tuple[Tensor, Values]:
+    """Return the signals of the answers to a plan, float32 [E,S], and the IoUs of their masks, [E]."""
+    signals, ious = [torch.empty(0, len(SIGNALS))], [np.empty(0)]
     for first in range(0, len(plan), _BATCH):
         batch = EvaluationBatch.load(plan.episodes[first : first + _BATCH], images)
-        mask, signals = method.answer(batch)
-        parts.append(Answers(signals=signals, ious=mask_ious(mask, batch.target), absent=nothing))
-    for first in range(0, len(absent), _BATCH):
-        batch = EvaluationBatch.load(absent.episodes[first : first + _BATCH], images)
-        parts.append(Answers(signals=nothing, ious=np.empty(0), absent=method.answer(batch)[1]))
-    return Answers.join(parts)
+        mask, described = method.answer(batch)
+        signals.append(described)
+        ious.append(mask_ious(mask, batch.target))
+    return torch.cat(signals), np.concatenate(ious)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor
 from fss.collection.index import Sample
 from fss.core.arrays import UInt8
 from fss.episodes.episode_plan import Episode
-from fss.episodes.rendering import normalize_imagenet
+from fss.episodes.rendering import canvas_batch
 from fss.images.mask_codec import binary_mask
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models.scales import cut_tile
@@ -90,7 +90,7 @@ class EpisodeImages:
 
     def images(self, image_ids: Sequence[str]) -> Tensor:
         """Return normalised images, float32 [N, 3, size, size]."""
-        return _normalized([self._read(name).rgb for name in image_ids])
+        return canvas_batch([self._read(name).rgb for name in image_ids])
 
     def masks(self, image_ids: Sequence[str], class_id: int | Sequence[int]) -> Tensor:
         """Return masks of one class, or of one class per image, uint8 [N, size, size] in {0, 1, 255}."""
@@ -104,7 +104,7 @@ class EpisodeImages:
         The tiles are those of ``fss.models.scales``.
         """
         cut = [cut_tile(self._original(name), number) for name, number in zip(image_ids, numbers, strict=True)]
-        return _normalized([image_canvas(tile, self.size) for tile in cut])
+        return canvas_batch([image_canvas(tile, self.size) for tile in cut])
 
     def original_mask(self, image_id: str, class_id: int) -> Tensor:
         """Return the mask of one class at the original size of the image, uint8 [H, W] in {0, 1, 255}."""
@@ -125,12 +125,6 @@ class EpisodeImages:
         picture = Picture(image_canvas(sample.rgb, self.size), mask_canvas(_mask(sample), self.size), sample.classes)
         self._cache.put(image_id, picture)
         return picture
-
-
-def _normalized(canvases: Sequence[UInt8]) -> Tensor:
-    """Return canvases, uint8 [S, S, 3], as the input of a network, float32 [N, 3, S, S]."""
-    stacked = np.ascontiguousarray(np.stack(canvases))
-    return normalize_imagenet(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255)
 
 
 def _binary(picture: Picture, class_id: int) -> NDArray[np.uint8]:

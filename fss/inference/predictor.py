@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fss.core.arrays import UInt8
-from fss.episodes.rendering import normalize_imagenet
+from fss.episodes.rendering import canvas_batch
 from fss.images.resize import image_canvas, mask_canvas
 from fss.inference.examples import EncodedSupports, Examples
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
@@ -123,8 +123,7 @@ class Predictor:
 
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
         """Return the network's input for N pictures, ImageNet-normalised float32 [N,3,size,size]."""
-        squares = np.stack([image_canvas(rgb, self.size) for rgb in pictures])
-        return normalize_imagenet(torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2).float() / 255)
+        return canvas_batch([image_canvas(rgb, self.size) for rgb in pictures], self.device)
 
     def _mask(self, mask: UInt8) -> Tensor:
         small = mask_canvas(mask, self.size)

@@ -4,8 +4,8 @@ An answer is described by a few numbers, its signals (:data:`SIGNALS`), which ne
 themselves, sizes, and similarities of the query to the object of the supports and to their scene, which is the rest of
 them: things stand where things of their kind stood. The similarities compare means of the last map of the backbone,
 which is close to what a classifier sees; the learner compares cells and cannot tell a similar part from a similar
-object. A :class:`Calibration` turns signals into an expected IoU and a probability of
-presence. It is fitted on tasks with known answers (:mod:`fss.evaluation.calibration`).
+object. A :class:`Calibration` turns signals into an expected IoU and a probability of presence. It is fitted on tasks
+with known answers (:mod:`fss.evaluation.calibration`).
 """
 
 from typing import Annotated, Any

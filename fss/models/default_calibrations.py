@@ -55,4 +55,4 @@ def default_calibration(config: SegmenterConfig, *, prior: bool) -> Calibration:
     """
     if config.learner != "density" or config.backbone != _BACKBONE or config.density != DensityConfig():
         return UNCALIBRATED
-    return _CALIBRATIONS.get(prior, UNCALIBRATED)
+    return _CALIBRATIONS[prior]
