@@ -7,10 +7,10 @@ from fss.collection import Collection, MaskSet
 from fss.collection.class_map import ClassTable
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.semantic.network import SemanticNetwork
+from fss.training.semi_supervised.batch_cache import BatchCache
 from fss.training.semi_supervised.batches import SemanticStream
 from fss.training.semi_supervised.class_statistics import NO_STATISTICS, ClassStatistics, mask_shares, truth_shares
 from fss.training.semi_supervised.config import LabelledConfig, Stage
-from fss.training.semi_supervised.feature_cache import FeatureCache
 from fss.training.semi_supervised.mask_writer import evaluate_network
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
@@ -82,7 +82,7 @@ class SelfTrainData:
             masks = mask_shares(self.collection.mask_set(self.config.stage_mask_set(before)), self.table, truth)
         return ClassStatistics(truth=truth, masks=masks)
 
-    def stream(self, stage: Stage, *, rank: int, world: int, features: FeatureCache | None = None) -> SemanticStream:
+    def stream(self, stage: Stage, *, rank: int, world: int, features: BatchCache | None = None) -> SemanticStream:
         """Open a worker's share of a stage's batches, of the data of :meth:`for_stage`; ``features`` may be shared."""
         config, batch = self.config, self.config.training.stage(stage)
         reader = SemanticReader(

@@ -35,6 +35,7 @@ from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.config import LOWER_STAGES, SemanticConfig
 from fss.models.semantic.network import LowerMaps, SemanticNetwork, build_semantic, start_from
 from fss.training.ema import Ema
+from fss.training.semi_supervised.batch_cache import BatchCache
 from fss.training.semi_supervised.config import (
     LabelledConfig,
     SemanticStreamConfig,
@@ -42,7 +43,6 @@ from fss.training.semi_supervised.config import (
     ThreeStageConfig,
     WeakConfig,
 )
-from fss.training.semi_supervised.feature_cache import FeatureCache
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.rows import SemanticRows, scan_rows
@@ -175,7 +175,7 @@ class Bench:
         self.options, self.seed = options, seed
         self.base = base_config(options, train, seed, rates)
         self.data = SelfTrainData.open(self.base)
-        self.features = FeatureCache(options.cache_gb)
+        self.features = BatchCache(options.cache_gb)
         self.scorers = scorers
         rows = self.data.rows.labelled
         self.labelled = {(part, row) for part, numbers in enumerate(rows) for row in numbers.tolist()}

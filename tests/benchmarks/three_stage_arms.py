@@ -65,8 +65,9 @@ def _rate_arms() -> list[Arm]:
     return [*arms, Arm(name="unweighted", group="rates", stage=1, settings=training(class_balance=0.0))]
 
 
-def _recipe(name: str, **changes: Any) -> Arm:
-    return Arm(name=name, group="ingredients", stage=2, settings=merged(RECIPE, training(**changes)))
+def _recipe(name: str, *, stage: Stage = 2, after: str | None = None, **changes: Any) -> Arm:
+    group = "ingredients" if stage == 2 else f"stage-{stage}"
+    return Arm(name=name, group=group, stage=stage, settings=merged(RECIPE, training(**changes)), after=after)
 
 
 def _augmented(name: str, **changes: Any) -> Arm:
@@ -96,30 +97,12 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
         _recipe("hard-target", target="hard"),
         _augmented("released-operations", operations=3, cutouts=3, jitter=0.0, grey=0.0, blur=0.0),
         _recipe("teacher-on-all", consistency_on="all"),
-        Arm(
-            name="with-auxiliary",
-            group="ingredients",
-            stage=2,
-            settings=merged(RECIPE, training(pseudo_weight=0.25)),
-            after="supervised",
-        ),
-        Arm(
-            name="from-stage-1",
-            group="ingredients",
-            stage=2,
-            settings=merged(RECIPE, training(start="stage-before")),
-            after="supervised",
-        ),
+        _recipe("with-auxiliary", after="supervised", pseudo_weight=0.25),
+        _recipe("from-stage-1", after="supervised", start="stage-before"),
         _recipe("no-warm-up", ema_warm_up=False),
         _recipe("soft-target", target="soft"),
         _recipe("half-weight", teacher_weight=0.5),
-        Arm(
-            name="confidence-by-class",
-            group="ingredients",
-            stage=2,
-            settings=merged(RECIPE, training(confidence=0.9, confidence_by_class=True, target="hard")),
-            after="supervised",
-        ),
+        _recipe("confidence-by-class", after="supervised", confidence=0.9, confidence_by_class=True, target="hard"),
         Arm(
             name="classmix",
             group="ingredients",
@@ -128,20 +111,8 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
             settings=merged(merged(RECIPE, strong(mix="classmix")), {"stream": {"cache_features": 0}}),
         ),
         Arm(name="recipe-2S", group="ingredients", stage=2, settings=RECIPE, lengths=2),
-        Arm(
-            name="recipe-stage-3",
-            group="stage-3",
-            stage=3,
-            settings=merged(RECIPE, training(start="stage-before")),
-            after="recipe",
-        ),
-        Arm(
-            name="recipe-stage-3-masks",
-            group="stage-3",
-            stage=3,
-            settings=merged(RECIPE, training(pseudo_weight=0.25)),
-            after="recipe",
-        ),
+        _recipe("recipe-stage-3", stage=3, after="recipe", start="stage-before"),
+        _recipe("recipe-stage-3-masks", stage=3, after="recipe", pseudo_weight=0.25),
         Arm(name="released-stage-3", group="stage-3", stage=3, settings=RELEASED_LOSSES, after="released"),
         Arm(name="supervised-compute", group="compute", stage=1, lengths=math.ceil(equal_compute(labelled, pool))),
     ]

@@ -24,8 +24,8 @@ from fss.core.prefetch import prefetch
 from fss.core.rng import keyed_rng
 from fss.models.semantic.network import LowerMaps
 from fss.training.decode_pool import decoder_count
+from fss.training.semi_supervised.batch_cache import Batch, BatchCache
 from fss.training.semi_supervised.config import SemanticStreamConfig, StrongConfig
-from fss.training.semi_supervised.feature_cache import Batch, FeatureCache
 from fss.training.semi_supervised.mixing import DRAWS, cutmix_area, draw_mix, partner_offsets, paste
 from fss.training.semi_supervised.reader import SemanticReader
 from fss.training.semi_supervised.row_order import RowKey, RowOrder, count_rows
@@ -122,7 +122,7 @@ class SemanticStream:
         pool: int,
         rank: int = 0,
         world: int = 1,
-        features: FeatureCache | None = None,
+        features: BatchCache | None = None,
     ):
         """Check the arguments and create the reading orders.
 
@@ -160,7 +160,7 @@ class SemanticStream:
         pool_rows = (rows.pool, block_rows, pool, config, "pool", rank, world)
         mixes = config.strong.mix != "none"
         self._pool = RowOrder(*pool_rows, before=labelled, repeat=pool_epochs, pairs=mixes) if pool else None
-        self._features = (features or FeatureCache(config.cache_gb)) if config.cache_features else None
+        self._features = (features or BatchCache(config.cache_gb)) if config.cache_features else None
         self._encode: Encoder | None = None
 
     def encode_with(self, encode: Encoder) -> None:

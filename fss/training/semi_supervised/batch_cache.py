@@ -15,7 +15,7 @@ from fss.training.canvas_cache import GIGABYTE
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
 
 
-class FeatureCache:
+class BatchCache:
     """Batches by key, up to a number of bytes; batches that do not fit are made again every time."""
 
     def __init__(self, gigabytes: float):
