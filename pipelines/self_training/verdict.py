@@ -28,8 +28,8 @@ def judge_stages(scores: Mapping[Stage, float]) -> StageVerdict:
     """
     if not scores:
         line = (
-            "it is not known whether stage 3 is better than training on the labels alone (stage 1); give "
-            "labelled pictures with --val-collection"
+            "it is not known whether stage 3 is better than training on the labels alone (stage 1); give a "
+            "--val-collection, a collection with labels"
         )
         return StageVerdict(line=line, stage=LAST, difference=None)
     difference = scores[LAST] - scores[1]
