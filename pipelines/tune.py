@@ -11,8 +11,8 @@ is evaluated once on a labelled collection after the search, and a model that pa
 alias.
 
 The job writes <output>/<name>/best.json, trials.json, plots and summary.json. A stopped sweep resumes when it runs
-again with the same settings, and a finished one continues with a larger --trials. Ray Tune stores its state as pickles
-in that folder, so never continue a sweep from a source that you do not trust.
+again with the same settings, and a finished one continues with a larger --trials: the search is rebuilt from the
+trials in search.json, and no pickle is read.
 """
 
 from dataclasses import replace

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import ray
 
-from fss.core import storage
-
 TESTED = "2.60"
 """Minor version of Ray that these names were tested with."""
 
@@ -71,40 +69,6 @@ def remove_dead_reservations() -> int:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
             removed += 1
     return removed
-
-
-def set_trial_count(filesystem: Any, path: str, trials: int) -> None:
-    """Change the number of trials in the stored state of a Tune experiment, so that its searcher goes on where it was.
-
-    Tuner.restore (2.60) takes no other number. The trials that exist keep their ids and values, and the next ones are
-    those that the searcher would have drawn in an experiment of ``trials`` trials.
-
-    Args:
-        filesystem: filesystem of the experiment.
-        path: folder of the experiment.
-        trials: number of trials; if there are more already, no new one is drawn.
-    """
-    cloudpickle = import_module("ray.cloudpickle")
-    names = storage.list_names(filesystem, path)
-    for prefix in ("search_gen_state-", "basic-variant-state-"):
-        files = [f"{path}/{name}" for name in names if name.startswith(prefix)]
-        if not files:
-            continue
-        newest = max(files)  # as Tune chooses it
-        with filesystem.open_input_file(newest) as file:
-            state = cloudpickle.loads(file.readall())
-        if prefix == "search_gen_state-":
-            state |= {"total_samples": trials, "finished": state["counter"] >= trials}
-        else:
-            (draws,) = state["_iterators"]
-            draws.num_samples, draws.num_samples_left = trials, max(0, trials - draws.counter)
-            state |= {"_total_samples": trials, "_finished": draws.num_samples_left == 0}
-        storage.write_atomically(filesystem, newest, cloudpickle.dumps(state))
-
-
-def tuner_callbacks(tuner: Any) -> list[Any]:
-    """Return the callbacks of a restored tuner."""
-    return list(tuner._local_tuner.get_run_config().callbacks)
 
 
 def _internal(module: str, name: str) -> Any:

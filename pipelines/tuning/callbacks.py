@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 
 from fss.tracking.run import Run, tracking_client
 from pipelines.runtime.ray_internals import remove_dead_reservations
+from pipelines.tuning.journal import TRIAL, VALUES, Journal
 from pipelines.tuning.trial_runs import ERROR_TAG, OBJECTIVE, close_trial, find_trial, open_trial
 
 BEST = "best_objective"
@@ -28,23 +29,25 @@ class TrialRuns(tune.Callback):
     training returns.
     """
 
-    def __init__(self, sweep: Run, *, objective: str, mode: str, steps: int, trials: int):
+    def __init__(self, sweep: Run, journal: Journal, *, objective: str, mode: str, steps: int, trials: int):
         """Configure the callback.
 
         Args:
             sweep: parent run of the trials.
+            journal: all trials of the sweep.
             objective: name of the metric in the reports.
             mode: direction of the objective, min or max.
             steps: number of steps of a completed training.
             trials: number of trials of the sweep.
         """
-        self.sweep, self.objective, self.mode, self.steps, self.trials = sweep, objective, mode, steps, trials
+        self.sweep, self.journal, self.objective, self.mode = sweep, journal, objective, mode
+        self.steps, self.trials = steps, trials
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log the objective at its step, unless a restored trial repeats the step."""
-        run = find_trial(self.sweep, trial.trial_id)
+        """Log the objective at its step, unless a restarted trial repeats the step."""
+        run = find_trial(self.sweep, trial.config[TRIAL])
         if run is not None and result[STEP] > run.last_step(OBJECTIVE):
             run.log_metrics({OBJECTIVE: result[self.objective]}, step=result[STEP])
 
@@ -52,34 +55,36 @@ class TrialRuns(tune.Callback):
         """End the run of a trial that returned or was stopped by the scheduler."""
         reached = int(trial.last_result.get(STEP, 0))
         completed = reached >= self.steps
-        run = open_trial(self.sweep, trial.trial_id, trial.config)
-        close_trial(run, "completed" if completed else "pruned")
-        self._print_line(trials, trial, "" if completed else f", stopped after {reached} of {self.steps} steps")
+        close_trial(self._open(trial), "completed" if completed else "pruned")
+        self._print_line(trial, "" if completed else f", stopped after {reached} of {self.steps} steps")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the run of a failed trial with the reason."""
-        run = open_trial(self.sweep, trial.trial_id, trial.config)
+        run = self._open(trial)
         logged = tracking_client(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
         reason = logged or why(trial.get_pickled_error() or trial.get_error())
         close_trial(run, "failed", reason)
-        self._print_line(trials, trial, f", failed: {reason}")
+        self._print_line(trial, f", failed: {reason}")
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End the runs of trials that were interrupted."""
         for trial in trials:
-            run = None if _ended(trial) else find_trial(self.sweep, trial.trial_id)
+            run = None if _ended(trial) else find_trial(self.sweep, trial.config[TRIAL])
             if run is not None:
                 close_trial(run, "stopped")
 
-    def _print_line(self, trials: list[Trial], trial: Trial, outcome: str) -> None:
-        best = max if self.mode == "max" else min
-        scores = [each.last_result[self.objective] for each in trials if self.objective in (each.last_result or {})]
-        ended = sum(_ended(each) or each is trial for each in trials)
+    def _open(self, trial: Trial) -> Run:
+        return open_trial(self.sweep, trial.config[TRIAL], trial.config[VALUES])
+
+    def _print_line(self, trial: Trial, outcome: str) -> None:
+        best, trial_id = max if self.mode == "max" else min, trial.config[TRIAL]
+        scores = [each.objective for each in self.journal.trials if each.objective is not None]
+        ended = sum(each.state != "running" for each in self.journal.trials)
         if scores and ended > self.sweep.last_step(BEST):
             self.sweep.log_metrics({BEST: best(scores)}, step=ended)
-        score = trial.last_result.get(self.objective)
+        score = self.journal[trial_id].objective
         print(
-            f"[tune] {ended}/{self.trials} trials: {trial.trial_id} "
+            f"[tune] {ended}/{self.trials} trials: {trial_id} "
             f"{'not validated' if score is None else f'{self.objective} {score:.4f}'}{outcome}"
             + (f"; best {best(scores):.4f}" if scores else ""),
             file=sys.stderr,

@@ -17,6 +17,7 @@ from fss.tracking.run import Run
 from pipelines import train
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.callbacks import STEP, why
+from pipelines.tuning.journal import TRIAL, VALUES
 from pipelines.tuning.space import QUANTILE, acceptance_name, apply
 from pipelines.tuning.trial_runs import ERROR_TAG, open_trial
 
@@ -39,15 +40,15 @@ class ReportRungs(TuneReportCallback):
             super().after_report(run_context, metrics, checkpoint)
 
 
-def run_trial(values: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Run a trial with ``values``, in a process of Tune.
+def run_trial(trial: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Run a trial in a process of Tune.
 
     Args:
-        values: drawn values by the name of the dimension.
+        trial: ``trial``, the id in the sweep, and ``values``, the drawn values by the name of the dimension.
         settings: plain values: ``config``, the initial training job, ``output``, the folder of all trials, and
             ``run``, the MLflow run of the sweep.
     """
-    trial_id = str(tune.get_context().get_trial_id())
+    trial_id, values = str(trial[TRIAL]), trial[VALUES]
     mlflow_run = open_trial(Run(**settings["run"]), trial_id, values)
     base = from_dict(TrainJobConfig, settings["config"])
     try:

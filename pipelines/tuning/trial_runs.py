@@ -24,7 +24,7 @@ class TrialResult:
     """State and results of a trial."""
 
     trial_id: str
-    """Id of the trial in Ray Tune."""
+    """Id of the trial in the sweep."""
     run_id: str
     """Id of the MLflow run."""
     state: str

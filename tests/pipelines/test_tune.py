@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -187,12 +188,16 @@ def test_killed_and_restored_it_has_every_trial_once(
         time.sleep(0.2)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    before = {each["trial_id"] for each in json.loads(_state(trials.parent))}
+    before = json.loads((trials.parent / "search.json").read_text())["trials"]
+    assert not list(trials.parent.rglob("*.pkl")), "the sweep leaves no pickle to read"
+    planted = plant_pickles(trials.parent, tmp_path / "marker")
 
     summary = tune.run(longer)
+    assert not planted.exists(), "a pickle in the folder of the sweep ran"
     found = trials_of(summary, longer.tracking)
     assert len(found) == 4
-    assert before <= {trial.trial_id for trial in found}, "trials from before the kill are the same runs"
+    values = {trial.trial_id: trial.values for trial in found}
+    assert before == [each | {"values": values[each["trial_id"]]} for each in before], "the trials are the same runs"
     assert {trial.state for trial in found} <= {"completed", "pruned"}
     assert all(len(trial.curve) == len(set(trial.curve)) for trial in found)
     assert 0 <= json.loads((trials.parent / "best.json").read_text())["train"]["split"]["tilt"] <= 0.5
@@ -204,8 +209,26 @@ def test_killed_and_restored_it_has_every_trial_once(
     assert later[:4] == found, "finished trials stay as they are"
 
 
-def _state(home: Path) -> str:
-    """The trials that Tune had written down, as JSON."""
-    newest = max((home / "tuner").glob("experiment_state-*.json"), key=lambda path: path.stat().st_mtime)
-    kept = json.loads(newest.read_text())["trial_data"]
-    return json.dumps([json.loads(state) for state, _ in kept])
+class Touch:
+    """An object whose pickle makes a file when it is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def plant_pickles(sweep: Path, marker: Path) -> Path:
+    """Write a pickle that makes ``marker`` under every name that Tune and Train have for their state."""
+    names = ("experiment_state-2026", "search_gen_state-2026", "searcher-state-2026", "basic-variant-state-2026")
+    files = ["tuner.pkl", "trainer.pkl", "error.pkl", *(f"{name}.{end}" for name in names for end in ("json", "pkl"))]
+    folders = {path for path in sweep.rglob("*") if path.is_dir()} | {sweep, sweep / "tuner", sweep / "tuner" / "t"}
+    for folder in folders:
+        folder.mkdir(exist_ok=True, parents=True)
+        for file in files:
+            (folder / file).write_bytes(pickle.dumps(Touch(marker)))
+    pickle.loads(pickle.dumps(Touch(marker)))
+    assert marker.exists()
+    marker.unlink()
+    return marker

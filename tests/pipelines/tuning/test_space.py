@@ -2,12 +2,13 @@
 
 import re
 
+import optuna
 import pytest
 
 from fss.episodes.config import SplitConfig
 from fss.models.config import SegmenterConfig
 from pipelines.training.config import TrainSettings
-from pipelines.tuning.search import tune_space
+from pipelines.tuning.searcher import distribution
 from pipelines.tuning.space import PRESETS, Dimension, apply, parse, present, search_space, settings
 
 BASE = TrainSettings()
@@ -110,8 +111,9 @@ def test_a_setting_is_named_by_its_flag_or_its_path(name: str) -> None:
 
 def test_a_range_of_a_whole_number_draws_whole_numbers() -> None:
     space = search_space(BASE, [], ["accumulate=1..4", "width=32..128 log", "clip=0.5..5"])
-    domains = tune_space(space)
-    draws = {name: {domain.sample() for _ in range(60)} for name, domain in domains.items()}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [study.ask({name: distribution(each) for name, each in space.items()}).params for _ in range(60)]
+    draws = {name: {each[name] for each in drawn} for name in space}
     assert draws["accumulate"] == {1, 2, 3, 4}
     assert all(isinstance(value, int) for value in draws["accumulate"] | draws["width"])
     assert all(isinstance(value, float) for value in draws["clip"])

@@ -8,6 +8,7 @@ import pytest
 
 from fss.tracking.run import Run, tracking_client
 from pipelines.tuning.callbacks import BEST, TrialRuns, why
+from pipelines.tuning.journal import JOURNAL, TRIAL, VALUES, Journal, TrialRecord
 from pipelines.tuning.trial_runs import OBJECTIVE, close_leftovers, find_trial, open_trial, read_trials
 
 SCORE = "held_out_iou"
@@ -18,10 +19,14 @@ class Trial:
     """What the callback asks of Tune's trials."""
 
     trial_id: str
-    config: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     last_result: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
     error: Exception | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {TRIAL: self.trial_id, VALUES: self.values}
 
     def is_finished(self) -> bool:
         return self.finished
@@ -43,13 +48,24 @@ def sweep(store: str) -> Run:
     return Run.start("tune", uri=store)
 
 
-def callback(sweep: Run) -> TrialRuns:
-    return TrialRuns(sweep, objective=SCORE, mode="max", steps=30, trials=4)
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(str(tmp_path / JOURNAL), [TrialRecord(trial_id=name, values={}) for name in "abc"])
+
+
+def callback(sweep: Run, journal: Journal) -> TrialRuns:
+    return TrialRuns(sweep, journal, objective=SCORE, mode="max", steps=30, trials=4)
 
 
 def say(told: TrialRuns, trial: Trial, **result: Any) -> None:
     trial.last_result = result
+    told.journal.report(trial.trial_id, result["step"], result[SCORE])
     told.on_trial_result(0, [trial], trial, result)
+
+
+def end(told: TrialRuns, trial: Trial) -> None:
+    told.journal.end(trial.trial_id, "failed" if trial.error else "completed")
+    (told.on_trial_error if trial.error else told.on_trial_complete)(0, [trial], trial)
 
 
 def status(run: Run) -> tuple[str, str | None]:
@@ -66,21 +82,20 @@ def test_a_trial_has_one_run_whoever_opens_it(sweep: Run, store: str) -> None:
     assert (record.trial_id, record.state, record.values, record.objective) == ("a", "running", values, None)
 
 
-def test_curves_have_no_step_twice_and_every_trial_ends(sweep: Run) -> None:
-    told = callback(sweep)
-    whole, pruned, broken = (Trial(name, config={"split.tilt": 0.1}) for name in "abc")
+def test_curves_have_no_step_twice_and_every_trial_ends(sweep: Run, journal: Journal) -> None:
+    told = callback(sweep, journal)
+    whole, pruned, broken = (Trial(name, {"split.tilt": 0.1}) for name in "abc")
     for trial in (whole, pruned, broken):
-        open_trial(sweep, trial.trial_id, trial.config)
+        open_trial(sweep, trial.trial_id, trial.values)
     say(told, whole, step=10, held_out_iou=0.2)
     say(told, whole, step=20, held_out_iou=0.3)
-    told = callback(sweep)  # killed and restored: the trial says its second step again
+    told = callback(sweep, journal)  # killed and restored: the trial says its second step again
     say(told, whole, step=20, held_out_iou=0.9)
     say(told, whole, step=30, held_out_iou=0.4)
     say(told, pruned, step=10, held_out_iou=0.1)
     broken.error = ValueError("too few pictures\nand more")
-    told.on_trial_complete(0, [whole, pruned, broken], whole)
-    told.on_trial_complete(0, [whole, pruned, broken], pruned)
-    told.on_trial_error(0, [whole, pruned, broken], broken)
+    for trial in (whole, pruned, broken):
+        end(told, trial)
 
     found = {record.trial_id: record for record in read_trials(sweep)}
     assert found["a"].curve == {10: 0.2, 20: 0.3, 30: 0.4}
@@ -92,21 +107,20 @@ def test_curves_have_no_step_twice_and_every_trial_ends(sweep: Run) -> None:
         ("KILLED", "pruned"),
         ("FAILED", "failed"),
     ]
-    assert sweep.last_step(BEST) == 1
+    assert sweep.last_step(BEST) == 3
 
 
-def test_the_sweeps_curve_counts_trials_that_ended(sweep: Run) -> None:
-    told, trials = callback(sweep), [Trial("a"), Trial("b")]
+def test_the_sweeps_curve_counts_trials_that_ended(sweep: Run, journal: Journal) -> None:
+    told, trials = callback(sweep, journal), [Trial("a"), Trial("b")]
     for trial, score in zip(trials, (0.4, 0.2), strict=True):
         say(told, trial, step=30, held_out_iou=score)
-        told.on_trial_complete(0, trials, trial)
-        trial.finished = True
+        end(told, trial)
     points = tracking_client(sweep.uri).get_metric_history(sweep.run_id, BEST)
     assert [(point.step, point.value) for point in points] == [(1, 0.4), (2, 0.4)]
 
 
-def test_no_child_is_left_running(sweep: Run) -> None:
-    told = callback(sweep)
+def test_no_child_is_left_running(sweep: Run, journal: Journal) -> None:
+    told = callback(sweep, journal)
     stopped, dead = Trial("a"), Trial("b")
     runs = [open_trial(sweep, trial.trial_id, {}) for trial in (stopped, dead)]
     told.on_experiment_end([stopped])
