@@ -29,7 +29,7 @@ from pipelines.runtime.result import JobResult
 if TYPE_CHECKING:
     from fss.models.saliency.network import SaliencyStudent
     from fss.saliency.student.data import StudentData
-    from fss.saliency.student.training import StudentTraining
+    from fss.training.student import StudentTraining
 
 JOB = "train_saliency"
 FILE = "student.safetensors"
@@ -141,7 +141,7 @@ def _train(
 ) -> StudentTraining:
     """Train the student in place, and log and print every epoch."""
     from fss.models.precision import set_precision
-    from fss.saliency.student.training import train_student
+    from fss.training.student import train_student
 
     set_precision(config.precision)
     epochs = 0

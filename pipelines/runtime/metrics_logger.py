@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from fss.tracking.run import Run
-from fss.training.few_shot.loop import StepReport
+from fss.training.loop import StepReport
 
 
 @dataclass(kw_only=True)

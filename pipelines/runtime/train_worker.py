@@ -16,7 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from fss.core.system import available_cores
 from fss.models.checkpoint import WEIGHTS
 from fss.models.weights.reading import open_weights
-from fss.training.few_shot.loop import StepReport
+from fss.training.loop import StepReport
 from pipelines.runtime.config import Device
 
 STATE = "loop.pt"

@@ -14,7 +14,8 @@ from fss.models.precision import set_precision
 from fss.models.semantic.checkpoint import load_semantic, save_semantic
 from fss.models.semantic.network import build_semantic, start_from
 from fss.tracking.run import Run
-from fss.training.semi_supervised.three_stage import SemanticLoop, SemanticReport, auxiliary_head
+from fss.training.loop import StepReport
+from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import (
     reported_checkpoint,
@@ -73,7 +74,7 @@ class SharedValidation:
     def __init__(self, loop: SemanticLoop, validator: SemanticValidator | None):
         self.loop, self.validator = loop, validator
 
-    def add(self, report: SemanticReport) -> None:
+    def add(self, report: StepReport) -> None:
         """Do nothing: rank 0 logs the steps."""
 
     def save(self) -> None:
@@ -105,7 +106,7 @@ class CheckpointWriter(SharedValidation):
         )
         self._snapshots = self.config.snapshots() if loop.stage == 1 else ()
 
-    def add(self, report: SemanticReport) -> None:
+    def add(self, report: StepReport) -> None:
         """Log a step, and save the weights of a snapshot step, from which the stability of masks is computed."""
         self.logger.add(report)
         if report.step % self.config.log_every == 0 or report.step == self.loop.steps:

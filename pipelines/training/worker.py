@@ -14,8 +14,9 @@ from fss.models import FewShotSegmenter, save_checkpoint
 from fss.models.precision import set_precision
 from fss.models.speed import speed_up
 from fss.tracking.run import Run
-from fss.training.few_shot.loop import StepReport, TrainLoop
+from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.validation import Validator
+from fss.training.loop import StepReport
 from fss.visualize import EPISODE_LEGEND, episode_sheet
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.train_worker import (

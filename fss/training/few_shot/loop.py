@@ -1,19 +1,13 @@
-"""The training loop in plain PyTorch, for any segmenter and any stream of episodes.
+"""The training loop of few-shot segmentation, for any segmenter and any stream of episodes.
 
-    loop = TrainLoop(segmenter, stream, OptimizerConfig(steps=1000))
-    for report in loop.run():
-        if report.step % 100 == 0:
-            ...  # evaluate, save loop.state_dict(), log
-
-The caller decides what happens between steps. The loop only trains and resumes.
+loop = TrainLoop(segmenter, stream, OptimizerConfig(steps=1000))
+for report in loop.run(): ...
 """
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -25,51 +19,16 @@ from fss.episodes.episode import EpisodeBatch, RawEpisodes
 from fss.models.layers.dropout import EpisodeDropout2d
 from fss.models.learners.base import Learner
 from fss.models.precision import autocast
-from fss.training.ema import Ema, changing_tensors
+from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, rate_factor
 from fss.training.few_shot.episode_stream import EpisodeStream
+from fss.training.loop import Loop, StepLoss
 from fss.training.losses import count_valid_pixels, cross_entropy_sum
-from fss.training.schedule import schedule
 from fss.training.workers import sum_over_workers, world_size
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """The result of one step."""
-
-    step: int
-    """Number of the step, counted from 1."""
-    epoch: int
-    """Number of the epoch, counted from 0."""
-    loss: float
-    """Mean cross-entropy over the valid pixels of all workers."""
-    gradient_norm: float
-    """Euclidean norm of the gradient before clipping."""
-    wait_s: float
-    """Seconds that this worker waited for data."""
-    compute_s: float
-    """Seconds for rendering, forward pass, backward pass and update."""
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss or the gradient is not a finite number."""
-
-
-def check_finite(step: int, loss: float, gradient_norm: float, image_ids: Iterable[str]) -> None:
-    """Check the loss and the gradient's norm of a step, counted from 1.
-
-    Raises:
-        TrainingDivergedError: one of them is not finite; the message names the step and its images.
-    """
-    if not math.isfinite(loss) or not math.isfinite(gradient_norm):
-        raise TrainingDivergedError(
-            f"step {step}: the loss is {loss} and the gradient's norm {gradient_norm}. Images: {', '.join(image_ids)}. "
-            "Check these images, lower the learning rate, or clip the gradient."
-        )
-
-
-class TrainLoop:
-    """A model with its optimiser, its moving average and the position in the stream."""
+class TrainLoop(Loop[RawEpisodes]):
+    """A segmenter with its optimiser, its moving average and the position in the stream."""
 
     def __init__(
         self,
@@ -92,68 +51,48 @@ class TrainLoop:
         Raises:
             ValueError: all parameters of the model are frozen.
         """
-        self.model, self.stream, self.config = model, stream, config
-        self.segmenter: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
-        self.device, self.seed = torch.device(device), seed
-        self.parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
+        self.stream, self.config, self.seed = stream, config, seed
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("every parameter of the model is frozen, so that there is nothing to train")
-        self._fused = self.device.type == "cuda"  # elsewhere the fused kernel rounds otherwise and gains nothing
-        self.optimizer = torch.optim.Adam(
+        self._fused = torch.device(device).type == "cuda"  # elsewhere the fused kernel rounds otherwise, gains nothing
+        optimizer = torch.optim.Adam(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=self._fused or None
         )
+        super().__init__(model, optimizer, device=device)
+        self.segmenter, self.clip = self.module, config.clip
         self.model.train()
-        self.ema = Ema(self.segmenter, config.ema)
+        self.ema: Ema = Ema(self.segmenter, config.ema)
         self._dropouts = [module for module in self.segmenter.modules() if isinstance(module, EpisodeDropout2d)]
-        self._start_at(0)
+        self.schedule([config.learning_rate], partial(rate_factor, config))
 
-    def _start_at(self, step: int) -> None:
-        self.step = step
-        factor = partial(rate_factor, self.config)
-        self.scheduler = schedule(self.optimizer, [self.config.learning_rate], factor, step=step)
+    @property
+    def done(self) -> bool:
+        """Whether the training has done its last step."""
+        return self.step >= self.config.steps
 
-    def run(self) -> Iterator[StepReport]:
-        """Train from the current step to the last, and yield after each step.
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch of the next step, counted from 0."""
+        return self.step // self.stream.steps_per_epoch
 
-        Raises:
-            TrainingDivergedError: the loss or the gradient is not finite.
-        """
-        while self.step < self.config.steps:
-            epoch, start = divmod(self.step, self.stream.steps_per_epoch)
-            batches = iter(self.stream.batches(epoch, start))
-            for _ in range(start, min(self.stream.steps_per_epoch, start + self.config.steps - self.step)):
-                wait_start = time.perf_counter()
-                raw = next(batches)
-                compute_start = time.perf_counter()
-                loss, gradient_norm = self._train(raw)
-                self.step += 1
-                yield StepReport(
-                    step=self.step,
-                    epoch=epoch,
-                    loss=loss,
-                    gradient_norm=gradient_norm,
-                    wait_s=compute_start - wait_start,
-                    compute_s=time.perf_counter() - compute_start,
-                )
+    def batches(self) -> Iterator[RawEpisodes]:
+        """Yield the batches from the next step on."""
+        epoch, start = divmod(self.step, self.stream.steps_per_epoch)
+        while True:
+            yield from islice(self.stream.batches(epoch, start), self.stream.steps_per_epoch - start)
+            epoch, start = epoch + 1, 0
 
-    def _train(self, raw: RawEpisodes) -> tuple[float, float]:
-        if not self.segmenter.training:
-            self.model.train()
-        batch = raw.to(self.device).render(self.stream.image_size)
-        self.optimizer.zero_grad(set_to_none=True)
-        mean_loss = self._backward(batch)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if self.config.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
-        loss, gradient_norm = self._read(torch.stack([mean_loss, norm]))
-        check_finite(self.step + 1, loss, gradient_norm, batch.ids)
-        self.optimizer.step()
-        self.scheduler.step()
+    def backward(self, batch: RawEpisodes) -> StepLoss:
+        """Compute the gradients of the mean loss over the valid pixels of all workers, and return that mean."""
+        episodes = batch.to(self.device).render(self.stream.image_size)
+        return StepLoss(self._backward(episodes), episodes.ids)
+
+    def updated(self) -> None:
+        """Update the moving average."""
         self.ema.update(self.segmenter)
-        return loss, gradient_norm
 
     def _backward(self, batch: EpisodeBatch) -> Tensor:
-        """Compute the gradients of the mean loss over the valid pixels of all workers, and return that mean."""
         pixels = count_valid_pixels(batch.target)
         total = torch.zeros((), device=self.device)
         passes = batch.chunks(self.config.accumulate)
@@ -166,12 +105,6 @@ class TrainLoop:
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return sum_over_workers(total) / pixels
-
-    @staticmethod
-    def _read(values: Tensor) -> list[float]:
-        """Return the values; only here the host waits for a GPU."""
-        numbers: list[float] = values.tolist()
-        return numbers
 
     def _set_dropout_keys(self, ids: Sequence[str]) -> None:
         """Let the masks of dropout depend on (seed, step, episode) alone."""
@@ -187,36 +120,7 @@ class TrainLoop:
             return nullcontext()
         return self.model.no_sync()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to resume: step, optimiser state, moving average, and the weights that change.
-
-        A frozen backbone is left out: the segmenter that resumes has it already.
-        """
-        return {
-            "step": self.step,
-            "model": dict(changing_tensors(self.segmenter)),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a saved state; the next step is the one after its last.
-
-        Raises:
-            ValueError: the state of another model, or of one with other frozen parts.
-        """
-        missing, unexpected = self.segmenter.load_state_dict(state["model"], strict=False)
-        missing = sorted(dict(changing_tensors(self.segmenter)).keys() & set(missing))
-        if missing or unexpected:
-            raise ValueError(
-                f"the saved training is of another network: it lacks {missing[:3]} and has {unexpected[:3]} besides; "
-                "resume with the settings of the training, or start anew"
-            )
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(self._optimizer_state(state["optimizer"]))
-        self._start_at(int(state["step"]))
-
-    def _optimizer_state(self, saved: dict[str, Any]) -> dict[str, Any]:
+    def optimizer_state(self, saved: dict[str, Any]) -> dict[str, Any]:
         """Return the saved state for this device, without the parameters that no loss reaches, as fss 0.2 saved it."""
         (group,) = saved["param_groups"]
         learner = getattr(self.segmenter, "learner", None)

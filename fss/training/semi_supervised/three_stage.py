@@ -10,11 +10,8 @@ auxiliary head that shares more layers with the main head.
     for report in SemanticLoop(network, stream, config, stage=2).run(): ...
 """
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +21,7 @@ from fss.models.config import Precision
 from fss.models.precision import autocast
 from fss.models.semantic.config import Auxiliary
 from fss.models.semantic.network import LowerMaps, SemanticLogits, SemanticNetwork, concatenate
-from fss.training.ema import Ema
-from fss.training.few_shot.loop import StepReport, check_finite
-from fss.training.schedule import schedule
+from fss.training.loop import Loop, StepLoss
 from fss.training.semi_supervised.batches import LabelledBatch, PoolBatch, SemanticBatch, SemanticStream
 from fss.training.semi_supervised.class_statistics import NO_STATISTICS, ClassStatistics
 from fss.training.semi_supervised.config import Stage, ThreeStageConfig
@@ -43,15 +38,7 @@ def auxiliary_head(config: ThreeStageConfig, stage: Stage) -> Auxiliary:
     return AUXILIARY_HEADS[stage] if config.uses_masks(stage) else "none"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SemanticReport(StepReport):
-    """The result of one step."""
-
-    parts: dict[str, float]
-    """Parts of the loss before weighting: supervised, and in stages 2 and 3 consistency and pseudo."""
-
-
-class SemanticLoop:
+class SemanticLoop(Loop[SemanticBatch]):
     """A network with its optimiser, its teacher and the position in the stream."""
 
     def __init__(
@@ -78,13 +65,10 @@ class SemanticLoop:
         """
         network = model.module if isinstance(model, DistributedDataParallel) else model
         assert isinstance(network, SemanticNetwork) and network.auxiliary == auxiliary_head(config, stage)
-        self.model, self.network, self.stream = model, network, stream
-        self.config, self.stage = config, stage
-        self.device, self.precision = torch.device(device), precision
-        self.steps = config.stage(stage).steps
         groups = network.parameter_groups(config.learning_rate, config.backbone_learning_rate)
-        self.optimizer = torch.optim.Adam(groups)
-        self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        super().__init__(model, torch.optim.Adam(groups), device=device)
+        self.network, self.stream, self.config, self.stage = network, stream, config, stage
+        self.precision, self.steps = precision, config.stage(stage).steps
         weights = statistics.class_weights(config.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self.teacher: Teacher | None = None
@@ -92,62 +76,43 @@ class SemanticLoop:
             confidence = config.confidence if config.confidence_by_class else None
             confidences = None if confidence is None else statistics.confidences(confidence)
             self.teacher = Teacher(network, config, device=self.device, precision=precision, confidences=confidences)
+            self.ema = self.teacher.ema
         self.model.train()  # frozen layers are in evaluation mode before the stream encodes with them
         stream.encode_with(self._encode)
-        self._start_at(0)
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.schedule(rates, partial(config.rate_factor, steps=self.steps))
 
     @property
-    def ema(self) -> Ema | None:
-        """The teacher's average; None in stage 1."""
-        return None if self.teacher is None else self.teacher.ema
+    def done(self) -> bool:
+        """Whether the stage has done its last step."""
+        return self.step >= self.steps
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch of the next step, counted from 0."""
+        return self.step // self.config.epoch_steps
 
     def _encode(self, pixels: Tensor) -> LowerMaps:
         maps = self.network.lower(pixels.to(self.device))
         return maps.to(torch.device("cpu"))  # the cache is in the machine's memory
 
-    def _start_at(self, step: int) -> None:
-        self.step = step
-        factor = partial(self.config.rate_factor, steps=self.steps)
-        self.scheduler = schedule(self.optimizer, self._rates, factor, step=step)
+    def batches(self) -> Iterator[SemanticBatch]:
+        """Yield the batches from the next step on."""
+        return self.stream.batches(self.step, self.steps)
 
-    def run(self) -> Iterator[SemanticReport]:
-        """Train from the current step to the last, and yield after each step.
-
-        Raises:
-            TrainingDivergedError: the loss or the gradient is not finite.
-        """
-        batches = self.stream.batches(self.step, self.steps)
-        while self.step < self.steps:
-            wait_start = time.perf_counter()
-            batch = next(batches)
-            compute_start = time.perf_counter()
-            loss, gradient_norm, parts = self._train(batch.to(self.device))
-            self.step += 1
-            yield SemanticReport(
-                step=self.step,
-                epoch=(self.step - 1) // self.config.epoch_steps,
-                loss=loss,
-                gradient_norm=gradient_norm,
-                wait_s=compute_start - wait_start,
-                compute_s=time.perf_counter() - compute_start,
-                parts=parts,
-            )
-
-    def _train(self, batch: SemanticBatch) -> tuple[float, float, dict[str, float]]:
-        labelled, pool = batch
+    def backward(self, batch: SemanticBatch) -> StepLoss:
+        """Compute the gradients of the stage's loss, and return its mean over the valid pixels of all workers."""
+        labelled, pool = batch.to(self.device)
         loss, parts = self._labelled_loss(labelled) if pool is None else self._stage_loss(labelled, pool)
         torch.autograd.backward(loss.local)
-        gradient_norm = self._gradient_norm()
-        value = float(loss.mean)
-        check_finite(self.step + 1, value, gradient_norm, labelled.ids + (pool.ids if pool else ()))
-        self.optimizer.step()
-        self.scheduler.step()
+        return StepLoss(loss.mean, labelled.ids + (pool.ids if pool else ()), parts)
+
+    def updated(self) -> None:
+        """Update the teacher."""
         if self.teacher is not None:
             self.teacher.update(self.step)
-        return value, gradient_norm, parts
 
     def _labelled_loss(self, labelled: LabelledBatch) -> tuple[PixelLoss, dict[str, float]]:
-        self._begin()
         loss = pixel_loss(self._predict(labelled.pixels).main, labelled.truth, self._class_weights)
         return loss, {"supervised": float(loss.mean)}
 
@@ -162,7 +127,7 @@ class SemanticLoop:
         pseudo = warp_labels(pool.pseudo, pool.source)
         if mix != "none":
             targets, pseudo = mixed(targets, area, pool.partner), paste(pseudo, area, pool.partner)
-        self._begin()
+        self.model.train()  # the teacher answers in evaluation mode
         main, auxiliary = self._predict(concatenate(labelled.pixels, strong))
         return stage_loss(
             main,
@@ -172,32 +137,7 @@ class SemanticLoop:
             self._class_weights,
         )
 
-    def _begin(self) -> None:
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-
     def _predict(self, pixels: Tensor | LowerMaps) -> SemanticLogits:
         with autocast(self.device, self.precision):
             logits: SemanticLogits = self.model(pixels)
         return logits
-
-    def _gradient_norm(self) -> float:
-        trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return float(torch.nn.utils.get_total_norm([p.grad for p in trainable if p.grad is not None]))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to resume the stage."""
-        return {
-            "step": self.step,
-            "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a saved state; the next step is the one after its last."""
-        self.network.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        self._start_at(int(state["step"]))

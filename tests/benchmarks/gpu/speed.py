@@ -20,8 +20,9 @@ from fss.models.precision import set_precision
 from fss.saliency.vit import ViTEstimator
 from fss.training.few_shot.class_stream import ClassStream
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
-from fss.training.few_shot.loop import StepReport, TrainLoop
+from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.loop import StepReport
 from tests.benchmarks.gpu.checks import Checks, Published, count_waits, kernel_seconds, network, seconds_of
 from tests.benchmarks.gpu.data import CLASSES, RandomStream, painted, photographs
 

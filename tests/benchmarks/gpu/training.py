@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fss.models.speed import speed_up
 from fss.training.few_shot.config import OptimizerConfig
-from fss.training.few_shot.loop import TrainingDivergedError, TrainLoop
+from fss.training.few_shot.loop import TrainLoop
+from fss.training.loop import TrainingDivergedError
 from tests.benchmarks.gpu.checks import Checks, cosine, count_waits, network, step
 from tests.benchmarks.gpu.data import RandomStream
 

@@ -13,8 +13,9 @@ from fss.models import create_segmenter
 from fss.training.ema import Ema
 from fss.training.few_shot.config import OptimizerConfig, Schedule, StreamConfig, rate_factor
 from fss.training.few_shot.held_out_score import score_held_out
-from fss.training.few_shot.loop import StepReport, TrainingDivergedError, TrainLoop
+from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+from fss.training.loop import StepReport, TrainingDivergedError
 from tests.helpers.networks import TinySegmenter
 
 CONFIG = OptimizerConfig(steps=12, learning_rate=0.01, ema=0.9)

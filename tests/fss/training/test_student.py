@@ -1,4 +1,7 @@
-"""Training of the student: it learns its targets, corrects noisy ones and is reproducible."""
+"""Training of the student: it learns its targets, corrects noisy ones, is reproducible, and resumes exactly."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +13,8 @@ from fss.models.saliency.network import SaliencyStudent
 from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.student.data import StudentData
 from fss.saliency.student.targets import next_targets
-from fss.saliency.student.training import f_loss, train_student
+from fss.training import student as training
+from fss.training.student import StudentLoop, f_loss, train_student
 
 SMALL = StudentConfig(backbone="mobilenet_v2", image_size=64, width=64)
 
@@ -58,6 +62,33 @@ def test_the_same_seed_gives_the_same_student() -> None:
     assert half.decoder.head.weight.dtype == torch.float32
     assert not torch.equal(first.decoder.head.weight, half.decoder.head.weight)
     assert np.abs(a.predictions - c.predictions).mean() < 0.05
+
+
+@pytest.mark.parametrize(("frozen", "stops"), [(True, (1, 6, 8)), (False, (7,))])  # in an epoch of either round, ended
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(
+    frozen: bool, stops: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, truth = blobs(12, flipped=0.12)
+    weights = np.linspace(0.5, 1, len(truth), dtype=np.float32)
+    monkeypatch.setattr(training, "next_targets", lambda images, views, share: (truth.astype(np.float32), weights))
+    config = StudentTrainingConfig(rounds=2, epochs=2, warm_up=0, batch_size=6, learning_rate=5e-3, least_gain=-1)
+
+    def loop() -> StudentLoop:
+        return StudentLoop(SaliencyStudent(replace(SMALL, width=16, frozen=frozen)), data, config)
+
+    whole, steps = loop(), []
+    for report in whole.run():
+        steps.append((report.step, report.loss, whole.epoch_ended))
+        torch.save(whole.state_dict(), tmp_path / f"{report.step}.pt")
+    assert [ended for *_, ended in steps] == [False, True] * 4 and whole.result.rounds == [2, 2]
+    for stop in stops:
+        resumed = loop()
+        resumed.load_state_dict(torch.load(tmp_path / f"{stop}.pt", weights_only=True))
+        assert [(report.step, report.loss, resumed.epoch_ended) for report in resumed.run()] == steps[stop:]
+        assert resumed.result.agreement == whole.result.agreement
+        assert np.array_equal(resumed.result.predictions, whole.result.predictions)
+        for name, value in whole.student.state_dict().items():
+            assert torch.equal(resumed.student.state_dict()[name], value), (stop, name)
 
 
 def test_a_round_stops_when_agreement_stalls() -> None:
