@@ -6,8 +6,9 @@
         --student students/<name>/student.safetensors
 
 The training is one process on one device, because a student needs only thousands of pictures; it takes a quarter of an
-hour on two cores. The job writes <output>/<name>/student.safetensors and summary.json. A finished training does
-nothing. The pseudo-mask job predicts the masks of the collection with the student.
+hour on two cores. The job writes <output>/<name>/student.safetensors and summary.json. A stopped training continues
+after its last epoch, and after its last step if Ctrl-C or SIGTERM stopped it. A finished training does nothing. The
+pseudo-mask job predicts the masks of the collection with the student.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from pipelines.runtime.result import JobResult
 if TYPE_CHECKING:
     from fss.models.saliency.network import SaliencyStudent
     from fss.saliency.student.data import StudentData
-    from fss.training.student import StudentTraining
+    from fss.training.loop import StepReport
+    from fss.training.student import StudentLoop, StudentTraining
 
 JOB = "train_saliency"
 FILE = "student.safetensors"
+LOG_EVERY = 20  # steps between logged points
 
 
 def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
@@ -46,6 +49,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     from fss.models.saliency.network import save_student
     from fss.saliency.student.data import load_student_data
     from fss.tracking.lineage import log_dataset
+    from pipelines.runtime.steps import delete_state
     from pipelines.runtime.validation import build_student
 
     config = resolve(config)
@@ -69,6 +73,8 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         tags={f"fss.{name}": value for name, value in data.items()},
     ) as job:
         if job.done:
+            if not config.dry_run:
+                delete_state(output_dir)  # of a job that was killed at its very end
             return job.result
         details = {"acceptance": config.acceptance}
         log_dataset(job.run, masks, context="student", fingerprint=data["collection"], details=details)
@@ -81,7 +87,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
                 seed=config.training.seed or 0,
             )
         with job.timed("training"):
-            training = _train(student, student_data, config, job.run)
+            training = _train(student, student_data, config, job.run, output_dir)
         file = storage.join(output_dir, FILE)
         save_student(student, file, metadata={"mlflow_run": job.run.run_id, **data})
         job.result.counts = {
@@ -91,6 +97,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         job.result.counts |= {"rounds": len(training.rounds), "epochs": sum(training.rounds)}
         job.result.metrics = {"kept.agreement": training.agreement[-1]}
         job.result.outputs = {"student": file}
+    delete_state(output_dir)
     return job.result
 
 
@@ -137,25 +144,45 @@ def work_hash(config: TrainSaliencyConfig, data: Mapping[str, str]) -> str:
 
 
 def _train(
-    student: SaliencyStudent, student_data: StudentData, config: TrainSaliencyConfig, mlflow_run: Run
+    student: SaliencyStudent, student_data: StudentData, config: TrainSaliencyConfig, mlflow_run: Run, output_dir: str
 ) -> StudentTraining:
-    """Train the student in place, and log and print every epoch."""
+    """Train the student in place from its last checkpoint on, which lies in the folder of the outputs."""
     from fss.models.precision import set_precision
-    from fss.training.student import train_student
+    from fss.training.student import StudentLoop
+    from pipelines.runtime.steps import load_state, run_steps
 
     set_precision(config.precision)
-    epochs = 0
+    loop = StudentLoop(student.to(config.device), student_data, config.training, precision=config.precision)
+    load_state(output_dir, loop)
+    run_steps(loop.run(), _CheckpointWriter(loop, mlflow_run, output_dir), due=lambda step: loop.epoch_ended)
+    return loop.result
 
-    def report(metrics: dict[str, float]) -> None:
-        nonlocal epochs
-        mlflow_run.log_metrics(metrics, step=epochs)
-        epochs += 1
+
+class _CheckpointWriter:
+    """Logs and prints every epoch, and writes the checkpoints."""
+
+    def __init__(self, loop: StudentLoop, mlflow_run: Run, output_dir: str):
+        from pipelines.runtime.metrics_logger import MetricsLogger
+
+        self.loop, self.output_dir = loop, output_dir
+        self.logger = MetricsLogger(run=mlflow_run, every=LOG_EVERY, episodes=loop.config.batch_size, images=1)
+
+    def add(self, report: StepReport) -> None:
+        """Log a step, and the metrics of an epoch after its last step."""
+        ended = self.loop.epoch_ended
+        self.logger.add(report, always=ended)
+        if not ended:
+            return
+        metrics = self.loop.epoch_metrics
+        self.logger.log({name: metrics[name] for name in ("round", "agreement")}, report.step)
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
-    return train_student(
-        student.to(config.device), student_data, config.training, precision=config.precision, report=report
-    )
+    def save(self) -> None:
+        """Write the state of the loop into the output folder."""
+        from pipelines.runtime.steps import save_state
+
+        save_state(self.output_dir, self.loop)
 
 
 def main() -> None:

@@ -22,16 +22,16 @@ class MetricsLogger:
     """Episodes per step, over all workers."""
     images: int
     """Images per episode, the query included."""
-    last: int
-    """Last step of the training, which is always logged."""
+    last: int | None = None
+    """Last step of the training, which is always logged; None: it is not known before."""
     _reports: list[StepReport] = field(default_factory=list)
     _start: float = field(default_factory=time.perf_counter)
     _logged: dict[str, int] = field(default_factory=dict)
 
-    def add(self, report: StepReport) -> None:
-        """Add the report of a step; log the means at every ``every``-th step and at the last step."""
+    def add(self, report: StepReport, *, always: bool = False) -> None:
+        """Add the report of a step; log the means at every ``every``-th step, at the last one, and ``always``."""
         self._reports.append(report)
-        if report.step % self.every and report.step != self.last:
+        if report.step % self.every and report.step != self.last and not always:
             return
         count, busy = len(self._reports), sum(r.wait_s + r.compute_s for r in self._reports)
         waited = sum(r.wait_s for r in self._reports)

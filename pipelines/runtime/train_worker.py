@@ -3,10 +3,10 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import ray.train
 import ray.train.torch
@@ -16,38 +16,11 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from fss.core.system import available_cores
 from fss.models.checkpoint import WEIGHTS
 from fss.models.weights.reading import open_weights
-from fss.training.loop import StepReport
 from pipelines.runtime.config import Device
+from pipelines.runtime.steps import STATE, Resumable
 
-STATE = "loop.pt"
-"""File of a checkpoint with the state of the training loop."""
 PROGRESS = "progress.json"
 """File of a checkpoint with its step and scores in readable form."""
-
-Report = TypeVar("Report", bound=StepReport, contravariant=True)
-
-
-class Resumable(Protocol):
-    """A training loop whose state can be saved and restored."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the loop."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of a loop."""
-
-
-class Writer(Protocol[Report]):
-    """A worker's work besides the training."""
-
-    def add(self, report: Report) -> None:
-        """Add the report of a step."""
-
-    def save(self) -> None:
-        """Validate the current weights with the other workers; on rank 0, report a checkpoint.
-
-        ``ray.train.report`` is a barrier, so every rank has to call it.
-        """
 
 
 def resume(loop: Resumable, *, model: str | None = None) -> None:
@@ -66,21 +39,6 @@ def resume(loop: Resumable, *, model: str | None = None) -> None:
             network = open_weights(Path(folder) / model / WEIGHTS, safetensors_only=True).content
             state["model"] = {**network, **state["model"]}
         loop.load_state_dict(state)
-
-
-def run_steps(reports: Iterable[Report], writer: Writer[Report], *, every: int, last: int) -> None:
-    """On a worker: train to the last step, and save a checkpoint every ``every`` steps and at the end.
-
-    Args:
-        reports: the lazy reports of a training loop; iterating runs the steps.
-        writer: writes the checkpoints on rank 0; None on all other ranks.
-        every: steps between checkpoints.
-        last: the last step.
-    """
-    for report in reports:
-        writer.add(report)
-        if report.step % every == 0 or report.step == last:
-            writer.save()
 
 
 @contextmanager

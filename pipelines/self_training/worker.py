@@ -17,10 +17,10 @@ from fss.tracking.run import Run
 from fss.training.loop import StepReport
 from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from pipelines.runtime.metrics_logger import MetricsLogger
+from pipelines.runtime.steps import every, run_steps
 from pipelines.runtime.train_worker import (
     reported_checkpoint,
     resume,
-    run_steps,
     share_cores,
     worker_device,
     write_state,
@@ -65,7 +65,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     writer = SharedValidation(loop, data.validator())
     if rank == 0:
         writer = CheckpointWriter(loop, data, writer.validator, Run(**settings["run"]), settings["output_dir"])
-    run_steps(loop.run(), writer, every=config.checkpoint_every, last=loop.steps)
+    run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=loop.steps))
 
 
 class SharedValidation:

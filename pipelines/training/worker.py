@@ -19,10 +19,10 @@ from fss.training.few_shot.validation import Validator
 from fss.training.loop import StepReport
 from fss.visualize import EPISODE_LEGEND, episode_sheet
 from pipelines.runtime.metrics_logger import MetricsLogger
+from pipelines.runtime.steps import every, run_steps
 from pipelines.runtime.train_worker import (
     reported_checkpoint,
     resume,
-    run_steps,
     share_cores,
     worker_device,
     write_state,
@@ -58,7 +58,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     if rank == 0:
         record = {"data": settings["hashes"], TRAINING_DATA: data.record()}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
-    run_steps(loop.run(), writer, every=config.checkpoint_every, last=config.optimizer.steps)
+    run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=config.optimizer.steps))
 
 
 class SharedValidation:

@@ -1,11 +1,13 @@
 """The student's job, from a collection's masks to the same collection predicted by the student."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fss.collection import Collection
 from fss.collection.acceptance import read_scores, write_acceptance
@@ -17,9 +19,11 @@ from fss.saliency.config import StudentTrainingConfig
 from fss.saliency.pseudomask import pseudomask_part
 from fss.saliency.student import data
 from fss.tracking.run import tracking_client
+from fss.training.student import StudentLoop
 from pipelines import pseudomask
 from pipelines.masks.config import PseudomaskJobConfig, TrainSaliencyConfig
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.steps import STATE
 from pipelines.train_saliency import resolve, run, work_hash
 
 
@@ -65,6 +69,46 @@ def test_trains_once_and_predicts_the_collection_again(lesson: TrainSaliencyConf
     rows = [row for part in masks.finished_parts() for row in masks.read_part(part).to_pylist()]
     assert len(rows) == 32 and all(row["error"] is None and row["scores"] for row in rows)
     assert masks.provenance["estimator"] == "student" and file not in str(masks.provenance["config"])
+
+
+def history(lesson: TrainSaliencyConfig, run_id: str | None, metric: str) -> list[tuple[int, float]]:
+    """The logged points of a metric."""
+    points = tracking_client(str(lesson.tracking.uri)).get_metric_history(run_id, metric)
+    return [(point.step, point.value) for point in points]
+
+
+@pytest.mark.parametrize("stop", ["failure", "interrupt"])
+def test_a_stopped_training_resumes_exactly_and_logs_every_step_once(
+    lesson: TrainSaliencyConfig, stop: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, named = run(lesson), replace(lesson, name=f"stopped-by-{stop}")
+    backward = StudentLoop.backward
+    steps = []
+
+    def stopped(loop: StudentLoop, batch: Any) -> Any:
+        steps.append(loop.step)
+        if loop.step == 4 and steps.count(4) == 1:
+            if stop == "failure":
+                raise ConnectionError("the machine is gone")
+            signal.raise_signal(signal.SIGINT)
+        return backward(loop, batch)
+
+    monkeypatch.setattr(StudentLoop, "backward", stopped)
+    with pytest.raises(ConnectionError if stop == "failure" else KeyboardInterrupt):
+        run(named)
+    assert Path(lesson.output, named.name, STATE).is_file()
+    capsys.readouterr()
+    resumed = run(named)
+    assert "epoch 1," not in capsys.readouterr().out.splitlines()[0]
+    repeated = [step for step in set(steps) if steps.count(step) > 1]
+    assert repeated == ([4] if stop == "failure" else [])
+    assert not Path(lesson.output, named.name, STATE).exists()
+    first, second = (load_student(each.outputs["student"]).state_dict() for each in (whole, resumed))
+    assert all(torch.equal(second[name], value) for name, value in first.items())
+    for metric in ("loss", "agreement", "round"):
+        points = history(lesson, resumed.run_id, metric)
+        assert len(points) > 2 and len({step for step, _ in points}) == len(points)
+        assert points == history(lesson, whole.run_id, metric) or (stop == "interrupt" and metric == "loss")
 
 
 def test_other_settings_need_another_name(lesson: TrainSaliencyConfig) -> None:

@@ -21,13 +21,10 @@ A list of ``ImageSets`` has one name per line, with or without folder and suffix
 photograph out, and further columns are ignored.
 """
 
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
@@ -45,9 +42,10 @@ from fss.collection.sources.name_lists import check_names, read_name_list
 from fss.collection.sources.names import normalized
 from fss.collection.sources.pairing import LISTED, pair_masks, printable
 from fss.collection.sources.reading import read_bytes, read_pair
+from fss.collection.sources.sbd import SUFFIX as SBD_SUFFIX
+from fss.collection.sources.sbd import decode_sbd
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
-from fss.core.arrays import IGNORE, Mask
-from fss.images.decode_errors import DecodeError
+from fss.core.arrays import IGNORE
 from fss.images.label_samples import LabelPicture
 from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits
@@ -70,7 +68,6 @@ EXPECTED = {
 """Masks of the standard download, by folder and subset."""
 CLASS_FILES = ("labelmap.txt", "class_names.txt")
 _VOC_NAME = re.compile(r"\d{4}_\d{6}")  # of VOC's photographs
-_SBD_SUFFIX = ".mat"
 _VOC_MEANING = MaskMeaning(by="index", background=0, void=(IGNORE,), class_ids=tuple(range(1, len(VOC_CLASSES) + 1)))
 _VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar)"
 _AUG_HINT = (
@@ -131,8 +128,8 @@ def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
     assert item.mask_uri is not None
     data = read_bytes(item.mask_uri, limits)
     meaning = _VOC_MEANING if item.annotation is None else MaskMeaning.from_json(item.annotation)
-    if item.mask_uri.endswith(_SBD_SUFFIX):
-        return meaning.interpret(LabelPicture(values=_decode_sbd(data)))
+    if item.mask_uri.endswith(SBD_SUFFIX):
+        return meaning.interpret(LabelPicture(values=decode_sbd(data, limits)))
     return meaning.read(data, limits)
 
 
@@ -174,17 +171,6 @@ def _guessed_classes(listing: Listing) -> tuple[str, ...]:
     )
 
 
-def _decode_sbd(data: bytes) -> Mask:
-    """Return the class ids in a .mat file of SBD, uint8 [H, W]."""
-    from scipy.io import loadmat
-
-    try:
-        labels = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
-        return np.asarray(labels, np.uint8).reshape(labels.shape[0], labels.shape[1])
-    except Exception as error:  # the reader raises many kinds; each says that this file is no mask
-        raise DecodeError("bad-annotation", f"no GTcls.Segmentation of SBD in it: {error}") from error
-
-
 def _masks(tree: Tree, prefix: str) -> tuple[str, dict[str, str]]:
     """Return the kind of masks (VOC's alone, or with SBD's) and the name of every mask, by its path."""
     if tree.has_folder(prefix + AUGMENTED):
@@ -218,7 +204,7 @@ def _by_path(tree: Tree, folder: str) -> dict[str, str]:
     return {
         path: normalized(stem_and_suffix(path)[0].removeprefix(f"{folder}/"))
         for path in tree.uris
-        if path.startswith(f"{folder}/") and (is_photograph(path) or path.endswith(_SBD_SUFFIX))
+        if path.startswith(f"{folder}/") and (is_photograph(path) or path.endswith(SBD_SUFFIX))
     }
 
 
