@@ -47,9 +47,8 @@ def run(config: TuneJobConfig) -> JobResult:
     from pipelines.training.data import TrainingData
     from pipelines.tuning.best import best_trial
     from pipelines.tuning.registration_gate import check_gate
-    from pipelines.tuning.search import search
+    from pipelines.tuning.search import finished_trials, search
     from pipelines.tuning.trial import TRIALS
-    from pipelines.tuning.trial_runs import read_trials
 
     config = resolve(config)
     base = config.train_job()
@@ -84,7 +83,7 @@ def run(config: TuneJobConfig) -> JobResult:
         data.log(job.run, hashes)
         with job.timed("trials"):
             search(config, job.run, output_dir, retry_failed=not extended)
-        trials = read_trials(job.run)
+        trials = finished_trials(config, job.run, output_dir)
         best = best_trial(trials, config.mode)
         model = storage.join(output_dir, TRIALS, best.trial_id, "model")
         job.result.outputs = {"settings": storage.join(output_dir, "best.json"), "model": model}

@@ -6,6 +6,7 @@ from annotated_types import Ge, Interval, MinLen
 
 from fss.collection.schema import ALL_SCORES, GATES, HARD_GATES, QUALITY_SCORES
 from fss.core.config import config_hash, settings, without_added
+from fss.core.privacy import Public
 
 ADDED_SETTINGS = ("images", "mask_folder", "mask_suffix", "annotations", "image_column", "mask_column")
 """Settings of a source that the first version did not have."""
@@ -134,9 +135,9 @@ class AcceptanceRule:
 
     quantile: Annotated[float, Interval(gt=0, le=1)] = 0.65
     """Share of the masks to accept, in (0, 1]: the best of those that pass every gate."""
-    scores: Annotated[tuple[str, ...], MinLen(1)] = QUALITY_SCORES
+    scores: Annotated[tuple[str, ...], MinLen(1), Public()] = QUALITY_SCORES
     """Stored scores whose ranks make the quality."""
-    gates: tuple[str, ...] = HARD_GATES
+    gates: Annotated[tuple[str, ...], Public()] = HARD_GATES
     """Stored gates that a mask has to pass."""
     within_clusters: bool = False
     """Rank and accept within each cluster of similar pictures, for mask sets that have clusters (relabels); the best of

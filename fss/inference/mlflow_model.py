@@ -19,6 +19,8 @@ import shutil
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
@@ -28,14 +30,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fss
-from fss.core.config import to_dict
+from fss.core.config import from_dict, to_dict
+from fss.core.privacy import HIDDEN, public_settings
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
 from fss.inference.request_limits import RequestLimits
-from fss.models.checkpoint import PRIOR, read_description
+from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description
+from fss.models.confidence import parse_calibration
+from fss.models.config import SegmenterConfig
+from fss.models.saliency.network import student_config
+from fss.tracking.privacy import private_context, public_description
 from fss.tracking.run import Run
 from fss.visualize import png_bytes
 
@@ -54,6 +61,12 @@ from fss.inference.mlflow_model import python_model
 with warnings.catch_warnings(record=True):  # MLflow recommends type hints, which the signature replaces
     set_model(python_model())
 '''
+_SETTINGS: dict[str, Callable[[Any, str], Any]] = {
+    "segmenter": lambda values, origin: from_dict(SegmenterConfig, values),
+    PRIOR: student_config,
+    CALIBRATION: parse_calibration,
+}
+"""Settings in the description of a checkpoint, each with its parser."""
 _REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "numpy", "pyarrow", "pillow", "opencv-python-headless"),
     *("scikit-image", "scipy", "numba", "pydantic", "annotated-types", "tyro", "lazy-loader", "tenacity"),
@@ -123,12 +136,15 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
         entry = Path(folder) / "model.py"
         entry.write_text(_ENTRY)
         artifact = Path(folder) / CHECKPOINT
-        shutil.copytree(checkpoint, artifact)  # MLflow reads a path as a URI, so %20 in its name would be a space
+        # MLflow reads a path as a URI, so %20 in its name would be a space.
         if run.private:
-            _remove_paths(artifact)
+            _copy_public(Path(checkpoint), artifact)
+        else:
+            shutil.copytree(checkpoint, artifact)
         # MLflow answers the example with the model; who trained it on painted pictures need not be warned of it.
         quiet = warnings.catch_warnings(action="ignore", category=PaintedModelWarning)
-        with mlflow.start_run(run_id=run.run_id), quiet:
+        context = private_context() if run.private else nullcontext()
+        with context, mlflow.start_run(run_id=run.run_id), quiet:
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(entry),
@@ -143,13 +159,18 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     return str(logged.model_uri)
 
 
-def _remove_paths(checkpoint: Path) -> None:
-    """Remove the paths of weights from the description of a checkpoint, which contains the weights."""
-    values = read_description(checkpoint)
-    values["segmenter"] |= {"backbone_weights": None, "saliency_prior": None}
-    if PRIOR in values:
-        values[PRIOR]["backbone_weights"] = None
-    (checkpoint / "segmenter.json").write_text(json.dumps(values, indent=2) + "\n")
+def _copy_public(checkpoint: Path, target: Path) -> None:
+    """Copy the weights of a checkpoint, and of its description what a private run may say."""
+    description = read_description(checkpoint)
+    kept = public_description({name: value for name, value in description.items() if name not in _SETTINGS})
+    for name, parse in _SETTINGS.items():
+        if name in description:
+            kept[name] = public_settings(parse(description[name], str(checkpoint)))
+            if name != CALIBRATION:  # the weights of the files that are hidden are among those of the checkpoint
+                kept[name] = {key: None if value == HIDDEN else value for key, value in kept[name].items()}
+    target.mkdir()
+    shutil.copyfile(checkpoint / WEIGHTS, target / WEIGHTS)
+    (target / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def _signature() -> Any:

@@ -10,11 +10,10 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from fss.core import storage
-from fss.models.checkpoint import read_description
+from fss.models.checkpoint import DESCRIPTION, read_description
 from fss.tracking.run import tracking_uri
 
 MLFLOW = ("models:/", "runs:/")
-DESCRIPTION = "segmenter.json"
 _BELOW = (
     "",
     "model/",

@@ -28,7 +28,8 @@ PRIOR = "prior"
 """Key of the saliency prior's configuration in the JSON of a checkpoint."""
 CALIBRATION = "calibration"
 """Key of the calibration in the JSON of a checkpoint."""
-_DESCRIPTION = "segmenter.json"
+DESCRIPTION = "segmenter.json"
+"""File of a checkpoint with its settings and records."""
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _LIMITS = {"width": 4096, "image_size": 8192, "grid": 1024}
 
@@ -53,7 +54,7 @@ def save_checkpoint(
     description |= dict(extra or {})
     storage.write_atomically(*storage.resolve(directory / WEIGHTS), save(tensors))
     text = json.dumps(description, indent=2) + "\n"
-    storage.write_atomically(*storage.resolve(directory / _DESCRIPTION), text.encode())
+    storage.write_atomically(*storage.resolve(directory / DESCRIPTION), text.encode())
     return directory
 
 
@@ -76,7 +77,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     segmenter = build_and_load(build, tensors, what=f"the checkpoint {directory}")
     segmenter.config = config
     if CALIBRATION in description:
-        segmenter.calibration = parse_calibration(description[CALIBRATION], str(Path(directory) / _DESCRIPTION))
+        segmenter.calibration = parse_calibration(description[CALIBRATION], str(Path(directory) / DESCRIPTION))
     return segmenter.eval()
 
 
@@ -87,25 +88,25 @@ def read_description(directory: str | Path) -> dict[str, Any]:
         ValueError: the directory holds no checkpoint.
     """
     directory = Path(directory)
-    missing = [name for name in (WEIGHTS, _DESCRIPTION) if not (directory / name).is_file()]
+    missing = [name for name in (WEIGHTS, DESCRIPTION) if not (directory / name).is_file()]
     if missing:
         raise ValueError(f"{directory} is no checkpoint: it has no {' and no '.join(missing)}")
-    description = parse_object((directory / _DESCRIPTION).read_bytes(), str(directory / _DESCRIPTION))
+    description = parse_object((directory / DESCRIPTION).read_bytes(), str(directory / DESCRIPTION))
     if not isinstance(description.get("segmenter"), dict):
-        raise ValueError(f"{directory / _DESCRIPTION} has no object 'segmenter' with a configuration")
+        raise ValueError(f"{directory / DESCRIPTION} has no object 'segmenter' with a configuration")
     return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}
 
 
 def write_calibration(uri: str, calibration: Calibration) -> None:
     """Store a calibration in the JSON of a checkpoint, whose folder may be local or an s3:// URI."""
-    path = storage.join(uri, _DESCRIPTION)
+    path = storage.join(uri, DESCRIPTION)
     values = parse_object(storage.read_bytes(path), path) | {CALIBRATION: configurations.to_dict(calibration)}
     storage.write_atomically(*storage.resolve(path), (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _build_prior(values: Any, directory: str | Path) -> SaliencyStudent:
     """Build the saliency network of a checkpoint, whose weights are with those of the segmenter."""
-    config = student_config(values, str(Path(directory) / _DESCRIPTION))
+    config = student_config(values, str(Path(directory) / DESCRIPTION))
     _check_size(config, directory)
     return SaliencyStudent(dataclasses.replace(config, backbone_weights=None))
 

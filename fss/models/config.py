@@ -8,6 +8,7 @@ import tyro
 from annotated_types import Ge, Gt, MultipleOf
 
 from fss.core.config import settings, without_added
+from fss.core.privacy import Public
 
 Masking = Literal["none", "feature", "input", "hybrid"]
 AUTO = "auto"
@@ -44,7 +45,7 @@ class SegmenterConfig:
     """The network that compares query and support; density needs no training."""
     masking: Masking = "none"
     """Masking strategy: where the support mask enters the support's features."""
-    backbone: str = "resnet50"
+    backbone: Annotated[str, Public()] = "resnet50"
     """Built-in backbone (resnet18, resnet50, resnet101, resnet101_deepstem, vgg16, mobilenet_v2) or a timm model, such
     as timm:convnext_tiny or the vision transformer timm:vit_small_patch14_reg4_dinov2.lvd142m."""
     backbone_weights: str | Path | None = None

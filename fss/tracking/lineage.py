@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fss.collection import Collection, MaskSet
+from fss.core.privacy import HIDDEN
 from fss.core.redaction import redact_passwords
+from fss.tracking.privacy import public_profile
 from fss.tracking.run import Run, tracking_client
 
 _CONTEXT = "mlflow.data.context"
@@ -22,9 +24,9 @@ class LoggedDataset:
     """A dataset that a run has logged as its input."""
 
     name: str
-    """Name of the collection, followed by that of the mask set if there is one."""
+    """Name of the collection, followed by that of the mask set if there is one; hidden if the run is private."""
     uri: str
-    """URI of the collection; redacted if the run is private."""
+    """URI of the collection; hidden if the run is private."""
     digest: str
     """Hash of the content at the time of the run."""
     context: str
@@ -62,9 +64,11 @@ def log_dataset(
         profile |= {"mask_set": data.name, "mask_set_hash": data.config_hash}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow warns that a folder matches two kinds of local source
-        source = resolve_dataset_source(str(run.redact(redact_passwords(collection.uri), "uri")))
-    dataset = MetaDataset(source, name=str(run.redact(name, "collection")), digest=digest)  # type: ignore[abstract]
-    entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(run.redact(profile))})
+        source = resolve_dataset_source(HIDDEN if run.private else redact_passwords(collection.uri))
+    dataset = MetaDataset(source, name=HIDDEN if run.private else name, digest=digest)  # type: ignore[abstract]
+    if run.private:
+        profile = public_profile(profile)
+    entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(profile)})
     tracking_client(run.uri).log_inputs(run.run_id, [DatasetInput(entity, [InputTag(_CONTEXT, context)])])
 
 

@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from fss.core.config import flatten
-from fss.core.redaction import redact, redact_passwords
+from fss.core.config import flatten, to_dict
+from fss.core.privacy import public_settings
+from fss.core.redaction import redact_passwords
 from fss.core.storage import decode_path
 from fss.core.system import environment_tags
+from fss.tracking.privacy import public_metrics, public_params, public_run_name, public_tags
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
@@ -79,7 +81,7 @@ class Run:
     run_id: str
     """Id of the run."""
     private: bool = False
-    """Log numbers and plain settings only, without images, texts and paths."""
+    """Log only what :mod:`fss.core.privacy` and :mod:`fss.tracking.privacy` list; no image, text or report."""
 
     @classmethod
     def start(
@@ -89,7 +91,7 @@ class Run:
         uri: str | None = None,
         experiment: str = "fss",
         parent: "Run | None" = None,
-        params: Mapping[str, Any] | None = None,
+        params: Any = None,
         tags: Mapping[str, str] | None = None,
         private: bool = False,
     ) -> "Run":
@@ -100,9 +102,9 @@ class Run:
             uri: tracking URI; see :func:`tracking_uri`.
             experiment: name of the experiment, created if missing.
             parent: parent run, whose store, experiment and privacy the new run takes over.
-            params: nested parameters to log.
+            params: settings or nested parameters to log.
             tags: tags besides those of the environment.
-            private: whether to redact paths, texts and images.
+            private: whether to log only what cannot come from a user.
         """
         private = parent.private if parent else private
         uri = parent.uri if parent else tracking_uri(uri)
@@ -111,9 +113,12 @@ class Run:
         if parent:
             all_tags[PARENT_TAG] = parent.run_id
         tags = {key: redact_passwords(value) for key, value in all_tags.items()}
-        created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=redact(tags) if private else tags)
+        if private:
+            name, tags = public_run_name(name, tags), public_tags(tags)
+        created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=tags)
         run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
-        run.log_params(params or {})
+        if params:
+            run.log_params(params)
         return run
 
     @classmethod
@@ -132,21 +137,30 @@ class Run:
         client.update_run(run_id, status="RUNNING")
         return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log nested parameters under dotted names; parameters that the run already has keep their values."""
+    def log_params(self, params: Any) -> None:
+        """Log settings or nested parameters under dotted names; parameters that the run already has keep their values.
+
+        A private run knows from the types of settings which texts are public. Of other parameters it logs numbers with
+        listed names.
+        """
         from mlflow.entities import Param
 
         client = tracking_client(self.uri)
-        logged = client.get_run(self.run_id).data.params if params else {}
-        flat = {name: redact_passwords(str(self.redact(value, name))) for name, value in flatten(params).items()}
-        entries = [Param(name, value[:_PARAM_LIMIT]) for name, value in flat.items() if name not in logged]
+        logged = client.get_run(self.run_id).data.params
+        if isinstance(params, Mapping):
+            values = public_params(flatten(params)) if self.private else flatten(params)
+        else:
+            values = flatten(public_settings(params) if self.private else to_dict(params))
+        flat = {name: redact_passwords(str(value))[:_PARAM_LIMIT] for name, value in values.items()}
+        entries = [Param(name, value) for name, value in flat.items() if name not in logged]
         for start in range(0, len(entries), _BATCH):
             client.log_batch(self.run_id, params=entries[start : start + _BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Log metrics at a step."""
+        """Log metrics at a step; a private run logs those with listed names."""
         from mlflow.entities import Metric
 
+        metrics = public_metrics(metrics) if self.private else metrics
         now = int(time.time() * 1000)
         tracking_client(self.uri).log_batch(
             self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
@@ -163,9 +177,9 @@ class Run:
         return (self.last_step(metric) if metric in metrics else -1), metrics
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        for name, value in tags.items():
-            tracking_client(self.uri).set_tag(self.run_id, name, redact_passwords(str(self.redact(value, name))))
+        """Set tags; a private run sets those that are listed."""
+        for name, value in (public_tags(tags) if self.private else tags).items():
+            tracking_client(self.uri).set_tag(self.run_id, name, redact_passwords(str(value)))
 
     def log_image(self, name: str, image: np.ndarray) -> None:
         """Log an image, uint8 [H,W,3], as the PNG artifact ``name``; a private run ignores the call."""
@@ -179,8 +193,9 @@ class Run:
             tracking_client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
 
     def log_json(self, name: str, value: Any) -> None:
-        """Log a plain value as the JSON artifact ``name``."""
-        tracking_client(self.uri).log_dict(self.run_id, self.redact(value), name)
+        """Log a plain value as the JSON artifact ``name``; a private run ignores the call."""
+        if not self.private:
+            tracking_client(self.uri).log_dict(self.run_id, value, name)
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text artifact; a private run ignores the call."""
@@ -195,10 +210,6 @@ class Run:
         """End the run: FINISHED, FAILED or KILLED."""
         tracking_client(self.uri).set_terminated(self.run_id, status)
 
-    def redact(self, value: Any, name: str = "") -> Any:
-        """Return a plain value as the run may log it; ``name`` is the setting that it belongs to."""
-        return redact(value, name) if self.private else value
-
 
 def find_unfinished(
     key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
@@ -210,7 +221,7 @@ def find_unfinished(
         uri: tracking URI.
         experiment: name of the experiment to search if there is no parent.
         parent: run whose children are searched.
-        private: whether the run redacts values; a child takes over the privacy of its parent.
+        private: whether the run is private; a child takes over the privacy of its parent.
     """
     assert parent or experiment
     experiment_id = parent.experiment_id if parent else ensure_experiment(uri, str(experiment))

@@ -6,6 +6,7 @@ import tyro
 from annotated_types import Ge, Gt, Le
 
 from fss.core.config import settings
+from fss.core.privacy import Public
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -28,10 +29,10 @@ class TrackingConfig:
 
     uri: str | None = None
     """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."""
-    experiment: str = "fss"
+    experiment: Annotated[str, Public()] = "fss"
     """MLflow experiment."""
     private: bool = False
-    """Keep URIs, file names, pictures and reports out of MLflow; log numbers and plain settings only."""
+    """Log numbers and the settings with listed values only: no path, name, text, picture or report."""
 
 
 @settings

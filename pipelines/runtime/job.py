@@ -103,7 +103,7 @@ class Job:
                 tracking=tracking,
                 parent=self._parent,
                 run=self._given_run,
-                params=to_dict(self.config),
+                params=self.config,
                 tags=self._tags,
                 fresh=overwrite,
             )

@@ -19,7 +19,7 @@ def job_run(
     tracking: TrackingConfig,
     parent: Run | None = None,
     run: Run | None = None,
-    params: Mapping[str, Any] | None = None,
+    params: Any = None,
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
 ) -> Iterator[Run]:
@@ -34,14 +34,15 @@ def job_run(
         tracking: store and experiment; a child is in those of its parent.
         parent: the run of the job that this one is a stage of.
         run: a run that the caller opened for this job and ends itself.
-        params: parameters to log.
+        params: settings to log.
         tags: tags for the lineage, such as the fingerprint of the collection.
         fresh: start a new run even if there is an unfinished one.
     """
     source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
     all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})
     if run is not None:
-        run.log_params(params or {})
+        if params:
+            run.log_params(params)
         run.set_tags(all_tags)
         with monitor_system(run.run_id, uri=run.uri):
             yield run

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from fss.core.config import settings
+from fss.core.privacy import Public
 from fss.training.few_shot.config import HELD_OUT_LOSS
 from pipelines.end_to_end.presets import photographs, sample
 from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
@@ -30,9 +31,9 @@ class GateConfig:
     """Leave out classes with fewer than two pictures, instead of refusing to evaluate."""
     beats: tuple[str, ...] | None = None
     """Baselines to beat: the 95 % interval of the paired difference in mIoU must be above 0. None: all baselines."""
-    model: str = "fss"
+    model: Annotated[str, Public()] = "fss"
     """Name of the registered model; the version of its alias must not be better on the same episodes."""
-    alias: str = "champion"
+    alias: Annotated[str, Public()] = "champion"
     """Alias that moves to the new version."""
 
 
@@ -50,7 +51,7 @@ class TuneJobConfig:
     """Folder of all sweeps, reachable from every node; the job writes into the subfolder with its name."""
     name: str | None = None
     """Name of the sweep; a stopped sweep of the same name resumes. None: a hash of the settings."""
-    space: tuple[str, ...] = ("split",)
+    space: Annotated[tuple[str, ...], Public()] = ("split",)
     """Search spaces by name: split, tasks, collages, augment, masks, network, optimisation. Empty: only the
     dimensions."""
     dimensions: tuple[str, ...] = ()

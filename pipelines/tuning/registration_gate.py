@@ -10,6 +10,7 @@ from fss.collection import Collection
 from fss.core import storage
 from fss.evaluation.verdict import ahead_text
 from fss.inference.mlflow_model import log_model
+from fss.tracking.privacy import public_tags
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
 from pipelines.evaluation.config import EvaluateJobConfig
@@ -115,6 +116,8 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
     except MlflowException:
         client.get_registered_model(config.model)  # raises unless the model exists already
     all_tags = {"fss.plan": decision.plan, "fss.miou": f"{decision.metrics[METRIC]:.4f}", **tags}
+    if mlflow_run.private:
+        all_tags = public_tags(all_tags)
     version = client.create_model_version(config.model, logged, run_id=mlflow_run.run_id, tags=all_tags)
     client.set_registered_model_alias(config.model, config.alias, version.version)
     return f"models:/{config.model}@{config.alias}"

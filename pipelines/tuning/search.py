@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.journal import JOURNAL, TRIAL, Journal, TrialRecord, checked
 from pipelines.tuning.searcher import JournalASHA, JournalSearch
 from pipelines.tuning.trial import TRIALS, run_trial
-from pipelines.tuning.trial_runs import close_leftovers, read_trials
+from pipelines.tuning.trial_runs import TrialResult, close_leftovers, read_trials
 
 _QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
 DRIVER_CPUS = 0.01
@@ -86,6 +86,15 @@ def open_journal(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> Jou
             for trial in read_trials(mlflow_run)
         ],
     )
+
+
+def finished_trials(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> list[TrialResult]:
+    """Return the results of all trials, with the values of the journal, as private runs hide some of them."""
+    journal, trials = (
+        Journal.read(storage.join(output_dir, JOURNAL), config.dimensions_by_name),
+        read_trials(mlflow_run),
+    )
+    return trials if journal is None else [replace(each, values=journal[each.trial_id].values) for each in trials]
 
 
 def _tuner(

@@ -6,13 +6,14 @@ import tyro
 from annotated_types import Ge, MultipleOf
 
 from fss.core.config import settings
+from fss.core.privacy import Public
 
 
 @settings
 class StudentConfig:
     """Shape of the student."""
 
-    backbone: str = "mobilenet_v2"
+    backbone: Annotated[str, Public()] = "mobilenet_v2"
     """Backbone of the student: a built-in one, or a convolutional model or vision transformer of timm."""
     backbone_weights: str | None = None
     """Backbone weights: a torch or safetensors file (of several networks in it the one under "ema" or "teacher"), or

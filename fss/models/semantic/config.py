@@ -7,6 +7,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from fss.core.config import settings
+from fss.core.privacy import Public
 
 Auxiliary = Literal["none", "deep", "shallow"]
 LOWER_STAGES = 3
@@ -20,7 +21,7 @@ class SemanticConfig:
 
     network: Literal["deeplabv2", "deeplabv3", "lraspp"] = "deeplabv3"
     """Architecture: DeepLabV2 as in the paper, torchvision's DeepLabV3 head, or its LR-ASPP head for light networks."""
-    backbone: str = "resnet50"
+    backbone: Annotated[str, Public()] = "resnet50"
     """Backbone: resnet18, resnet34, resnet50, resnet101, mobilenet_v2 or a plain vision transformer of timm, such as
     timm:vit_small_patch16_224.dino."""
     backbone_weights: str | Path | None = None

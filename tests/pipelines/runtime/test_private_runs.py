@@ -9,11 +9,15 @@ import pytest
 from fss.collection.sources import SourceConfig
 from fss.core import storage
 from fss.inference.mlflow_model import log_model
-from fss.models import create_segmenter, save_checkpoint
-from fss.tracking.run import Run, end_on_exit
+from fss.inference.model_files import local_checkpoint
+from fss.models import create_segmenter, load_checkpoint, save_checkpoint
+from fss.models.checkpoint import read_description
+from fss.tracking.privacy import public_tags
+from fss.tracking.run import Run, end_on_exit, tracking_client
 from pipelines import ingest, pseudomask
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.job import logged_metrics
 from tests.helpers.bad_files.formats import encoded, picture
 
 PLACE, PICTURE, KEY, SECRET = "auntmary", "birthday", "AKIAFAKEFAKEFAKE0001", "fake+Secret/Fake0123456789abcdefABCDEF01"
@@ -46,21 +50,78 @@ def test_places_names_and_pictures_stay_out_of_a_private_store(tmp_path: Path, r
     assert bool(told) != private, told
 
 
-def test_a_private_model_does_not_say_where_it_was(tmp_path: Path) -> None:
+METRIC_NAMES = {
+    "loss",
+    "images",
+    "1-shot/model/mIoU",
+    "quarantined_truncated",
+    "kept.held_out_iou",
+    "stage_2_best_val_miou",
+}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_no_kind_of_value_gets_a_text_of_a_user_into_a_private_store(tmp_path: Path, private: bool) -> None:
+    """Everything that a run can be told, with a secret in every name and value."""
+    store, texts = tmp_path / "store", [PLACE, f"{PLACE}.jpg", f"/home/{PLACE}", f"{PLACE}: gone", f"IoU of {PLACE}"]
+    store.mkdir()
+    config = TrackingConfig(uri=f"https://{PLACE}", private=private)
+    tags = {
+        f"fss.{PLACE}": "1",
+        "fss.verdict.model": PLACE,
+        "fss.notes": PLACE,
+        "mlflow.user": PLACE,
+        "fss.job": "train",
+    }
+    run = Run.start(f"stage {PLACE}", uri=f"sqlite:///{store}/mlflow.db", private=private, params=config, tags=tags)
+    with pytest.raises(ValueError, match="gone"), end_on_exit(run):
+        run.log_params({f"search.{number}": text for number, text in enumerate(texts)} | {"search.tilt": 0.25})
+        run.log_params({"nested": {"listed": texts, PLACE.upper(): texts}})
+        for text in texts:
+            names = (f"fss.{name}" for name in ("key", "collection", "mask_set", "job", "cpu", "error", "plan_1shot"))
+            run.set_tags(dict.fromkeys(names, f"{text}/" if text == PLACE else text))
+            prefixes = ("", "quarantined_", "kept.", "val_iou.", "importance_of_", "1-shot/", "loss.", "system/")
+            run.log_metrics(logged_metrics({f"{prefix}{text}": 0.5 for prefix in prefixes}))
+            run.log_json(f"{PLACE}.json", {text: 1, "a": [text]})
+            run.log_text(f"{PLACE}.md", text)
+        run.log_image(f"{PLACE}.png", np.zeros((4, 4, 3), np.uint8))
+        run.log_metrics(dict.fromkeys(METRIC_NAMES, 0.5))
+        raise ValueError(f"{PLACE} is gone")
+    data = tracking_client(run.uri).get_run(run.run_id).data
+    assert set(data.metrics) >= METRIC_NAMES
+    assert data.params["private"] == str(private)
+    assert data.params["search.tilt"] == "0.25"
+    assert data.tags["fss.error"] == ("ValueError" if private else f"ValueError: {PLACE} is gone")
+    assert {"fss.torch", "fss.job", "fss.cpus"} <= set(data.tags)
+    assert bool(found(store, PLACE) + found(store, PLACE.upper())) != private
+
+
+def test_every_job_may_say_its_name() -> None:
+    for job in Path("pipelines").glob("[a-z]*.py"):
+        tags = {"fss.job": job.stem, "mlflow.source.name": f"pipelines.{job.stem}"}
+        assert public_tags(tags) == tags
+
+
+def test_a_private_model_does_not_say_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", PLACE)  # MLflow's tag of the user
+    monkeypatch.setattr("sys.argv", [f"/home/{PLACE}/train.py"])
     store = tmp_path / "store"
     store.mkdir()
-    place = save_checkpoint(create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32), tmp_path / PLACE)
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
+    progress = {"step": 3, "weights": PLACE, "held_out_iou": {"raw": 0.5, PLACE: 0.5}}
+    place = save_checkpoint(segmenter, tmp_path / PLACE, extra={"training": progress, PLACE: 1, "note": [PLACE]})
+    (place / "notes.txt").write_text(PLACE)
     (place / "segmenter.json").write_text(
         (place / "segmenter.json")
         .read_text()
         .replace('"backbone_weights": null', f'"backbone_weights": "/home/{PLACE}/w.pth"')
     )
     with end_on_exit(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
-        run.log_image("sheet.png", np.zeros((4, 4, 3), np.uint8))
-        run.log_text("report.md", f"/home/{PLACE}")
-        log_model(run, place)
+        uri = log_model(run, place)
     assert not found(store, PLACE)
-    assert list(store.rglob("model.safetensors"))
+    with local_checkpoint(uri, tracking=run.uri) as folder:
+        assert read_description(folder)["training"] == {"step": 3, "held_out_iou": {"raw": 0.5}}
+        assert load_checkpoint(folder).config == segmenter.config, "the model can be used as it is"
 
 
 def test_keys_of_the_environment_reach_neither_store_nor_logs_nor_collection(
