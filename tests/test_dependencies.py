@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"fss", "pipelines", "tests"} | {path.stem for path in (ROOT / "tests/benchmarks").glob("*.py")}
 USED_BY_OTHERS = {
-    "boto3": "MLflow's artifact store on S3",
     "onnx": "torch.onnx",
 }
 """Distributions that another package imports for us without requiring them, and which package."""
@@ -65,7 +64,7 @@ def test_every_dependency_is_imported() -> None:
 
 def test_every_import_of_a_test_is_declared() -> None:
     allowed = RUNTIME.union(*OPTIONAL.values())
-    through_declared = {"botocore": "boto3", "jsonschema": "moto", "requests": "moto", "nbformat": "nbclient"}
+    through_declared = {"jsonschema": "moto", "requests": "moto", "nbformat": "nbclient"}
     through_declared |= {"starlette": "mlflow", "werkzeug": "moto", "yaml": "moto"}
     assert set(through_declared.values()) <= allowed
     imports = imported_distributions("tests")

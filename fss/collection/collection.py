@@ -12,7 +12,7 @@ A collection grows by new parts and never reorders existing ones. Every write is
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,16 +20,20 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from fss.collection import mask_set_files, part_io
-from fss.collection.collection_file import FORMAT, collection_exists, collection_file, read_collection_file
+from fss.collection.collection_file import (
+    FORMAT,
+    SourcesChangedError,
+    collection_exists,
+    create_collection_file,
+    read_collection_file,
+    update_collection_file,
+)
 from fss.collection.manifest import PartFolder
-from fss.collection.mask_admin import delete_mask_set
 from fss.collection.mask_set import MaskSet
 from fss.collection.schema import IMAGE_SCHEMA
 from fss.core import storage
 from fss.images.limits import DecodeLimits
 
-LABEL_SHEET = "labels.png"
-"""Contact sheet of the ground truth, in the folder of the collection."""
 _IDS: LRUCache[tuple[str, str], list[str]] = LRUCache(128)
 _IDS_LOCK = threading.Lock()
 
@@ -89,9 +93,8 @@ class Collection:
             "limits": (limits or DecodeLimits()).as_dict(),
             "sources": [dict(source) if isinstance(source, Mapping) else {"uri": source}],
         }
-        collection = cls(uri, metadata)
-        collection._save()
-        return collection
+        create_collection_file(uri, metadata)
+        return cls(uri, metadata)
 
     @classmethod
     def open(cls, uri: str) -> "Collection":
@@ -148,32 +151,48 @@ class Collection:
         return dict(self.metadata["sources"][-1].get("ignored", {}))
 
     def add_source(self, source: Mapping[str, Any], *, part_size: int) -> None:
-        """Record another source, or a later state of one, for the parts that follow; they hold up to ``part_size``."""
-        sources = [*self.metadata["sources"], dict(source)]
-        self.metadata = {**self.metadata, "sources": sources, "part_size": max(self.part_size, part_size)}
-        self._save()
+        """Record another source, or a later state of one, for the parts that follow; they hold up to ``part_size``.
 
-    def record_ingest(self, *, notes: Sequence[str], ignored: Mapping[str, int]) -> None:
-        """Record what the ingest of the last source noticed and left out."""
-        *others, last = self.metadata["sources"]
-        last = {**last, "notes": list(notes), "ignored": dict(ignored)}
-        self.metadata = {**self.metadata, "sources": [*others, last]}
-        self._save()
+        Raises:
+            SourcesChangedError: another process has added a source since this collection was opened.
+        """
+        expected = len(self.metadata["sources"])
+
+        def add(current: dict[str, Any]) -> dict[str, Any]:
+            sources = current["sources"]
+            if len(sources) != expected:
+                raise SourcesChangedError(f"another process has added a source to {self.uri}")
+            size = max(current["part_size"], part_size)
+            return {**current, "sources": [*sources, dict(source)], "part_size": size}
+
+        self._update(add)
+
+    def record_ingest(self, index: int, *, notes: Sequence[str], ignored: Mapping[str, int]) -> None:
+        """Record what the ingest of the source of this index noticed and left out."""
+
+        def record(current: dict[str, Any]) -> dict[str, Any]:
+            sources = list(current["sources"])
+            sources[index] = {**sources[index], "notes": list(notes), "ignored": dict(ignored)}
+            return {**current, "sources": sources}
+
+        self._update(record)
 
     def record_format(self, version: int) -> None:
         """Record the format of the parts."""
         if self.metadata["format"] != version:
-            self.metadata = {**self.metadata, "format": version}
-            self._save()
+            self._update(lambda current: {**current, "format": version})
 
     def add_classes(self, classes: Mapping[int, str]) -> None:
         """Add class names; a class that already has a name keeps it."""
-        merged = {**dict(classes), **self.classes}
-        self.metadata = {
-            **self.metadata,
-            "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())],
-        }
-        self._save()
+
+        def add(current: dict[str, Any]) -> dict[str, Any]:
+            merged = {**dict(classes), **{entry["id"]: entry["name"] for entry in current["classes"]}}
+            return {**current, "classes": [{"id": key, "name": value} for key, value in sorted(merged.items())]}
+
+        self._update(add)
+
+    def _update(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.metadata = update_collection_file(self.uri, change)
 
     @property
     def parts(self) -> PartFolder:
@@ -294,26 +313,3 @@ class Collection:
             if table.column("error").null_count < table.num_rows:
                 tables.append(table.filter(pc.is_valid(table.column("error"))))
         return pa.concat_tables(tables)
-
-    def _save(self) -> None:
-        part_io.write_sealed_json(collection_file(self.uri), self.metadata)
-
-
-def delete_collection(uri: str) -> None:
-    """Delete the collection at ``uri`` and its mask sets; other files in the folder stay.
-
-    ``collection.json`` is deleted last, so an interrupted deletion can be repeated.
-
-    Raises:
-        ValueError: there is no collection.
-    """
-    collection = Collection.open(uri)
-    for name in collection.mask_set_names():
-        delete_mask_set(collection.mask_set(name))
-    for folder in ("images", "hashes", "listings", "manifest", "fragments"):
-        uri = storage.join(collection.uri, folder)
-        parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith((".parquet", ".arrow"))]
-        mask_set_files.delete_files(uri, parts)
-    if part_io.exists(storage.join(collection.uri, LABEL_SHEET)):
-        part_io.delete(storage.join(collection.uri, LABEL_SHEET))
-    part_io.delete(storage.join(collection.uri, "collection.json"))

@@ -1,5 +1,6 @@
-"""The file collection.json: what it must contain, and its checks."""
+"""The file collection.json: what it must contain, its checks, and changes that never lose those of another process."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -66,3 +67,39 @@ def read_collection_file(uri: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{collection_file(uri)} is damaged: {error}") from error
     return metadata
+
+
+class SourcesChangedError(Exception):
+    """Another process has added a source to a collection since it was opened."""
+
+
+def create_collection_file(uri: str, metadata: dict[str, Any]) -> None:
+    """Write the collection.json of a new collection.
+
+    Raises:
+        ValueError: another process has created a collection there.
+    """
+
+    def create(current: dict[str, Any] | None) -> dict[str, Any]:
+        if current not in (None, metadata):
+            raise ValueError(f"another process has just created a collection at {uri}; run it again to go on")
+        return metadata
+
+    part_io.update_sealed_json(collection_file(uri), create)
+
+
+def update_collection_file(uri: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Change collection.json as it is at this moment, whoever else writes it, and return its new content.
+
+    ``change`` is called again if another process came first.
+
+    Raises:
+        ValueError: the file is gone or damaged.
+    """
+
+    def change_existing(current: dict[str, Any] | None) -> dict[str, Any]:
+        if current is None:
+            raise ValueError(f"the collection at {uri} is gone: another process has deleted it")
+        return change(current)
+
+    return part_io.update_sealed_json(collection_file(uri), change_existing)

@@ -175,7 +175,7 @@ def _source_roots(collection: Collection) -> Iterator[str]:
     for index, source in enumerate(collection.metadata["sources"]):
         if not isinstance(source, Mapping) or "listing" not in source or not source.get("items"):
             continue
-        item = source_listing.read(collection.uri, index, 0)[0]
+        item = source_listing.read(collection.uri, source_listing.listing_name(index, source), 0)[0]
         uri, path = valid_text(item.uri), valid_text(item.relative_path)
         if uri.endswith(f"/{path}"):
             yield uri.removesuffix(f"/{path}")

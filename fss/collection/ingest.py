@@ -7,20 +7,22 @@ Parts are independent: they can be written on any machine, in any order, and aga
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fss.collection import source_listing
-from fss.collection.collection import Collection, delete_collection
-from fss.collection.collection_file import collection_exists
+from fss.collection.collection import Collection
+from fss.collection.collection_file import SourcesChangedError, collection_exists
 from fss.collection.config import PART_BYTES, SHARDS
+from fss.collection.deletion import delete_collection
 from fss.collection.duplicates import DropDuplicates
 from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
 from fss.collection.source_entry import divide_source, is_same_source, largest_part, next_part
-from fss.collection.sources import Listing, SourceConfig, list_items
+from fss.collection.sources import Listing, SourceConfig, SourceItem, list_items
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from fss.images.limits import DecodeLimits
@@ -40,6 +42,8 @@ class Ingest:
     """Source of the photographs."""
     listing: Listing
     """Listing of the source."""
+    index: int
+    """Number of the source in the collection, counted from 0."""
     complete: bool = True
     """Whether all photographs of the source are ingested, not only the first ones."""
 
@@ -51,8 +55,8 @@ class Ingest:
         return finished
 
     def sources(self) -> list[dict[str, Any]]:
-        """Return what determines the contents of the collection: its sources, without the outcome of the ingest."""
-        outcome = ("notes", "ignored")
+        """Return what determines the contents of the collection: its sources, without what an ingest notes of them."""
+        outcome = ("notes", "ignored", "listing_name")
         sources = self.collection.metadata["sources"]
         return [{key: value for key, value in source.items() if key not in outcome} for source in sources]
 
@@ -185,12 +189,11 @@ def start_ingest(
     if collection_exists(uri) and overwrite:
         delete_collection(uri)
     if collection_exists(uri):
-        collection = Collection.open(uri)
-        entry = _resume(collection, listing, entry, append=append)
+        collection, index = _open(uri, listing, entry, append=append)
     else:
-        collection = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), limits)
-    _prepare_truth(collection, entry)
+        collection, index = _create(storage.absolute_uri(uri), listing, entry, name or _name(source), limits), 0
     sources: Sequence[dict[str, Any]] = collection.metadata["sources"]
+    _prepare_truth(collection, sources[index])
     parts = max(next_part(each) for each in sources)
     return Ingest(
         collection=collection,
@@ -198,6 +201,7 @@ def start_ingest(
         items=sum(each["items"] for each in sources),
         source=source,
         listing=listing,
+        index=index,
         complete=len(listing.items) == photographs,
     )
 
@@ -205,13 +209,13 @@ def start_ingest(
 def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestOutcome:
     """Complete a collection whose parts are all written.
 
-    Near-duplicates of the last source are quarantined if ``drop`` is given. Every class of the ground truth gets a
+    Near-duplicates of the source are quarantined if ``drop`` is given. Every class of the ground truth gets a
     name, and the collection keeps what the ingest noticed and left out.
     """
     collection, listing = ingest.collection, ingest.listing
     labels, warnings = None, listing.warnings
     if drop is not None:
-        drop.run(collection, first_part=int(collection.metadata["sources"][-1]["first_part"]))
+        drop.run(collection, first_part=int(collection.metadata["sources"][ingest.index]["first_part"]))
     if TRUTH in collection.mask_set_names():
         labels = summarize_labels(collection.mask_set(TRUTH))
         missing = {class_id: f"class {class_id}" for class_id in labels.classes if class_id not in collection.classes}
@@ -224,13 +228,13 @@ def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestO
             unmatched=listing.unmatched,
             complete=ingest.complete,
         )
-    collection.record_ingest(notes=(*listing.notes, *warnings), ignored=listing.ignored)
+    collection.record_ingest(ingest.index, notes=(*listing.notes, *warnings), ignored=listing.ignored)
     return IngestOutcome(labels=labels, warnings=warnings)
 
 
 def _create(uri: str, listing: Listing, entry: dict[str, Any], name: str, limits: DecodeLimits | None) -> Collection:
     parts = divide_source(listing, entry)
-    source_listing.write(uri, 0, parts)
+    entry["listing_name"] = _write_listing(uri, 0, entry, parts)
     return Collection.create(
         uri,
         name=name,
@@ -242,22 +246,39 @@ def _create(uri: str, listing: Listing, entry: dict[str, Any], name: str, limits
     )
 
 
-def _resume(collection: Collection, listing: Listing, entry: dict[str, Any], *, append: bool) -> dict[str, Any]:
-    """Return the entry of the source in an existing collection, which is added with ``append``."""
-    same = [old for old in collection.metadata["sources"] if is_same_source(old, entry)]
-    if same:
-        return dict(same[0])
-    if not append:
-        raise ValueError(
-            f"the collection at {collection.uri} was made from another source, other settings or another state of the "
-            "folder; use --append to add the new photographs as new parts, --overwrite to delete it with its mask sets "
-            "and start again, or another path"
-        )
-    return _append(collection, listing, entry)
+def _write_listing(uri: str, index: int, entry: dict[str, Any], parts: list[list[SourceItem]]) -> str:
+    """Write the listing of a new source, and return its name."""
+    name = f"{index:05d}-{config_hash(entry)}"
+    source_listing.write(uri, name, parts)
+    return name
 
 
-def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> dict[str, Any]:
-    """Write the listing of the new items and add it as another source."""
+def _open(uri: str, listing: Listing, entry: dict[str, Any], *, append: bool) -> tuple[Collection, int]:
+    """Open an existing collection, and return it with the index of the source, which is added with ``append``."""
+    while True:
+        collection = Collection.open(uri)
+        sources = collection.metadata["sources"]
+        same = [index for index, old in enumerate(sources) if is_same_source(old, entry)]
+        if same:
+            return collection, same[0]
+        if not append:
+            raise ValueError(
+                f"the collection at {collection.uri} was made from another source, other settings or another state of "
+                "the folder; use --append to add the new photographs as new parts, --overwrite to delete it with its "
+                "mask sets and start again, or another path"
+            )
+        with suppress(SourcesChangedError):  # another process came first: its photographs are no new ones
+            _append(collection, listing, entry)
+            return collection, len(sources)
+
+
+def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> None:
+    """Write the listing of the new items and add it as another source.
+
+    Raises:
+        SourcesChangedError: another process has added a source since the collection was opened.
+        ValueError: the source cannot be added.
+    """
     old = collection.metadata["sources"]
     if any(source["identity"] != entry["identity"] for source in old):
         raise ValueError(
@@ -268,7 +289,9 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
     if renamed or listing.labelled != old[0]["labelled"] or entry.get("meaning") != old[0].get("meaning"):
         raise ValueError("the classes of the folder have changed; ingest it into a new collection")
     old_paths = {
-        item.relative_path for index in range(len(old)) for item in source_listing.read_all(collection.uri, index)
+        item.relative_path
+        for index, source in enumerate(old)
+        for item in source_listing.read_all(collection.uri, source_listing.listing_name(index, source))
     }
     new_items = [item for item in listing.items if item.relative_path not in old_paths]
     different = [key for key in ("keep_bytes", "limits") if old[-1][key] != entry[key]]
@@ -280,10 +303,9 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
     entry = {**entry, "part_size": old[-1]["part_size"], "first_part": next_part(old[-1]), "items": len(new_items)}
     others = sum(source["items"] for source in old)
     parts = divide_source(replace(listing, items=new_items), entry, others=others)
-    source_listing.write(collection.uri, len(old), parts)
     entry["parts"] = len(parts)
+    entry["listing_name"] = _write_listing(collection.uri, len(old), entry, parts)
     collection.add_source(entry, part_size=largest_part(parts, entry))
-    return entry
 
 
 def _prepare_truth(collection: Collection, entry: dict[str, Any]) -> None:

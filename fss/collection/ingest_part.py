@@ -92,7 +92,8 @@ def _source_and_items(collection: Collection, part: str) -> tuple[dict[str, Any]
         for index, source in reversed(list(enumerate(collection.metadata["sources"])))
         if source["first_part"] <= number
     )
-    return source, source_listing.read(collection.uri, index, number - source["first_part"])
+    name = source_listing.listing_name(index, source)
+    return source, source_listing.read(collection.uri, name, number - source["first_part"])
 
 
 class _Row(NamedTuple):

@@ -42,9 +42,10 @@ def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
         for file in list_files(old):
             if file != SET_NAME:
                 _copy(storage.join(old, file), storage.join(new, file))
-    part_io.write_sealed_json(storage.join(metadata_uri(collection.uri, name), SET_NAME), metadata)
+    renamed = MaskSet(collection, name, metadata)
+    renamed.write_metadata()
     delete_mask_set(mask_set)
-    return MaskSet(collection, name, metadata)
+    return renamed
 
 
 def delete_mask_set(mask_set: MaskSet) -> int:

@@ -79,6 +79,7 @@ class MaskSet:
     ) -> "MaskSet":
         """Create or resume the set ``name``; see ``Collection.create_mask_set``."""
         part_io.check_name(name, "the mask set")
+        before: dict[str, Any] | None = None
         if mask_set_files.set_file(collection.uri, name):
             existing = cls.open(collection, name)
             if existing.config_hash == config_hash and not overwrite:
@@ -90,10 +91,33 @@ class MaskSet:
                     f"not {config_hash}; use --overwrite to make it again, or another mask set name"
                 )
             mask_set_files.move_metadata(collection.uri, name)
+            before = existing.metadata
         created = cls(collection, name, {"name": name, "config_hash": config_hash, "provenance": dict(provenance)})
         created._clear()  # a deletion that was killed leaves parts behind
-        part_io.write_sealed_json(storage.join(created.metadata_uri, SET_NAME), created.metadata)
+        created.write_metadata(before)
         return created
+
+    def write_metadata(self, before: dict[str, Any] | None = None) -> None:
+        """Write the JSON file of the set.
+
+        Args:
+            before: its content as it was read; None if there was no file.
+
+        Raises:
+            ValueError: another process has written it since.
+        """
+
+        def write(current: dict[str, Any] | None) -> dict[str, Any]:
+            if current is not None and current["config_hash"] == self.config_hash and before is None:
+                return current  # another process has just begun to make the same masks
+            if current != before:
+                raise ValueError(
+                    f"another process has just made the mask set {self.name!r} of {self.collection.uri}; wait for it, "
+                    "or choose another mask set name"
+                )
+            return self.metadata
+
+        self.metadata = part_io.update_sealed_json(storage.join(self.metadata_uri, SET_NAME), write)
 
     @property
     def uri(self) -> str:

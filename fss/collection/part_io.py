@@ -20,7 +20,7 @@ from pyarrow import fs as pafs
 
 from fss.collection.schema import NOTES, check_table, has_content
 from fss.collection.value_ranges import CHECKSUMS, KEY, encode_checksums, encode_ranges, find_ranges
-from fss.core import storage
+from fss.core import storage, versioned
 from fss.core.config import config_hash
 from fss.core.json_values import parse_object
 from fss.core.retry import is_transient, retry_transient
@@ -190,24 +190,46 @@ def read_json(uri: str) -> dict[str, Any]:
 
 def write_json(uri: str, value: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
-    fs, path = storage.resolve(uri)
-    storage.write_atomically(fs, path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    storage.write_atomically(*storage.resolve(uri), _json_bytes(value))
 
 
-def write_sealed_json(uri: str, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with a checksum of its content, so that :func:`is_sealed` notices a change by others."""
-    write_json(uri, {**value, _SEAL: config_hash(dict(value))})
+def _json_bytes(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def update_sealed_json(uri: str, change: Callable[[dict[str, Any] | None], dict[str, Any]]) -> dict[str, Any]:
+    """Replace a JSON object by what a function makes of it, and return the new one.
+
+    The function gets None if there is no file, and is called again if another process came first. The object has a
+    checksum of its content, so that :func:`is_sealed` notices a change by others.
+
+    Raises:
+        OSError: the file cannot be read or written.
+        ValueError: the file does not contain a JSON object.
+    """
+    value: dict[str, Any] = {}
+
+    def change_bytes(old: bytes | None) -> bytes:
+        nonlocal value
+        value = change(None if old is None else _unsealed(parse_object(old, uri)))
+        return _json_bytes({**value, _SEAL: config_hash(value)})
+
+    versioned.update(uri, change_bytes)
+    return value
 
 
 def read_sealed_json(uri: str) -> dict[str, Any]:
-    """Read the object of :func:`write_sealed_json` without comparing it with its checksum; errors as of `read_json`."""
-    content = read_json(uri)
+    """Read the object of :func:`update_sealed_json` without comparing its checksum; errors as of `read_json`."""
+    return _unsealed(read_json(uri))
+
+
+def _unsealed(content: dict[str, Any]) -> dict[str, Any]:
     content.pop(_SEAL, None)
     return content
 
 
 def is_sealed(uri: str, keys: Collection[str]) -> bool:
-    """Return whether a JSON object with these keys is as :func:`write_sealed_json` wrote it.
+    """Return whether a JSON object with these keys is as :func:`update_sealed_json` wrote it.
 
     fss 0.2 wrote no checksums.
     """

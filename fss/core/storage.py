@@ -41,7 +41,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         path = text.removeprefix("s3://").strip("/")
         if not path:
             raise ValueError(f"{text!r} names no bucket; write s3://bucket/folder")
-        return _s3(os.environ.get("AWS_ENDPOINT_URL"), _region()), path
+        return _s3(os.environ.get("AWS_ENDPOINT_URL"), region()), path
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
     local = re.match("file://(localhost(?=/))?", text)
@@ -83,7 +83,7 @@ def check_access(uri: str | Path) -> None:
     if not is_remote(str(uri)):
         return
     _, path = resolve(uri)
-    fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), _region(), attempts=2)  # a user waits for the answer
+    fs = _s3(os.environ.get("AWS_ENDPOINT_URL"), region(), attempts=2)  # a user waits for the answer
     bucket = path.split("/")[0]
     try:
         file_type = _file_type(fs, path)
@@ -157,7 +157,8 @@ def _file_type(fs: pafs.FileSystem, path: str) -> pafs.FileType:
     return fs.get_file_info(path).type
 
 
-def _region() -> str:
+def region() -> str:
+    """Return the region of the object store, from the environment."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 

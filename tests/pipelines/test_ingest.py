@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fss.collection import Collection, ingest_part
-from fss.collection.collection import delete_collection
+from fss.collection.deletion import delete_collection
 from fss.collection.sources import SourceConfig, SourceItem, folder
 from fss.images.limits import DecodeLimits
 from fss.tracking.run import tracking_client
@@ -109,11 +109,11 @@ def test_a_few_photographs_need_no_ray(
 
 
 def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(uri: str, limit: int | None = None) -> bytes:
+    def fail(uri: str) -> None:
         raise OSError("AWS Error NETWORK_CONNECTION during GetObject")
 
     monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
-    monkeypatch.setattr("fss.collection.sources.reading.storage.read_bytes", fail)
+    monkeypatch.setattr("fss.collection.ingest_part.Collection.open", fail)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
     with pytest.raises(PartError, match="ingest failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fss.collection import Collection, acceptance_file
-from fss.collection.collection import delete_collection
-from fss.collection.collection_file import collection_exists
+from fss.collection import Collection, MaskSet, acceptance_file
+from fss.collection.collection_file import SourcesChangedError, collection_exists
+from fss.collection.deletion import delete_collection
 from fss.collection.schema import IMAGE_SCHEMA, image_table, mask_table
 from fss.core.config import config_hash
 from fss.core.storage import list_names, resolve
@@ -29,6 +29,27 @@ def test_what_was_written_is_read(collection: Collection) -> None:
     assert table.column("uri").to_pylist() == ["1/0.png", "1/1.png", "1/2.png"]
     assert again.read_part("part-00000", ["width", "image_id"]).column_names == ["width", "image_id"]
     assert again.limits == collection.limits
+
+
+def test_changes_of_two_processes_are_both_kept(collection: Collection) -> None:
+    other = Collection.open(collection.uri)
+    collection.add_classes({1: "one"})
+    other.add_classes({2: "two"})
+    other.record_ingest(0, notes=["note"], ignored={})
+    collection.record_format(1)
+    again = Collection.open(collection.uri)
+    assert {1: "one", 2: "two"}.items() <= again.classes.items()
+    assert again.notes == ("note",) and again.metadata["format"] == 1 and again.metadata == collection.metadata
+    sets = [MaskSet.create(each, "new", config_hash="a", provenance={}, overwrite=False) for each in (again, other)]
+    assert sets[0].metadata == sets[1].metadata
+    before = sets[0].metadata
+    first, second = (MaskSet(again, "new", {**before, "config_hash": name}) for name in "bc")
+    first.write_metadata(before)
+    with pytest.raises(ValueError, match="another process has just made the mask set 'new'"):
+        second.write_metadata(before)
+    other.add_source({"first_part": 2}, part_size=1)
+    with pytest.raises(SourcesChangedError):
+        collection.add_source({"first_part": 2}, part_size=1)
 
 
 def test_a_second_collection_at_the_same_place_is_refused(collection: Collection) -> None:

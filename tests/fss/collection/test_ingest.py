@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss.collection import ClassIndex, Collection, ImageReader, ingest_local
+from fss.collection import ClassIndex, Collection, ImageReader, ingest_local, source_listing
 from fss.collection.ingest import start_ingest
 from fss.collection.ingest_part import ingest_part, part_pictures
 from fss.collection.part_pipeline import RowSelection
 from fss.collection.schema import error_reason
 from fss.collection.sources import SourceConfig
-from fss.core.storage import resolve, write_atomically
+from fss.collection.verify import find_problems
+from fss.core.storage import join, resolve, write_atomically
 from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
@@ -128,6 +129,46 @@ def test_a_collection_grows_by_new_parts(tmp_path: Path) -> None:
     assert [len(after[part]) for part in grown.part_names()] == [4, 2, 4, 1]
     assert start_ingest(str(tmp_path / "c"), source, part_size=4).finished() == set(grown.part_names())
     assert len(rows(grown)) == len({row["uri"] for row in rows(grown)}) == 11
+
+
+@pytest.mark.parametrize("place", ["local", "store"])
+def test_two_that_append_at_once_lose_nothing(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "c") if place == "local" else join(request.getfixturevalue("s3"), "c")
+    source = SourceConfig(path=photos(tmp_path / "photos", 5))
+    ingest(uri, source, part_size=2)
+    photos(tmp_path / "photos", 2, first=5)
+    write = source_listing.write
+
+    def overtaken(collection: str, name: str, parts: Any) -> None:
+        write(collection, name, parts)
+        monkeypatch.setattr(source_listing, "write", write)
+        photos(tmp_path / "photos", 2, first=7)
+        ingest(uri, source, append=True)
+
+    monkeypatch.setattr(source_listing, "write", overtaken)
+    ingest(uri, source, append=True)
+    collection = Collection.open(uri)
+    assert sum(entry["items"] for entry in collection.metadata["sources"]) == 9
+    assert sorted(Path(row["uri"]).name for row in rows(collection)) == [f"{number:03d}.jpg" for number in range(9)]
+    assert list(find_problems(collection)) == []
+
+
+def test_two_that_create_at_once_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (SourceConfig(path=photos(tmp_path / name, 3)) for name in "ab")
+    write = source_listing.write
+
+    def overtaken(collection: str, name: str, parts: Any) -> None:
+        write(collection, name, parts)
+        monkeypatch.setattr(source_listing, "write", write)
+        ingest(tmp_path / "c", second)
+
+    monkeypatch.setattr(source_listing, "write", overtaken)
+    with pytest.raises(ValueError, match="already a collection at"):
+        ingest(tmp_path / "c", first)
+    collection = Collection.open(str(tmp_path / "c"))
+    assert {Path(row["uri"]).parent.name for row in rows(collection)} == {"b"}
 
 
 def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def test_masks_may_have_shards_of_their_own(tmp_path: Path) -> None:
     files = {"images/0.tar": tar({"1.jpg": JPEG, "1.json": PNG}), "masks/0.tar": tar({"0.png": other, "1.png": PNG})}
     config = source(tmp_path, files)
     listing = list_items(config)
-    source_listing.write(str(tmp_path / "c"), 0, [listing.items])
-    (item,) = source_listing.read(str(tmp_path / "c"), 0, 0)
+    source_listing.write(str(tmp_path / "c"), "00000", [listing.items])
+    (item,) = source_listing.read(str(tmp_path / "c"), "00000", 0)
     assert (item.shard, item.mask_shard) == (f"{tmp_path}/images/0.tar", f"{tmp_path}/masks/0.tar")
     label = item_reader([item], config, LIMITS)(item).label
     assert label is not None and int((label.mask == 1).sum()) == 400 and listing.unmatched == ("masks/0.tar/0.png",)
@@ -237,7 +237,10 @@ def check_collection(collection: Collection, root: str) -> None:
     truth = collection.mask_set("truth")
     masks = [row for part in truth.ordered_parts() for row in truth.read_part(part).to_pylist()]
     assert [row["error"] for row in masks] == [None] * 6
-    assert source_listing.read(collection.uri, 0, 0)[1].image_offset is not None
+    assert (
+        source_listing.read(collection.uri, collection.metadata["sources"][0]["listing_name"], 0)[1].image_offset
+        is not None
+    )
 
 
 def test_shards_become_a_collection_that_resumes_and_grows(tmp_path: Path) -> None:
@@ -297,8 +300,8 @@ def test_damaged_bytes_are_photographs_or_reasons(tmp_path: Path) -> None:
         files[f"h{number:03d}.tar"] = bytes(data)
     config = source(tmp_path, {"good.tar": wholes[0], **files})
     listing = list_items(config)
-    source_listing.write(str(tmp_path / "c"), 0, [listing.items])
-    assert source_listing.read(str(tmp_path / "c"), 0, 0) == listing.items
+    source_listing.write(str(tmp_path / "c"), "00000", [listing.items])
+    assert source_listing.read(str(tmp_path / "c"), "00000", 0) == listing.items
     read = rows(config, listing)
     assert read["good.tar/a.jpg"].label is not None and len(read) > 300
     for raw in read.values():
