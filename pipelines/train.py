@@ -58,8 +58,8 @@ def run(
         ValueError: there is no such collection, mask set, acceptance, backbone, weights file or device, settings
             contradict each other, or a training of this name exists with other settings.
     """
-    from fss.inference.mlflow_model import log_model
-    from pipelines.runtime.checkpoints import local_copy, network_hashes, publish
+    from pipelines.runtime.checkpoints import network_hashes, publish
+    from pipelines.runtime.mlflow_run import log_served_model
     from pipelines.runtime.train_progress import watch
     from pipelines.training.calibration import calibrate
     from pipelines.training.data import TrainingData
@@ -98,9 +98,8 @@ def run(
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))
             calibrate(job.result.outputs["model"], data, device=config.scale.device)
-            if config.log_model:
-                with local_copy(job.result.outputs["model"]) as folder:
-                    job.result.outputs["served model"] = log_model(job.run, folder)
+            if config.log_model and (served := log_served_model(job.run, job.result.outputs["model"])):
+                job.result.outputs["served model"] = served
         job.result.counts = {"steps": config.optimizer.steps, "kept step": int(metrics["step"]), **counts}
         job.result.metrics = {config.score: metrics[config.score]}
         job.run.log_metrics(logged_metrics(metrics, prefix="kept."))

@@ -15,6 +15,7 @@ VERBS = {
     "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",
     "collection": "bring a collection to the current format, or its manifests up to date",
     "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
+    "sync": "send to MLflow what it missed while it did not answer",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }
 _HELP = """usage: fss VERB [OPTIONS]         (fss VERB --help explains each)
@@ -32,7 +33,7 @@ Jobs on collections run on a laptop or a cluster with `python -m pipelines.JOB` 
 adds new files of a folder), pseudomask, train, relabel, evaluate, and masksplit, which runs them one after the other.
 
 Exit codes: 0 done; 1 something failed, see the last line; 2 a mistake in the arguments; 3 done, but some pictures or
-checks failed; 130 interrupted. Set FSS_TRACEBACK=1 to see the traceback of a mistake.
+checks failed; 130 interrupted; 143 stopped by SIGTERM. Set FSS_TRACEBACK=1 to see the traceback of a mistake.
 """
 
 

@@ -1,10 +1,6 @@
-"""The environment of a job: git commit, library versions, hardware and its utilisation.
-
-MLflow is imported by :func:`monitor_system`, not with this module.
-"""
+"""The environment of a job: git commit, library versions and hardware."""
 
 import importlib.metadata
-import logging
 import os
 import platform
 import re
@@ -125,30 +121,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("FSS_GIT_COMMIT")
     return process.stdout.strip() or None
-
-
-@contextmanager
-def monitor_system(run_id: str, *, uri: str, node: str | None = None) -> Iterator[None]:
-    """Log system metrics (system/cpu_utilization_percentage, ...) every ten seconds while the block runs.
-
-    GPU metrics are included if the package nvidia-ml-py is installed.
-
-    Args:
-        run_id: MLflow run to log to.
-        uri: tracking URI of the run.
-        node: name of the machine, if several log to one run.
-    """
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-        run_id, resume_logging=True, node_id=node, tracking_uri=uri
-    )
-    monitor.start()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        monitor.finish()  # type: ignore[no-untyped-call]
 
 
 def _version(name: str) -> str | None:

@@ -19,9 +19,9 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from fss.core.config import from_dict, to_dict
 from fss.core.privacy import HIDDEN, public_settings
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
+from fss.inference.model_files import local_copy
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
@@ -42,8 +43,9 @@ from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read
 from fss.models.confidence import parse_calibration
 from fss.models.config import SegmenterConfig
 from fss.models.saliency.network import student_config
+from fss.tracking.delivery import Delivery
 from fss.tracking.privacy import private_context, public_description
-from fss.tracking.run import Run
+from fss.tracking.run import Run, tracking_client
 from fss.visualize import png_bytes
 
 CHECKPOINT = "checkpoint"  # the artifact's name
@@ -131,6 +133,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
     import mlflow
     import pandas as pd
 
+    run = replace(run, run_id=Delivery(run.uri).run_id(run.run_id))
     mlflow.set_tracking_uri(run.uri)
     with tempfile.TemporaryDirectory() as folder:
         entry = Path(folder) / "model.py"
@@ -144,7 +147,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
         # MLflow answers the example with the model; who trained it on painted pictures need not be warned of it.
         quiet = warnings.catch_warnings(action="ignore", category=PaintedModelWarning)
         context = private_context() if run.private else nullcontext()
-        with context, mlflow.start_run(run_id=run.run_id), quiet:
+        with context, _unchanged_status(run), mlflow.start_run(run_id=run.run_id), quiet:
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(entry),
@@ -155,8 +158,26 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
                 metadata={"limits": to_dict(LIMITS)},
                 input_example=pd.DataFrame(example_request()),
             )
-        run.mark_running()
     return str(logged.model_uri)
+
+
+def log_kept_model(entry: Mapping[str, Any], store: str, run_id: str) -> None:
+    """Log a model that a job has kept in its spool (:func:`fss.tracking.settlement.keep_model`)."""
+    run = Run(uri=store, experiment_id="", run_id=run_id, private=entry["private"])
+    with local_copy(entry["checkpoint"]) as folder:
+        log_model(run, folder)
+
+
+@contextmanager
+def _unchanged_status(run: Run) -> Iterator[None]:
+    """Restore the status of a run after MLflow's own context, which ends it."""
+    client = tracking_client(run.uri)
+    before = client.get_run(run.run_id).info
+    yield
+    if before.status == "RUNNING":
+        client.update_run(run.run_id, status=before.status)
+    else:
+        client.set_terminated(run.run_id, before.status, before.end_time)
 
 
 def _copy_public(checkpoint: Path, target: Path) -> None:

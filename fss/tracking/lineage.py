@@ -54,7 +54,6 @@ def log_dataset(
     """
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.entities import Dataset, DatasetInput, InputTag
 
     collection = data.collection if isinstance(data, MaskSet) else data
     name, digest = collection.name, fingerprint or collection.fingerprint()
@@ -68,8 +67,8 @@ def log_dataset(
     dataset = MetaDataset(source, name=HIDDEN if run.private else name, digest=digest)  # type: ignore[abstract]
     if run.private:
         profile = public_profile(profile)
-    entity = Dataset(**dataset.to_dict() | {"profile": json.dumps(profile)})
-    tracking_client(run.uri).log_inputs(run.run_id, [DatasetInput(entity, [InputTag(_CONTEXT, context)])])
+    entity = dataset.to_dict() | {"profile": json.dumps(profile)}
+    run.log("input", dataset=entity, tags={_CONTEXT: context})
 
 
 def logged_datasets(uri: str, run_id: str) -> list[LoggedDataset]:

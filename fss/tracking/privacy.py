@@ -27,6 +27,7 @@ TAGS = {
     r"fss\.gate": r"passed|failed",
     r"fss\.(miou|held_out_\w+)": r"-?[\d.]+",
     r"mlflow\.parentRunId": _HASH,
+    r"fss\.local_run": r"local-[0-9a-f_-]+",
     r"mlflow\.source\.name": rf"pipelines\.({_JOBS})",
     r"mlflow\.source\.type": r"LOCAL",
     r"mlflow\.source\.git\.commit": rf"{_HASH}(-dirty)?",
@@ -55,6 +56,8 @@ METRICS = re.compile(
     r"|audit_(IoU|IoU_before|gain)(_low|_high)?|(changed|ignored)_pixels|vanished_objects"
     r"|claims\.(verified|short|measured|not_run)|claim\.\d+\.(ours|claimed)"
     r")"
+    r"|system/(node-\d+/)?(cpu|system_memory|disk|network|gpu_\d+)"
+    r"(_(utilization|memory|usage|available|receive|transmit|power))*_(percentage|megabytes|watts)"
 )
 """Names of metrics, with ``_`` for blanks."""
 _RECORDS = re.compile(rf"training|data|training_data|step|run_id|raw|averaged|painted|weights|saliency_prior|{_DATA}")

@@ -1,17 +1,16 @@
 """MLflow runs as explicit objects, without global state.
 
-MLflow is imported when a run is opened, not with this module. Without a tracking server, everything is stored in one
-SQLite file and a folder of artifacts beside it. Its path is made absolute because Ray workers run in other directories.
+A run with a spool hands everything that it logs to :mod:`fss.tracking.spool`, which never raises; a run without one
+writes to the store at once, whose errors are raised.
 """
 
-import logging
-import os
-import re
+import json
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,54 +19,26 @@ import numpy as np
 from fss.core.config import flatten, to_dict
 from fss.core.privacy import public_settings
 from fss.core.redaction import redact_passwords
-from fss.core.storage import decode_path
 from fss.core.system import environment_tags
+from fss.tracking.delivery import ERROR_TAG, LOCAL, PARENT_TAG, Delivery
 from fss.tracking.privacy import public_metrics, public_params, public_run_name, public_tags
+from fss.tracking.spool import local_folder, logged_metrics, open_spool
+from fss.tracking.store import answering, ensure_experiment, is_refusal, sqlite_path, tracking_client, tracking_uri
 
-DEFAULT_URI = "sqlite:///mlflow.db"
-PARENT_TAG = "mlflow.parentRunId"
-_PARAM_LIMIT = 6000  # MLflow's longest parameter value
-_BATCH = 100  # MLflow's limit of parameters per request
+__all__ = [
+    "ERROR_TAG",
+    "PARENT_TAG",
+    "Run",
+    "end_on_exit",
+    "ensure_experiment",
+    "find_unfinished",
+    "sqlite_path",
+    "tracking_client",
+    "tracking_uri",
+]
 
-
-def tracking_uri(uri: str | None = None) -> str:
-    """Return the tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the current directory.
-
-    A relative SQLite path becomes absolute, and its special characters are encoded as SQLAlchemy reads them.
-    """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    path = sqlite_path(uri)
-    if path is None:
-        return uri
-    encoded = str(path).replace("%", "%25").replace("?", "%3F")
-    # For the short prefix, MLflow makes a folder of the encoded name.
-    prefix = "sqlite:///" if encoded == str(path) else "sqlite+pysqlite:///"
-    return f"{prefix}{encoded}{_query(uri)}"
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the absolute path of a SQLite store; None for any other store, and for one in memory.
-
-    A path that a user wrote without encoding it, such as ``/data/50%20off``, is taken as it is if only that exists.
-    """
-    store = re.match(r"sqlite(\+pysqlite)?:///(?!:memory:)", uri)
-    return decode_path(uri[store.end() :].removesuffix(_query(uri))).absolute() if store else None
-
-
-def ensure_experiment(uri: str, experiment: str) -> str:
-    """Create the schema of the store and the experiment if missing, and return the id of the experiment.
-
-    Call it once before several processes write, since SQLite cannot create the schema concurrently.
-    """
-    path = sqlite_path(uri)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    client = tracking_client(uri)
-    existing = client.get_experiment_by_name(experiment)
-    if existing is not None:
-        return str(existing.experiment_id)
-    location = (path.parent / "mlruns" / experiment).as_uri() if path else None
-    return str(client.create_experiment(experiment, artifact_location=location))
+OPEN_S = 15.0
+"""Seconds that a stage waits for the store to open its run; the spool opens it later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +50,11 @@ class Run:
     experiment_id: str
     """Id of the experiment of the run."""
     run_id: str
-    """Id of the run."""
+    """Id of the run; of a run that the store may not have yet, its tag ``fss.local_run``."""
     private: bool = False
     """Log only what :mod:`fss.core.privacy` and :mod:`fss.tracking.privacy` list; no image, text or report."""
+    spool: str | None = None
+    """Folder that keeps what the store does not take; None: the run writes at once and raises."""
 
     @classmethod
     def start(
@@ -101,41 +74,93 @@ class Run:
             name: name of the run.
             uri: tracking URI; see :func:`tracking_uri`.
             experiment: name of the experiment, created if missing.
-            parent: parent run, whose store, experiment and privacy the new run takes over.
+            parent: parent run, whose store, experiment, privacy and spool the new run takes over.
             params: settings or nested parameters to log.
             tags: tags besides those of the environment.
             private: whether to log only what cannot come from a user.
+
+        Raises:
+            ValueError: the store does not answer, and there is no spool.
         """
-        private = parent.private if parent else private
-        uri = parent.uri if parent else tracking_uri(uri)
-        experiment_id = parent.experiment_id if parent else ensure_experiment(uri, experiment)
-        all_tags = environment_tags() | dict(tags or {})
         if parent:
-            all_tags[PARENT_TAG] = parent.run_id
-        tags = {key: redact_passwords(value) for key, value in all_tags.items()}
-        if private:
-            name, tags = public_run_name(name, tags), public_tags(tags)
-        created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=tags)
-        run = cls(uri=uri, experiment_id=experiment_id, run_id=created.info.run_id, private=private)
+            return parent.child(name, params=params, tags=tags)
+        uri = tracking_uri(uri)
+        experiment_id = ensure_experiment(uri, experiment)
+        run = cls(uri=uri, experiment_id=experiment_id, run_id="", private=private)
+        with answering(uri):
+            name, tags = run._introduction(name, tags)
+            created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=tags)
+        run = replace(run, run_id=created.info.run_id)
+        if params:
+            run.log_params(params)
+        return run
+
+    def child(
+        self,
+        name: str,
+        *,
+        params: Any = None,
+        tags: Mapping[str, str] | None = None,
+        find: Mapping[str, str] | None = None,
+        unfinished: bool = True,
+        local_id: str = "",
+    ) -> "Run":
+        """Create a run below this one, or continue one.
+
+        Args:
+            name: name of the run.
+            params: settings or nested parameters to log.
+            tags: tags besides those of the environment.
+            find: tags of the child run that is continued, if there is one.
+            unfinished: whether a finished one is left alone.
+            local_id: id until the store has the run, the same in all processes that log to it.
+        """
+        name, tags = self._introduction(name, tags)
+        entry = {
+            "kind": "open",
+            "run": local_id or f"{LOCAL}{uuid.uuid4().hex}",
+            "parent": self.run_id,
+            "experiment": self.experiment_id,
+            "name": name,
+            "tags": tags,
+            "find": dict(find or {}),
+            "unfinished": unfinished,
+            "time": _now(),
+        }
+        if self.spool is None:
+            run_id = Delivery(self.uri).open(entry)
+        else:
+            spool = open_spool(self.spool, self.uri)
+            run_id = spool.ask(lambda delivery: delivery.open(entry), OPEN_S) or str(entry["run"])
+            if run_id == entry["run"]:
+                spool.put(entry)
+        run = replace(self, run_id=run_id)
         if params:
             run.log_params(params)
         return run
 
     @classmethod
     def resume(cls, run_id: str, *, uri: str | None = None, private: bool = False) -> "Run | None":
-        """Mark an earlier run as running and return it; None if the store does not have it."""
+        """Mark an earlier run as running and return it; None if the store does not have it.
+
+        Raises:
+            ValueError: the store does not answer.
+        """
         from mlflow.exceptions import MlflowException
 
         uri = tracking_uri(uri)
-        client = tracking_client(uri)
-        try:
-            info = client.get_run(run_id).info
-        except MlflowException:
-            return None
-        if info.lifecycle_stage != "active":
-            return None
-        client.update_run(run_id, status="RUNNING")
-        return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
+        with answering(uri):
+            try:
+                info = tracking_client(uri).get_run(run_id).info
+            except MlflowException as error:
+                if not is_refusal(error):
+                    raise
+                return None
+            if info.lifecycle_stage != "active":
+                return None
+            run = cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
+            run.mark_running()
+        return run
 
     def log_params(self, params: Any) -> None:
         """Log settings or nested parameters under dotted names; parameters that the run already has keep their values.
@@ -143,123 +168,153 @@ class Run:
         A private run knows from the types of settings which texts are public. Of other parameters it logs numbers with
         listed names.
         """
-        from mlflow.entities import Param
-
-        client = tracking_client(self.uri)
-        logged = client.get_run(self.run_id).data.params
         if isinstance(params, Mapping):
             values = public_params(flatten(params)) if self.private else flatten(params)
         else:
             values = flatten(public_settings(params) if self.private else to_dict(params))
-        flat = {name: redact_passwords(str(value))[:_PARAM_LIMIT] for name, value in values.items()}
-        entries = [Param(name, value) for name, value in flat.items() if name not in logged]
-        for start in range(0, len(entries), _BATCH):
-            client.log_batch(self.run_id, params=entries[start : start + _BATCH])
+        if values:
+            self.log("params", params={name: redact_passwords(str(value)) for name, value in values.items()})
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics at a step; a private run logs those with listed names."""
-        from mlflow.entities import Metric
-
-        metrics = public_metrics(metrics) if self.private else metrics
-        now = int(time.time() * 1000)
-        tracking_client(self.uri).log_batch(
-            self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
-        )
-
-    def last_step(self, metric: str) -> int:
-        """Return the last logged step of a metric; -1 if there is none."""
-        history = tracking_client(self.uri).get_metric_history(self.run_id, metric)
-        return max((entry.step for entry in history), default=-1)
-
-    def latest_metrics(self, metric: str) -> tuple[int, dict[str, float]]:
-        """Return the last step of one metric (-1 if there is none) and the latest values of all metrics."""
-        metrics = dict(tracking_client(self.uri).get_run(self.run_id).data.metrics)
-        return (self.last_step(metric) if metric in metrics else -1), metrics
+        kept = public_metrics(metrics) if self.private else metrics
+        if kept:
+            self.log("metrics", metrics={name: float(value) for name, value in kept.items()}, step=step)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; a private run sets those that are listed."""
-        for name, value in (public_tags(tags) if self.private else tags).items():
-            tracking_client(self.uri).set_tag(self.run_id, name, redact_passwords(str(value)))
+        kept = public_tags(tags) if self.private else tags
+        if kept:
+            self.log("tags", tags={name: redact_passwords(str(value)) for name, value in kept.items()})
 
     def log_image(self, name: str, image: np.ndarray) -> None:
         """Log an image, uint8 [H,W,3], as the PNG artifact ``name``; a private run ignores the call."""
-        from fss.visualize import save_png  # imports OpenCV
+        from fss.visualize import png_bytes  # imports OpenCV
 
-        if self.private:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            save_png(image, path)
-            tracking_client(self.uri).log_artifact(self.run_id, str(path), str(Path(name).parent).lstrip("."))
+        if not self.private:
+            self.log("file", png_bytes(image), name=name)
 
     def log_json(self, name: str, value: Any) -> None:
         """Log a plain value as the JSON artifact ``name``; a private run ignores the call."""
-        if not self.private:
-            tracking_client(self.uri).log_dict(self.run_id, value, name)
+        self.log_text(name, json.dumps(value, indent=2))
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text artifact; a private run ignores the call."""
         if not self.private:
-            tracking_client(self.uri).log_text(self.run_id, redact_passwords(text), name)
+            self.log("text", name=name, text=redact_passwords(text))
 
     def mark_running(self) -> None:
-        """Mark the run as running again after a library function has ended it."""
-        tracking_client(self.uri).update_run(self.run_id, status="RUNNING")
+        """Mark the run as running again, without the error of its last attempt."""
+        self.log("status", status="RUNNING")
 
     def end(self, status: str = "FINISHED") -> None:
         """End the run: FINISHED, FAILED or KILLED."""
-        tracking_client(self.uri).set_terminated(self.run_id, status)
+        self.log("status", status=status)
+
+    def log(self, kind: str, content: bytes | None = None, **values: Any) -> None:
+        """Log an entry of a kind of :mod:`fss.tracking.delivery`, whose values may be logged, and a file's content."""
+        entry = {"kind": kind, "run": self.run_id, "time": _now(), **values}
+        if self.spool is not None:
+            open_spool(self.spool, self.uri).put(entry, content)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            if content is not None:
+                file = Path(folder) / "content"
+                file.write_bytes(content)
+                entry["content"] = str(file)
+            Delivery(self.uri).send([entry])
+
+    def flush(self, seconds: float) -> None:
+        """Wait for the store to take what this process has logged; a spool in an object store keeps the rest there."""
+        if self.spool is not None:
+            spool = open_spool(self.spool, self.uri)
+            if not spool.flush(seconds):
+                spool.mirror()
+
+    def last_step(self, metric: str) -> int:
+        """Return the last logged step of a metric; -1 if there is none.
+
+        With a spool, the steps that it keeps count, and a store that is away does not matter.
+        """
+
+        def stored(delivery: Delivery) -> int:
+            history = delivery.client.get_metric_history(delivery.run_id(self.run_id), metric)
+            return max((entry.step for entry in history), default=-1)
+
+        if self.spool is None:
+            return stored(Delivery(self.uri))
+        kept, _ = logged_metrics(local_folder(self.spool), self.run_id).get(metric, (-1, 0.0))
+        answer = open_spool(self.spool, self.uri).ask(stored)
+        return kept if answer is None else max(kept, answer)
+
+    def latest_metrics(self, metric: str) -> tuple[int, dict[str, float]]:
+        """Return the last step of one metric (-1 if there is none) and the latest values of all metrics.
+
+        With a spool, the values that it keeps count, and a store that is away does not matter.
+        """
+
+        def stored(delivery: Delivery) -> dict[str, float]:
+            return dict(delivery.client.get_run(delivery.run_id(self.run_id)).data.metrics)
+
+        if self.spool is None:
+            metrics = stored(Delivery(self.uri))
+        else:
+            kept = logged_metrics(local_folder(self.spool), self.run_id)
+            answer = open_spool(self.spool, self.uri).ask(stored)
+            metrics = (answer or {}) | {name: value for name, (_, value) in kept.items()}
+        return (self.last_step(metric) if metric in metrics else -1), metrics
+
+    def tag(self, name: str) -> str | None:
+        """Return the value of a tag; None if the run does not have it, or its store is away and it has a spool."""
+
+        def stored(delivery: Delivery) -> str | None:
+            value = delivery.client.get_run(delivery.run_id(self.run_id)).data.tags.get(name)
+            return None if value is None else str(value)
+
+        return stored(Delivery(self.uri)) if self.spool is None else open_spool(self.spool, self.uri).ask(stored)
+
+    def _introduction(self, name: str, tags: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+        """Return the name and the tags of a new run, with those of the environment, as it may log them."""
+        cleaned = {key: redact_passwords(value) for key, value in {**environment_tags(), **(tags or {})}.items()}
+        return (public_run_name(name, cleaned), public_tags(cleaned)) if self.private else (name, cleaned)
 
 
-def find_unfinished(
-    key: str, *, uri: str, experiment: str | None = None, parent: Run | None = None, private: bool = False
-) -> Run | None:
+def find_unfinished(key: str, *, uri: str, experiment: str, private: bool = False) -> Run | None:
     """Return the latest unfinished run with the tag ``fss.key = key``, marked as running, or None.
 
     Args:
         key: value of the tag.
         uri: tracking URI.
-        experiment: name of the experiment to search if there is no parent.
-        parent: run whose children are searched.
-        private: whether the run is private; a child takes over the privacy of its parent.
+        experiment: name of the experiment to search.
+        private: whether the run is private.
+
+    Raises:
+        ValueError: the store does not answer.
     """
-    assert parent or experiment
-    experiment_id = parent.experiment_id if parent else ensure_experiment(uri, str(experiment))
-    query = f"tags.`fss.key` = '{key}'" + (f" and tags.`{PARENT_TAG}` = '{parent.run_id}'" if parent else "")
-    for candidate in tracking_client(uri).search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
-        if candidate.info.status != "FINISHED":
-            return Run.resume(candidate.info.run_id, uri=uri, private=parent.private if parent else private)
-    return None
+    experiment_id = ensure_experiment(uri, experiment)
+    with answering(uri):
+        runs = tracking_client(uri).search_runs(
+            [experiment_id], f"tags.`fss.key` = '{key}'", order_by=["attributes.start_time DESC"]
+        )
+    unfinished = [run.info.run_id for run in runs if run.info.status != "FINISHED"]
+    return Run.resume(unfinished[0], uri=uri, private=private) if unfinished else None
 
 
 @contextmanager
 def end_on_exit(run: Run) -> Iterator[Run]:
-    """End ``run`` when the block exits: FINISHED, KILLED on Ctrl-C, or FAILED with the error as a tag."""
+    """End ``run`` when the block exits: FINISHED, KILLED on Ctrl-C or SIGTERM, or FAILED with the error as a tag."""
     try:
         yield run
-    except KeyboardInterrupt:
-        run.end("KILLED")
-        raise
     except BaseException as error:
-        run.set_tags({"fss.error": f"{type(error).__name__}: {error}"[:500]})
-        run.end("FAILED")
+        # Compiled code may wrap an interrupt in another error.
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
+            run.end("KILLED")
+        else:
+            run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:500]})
+            run.end("FAILED")
         raise
     run.end()
 
 
-def tracking_client(uri: str) -> Any:
-    """Return an MLflow client of a tracking store."""
-    from mlflow import MlflowClient
-
-    # Otherwise MLflow logs every migrated table of the store, and prints the URL of every run on a server.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name in ("mlflow.store.db.utils", "mlflow.pyfunc", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _query(uri: str) -> str:
-    """Return the options at the end of a SQLite URI, such as ``?timeout=20``; a folder's name may hold a ``?`` too."""
-    options = re.search(r"\?\w+=[^/?]*$", uri)
-    return options.group() if options else ""
+def _now() -> int:
+    return int(time.time() * 1000)

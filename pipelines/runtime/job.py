@@ -17,13 +17,14 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from fss.core.config import flatten, to_dict
 from fss.tracking.run import Run
 from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.mlflow_run import job_run
+from pipelines.runtime.mlflow_run import close_finished, job_run
 from pipelines.runtime.output_dir import check_output_dir, claim, remove
 from pipelines.runtime.result import JobResult, finished_before
 
@@ -88,6 +89,7 @@ class Job:
         may_be_finished = self.output_dir is not None and self.complete and not overwrite
         if may_be_finished and (finished := finished_before(str(self.output_dir), self.key)):
             self.result, self.done = finished, True
+            self._close_finished()
             return self
         if self.claim_as is not None:
             assert self.output_dir is not None, "only an output folder can be claimed"
@@ -101,6 +103,8 @@ class Job:
                 job=self.name,
                 key=self.key,
                 tracking=tracking,
+                tell=self.result.notes.append,
+                output_dir=self.output_dir,
                 parent=self._parent,
                 run=self._given_run,
                 params=self.config,
@@ -126,6 +130,15 @@ class Job:
             if self.output_dir is not None:
                 self.result.write(self.output_dir)
             self.run.log_json("summary.json", to_dict(self.result))
+
+    def _close_finished(self) -> None:
+        """Close the run of a job that finished before, if it was killed between its summary and the end of its run."""
+        if self._parent is not None and self.result.run_id:
+            replace(self._parent, run_id=self.result.run_id).log("finish")
+        elif self._parent is None and self._given_run is None:
+            summary = to_dict(replace(self.result, worked=True))
+            if note := close_finished(str(self.output_dir), summary, self.config.tracking):
+                self.result.notes.append(note)
 
     @property
     def run(self) -> Run:

@@ -1,13 +1,27 @@
-"""MLflow runs of the jobs: one run per job, with a child per stage; a resumed job continues its run."""
+"""MLflow runs of the jobs: one run per job, with a child per stage; a resumed job continues its run.
 
-from collections.abc import Iterator, Mapping
+What a job logs goes through a spool in its output folder, which its stages share. MLflow has to answer when a job
+starts; afterwards the job goes on without it, and says at its end what MLflow lacks.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from fss.core.system import installed_packages, monitor_system
-from fss.tracking.run import Run, end_on_exit, find_unfinished, sqlite_path, tracking_uri
+from fss.core import storage
+from fss.core.system import installed_packages
+from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, sqlite_path, tracking_uri
+from fss.tracking.settlement import MODEL, Handlers, deliver, keep_model, mark, read_marker, settle, settle_finished
+from fss.tracking.spool import FOLDER, open_spool, say
+from fss.tracking.system_metrics import monitor_system
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.output_dir import check_not_temporary
+
+FINISHED_S, STOPPED_S = 20.0, 4.0
+"""Seconds that a finished and a stopped job wait for MLflow; a stopped one may be killed soon."""
 
 
 @contextmanager
@@ -17,6 +31,8 @@ def job_run(
     job: str,
     key: str,
     tracking: TrackingConfig,
+    tell: Callable[[str], None] = say,
+    output_dir: str | None = None,
     parent: Run | None = None,
     run: Run | None = None,
     params: Any = None,
@@ -32,11 +48,16 @@ def job_run(
         job: name of the job's module.
         key: hash of everything that determines the result; equal keys mean the same job.
         tracking: store and experiment; a child is in those of its parent.
+        tell: gets a sentence on what MLflow lacks when the block ends well.
+        output_dir: output folder, which has the spool of a job without a parent; None: a temporary folder.
         parent: the run of the job that this one is a stage of.
         run: a run that the caller opened for this job and ends itself.
         params: settings to log.
         tags: tags for the lineage, such as the fingerprint of the collection.
         fresh: start a new run even if there is an unfinished one.
+
+    Raises:
+        ValueError: MLflow does not answer at the start.
     """
     source = {"mlflow.source.name": f"pipelines.{job}", "mlflow.source.type": "LOCAL"}
     all_tags = {"fss.key": key, "fss.job": job} | source | dict(tags or {})
@@ -44,26 +65,91 @@ def job_run(
         if params:
             run.log_params(params)
         run.set_tags(all_tags)
-        with monitor_system(run.run_id, uri=run.uri):
+        with monitor_system(run):
             yield run
-        return
-    uri = parent.uri if parent else tracking_uri(tracking.uri)
+    elif parent is not None:
+        child = parent.child(title, params=params, tags=all_tags, find=None if fresh else {"fss.key": key})
+        with end_on_exit(child), monitor_system(child):
+            yield child
+    else:
+        opened = _open(title, key, tracking, output_dir, params, all_tags, fresh)
+        ended = False
+        try:
+            with end_on_exit(opened), monitor_system(opened):
+                yield opened
+            ended = True
+        finally:
+            seconds = FINISHED_S if ended else STOPPED_S
+            outcome = settle(str(opened.spool), opened.uri, seconds=seconds, finished=ended, handlers=handlers())
+            if note := outcome.note():
+                (tell if ended else say)(note)
+
+
+def _open(
+    title: str,
+    key: str,
+    tracking: TrackingConfig,
+    output_dir: str | None,
+    params: Any,
+    tags: Mapping[str, str],
+    fresh: bool,
+) -> Run:
+    """Open the run of a job without a parent, and deliver first what its last attempt has left."""
+    uri, private = tracking_uri(tracking.uri), tracking.private
     if store := sqlite_path(uri):
         check_not_temporary(store, "the MLflow store")
-    experiment = None if parent else tracking.experiment
-    private = tracking.private
-    opened = None if fresh else find_unfinished(key, uri=uri, experiment=experiment, parent=parent, private=private)
+    ensure_experiment(uri, tracking.experiment)
+    if output_dir is not None and not fresh:
+        deliver(storage.join(output_dir, FOLDER), uri, handlers())
+    opened = None if fresh else find_unfinished(key, uri=uri, experiment=tracking.experiment, private=private)
+    resumed = opened is not None
     if opened is None:
-        opened = Run.start(
-            title,
-            uri=uri,
-            experiment=tracking.experiment,
-            parent=parent,
-            params=params,
-            tags=all_tags,
-            private=private,
-        )
-        if parent is None:
-            opened.log_text("packages.txt", installed_packages())
-    with end_on_exit(opened), monitor_system(opened.run_id, uri=opened.uri):
-        yield opened
+        opened = Run.start(title, uri=uri, experiment=tracking.experiment, params=params, tags=tags, private=private)
+    temporary = Path(tempfile.gettempdir()) / f"fss-tracking-{opened.run_id}"
+    opened = replace(opened, spool=storage.join(output_dir, FOLDER) if output_dir else str(temporary))
+    mark(opened)
+    if not resumed:
+        opened.log_text("packages.txt", installed_packages())
+    return opened
+
+
+def close_finished(output_dir: str, summary: Any, tracking: TrackingConfig) -> str:
+    """Send what MLflow lacks of a job that finished before, close its run, and return what it still lacks."""
+    spool = storage.join(output_dir, FOLDER)
+    if read_marker(spool) is None:
+        return ""
+    return settle_finished(spool, tracking_uri(tracking.uri), summary, handlers=handlers()).note()
+
+
+def log_served_model(run: Run, checkpoint: str) -> str | None:
+    """Log the checkpoint of a URI as a model that can be served, and return the model's URI.
+
+    Without an answer of MLflow, the model is logged when the rest of the spool is delivered, and None is returned.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from fss.inference.mlflow_model import log_model
+    from fss.inference.model_files import local_copy
+
+    if run.spool is None or open_spool(run.spool, run.uri).flush(FINISHED_S):
+        try:
+            with local_copy(checkpoint) as folder:
+                return log_model(run, folder)
+        except (MlflowException, OSError) as error:
+            if run.spool is None:
+                raise
+            say(f"the model could not be logged: {error}")
+    assert run.spool is not None
+    keep_model(run, checkpoint)
+    return None
+
+
+def handlers() -> Handlers:
+    """Return the functions that deliver models; what they need is imported when there is one."""
+
+    def log_kept(entry: Mapping[str, Any], store: str, run_id: str) -> None:
+        from fss.inference.mlflow_model import log_kept_model
+
+        log_kept_model(entry, store, run_id)
+
+    return {MODEL: log_kept}

@@ -5,8 +5,8 @@ from typing import Any
 import ray
 import ray.train
 
-from fss.core.system import monitor_system
 from fss.tracking.run import Run
+from fss.tracking.system_metrics import monitor_system
 from pipelines.training.worker import train_worker
 
 
@@ -21,5 +21,5 @@ def monitored_worker(settings: dict[str, Any]) -> None:
         train_worker(settings)
         return
     run = Run(**settings["run"])
-    with monitor_system(run.run_id, uri=run.uri, node=f"node-{context.get_node_rank()}"):
+    with monitor_system(run, node=f"node-{context.get_node_rank()}"):
         train_worker(settings)

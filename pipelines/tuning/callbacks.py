@@ -8,10 +8,11 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from fss.tracking.run import Run, tracking_client
+from fss.tracking.delivery import ERROR_TAG
+from fss.tracking.run import Run
 from pipelines.runtime.ray_internals import remove_dead_reservations
 from pipelines.tuning.journal import TRIAL, VALUES, Journal
-from pipelines.tuning.trial_runs import ERROR_TAG, OBJECTIVE, close_trial, find_trial, open_trial
+from pipelines.tuning.trial_runs import OBJECTIVE, close_trial, find_trial, open_trial
 
 BEST = "best_objective"
 """Metric of the sweep: the best objective, at the number of trials that ended."""
@@ -60,8 +61,8 @@ class TrialRuns(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the run of a failed trial with the reason."""
-        run = self._open(trial)
-        logged = tracking_client(run.uri).get_run(run.run_id).data.tags.get(ERROR_TAG)
+        run = find_trial(self.sweep, trial.config[TRIAL]) or self._open(trial)
+        logged = run.tag(ERROR_TAG)
         reason = logged or why(trial.get_pickled_error() or trial.get_error())
         close_trial(run, "failed", reason)
         self._print_line(trial, f", failed: {reason}")

@@ -107,10 +107,8 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
     """
     assert decision.passed, "only a model that passed the gate is registered"
     client = tracking_client(mlflow_run.uri)
-    before = client.get_run(mlflow_run.run_id).info
     with local_copy(model) as folder:
         logged = log_model(mlflow_run, folder)
-    client.set_terminated(mlflow_run.run_id, before.status, before.end_time)
     try:
         client.create_registered_model(config.model)
     except MlflowException:

@@ -13,13 +13,14 @@ from fss.collection.acceptance import read_scores, write_acceptance
 from fss.collection.config import AcceptanceRule
 from fss.core.config import from_dict
 from fss.relabel.feature_tables import with_clusters
+from fss.tracking.delivery import ERROR_TAG
 from fss.tracking.run import Run
 from pipelines import train
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.callbacks import STEP, why
 from pipelines.tuning.journal import TRIAL, VALUES
 from pipelines.tuning.space import QUANTILE, acceptance_name, apply
-from pipelines.tuning.trial_runs import ERROR_TAG, open_trial
+from pipelines.tuning.trial_runs import open_trial
 
 TRIALS = "trials"
 """Folder of the trainings in the folder of the sweep."""

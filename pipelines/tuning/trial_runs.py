@@ -1,15 +1,19 @@
 """The MLflow runs of a sweep: one child run per trial, with the id of the trial as a tag."""
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from fss.tracking.run import PARENT_TAG, Run, tracking_client
+from fss.tracking.delivery import ERROR_TAG, LOCAL, PARENT_TAG, Delivery
+from fss.tracking.run import Run, tracking_client
+from fss.tracking.settlement import settle
+from fss.tracking.spool import open_spool
+from fss.tracking.store import answering
+from pipelines.runtime.mlflow_run import FINISHED_S
 
 TRIAL_TAG = "ray.trial_id"
 STATE_TAG = "fss.trial"
-ERROR_TAG = "fss.error"
 OBJECTIVE = "objective"
 """Metric of a child run: the objective at every validated step."""
 SEARCHED = "search."
@@ -43,22 +47,35 @@ class TrialResult:
 
 
 def find_trial(sweep: Run, trial_id: str) -> Run | None:
-    """Return the run of a trial, or None."""
+    """Return the run of a trial, or None; without an answer of the store, the run that it will have."""
     query = f"tags.`{TRIAL_TAG}` = '{trial_id}' and tags.`{PARENT_TAG}` = '{sweep.run_id}'"
-    runs = tracking_client(sweep.uri).search_runs([sweep.experiment_id], query, max_results=1)
-    if not runs:
-        return None
-    return Run(uri=sweep.uri, experiment_id=sweep.experiment_id, run_id=runs[0].info.run_id, private=sweep.private)
+
+    def search(delivery: Delivery) -> list[str]:
+        runs = delivery.client.search_runs([sweep.experiment_id], query, max_results=1)
+        return [run.info.run_id for run in runs]
+
+    if sweep.spool is None:
+        ids = search(Delivery(sweep.uri))
+    else:
+        answer = open_spool(sweep.spool, sweep.uri).ask(search)
+        ids = [_local_id(sweep, trial_id)] if answer is None else answer
+    return replace(sweep, run_id=ids[0]) if ids else None
 
 
 def open_trial(sweep: Run, trial_id: str, values: Mapping[str, Any]) -> Run:
     """Open the run of a trial: the existing run if the sweep was restored, else a new one."""
-    run = find_trial(sweep, trial_id)
-    if run is not None:
-        run.mark_running()
-        return run
-    params = {f"{SEARCHED}{name}": value for name, value in values.items()}
-    return Run.start(f"trial {trial_id}", parent=sweep, params=params, tags={TRIAL_TAG: trial_id})
+    return sweep.child(
+        f"trial {trial_id}",
+        params={f"{SEARCHED}{name}": value for name, value in values.items()},
+        tags={TRIAL_TAG: trial_id},
+        find={TRIAL_TAG: trial_id},
+        unfinished=False,
+        local_id=_local_id(sweep, trial_id),
+    )
+
+
+def _local_id(sweep: Run, trial_id: str) -> str:
+    return f"{LOCAL}{sweep.run_id}-{trial_id}"
 
 
 def close_trial(run: Run, state: State, error: str | None = None) -> None:
@@ -78,15 +95,26 @@ def close_leftovers(sweep: Run) -> int:
 
 
 def read_trials(sweep: Run) -> list[TrialResult]:
-    """Return all trials of a sweep in the order of their start times."""
+    """Return all trials of a sweep in the order of their start times.
+
+    Raises:
+        ValueError: the store does not answer.
+    """
+    if sweep.spool is not None:
+        settle(sweep.spool, sweep.uri, seconds=FINISHED_S, finished=False)
+    with answering(sweep.uri):
+        return list(_read_trials(sweep))
+
+
+def _read_trials(sweep: Run) -> Iterator[TrialResult]:
     client = tracking_client(sweep.uri)
     query = f"tags.`{PARENT_TAG}` = '{sweep.run_id}' and tags.`{TRIAL_TAG}` != ''"
-    order, trials, token = ["attributes.start_time ASC"], [], None
+    order, token = ["attributes.start_time ASC"], None
     while True:
         page = client.search_runs([sweep.experiment_id], query, order_by=order, page_token=token)
-        trials += [_read_trial(client, run) for run in page]
+        yield from (_read_trial(client, run) for run in page)
         if not (token := page.token):
-            return trials
+            return
 
 
 def _read_trial(client: Any, run: Any) -> TrialResult:

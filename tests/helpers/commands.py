@@ -18,7 +18,7 @@ _PROGRAM = re.compile(r"(?:^|\s|/)(?:python -m pipelines\.\w+|fss (?!VERB)[a-z]+
 _INLINE = re.compile(r"`+([^`]+)`+")
 _END = re.compile(r"\s+(?:&&|\||>)\s.*|\s*\)$")
 _READ = ("job", "presets", "default_preset")
-_VERBS = {"predict", "saliency", "inspect", "masks", "collection", "export", "doctor"}
+_VERBS = {"predict", "saliency", "inspect", "masks", "collection", "export", "sync", "doctor"}
 
 
 def shown_commands(text: str) -> Iterator[list[str]]:

@@ -1,14 +1,11 @@
 """What a run says about where it was made."""
 
 import subprocess
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fss.core.system import environment_tags, git_commit, installed_packages, monitor_system
-from fss.tracking.run import Run, end_on_exit, tracking_client
+from fss.core.system import environment_tags, git_commit, installed_packages
 
 
 def test_tags_name_versions_and_the_machine() -> None:
@@ -36,15 +33,3 @@ def test_packages_are_listed_as_pip_does() -> None:
     lines = installed_packages().splitlines()
     assert any(line.startswith("torch==") for line in lines)
     assert lines == sorted(lines, key=str.lower)
-
-
-def test_the_machine_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with end_on_exit(Run.start("busy", uri=uri)) as run:
-        for node in (None, "node-1"):
-            with monitor_system(run.run_id, uri=uri, node=node):
-                time.sleep(1.0)
-    metrics = tracking_client(uri).get_run(run.run_id).data.metrics
-    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
-    assert "system/node-1/cpu_utilization_percentage" in metrics

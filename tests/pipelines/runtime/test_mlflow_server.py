@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import requests
 
-from fss.core.system import monitor_system
 from fss.images.decode import decode_image
 from fss.inference.mlflow_model import example_request, log_model
 from fss.models import create_segmenter, save_checkpoint
 from fss.tracking.lineage import logged_datasets
 from fss.tracking.run import Run, end_on_exit, find_unfinished, tracking_client
+from fss.tracking.system_metrics import monitor_system
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -94,7 +94,7 @@ def test_several_processes_write_to_a_server_and_pictures_lie_in_the_object_stor
         again = find_unfinished("k", uri=server, experiment="several")
         assert again is not None
         assert again.run_id == run.run_id
-        with monitor_system(run.run_id, uri=server):
+        with monitor_system(run):
             jobs = [subprocess.Popen([sys.executable, "-c", writer(server, "several", n)]) for n in range(3)]
             assert [job.wait(timeout=WAIT_S) for job in jobs] == [0, 0, 0]
     client = tracking_client(server)

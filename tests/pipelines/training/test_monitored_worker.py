@@ -21,7 +21,7 @@ def test_the_first_worker_of_every_other_machine_watches_it(
     trained: list[dict[str, Any]] = []
 
     @contextmanager
-    def monitor_system(run_id: str, *, uri: str, node: str) -> Any:
+    def monitor_system(run: Any, *, node: str) -> Any:
         seen.append(node)
         yield
 

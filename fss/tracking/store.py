@@ -1,0 +1,136 @@
+"""MLflow's tracking store: its URI, its schema, its client, and whether an error comes from a store that is away.
+
+MLflow is imported when a store is opened, not with this module. Without a tracking server, everything is stored in one
+SQLite file and a folder of artifacts beside it. Its path is made absolute because Ray workers run in other directories.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fss.core.redaction import redact_passwords
+from fss.core.storage import decode_path
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+# By default, MLflow tries a server that is away for minutes. The spool tries again anyway.
+_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """Return the tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the current directory.
+
+    A relative SQLite path becomes absolute, and its special characters are encoded as SQLAlchemy reads them.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    path = sqlite_path(uri)
+    if path is None:
+        return uri
+    encoded = str(path).replace("%", "%25").replace("?", "%3F")
+    # For the short prefix, MLflow makes a folder of the encoded name.
+    prefix = "sqlite:///" if encoded == str(path) else "sqlite+pysqlite:///"
+    return f"{prefix}{encoded}{_query(uri)}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the absolute path of a SQLite store; None for any other store, and for one in memory.
+
+    A path that a user wrote without encoding it, such as ``/data/50%20off``, is taken as it is if only that exists.
+    """
+    store = re.match(r"sqlite(\+pysqlite)?:///(?!:memory:)", uri)
+    return decode_path(uri[store.end() :].removesuffix(_query(uri))).absolute() if store else None
+
+
+def ensure_experiment(uri: str, experiment: str) -> str:
+    """Create the schema of the store and the experiment if missing, and return the id of the experiment.
+
+    Raises:
+        ValueError: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    path = sqlite_path(uri)
+    location = (path.parent / "mlruns" / experiment).as_uri() if path else None
+    with answering(uri), _schema_lock(path):
+        client = tracking_client(uri)
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
+            try:
+                return str(client.create_experiment(experiment, artifact_location=location))
+            except MlflowException:  # another job has created it since
+                existing = client.get_experiment_by_name(experiment)
+                if existing is None:
+                    raise
+        return str(existing.experiment_id)
+
+
+@contextmanager
+def _schema_lock(path: Path | None) -> Iterator[None]:
+    """Let one process at a time open a SQLite store, since SQLite cannot create the schema concurrently."""
+    if path is None:
+        yield
+        return
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
+        yield
+        # Who waits for the removed file, or makes a new one, finds the schema complete.
+        lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Say in one line that the store does not answer, if a request in the block fails for that reason.
+
+    Raises:
+        ValueError: the store does not answer.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_refusal(error):
+            raise
+        raise ValueError(
+            f"MLflow's store {redact_passwords(uri)} does not answer ({reason(error)}). Start the server or free the "
+            "database, or give another store as --tracking.uri (or MLFLOW_TRACKING_URI)"
+        ) from error
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the store has answered and refused the request, so that it is useless to repeat it."""
+    return getattr(error, "error_code", None) in _REFUSALS
+
+
+def reason(error: Exception) -> str:
+    """Return the cause of a failed request in a few words."""
+    text = redact_passwords(str(error))
+    known = re.search(r"database is locked|Connection refused|timed out|Name or service not known", text)
+    return known.group() if known else (text.splitlines() or [type(error).__name__])[0][:200]
+
+
+def tracking_client(uri: str) -> Any:
+    """Return an MLflow client of a tracking store."""
+    for name, value in _HTTP.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    # Otherwise MLflow logs every migrated table of the store, and prints the URL of every run on a server.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name in ("mlflow.pyfunc", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It prints the traceback of every database error, which is raised as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _query(uri: str) -> str:
+    """Return the options at the end of a SQLite URI, such as ``?timeout=20``; a folder's name may hold a ``?`` too."""
+    options = re.search(r"\?\w+=[^/?]*$", uri)
+    return options.group() if options else ""
