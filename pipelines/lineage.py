@@ -181,6 +181,8 @@ def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
     """Return the node of a mask set with its origins; those of a relabelled set include the model and its lineage."""
     provenance = masks.provenance
     details = {"hash": _then_and_today(profile.get("mask_set_hash", masks.config_hash), masks.config_hash)}
+    if "contents" in profile:
+        details["contents"] = _then_and_today(profile["contents"], masks.contents())
     details |= {"method": provenance.get("method", "unknown")}
     details |= {"settings": json.dumps(provenance["config"])} if "config" in provenance else {}
     if profile.get("acceptance"):

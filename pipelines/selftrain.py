@@ -82,6 +82,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
             **counts,
         },
         claim_as=f"a self-training {name!r} in {config.output}",
+        contents=data.contents(),
         remove_too=[
             *(storage.join(config.output, "ray", f"{name}-stage-{stage}") for stage in STAGES),
             *(parts_uri(config.collection, config.stage_mask_set(stage)) for stage in STAGES),

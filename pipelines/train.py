@@ -67,7 +67,7 @@ def run(
 
     config = resolve(config)
     data = TrainingData.open(config)
-    hashes = data.hashes() | network_hashes(config.segmenter)
+    hashes, contents = data.hashes() | network_hashes(config.segmenter), data.contents()
     key = work_hash(config, hashes)
     name = config.name or f"{config.segmenter.learner}-{key}"
     config = replace(config, name=name)
@@ -83,6 +83,7 @@ def run(
         inputs={"name": name, **hashes, **shares, **left_out},
         plan={"output folder": output_dir, **counts, **shares, **left_out},
         claim_as=f"a training {name!r} in {config.output}",
+        contents=contents,
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,
         run=mlflow_run,
@@ -91,9 +92,9 @@ def run(
         if job.done:
             return job.result
         job.start_ray()
-        data.log(job.run, hashes)
+        data.log(job.run, hashes | contents)
         with job.timed("training"), watch(job.run, JOB, total=config.optimizer.steps):
-            trained = _fit(config, data, hashes, job.run, callbacks)
+            trained = _fit(config, data, hashes | contents, job.run, callbacks)
         with job.timed("keeping the model"):
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))

@@ -57,6 +57,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
     data = {"collection": masks.collection.fingerprint(), "mask_set": masks.config_hash}
     if config.acceptance:
         data["acceptance"] = masks.read_acceptance(config.acceptance).hash
+    contents = {"contents": masks.contents()}
     student = build_student(config.student)
     key = work_hash(config, data)
     name = config.name or f"{config.student.backbone}-{key}"
@@ -69,6 +70,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         inputs={"name": name, **data},
         plan={"output folder": output_dir},
         claim_as=f"a student {name!r} in {config.output}",
+        contents=contents,
         parent=parent,
         tags={f"fss.{name}": value for name, value in data.items()},
     ) as job:
@@ -76,7 +78,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
             if not config.dry_run:
                 delete_state(output_dir)  # of a job that was killed at its very end
             return job.result
-        details = {"acceptance": config.acceptance}
+        details = {"acceptance": config.acceptance, **contents}
         log_dataset(job.run, masks, context="student", fingerprint=data["collection"], details=details)
         with job.timed("pictures and masks"):
             student_data = load_student_data(
@@ -89,7 +91,7 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         with job.timed("training"):
             training = _train(student, student_data, config, job.run, output_dir)
         file = storage.join(output_dir, FILE)
-        save_student(student, file, metadata={"mlflow_run": job.run.run_id, **data})
+        save_student(student, file, metadata={"mlflow_run": job.run.run_id, **data, **contents})
         job.result.counts = {
             "images": len(student_data.images),
             "trusted at first": int((student_data.weights > 0).sum()),

@@ -12,7 +12,6 @@ whose file is gone.
 import itertools
 import json
 import re
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,20 +23,21 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from fss.collection import part_io
+from fss.collection.fragment import decode_fragment, encode_fragment, fragment_hash
 from fss.collection.schema import part_number
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.hashing import file_sha256
 from fss.core.retry import is_transient, retry_transient
 
 SEGMENT = 1024  # parts in a segment
 GROUP = 512  # parts that are processed as one table, which costs less than a table for each
 READERS = 8  # parts read concurrently, which hides the latency of an object store
-_CHECKSUM = 4  # bytes of a CRC-32, at the end of a fragment
 _SEGMENT_NAME = re.compile(r"segment-([0-9]{5,})\.parquet")
 CHUNK = 16  # fragments that a thread reads in a row, which costs less than a call for each
 
 T = TypeVar("T")
-_INDEX, _HASH = b"fss.parts", b"fss.sha256"
+_INDEX = b"fss.parts"
 State = tuple[int, int]
 """Size of a part's file in bytes, and its time of modification in nanoseconds."""
 
@@ -66,6 +66,9 @@ class PartFolder:
     """URI of the folder of the fragments of parts that are in no segment yet."""
     schema: pa.Schema
     """Schema of the parts."""
+    hash_changed: bool = False
+    """Hash a part again whose file is newer than its record. Else a file of the recorded size counts as the one that
+    was written: the ids of photographs contain a hash of their bytes, which readers compare."""
 
     def tables(self, parts: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
         """Yield each part with a table of some of its columns, in the order of ``parts``.
@@ -99,6 +102,27 @@ class PartFolder:
         """Return 16 hex digits over the sizes and times of the files of all parts, by one listing."""
         return config_hash(sorted(_states(self.uri, "parquet").items()))
 
+    def contents(self) -> str:
+        """Return 16 hex digits over the SHA-256 of the files of all parts.
+
+        A file that is as it was written has the hash that was recorded then; others are read. Photographs without a
+        record, of fss 0.2, have the empty hash.
+        """
+        states = _states(self.uri, "parquet")
+        fragments, entries = self._fresh_fragments(states), {entry.part: entry for entry in self._entries()}
+
+        def part_hash(part: str) -> str:
+            if part in fragments and (recorded := fragment_hash(self._read_fragment(part))):
+                return recorded
+            entry, (size, time) = entries.get(part), states[part]
+            if entry and entry.sha256 and entry.size == size and (entry.time == time or not self.hash_changed):
+                return entry.sha256
+            return self._file_hash(part) if self.hash_changed or (entry and entry.sha256) else ""
+
+        parts = sorted(states, key=part_number)
+        with ThreadPoolExecutor(READERS) as pool:
+            return config_hash(list(zip(parts, pool.map(part_hash, parts), strict=True)))
+
     def write(self, part: str, table: pa.Table) -> None:
         """Write a part atomically, and then its fragment.
 
@@ -106,14 +130,9 @@ class PartFolder:
             ValueError: the part name is invalid, or the table does not have the schema.
         """
         sha256 = part_io.write(self.uri, part, self.schema, table)
-        columns = table.select(self._small_schema.names).replace_schema_metadata({_HASH: sha256})
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, columns.schema) as writer:
-            writer.write_table(columns)
-        data = sink.getvalue().to_pybytes()
+        data = encode_fragment(table.select(self._small_schema.names), sha256)
         with suppress(OSError):  # the part is complete without it
-            checked = data + _checksum(data)
-            storage.write_atomically(*storage.resolve(self._fragment_uri(part)), checked)
+            storage.write_atomically(*storage.resolve(self._fragment_uri(part)), data)
 
     def refresh(self) -> int:
         """Bring the manifest up to date, and return the number of parts that were missing or had changed.
@@ -139,6 +158,9 @@ class PartFolder:
                 marked = read | {part: self._read_fragment(part) for part in missing if part in stale}
                 hashes = {part: _written_hash(marked.get(part), before.get(part), states[part]) for part in group}
                 index = [Entry(part, tables[part].num_rows, *states[part], hashes[part]) for part in group]
+                if self.hash_changed:
+                    unsure = set(missing) - fragments
+                    index = [self._checked(entry) if entry.part in unsure else entry for entry in index]
                 lost |= {part: entry._replace(rows=0) for part, entry in before.items() if part not in states}
                 table = pa.concat_tables(
                     [self._small_schema.empty_table(), *(tables[part].replace_schema_metadata(None) for part in group)]
@@ -171,8 +193,16 @@ class PartFolder:
         """Return the SHA-256 that the file of each part had when it was written, where it is known."""
         found = {entry.part: entry.sha256 for entry in self._entries()}
         for part in _states(self.fragments_uri, "arrow"):
-            found[part] = _fragment_hash(self._read_fragment(part)) or found.get(part, "")
+            found[part] = fragment_hash(self._read_fragment(part)) or found.get(part, "")
         return {part: sha256 for part, sha256 in found.items() if sha256}
+
+    def _checked(self, entry: Entry) -> Entry:
+        """Return an entry; without the time of its file, so that it never counts, if the file has another hash."""
+        replaced = entry.sha256 and self._file_hash(entry.part) != entry.sha256
+        return entry._replace(time=0) if replaced else entry
+
+    def _file_hash(self, part: str) -> str:
+        return file_sha256(storage.join(self.uri, f"{part}.parquet"))
 
     @property
     def _small_schema(self) -> pa.Schema:
@@ -203,13 +233,10 @@ class PartFolder:
     def _read_fragment(self, part: str) -> pa.Table | None:
         """Return the small columns in a fragment, with the hash in their metadata; None if it is damaged or gone."""
         try:
-            data = storage.read_bytes(self._fragment_uri(part))
-            if data[-_CHECKSUM:] != _checksum(data[:-_CHECKSUM]):
-                return None
-            with pa.ipc.open_stream(data[:-_CHECKSUM]) as reader:
-                return reader.read_all() if reader.schema == self._small_schema else None
-        except (OSError, pa.ArrowInvalid):
+            table = decode_fragment(storage.read_bytes(self._fragment_uri(part)))
+        except OSError:
             return None
+        return table if table is not None and table.schema == self._small_schema else None
 
     def _entries(self) -> Iterator[Entry]:
         """Yield what the segments say about their parts."""
@@ -271,22 +298,13 @@ class PartFolder:
         storage.write_atomically(fs, path, sink.getvalue())
 
 
-def _checksum(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(_CHECKSUM, "little")
-
-
 def _written_hash(fragment: pa.Table | None, entry: Entry | None, state: State) -> str:
     """Return the SHA-256 that the file of a part had when it was written; empty if it is not known.
 
     A damaged part is newer than its fragment, and a copied one has another time than its entry says. Both keep the
     hash; a file of another size than the entry says is another part.
     """
-    return _fragment_hash(fragment) or (entry.sha256 if entry and entry.size == state[0] else "")
-
-
-def _fragment_hash(table: pa.Table | None) -> str:
-    """Return the hash of a part's file in the metadata of its fragment; empty without a fragment."""
-    return "" if table is None else (table.schema.metadata or {}).get(_HASH, b"").decode()
+    return fragment_hash(fragment) or (entry.sha256 if entry and entry.size == state[0] else "")
 
 
 def _segment(part: str) -> int:

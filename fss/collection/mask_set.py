@@ -16,6 +16,7 @@ from fss.collection.manifest import PartFolder
 from fss.collection.mask_set_files import OLD_SET_NAME, SET_NAME, delete_files, is_derived, list_files
 from fss.collection.schema import MASK_SCHEMA
 from fss.core import storage
+from fss.core.config import config_hash as hash_values
 
 if TYPE_CHECKING:
     from fss.collection.collection import Collection
@@ -143,7 +144,16 @@ class MaskSet:
     def parts(self) -> PartFolder:
         """The folder of the parts, whose manifest gives their small columns."""
         manifest, fragments = (storage.join(self.metadata_uri, name) for name in ("manifest", "fragments"))
-        return PartFolder(uri=self.uri, manifest_uri=manifest, fragments_uri=fragments, schema=MASK_SCHEMA)
+        return PartFolder(
+            uri=self.uri, manifest_uri=manifest, fragments_uri=fragments, schema=MASK_SCHEMA, hash_changed=True
+        )
+
+    def contents(self) -> str:
+        """Return 16 hex digits over the files of the masks and of their images.
+
+        Unlike the configuration hash, it changes when a part is made again with other masks.
+        """
+        return hash_values([self.collection.parts.contents(), self.parts.contents()])
 
     def finished_parts(self) -> set[str]:
         """Return the names of the finished parts (one listing)."""

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from fss.core import storage
+from fss.core.retry import retry_transient
 
 DIGITS = 16
 """Number of leading hex digits of a SHA-256 that identify a content."""
@@ -20,12 +21,22 @@ def file_hash(uri: str | Path, what: str = "file") -> str:
     Raises:
         ValueError: the file is missing or cannot be read.
     """
-    filesystem, path = storage.resolve(str(uri))
-    digest = hashlib.sha256()
     try:
-        with filesystem.open_input_stream(path) as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
+        return file_sha256(uri)[:DIGITS]
     except OSError as error:
         raise ValueError(f"cannot read the {what} {uri} ({error}); give the path of an existing file") from error
-    return digest.hexdigest()[:DIGITS]
+
+
+@retry_transient
+def file_sha256(uri: str | Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hex digits.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+    """
+    filesystem, path = storage.resolve(str(uri))
+    digest = hashlib.sha256()
+    with filesystem.open_input_stream(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

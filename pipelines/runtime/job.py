@@ -21,11 +21,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from fss.core.config import flatten, to_dict
+from fss.core.config import config_hash, flatten, to_dict
 from fss.tracking.run import Run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.mlflow_run import close_finished, job_run
-from pipelines.runtime.output_dir import check_output_dir, claim, remove
+from pipelines.runtime.output_dir import check_contents, check_output_dir, claim, remove
 from pipelines.runtime.result import JobResult, finished_before
 
 TAG_LIMIT = 5000  # of MLflow, in characters
@@ -46,6 +46,7 @@ class Job:
         plan: Mapping[str, Any] = {},
         complete: bool = True,
         claim_as: str | None = None,
+        contents: Mapping[str, str] = {},
         remove_too: Sequence[str] = (),
         title: str | None = None,
         parent: Run | None = None,
@@ -64,6 +65,8 @@ class Job:
             complete: whether all outputs exist; if not, a finished job runs again.
             claim_as: description of the output folder, if jobs with other settings must not write into it. With
                 ``overwrite`` the folder is removed first.
+            contents: hashes of the files that the job reads, by their roles; the key does not cover them. A job of the
+                same key that began with other files is neither continued nor taken as finished.
             remove_too: further folders that ``overwrite`` removes.
             title: name of the MLflow run and of the result; None: the name of the job.
             parent: run of the job that this one is a stage of.
@@ -74,6 +77,8 @@ class Job:
         self.plan, self.complete, self.claim_as, self.remove_too = plan, complete, claim_as, remove_too
         self.title = title or name
         self.result = JobResult(job=self.title, inputs={**inputs, "key": key})
+        if contents:
+            self.result.inputs["contents"] = config_hash(dict(contents))
         self.done = False
         self._parent, self._given_run, self._tags = parent, run, dict(tags or {})
         self._stack = ExitStack()
@@ -88,6 +93,7 @@ class Job:
         overwrite = getattr(self.config, "overwrite", False)
         may_be_finished = self.output_dir is not None and self.complete and not overwrite
         if may_be_finished and (finished := finished_before(str(self.output_dir), self.key)):
+            check_contents(finished.inputs.get("contents"), self.result.inputs.get("contents"), str(self.claim_as))
             self.result, self.done = finished, True
             self._close_finished()
             return self
@@ -95,7 +101,8 @@ class Job:
             assert self.output_dir is not None, "only an output folder can be claimed"
             if overwrite:
                 remove(self.output_dir, *self.remove_too)
-            claim(self.output_dir, self.key, to_dict(self.config), what=self.claim_as)
+            contents = self.result.inputs.get("contents")
+            claim(self.output_dir, self.key, to_dict(self.config), what=self.claim_as, contents=contents)
         tracking: TrackingConfig = self.config.tracking
         self._run = self._stack.enter_context(
             job_run(

@@ -1,6 +1,7 @@
 """Ownership of an output folder: a file holds the settings of its job, so that jobs never mix their outputs."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,23 @@ def check_not_temporary(path: str | Path, what: str) -> None:
         )
 
 
-def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str) -> None:
+def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str, contents: str | None = None) -> None:
     """Mark ``output_dir`` as the folder of the job ``key``, or check that it is.
 
+    Args:
+        output_dir: the folder.
+        key: hash of everything that determines the result.
+        settings: the settings of the job, for the message.
+        what: the job of the folder, for the message.
+        contents: hash of the files that the job reads.
+
     Raises:
-        ValueError: the folder belongs to a job with other settings; the message has the first differences.
+        ValueError: the folder belongs to a job with other settings, whose first differences the message has, or to one
+            that began with other data.
     """
     file = storage.join(output_dir, METADATA_NAME)
     if not exists(file):
-        write_json(file, {"key": key, "settings": settings})
+        write_json(file, {"key": key, "settings": settings} | ({"contents": contents} if contents else {}))
         return
     owner = read_json(file)
     if owner["key"] != key:
@@ -66,6 +75,33 @@ def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str) -> 
         raise ValueError(
             f"there is {what} with other settings ({', '.join(changes[:5])}). Repeat its settings to continue it, give "
             "--overwrite to start again, or choose another --name"
+        )
+    check_contents(owner.get("contents"), contents, what)
+
+
+def check_contents(before: str | None, now: str | None, what: str) -> None:
+    """Check that the files that a job reads are those that it began with.
+
+    A job of an earlier version has no record of them; it continues, and a line says so.
+
+    Args:
+        before: hash of the files that the job began with.
+        now: hash of the files at present; None if the job has none.
+        what: the job, for the message.
+
+    Raises:
+        ValueError: the files have changed.
+    """
+    if before is None and now is not None:
+        text = (
+            f"{what} began with a version that recorded no contents of its data; whether they have changed is not known"
+        )
+        print(text, file=sys.stderr, flush=True)
+    elif now is not None and before != now:
+        raise ValueError(
+            f"there is {what} that began with other data: files of images or masks have been written anew since "
+            f"(contents {before}, now {now}). Bring them back (fss inspect COLLECTION --verify names damaged parts), "
+            "give --overwrite to start again with the data as they are, or choose another --name"
         )
 
 

@@ -116,6 +116,11 @@ class SelfTrainData:
             hashes |= {"val": self.val_truth.collection.fingerprint(), "val truth": self.val_truth.config_hash}
         return hashes
 
+    def contents(self) -> dict[str, str]:
+        """Return the hashes of the files of pictures and labels, which :meth:`hashes` does not cover."""
+        contents = {"contents": self.truth.contents()}
+        return contents if self.val_truth is None else contents | {"val_contents": self.val_truth.contents()}
+
     def counts(self) -> dict[str, int]:
         """Return the numbers of labelled and usable pictures and of classes.
 

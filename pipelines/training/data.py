@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import ray
 
 from fss.collection import Collection, ImageIndex, ImageReader, MaskSet
+from fss.core.config import config_hash
 from fss.episodes.episode_plan import EpisodePlan
 from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
@@ -126,6 +127,15 @@ class TrainingData:
             data["val_mask_set"] = self.validation.masks.config_hash
         return data
 
+    def contents(self) -> dict[str, str]:
+        """Return the hashes of the files of pictures and masks, which :meth:`hashes` does not cover."""
+        contents = {"contents": self.sources[0].masks.contents()}
+        for number, source in enumerate(self.sources[1:], start=2):
+            contents[f"contents.{number}"] = source.masks.contents()
+        if self.validation is not None:
+            contents["val_contents"] = self.validation.masks.contents()
+        return contents
+
     def counts(self) -> dict[str, int]:
         """Return the numbers of usable and unusable images of all collections.
 
@@ -152,22 +162,29 @@ class TrainingData:
             left_out |= _named(source.selection.left_out, source.masks) if source.selection else {}
         return left_out
 
-    def record(self) -> dict[str, Any]:
-        """Return what a model keeps of its data: whether all pictures are painted, and how many there are."""
+    def record(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a model keeps of its data: whether all pictures are painted, their number, and a fingerprint.
+
+        The fingerprint covers the files of pictures and masks and what is selected of them: all ``hashes`` of
+        :meth:`hashes` and :meth:`contents`.
+        """
         return {
+            "fingerprint": config_hash(dict(hashes)),
             "painted": all(source.masks.collection.painted for source in self.sources),
             "images": sum(source.pictures for source in self.sources),
         }
 
     def log(self, run: Run, hashes: dict[str, str]) -> None:
-        """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes`."""
+        """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes` and :meth:`contents`."""
         for number, source in enumerate(self.sources, start=1):
             ending = f".{number}" if number > 1 else ""
             details = {"acceptance": source.acceptance, "acceptance_hash": hashes.get(f"acceptance{ending}")}
+            details["contents"] = hashes[f"contents{ending}"]
             fingerprint = hashes[f"collection{ending}"]
             log_dataset(run, source.masks, context="training", fingerprint=fingerprint, details=details)
         if self.validation is not None:
             details = {"plan": hashes["val_plan"], "train_classes": hashes["train_classes"]}
+            details["contents"] = hashes["val_contents"]
             log_dataset(run, self.validation.masks, context="validation", details=details)
 
     def _split_stream(self, sources: Sequence[TrainingSource], rank: int, world: int) -> MaskSplitStream | MixedStream:

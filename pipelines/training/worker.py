@@ -56,7 +56,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     resume(loop, model=MODEL)
     writer = SharedValidation(loop, data.validator(stream), config)
     if rank == 0:
-        record = {"data": settings["hashes"], TRAINING_DATA: data.record()}
+        record = {"data": settings["hashes"], TRAINING_DATA: data.record(settings["hashes"])}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
     run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=config.optimizer.steps))
 

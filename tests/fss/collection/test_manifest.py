@@ -1,8 +1,11 @@
 """The manifest gives what the parts give, whatever state it is in."""
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from fss.collection import ClassIndex, Collection, manifest, part_io
@@ -139,3 +142,47 @@ def test_the_manifest_holds_no_pictures(collection: Collection) -> None:
     assert name == "part-00000" and table["image"].null_count == 0
     sizes = [path.stat().st_size for path in Path(collection.uri).rglob("segment-*")]
     assert len(sizes) == 6 and sum(sizes) < 40_000
+
+
+def test_contents_are_those_of_the_files_and_not_of_their_ids(collection: Collection, tmp_path: Path) -> None:
+    masks = collection.mask_set("saliency")
+    before, fingerprint = masks.contents(), collection.fingerprint()
+    refresh_manifests(collection)
+    assert masks.contents() == before
+    copy = Collection.open(shutil.copytree(collection.uri, tmp_path / "copy", copy_function=shutil.copyfile))
+    assert copy.mask_set("saliency").contents() == before
+    part = masks.read_part("part-00003")
+    shifted = part.column("mask").to_pylist()[1:] + part.column("mask").to_pylist()[:1]
+    masks.write_part(
+        "part-00003", part.set_column(part.schema.get_field_index("mask"), "mask", pa.array(shifted, pa.large_binary()))
+    )
+    after = masks.contents()
+    assert after != before and collection.fingerprint() == fingerprint
+    refresh_manifests(collection)
+    assert masks.contents() == after
+    file = Path(masks.uri, "part-00003.parquet")
+    written = file.read_bytes()
+    for data in (written[:-40] + bytes(28) + written[-12:], written + b" "):  # of the same size, and of another
+        file.write_bytes(data)
+        assert masks.contents() not in (before, after)
+    file.write_bytes(written)
+    assert masks.contents() == after
+
+
+def test_a_part_that_was_replaced_stays_changed_when_the_manifest_is_brought_up_to_date(collection: Collection) -> None:
+    masks = collection.mask_set("saliency")
+    refresh_manifests(collection)
+    before, file = masks.contents(), Path(masks.uri, "part-00001.parquet")
+    other = file.read_bytes().replace(b"0.0", b"0.1")
+    position = other.index(b"PNG")  # a byte of a picture, which no small column shows
+    file.write_bytes(other[: position + 20] + bytes([other[position + 20] ^ 1]) + other[position + 21 :])
+    with suppress(ValueError):  # where the page's checksum covers a small column
+        refresh_manifests(collection)
+    assert masks.contents() != before
+
+
+def test_contents_of_a_collection_of_an_earlier_version(collection: Collection) -> None:
+    delete_fragments(collection)
+    before = collection.mask_set("saliency").contents()
+    refresh_manifests(collection)
+    assert collection.mask_set("saliency").contents() == before

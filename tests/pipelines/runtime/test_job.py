@@ -12,6 +12,7 @@ from fss.core.config import flatten, settings, to_dict
 from fss.tracking.run import Run, tracking_client
 from pipelines.runtime.config import FLAT, TrackingConfig
 from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.output_dir import claim
 from pipelines.runtime.result import JobResult
 
 
@@ -121,11 +122,13 @@ def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: 
 
 
 def test_a_job_that_finished_before_does_nothing(config: PaintConfig, tmp_path: Path) -> None:
-    first = paint(config)
+    first = paint(config, contents={"contents": "a"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    again = paint(config, error=RuntimeError("the block must not run"))
+    again = paint(config, error=RuntimeError("the block must not run"), contents={"contents": "a"})
     assert not again.worked
     assert (again.counts, again.metrics, again.run_id) == (first.counts, first.metrics, first.run_id)
+    with pytest.raises(ValueError, match="a painting that began with other data"):
+        paint(config, contents={"contents": "b"})
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -149,6 +152,20 @@ def test_other_settings_are_refused_by_name(config: PaintConfig) -> None:
     for words in ("continue it", "--overwrite", "another --name"):
         assert words in str(refused.value)
     assert json.loads(Path(config.output, "summary.json").read_text())["inputs"]["key"] == "steps-3"
+
+
+def test_other_data_are_refused_and_missing_records_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    claim(old, "k", {}, what="a painting")
+    claim(old, "k", {}, what="a painting", contents="a")
+    assert "a painting began with a version that recorded no contents of its data" in capsys.readouterr().err
+    claim(new, "k", {}, what="a painting", contents="a")
+    claim(new, "k", {}, what="a painting", contents="a")
+    with pytest.raises(
+        ValueError, match=r"a painting that began with other data: .* \(contents a, now b\).*--overwrite"
+    ):
+        claim(new, "k", {}, what="a painting", contents="b")
+    assert capsys.readouterr().err == ""
 
 
 def test_overwrite_removes_what_is_there_and_starts_a_fresh_run(config: PaintConfig, tmp_path: Path) -> None:
