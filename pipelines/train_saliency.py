@@ -180,7 +180,7 @@ class _CheckpointWriter:
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 
-    def save(self) -> None:
+    def save(self, *, validate: bool = True) -> None:
         """Write the state of the loop into the output folder."""
         from pipelines.runtime.steps import save_state
 

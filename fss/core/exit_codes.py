@@ -99,10 +99,16 @@ def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace
 
 
 @contextmanager
-def defer_interrupts() -> Iterator[Callable[[], None]]:
+def defer_interrupts(
+    announce: Callable[[], None] = lambda: None, *, seconds: float | None = None
+) -> Iterator[Callable[[], None]]:
     """Defer Ctrl-C and SIGTERM within the block until the yielded function is called; a second one interrupts at once.
 
     Python raises KeyboardInterrupt at any bytecode, and nested compiled functions may swallow it.
+
+    Args:
+        announce: called in a thread of its own at the first interrupt.
+        seconds: time after which the first one interrupts too; None: the block takes its time.
     """
     interrupt: type[KeyboardInterrupt] | None = None
 
@@ -111,6 +117,9 @@ def defer_interrupts() -> Iterator[Callable[[], None]]:
         if interrupt:
             raise interrupt
         interrupt = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        threading.Thread(target=announce, daemon=True).start()
+        if seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
 
     def check() -> None:
         if interrupt:
@@ -119,11 +128,14 @@ def defer_interrupts() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield check
         return
-    handlers = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGALRM,) if seconds is not None else ())
+    handlers = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield check
         check()
     finally:
+        if seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -61,6 +61,8 @@ class ScaleConfig:
     """Computing threads of each training worker. None: its share of the machine's cores."""
     max_failures: Annotated[int, Ge(0)] = 2
     """Restarts from the last checkpoint after a worker or node dies."""
+    stop_seconds: Annotated[float, Ge(0)] = 20.0
+    """Seconds for a last checkpoint after Ctrl-C or SIGTERM; Kubernetes kills after 30, a spot machine after 120."""
     keep_checkpoints: Annotated[int, Ge(1)] = 2
     """Checkpoints to keep; the best and the latest are always kept."""
 

@@ -10,6 +10,7 @@ import ray
 
 TESTED = "2.60"
 """Minor version of Ray that these names were tested with."""
+_ADVICE = f"fss was tested with Ray {TESTED}. Install it with: pip install 'ray=={TESTED}.*'"
 
 
 class TorchGroup(NamedTuple):
@@ -71,6 +72,15 @@ def remove_dead_reservations() -> int:
     return removed
 
 
+def disable_sigint_handler(trainer: Any) -> None:
+    """Let the driver handle Ctrl-C: in 2.60, a trainer's own handler ends the program with exit code 0."""
+    _internal("ray.train.v2.api.data_parallel_trainer", "DataParallelTrainer")
+    name = "_register_sigint_handler"
+    if not hasattr(trainer, name):
+        raise RuntimeError(f"Ray {ray.__version__} has no {name}; {_ADVICE}")
+    setattr(trainer, name, lambda controller: None)
+
+
 def _internal(module: str, name: str) -> Any:
     """Import a private name of Ray.
 
@@ -80,7 +90,4 @@ def _internal(module: str, name: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise RuntimeError(
-            f"Ray {ray.__version__} has no {module}.{name}; fss was tested with Ray {TESTED}. "
-            f"Install it with: pip install 'ray=={TESTED}.*'"
-        ) from error
+        raise RuntimeError(f"Ray {ray.__version__} has no {module}.{name}; {_ADVICE}") from error

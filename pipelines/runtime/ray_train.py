@@ -22,8 +22,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from fss.core import storage
 from pipelines.runtime.config import ScaleConfig
-from pipelines.runtime.ray_internals import torch_group
+from pipelines.runtime.ray_internals import disable_sigint_handler, torch_group
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
+from pipelines.runtime.stopping import stop_uri, stoppable
 
 STARTS = 3  # least tries to start the workers of a training
 WAIT_S = 3600.0  # a cluster may have to start machines: the tries take this time together
@@ -75,7 +76,7 @@ def fit(
 
     Args:
         worker: the training function; it must call ``ray.train.report`` equally often on every rank.
-        settings: plain values for the worker.
+        settings: plain values for the worker, which gets the file of :mod:`pipelines.runtime.stopping` as ``stop``.
         name: name of the training, unique in ``storage_uri``.
         storage_uri: absolute local folder or object-store URI that every node reaches.
         scale: number and resources of the workers; ``device`` is resolved.
@@ -84,6 +85,7 @@ def fit(
 
     Raises:
         ValueError: a worker rejected the settings.
+        KeyboardInterrupt: the training was interrupted, after a last checkpoint if there was time for it.
         ray.train.TrainingFailedError: the workers failed more than ``scale.max_failures`` times.
     """
     # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
@@ -93,7 +95,7 @@ def fit(
         print(f"[{name}] waiting for {missing}; the training starts when they are there", file=sys.stderr, flush=True)
     trainer = TorchTrainer(
         worker,
-        train_loop_config=dict(settings),
+        train_loop_config={**settings, "stop": stop_uri(storage_uri, name)},
         torch_config=LoopbackTorchConfig() if is_local() else TorchConfig(),
         scaling_config=ScalingConfig(
             num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,  # type: ignore[arg-type]
@@ -115,8 +117,10 @@ def fit(
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train V2's callbacks
         ),
     )
+    disable_sigint_handler(trainer)
     try:
-        return trainer.fit()
+        with stoppable(storage_uri, name, seconds=scale.stop_seconds):
+            return trainer.fit()
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
             cause = getattr(failure, "_base_exc", failure)

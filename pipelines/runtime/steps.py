@@ -32,11 +32,20 @@ class Writer(Protocol):
     def add(self, report: StepReport) -> None:
         """Add the report of a step."""
 
-    def save(self) -> None:
-        """Write a checkpoint of the current state, together with the other workers."""
+    def save(self, *, validate: bool = True) -> None:
+        """Write a checkpoint of the current state, together with the other workers.
+
+        Without validation it takes little time, and the training only resumes from it.
+        """
 
 
-def run_steps(reports: Iterable[StepReport], writer: Writer, *, due: Callable[[int], bool]) -> None:
+def run_steps(
+    reports: Iterable[StepReport],
+    writer: Writer,
+    *,
+    due: Callable[[int], bool],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train to the last step, and save checkpoints.
 
     In the main thread of a process, Ctrl-C and SIGTERM end the training after a checkpoint.
@@ -45,10 +54,13 @@ def run_steps(reports: Iterable[StepReport], writer: Writer, *, due: Callable[[i
         reports: the lazy reports of a training loop; iterating runs the steps.
         writer: logs the steps and writes the checkpoints.
         due: whether a checkpoint is written after a step, counted from 1.
+        stop: whether to end after a checkpoint; called before the first step and after every step.
 
     Raises:
         KeyboardInterrupt: the training was interrupted; its checkpoint is written.
     """
+    if stop():
+        return
     with defer_interrupts() as check:
         for report in reports:
             writer.add(report)
@@ -59,8 +71,12 @@ def run_steps(reports: Iterable[StepReport], writer: Writer, *, due: Callable[[i
                 check()
             except KeyboardInterrupt:
                 if not saved:
-                    writer.save()
+                    writer.save(validate=False)
                 raise
+            if stop():
+                if not saved:
+                    writer.save(validate=False)
+                return
 
 
 def every(steps: int, *, last: int) -> Callable[[int], bool]:

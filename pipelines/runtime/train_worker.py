@@ -19,6 +19,8 @@ from fss.models.weights.reading import open_weights
 from pipelines.runtime.config import Device
 from pipelines.runtime.steps import STATE, Resumable
 
+FLUSH_S = 5.0
+"""Seconds that the end of a worker waits for MLflow; the driver sends what is left."""
 PROGRESS = "progress.json"
 """File of a checkpoint with its step and scores in readable form."""
 

@@ -18,7 +18,9 @@ from fss.training.loop import StepReport
 from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.steps import every, run_steps
+from pipelines.runtime.stopping import UNSCORED, stop_requested
 from pipelines.runtime.train_worker import (
+    FLUSH_S,
     reported_checkpoint,
     resume,
     share_cores,
@@ -36,7 +38,8 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
 
     Args:
         settings: ``data``, a list with the reference of the stage's :class:`SelfTrainData`, ``run``, the stage's MLflow
-            run, ``stage``, ``output_dir``, the stage's folder, and ``start``, the model that it starts from, or None.
+            run, ``stage``, ``output_dir``, the stage's folder, ``start``, the model that it starts from, or None, and
+            ``stop``, the file of :mod:`pipelines.runtime.stopping`.
     """
     data: SelfTrainData = ray.get(settings["data"][0])
     config, stage = data.config, settings["stage"]
@@ -65,7 +68,9 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     writer = SharedValidation(loop, data.validator())
     if rank == 0:
         writer = CheckpointWriter(loop, data, writer.validator, Run(**settings["run"]), settings["output_dir"])
-    run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=loop.steps))
+    with stop_requested(settings["stop"], device) as stop:
+        run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=loop.steps), stop=stop)
+    writer.close()
 
 
 class SharedValidation:
@@ -77,11 +82,15 @@ class SharedValidation:
     def add(self, report: StepReport) -> None:
         """Do nothing: rank 0 logs the steps."""
 
-    def save(self) -> None:
+    def save(self, *, validate: bool = True) -> None:
         """Score the current deployed weights, and wait for the checkpoint of rank 0."""
-        with self.deployed():
-            self.confusion()
+        if validate:
+            with self.deployed():
+                self.confusion()
         ray.train.report({})
+
+    def close(self) -> None:
+        """Do nothing: rank 0 logs."""
 
     def confusion(self) -> ConfusionMatrix | None:
         """Return the confusion matrix of the network on all validation pictures; None without them."""
@@ -115,9 +124,17 @@ class CheckpointWriter(SharedValidation):
             uri = storage.join(self.output_dir, f"{SNAPSHOT}-{self._snapshots.index(report.step)}")
             save_semantic(self.loop.network, uri, class_ids=self.class_ids, extra={"step": report.step})
 
-    def save(self) -> None:
+    def close(self) -> None:
+        """Wait for MLflow to take what is logged."""
+        self.logger.run.flush(FLUSH_S)
+
+    def save(self, *, validate: bool = True) -> None:
         """Validate the current deployed weights, and report a checkpoint."""
         metrics = {STEP: float(self.loop.step)}
+        if not validate:
+            with reported_checkpoint({VAL_MIOU: UNSCORED, **metrics}) as folder:
+                write_state(folder, self.loop, {"stage": self.loop.stage, **metrics})
+            return
         with reported_checkpoint(metrics) as folder:
             with self.deployed():
                 metrics |= self.validate()

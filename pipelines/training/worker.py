@@ -20,7 +20,9 @@ from fss.training.loop import StepReport
 from fss.visualize import EPISODE_LEGEND, episode_sheet
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.steps import every, run_steps
+from pipelines.runtime.stopping import UNSCORED, stop_requested
 from pipelines.runtime.train_worker import (
+    FLUSH_S,
     reported_checkpoint,
     resume,
     share_cores,
@@ -39,7 +41,8 @@ def train_worker(settings: dict[str, Any]) -> None:
 
     Args:
         settings: ``config``, the training job's resolved configuration, and ``run``, the MLflow run, as plain values;
-            ``data``, a list with the reference of the :class:`TrainingData`; and ``hashes``, the hashes of the data.
+            ``data``, a list with the reference of the :class:`TrainingData`; ``hashes``, the hashes of the data; and
+            ``stop``, the file of :mod:`pipelines.runtime.stopping`.
     """
     config = from_dict(TrainJobConfig, settings["config"])
     context = ray.train.get_context()
@@ -58,7 +61,10 @@ def train_worker(settings: dict[str, Any]) -> None:
     if rank == 0:
         record = {"data": settings["hashes"], TRAINING_DATA: data.record(settings["hashes"])}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
-    run_steps(loop.run(), writer, due=every(config.checkpoint_every, last=config.optimizer.steps))
+    due = every(config.checkpoint_every, last=config.optimizer.steps)
+    with stop_requested(settings["stop"], device) as stop:
+        run_steps(loop.run(), writer, due=due, stop=stop)
+    writer.close()
 
 
 class SharedValidation:
@@ -70,10 +76,14 @@ class SharedValidation:
     def add(self, report: StepReport) -> None:
         """Do nothing: rank 0 logs the steps."""
 
-    def save(self) -> None:
+    def save(self, *, validate: bool = True) -> None:
         """Score the current weights, and wait for the checkpoint of rank 0."""
-        self.metrics()
+        if validate:
+            self.metrics()
         ray.train.report({})
+
+    def close(self) -> None:
+        """Do nothing: rank 0 logs."""
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the validation metrics by weights (averaged, raw), for all weights that ``keep_weights`` allows."""
@@ -109,9 +119,19 @@ class CheckpointWriter(SharedValidation):
         """Log a step."""
         self.logger.add(report)
 
-    def save(self) -> None:
+    def close(self) -> None:
+        """Wait for MLflow to take what is logged."""
+        self.logger.run.flush(FLUSH_S)
+
+    def save(self, *, validate: bool = True) -> None:
         """Validate the current weights and report a checkpoint."""
         score, step = self.validator.score, self.loop.step
+        if not validate:
+            with reported_checkpoint({score: UNSCORED, "step": step}) as folder:
+                write_state(folder, self.loop, {"step": step, "run_id": self.logger.run.run_id})
+                assert isinstance(self.loop.segmenter, FewShotSegmenter)
+                save_checkpoint(self.loop.segmenter, folder / MODEL)
+            return
         metrics = self.metrics()
         scores = {name: values[score] for name, values in metrics.items()}
         keep = self.config.keep_weights

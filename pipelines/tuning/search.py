@@ -26,6 +26,8 @@ from pipelines.tuning.trial import TRIALS, run_trial
 from pipelines.tuning.trial_runs import TrialResult, close_leftovers, read_trials
 
 _QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+# After Ctrl-C, Tune's own handler would report the trials so far as the result of the sweep.
+_INTERRUPTS = {"TUNE_DISABLE_SIGINT_HANDLER": "1"}
 DRIVER_CPUS = 0.01
 """CPUs of a trial's own process, which only waits for its training workers."""
 
@@ -39,7 +41,7 @@ def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str, *, retry_fai
         output_dir: folder of the sweep.
         retry_failed: repeat the failed trials of a stopped sweep, which may have failed because of the stop.
     """
-    for name, value in _QUIET.items():  # MLflow replaces Tune's loggers
+    for name, value in (_QUIET | _INTERRUPTS).items():  # MLflow replaces Tune's loggers
         os.environ.setdefault(name, value)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     concurrent = config.concurrent or concurrent_trials(config.train.scale, config.trial_gb)
@@ -53,11 +55,13 @@ def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str, *, retry_fai
     for trial_id in unfinished:
         journal.restart(trial_id)
     missing = len(unfinished) + max(0, config.trials - len(journal.trials))
-    if missing:
-        # Tune's state is pickled, so it is in a folder of this job alone, and the next job never reads it.
-        with tempfile.TemporaryDirectory(prefix="fss-tune-") as folder:
-            _tuner(config, trainable, mlflow_run, journal, unfinished, concurrent, missing, folder).fit()
-    close_leftovers(mlflow_run)
+    try:
+        if missing:
+            # Tune's state is pickled, so it is in a folder of this job alone, and the next job never reads it.
+            with tempfile.TemporaryDirectory(prefix="fss-tune-") as folder:
+                _tuner(config, trainable, mlflow_run, journal, unfinished, concurrent, missing, folder).fit()
+    finally:
+        close_leftovers(mlflow_run)
 
 
 def open_journal(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> Journal:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fss.tracking.delivery import ERROR_TAG, LOCAL, PARENT_TAG, Delivery
 from fss.tracking.run import Run, tracking_client
 from fss.tracking.settlement import settle
-from fss.tracking.spool import open_spool
+from fss.tracking.spool import open_spool, say
 from fss.tracking.store import answering
 from pipelines.runtime.mlflow_run import FINISHED_S
 
@@ -85,8 +85,15 @@ def close_trial(run: Run, state: State, error: str | None = None) -> None:
 
 
 def close_leftovers(sweep: Run) -> int:
-    """End the runs of all trials that are marked as running after the search, and return their number."""
-    running = [trial for trial in read_trials(sweep) if trial.state == "running"]
+    """End the runs of all trials that are marked as running after the search, and return their number.
+
+    Without an answer of the store, the next search ends them.
+    """
+    try:
+        running = [trial for trial in read_trials(sweep) if trial.state == "running"]
+    except ValueError as error:
+        say(f"the runs of stopped trials stay open: {error}")
+        return 0
     for trial in running:
         run = find_trial(sweep, trial.trial_id)
         assert run is not None
