@@ -12,6 +12,7 @@ import skimage as ski
 from PIL import Image, ImageDraw, ImageFont
 
 from fss.collection import Sample
+from fss.core import storage
 from fss.core.arrays import IGNORE
 
 FOREGROUND = (255, 64, 64)
@@ -164,7 +165,7 @@ def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.nd
 
 def save_png(picture: np.ndarray, path: str | Path) -> None:
     """Write an image, uint8 [H,W,3] or [H,W], as PNG."""
-    Path(path).write_bytes(png_bytes(picture))
+    storage.write_atomically(*storage.resolve(path), png_bytes(picture))
 
 
 def png_bytes(picture: np.ndarray) -> bytes:

@@ -54,7 +54,7 @@ class Acceptance:
         if self.uri.endswith(".json"):
             return frozenset(part_io.read_json(self.uri)["accepted"])
         fs, path = storage.resolve(self.uri)
-        with fs.open_input_file(path) as stream:
+        with storage.open_file(fs, path) as stream:
             table = pq.read_table(stream, columns=["image_id", "accepted"])
         return frozenset(table.filter(table.column("accepted")).column("image_id").to_pylist())
 
@@ -64,7 +64,7 @@ class Acceptance:
             return np.array([name in self.accepted for name in image_ids.to_pylist()], bool)
         accepted, ids = np.zeros(len(image_ids), bool), image_ids.combine_chunks()
         fs, path = storage.resolve(self.uri)
-        with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
+        with storage.open_file(fs, path) as stream, part_io.open_parquet(stream) as file:
             for batch in file.iter_batches(columns=["image_id", "accepted"]):
                 rows = pc.index_in(batch.column("image_id").filter(batch.column("accepted")), value_set=ids)
                 accepted[rows.drop_null().to_numpy()] = True
@@ -133,7 +133,7 @@ def check_acceptance_file(acceptance: Acceptance) -> None:
         fs, path = storage.resolve(acceptance.uri)
         with (
             _explained_errors(acceptance.uri),
-            fs.open_input_file(path) as stream,
+            storage.open_file(fs, path) as stream,
             part_io.open_parquet(stream) as file,
         ):
             table = file.read()
@@ -156,7 +156,7 @@ def open_acceptance_file(uri: str, name: str) -> Acceptance:
         header = part_io.read_json(uri)
     else:
         fs, path = storage.resolve(uri)
-        with _explained_errors(uri), fs.open_input_file(path) as stream:
+        with _explained_errors(uri), storage.open_file(fs, path) as stream:
             header = parse_object(pq.read_schema(stream).metadata[_RULE], f"the rule of {uri}")
     if missing := {"rule", "hash"} - header.keys():
         raise ValueError(f"{uri} is damaged: it has no {' and no '.join(sorted(missing))}. Run the accept job again.")

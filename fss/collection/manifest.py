@@ -255,7 +255,7 @@ class PartFolder:
         """Return what ``read`` makes of a segment's file and index; None if the segment is damaged or gone."""
         fs, path = storage.resolve(self._segment_uri(number))
         try:
-            with fs.open_input_file(path) as stream, part_io.open_parquet(stream) as file:
+            with storage.open_file(fs, path) as stream, part_io.open_parquet(stream) as file:
                 return read(file, [Entry(*values) for values in json.loads(file.metadata.metadata[_INDEX])])
         except OSError as error:
             if is_transient(error):

@@ -247,7 +247,7 @@ def _read_file(
 ) -> pa.Table:
     # An object store gets one request for adjacent columns and row groups, not one for each.
     remote = not isinstance(fs, pafs.LocalFileSystem)
-    with fs.open_input_file(path) as stream, open_parquet(stream, pre_buffer=remote) as file:
+    with storage.open_file(fs, path) as stream, open_parquet(stream, pre_buffer=remote) as file:
         present = set(file.schema_arrow.names)
         return read_table(file, [name for name in names if name in present])
 

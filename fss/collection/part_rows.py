@@ -149,7 +149,7 @@ def _open_part(folder: str, part: str) -> _OpenPart:
     part_io.check_part(part)
     uri = storage.join(folder, f"{part}.parquet")
     fs, path = storage.resolve(uri)
-    stream = fs.open_input_file(path)
+    stream = storage.open_file(fs, path)
     metadata = pq.read_metadata(pa.BufferReader(_read_footer(stream)))
     texts = metadata.metadata or {}
     return _OpenPart(

@@ -80,7 +80,7 @@ def read(collection_uri: str, name: str, number: int) -> list[SourceItem]:
     """
     batch, group = divmod(number, PARTS_PER_FILE)
     fs, path = storage.resolve(_uri(collection_uri, name, batch))
-    with fs.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+    with storage.open_file(fs, path) as stream, pq.ParquetFile(stream) as file:
         if group >= file.num_row_groups:
             raise ValueError(f"the listing {name} in {collection_uri} has no part {number}")
         return [_decode(row) for row in file.read_row_group(group).to_pylist()]
@@ -97,7 +97,7 @@ def read_all(collection_uri: str, name: str) -> Iterator[SourceItem]:
 
 @retry_transient
 def _rows(fs: pafs.FileSystem, path: str) -> list[dict[str, bytes | str | int | None]]:
-    with fs.open_input_file(path) as stream:
+    with storage.open_file(fs, path) as stream:
         rows: list[dict[str, bytes | str | int | None]] = pq.read_table(stream).to_pylist()
         return rows
 

@@ -59,7 +59,7 @@ def _outdated_parts(folder: PartFolder) -> Iterator[str]:
     """Yield the parts that have larger row groups than parts are written with, or no ranges of their values."""
     for part in part_io.list_parts(folder.uri):
         fs, path = storage.resolve(storage.join(folder.uri, f"{part}.parquet"))
-        with fs.open_input_file(path) as stream:
+        with storage.open_file(fs, path) as stream:
             metadata = pq.read_metadata(stream)
         sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
         if KEY.encode() not in (metadata.metadata or {}) or max(sizes, default=0) > part_io.ROW_GROUP:

@@ -15,7 +15,6 @@
 """
 
 import atexit
-import errno
 import os
 import select
 import signal
@@ -26,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from fss.core.disk_errors import explain_disk_error
 from fss.core.redaction import redact_passwords
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
@@ -64,9 +64,8 @@ def exit_cleanly(program: str) -> Iterator[None]:
             raise SystemExit(PIPE_CLOSED) from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
             _exit_interrupted(program, error.__cause__)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            target = f" for {error.filename}" if error.filename else ""
-            _exit(program, f"no space left{target}; free some space and run it again to resume", FAILURE)
+        if explanation := explain_disk_error(error):
+            _exit(program, explanation, FAILURE)
         traceback.print_exc()
         lines = str(error).strip().splitlines()
         _exit(program, f"{type(error).__name__}: {lines[0] if lines else ''}", FAILURE)

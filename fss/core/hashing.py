@@ -36,7 +36,7 @@ def file_sha256(uri: str | Path) -> str:
     """
     filesystem, path = storage.resolve(str(uri))
     digest = hashlib.sha256()
-    with filesystem.open_input_stream(path) as stream:
+    with storage.open_file(filesystem, path) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

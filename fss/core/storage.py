@@ -10,10 +10,13 @@ import os
 import re
 import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from pyarrow import NativeFile
 from pyarrow import fs as pafs
 
 from fss.core.retry import retry_transient
@@ -107,13 +110,28 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     """
     fs, path = resolve(uri)
     if isinstance(fs, pafs.LocalFileSystem):  # Python's open also accepts file names that are not valid Unicode
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+        _check_regular(path)
         with Path(path).open("rb") as file:
             return file.read(-1 if limit is None else limit)
-    with fs.open_input_file(path) as stream:
+    with open_file(fs, path) as stream:
         size = stream.size()
         return bytes(stream.read(size if limit is None else min(size, limit)))
+
+
+def open_file(fs: pafs.FileSystem, path: str) -> NativeFile:
+    """Open a file for reading at any position.
+
+    Raises:
+        OSError: the file is missing, unreadable or not a regular file (opening a pipe or a device may never end).
+    """
+    if isinstance(fs, pafs.LocalFileSystem):
+        _check_regular(path)
+    return fs.open_input_file(path)
+
+
+def _check_regular(path: str) -> None:
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 @retry_transient
@@ -128,6 +146,22 @@ def write_atomically(fs: pafs.FileSystem, path: str, data: Any) -> None:
             stream.write(data)
         return
     target = Path(path)
+    with _named(path):
+        _write_file(target, data)
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file in an error that has no name, or that of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename).endswith(".tmp"):
+            error.filename = path
+        raise
+
+
+def _write_file(target: Path, data: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:

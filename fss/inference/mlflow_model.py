@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 import fss
 from fss.core.config import from_dict, to_dict
 from fss.core.privacy import HIDDEN, public_settings
+from fss.core.temporary import owned_prefix
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import Encoded, MaskLike
 from fss.inference.model_files import local_copy
@@ -135,7 +136,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
 
     run = replace(run, run_id=Delivery(run.uri).run_id(run.run_id))
     mlflow.set_tracking_uri(run.uri)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
         entry = Path(folder) / "model.py"
         entry.write_text(_ENTRY)
         artifact = Path(folder) / CHECKPOINT

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from fss.core import storage
+from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import DESCRIPTION, read_description
 from fss.tracking.run import tracking_uri
 
@@ -38,11 +39,11 @@ def local_checkpoint(model: str | Path, *, tracking: str | None = None) -> Itera
     """
     text = str(model)
     if text.startswith(MLFLOW):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
             yield download_model(text, folder, tracking=tracking)
     elif not storage.is_remote(text) and not Path(text).expanduser().exists() and _REGISTERED.fullmatch(text):
         uri = f"models:/{text}" if "@" in text else f"models:/{text}/latest"
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
             try:
                 checkpoint = download_model(uri, folder, tracking=tracking)
             except ValueError as error:
@@ -64,7 +65,7 @@ def local_copy(uri: str) -> Iterator[Path]:
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield _checkpoint_in(Path(path))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
         pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
         read_description(folder)
         yield Path(folder)

@@ -68,7 +68,7 @@ def read(masks: MaskSet, kind: str, part: str, columns: Sequence[str] | None = N
         uri = storage.join(masks.uri, f"{kind}-{part}.parquet")
     fs, path = storage.resolve(uri)
     try:
-        with fs.open_input_file(path) as stream:
+        with storage.open_file(fs, path) as stream:
             table = pq.read_table(stream, columns=columns and list(columns), use_threads=False)
     except FileNotFoundError:
         raise ValueError(f"{masks.uri} has no {kind} of {part}; run the relabel job that writes them") from None

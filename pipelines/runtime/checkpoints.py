@@ -10,6 +10,7 @@ from pyarrow import fs as pafs
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
+from fss.core.temporary import owned_prefix
 from fss.inference.model_files import local_copy
 from fss.models.checkpoint import WEIGHTS, read_description, save_checkpoint
 from fss.models.config import AUTO, TRAINING_FREE, SegmenterConfig
@@ -47,7 +48,7 @@ def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
 
 def publish_untrained(segmenter: "FewShotSegmenter", target: str) -> str:
     """Write the checkpoint of a segmenter that needs no training to the URI ``target``, and return ``target``."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
         return _copy(str(save_checkpoint(segmenter, folder)), pafs.LocalFileSystem(), target)
 
 

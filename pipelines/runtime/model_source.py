@@ -15,6 +15,7 @@ from fss.collection import Collection
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
+from fss.core.temporary import owned_prefix
 from fss.inference.model_files import MLFLOW, download_model, local_copy
 from fss.inference.painted import painted_model_note
 from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, load_published
@@ -205,7 +206,7 @@ def opened(source: ModelSource) -> Iterator[Path]:
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as name:
         if filesystem is None:
             yield download_model(source.uri, name, tracking=source.tracking)
             return

@@ -19,7 +19,7 @@ def check_output_dir(output_dir: str) -> None:
 
     Raises:
         ValueError: a file has the folder's name or that of a parent, there is no permission to write, or the folder
-            disappears with a submitted job.
+            disappears with a submitted job, or the disk is mounted read-only.
     """
     if storage.is_remote(output_dir):
         return
@@ -28,6 +28,11 @@ def check_output_dir(output_dir: str) -> None:
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir():
         raise ValueError(f"cannot write to {output_dir}: {nearest} is a file; give another folder")
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise ValueError(
+            f"cannot write to {output_dir}: {nearest} is on a file system that is mounted read-only; mount it with "
+            "write access, or give a folder on another disk"
+        )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(
             f"cannot write to {output_dir}: there is no permission to write to {nearest}; give another folder"

@@ -2,10 +2,7 @@
 
 import os
 import sys
-import tempfile
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +18,7 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fss.core import storage
+from fss.core.temporary import delete_leftovers, owned_path
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_internals import disable_sigint_handler, torch_group
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
@@ -44,7 +42,7 @@ class LoopbackTorchConfig(TorchConfig):
 class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Set up the group through a file, because torch's TCP store accepts connections from any address."""
-        rendezvous = Path(tempfile.gettempdir()) / f"fss-workers-{uuid.uuid4().hex}"
+        self.rendezvous = owned_path("workers")
         on_gpu = worker_group.get_resources_per_worker().get("GPU", 0) > 0
         worker_group.execute(_GROUP.set_environment)
         group = [
@@ -54,12 +52,17 @@ class _LoopbackBackend(_GROUP.backend):  # type: ignore[name-defined,misc]
                 backend="nccl" if on_gpu else "gloo",
                 world_rank=rank,
                 world_size=len(worker_group),
-                init_method=f"file://{rendezvous}",  # torch does not decode %20
+                init_method=f"file://{self.rendezvous}",  # torch does not decode %20
                 timeout_s=backend_config.timeout_s,
             )
             for rank in range(len(worker_group))
         ]
         ray.get(group)
+
+    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """Leave the group, and delete its file."""
+        super().on_shutdown(worker_group, backend_config)
+        self.rendezvous.unlink(missing_ok=True)
 
 
 def fit(
@@ -90,6 +93,7 @@ def fit(
     """
     # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    delete_leftovers()
     filesystem, path = storage.resolve(storage_uri)
     if missing := "" if is_local() else _missing_resources(scale):
         print(f"[{name}] waiting for {missing}; the training starts when they are there", file=sys.stderr, flush=True)

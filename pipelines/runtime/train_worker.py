@@ -14,6 +14,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from fss.core.system import available_cores
+from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import WEIGHTS
 from fss.models.weights.reading import open_weights
 from pipelines.runtime.config import Device
@@ -53,7 +54,7 @@ def reported_checkpoint(metrics: Mapping[str, float]) -> Iterator[Path]:
         metrics: metrics that select the checkpoints to keep; the block may add to them.
     """
     # No temporary-directory context: the upload is asynchronous, and Ray deletes the folder after it.
-    folder = Path(tempfile.mkdtemp(prefix="fss-checkpoint-"))
+    folder = Path(tempfile.mkdtemp(prefix=owned_prefix("checkpoint")))
     try:
         yield folder
     except BaseException:

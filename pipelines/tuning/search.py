@@ -15,6 +15,7 @@ from ray.tune.search import ConcurrencyLimiter
 from fss.core import storage
 from fss.core.config import to_dict
 from fss.core.system import available_cores
+from fss.core.temporary import owned_prefix
 from fss.tracking.run import Run
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_session import count_cpus, count_gpus, is_local
@@ -58,7 +59,7 @@ def search(config: TuneJobConfig, mlflow_run: Run, output_dir: str, *, retry_fai
     try:
         if missing:
             # Tune's state is pickled, so it is in a folder of this job alone, and the next job never reads it.
-            with tempfile.TemporaryDirectory(prefix="fss-tune-") as folder:
+            with tempfile.TemporaryDirectory(prefix=owned_prefix("tune")) as folder:
                 _tuner(config, trainable, mlflow_run, journal, unfinished, concurrent, missing, folder).fit()
     finally:
         close_leftovers(mlflow_run)

@@ -79,7 +79,7 @@ def read_cvat(uri: str) -> AnnotationFile:
     parser = XMLParser(target=target)
     try:
         fs, path = storage.resolve(uri)
-        with fs.open_input_stream(path) as stream:
+        with storage.open_file(fs, path) as stream:
             while chunk := stream.read(1 << 20):
                 parser.feed(chunk)
         parser.close()

@@ -48,7 +48,7 @@ class Shard:
             self.file = Path(path).open("rb")  # noqa: SIM115  # closed with the shard
             self.size = os.fstat(self.file.fileno()).st_size
         else:
-            self.file = retry_transient(filesystem.open_input_file)(path)
+            self.file = retry_transient(storage.open_file)(filesystem, path)
             self.size = retry_transient(self.file.size)()
 
     @retry_transient

@@ -44,6 +44,14 @@ def test_help_loads_no_network_library() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+NO_SPACE = "fss x: error: no space left"
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize("verb", main.VERBS)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends(verb, "--help") == 0
@@ -65,6 +73,14 @@ def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[
             1,
             "fss x: error: no space left for /out/m.png",
         ),
+        (OSError(errno.EROFS, "Read-only file system", "/out"), 1, "fss x: error: /out is on a file system that is"),
+        (
+            RuntimeError("part 3: OSError: [Errno 28] No space left on device: '/c/p'\n..."),
+            1,
+            f"{NO_SPACE} for /c/p; free",
+        ),
+        (caused(RuntimeError("the worker failed"), OSError(errno.EDQUOT, "x", "/c")), 1, f"{NO_SPACE} for /c; free"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), 1, f"{NO_SPACE}; free some space"),
         (KeyboardInterrupt(), 130, "fss x: error: interrupted"),
         (lost_in_compiled_code(), 130, "fss x: error: interrupted"),
     ],
