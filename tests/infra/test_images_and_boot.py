@@ -1,5 +1,7 @@
 """What nodes run: the images' recipe, the boot scripts, and the manifest for Kubernetes."""
 
+import hashlib
+import json
 import os
 import re
 import shlex
@@ -7,10 +9,13 @@ import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pipelines.masksplit import MaskSplitJobConfig
 from tests.helpers.commands import parse_command
@@ -34,18 +39,90 @@ def stages() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_images_install_exactly_the_tested_versions(image: str) -> None:
+def test_images_install_exactly_the_tested_files(image: str) -> None:
+    """Every package by its hash, but the project itself, which is a folder, and torch's builds for CPUs."""
     (install,) = [line for line in stages()[image].splitlines() if "pip install" in line]
     commands = [command.split() for command in install.removeprefix("RUN ").split("&&")]
-    files = {words[words.index("--constraint") + 1] for words in commands if words[:2] == ["pip", "install"]}
-    assert len(files) == 1
-    assert commands[-1] == ["sh", "/src/exact.sh", *files], "what got in without a tested version must be found"
+    by_hash, other = [], []
+    for words in (words for words in commands if words[:2] == ["pip", "install"]):
+        (by_hash if "--require-hashes" in words else other).append(words)
+    assert len(by_hash) == 1
+    assert {"--no-deps", "--only-binary"} <= set(by_hash[0])
+    for words in other:
+        local = words[-1] == "/src" and "--no-index" in words
+        torch = words[-2:] == ["torch", "torchvision"] and "/src/constraints.txt" in words and image == "ray-cpu"
+        assert local or torch, words
+    assert commands[-1][:2] == ["sh", "/src/exact.sh"], "what got in without a tested version must be found"
+
+
+def test_the_hashes_are_those_of_the_tested_versions() -> None:
+    def pins(*names: str) -> dict[str, str]:
+        lines = [line for name in names for line in (INFRA / "images" / name).read_text().splitlines()]
+        return {canonicalize_name(name): v for name, _, v in (x.partition("==") for x in lines if x[:1] not in "#")}
+
+    tested = pins("../../constraints.txt", "mlflow.txt") | dict.fromkeys(("pip", "setuptools", "wheel"), "")
+    for file in sorted((INFRA / "images/hashes").glob("*.txt")):
+        for line in file.read_text().splitlines():
+            name, version = re.fullmatch(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}", line).groups()  # type: ignore[union-attr]
+            assert tested[name] in (version, ""), line
+    images = {"ray": pins("hashes/ray.txt", "hashes/cuda.txt"), "mlflow": pins("hashes/mlflow.txt")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    assert not needed - images["ray"].keys()
+    assert {"mlflow", "boto3", "flask-wtf", "psycopg-binary"} <= images["mlflow"].keys()
 
 
 def test_torch_and_torchvision_come_from_one_index() -> None:
-    """The pair of the CPU image is named in one command, and that of the GPU image comes with the package."""
+    """The pair of the CPU image is named in one command, and that of the GPU image is in one file of hashes."""
     indices = {image: re.findall(r"--index-url \S+ +(.+?) +&&", stages()[image]) for image in IMAGES}
     assert indices == {"ray-cpu": ["torch torchvision"], "ray-gpu": [], "mlflow": []}
+    pair = {name: "torch" in (INFRA / f"images/hashes/{name}.txt").read_text() for name in ("ray", "cuda", "mlflow")}
+    assert pair == {"ray": False, "cuda": True, "mlflow": False}
+
+
+def test_what_is_downloaded_is_pinned() -> None:
+    text = DOCKERFILE.read_text()
+    assert re.findall(r"^FROM (\S+) AS base$", text, flags=re.MULTILINE) == [
+        "python:3.11-slim-bookworm@${PYTHON_DIGEST}"
+    ]
+    assert "ARG PYTHON_DIGEST\n" in text, "from pins.env alone"
+    assert all("--checksum=${RDS_CHECKSUM}" in line for line in re.findall(r"^ADD .*https?://.*$", text, re.MULTILINE))
+
+
+DOCKER = """#!/bin/sh
+echo "$@" >>"$CALLS"
+case "$*" in
+*python:3.11-slim-bookworm) echo "python@sha256:base" ;;
+*"image inspect"*) for last; do :; done; echo "other@sha256:wrong"; echo "registry/fss@sha256:$last" ;;
+esac
+"""
+
+
+def test_pushed_images_are_named_by_their_digests(tmp_path: Path) -> None:
+    """The scripts with a Docker and a curl that only say what they were asked."""
+    images = tmp_path / "infra/images"
+    images.mkdir(parents=True)
+    for name in ("build.sh", "push.sh"):
+        (images / name).write_bytes((INFRA / "images" / name).read_bytes())
+    for name, text in {"docker": DOCKER, "curl": "#!/bin/sh\necho certificates\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "VERSION": "7",
+        "CALLS": f"{tmp_path}/calls",
+    }
+    for _ in range(2):
+        subprocess.run(["sh", images / "push.sh", "registry/fss", tmp_path], env=environment, check=True)
+    written = json.loads((tmp_path / "images.auto.tfvars.json").read_text())
+    assert written == {"images": {name: f"sha256:registry/fss:{name}-7" for name in IMAGES}}
+    checksum = hashlib.sha256(b"certificates\n").hexdigest()
+    assert (images / "pins.env").read_text() == f"PYTHON_DIGEST=sha256:base\nRDS_CHECKSUM=sha256:{checksum}\n"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len([call for call in calls if call.startswith("pull")]) == 1, "the second build takes the pins"
+    builds = [call for call in calls if call.startswith("build")]
+    assert len(builds) == 6
+    assert all(f"PYTHON_DIGEST=sha256:base --build-arg RDS_CHECKSUM=sha256:{checksum}" in build for build in builds)
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -57,13 +134,13 @@ def test_images_run_without_root_and_tell_their_health(image: str) -> None:
 
 def test_nodes_run_the_images_of_the_dockerfile() -> None:
     """Terraform and Kubernetes name its targets: the one with CUDA where the GPUs are, the other elsewhere."""
-    groups = yaml.safe_load((INFRA / "kubernetes/rayjob.yaml").read_text())["spec"]["rayClusterSpec"]
+    groups = rayjob()["spec"]["rayClusterSpec"]
     pods = {"head": groups["headGroupSpec"]} | {group["groupName"]: group for group in groups["workerGroupSpecs"]}
     names = {name: pod["template"]["spec"]["containers"][0]["image"] for name, pod in pods.items()}
-    targets = {name: re.sub(r".*/fss:(.+)-[0-9.]+$", r"\1", image) for name, image in names.items()}
-    assert targets == {"head": "ray-cpu", "cpu": "ray-cpu", "gpu": "ray-gpu"}
+    targets = {name: re.fullmatch(r"REGISTRY/fss@sha256:(.+)", image)[1] for name, image in names.items()}  # type: ignore[index]
+    assert targets == {"head": "RAY_CPU", "cpu": "RAY_CPU", "gpu": "RAY_GPU"}, "by digests, to be filled in"
     platform = (INFRA / "modules/platform/main.tf").read_text()
-    assert '{ for kind in ["cpu", "gpu"] : kind => "ray-${kind}-${var.image_version}" }' in platform
+    assert re.search(r'images += \{ cpu = var.images\["ray-cpu"\], gpu = var.images\["ray-gpu"\] \}', platform)
     assert set(IMAGES) < set(stages())
 
 
@@ -100,16 +177,56 @@ def test_scripts_parse_and_stop_at_errors(script: Path) -> None:
 
 
 @pytest.fixture
-def manifest() -> dict[str, object]:
-    found: dict[str, object] = yaml.safe_load((INFRA / "kubernetes/rayjob.yaml").read_text())
+def manifest() -> dict[str, Any]:
+    return rayjob()
+
+
+def rayjob() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((INFRA / "kubernetes/rayjob.yaml").read_text())
     return found
 
 
-def test_the_manifest_has_known_fields_alone(manifest: dict[str, object]) -> None:
+def pods(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    groups = manifest["spec"]["rayClusterSpec"]
+    named = {"head": groups["headGroupSpec"]} | {group["groupName"]: group for group in groups["workerGroupSpecs"]}
+    return {name: group["template"] for name, group in named.items()}
+
+
+def test_pods_cannot_write_to_their_image_and_speak_tls(manifest: dict[str, Any]) -> None:
+    for name, pod in pods(manifest).items():
+        spec = pod["spec"]
+        (container,) = spec["containers"]
+        for each in (container, *spec["initContainers"]):
+            assert each["securityContext"]["readOnlyRootFilesystem"], name
+            assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert {mount["mountPath"] for mount in each["volumeMounts"]} >= {"/tmp", "/certificates"}
+        variables = {each["name"]: each.get("value") for each in container["env"]}
+        assert variables["RAY_USE_TLS"] == "1"
+        assert str(variables["MLFLOW_TRACKING_URI"]).startswith("https://")
+        assert {each["mountPath"] for each in container["volumeMounts"]} >= {"/home/fss"}
+        authorities = {each["secret"]["secretName"] for each in spec["volumes"] if "secret" in each}
+        assert authorities == {"fss-authority", "fss-tracking-certificate"}
+        mounted = [mount["name"] for mount in container["volumeMounts"]]
+        assert "authority" not in mounted, "the key that signs certificates is out of reach of jobs"
+
+
+def test_only_the_clusters_own_pods_reach_it_and_it_reaches_few_ports(manifest: dict[str, Any]) -> None:
+    own = yaml.safe_load((INFRA / "kubernetes/network-policy.yaml").read_text())
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifest).items()}
+    assert set(map(str, labels.values())) == {str(own["spec"]["podSelector"]["matchLabels"])}
+    assert own["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert all(rule.get("from") for rule in own["spec"]["ingress"])
+    for rule in own["spec"]["egress"]:
+        assert rule.get("to"), "no rule is for every address"
+        inside = [peer for peer in rule["to"] if "podSelector" in peer]
+        assert inside or {port["port"] for port in rule["ports"]} <= {53, 443}
+
+
+def test_the_manifest_has_known_fields_alone(manifest: dict[str, Any]) -> None:
     jsonschema.validate(manifest, RAY_JOB)
 
 
-def test_the_manifest_runs_the_tested_ray_and_a_command_that_the_job_understands(manifest: dict[str, object]) -> None:
+def test_the_manifest_runs_the_tested_ray_and_a_command_that_the_job_understands(manifest: dict[str, Any]) -> None:
     spec = manifest["spec"]
     assert isinstance(spec, dict)
     tested = spec["rayClusterSpec"]["rayVersion"]

@@ -1,7 +1,9 @@
 """Least privilege: each role's policy allows what its programs were seen to call, and nothing beyond."""
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ from pipelines.masksplit import MaskSplitJobConfig, run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.training.config import TrainSettings
 from tests.helpers.bad_files.formats import encoded
-from tests.helpers.infra.iam_policy import Policy, as_list
+from tests.helpers.infra.iam_policy import Policy, Start, as_list
 from tests.helpers.infra.s3_requests import S3, action
 from tests.helpers.infra.terraform_copy import INFRA
 
 REGION, ACCOUNT, CLUSTER = "eu-central-1", "123456789012", "fss-test"
 HERE = f"{REGION}:{ACCOUNT}"
 TEMPLATE = f"arn:aws:ec2:{HERE}:launch-template/lt-cpu"
+IMAGE = f"arn:aws:ec2:{REGION}::image/ami-ours"
+GROUP, SUBNET = f"arn:aws:ec2:{HERE}:security-group/sg-nodes", f"arn:aws:ec2:{HERE}:subnet/subnet-a"
 VALUES = {
     "account": ACCOUNT,
     "cluster": CLUSTER,
@@ -38,16 +42,24 @@ VALUES = {
     "repository_arn": f"arn:aws:ecr:{HERE}:repository/fss",
     "token_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:token",
     "mlflow_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:jobs",
-    "server_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:server",
-    "jobs_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:jobs",
+    "certificate_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:certificate",
+    "secret_arns": json.dumps([f"arn:aws:secretsmanager:{HERE}:secret:{name}" for name in ("server", "tls", "user-a")]),
     "database_secret_arn": f"arn:aws:secretsmanager:{HERE}:secret:database",
     "worker_role_arn": f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-worker",
     "log_group_arns": json.dumps([f"arn:aws:logs:{HERE}:log-group:ray:*"]),
     "template_arns": json.dumps([TEMPLATE]),
+    "worker_profile_arn": f"arn:aws:iam::{ACCOUNT}:instance-profile/{CLUSTER}-worker",
+    "instance_types": json.dumps(["c6i.2xlarge"]),
+    "image_and_group_arns": json.dumps([IMAGE, GROUP]),
+    "subnet_and_interface_arns": json.dumps([SUBNET, f"arn:aws:ec2:{HERE}:network-interface/*"]),
 }
-NODE, HEAD = (INFRA / f"modules/ray_cluster/policies/{name}.json" for name in ("node", "head"))
+NODE, HEAD, AUTOSCALER = (
+    INFRA / f"modules/ray_cluster/policies/{name}.json" for name in ("node", "head", "autoscaler")
+)
 SERVER = INFRA / "modules/mlflow/policies/server.json"
-ROLES = {"worker": (NODE,), "head": (NODE, HEAD), "mlflow": (SERVER,)}
+ROLES = {"worker": (NODE,), "head": (NODE, HEAD), "autoscaler": (AUTOSCALER,), "mlflow": (SERVER,)}
+JOBS_RUN_WITH = ("worker", "head")
+"""Roles that a submitted job can use: those of the instances that run Ray."""
 
 # What the main job does; test_the_main_job_does_what_is_written_here records all but the deleting of old checkpoints.
 JOB_CALLS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
@@ -155,8 +167,12 @@ def test_the_tracking_server_gets_what_it_uses_of_s3(s3: str, seen: list[tuple[s
         ("worker", "secretsmanager:PutSecretValue", VALUES["token_secret_arn"]),
         ("worker", "secretsmanager:GetSecretValue", VALUES["database_secret_arn"]),
         ("worker", "kms:Decrypt", VALUES["kms_key_arn"]),  # only through S3 and Secrets Manager
-        ("head", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-head"),
-        ("head", "ec2:CreateTags", f"arn:aws:ec2:{HERE}:instance/i-somebodys"),
+        ("autoscaler", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-head"),
+        ("autoscaler", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{CLUSTER}-autoscaler"),
+        ("autoscaler", "ec2:CreateTags", f"arn:aws:ec2:{HERE}:instance/i-somebodys"),
+        ("autoscaler", "s3:GetObject", f"{S3}data/photographs/1.jpg"),
+        ("autoscaler", "secretsmanager:GetSecretValue", VALUES["mlflow_secret_arn"]),
+        ("autoscaler", "secretsmanager:PutSecretValue", VALUES["token_secret_arn"]),
         ("head", "ecr:PutImage", VALUES["repository_arn"]),
         ("mlflow", "s3:GetObject", f"{S3}data/photographs/1.jpg"),
         ("mlflow", "s3:PutObject", f"{S3}artifacts/elsewhere"),
@@ -192,7 +208,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
 
 @mock_aws
-def test_the_head_may_do_what_rays_autoscaler_does(
+def test_the_autoscaler_may_do_what_rays_autoscaler_does(
     calls: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.autoscaler._private.aws import utils
@@ -218,22 +234,89 @@ def test_the_head_may_do_what_rays_autoscaler_does(
     provider.terminate_nodes([worker])
     utils.resource_cache.cache_clear()
 
-    head = policy("head")
+    may = policy("autoscaler")
     asked = dict(calls)
     assert set(asked) == {"RunInstances", "DescribeInstances", "TerminateInstances"}
-    assert head.allows("ec2:DescribeInstances", "*")
-    assert head.allows("ec2:RunInstances", "*", {"ec2:LaunchTemplate": TEMPLATE})
-    assert not head.allows("ec2:RunInstances", "*", {"ec2:LaunchTemplate": f"{TEMPLATE}-of-others"})
+    assert may.allows("ec2:DescribeInstances", "*")
+    # What Ray names itself is the type and the subnet; image, group, profile, disks and user data are the template's.
+    named = {"InstanceType", "SubnetId", "LaunchTemplate", "TagSpecifications", "MinCount", "MaxCount"}
+    assert set(asked["RunInstances"]) - {"NetworkInterfaces", "ClientToken"} <= named
+    assert may.allows_start(START)
     worker_is = {}
     for specification in asked["RunInstances"]["TagSpecifications"]:
         given = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
         context = {f"aws:RequestTag/{key}": value for key, value in given.items()}
         arn = f"arn:aws:ec2:{HERE}:{specification['ResourceType']}/new"
-        assert head.allows("ec2:CreateTags", arn, context | {"ec2:CreateAction": "RunInstances"})
+        assert may.allows("ec2:CreateTags", arn, context | {"ec2:CreateAction": "RunInstances"})
         if specification["ResourceType"] == "instance":
             worker_is = {f"aws:ResourceTag/{key}": value for key, value in given.items()}
     instance = f"arn:aws:ec2:{HERE}:instance/{worker}"
-    assert head.allows("ec2:TerminateInstances", instance, worker_is)
-    assert not head.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-node-kind": "head"})
-    assert not head.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-cluster-name": "b"})
-    assert head.allows("iam:PassRole", VALUES["worker_role_arn"], {"iam:PassedToService": "ec2.amazonaws.com"})
+    assert may.allows("ec2:TerminateInstances", instance, worker_is)
+    assert not may.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-node-kind": "head"})
+    assert not may.allows("ec2:TerminateInstances", instance, worker_is | {"aws:ResourceTag/ray-cluster-name": "b"})
+    assert may.allows("iam:PassRole", VALUES["worker_role_arn"], {"iam:PassedToService": "ec2.amazonaws.com"})
+
+
+START = Start(
+    here=HERE,
+    template=TEMPLATE,
+    image=IMAGE,
+    instance_type="c6i.2xlarge",
+    profile=VALUES["worker_profile_arn"],
+    subnet=SUBNET,
+    group=GROUP,
+)
+"""What the autoscaler asks for."""
+OTHER_STARTS: dict[str, dict[str, Any]] = {
+    "as the autoscaler": {},
+    "another image": {"image": f"arn:aws:ec2:{REGION}::image/ami-other", "overridden": frozenset({"image"})},
+    "our image, but named": {"overridden": frozenset({"image"})},
+    "another type": {"instance_type": "p5.48xlarge"},
+    "another template": {"template": f"{TEMPLATE}-of-others"},
+    "no template": {"template": None},
+    "another profile": {"profile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{CLUSTER}-autoscaler"},
+    "another subnet": {"subnet": f"arn:aws:ec2:{HERE}:subnet/subnet-public"},
+    "another group": {"group": f"arn:aws:ec2:{HERE}:security-group/sg-open", "overridden": frozenset({"group"})},
+    "a key for SSH": {"key_pair": f"arn:aws:ec2:{HERE}:key-pair/mine"},
+    "open metadata": {"tokens": "optional"},
+    "open disks": {"encrypted": "false"},
+}
+
+
+@pytest.mark.parametrize("change", OTHER_STARTS)
+def test_a_job_starts_no_instance_and_the_autoscaler_only_workers(change: str) -> None:
+    request = replace(START, **OTHER_STARTS[change])
+    assert policy("autoscaler").allows_start(request) == (change == "as the autoscaler")
+    for role in (*JOBS_RUN_WITH, "mlflow"):
+        assert not policy(role).allows_start(request)
+
+
+@pytest.mark.parametrize("role", JOBS_RUN_WITH)
+def test_a_job_has_no_way_to_user_data_or_to_the_role_that_starts_instances(role: str) -> None:
+    """IAM has no condition on user data: who may start an instance, or change a template or an image, chooses them."""
+    may = policy(role)
+    assert may.actions("ec2") | may.actions("iam") | may.actions("sts") | may.actions("ssm") == {
+        "ssm:UpdateInstanceInformation"
+    }
+    assert {name for name in may.actions("ecr") if not name.startswith(("ecr:Get", "ecr:BatchGet"))} == set()
+
+
+def test_the_autoscaler_shares_no_machine_with_jobs() -> None:
+    """Its container starts no Ray node, nothing reaches its instance, and the head runs no autoscaler."""
+    cluster = INFRA / "modules/ray_cluster"
+    script = (cluster / "files/ray-node.sh").read_text()
+    start = {role: line for role in ("head", "worker") for line in script.splitlines() if f"    {role}) start" in line}
+    assert "--no-monitor" in start["head"]
+    assert "--autoscaling-config" not in "".join(start.values())
+    assert re.search(r"autoscaler\)\n +start=\(python -m ray\.autoscaler\.v2\.monitor ", script)
+    rules = re.findall(r'"aws_vpc_security_group_ingress_rule" "\w+" \{(.+?)\n\}', _terraform(cluster), re.DOTALL)
+    assert len(rules) == 2
+    assert not [rule for rule in rules if re.search(r"\bsecurity_group_id += aws_security_group.autoscaler", rule)]
+    roles = dict(
+        re.findall(r'aws_instance" "(\w+)" \{.*?iam_instance_profile += (\S+)', _terraform(cluster), re.DOTALL)
+    )
+    assert roles == {name: f'aws_iam_instance_profile.this["{name}"].name' for name in ("head", "autoscaler")}
+
+
+def _terraform(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("*.tf")))

@@ -19,10 +19,11 @@ from tests.helpers.infra.terraform_copy import Terraform, make_terraform
 
 EXAMPLE = "envs/small"
 # What moto 5.2 cannot do and the example has: bucket names in host names, tags of launch templates, descriptions of
-# rules about prefix lists. Everything else is applied as it is, by AWS_ENDPOINT_URL.
+# rules about prefix lists; and the state is a local file. Everything else is applied as it is, by AWS_ENDPOINT_URL.
 NO_DESCRIPTION = 'resource "aws_vpc_security_group_egress_rule" "s3" {\n  description = null\n}\n'
 LOCAL = {
-    EXAMPLE: 'provider "aws" {\n  s3_use_path_style = true\n  default_tags {\n    tags = {}\n  }\n}\n',
+    EXAMPLE: 'terraform {\n  backend "local" {}\n}\n'
+    'provider "aws" {\n  s3_use_path_style = true\n  default_tags {\n    tags = {}\n  }\n}\n',
     "modules/ray_cluster": NO_DESCRIPTION,
     "modules/mlflow": NO_DESCRIPTION,
 }
@@ -70,6 +71,8 @@ def cloud(s3_server: str) -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "TF_VAR_alarm_email": "someone@example.org",
+            "TF_VAR_tracking_users": '["team"]',
+            "TF_VAR_images": json.dumps(dict.fromkeys(("ray-cpu", "ray-gpu", "mlflow"), f"sha256:{'0' * 64}")),
         }.items():
             patch.setenv(name, value)
         repair(patch)
@@ -103,8 +106,12 @@ def test_apply_scale_and_destroy(terraform_here: Terraform, tmp_path: Path) -> N
         assert rule["cidr_ipv4"] in (None, "10.20.0.0/16"), rule["description"]
         assert rule["cidr_ipv6"] is None, rule["description"]
 
-    head = next(one["values"] for one in made if one["type"] == "aws_instance" and one["name"] == "head")
-    scale_up_and_down(yaml.safe_load(boot_files(head["id"])["/etc/fss/autoscaler.yaml"]), head["id"])
+    head, autoscaler = (
+        next(one["values"]["id"] for one in made if one["type"] == "aws_instance" and one["name"] == name)
+        for name in ("head", "autoscaler")
+    )
+    assert "/etc/fss/autoscaler.yaml" not in boot_files(head)
+    scale_up_and_down(yaml.safe_load(boot_files(autoscaler)["/etc/fss/autoscaler.yaml"]), head)
 
     assert "Destroy complete!" in terraform(EXAMPLE, "destroy", "-auto-approve", "-input=false", "-no-color")
     left = [one["Name"] for one in boto3.client("s3").list_buckets()["Buckets"]]

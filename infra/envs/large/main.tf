@@ -20,9 +20,11 @@ module "platform" {
   cidr               = "10.30.0.0/16"
   availability_zones = ["${var.region}a", "${var.region}b", "${var.region}c"]
   endpoint_zones     = 3
-  image_version      = var.image_version
+  images             = var.images
+  tracking_users     = var.tracking_users
 
-  head_instance_type = "m6i.4xlarge"
+  head_instance_type       = "m6i.4xlarge"
+  autoscaler_instance_type = "t3.small"
   worker_groups = {
     cpu = { instance_type = "c6i.8xlarge", cpus = 32, gpus = 0, max_spot = 32, max_ondemand = 8, disk_gib = 200 }
     gpu = { instance_type = "g5.2xlarge", cpus = 8, gpus = 1, max_spot = 8, max_ondemand = 8, disk_gib = 300 }

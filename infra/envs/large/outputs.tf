@@ -3,6 +3,11 @@ output "head_instance_id" {
   value       = module.platform.head_instance_id
 }
 
+output "autoscaler_instance_id" {
+  description = "The autoscaler's instance: start it together with a stopped head."
+  value       = module.platform.autoscaler_instance_id
+}
+
 output "mlflow_instance_id" {
   description = "The tracking server: the target of SSM sessions."
   value       = module.platform.mlflow_instance_id

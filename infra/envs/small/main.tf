@@ -20,9 +20,11 @@ module "platform" {
   cidr               = "10.20.0.0/16"
   availability_zones = ["${var.region}a", "${var.region}b"]
   endpoint_zones     = 1
-  image_version      = var.image_version
+  images             = var.images
+  tracking_users     = var.tracking_users
 
-  head_instance_type = "m6i.large"
+  head_instance_type       = "m6i.large"
+  autoscaler_instance_type = "t3.small"
   worker_groups = {
     cpu = { instance_type = "c6i.2xlarge", cpus = 8, gpus = 0, max_spot = 4, max_ondemand = 2, disk_gib = 100 }
     gpu = { instance_type = "g5.xlarge", cpus = 4, gpus = 1, max_spot = 1, max_ondemand = 1, disk_gib = 150 }

@@ -4,10 +4,14 @@ variable "region" {
   default     = "eu-central-1"
 }
 
-variable "image_version" {
-  description = "Version of the images that were pushed: tags ray-cpu-, ray-gpu- and mlflow-<version>."
-  type        = string
-  default     = "0.1.0"
+variable "images" {
+  description = "Digests of the pushed images; infra/images/push.sh writes them to images.auto.tfvars.json."
+  type        = map(string)
+}
+
+variable "tracking_users" {
+  description = "People or teams with a user of the tracking server each; jobs log in as the first unless they bring another."
+  type        = list(string)
 }
 
 variable "alarm_email" {

@@ -1,9 +1,14 @@
-# Passwords: Terraform makes the secrets, the server writes their values at its first boot. "server" holds the
-# administrator's password and the key that signs sessions, "jobs" the password of the user that jobs log in as.
+# Passwords and the certificate: Terraform makes the secrets, the server writes their values at its first boot. "server"
+# holds the administrator's password and the key that signs sessions, "tls" the server's key and certificate,
+# "certificate" what clients verify the server by, and "user-<name>" the password of a person or team.
+
+locals {
+  secrets = toset(concat(["server", "tls", "certificate"], [for user in var.users : "user-${user}"]))
+}
 
 resource "aws_secretsmanager_secret" "this" {
   #checkov:skip=CKV2_AWS_57:Made at the first boot; README.md says how to change them. AWS rotates the database's password
-  for_each = toset(["server", "jobs"])
+  for_each = local.secrets
 
   name                    = "${var.name}/mlflow-${each.key}"
   description             = "MLflow, ${each.key}: written by the tracking server at its first boot"
@@ -37,8 +42,7 @@ resource "aws_iam_role_policy" "server" {
     kms_key_arn          = var.kms_key_arn
     region               = var.region
     repository_arn       = var.repository.arn
-    server_secret_arn    = aws_secretsmanager_secret.this["server"].arn
-    jobs_secret_arn      = aws_secretsmanager_secret.this["jobs"].arn
+    secret_arns          = jsonencode(values(aws_secretsmanager_secret.this)[*].arn)
     database_secret_arn  = aws_db_instance.this.master_user_secret[0].secret_arn
   })
 }

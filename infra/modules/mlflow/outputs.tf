@@ -1,6 +1,6 @@
 output "uri" {
   description = "Address of the tracking server inside the network."
-  value       = "http://${local.address}:5000"
+  value       = "https://${local.address}:5000"
 }
 
 output "security_group_id" {
@@ -8,9 +8,14 @@ output "security_group_id" {
   value       = aws_security_group.server.id
 }
 
-output "jobs_secret_arn" {
-  description = "Secret with the password of the user that jobs log in as."
-  value       = aws_secretsmanager_secret.this["jobs"].arn
+output "user_secret_arns" {
+  description = "Secrets with the passwords of the users, by the name of the user."
+  value       = { for user in var.users : user => aws_secretsmanager_secret.this["user-${user}"].arn }
+}
+
+output "certificate_secret_arn" {
+  description = "Secret with the certificate by which clients verify the server."
+  value       = aws_secretsmanager_secret.this["certificate"].arn
 }
 
 output "instance_id" {

@@ -1,15 +1,16 @@
-# The tracking server: the project's image on a private instance, passwords required, artifacts passed on to S3.
+# The tracking server: the project's image on a private instance, TLS and passwords required, artifacts passed on to S3.
 
 locals {
   address = cidrhost(var.subnets[0].cidr, 11)
 
   environment = {
     REGION          = var.region
-    IMAGE           = "${var.repository.url}:${var.image_tag}"
+    IMAGE           = "${var.repository.url}@${var.image}"
+    ADDRESS         = local.address
     DATABASE_HOST   = aws_db_instance.this.address
     DATABASE_SECRET = aws_db_instance.this.master_user_secret[0].secret_arn
-    SERVER_SECRET   = aws_secretsmanager_secret.this["server"].arn
-    JOBS_SECRET     = aws_secretsmanager_secret.this["jobs"].arn
+    SECRETS         = "${var.name}/mlflow" # their names begin with it
+    USERS           = join(" ", var.users)
     ARTIFACTS       = "s3://${var.artifacts_bucket.name}/mlflow"
   }
 }

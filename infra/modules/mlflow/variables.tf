@@ -48,9 +48,24 @@ variable "repository" {
   type        = object({ url = string, arn = string })
 }
 
-variable "image_tag" {
-  description = "Tag of the MLflow image in the repository."
+variable "image" {
+  description = "Digest of the MLflow image in the repository: sha256:..."
   type        = string
+
+  validation {
+    condition     = can(regex("^sha256:[0-9a-f]{64}$", var.image))
+    error_message = "Name the image by its digest, sha256: and 64 hex digits; a tag does not say what is in an image."
+  }
+}
+
+variable "users" {
+  description = "Names of the people or teams that get a user and a secret each."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.users) >= 1 && alltrue([for user in var.users : can(regex("^[a-z][a-z0-9-]{0,30}$", user)) && user != "admin"])
+    error_message = "users needs at least one name of lower-case letters, digits and dashes; admin is the server's own."
+  }
 }
 
 variable "ami_id" {

@@ -1,14 +1,38 @@
 locals {
-  interface_endpoints = toset([
-    "ec2",            # the autoscaler starts and ends workers
-    "ecr.api",        # images: names and logins
-    "ecr.dkr",        # images: manifests (their layers come from S3)
-    "logs",           # log groups
-    "monitoring",     # metrics
-    "secretsmanager", # the Ray token, MLflow's passwords
-    "ssm",            # sessions instead of SSH
-    "ssmmessages",
-  ])
+  account = data.aws_caller_identity.current.account_id
+  here    = "${var.region}:${local.account}"
+
+  # What each endpoint lets through: these calls, on this account's resources, by this account's principals. Of EC2's
+  # resources some are Amazon's own (images), and the calls on "*" know no resource.
+  interface_endpoints = {
+    # The autoscaler starts and ends workers.
+    ec2 = [{ actions = ["ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances"], resources = ["*"] }]
+    # Images: names and logins.
+    "ecr.api" = local.images
+    # Images: manifests (their layers come from S3).
+    "ecr.dkr" = local.images
+    logs = [{
+      actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      resources = ["arn:aws:logs:${local.here}:log-group:/fss/${var.name}/*"]
+    }]
+    monitoring = [{ actions = ["cloudwatch:PutMetricData"], resources = ["*"] }]
+    # The Ray token, MLflow's passwords and certificate, the database's password (which AWS names).
+    secretsmanager = [{
+      actions   = ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
+      resources = ["arn:aws:secretsmanager:${local.here}:secret:${var.name}/*", "arn:aws:secretsmanager:${local.here}:secret:rds!*"]
+    }]
+    # Sessions instead of SSH.
+    ssm = [{ actions = ["ssm:UpdateInstanceInformation"], resources = ["*"] }]
+    ssmmessages = [{
+      actions   = [for call in ["CreateControl", "CreateData", "OpenControl", "OpenData"] : "ssmmessages:${call}Channel"]
+      resources = ["*"]
+    }]
+  }
+
+  images = [
+    { actions = ["ecr:GetAuthorizationToken"], resources = ["*"] },
+    { actions = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], resources = ["arn:aws:ecr:${local.here}:repository/${var.name}"] },
+  ]
 
   # What nodes reach of S3: this account's buckets, and read-only what Amazon keeps there for instances.
   amazons_buckets = [
@@ -36,7 +60,7 @@ resource "aws_vpc_endpoint" "s3" {
         Principal = "*"
         Action    = "s3:*"
         Resource  = "*"
-        Condition = { StringEquals = { "aws:ResourceAccount" = data.aws_caller_identity.current.account_id } }
+        Condition = { StringEquals = { "aws:ResourceAccount" = local.account, "aws:PrincipalAccount" = local.account } }
       },
       {
         Sid       = "ReadAmazons"
@@ -53,6 +77,17 @@ resource "aws_vpc_endpoint" "s3" {
 
 resource "aws_vpc_endpoint" "interface" {
   for_each = local.interface_endpoints
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [for allowed in each.value : {
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = allowed.actions
+      Resource  = allowed.resources
+      Condition = { StringEquals = { "aws:PrincipalAccount" = local.account } }
+    }]
+  })
 
   vpc_id              = aws_vpc.this.id
   service_name        = "com.amazonaws.${var.region}.${each.key}"

@@ -48,7 +48,8 @@ module "mlflow" {
   kms_key_arn                = module.storage.kms_key_arn
   artifacts_bucket           = { name = module.storage.bucket_names.artifacts, arn = module.storage.bucket_arns.artifacts }
   repository                 = module.storage.repository
-  image_tag                  = "mlflow-${var.image_version}"
+  image                      = var.images["mlflow"]
+  users                      = var.tracking_users
   ami_id                     = local.ami_ids.cpu
   instance_type              = var.mlflow_instance_type
   database_instance_class    = var.database_instance_class
@@ -68,7 +69,8 @@ module "ray_cluster" {
   kms_key_arn                = module.storage.kms_key_arn
   data_bucket_arn            = module.storage.bucket_arns.data
   repository                 = module.storage.repository
-  image_tags                 = { for kind in ["cpu", "gpu"] : kind => "ray-${kind}-${var.image_version}" }
+  images                     = { cpu = var.images["ray-cpu"], gpu = var.images["ray-gpu"] }
+  autoscaler_instance_type   = var.autoscaler_instance_type
   ami_ids                    = local.ami_ids
   head_instance_type         = var.head_instance_type
   worker_groups              = var.worker_groups
@@ -78,9 +80,11 @@ module "ray_cluster" {
   monthly_budget_usd         = var.monthly_budget_usd
   alarm_email                = var.alarm_email
   mlflow = {
-    uri               = module.mlflow.uri
-    security_group_id = module.mlflow.security_group_id
-    jobs_secret_arn   = module.mlflow.jobs_secret_arn
+    uri                    = module.mlflow.uri
+    security_group_id      = module.mlflow.security_group_id
+    user                   = var.tracking_users[0]
+    user_secret_arn        = module.mlflow.user_secret_arns[var.tracking_users[0]]
+    certificate_secret_arn = module.mlflow.certificate_secret_arn
   }
 }
 

@@ -28,14 +28,24 @@ variable "endpoint_zones" {
   type        = number
 }
 
-variable "image_version" {
-  description = "Version of the images: tags ray-cpu-, ray-gpu- and mlflow-<version> in the repository."
-  type        = string
+variable "images" {
+  description = "Digests of the images ray-cpu, ray-gpu and mlflow in the repository, as infra/images/push.sh writes them."
+  type        = map(string)
 
   validation {
-    condition     = can(regex("^[0-9A-Za-z][0-9A-Za-z._-]*$", var.image_version)) && var.image_version != "latest"
-    error_message = "image_version must name one version for ever, for example 0.1.0; not latest."
+    condition     = toset(keys(var.images)) == toset(["ray-cpu", "ray-gpu", "mlflow"])
+    error_message = "images needs the digests of ray-cpu, ray-gpu and mlflow; infra/images/push.sh writes them."
   }
+}
+
+variable "tracking_users" {
+  description = "People or teams that get a user of the tracking server each; jobs log in as the first unless they bring another."
+  type        = list(string)
+}
+
+variable "autoscaler_instance_type" {
+  description = "Instance type of the autoscaler."
+  type        = string
 }
 
 variable "head_instance_type" {

@@ -7,20 +7,27 @@ locals {
     HEAD_IP          = local.head_ip
     TOKEN_SECRET     = aws_secretsmanager_secret.token.name
     MLFLOW_URI       = var.mlflow.uri
-    MLFLOW_SECRET    = var.mlflow.jobs_secret_arn
+    MLFLOW_USER      = var.mlflow.user
+    MLFLOW_SECRET    = var.mlflow.user_secret_arn
+    MLFLOW_CERT      = var.mlflow.certificate_secret_arn
     CLUSTER          = var.name
     IDLE_MINUTES     = var.head_idle_minutes
     METRIC_NAMESPACE = "fss"
   }
 
-  # A worker that cannot (re)join its head powers itself off, which ends it: without a head nobody else would. A failing
+  # A worker (or the autoscaler) that cannot (re)join its head powers itself off, which ends it: without a head nobody else would. A failing
   # start takes from half a minute (refused) to a minute and a half (no answer), so eight come to four to twelve minutes.
   give_up = "StartLimitIntervalSec=900\nStartLimitBurst=8\nStartLimitAction=poweroff"
 
   node_kinds = {
-    head       = { role = "head", image = var.image_tags.cpu, docker_options = "", limits = "StartLimitIntervalSec=0" }
-    cpu_worker = { role = "worker", image = var.image_tags.cpu, docker_options = "", limits = local.give_up }
-    gpu_worker = { role = "worker", image = var.image_tags.gpu, docker_options = "--gpus all", limits = local.give_up }
+    head       = { role = "head", image = var.images.cpu, docker_options = "", limits = "StartLimitIntervalSec=0" }
+    cpu_worker = { role = "worker", image = var.images.cpu, docker_options = "", limits = local.give_up }
+    gpu_worker = { role = "worker", image = var.images.gpu, docker_options = "--gpus all", limits = local.give_up }
+    # Docker sends what the autoscaler prints to CloudWatch, with the role of the instance.
+    autoscaler = {
+      role           = "autoscaler", image = var.images.cpu, limits = local.give_up
+      docker_options = "--log-driver awslogs --log-opt awslogs-region=${var.region} --log-opt awslogs-group=${var.log_groups.logs.name} --log-opt awslogs-stream=autoscaler"
+    }
   }
 
   node_files = {
@@ -28,7 +35,7 @@ locals {
       "/etc/fss/node.env" = join("", [
         for key, value in merge(local.settings, {
           ROLE           = node.role
-          IMAGE          = "${var.repository.url}:${node.image}"
+          IMAGE          = "${var.repository.url}@${node.image}"
           DOCKER_OPTIONS = node.docker_options
         }) :
         "${key}=\"${value}\"\n"
@@ -42,7 +49,6 @@ locals {
     {
       "/usr/local/bin/fss-health"        = file("${path.module}/files/health.sh")
       "/usr/local/bin/fss-idle-shutdown" = file("${path.module}/files/idle-shutdown.sh")
-      "/etc/fss/autoscaler.yaml"         = yamlencode(local.autoscaler)
       "/etc/fss/prometheus.yaml"         = yamlencode(local.prometheus)
       "/etc/fss/cloudwatch.json"         = jsonencode(local.cloudwatch_agent)
     },
@@ -76,6 +82,16 @@ locals {
       }]
     })])
   }
+
+  autoscaler_cloud_init = join("\n", ["#cloud-config", yamlencode({
+    packages = local.packages
+    runcmd   = local.commands
+    write_files = [for path, content in merge(local.node_files.autoscaler, { "/etc/fss/autoscaler.yaml" = yamlencode(local.autoscaler) }) : {
+      path        = path
+      permissions = startswith(path, "/usr/local/bin/") ? "0755" : "0644"
+      content     = content
+    }]
+  })])
 
   head_cloud_init = join("\n", ["#cloud-config", yamlencode({
     packages = concat(local.packages, ["amazon-cloudwatch-agent"])

@@ -32,7 +32,7 @@ locals {
       }
       logs_collected = {
         files = {
-          collect_list = [for stream, pattern in { jobs = "job-driver-*.log", autoscaler = "monitor*", gcs = "gcs_server*" } : {
+          collect_list = [for stream, pattern in { jobs = "job-driver-*.log", gcs = "gcs_server*" } : {
             file_path       = "/tmp/ray/session_latest/logs/${pattern}"
             log_group_name  = var.log_groups.logs.name
             log_stream_name = "{instance_id}/${stream}"

@@ -3,6 +3,11 @@ output "head_instance_id" {
   value       = aws_instance.head.id
 }
 
+output "autoscaler_instance_id" {
+  description = "The autoscaler's instance, to start beside a head that has stopped itself."
+  value       = aws_instance.autoscaler.id
+}
+
 output "nodes_security_group_id" {
   description = "Security group of the Ray nodes: let it reach the tracking server."
   value       = aws_security_group.nodes.id
@@ -14,6 +19,6 @@ output "token_secret_name" {
 }
 
 output "autoscaler" {
-  description = "The configuration that the head gives to Ray's autoscaler."
+  description = "The configuration of Ray's autoscaler."
   value       = local.autoscaler
 }

@@ -43,9 +43,14 @@ variable "repository" {
   type        = object({ url = string, arn = string })
 }
 
-variable "image_tags" {
-  description = "Tags of the Ray images in the repository, for nodes without and with GPUs."
+variable "images" {
+  description = "Digests of the Ray images in the repository, for nodes without and with GPUs: sha256:..."
   type        = object({ cpu = string, gpu = string })
+
+  validation {
+    condition     = alltrue([for digest in values(var.images) : can(regex("^sha256:[0-9a-f]{64}$", digest))])
+    error_message = "Name images by their digests, sha256: and 64 hex digits; a tag does not say what is in an image."
+  }
 }
 
 variable "ami_ids" {
@@ -55,6 +60,11 @@ variable "ami_ids" {
 
 variable "head_instance_type" {
   description = "Instance type of the head, which runs the control store, the dashboard and the jobs' drivers, but no tasks."
+  type        = string
+}
+
+variable "autoscaler_instance_type" {
+  description = "Instance type of the autoscaler: two vCPUs and 2 GiB are enough."
   type        = string
 }
 
@@ -113,8 +123,14 @@ variable "head_idle_minutes" {
 }
 
 variable "mlflow" {
-  description = "The tracking server: its address, and the secret with the jobs' password."
-  type        = object({ uri = string, security_group_id = string, jobs_secret_arn = string })
+  description = "The tracking server: its address, the user that jobs log in as, and the secrets with that user's password and the server's certificate."
+  type = object({
+    uri                    = string
+    security_group_id      = string
+    user                   = string
+    user_secret_arn        = string
+    certificate_secret_arn = string
+  })
 }
 
 variable "log_groups" {

@@ -1,4 +1,4 @@
-# Workers are started and ended by Ray's autoscaler on the head, from these launch templates. Every group is two node
+# Workers are started and ended by Ray's autoscaler, from these launch templates. Every group is two node
 # types of the same instance: spot, preferred, and on-demand, which the autoscaler turns to while spot is refused or used
 # up. This runs in Ray's autoscaler 2, which reads the file as it is: node_config is what RunInstances is called with.
 

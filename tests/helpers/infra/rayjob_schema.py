@@ -24,28 +24,42 @@ def several(one: Schema) -> Schema:
 
 
 SECRET_KEY = fields(("name", "key"), name=TEXT, key=TEXT)
+FIELD = fields(("fieldPath",), fieldPath=TEXT)
 VARIABLE = fields(
-    ("name",), name=TEXT, value=TEXT, valueFrom=fields(("secretKeyRef",), secretKeyRef=SECRET_KEY)
+    ("name",), name=TEXT, value=TEXT, valueFrom=fields(secretKeyRef=SECRET_KEY, fieldRef=FIELD)
 ) | {"oneOf": [{"required": ["value"]}, {"required": ["valueFrom"]}]}  # fmt: skip
+MOUNT = fields(("name", "mountPath"), name=TEXT, mountPath=TEXT, readOnly=FLAG)
 CONTAINER = fields(
-    ("name", "image", "resources", "securityContext"),
+    ("name", "image", "resources", "securityContext", "volumeMounts"),
     name=TEXT,
     image=TEXT,
+    command=several(TEXT),
     env=several(VARIABLE),
     resources=fields(("requests", "limits"), requests=TEXTS, limits=TEXTS),
     securityContext=fields(
-        ("allowPrivilegeEscalation",), allowPrivilegeEscalation=FLAG, capabilities=fields(drop=several(TEXT))
+        ("allowPrivilegeEscalation", "readOnlyRootFilesystem"),
+        allowPrivilegeEscalation=FLAG,
+        readOnlyRootFilesystem=FLAG,
+        capabilities=fields(drop=several(TEXT)),
     ),
+    volumeMounts=several(MOUNT),
+)
+VOLUME = fields(
+    ("name",), name=TEXT, emptyDir=fields(medium=TEXT, sizeLimit=TEXT), secret=fields(("secretName",), secretName=TEXT)
 )
 POD = fields(
     ("containers",),
     serviceAccountName=TEXT,
     restartPolicy={"enum": ["Always", "OnFailure", "Never"]},
-    securityContext=fields(runAsNonRoot=FLAG, runAsUser=COUNT, seccompProfile=fields(("type",), type=TEXT)),
+    securityContext=fields(
+        runAsNonRoot=FLAG, runAsUser=COUNT, fsGroup=COUNT, seccompProfile=fields(("type",), type=TEXT)
+    ),
     tolerations=several(fields(key=TEXT, operator={"enum": ["Exists", "Equal"]}, effect=TEXT)),
+    volumes=several(VOLUME),
+    initContainers=several(CONTAINER),
     containers=several(CONTAINER),
 )
-TEMPLATE = fields(("spec",), spec=POD)
+TEMPLATE = fields(("metadata", "spec"), metadata=fields(("labels",), labels=TEXTS), spec=POD)
 HEAD_GROUP = fields(("template",), rayStartParams=TEXTS, template=TEMPLATE)
 WORKER_GROUP = fields(
     ("groupName", "minReplicas", "maxReplicas", "template"),

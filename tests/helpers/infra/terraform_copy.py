@@ -43,7 +43,9 @@ def make_terraform(copy: Path) -> Terraform:
 
     def terraform(folder: str, *words: str) -> str:
         if words[0] != "fmt" and not (copy / folder / ".terraform").exists():
-            call(folder, "init", "-input=false", "-backend=false", f"-plugin-dir={plugins}")
+            # The bucket of the state is not there; a test that applies has a local one.
+            backend = [] if (copy / folder / "local_override.tf").exists() else ["-backend=false"]
+            call(folder, "init", "-input=false", *backend, f"-plugin-dir={plugins}")
         return call(folder, *words)
 
     return terraform

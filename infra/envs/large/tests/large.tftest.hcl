@@ -4,7 +4,9 @@ mock_provider "aws" {
 }
 
 variables {
-  alarm_email = "someone@example.org"
+  alarm_email    = "someone@example.org"
+  tracking_users = ["team"]
+  images         = { for name in ["ray-cpu", "ray-gpu", "mlflow"] : name => "sha256:${sha256(name)}" }
 }
 
 run "the_whole_example_plans" {

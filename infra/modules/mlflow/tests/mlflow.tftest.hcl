@@ -14,7 +14,8 @@ variables {
   kms_key_arn                = "arn:aws:kms:eu-central-1:123456789012:key/k"
   artifacts_bucket           = { name = "artifacts", arn = "arn:aws:s3:::artifacts" }
   repository                 = { url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/test", arn = "arn:aws:ecr:eu-central-1:123456789012:repository/test" }
-  image_tag                  = "mlflow-0.1.0"
+  image                      = "sha256:${sha256("mlflow")}"
+  users                      = ["team-a", "ada"]
   ami_id                     = "ami-cpu"
   instance_type              = "t3.medium"
   database_instance_class    = "db.t4g.micro"
@@ -70,9 +71,38 @@ run "private_encrypted_and_with_passwords" {
   }
 
   assert {
-    condition     = output.uri == "http://10.20.0.11:5000"
-    error_message = "The address is one that Ray's nodes can know before the server exists."
+    condition     = output.uri == "https://10.20.0.11:5000" && strcontains(file("files/mlflow.sh"), "--ssl-certfile")
+    error_message = "The address is one that Ray's nodes can know before the server exists, and the server speaks TLS."
   }
+}
+
+run "everybody_has_a_user" {
+  command = plan
+
+  assert {
+    condition     = keys(output.user_secret_arns) == ["ada", "team-a"] && keys(aws_secretsmanager_secret.this) == ["certificate", "server", "tls", "user-ada", "user-team-a"]
+    error_message = "Every person or team has a secret of their own."
+  }
+}
+
+run "an_image_by_its_tag_is_refused" {
+  command = plan
+
+  variables {
+    image = "mlflow-0.1.0"
+  }
+
+  expect_failures = [var.image]
+}
+
+run "the_administrator_is_no_user" {
+  command = plan
+
+  variables {
+    users = ["admin"]
+  }
+
+  expect_failures = [var.users]
 }
 
 run "a_wrong_database_class_is_refused" {

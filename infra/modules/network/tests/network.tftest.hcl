@@ -51,8 +51,24 @@ run "closed_but_not_cut_off" {
   assert {
     condition = [for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement : "${statement.Sid}: ${statement.Action}"] == [
       "OurBuckets: s3:*", "ReadAmazons: s3:GetObject"
-    ] && jsondecode(aws_vpc_endpoint.s3.policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "123456789012"
+    ] && jsondecode(aws_vpc_endpoint.s3.policy).Statement[0].Condition.StringEquals == { "aws:PrincipalAccount" = "123456789012", "aws:ResourceAccount" = "123456789012" }
     error_message = "Nodes reach buckets of this account, and read Amazon's packages and image layers; nothing else."
+  }
+
+  assert {
+    condition = alltrue(flatten([for endpoint in aws_vpc_endpoint.interface : [
+      for statement in jsondecode(endpoint.policy).Statement :
+      statement.Condition.StringEquals["aws:PrincipalAccount"] == "123456789012" && !strcontains(jsonencode(statement.Action), "*")
+    ]]))
+    error_message = "Endpoints serve this account's principals, and named calls only."
+  }
+
+  assert {
+    condition = alltrue(flatten([for name in ["ecr.api", "ecr.dkr", "logs", "secretsmanager"] : [
+      for resource in flatten([for statement in jsondecode(aws_vpc_endpoint.interface[name].policy).Statement : statement.Resource]) :
+      strcontains(resource, ":123456789012:") || resource == "*" && startswith(name, "ecr")
+    ]]))
+    error_message = "Endpoints of services whose resources have an owner serve this account's alone."
   }
 
   assert {

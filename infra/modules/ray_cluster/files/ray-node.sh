@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs Ray in the project's image; ROLE in /etc/fss/node.env says whether as head or as worker. systemd restarts it.
+# Runs Ray in the project's image; ROLE in /etc/fss/node.env says whether as head, worker or autoscaler, which is no node
+# and gets neither the tracking server's password nor data. systemd restarts it.
 set -euo pipefail
 source /etc/fss/node.env
 export AWS_DEFAULT_REGION="$REGION"
@@ -27,24 +28,34 @@ RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN_PATH=/run/fss/token
 RAY_USAGE_STATS_ENABLED=0
 RAY_enable_autoscaler_v2=1
-RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=1800
-RAY_CLOUD_INSTANCE_ID=$(metadata instance-id)
-RAY_NODE_TYPE_NAME=$(metadata tags/instance/ray-user-node-type)
 HEAD_ADDRESS=$HEAD_IP:6379
-MLFLOW_TRACKING_URI=$MLFLOW_URI
-MLFLOW_TRACKING_USERNAME=jobs
-MLFLOW_TRACKING_PASSWORD=$(secret "$MLFLOW_SECRET")
 AWS_REGION=$REGION
 AWS_DEFAULT_REGION=$REGION
 ENV
-chown 1000 /run/fss/token
-
-if [[ $ROLE == head ]]; then
-    start=(--head --port 6379 --dashboard-host 127.0.0.1 --num-cpus 0 --num-gpus 0
-        --autoscaling-config /etc/fss/autoscaler.yaml)
-else
-    start=(--address "$HEAD_IP:6379")
+touch /run/fss/mlflow.pem
+if [[ $ROLE != autoscaler ]]; then
+    secret "$MLFLOW_CERT" >/run/fss/mlflow.pem
+    cat >>/run/fss/container.env <<ENV
+RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=1800
+RAY_CLOUD_INSTANCE_ID=$(metadata instance-id)
+RAY_NODE_TYPE_NAME=$(metadata tags/instance/ray-user-node-type)
+MLFLOW_TRACKING_URI=$MLFLOW_URI
+MLFLOW_TRACKING_SERVER_CERT_PATH=/run/fss/mlflow.pem
+MLFLOW_TRACKING_USERNAME=$MLFLOW_USER
+MLFLOW_TRACKING_PASSWORD=$(secret "$MLFLOW_SECRET")
+ENV
 fi
+chown 1000 /run/fss/token /run/fss/mlflow.pem
+
+start=(ray start --block --disable-usage-stats --metrics-export-port 8080)
+case $ROLE in
+    head) start+=(--head --no-monitor --port 6379 --dashboard-host 127.0.0.1 --num-cpus 0 --num-gpus 0) ;;
+    worker) start+=(--address "$HEAD_IP:6379") ;;
+    autoscaler)
+        start=(python -m ray.autoscaler.v2.monitor --gcs-address "$HEAD_IP:6379"
+            --autoscaling-config /etc/fss/autoscaler.yaml --logs-dir /tmp/ray --logging-filename "")
+        ;;
+esac
 
 aws ecr get-login-password | docker login --username AWS --password-stdin "${IMAGE%%/*}" >/dev/null
 docker pull --quiet "$IMAGE"
@@ -53,5 +64,4 @@ shared_memory=$(awk '/MemTotal/ {print int($2 * 0.4)}' /proc/meminfo) # Ray's ob
 # shellcheck disable=SC2086 # DOCKER_OPTIONS is a list of words
 exec docker run --rm --name ray --network host --shm-size "${shared_memory}k" --ulimit nofile=65536:65536 \
     --env-file /run/fss/container.env --volume /run/fss/token:/run/fss/token:ro --volume /etc/fss:/etc/fss:ro \
-    --volume /tmp/ray:/tmp/ray $DOCKER_OPTIONS "$IMAGE" \
-    ray start --block --disable-usage-stats --metrics-export-port 8080 "${start[@]}"
+    --volume /run/fss/mlflow.pem:/run/fss/mlflow.pem:ro --volume /tmp/ray:/tmp/ray $DOCKER_OPTIONS "$IMAGE" "${start[@]}"

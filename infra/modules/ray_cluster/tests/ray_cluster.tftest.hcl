@@ -13,7 +13,8 @@ variables {
   kms_key_arn                = "arn:aws:kms:eu-central-1:123456789012:key/k"
   data_bucket_arn            = "arn:aws:s3:::data"
   repository                 = { url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/test", arn = "arn:aws:ecr:eu-central-1:123456789012:repository/test" }
-  image_tags                 = { cpu = "ray-cpu-0.1.0", gpu = "ray-gpu-0.1.0" }
+  images                     = { cpu = "sha256:${sha256("cpu")}", gpu = "sha256:${sha256("gpu")}" }
+  autoscaler_instance_type   = "t3.small"
   ami_ids                    = { cpu = "ami-cpu", gpu = "ami-gpu" }
   head_instance_type         = "m6i.large"
   worker_groups = {
@@ -24,7 +25,13 @@ variables {
   head_idle_minutes   = 60
   monthly_budget_usd  = 300
   alarm_email         = "someone@example.org"
-  mlflow              = { uri = "http://10.20.0.11:5000", security_group_id = "sg-mlflow", jobs_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:jobs" }
+  mlflow = {
+    uri                    = "https://10.20.0.11:5000"
+    security_group_id      = "sg-mlflow"
+    user                   = "team"
+    user_secret_arn        = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:team"
+    certificate_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:certificate"
+  }
   log_groups = {
     logs    = { name = "/fss/test/ray-logs", arn = "arn:aws:logs:eu-central-1:123456789012:log-group:/fss/test/ray-logs" }
     metrics = { name = "/fss/test/ray-metrics", arn = "arn:aws:logs:eu-central-1:123456789012:log-group:/fss/test/ray-metrics" }
@@ -38,6 +45,7 @@ run "private_and_elastic" {
     condition = (
       aws_instance.head.metadata_options[0].http_tokens == "required" &&
       aws_instance.head.metadata_options[0].http_put_response_hop_limit == 1 &&
+      aws_instance.autoscaler.metadata_options[0].http_tokens == "required" &&
       alltrue([for template in aws_launch_template.worker : template.metadata_options[0].http_tokens == "required"])
     )
     error_message = "Every node must refuse version 1 of the metadata service."
@@ -45,7 +53,7 @@ run "private_and_elastic" {
 
   assert {
     condition = (
-      aws_instance.head.root_block_device[0].encrypted &&
+      aws_instance.head.root_block_device[0].encrypted && aws_instance.autoscaler.root_block_device[0].encrypted &&
       alltrue([for template in aws_launch_template.worker : tobool(template.block_device_mappings[0].ebs[0].encrypted)])
     )
     error_message = "Every volume must be encrypted."
@@ -94,14 +102,22 @@ run "private_and_elastic" {
 
   assert {
     condition = (
-      strcontains(base64decode(aws_launch_template.worker["gpu"].user_data), ":ray-gpu-0.1.0") &&
-      strcontains(base64decode(aws_launch_template.worker["cpu"].user_data), ":ray-cpu-0.1.0")
+      strcontains(base64decode(aws_launch_template.worker["gpu"].user_data), "@sha256:${sha256("gpu")}") &&
+      strcontains(base64decode(aws_launch_template.worker["cpu"].user_data), "@sha256:${sha256("cpu")}")
     )
-    error_message = "Nodes with GPUs run the image with CUDA, the others the smaller one."
+    error_message = "Nodes with GPUs run the image with CUDA, the others the smaller one, each by its digest."
   }
 
   assert {
-    condition     = length(aws_instance.head.user_data) < 16384
+    condition = (
+      strcontains(aws_instance.head.user_data, "--no-monitor") && !strcontains(aws_instance.head.user_data, "RunInstances") &&
+      strcontains(aws_instance.autoscaler.user_data, "/etc/fss/autoscaler.yaml") && !contains(keys(aws_instance.autoscaler.tags), "ray-cluster-name")
+    )
+    error_message = "The autoscaler runs on an instance of its own, which is no node of the cluster."
+  }
+
+  assert {
+    condition     = length(aws_instance.head.user_data) < 16384 && length(aws_instance.autoscaler.user_data) < 16384
     error_message = "EC2 takes 16 KiB of user data."
   }
 
@@ -117,6 +133,16 @@ run "private_and_elastic" {
     }
     error_message = "A mail goes out at 80 % of the budget and when the forecast exceeds it."
   }
+}
+
+run "an_image_by_its_tag_is_refused" {
+  command = plan
+
+  variables {
+    images = { cpu = "ray-cpu-0.1.0", gpu = "ray-gpu-0.1.0" }
+  }
+
+  expect_failures = [var.images]
 }
 
 run "a_head_that_stops_while_booting_is_refused" {
