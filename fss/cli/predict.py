@@ -29,7 +29,7 @@ from annotated_types import Ge, Le
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
-from fss.models.config import Scales
+from fss.models.config import Precision, Scales
 
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
@@ -72,6 +72,9 @@ class Config:
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
     """Write each pixel's probability too (PNG, 255 is 1)."""
+    precision: Precision = "fp32"
+    """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16, which on a CPU is for the backbone alone and pays
+    where the CPU has bfloat16 instructions."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
     batch_size: Annotated[int, Ge(1)] | None = None
@@ -136,7 +139,9 @@ def _predictor(config: Config) -> "Predictor":
                 f"{config.model} contains its own weights; leave out --backbone-weights and --saliency-prior"
             )
         with warnings.catch_warnings(action="ignore", category=PaintedModelWarning):
-            predictor = load_segmenter(config.model, device=device, tracking=config.tracking)
+            predictor = load_segmenter(
+                config.model, device=device, precision=config.precision, tracking=config.tracking
+            )
         for note in predictor.notes:
             print(f"fss predict: {note}", file=sys.stderr)
         return predictor
@@ -144,7 +149,10 @@ def _predictor(config: Config) -> "Predictor":
     prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
     print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)
     return training_free_segmenter(
-        backbone_weights=config.backbone_weights, saliency_prior=config.saliency_prior, device=device
+        backbone_weights=config.backbone_weights,
+        saliency_prior=config.saliency_prior,
+        device=device,
+        precision=config.precision,
     )
 
 

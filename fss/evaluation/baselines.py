@@ -30,6 +30,7 @@ class AllForeground:
 
     name = "all foreground"
     passes = 0
+    backend = ""
     tiled = 0
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
@@ -42,6 +43,7 @@ class SalientObject:
 
     name = "saliency of the query"
     passes = 0
+    backend = ""
     tiled = 0
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
@@ -75,6 +77,7 @@ class UntrainedPrototype:
 
     name = "untrained prototype"
     tiled = 0
+    backend = "PyTorch"
 
     def __init__(
         self, backbone: Backbone, *, device: str | torch.device = "cpu", batch: int = 8, cache_gb: float = 2.0

@@ -38,6 +38,8 @@ class EvaluationResult:
     """Seconds spent in each method."""
     passes: dict[str, int]
     """Images that went through the backbone of each method."""
+    backends: dict[str, str]
+    """What runs the backbone of each method; empty without one."""
     tiled: dict[str, int]
     """Queries that each method saw in tiles too."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
@@ -138,6 +140,7 @@ def evaluate(
         shares=shares,
         seconds=seconds,
         passes={method.name: method.passes - before[method.name][0] for method in methods},
+        backends={method.name: method.backend for method in methods},
         tiled={method.name: method.tiled - before[method.name][1] for method in methods},
         predictions={name: gallery.masks for name, gallery in galleries.items()},
     )

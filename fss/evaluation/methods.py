@@ -15,6 +15,7 @@ from fss.models.precision import autocast
 from fss.models.scales import Decode, decode_in_scales
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.shot_fusion import fuse
+from fss.models.speed import prepare_inference
 
 Key = TypeVar("Key", bound=Hashable)
 Encoded = tuple[Features, Features, Tensor, torch.Size]
@@ -28,6 +29,8 @@ class Method(Protocol):
     """Name in reports."""
     tiled: int
     """Number of queries that were seen in tiles too so far."""
+    backend: str
+    """What runs the backbone, in reports; empty without one."""
 
     @property
     def passes(self) -> int:
@@ -103,6 +106,7 @@ class SegmenterMethod:
         """
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
+        self.backend = "PyTorch"
         self._pictures: EpisodeImages | None = None
         self.scales, self.tiled = scales, 0
         masked = segmenter.needs_support_images
@@ -112,6 +116,11 @@ class SegmenterMethod:
         self._masked: FeatureCache[tuple[str, int]] | None = None
         if masked:
             self._masked = FeatureCache(self._encode_masked, batch=batch, limit_bytes=limit)
+
+    def prepare(self) -> None:
+        """Choose the fastest path for the segmenter, in place; it can be neither trained nor saved afterwards."""
+        path = prepare_inference(self.segmenter, self.precision)
+        self.backend, self.precision = path.name, path.autocast
 
     @property
     def passes(self) -> int:

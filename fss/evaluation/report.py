@@ -46,6 +46,7 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
+            row["backend"] = result.backends[method]
             row["passes_per_query"] = result.passes_per_query(method)
             row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
             if method == model and (sureness := result.sureness):
@@ -136,7 +137,7 @@ def _pass_notes(table: Sequence[Row]) -> list[str]:
     ]
     return notes + [
         f"{row['shots']}-shot {row['method']}: {row['passes']} images through the backbone, of "
-        f"{row['episodes'] * (row['shots'] + 1)} in the episodes; {row['seconds']} s"
+        f"{row['episodes'] * (row['shots'] + 1)} in the episodes; {row['seconds']} s with {row['backend']}"
         for row in table
         if row["passes"]
     ]

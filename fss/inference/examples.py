@@ -107,16 +107,19 @@ class Examples:
 
     @torch.no_grad()
     def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
-        encoded = self.predictor.segmenter.encode_query(self.predictor.canvases(pictures))
+        with self.predictor.autocast():
+            encoded = self.predictor.segmenter.encode_query(self.predictor.canvases(pictures))
         return split_features(encoded, [1] * len(pictures))
 
     @torch.no_grad()
     def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, threshold: float) -> Prediction:
         views = QueryViews(self.predictor.segmenter, self.predictor.canvases, rgb, encoded)
-        probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
+        with self.predictor.autocast():
+            probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
+            if self._negatives is not None:
+                negatives = self._negatives.features, self._negatives.masks
+                other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
         if self._negatives is not None:
-            negatives = self._negatives.features, self._negatives.masks
-            other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
             # Above 0.5 only where both conditions of the docstring of `examples` hold.
             probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
         confidence, presence = self._judge(probability, encoded)

@@ -17,6 +17,7 @@ cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg",
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,10 @@ from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
 from fss.inference.prediction import Prediction
 from fss.models.checkpoint import load_checkpoint, read_description
-from fss.models.config import Scales, training_free_config
+from fss.models.config import Precision, Scales, training_free_config
+from fss.models.precision import autocast, set_precision
 from fss.models.segmenter import FewShotSegmenter
+from fss.models.speed import prepare_inference
 
 _GPU_BATCH = 16
 _ADVICE = (
@@ -50,9 +53,18 @@ class Predictor:
     """A segmenter for pictures of any kind and size; :func:`load_segmenter` creates one."""
 
     def __init__(
-        self, segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", notes: Sequence[str] = ()
+        self,
+        segmenter: FewShotSegmenter,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
+        notes: Sequence[str] = (),
     ) -> None:
+        """Prepare a segmenter for inference, in place; it can be neither trained nor saved afterwards."""
+        set_precision(precision)
         self.segmenter = segmenter.to(device).eval()
+        self.path = prepare_inference(self.segmenter, precision)
+        """How the backbone runs."""
         self.notes = tuple(notes)
         """What the user should know about the model, one sentence each."""
         self.device = torch.device(device)
@@ -116,10 +128,14 @@ class Predictor:
         for note in notes:
             warnings.warn(note, SupportWarning, stacklevel=3)
         mask_batch = torch.stack([self._mask(each.mask) for each in made]).to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast():
             features = self.segmenter.encode_support(self.canvases(pictures), mask_batch)
         pairs = [(rgb, each.mask) for rgb, each in zip(pictures, made, strict=True)]
         return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs, notes=notes)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of the network's passes."""
+        return autocast(self.device, self.path.autocast)
 
     def canvases(self, pictures: Sequence[UInt8]) -> Tensor:
         """Return the network's input for N pictures, ImageNet-normalised float32 [N,3,size,size]."""
@@ -139,6 +155,7 @@ def training_free_segmenter(
     backbone_weights: str | Path | None = None,
     saliency_prior: str | Path | None = None,
     device: str | None = None,
+    precision: Precision = "fp32",
 ) -> Predictor:
     """Return a segmenter that needs no training: the learner ``density`` on MobileNetV2.
 
@@ -146,6 +163,7 @@ def training_free_segmenter(
         backbone_weights: a torch or safetensors file; None takes the library's, which are downloaded.
         saliency_prior: a student.safetensors of the job train_saliency, whose map of the query is added.
         device: device of the network; None uses a GPU if there is one.
+        precision: precision of the network's arithmetic (see ``fss.models.precision``).
 
     Raises:
         ValueError: a file holds no fitting weights, or weights cannot be downloaded.
@@ -158,10 +176,12 @@ def training_free_segmenter(
             f"the pretrained weights of {config.backbone} are not in the cache and cannot be downloaded ({error}). "
             "Give --backbone-weights FILE, or a trained model with --model"
         ) from error
-    return Predictor(segmenter, device=device or _default_device())
+    return Predictor(segmenter, device=device or _default_device(), precision=precision)
 
 
-def load_segmenter(model: str | Path, *, device: str | None = None, tracking: str | None = None) -> Predictor:
+def load_segmenter(
+    model: str | Path, *, device: str | None = None, precision: Precision = "fp32", tracking: str | None = None
+) -> Predictor:
     """Load a trained segmenter for pictures of any kind and size.
 
     A model that was trained on the painted sample is a :class:`~fss.inference.painted.PaintedModelWarning`.
@@ -170,6 +190,7 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
         model: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
             ``fss.inference.model_files.local_checkpoint``).
         device: device of the network; None uses a GPU if there is one.
+        precision: precision of the network's arithmetic (see ``fss.models.precision``).
         tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:
@@ -178,7 +199,8 @@ def load_segmenter(model: str | Path, *, device: str | None = None, tracking: st
     device = device or _default_device()
     with local_checkpoint(model, tracking=tracking) as folder:
         note = painted_model_note(model, read_description(folder), _ADVICE)
-        predictor = Predictor(load_checkpoint(folder), device=device, notes=[note] if note else [])
+        segmenter, notes = load_checkpoint(folder), [note] if note else []
+        predictor = Predictor(segmenter, device=device, precision=precision, notes=notes)
     if note:
         warnings.warn(note, PaintedModelWarning, stacklevel=2)
     return predictor

@@ -3,7 +3,8 @@
 ========  ================================================================================
 fp32      float32 throughout; NVIDIA's TF32 is off, also in convolutions, where torch has it on
 tf32      float32, of which convolutions and matrix products round their factors to 10 bits (TF32; NVIDIA GPUs)
-bf16      bfloat16 under autocast, TF32 for the rest
+bf16      bfloat16 under autocast, TF32 for the rest; inference on a CPU runs the backbone alone in bfloat16
+          (``fss.models.speed``)
 ========  ================================================================================
 """
 

@@ -1,39 +1,44 @@
-"""Optimisations of a segmenter that change its results only by rounding."""
+"""The fastest path of a segmenter: compiled training, and inference whose results change only by rounding."""
 
-from typing import Any
+import copy
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fss.models.backbones.base import Backbone
+from fss.models.config import Precision
 from fss.models.segmenter import FewShotSegmenter
 
+_CHECK_SIDE = 64
+_TOLERANCE = 1e-4
 
-def speed_up(
-    segmenter: FewShotSegmenter, *, channels_last: bool = True, fold_batchnorm: bool = True, compile: bool = False
-) -> FewShotSegmenter:
-    """Optimise a segmenter in place and return it.
+
+class HasBackbone(Protocol):
+    """A network with a backbone: a few-shot segmenter, a semantic network or a saliency student."""
+
+    backbone: Backbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferencePath:
+    """How the backbone of a network runs."""
+
+    name: str
+    """What runs the backbone: ``PyTorch``, ``oneDNN`` or ``oneDNN, bf16 backbone``."""
+    autocast: Precision
+    """Precision that passes of the whole network still need (see ``fss.models.precision.autocast``)."""
+
+
+def speed_up(segmenter: FewShotSegmenter, *, compile: bool = False) -> FewShotSegmenter:
+    """Prepare a segmenter for training, in place, and return it.
 
     Args:
         segmenter: the network, on the device where it will run.
-        channels_last: use the channels-last memory format in the backbone. New segmenters already do; those from
-            :func:`fss.models.load_published` do not.
-        fold_batchnorm: merge the BatchNorm layers of a frozen backbone into its convolutions. Hybrid masking is
-            discontinuous, so single features may change visibly. The network can then neither save nor load
-            checkpoints.
         compile: compile backbone and learner with ``torch.compile``.
-
-    Raises:
-        ValueError: ``fold_batchnorm`` for a backbone that is not frozen or whose statistics drift.
     """
-    if fold_batchnorm:
-        if not segmenter.backbone.frozen or segmenter.backbone.drifting_batchnorm:
-            raise ValueError(
-                "BatchNorm can be folded only in a frozen backbone with fixed statistics; set fold_batchnorm=False"
-            )
-        fold_batchnorms(segmenter.backbone)
-    if channels_last:
-        segmenter.backbone.to(memory_format=torch.channels_last)
+    segmenter.backbone.to(memory_format=torch.channels_last)
     if compile:
         # Freezing makes the weights constants, which are arranged for the kernels once instead of in every call.
         segmenter.backbone.compile(options={"freezing": segmenter.backbone.frozen})
@@ -41,20 +46,32 @@ def speed_up(
     return segmenter
 
 
-def fold_batchnorms(module: nn.Module) -> None:
-    """Fold each BatchNorm into the convolution right before it, in the order of the module's children."""
-    previous: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
-            setattr(module, previous[0], _fused(previous[1], child))
-            setattr(module, name, nn.Identity())
-        else:
-            fold_batchnorms(child)
-        previous = (name, child)
+def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> InferencePath:
+    """Choose the fastest path for a network in evaluation mode on its device, in place, and return it.
+
+    On a CPU the convolutions of a ResNet or MobileNetV2 become fused ones if its maps stay the same but for rounding,
+    which is checked. The network can then be neither trained nor saved. There, ``bf16`` runs the backbone alone in
+    bfloat16: rounded comparisons would change ten times as many pixels. A saliency prior is prepared too, in float32.
+    """
+    if isinstance(network, FewShotSegmenter) and network.prior is not None:
+        prepare_inference(network.prior)
+    plain = InferencePath(name="PyTorch", autocast=precision)
+    backbone = network.backbone
+    if next(backbone.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return plain
+    fused = copy.deepcopy(backbone).eval()
+    if not fused.fuse() or _difference(backbone, fused) > _TOLERANCE:
+        return plain
+    network.backbone = fused
+    if precision != "bf16":
+        return InferencePath(name="oneDNN", autocast=precision)
+    fused.dtype = torch.bfloat16
+    return InferencePath(name="oneDNN, bf16 backbone", autocast="fp32")
 
 
-def _fused(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
-    training = conv.training, norm.training
-    fused: nn.Conv2d = fuse_conv_bn_eval(conv.eval(), norm.eval())
-    fused.train(training[0])
-    return fused.requires_grad_(False)
+@torch.no_grad()
+def _difference(backbone: Backbone, fused: Backbone) -> float:
+    """Return the largest difference of a map, as a share of its largest value."""
+    images = torch.randn(1, 3, _CHECK_SIDE, _CHECK_SIDE, generator=torch.Generator().manual_seed(0))
+    pairs = zip(chain(*backbone(images)), chain(*fused(images)), strict=True)
+    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in pairs)

@@ -43,9 +43,11 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
     set_precision(precision)
     if isinstance(settings, StudentSettings):
         from fss.models.saliency.network import load_student
+        from fss.models.speed import prepare_inference
         from fss.saliency.student.estimator import StudentEstimator
 
-        return StudentEstimator(load_student(settings.path).to(device), precision=precision)
+        student = load_student(settings.path).to(device)
+        return StudentEstimator(student, precision=prepare_inference(student, precision).autocast)
     from fss.saliency.vit import ViTEstimator
 
     return ViTEstimator(**to_dict(settings), device=device, precision=precision)

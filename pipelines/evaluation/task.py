@@ -93,6 +93,9 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
             methods.append(untrained_density(untrained, device=task.device, precision=task.precision))
         if prior := untrained_density_prior(untrained, device=task.device, precision=task.precision):
             methods.append(prior)
+    for method in methods:
+        if isinstance(method, SegmenterMethod):
+            method.prepare()
     images = EpisodeImages(reader, task.image_size)  # shared by all plans, which have many pictures in common
     fixed = max(FIXED_EPISODES, task.visualizations)
     results = []
@@ -139,6 +142,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         original=results[0].original,
         shares=np.concatenate([result.shares for result in results])[order],
         passes={name: sum(result.passes[name] for result in results) for name in names},
+        backends=results[0].backends,
         tiled={name: sum(result.tiled[name] for result in results) for name in names},
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},

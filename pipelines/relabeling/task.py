@@ -10,6 +10,7 @@ from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.models import FewShotSegmenter
 from fss.models.config import Precision
 from fss.models.precision import set_precision
+from fss.models.speed import prepare_inference
 from fss.relabel import RelabelConfig
 from fss.relabel.class_bank import bank_reader, build_bank
 from fss.relabel.part_relabelling import feature_parts, relabel_parts
@@ -97,7 +98,7 @@ def make_features(parts: Sequence[str], *, task: RelabelTask, selection: RowSele
         parts,
         masks=task.masks(),
         current=task.masks_before(),
-        segmenter=_segmenter(task),
+        segmenter=_segmenter(task)[0],
         dims=task.config.dims,
         seed=task.config.seed,
         device=task.device,
@@ -123,16 +124,21 @@ def one_part(
 
 
 @functools.lru_cache(maxsize=1)
-def _segmenter(task: RelabelTask) -> FewShotSegmenter:
-    """Load the segmenter once per process."""
+def _segmenter(task: RelabelTask) -> tuple[FewShotSegmenter, Precision]:
+    """Load the segmenter once per process, with the precision that its passes need."""
     set_precision(task.precision)
-    return load_model(task.model).to(task.device)
+    return _prepared(task.model, task)
+
+
+def _prepared(model: ModelSource, task: RelabelTask) -> tuple[FewShotSegmenter, Precision]:
+    segmenter = load_model(model).to(task.device)
+    return segmenter, prepare_inference(segmenter, task.precision).autocast
 
 
 @functools.lru_cache(maxsize=1)
 def _relabeller(task: RelabelTask) -> Relabeller:
     """Build the relabeller once per process, because it caches encoded supports."""
-    segmenter, bank = _segmenter(task), None
+    (segmenter, precision), bank = _segmenter(task), None
     size = segmenter.config.image_size
     if task.config.supports == "bank":
         labelled, pictures = labelled_pictures(task.bank)
@@ -142,7 +148,7 @@ def _relabeller(task: RelabelTask) -> Relabeller:
     read = support_reader(task.masks(), size, limits, otherwise)
     if task.config.supports == "bank":
         bank = build_bank(segmenter, pictures, read, task.config)
-    networks = [segmenter, *map(load_model, task.earlier)]
-    options: dict[str, Any] = {"device": task.device, "precision": task.precision, "cache_gb": task.cache_gb}
-    voter, *earlier = [Voter(network, read, **options) for network in networks]
+    networks = [(segmenter, precision), *(_prepared(model, task) for model in task.earlier)]
+    options: dict[str, Any] = {"device": task.device, "cache_gb": task.cache_gb}
+    voter, *earlier = [Voter(network, read, precision=precision, **options) for network, precision in networks]
     return Relabeller(task.config, voter, earlier=earlier, bank=bank)

@@ -13,6 +13,7 @@ from fss.core import storage
 from fss.models.config import Precision
 from fss.models.precision import set_precision
 from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
+from fss.models.speed import prepare_inference
 from fss.training.semi_supervised.config import MaskTta
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
 from pipelines.runtime.config import Device
@@ -70,6 +71,7 @@ def _masker(task: StageMaskTask) -> SemanticMasker:
     """Load the networks once per process."""
     set_precision(task.precision)
     network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
+    precision, *_ = (prepare_inference(each, task.precision).autocast for each in (network, *earlier))
     table = ClassTable(Collection.open(task.collection).classes)
     return SemanticMasker(
         network=network,
@@ -78,5 +80,5 @@ def _masker(task: StageMaskTask) -> SemanticMasker:
         shrink=task.shrink,
         confidence=task.confidence,
         tta=task.tta,
-        precision=task.precision,
+        precision=precision,
     )

@@ -53,7 +53,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     data: TrainingData = ray.get(settings["data"][0])
     stream = data.stream(rank=rank, world=world)
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
-    speed_up(segmenter, fold_batchnorm=False, compile=config.optimizer.compile)
+    speed_up(segmenter, compile=config.optimizer.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
     resume(loop, model=MODEL)

@@ -1,28 +1,34 @@
 """Inference and training time of every learner, in units of one forward pass of torchvision's ResNet-50.
 
     python tests/benchmarks/bench_networks.py                     # all networks, on CPU or GPU
-    python tests/benchmarks/bench_networks.py --only vat --fast   # some networks, with the fast paths
+    python tests/benchmarks/bench_networks.py --only vat          # some networks
     python tests/benchmarks/bench_networks.py --threads 1 --clock cpu   # on a shared machine
 
-The unit u is the forward pass of one image of the same size, in the same precision, on the same device and in the
-default memory format, measured in the same process before and after the network. Each network runs in its own process,
-so that the peak memory is that of this network.
+The unit u is the forward pass of one image of the same size in float32, on the same device and in the default memory
+format, in the same process. Rounds of all arms are interleaved, and medians are printed. *PyTorch* is the network as it
+is trained, *default* the path that inference takes, and *bf16* the same with ``--precision bf16``; *changed* is the
+share of its decisions that differ from those of the default. Each network runs in its own process, so that the peak
+memory is that of this network.
 """
 
 import argparse
+import copy
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torchvision
 from torch.nn import functional as F
 
 from fss.models import FewShotSegmenter, create_segmenter
-from fss.models.speed import speed_up
+from fss.models.config import Precision
+from fss.models.precision import autocast
+from fss.models.speed import prepare_inference
 
 # name: (settings, image side, training batch, published inference u, published training u)
 CASES = {
@@ -34,6 +40,8 @@ CASES = {
     "vat-hybrid": ({"learner": "vat", "masking": "hybrid", "backbone": "resnet50"}, 473, 1, 29.3, None),
     "masksplit-r50": ({"learner": "masksplit", "backbone": "resnet50_deepstem"}, 400, 4, 10.3, 14.3),
     "masksplit-r101": ({"learner": "masksplit", "backbone": "resnet101_deepstem"}, 400, 4, 15.0, 20.9),
+    "masksplit-mobilenet": ({"learner": "masksplit", "backbone": "mobilenet_v2"}, 192, 16, None, None),
+    "density-mobilenet": ({"learner": "density", "backbone": "mobilenet_v2"}, 384, 1, None, None),
 }
 
 
@@ -45,16 +53,19 @@ def episode(batch: int, side: int, device: str) -> tuple[torch.Tensor, ...]:
     return query.to(device), support[:, None].to(device), mask.to(device)
 
 
-def best_time(function: Callable[[], object], repeats: int, clock: str, device: str) -> float:
+def median_times(arms: Mapping[str, Callable[[], object]], rounds: int, clock: str, device: str) -> dict[str, float]:
+    """Return the median seconds of each arm over interleaved rounds; a first round warms up."""
     now = time.process_time if clock == "cpu" else time.perf_counter
-    best = float("inf")
-    for _ in range(repeats + 1):  # the first run warms up
-        start = now()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, now() - start)
-    return best
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, function in arms.items():
+            start = now()
+            function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                times[name].append(now() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
 
 
 def training_step(segmenter: FewShotSegmenter, batch: tuple[torch.Tensor, ...]) -> Callable[[], object]:
@@ -70,34 +81,48 @@ def training_step(segmenter: FewShotSegmenter, batch: tuple[torch.Tensor, ...]) 
     return step
 
 
+def inference_arm(
+    segmenter: FewShotSegmenter, precision: Precision, batch: tuple[torch.Tensor, ...], device: str
+) -> tuple[Callable[[], torch.Tensor], str]:
+    """Return a function that gives the logits by the default path, and the name of the path."""
+    prepared = copy.deepcopy(segmenter).eval()
+    path = prepare_inference(prepared, precision)
+
+    def run() -> torch.Tensor:
+        with torch.no_grad(), autocast(device, path.autocast):
+            return prepared(*batch).float()
+
+    return run, path.name
+
+
 def run_case(name: str, options: argparse.Namespace) -> dict[str, object]:
     settings, side, batch, inference_u, training_u = CASES[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(options.threads)
     segmenter = create_segmenter(**settings, image_size=side, frozen=True).to(device).eval()
-    if options.fast:
-        speed_up(segmenter)
     reference = torchvision.models.resnet50().to(device).eval()
     one = episode(1, side, device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[options.dtype]
-
-    def measure(function: Callable[[], object], grad: bool) -> float:
-        with torch.set_grad_enabled(grad), torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            return best_time(function, options.repeats, options.clock, device)
-
-    first = measure(lambda: reference(one[0]), False)
-    inference = measure(lambda: segmenter(*one), False)
+    default, path = inference_arm(segmenter, "fp32", one, device)
+    rounded, _ = inference_arm(segmenter, "bf16", one, device)
+    arms = {
+        "u": torch.no_grad()(lambda: reference(one[0])),
+        "pytorch": torch.no_grad()(lambda: segmenter(*one)),
+        "default": default,
+        "bf16": rounded,
+    }
+    times = median_times(arms, options.repeats, options.clock, device)
+    changed = float((default().argmax(1) != rounded().argmax(1)).float().mean())
     memory = [peak_memory(device)]
-    second = measure(lambda: reference(one[0]), False)
-    training = measure(training_step(segmenter, episode(batch, side, device)), True) / batch
+    if training_u or settings["learner"] != "density":
+        step = training_step(segmenter, episode(batch, side, device))
+        times["training"] = median_times({"": step}, options.repeats, options.clock, device)[""] / batch
     memory.append(peak_memory(device))
-    u = min(first, second, measure(lambda: reference(one[0]), False))
     return {
-        "name": name,
-        "u_ms": u * 1e3,
-        "inference_u": inference / u,
+        "u_ms": times["u"] * 1e3,
+        **{f"{arm}_u": seconds / times["u"] for arm, seconds in times.items()},
+        "path": path,
+        "changed": changed,
         "published_inference_u": inference_u,
-        "training_u": training / u,
         "published_training_u": training_u,
         "inference_gib": memory[0],
         "training_gib": memory[1],
@@ -117,21 +142,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--fast", action="store_true", help="fold BatchNorm into the backbone's convolutions")
     parser.add_argument("--case", choices=CASES, help="run one case in this process and print it as JSON")
     options = parser.parse_args()
     if options.case:
         print(json.dumps(run_case(options.case, options)))
         return
-    print("network          u ms   inference (published)   training per sample (published)   peak GiB inf, train (B)")
+    print("| network | u, ms | published | PyTorch | default | path | bf16 | changed | training | GiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in (name for name in CASES if options.only in name):
         command = [sys.executable, __file__, *sys.argv[1:], "--case", name]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        training = f"{row['training_u']:.1f} ({row['published_training_u']})" if "training_u" in row else ""
         print(
-            f"{name:15} {row['u_ms']:6.0f} {row['inference_u']:7.1f} u ({row['published_inference_u']} u)"
-            f" {row['training_u']:17.1f} u ({row['published_training_u']} u)"
-            f" {row['inference_gib']:20.2f}, {row['training_gib']:.2f} ({row['batch']})",
+            f"| {name} | {row['u_ms']:.0f} | {row['published_inference_u']} | {row['pytorch_u']:.2f} "
+            f"| {row['default_u']:.2f} | {row['path']} | {row['bf16_u']:.2f} | {row['changed']:.1e} | {training} "
+            f"| {row['inference_gib']:.1f}, {row['training_gib']:.1f} |",
             flush=True,
         )
 

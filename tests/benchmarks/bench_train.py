@@ -94,7 +94,7 @@ def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     )
     segmenter.backbone.requires_grad_(False)
     segmenter.to(options.device)
-    speed_up(segmenter, fold_batchnorm=False, compile=options.compile)
+    speed_up(segmenter, compile=options.compile)
     config = OptimizerConfig(steps=options.steps + 2, precision=options.precision)
     reports = list(TrainLoop(segmenter, stream, config, device=options.device).run())[2:]
     step = statistics.median(report.wait_s + report.compute_s for report in reports)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fss.models.features import Features
+from fss.models.features import Features, map_features
 
 if TYPE_CHECKING:
     from fss.models.backbones.vit import VitBackbone
@@ -49,6 +49,8 @@ class Backbone(nn.Module):
         self.selection = selection
         self.frozen = False
         self.drifting_batchnorm = False
+        self.dtype: torch.dtype | None = None
+        """Type of the arithmetic of a fused backbone, whose maps are float32. None: that of the images."""
 
     def freeze(self, frozen: bool = True, *, drifting_batchnorm: bool = False) -> "Backbone":
         """Freeze or unfreeze the weights; the BatchNorm statistics stay fixed too unless ``drifting_batchnorm``."""
@@ -64,7 +66,9 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """Return the selected maps of ImageNet-normalised images ``[B,3,H,W]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self.stages(images)
+            if self.dtype is None:
+                return self.stages(images)
+            return map_features(Tensor.float, self.stages(images.to(self.dtype)))
 
     def stages(self, images: Tensor) -> Features:
         """Compute the selected maps of images ``[B,3,H,W]``. Subclasses implement this method."""
@@ -74,6 +78,13 @@ class Backbone(nn.Module):
     def tokens(self) -> "VitBackbone | None":
         """The backbone itself if its maps come from one grid of tokens, which a pyramid is made of; else None."""
         return None
+
+    def fuse(self) -> bool:
+        """Replace convolutions by fused ones (``fss.models.layers.fused_conv``) in place, for inference on the CPU.
+
+        The backbone can then be neither trained nor saved. Returns whether there is anything to fuse.
+        """
+        return False
 
     def padding_note(self, height: int, width: int) -> str:
         """Return a note if images of this size are padded inside the backbone, or an empty string."""

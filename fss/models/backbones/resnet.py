@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, select_channels
 from fss.models.features import Features
+from fss.models.layers.fused_conv import FusedConv, fuse_sequence
 
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
@@ -34,7 +35,8 @@ class ResNetBackbone(Backbone):
             _widen_first_block(network.layer1[0])
         else:
             self.conv1, self.bn1 = network.conv1, network.bn1
-            self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+            self.relu: nn.Module = nn.ReLU(inplace=True)
+            self.maxpool = nn.MaxPool2d(3, 2, 1)
         for name in _LAYERS:
             setattr(self, name, getattr(network, name))
         if selection.dilated:
@@ -64,13 +66,28 @@ class ResNetBackbone(Backbone):
             maps, blocks = [], self._layer(name)
             for i, block in enumerate(blocks):
                 selected = keep == "all" or (keep == "last" and i == len(blocks) - 1)
-                total = _block_sum(block, x)
-                # In place, unless the value before the ReLU is returned.
-                x = total.relu() if selected and not self.selection.activated else total.relu_()
+                before = selected and not self.selection.activated  # the map is the sum before the ReLU
+                if isinstance(block, _FusedBlock):
+                    total = block(x, relu=not before)
+                    x = total.relu() if before else total
+                else:
+                    total = _block_sum(block, x)
+                    x = total.relu() if before else total.relu_()
                 if selected:
                     maps.append(x if self.selection.activated else total)
             features.append(maps)
         return features
+
+    def fuse(self) -> bool:
+        """Fuse the stem and all blocks."""
+        if self.deep_stem:
+            fuse_sequence(self._layer("layer0"))
+        else:
+            self.conv1, self.bn1 = FusedConv(self.conv1, self.bn1, "relu"), nn.Identity()
+            self.relu = nn.Identity()
+        for name in _LAYERS:
+            setattr(self, name, nn.Sequential(*map(_FusedBlock, self._layer(name))))
+        return True
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Drop the classifier, and translate a deep stem written as conv1..conv3 with bn1..bn3."""
@@ -93,6 +110,23 @@ def _block_sum(block: Any, x: Tensor) -> Tensor:
     if isinstance(block, Bottleneck):
         y = block.bn3(block.conv3(y.relu_()))
     return y.add_(shortcut)  # type: ignore[no-any-return]
+
+
+class _FusedBlock(nn.Module):
+    """A residual block of fused convolutions."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        bottleneck = isinstance(block, Bottleneck)
+        last = (block.conv3, block.bn3) if bottleneck else (block.conv2, block.bn2)
+        self.first = FusedConv(block.conv1, block.bn1, "relu")
+        self.second = FusedConv(block.conv2, block.bn2, "relu") if bottleneck else nn.Identity()
+        self.last = FusedConv(*last)
+        self.shortcut = nn.Identity() if block.downsample is None else FusedConv(*block.downsample)
+
+    def forward(self, x: Tensor, *, relu: bool) -> Tensor:
+        """Return the residual sum, after its ReLU if asked."""
+        return self.last.add(self.second(self.first(x)), self.shortcut(x), relu=relu)
 
 
 def _width(block: Any) -> int:

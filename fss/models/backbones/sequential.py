@@ -20,9 +20,11 @@ from dataclasses import dataclass
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection, select_channels, select_maps
 from fss.models.features import Features
+from fss.models.layers.fused_conv import fuse_sequence
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,16 @@ class SequentialBackbone(Backbone):
                 shift = int(self.selection.activated and isinstance(follower, nn.ReLU))
                 stage_of[index + shift] = stage
         return stage_of
+
+    def fuse(self) -> bool:
+        """Fuse the convolutions of MobileNetV2. The others have no BatchNorm, and VGG-16's maps are before the ReLU."""
+        blocks = [module for module in self.features if isinstance(module, InvertedResidual)]
+        for block in blocks:
+            fuse_sequence(block.conv)
+        stem = self.features[0]
+        if blocks and isinstance(stem, nn.Sequential):
+            fuse_sequence(stem)
+        return bool(blocks)
 
     def rename_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Drop the classifier and the layers after the last selected one."""

@@ -119,23 +119,41 @@ class MaskSplit(Learner):
         """Return logits at 8 times the size of the stride-8 grid; all shots share one prototype per level."""
         grid = support[0][0].shape[-2:]
         m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
-        parts, similarities = [], []
+        prototypes, similarities = [], []
         for (q,), (s,) in zip(query[:_LEVELS], support[:_LEVELS], strict=True):
             cells = s.reshape(-1, shots, *s.shape[1:])
             prototype = _pool(cells, m)
-            parts += [q, prototype.to(q.dtype).expand_as(q)]
+            prototypes.append(prototype.to(q.dtype))
             if self.similarity:
                 mean = _pool(cells, torch.ones_like(m))
                 background = _pool(cells, 1 - m)
                 similarities += [_cosine(q - mean, prototype - mean), _cosine(q - mean, background - mean)]
-        parts += similarities
+        maps = [q for (q,) in query[:_LEVELS]]
         if self.density is None:
-            return self.decoder(self.dense_conv(torch.cat(parts, 1)))  # type: ignore[no-any-return]
+            return self.decoder(self._join(maps, prototypes, similarities))  # type: ignore[no-any-return]
         with torch.no_grad():
             evidence = self.density.compare(query[_LEVELS:], support[_LEVELS:], masks, shots)
-        logits = self.decoder(self.dense_conv(torch.cat([*parts, _channels(evidence, grid)], 1)))
+        logits = self.decoder(self._join(maps, prototypes, [*similarities, _channels(evidence, grid)]))
         margin = self.gain * resize(evidence.logit, logits.shape[-2:]) / 2
         return logits + torch.cat([-margin, margin], 1)  # type: ignore[no-any-return]
+
+    def _join(self, maps: Sequence[Tensor], prototypes: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Convolve the query's maps, the prototypes ``[N,width,1,1]`` beside them, and further channels.
+
+        Without gradients the prototypes are convolved on a grid of 3 x 3 cells, which is half of the work. Their maps
+        are constant, so all inner cells are like its centre, and those at a border like its border.
+        """
+        if torch.is_grad_enabled():
+            beside = [part for m, p in zip(maps, prototypes, strict=True) for part in (m, p.expand_as(m))]
+            return self.dense_conv(torch.cat([*beside, *others], 1))  # type: ignore[no-any-return]
+        conv = self.dense_conv[0]
+        assert isinstance(conv, nn.Conv2d)
+        sizes = [maps[0].shape[1]] * 2 * _LEVELS + [sum(x.shape[1] for x in others)]
+        *levels, rest = torch.split(conv.weight, sizes, 1)
+        joined = F.conv2d(torch.cat([*maps, *others], 1), torch.cat([*levels[::2], rest], 1), conv.bias, padding=1)
+        small = F.conv2d(torch.cat([*prototypes], 1).expand(-1, -1, 3, 3), torch.cat(levels[1::2], 1), padding=1)
+        rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=small.device) for side in joined.shape[-2:])
+        return self.dense_conv[1:](joined + small[:, :, rows][..., columns])  # type: ignore[no-any-return]
 
 
 def _channels(evidence: Evidence, grid: Sequence[int]) -> Tensor:

@@ -69,7 +69,7 @@ def compilation(checks: Checks) -> None:
         built = network(learner, "feature", checks.backbone, checks.size).to(checks.device)
         _, eager = step(built, checks.size, "fp32")
         start = time.perf_counter()
-        _, compiled = step(speed_up(built, fold_batchnorm=False, compile=True), checks.size, "fp32")
+        _, compiled = step(speed_up(built, compile=True), checks.size, "fp32")
         print(f"{learner}: compiled in {time.perf_counter() - start:.0f} s")
         checks.limit(f"8 {learner} compiled gradient", cosine(compiled, eager), 0.999, least=True)
 

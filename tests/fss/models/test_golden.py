@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fss.models import load_published
+from fss.models.speed import prepare_inference
 from tests.helpers.published_rule import GOLDEN, golden_files, inputs_by_rule, published_state, read_golden
 
 FILES = golden_files()
@@ -39,4 +40,10 @@ def test_reproduces_the_published_network(path):
         expected = np.array(golden["logits_every16"])
         difference, largest = np.abs(logits - expected).max(), np.abs(expected).max()
         print(f"{path.stem}: {difference:.2e} of {largest:.3g}: {difference / largest:.1e}")
+        assert difference <= 1e-5 * largest
+        assert prepare_inference(segmenter).name == "oneDNN"
+        with torch.no_grad():
+            logits = segmenter(query, supports, masks)[0, :, ::16, ::16].numpy()
+        difference = np.abs(logits - expected).max()
+        print(f"{path.stem}, fused: {difference / largest:.1e}")
         assert difference <= 1e-5 * largest

@@ -60,7 +60,7 @@ def test_half_precision_has_the_direction_of_float32(learner: str, masking: str)
 )
 def test_a_compiled_step_is_the_eager_one(learner: str, masking: str) -> None:
     eager = network(learner, masking)
-    compiled = speed_up(network(learner, masking), fold_batchnorm=False, compile=True)
+    compiled = speed_up(network(learner, masking), compile=True)
     for module in (eager, compiled):
         getattr(module.learner, "dropout", torch.nn.Identity()).eval()  # compiled, it draws other numbers
     (loss, gradient), (other, gradient_of_compiled) = loss_and_gradient(eager), loss_and_gradient(compiled)

@@ -1,0 +1,108 @@
+"""The inference path: fused convolutions give the maps of the trained backbone, or are not taken."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from fss.models import create_segmenter
+from fss.models.backbones.base import Backbone, MapSelection
+from fss.models.backbones.factory import create_backbone
+from fss.models.layers.fused_conv import FusedConv
+from fss.models.speed import prepare_inference
+
+IMAGES = torch.randn(1, 3, 65, 48, generator=torch.Generator().manual_seed(1))
+ALL, LAST = MapSelection(keep=("all",) * 4), MapSelection(keep=("none", "none", "last", "last"), activated=True)
+
+
+class Network(nn.Module):
+    """A network with a backbone whose BatchNorm statistics are not those of a new one."""
+
+    def __init__(self, name: str, selection: MapSelection) -> None:
+        super().__init__()
+        self.backbone: Backbone = create_backbone(name, selection).eval()
+        generator = torch.Generator().manual_seed(0)
+        for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
+            for values, low, high in ((norm.running_mean, -0.2, 0.2), (norm.running_var, 0.5, 1.5)):
+                assert values is not None
+                values.uniform_(low, high, generator=generator)
+            norm.weight.data.uniform_(0.3, 0.9, generator=generator)
+            norm.bias.data.uniform_(-0.2, 0.2, generator=generator)
+
+    @torch.no_grad()
+    def maps(self) -> list[torch.Tensor]:
+        return [each for stage in self.backbone(IMAGES) for each in stage]
+
+
+@pytest.mark.parametrize(
+    ("name", "selection", "path"),
+    [
+        ("resnet18", ALL, "oneDNN"),
+        ("resnet18", LAST, "oneDNN"),
+        pytest.param("resnet50", ALL, "oneDNN", marks=pytest.mark.slow),
+        ("resnet50_deepstem", MapSelection(keep=LAST.keep, activated=True, dilated=True), "oneDNN"),
+        ("mobilenet_v2", ALL, "oneDNN"),
+        ("squeezenet1_1", ALL, "PyTorch"),
+        ("timm:test_resnet.r160_in1k", ALL, "PyTorch"),
+    ],
+)
+def test_the_maps_stay_the_same_but_for_rounding(name: str, selection: MapSelection, path: str) -> None:
+    network = Network(name, selection)
+    expected, copied = network.maps(), copy.deepcopy(network)
+    assert prepare_inference(network).name == path
+    for fused, before in zip(network.maps(), expected, strict=True):
+        torch.testing.assert_close(fused, before, rtol=0, atol=1e-5 * float(before.abs().max()))
+        assert fused.dtype == torch.float32
+    if path == "oneDNN":
+        chosen = prepare_inference(copied, "bf16")
+        assert (chosen.name, chosen.autocast) == ("oneDNN, bf16 backbone", "fp32")
+        for rounded, before in zip(copied.maps(), expected, strict=True):
+            assert rounded.dtype == torch.float32 and not torch.equal(rounded, before)
+            assert torch.cosine_similarity(rounded.flatten(), before.flatten(), 0) > 0.999
+    else:
+        assert prepare_inference(copied, "bf16").autocast == "bf16"
+
+
+def test_other_maps_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network("resnet18", LAST)
+    expected = network.maps()
+    monkeypatch.setattr(FusedConv, "add", lambda self, x, other, *, relu: self(x) + other)  # forgets the ReLU
+    assert prepare_inference(network).name == "PyTorch"
+    assert all(map(torch.equal, network.maps(), expected))
+
+
+def test_threads_sizes_and_copies_share_a_fused_network() -> None:
+    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32).eval()
+    batches = [
+        (torch.randn(1, 3, s, s), torch.randn(1, 1, 3, s, s), torch.ones(1, 1, s, s).tril()) for s in (80, 96, 112)
+    ]
+    with torch.no_grad():
+        before = [segmenter(*batch) for batch in batches]
+        prepare_inference(segmenter)
+        once = [segmenter(*batch) for batch in batches]
+        copied = copy.deepcopy(segmenter)
+    for logits, plain in zip(once, before, strict=True):
+        torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-4)
+
+    def run(number: int) -> bool:
+        with torch.no_grad():
+            network = copied if number % 2 else segmenter
+            return torch.equal(network(*batches[number % 3]), once[number % 3])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(24)))
+
+
+@pytest.mark.parametrize("settings", [{}, {"similarity": True}, {"density_prior": True}])
+@pytest.mark.parametrize("shots", [1, 2])
+def test_constant_prototypes_are_convolved_once(settings: dict[str, bool], shots: int) -> None:
+    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, **settings).eval()
+    torch.nn.init.normal_(segmenter.learner.decoder[-1].weight)  # with a density prior it starts at zero
+    masks = torch.zeros(2, shots, 96, 112)
+    masks[..., 20:70, 30:] = 1
+    batch = (torch.randn(2, 3, 96, 112), torch.randn(2, shots, 3, 96, 112), masks)
+    in_training = segmenter(*batch)
+    with torch.no_grad():
+        torch.testing.assert_close(segmenter(*batch), in_training, rtol=1e-4, atol=1e-4)
