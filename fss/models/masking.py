@@ -41,9 +41,22 @@ def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply features ``[N,C,h,w]`` by the masks ``[N,H,W]``, resized bilinearly.
 
     The resize must be PyTorch's own in float32: on the 50 x 50 grid of a 400-pixel mask, rounding decides whether the
-    weight of a border cell is 0 or 1e-5, and the cosine similarity amplifies that difference.
+    weight of a border cell is 0 or 1e-5, and the cosine similarity amplifies that difference. Other runtimes round
+    otherwise, so an exported program multiplies by PyTorch's weights.
     """
-    return features * resize(mask[:, None].float(), features.shape[-2:]).to(features.dtype)
+    size = features.shape[-2:]
+    mask = mask[:, None].float()
+    if torch.compiler.is_exporting():
+        rows, columns = (_resize_weights(*sides).to(mask) for sides in zip(mask.shape[-2:], size, strict=True))
+        small = rows @ mask @ columns.T
+    else:
+        small = resize(mask, size)
+    return features * small.to(features.dtype)
+
+
+def _resize_weights(length: int, result: int) -> Tensor:
+    """Return the weights ``[result,length]`` with which :func:`resize` averages pixels along one axis."""
+    return resize(torch.eye(length)[None, :, :, None], (result, 1))[0, :, :, 0].T
 
 
 def merge_hybrid(plain: Tensor, masked: Tensor, mask: Tensor) -> Tensor:

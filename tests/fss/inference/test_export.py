@@ -8,6 +8,7 @@ import torch
 from fss.inference import export
 from fss.inference.export import export_segmenter
 from fss.models import create_segmenter
+from fss.models.masking import mask_features
 
 
 def make(learner, masking):
@@ -80,3 +81,15 @@ def test_a_program_that_differs_is_not_kept(tmp_path, monkeypatch):
 def test_images_too_small_are_refused(tmp_path):
     with pytest.raises(ValueError, match="too small"):
         export_segmenter(make("hsnet", "feature"), tmp_path / "segmenter.pt2", size=(40, 96))
+
+
+@pytest.mark.parametrize(("side", "grid"), [(400, 50), (473, 60), (96, 12), (200, 7)])
+def test_an_exported_mask_has_the_weights_of_a_resized_one(side, grid, monkeypatch):
+    y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
+    masks = torch.stack([y**2 + x**2 < 0.36, x < 0, (y - x).abs() < 0.01]).float()
+    ones = torch.ones(3, 1, grid, grid)
+    resized = mask_features(ones, masks)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    exported = mask_features(ones, masks)
+    assert torch.equal(exported == 0, resized == 0), "a weight of 1e-5 is not 0"
+    torch.testing.assert_close(exported, resized, rtol=0, atol=1e-6)
