@@ -15,12 +15,14 @@ cores or a cluster; with --workers or on a cluster, all are read on Ray.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.lease import hold
 from fss.tracking.run import Run
 from pipelines.masks.config import INGEST_HELP, IngestConfig
 from pipelines.runtime.command_line import cli_main
@@ -71,18 +73,19 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         plan = {"photographs": len(listing.items), "parts": len(divided), "largest part": max(map(len, divided))}
         notes = {f"note {number}": note for number, note in enumerate((*listing.notes, *listing.warnings), start=1)}
         return dry_run(JOB, config, {**plan, **listing.ignored, **notes})
-    ingest = start_ingest(
-        config.collection,
-        config.source,
-        name=config.name,
-        part_size=config.part_size,
-        part_bytes=config.part_bytes,
-        limits=config.limits,
-        keep_bytes=config.keep_bytes,
-        limit=config.limit,
-        append=config.append,
-        overwrite=config.overwrite,
-    )
+    with hold(config.collection, f"the collection {config.collection}") if config.overwrite else nullcontext():
+        ingest = start_ingest(
+            config.collection,
+            config.source,
+            name=config.name,
+            part_size=config.part_size,
+            part_bytes=config.part_bytes,
+            limits=config.limits,
+            keep_bytes=config.keep_bytes,
+            limit=config.limit,
+            append=config.append,
+            overwrite=config.overwrite,
+        )
     collection, finished = ingest.collection, ingest.finished()
     drop = None
     if config.drop_duplicates:

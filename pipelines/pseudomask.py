@@ -26,6 +26,7 @@ from pipelines.masks.config import PSEUDOMASK_HELP, PseudomaskJobConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.output_dir import hold_mask_set
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
     if config.plan:
         return _plan(config, collection, settings)
     estimator = identity(settings, config.precision)
-    masks = collection.create_mask_set(
-        config.output_mask_set,
-        config_hash=config_hash(estimator),
-        provenance={"method": "saliency", "estimator": config.estimator, "config": estimator},
-        overwrite=config.overwrite,
-    )
+    with hold_mask_set(collection.uri, config.output_mask_set, overwrite=config.overwrite):
+        masks = collection.create_mask_set(
+            config.output_mask_set,
+            config_hash=config_hash(estimator),
+            provenance={"method": "saliency", "estimator": config.estimator, "config": estimator},
+            overwrite=config.overwrite,
+        )
     finished = masks.finished_parts()
     with Job(
         JOB,

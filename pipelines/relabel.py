@@ -28,6 +28,7 @@ from pipelines.relabeling.config import HELP, RelabelJobConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.output_dir import hold_mask_set
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
     if config.dry_run:
         return dry_run(JOB, config, {"parts": len(parts), "images at most": len(parts) * collection.part_size})
     # Before the MLflow run is opened, because a mask set with other settings is an error.
-    masks = _create_mask_set(config, data)
+    with hold_mask_set(collection.uri, config.output_mask_set, overwrite=config.overwrite):
+        masks = _create_mask_set(config, data)
     options = [rule, config.output_acceptance, config.seed, config.round_gate, data.truth and data.truth.config_hash]
     with Job(
         JOB,

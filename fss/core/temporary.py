@@ -22,7 +22,7 @@ _OLD_NAME = re.compile(r"fss-(?:workers-[0-9a-f]{32}|(?:checkpoint|tune)-[a-z0-9
 
 def owned_prefix(kind: str) -> str:
     """Return the beginning of the names of this process: ``workers``, ``checkpoint``, ``tune`` or ``model``."""
-    return f"fss-{kind}-{_namespace()}-{os.getpid()}-"
+    return f"fss-{kind}-{process_namespace()}-{os.getpid()}-"
 
 
 def owned_path(kind: str) -> Path:
@@ -45,10 +45,11 @@ def _is_left(path: Path) -> bool:
     if _OLD_NAME.fullmatch(path.name):
         return time.time() - path.lstat().st_mtime > OLD_S
     owner = _NAME.fullmatch(path.name)
-    return owner is not None and owner[1] == _namespace() and not _is_alive(int(owner[2]))
+    return owner is not None and owner[1] == process_namespace() and not is_alive(int(owner[2]))
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Return whether there is a process with this id."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -58,7 +59,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _namespace() -> str:
+def process_namespace() -> str:
     """Return the number of the namespace of process ids; 0 where the system has none."""
     try:
         return re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fss.core.config import config_hash, flatten, to_dict
+from fss.core.lease import hold
 from fss.tracking.run import Run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.mlflow_run import close_finished, job_run
@@ -97,6 +98,17 @@ class Job:
             self.result, self.done = finished, True
             self._close_finished()
             return self
+        try:
+            self._start(overwrite=overwrite)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _start(self, *, overwrite: bool) -> None:
+        """Take the output folder and open the run."""
+        if self.output_dir is not None:
+            self._stack.enter_context(hold(self.output_dir, self.claim_as or f"{self.name} in {self.output_dir}"))
         if self.claim_as is not None:
             assert self.output_dir is not None, "only an output folder can be claimed"
             if overwrite:
@@ -120,7 +132,6 @@ class Job:
             )
         )
         self.result.run_id = self._run.run_id
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,13 +2,16 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
 
-from fss.collection.part_io import exists, read_json, write_json
+from fss.collection.mask_set_files import metadata_uri
+from fss.collection.part_io import check_name, exists, read_json, write_json
 from fss.core import storage
+from fss.core.lease import LOCK, hold
 
 METADATA_NAME = "job.json"
 _RAY_COPY = "/runtime_resources/working_dir_files/"  # below the session folder of a node, Ray 2.60
@@ -110,12 +113,32 @@ def check_contents(before: str | None, now: str | None, what: str) -> None:
         )
 
 
+def hold_mask_set(collection: str, name: str, *, overwrite: bool) -> AbstractContextManager[None]:
+    """Return a context in which no other job writes a mask set that is deleted first; without ``overwrite``, none.
+
+    Raises:
+        ValueError: the name is invalid, or another job writes the mask set.
+    """
+    check_name(name, "the mask set")
+    return (
+        hold(metadata_uri(collection, name), f"the mask set {name!r} of {collection}") if overwrite else nullcontext()
+    )
+
+
 def remove(*folders: str) -> None:
-    """Delete output folders and everything in them."""
+    """Delete output folders and everything in them, except the lock file of a folder that is held."""
     for folder in folders:
         filesystem, path = storage.resolve(folder)
-        if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+        if filesystem.get_file_info(path).type != pafs.FileType.Directory:
+            continue
+        if not exists(storage.join(folder, LOCK)):
             filesystem.delete_dir(path)
+            continue
+        for info in filesystem.get_file_info(pafs.FileSelector(path)):
+            if info.type == pafs.FileType.Directory:
+                filesystem.delete_dir(info.path)
+            elif info.base_name != LOCK:
+                filesystem.delete_file(info.path)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from annotated_types import Ge
 
 from fss.core.config import flatten, settings, to_dict
+from fss.core.lease import LOCK, Owner
 from fss.tracking.run import Run, tracking_client
 from pipelines.runtime.config import FLAT, TrackingConfig
 from pipelines.runtime.job import Job, logged_metrics
@@ -143,6 +144,23 @@ def test_an_output_folder_that_cannot_be_written_is_refused(config: PaintConfig,
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match=f"cannot write to {output}: {tmp_path}/file is a file; give another"):
             paint(replace(config, output=str(output)))
+
+
+def test_a_twin_of_a_running_job_is_told(config: PaintConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = replace(Owner.of_this_process(), host="elsewhere")
+    renewed = replace(away, renewed=away.renewed + 1)
+    lock = Path(config.output, LOCK)
+    lock.parent.mkdir()
+    lock.write_bytes(away.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr("fss.core.lease.time.sleep", lambda _: lock.write_bytes(renewed.encode()))
+        with pytest.raises(ValueError, match=r"another job writes a painting: process \d+ on elsewhere, since"):
+            paint(replace(config, overwrite=True))
+    assert [file.name for file in lock.parent.iterdir()] == [LOCK], "nothing was written or removed"
+    lock.unlink()
+    with pytest.raises(RuntimeError):
+        paint(config, RuntimeError("stopped"))
+    assert not lock.exists()
 
 
 def test_other_settings_are_refused_by_name(config: PaintConfig) -> None:
