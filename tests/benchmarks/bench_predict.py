@@ -1,0 +1,96 @@
+"""Photographs per second from JPEG to PNG, by the backbone's path and the number of photographs at a time.
+
+    python tests/benchmarks/bench_predict.py --pictures PHOTOGRAPHS --weights mobilenet_v2.pth --threads 1
+
+The example is the first photograph with a disc as its mask; the others are segmented. Arms take turns in every round,
+and medians are printed. *PyTorch* runs the backbone as it is trained.
+"""
+
+import argparse
+import copy
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fss.inference.predictor import Predictor
+from fss.models import create_segmenter
+
+BATCHES = (1, 8, 32)
+NETWORKS = {
+    "density, 384 px": {"learner": "density", "image_size": 384},
+    "MaskSplit, 192 px": {"learner": "masksplit", "image_size": 192},
+    "MaskSplit of width 64, 192 px": {"learner": "masksplit", "image_size": 192, "width": 64},
+}
+
+
+def disc(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return (y**2 + x**2 < 0.3).astype(np.uint8)
+
+
+def run(predictor: Predictor, files: list[Path], folder: Path, batch: int, *, refine: bool) -> Callable[[], None]:
+    """Return a function that segments all files but the first and writes the masks."""
+    example = np.asarray(Image.open(files[0]).convert("RGB"))
+    examples = predictor.examples(example, disc(*example.shape[:2]))
+
+    def segment() -> None:
+        pictures = (io.BytesIO(file.read_bytes()) for file in files[1:])
+        images = (Image.open(picture) for picture in pictures)
+        predictions = examples.predict_many(images, batch_size=batch, refine=refine)
+        for file, prediction in zip(files[1:], predictions, strict=True):
+            Image.fromarray(prediction.mask * 255).save(folder / f"{file.stem}.png")
+
+    return segment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of JPEG files")
+    parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2's weights")
+    parser.add_argument("--count", type=int, default=33, help="photographs, with the example")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    files = sorted(options.pictures.rglob("*.jpg"))[: options.count]
+    print("| network | path | refined | " + " | ".join(f"{batch} at a time" for batch in BATCHES) + " |")
+    print("|---|---|---|" + "---|" * len(BATCHES))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, settings in NETWORKS.items():
+            network = create_segmenter(backbone="mobilenet_v2", backbone_weights=options.weights, **settings).eval()
+            rounded = Predictor(copy.deepcopy(network), precision="bf16")
+            fused, plain = Predictor(copy.deepcopy(network)), Predictor(copy.deepcopy(network))
+            plain.segmenter.backbone = network.backbone
+            arms = [
+                ("PyTorch", plain, True),
+                (fused.path.name, fused, True),
+                (rounded.path.name, rounded, True),
+                (fused.path.name, fused, False),
+            ]
+            jobs = {
+                (path, refine, batch): run(predictor, files, Path(folder), batch, refine=refine)
+                for path, predictor, refine in arms
+                for batch in BATCHES
+            }
+            seconds: dict[tuple[str, bool, int], list[float]] = {key: [] for key in jobs}
+            for number in range(options.rounds + 1):
+                for key, job in jobs.items():
+                    start = time.perf_counter()
+                    job()
+                    if number:
+                        seconds[key].append(time.perf_counter() - start)
+            for path, _, refine in arms:
+                speeds = [(len(files) - 1) / statistics.median(seconds[path, refine, batch]) for batch in BATCHES]
+                cells = " | ".join(f"{speed:.1f}" for speed in speeds)
+                print(f"| {name} | {path} | {'yes' if refine else 'no'} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
