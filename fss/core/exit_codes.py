@@ -33,6 +33,10 @@ INTERRUPTION = "interrupted; run it again with the same settings to resume"
 TERMINATION = "stopped by SIGTERM; run it again with the same settings to resume"
 
 
+_TERMINATED = threading.Event()
+"""SIGTERM was received: Ray, waiting in compiled code, raises KeyboardInterrupt in place of a handler's error."""
+
+
 class Terminated(KeyboardInterrupt):
     """The process received SIGTERM: like Ctrl-C, it ends with complete files, and the same command resumes."""
 
@@ -45,6 +49,7 @@ def exit_cleanly(program: str) -> Iterator[None]:
     code.
     """
     if threading.current_thread() is threading.main_thread():
+        _TERMINATED.clear()
         signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         try:
@@ -116,6 +121,8 @@ def defer_interrupts(
         if interrupt:
             raise interrupt
         interrupt = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if interrupt is Terminated:
+            _TERMINATED.set()
         threading.Thread(target=announce, daemon=True).start()
         if seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
@@ -141,6 +148,7 @@ def defer_interrupts(
 
 def _raise_terminated(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    _TERMINATED.set()
     raise Terminated
 
 
@@ -161,7 +169,7 @@ def _message(error: ValueError) -> str:
 
 
 def _exit_interrupted(program: str, interrupt: KeyboardInterrupt) -> None:
-    if isinstance(interrupt, Terminated):
+    if isinstance(interrupt, Terminated) or _TERMINATED.is_set():
         _exit(program, TERMINATION, TERMINATED)
     _exit(program, INTERRUPTION, INTERRUPTED)
 

@@ -1,10 +1,13 @@
-"""Fault campaign: kill workers, drivers and nodes, or interrupt jobs, and compare the results with undisturbed runs.
+"""Fault campaign: disturb jobs, and compare their results with undisturbed runs.
 
     python tests/benchmarks/fault_campaign.py --kills 20 --output campaign
 
-Jobs (ingest, pseudo-masks, training, relabelling) and faults alternate, at random times. A job that ends with an error
-is started again with the same command. Every row must exist once and equal that of the undisturbed run, byte for byte,
-and a training must end with the same weights. The campaign writes campaign.json, campaign.md and campaign.png.
+Jobs (ingest, pseudo-masks, training, relabelling) and faults alternate, at random times: a worker, the driver or a node
+is killed, the job gets Ctrl-C or SIGTERM, MLflow's server is killed and started again, or its SQLite file is locked. A
+job that ends with an error is started again with the same command. Every row must exist once and equal that of the
+undisturbed run, byte for byte, and a training must end with the same weights. A job has one run in MLflow, which must
+have finished without an error, and have the steps of the undisturbed run, each once. The campaign writes campaign.json,
+campaign.md and campaign.png.
 """
 
 import json
@@ -22,9 +25,34 @@ from typing import Any
 import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.helpers.fault_injection import Job, Nodes, clean, interrupt, jobs, kill_driver, kill_node, kill_worker, start
+from tests.helpers.fault_injection import (
+    Job,
+    MlflowServer,
+    Nodes,
+    Surroundings,
+    clean,
+    interrupt,
+    jobs,
+    kill_driver,
+    kill_node,
+    kill_worker,
+    lock_sqlite,
+    logged_steps,
+    lose_mlflow,
+    start,
+    terminate,
+)
 
-FAULTS = {"worker": kill_worker, "driver": kill_driver, "node": kill_node, "Ctrl-C": interrupt}
+FAULTS = {
+    "worker": kill_worker,
+    "driver": kill_driver,
+    "node": kill_node,
+    "Ctrl-C": interrupt,
+    "SIGTERM": terminate,
+    "MLflow": lose_mlflow,
+    "SQLite": lock_sqlite,
+}
+MARKERS = dict(zip(FAULTS, "oXs^v*D", strict=True))
 MOST_STARTS = 4  # attempts per job
 TIMEOUT_S = 300.0
 
@@ -37,7 +65,7 @@ class CampaignConfig:
     """Number of faults."""
     jobs: tuple[str, ...] = ("ingest", "pseudomask", "train", "relabel")
     """Jobs to disturb, in turn."""
-    faults: tuple[str, ...] = ("worker", "driver", "node", "Ctrl-C")
+    faults: tuple[str, ...] = tuple(FAULTS)
     """Faults, in turn, so that every job gets every fault."""
     pictures: int = 96
     """Number of photographs in the collection."""
@@ -76,26 +104,33 @@ def run(config: CampaignConfig) -> list[Disturbance]:
     tracking, base, rng = f"sqlite:///{folder}/mlflow.db", folder / "base", random.Random(config.seed)
     base.mkdir()
     undisturbed: dict[str, float] = {}
-    for job in jobs_by_name.values():  # in order, because each job needs the output of the one before
+    needed = list(jobs_by_name)[: 1 + max(map(list(jobs_by_name).index, config.jobs))]
+    for job in map(jobs_by_name.__getitem__, needed):  # each job needs the output of the one before
         began = time.monotonic()
-        code = start(job, base, tracking).wait()
+        code = start(job, base, tracking, experiment=job.name).wait()
         assert code == 0, (base / "log.txt").read_text()[-3000:]
         undisturbed[job.name] = time.monotonic() - began
         print(f"{job.name}: {undisturbed[job.name]:.1f} s undisturbed", flush=True)
-    nodes = Nodes() if "node" in config.faults else None
+    around = Surroundings(
+        nodes=Nodes() if "node" in config.faults else None,
+        server=MlflowServer(folder) if "MLflow" in config.faults else None,
+        database=folder / "mlflow.db",
+    )
     outcomes: list[Disturbance] = []
     try:
         for number in range(config.kills):
             job = jobs_by_name[config.jobs[number % len(config.jobs)]]
             fault = config.faults[(number + number // len(config.jobs)) % len(config.faults)]
             path = folder / f"kill-{number:03d}"
-            outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, nodes))
+            outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, around))
             print(f"{number + 1}/{config.kills} {row(outcomes[-1])}", flush=True)
             write(outcomes, config.output)
             shutil.rmtree(path)
     finally:
-        if nodes:
-            nodes.close()
+        if around.nodes:
+            around.nodes.close()
+        if around.server:
+            around.server.kill()
     return outcomes
 
 
@@ -106,27 +141,31 @@ def disturb(
     undisturbed: float,
     tracking: str,
     rng: random.Random,
-    nodes: Nodes | None,
+    around: Surroundings,
 ) -> Disturbance:
     """Start a job, inject a fault at a random time, and restart the job until it succeeds."""
     base, path = folders
-    address = nodes.address if nodes and fault == "node" else None
+    address = around.nodes.address if around.nodes and fault == "node" else None
+    store = around.server.uri if around.server and fault == "MLflow" else tracking
+    attempt = 0
     delay = undisturbed * rng.uniform(0.3, 1.0)  # earlier, the job only imports modules
     while True:
         job.prepare(base, path)
         began = time.monotonic()
-        running = start(job, path, tracking, address)
+        attempt += 1
+        experiment = f"{path.name}-{attempt}"
+        running = start(job, path, store, address, experiment)
         try:
             running.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             break
         shutil.rmtree(path)  # the job ended before the fault: repeat with an earlier one
         delay *= 0.7
-    problem = FAULTS[fault](running, rng, nodes)
+    problem = FAULTS[fault](running, rng, around)
     starts = 1
     while not ends_well(running) and starts < MOST_STARTS:
         clean(running)
-        running = start(job, path, tracking, address)
+        running = start(job, path, store, address, experiment)
         starts += 1
     clean(running)
     seconds = time.monotonic() - began
@@ -137,7 +176,7 @@ def disturb(
         starts=starts,
         seconds=seconds,
         undisturbed=undisturbed,
-        wrong=problem or compare(job, base, path),
+        wrong=problem or compare(job, base, path) or compare_runs(job, tracking, (store, experiment)),
     )
 
 
@@ -159,6 +198,16 @@ def compare(job: Job, base: Path, path: Path) -> str:
     if leftovers := [file.name for file in path.rglob("*.tmp")]:
         return f"{len(leftovers)} unused temporary files" if result == expected else f"differs; {leftovers}"
     return "" if result == expected else "differs from the undisturbed run"
+
+
+def compare_runs(job: Job, tracking: str, store: tuple[str, str]) -> str:
+    """Return what MLflow says otherwise than in the undisturbed run, or an empty string."""
+    try:
+        steps, expected = logged_steps(*store), logged_steps(tracking, job.name)
+    except AssertionError as error:
+        return str(error)
+    other = sorted(name for name in steps.keys() | expected.keys() if steps.get(name) != expected.get(name))
+    return f"other steps of {', '.join(other[:3])}" if other else ""
 
 
 def row(one: Disturbance) -> str:
@@ -186,13 +235,13 @@ def draw(outcomes: Sequence[Disturbance], path: Path) -> None:
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     when, cost = figure.subplots(1, 2, width_ratios=(1.5, 1))
     names = list(dict.fromkeys(one.job for one in outcomes))
-    shapes = {"worker": "o", "driver": "X", "node": "s", "Ctrl-C": "^"}
+    shapes = {fault: MARKERS[fault] for fault in FAULTS if fault in {one.fault for one in outcomes}}
     for one in outcomes:
         colour = "tab:red" if one.wrong else "tab:green" if one.starts == 1 else "tab:blue"
         when.scatter(one.at, names.index(one.job), marker=shapes[one.fault], color=colour, s=90, alpha=0.8)
         cost.scatter(one.undisturbed, one.seconds, marker=shapes[one.fault], color=colour, s=60, alpha=0.8)
     wrong = sum(bool(one.wrong) for one in outcomes)
-    when.set(title=f"{len(outcomes)} kills, {len(outcomes) - wrong} results identical, {wrong} not", xlim=(0, 1.05))
+    when.set(title=f"{len(outcomes)} faults, {len(outcomes) - wrong} results identical, {wrong} not", xlim=(0, 1.05))
     when.set(xlabel="time of the fault, as a share of the undisturbed run", yticks=range(len(names)), yticklabels=names)
     for shape, marker in shapes.items():
         when.scatter([], [], marker=marker, color="grey", label=shape)

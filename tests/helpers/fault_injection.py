@@ -4,9 +4,12 @@ import os
 import random
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -101,21 +104,36 @@ def weights(place: Path) -> bytes:
     return (place / "models" / "t" / "model" / "model.safetensors").read_bytes()
 
 
-def start(job: Job, place: Path, tracking: str, address: str | None = None) -> "subprocess.Popen[bytes]":
+def start(
+    job: Job, place: Path, tracking: str, address: str | None = None, experiment: str = "fss"
+) -> "subprocess.Popen[bytes]":
     """Start a job in a process group of its own, with a mark that all its processes inherit."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PYTHONPATH": str(ROOT), MARK: uuid.uuid4().hex} | ({"RAY_ADDRESS": address} if address else {})
     words = [sys.executable, "-m", f"pipelines.{job.name}", *job.words(place), "--tracking.uri", tracking]
+    words += ["--tracking.experiment", experiment]
     with (place / "log.txt").open("ab") as log:
         running = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=place, start_new_session=True)
     running.mark = environment[MARK]  # type: ignore[attr-defined]
     return running
 
 
-# A fault takes the running job, draws and the cluster, and returns what went wrong with it already, or nothing.
+@dataclass(kw_only=True)
+class Surroundings:
+    """What a job needs besides its own processes."""
+
+    nodes: "Nodes | None" = None
+    """Cluster of the jobs that lose a node."""
+    server: "MlflowServer | None" = None
+    """Tracking server of the jobs that lose it."""
+    database: Path | None = None
+    """SQLite store of the other jobs."""
 
 
-def kill_worker(running: Any, draws: random.Random, nodes: Any) -> str:
+# A fault takes the running job, draws and the surroundings, and returns what went wrong with it already, or nothing.
+
+
+def kill_worker(running: Any, draws: random.Random, around: Any) -> str:
     """Kill one of the job's Ray workers, at random; waits for the first where there is none yet."""
     deadline = time.monotonic() + 60
     while running.poll() is None and time.monotonic() < deadline:
@@ -130,28 +148,77 @@ def kill_worker(running: Any, draws: random.Random, nodes: Any) -> str:
     return "" if running.poll() is not None else "there was no worker for a minute"
 
 
-def kill_driver(running: Any, draws: random.Random, nodes: Any) -> str:
+def kill_driver(running: Any, draws: random.Random, around: Any) -> str:
     """Kill the job's own process, and then everything that it started."""
     running.kill()
     clean(running)
     return ""
 
 
-def interrupt(running: Any, draws: random.Random, nodes: Any) -> str:
+def interrupt(running: Any, draws: random.Random, around: Any) -> str:
     """Press Ctrl-C, which reaches all processes of the terminal; the job must end by itself, and say so."""
     with suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGINT)
+    return _ends_with(running, "Ctrl-C", 130)
+
+
+def terminate(running: Any, draws: random.Random, around: Any) -> str:
+    """Tell the job to stop, as Kubernetes and spot machines do; the job must end by itself, and say so."""
+    running.terminate()
+    return _ends_with(running, "SIGTERM", 143)
+
+
+def _ends_with(running: Any, name: str, expected: int) -> str:
     try:
         code = running.wait(timeout=120)
     except subprocess.TimeoutExpired:
-        return "Ctrl-C was not heeded for two minutes"
-    return "" if code in (0, 130) else f"Ctrl-C ended with {code}"
+        return f"{name} was not heeded for two minutes"
+    return "" if code in (0, expected) else f"{name} ended with {code}"
 
 
-def kill_node(running: Any, draws: random.Random, nodes: Any) -> str:
+def kill_node(running: Any, draws: random.Random, around: Any) -> str:
     """Take one of the cluster's machines away without warning, and bring another."""
-    nodes.lose(draws)
+    around.nodes.lose(draws)
     return ""
+
+
+def lose_mlflow(running: Any, draws: random.Random, around: Any) -> str:
+    """Kill MLflow's server, and start it again after a while; the job must go on meanwhile."""
+    around.server.kill()
+    time.sleep(draws.uniform(2, 15))
+    code = running.poll()
+    around.server.start()
+    return "" if code in (None, 0, 3) else f"the job ended with {code} without MLflow"
+
+
+def lock_sqlite(running: Any, draws: random.Random, around: Any) -> str:
+    """Lock the SQLite store for longer than MLflow waits; the job must go on meanwhile."""
+    with sqlite3.connect(around.database, timeout=60, isolation_level=None) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(draws.uniform(21, 30))
+        code = running.poll()
+        connection.execute("ROLLBACK")
+    connection.close()
+    return "" if code in (None, 0, 3) else f"the job ended with {code} while the store was locked"
+
+
+def logged_steps(tracking: str, experiment: str) -> dict[str, list[int]]:
+    """Return the steps of all curves of the only run of an experiment, which must have finished without an error.
+
+    Metrics of the machine are left out, since their number depends on the time.
+
+    Raises:
+        AssertionError: there are several runs, or the run is open, has failed, or has the error of an earlier attempt.
+    """
+    from fss.tracking.run import tracking_client
+
+    client = tracking_client(tracking)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    states = [(run.info.status, run.data.tags.get("fss.error")) for run in runs]
+    assert states == [("FINISHED", None)], f"runs of MLflow: {states}"
+    names = [name for name in runs[0].data.metrics if not name.startswith("system/")]
+    histories = {name: client.get_metric_history(runs[0].info.run_id, name) for name in names}
+    return {name: sorted(point.step for point in points) for name, points in histories.items()}
 
 
 def clean(running: Any) -> None:
@@ -160,6 +227,45 @@ def clean(running: Any) -> None:
     for pid, _ in _processes(running.mark):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+class MlflowServer:
+    """A tracking server on this machine, in a folder."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        stores = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        stores += ["--artifacts-destination", str(self.folder / "artifacts")]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        with (self.folder / "server.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", *words, *stores],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                return
+            assert self.process.poll() is None, (self.folder / "server.txt").read_text()[-2000:]
+            time.sleep(0.2)
+        raise TimeoutError("MLflow's server did not start in three minutes")
+
+    def kill(self) -> None:
+        """Kill it with all its processes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 class Nodes:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def test_how_commands_end(error: BaseException, code: int, last: str, capsys: py
         raise error
     assert end.value.code == code
     assert capsys.readouterr().err.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_sigterm_counts_where_a_library_turns_it_into_ctrl_c(deferred: bool) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as end, exit_cleanly("fss x"):
+            try:
+                with defer_interrupts() if deferred else nullcontext():
+                    signal.raise_signal(signal.SIGTERM)
+            except Terminated:
+                raise KeyboardInterrupt from None  # as Ray does while it waits
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 143
 
 
 def test_ctrl_c_after_the_end_changes_nothing() -> None:
