@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fss.core.config import settings
+from fss.tracking.delivery import Delivery, NotYetError
 from fss.tracking.run import PARENT_TAG, tracking_client, tracking_uri
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.config import RequiredText, TrackingConfig
@@ -146,9 +147,11 @@ def _run_node(run_id: str, tracking: str) -> Node:
 
     from fss.tracking.lineage import logged_datasets
 
+    delivery = Delivery(tracking)
     try:
-        mlflow_run = tracking_client(tracking).get_run(run_id)
-    except MlflowException:
+        run_id = delivery.run_id(run_id)
+        mlflow_run = delivery.client.get_run(run_id)
+    except (MlflowException, NotYetError):
         return Node(title=f"run {run_id}", details={"missing": f"not in {tracking}"})
     tags, info = mlflow_run.data.tags, mlflow_run.info
     details = {"started": datetime.fromtimestamp(info.start_time / 1000, UTC).isoformat(timespec="seconds")}

@@ -33,6 +33,7 @@ FOLDER = "tracking"
 """Name of the spool folder in a job's output."""
 ENTRIES, SENT = ".jsonl", ".sent"
 RETRY_S = 5.0
+IDLE_S = 30.0
 READ_S = 10.0
 """Seconds that a job waits for an answer of the store which it can do without."""
 
@@ -107,7 +108,9 @@ class Spool:
         delivery = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting))
+                if not self._changed.wait_for(lambda: bool(self._waiting), IDLE_S):
+                    self._thread = None  # the next entry starts another
+                    return
                 entries = [entry for entry, _ in islice(self._waiting, 1000)]
             entries = entries[: request_length(entries)]
             try:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fss.inference.mlflow_model import example_request, log_model, segment_request
+from fss.inference.mlflow_model import example_request, log_kept_model, log_model, segment_request
 from fss.inference.painted import TRAINING_DATA, PaintedModelWarning
 from fss.inference.predictor import load_segmenter
 from fss.inference.prompts import Prompt
@@ -157,7 +157,10 @@ def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwa
     segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, image_size=96)
     painted = save_checkpoint(segmenter, tmp_path / "m", extra={TRAINING_DATA: {"painted": True, "images": 8}})
     store = mlflow.get_tracking_uri()  # of the model that the other tests share
-    log_model(Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db"), painted)
+    run = Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    run.end()
+    log_kept_model({"checkpoint": str(painted), "private": False}, run.uri, run.run_id)
+    assert mlflow.MlflowClient(run.uri).get_run(run.run_id).info.status == "FINISHED"
     mlflow.set_tracking_uri(store)
     assert not [each for each in recwarn if each.category is PaintedModelWarning]
     with pytest.warns(PaintedModelWarning):

@@ -1,13 +1,18 @@
 """Runs in a real SQLite store."""
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 
+from fss.tracking.delivery import Delivery
 from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, flatten, sqlite_path, tracking_uri
+from fss.tracking.spool import Spool
+from fss.tracking.store import _schema_lock
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +133,60 @@ def test_logging_a_parameter_again_keeps_its_value(store: str) -> None:
 
 def test_flatten() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": [1]}) == {"a.b.c": 1, "a.d": None, "e": [1]}
+
+
+def test_a_store_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    message = r"store http://me:\*\*\*@127.0.0.1:9 does not answer \(Connection refused\).*--tracking.uri"
+    with pytest.raises(ValueError, match=message):
+        Run.start("early", uri="http://me:secret@127.0.0.1:9")
+
+
+def test_the_schema_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    path, entered = tmp_path / "new" / "mlflow.db", threading.Event()
+
+    def enter() -> None:
+        with _schema_lock(path):
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    with _schema_lock(path):
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join()
+    assert entered.is_set()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_stage_that_begins_without_the_store_is_opened_later(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(Run.start("job", uri=store), spool=str(tmp_path / "tracking"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "ask", lambda *_: None)
+        stage = job.child("stage", params={"a": 1}, tags={"fss.key": "late"}, find={"fss.key": "late"})
+        below = stage.child("below")
+    assert stage.run_id.startswith("local-")
+    stage.log_metrics({"loss": 2.0}, step=3)
+    stage.set_tags({"fss.error": "killed"})
+    stage.end("KILLED")
+    stage.flush(30)
+    (opened,) = [run for run in client(store).search_runs(["1"]) if run.data.tags.get("fss.local_run") == stage.run_id]
+    assert opened.data.tags["mlflow.parentRunId"] == job.run_id
+    assert (opened.info.status, opened.data.params, opened.data.metrics) == ("KILLED", {"a": "1"}, {"loss": 2.0})
+    assert stage.last_step("loss") == 3 and stage.tag("fss.error") == "killed"
+    assert Delivery(store).client.get_run(Delivery(store).run_id(below.run_id)).info.run_name == "below"
+    again = job.child("stage", find={"fss.key": "late"})
+    assert again.run_id == opened.info.run_id
+    assert again.tag("fss.error") is None, "a run that goes on has no error"
+
+
+def test_what_is_sent_twice_is_there_once(store: str) -> None:
+    run = Run.start("twice", uri=store)
+    entries = [
+        {"kind": "metrics", "run": run.run_id, "time": 5, "step": step, "metrics": {"loss": value}}
+        for step, value in enumerate((1.0, float("nan"), 0.5))
+    ]
+    for _ in range(2):
+        Delivery(store).send(entries)
+    assert [point.step for point in client(store).get_metric_history(run.run_id, "loss")] == [0, 1, 2]

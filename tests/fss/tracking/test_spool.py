@@ -1,6 +1,7 @@
 """What runs log outlasts a store that is away: kept on disk, sent in order, each step once, and told at the end."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -230,6 +231,24 @@ def test_a_password_of_the_store_is_not_kept(run: Run, tmp_path: Path, monkeypat
     assert "hunter2" not in Path(str(run.spool), "run.json").read_text()
     with pytest.raises(ValueError, match=r"https://me:\*\*\*@mlflow is not kept; give the store as --tracking"):
         sync.run(sync.Config(folders=(str(tmp_path),)))
+
+
+def test_an_object_store_keeps_what_a_machine_could_not_send(
+    s3: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(uri="http://store", experiment_id="0", run_id="r", spool=f"{s3}/out/tracking")
+    mark(run)
+    store.away = True
+    run.log_metrics({"loss": 1.0}, step=1)
+    run.log_image("sheet.png", np.zeros((2, 2, 3), np.uint8))
+    run.flush(0.2)
+    another_process(monkeypatch)
+    shutil.rmtree(spool.local_folder(str(run.spool)))  # another machine
+    store.away = False
+    outcome = settle_finished(str(run.spool), run.uri, {"run_id": "r"})
+    assert [entry["kind"] for entry in outcome.sent] == ["metrics", "file"]
+    assert outcome.note() == ""
+    assert settlement.read_marker(str(run.spool)) is None
 
 
 def test_requests_hold_metrics_of_one_run() -> None:

@@ -1,6 +1,7 @@
 """The protocol that every job keeps: dry run, finished before, ownership, the MLflow run, metrics and summary."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,9 @@ from annotated_types import Ge
 from fss.core.config import flatten, settings, to_dict
 from fss.core.lease import LOCK, Owner
 from fss.tracking.run import Run, tracking_client
+from fss.tracking.settlement import Outcome
+from fss.tracking.spool import open_spool
+from pipelines.runtime import mlflow_run
 from pipelines.runtime.config import FLAT, TrackingConfig
 from pipelines.runtime.job import Job, logged_metrics
 from pipelines.runtime.output_dir import claim
@@ -214,7 +218,31 @@ def test_a_job_that_stops_has_no_summary_and_goes_on_with_its_run(
     assert run.data.tags.get("fss.error") == reason
     assert run.data.metrics == {}
     assert paint(config).run_id == run.info.run_id
-    assert logged(config, run.info.run_id).info.status == "FINISHED"
+    resumed = logged(config, run.info.run_id)
+    assert (resumed.info.status, resumed.data.tags.get("fss.error")) == ("FINISHED", None)
+
+
+def test_a_job_killed_between_its_summary_and_the_end_of_its_run_closes_it_when_it_runs_again(
+    config: PaintConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_run, "end_on_exit", nullcontext)
+        patch.setattr(mlflow_run, "settle", lambda *_, **__: Outcome(uri=""))
+        killed = paint(config)
+        open_spool(f"{config.output}/tracking", str(config.tracking.uri)).flush(30)
+    assert logged(config, killed.run_id).info.status == "RUNNING"
+    again = paint(config, error=RuntimeError("the block must not run"))
+    assert (again.run_id, again.notes) == (killed.run_id, [])
+    assert logged(config, killed.run_id).info.status == "FINISHED"
+    assert sorted(path.name for path in Path(config.output).iterdir()) == ["job.json", "summary.json"]
+
+
+def test_a_stage_killed_before_the_end_of_its_run_is_closed_by_its_job(config: PaintConfig) -> None:
+    with Job("outer", config, key="outer", output_dir=f"{config.output}/outer", inputs={}) as outer:
+        stage = paint(replace(config, steps=6), parent=outer.run)
+        replace(outer.run, run_id=str(stage.run_id)).mark_running()
+        assert not paint(replace(config, steps=6), parent=outer.run).worked
+    assert logged(config, stage.run_id).info.status == "FINISHED"
 
 
 def test_a_job_without_an_output_folder_always_runs_and_writes_none(config: PaintConfig, tmp_path: Path) -> None:
