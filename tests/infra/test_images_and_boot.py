@@ -193,6 +193,8 @@ def pods(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_pods_cannot_write_to_their_image_and_speak_tls(manifest: dict[str, Any]) -> None:
+    autoscaler = manifest["spec"]["rayClusterSpec"]["autoscalerOptions"]
+    assert autoscaler["securityContext"]["readOnlyRootFilesystem"]
     for name, pod in pods(manifest).items():
         spec = pod["spec"]
         (container,) = spec["containers"]
@@ -201,7 +203,8 @@ def test_pods_cannot_write_to_their_image_and_speak_tls(manifest: dict[str, Any]
             assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert {mount["mountPath"] for mount in each["volumeMounts"]} >= {"/tmp", "/certificates"}
         variables = {each["name"]: each.get("value") for each in container["env"]}
-        assert variables["RAY_USE_TLS"] == "1"
+        tls = {each["name"]: each["value"] for each in autoscaler["env"]}
+        assert {"RAY_USE_TLS": "1"}.items() <= tls.items() <= variables.items()
         assert str(variables["MLFLOW_TRACKING_URI"]).startswith("https://")
         assert {each["mountPath"] for each in container["volumeMounts"]} >= {"/home/fss"}
         authorities = {each["secret"]["secretName"] for each in spec["volumes"] if "secret" in each}

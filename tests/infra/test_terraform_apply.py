@@ -20,12 +20,12 @@ from tests.helpers.infra.terraform_copy import Terraform, make_terraform
 EXAMPLE = "envs/small"
 # What moto 5.2 cannot do and the example has: bucket names in host names, tags of launch templates, descriptions of
 # rules about prefix lists; and the state is a local file. Everything else is applied as it is, by AWS_ENDPOINT_URL.
-NO_DESCRIPTION = 'resource "aws_vpc_security_group_egress_rule" "s3" {\n  description = null\n}\n'
+NO_DESCRIPTION = 'resource "aws_vpc_security_group_egress_rule" "{name}" {{\n  description = null\n}}\n'
 LOCAL = {
     EXAMPLE: 'terraform {\n  backend "local" {}\n}\n'
     'provider "aws" {\n  s3_use_path_style = true\n  default_tags {\n    tags = {}\n  }\n}\n',
-    "modules/ray_cluster": NO_DESCRIPTION,
-    "modules/mlflow": NO_DESCRIPTION,
+    "modules/ray_cluster": "".join(NO_DESCRIPTION.format(name=name) for name in ("s3", "autoscaler_s3")),
+    "modules/mlflow": NO_DESCRIPTION.format(name="s3"),
 }
 
 

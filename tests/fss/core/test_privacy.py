@@ -1,10 +1,8 @@
 """Which settings a private run may log: every text field of every job is hidden unless it is marked."""
 
-import copy
 import dataclasses
 import importlib
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,44 +10,7 @@ import pytest
 
 from fss.core.config import flatten, settings
 from fss.core.privacy import HIDDEN, Public, public_settings, public_value
-
-SECRET = "auntmary"
-JOBS = {
-    "end_to_end.config": "MaskSplitJobConfig",
-    "evaluation.config": "EvaluateJobConfig",
-    "masks.config": "IngestConfig PseudomaskJobConfig AcceptConfig TrainSaliencyConfig",
-    "relabeling.config": "RelabelJobConfig",
-    "reproduction.config": "ReproduceConfig",
-    "self_training.config": "SelfTrainConfig",
-    "training.config": "TrainJobConfig",
-    "tuning.config": "TuneJobConfig",
-}
-MARKED = {"segmenter.backbone", "student.backbone", "network.backbone", "rule.scores", "rule.gates", "space"} | {
-    *("tracking.experiment", "gate.model", "gate.alias")
-}
-"""Texts that a private run logs: each is checked against a list before a run opens, or names something in MLflow."""
-
-
-def configs() -> Iterator[Any]:
-    for module, names in JOBS.items():
-        for name in names.split():
-            yield getattr(importlib.import_module(f"pipelines.{module}"), name)
-
-
-def planted(config: Any, path: str = "") -> tuple[Any, list[str]]:
-    """A copy of settings with a secret in every field that is not a number, whatever its checks, and their paths."""
-    result, paths = copy.copy(config), []
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), f"{path}{field.name}"
-        if dataclasses.is_dataclass(value):
-            inner, more = planted(value, f"{name}.")
-            object.__setattr__(result, field.name, inner)
-            paths += more
-        elif value is None or isinstance(value, str | Path | tuple):
-            kinds: list[Any] = [f"/home/{SECRET}", f"{SECRET}.jpg", SECRET, (SECRET, f"s3://{SECRET}/x"), Path(SECRET)]
-            object.__setattr__(result, field.name, kinds[len(paths) % len(kinds)])
-            paths.append(name)
-    return result, paths
+from tests.helpers.private_settings import SECRET, configs, is_marked, planted
 
 
 @pytest.mark.parametrize("cls", configs(), ids=lambda cls: cls.__name__)
@@ -57,7 +18,7 @@ def test_a_text_of_any_setting_is_hidden_unless_it_is_marked(cls: type[Any]) -> 
     config, paths = planted(cls())
     shown = {name for name, value in flatten(public_settings(config)).items() if SECRET in str(value)}
     assert len(paths) > 5
-    assert {name for name in shown if not any(name == each or name.endswith(f".{each}") for each in MARKED)} == set()
+    assert {name for name in shown if not is_marked(name)} == set()
 
 
 @settings

@@ -29,6 +29,12 @@ VARIABLE = fields(
     ("name",), name=TEXT, value=TEXT, valueFrom=fields(secretKeyRef=SECRET_KEY, fieldRef=FIELD)
 ) | {"oneOf": [{"required": ["value"]}, {"required": ["valueFrom"]}]}  # fmt: skip
 MOUNT = fields(("name", "mountPath"), name=TEXT, mountPath=TEXT, readOnly=FLAG)
+LOCKED = fields(
+    ("allowPrivilegeEscalation", "readOnlyRootFilesystem"),
+    allowPrivilegeEscalation=FLAG,
+    readOnlyRootFilesystem=FLAG,
+    capabilities=fields(drop=several(TEXT)),
+)
 CONTAINER = fields(
     ("name", "image", "resources", "securityContext", "volumeMounts"),
     name=TEXT,
@@ -36,12 +42,7 @@ CONTAINER = fields(
     command=several(TEXT),
     env=several(VARIABLE),
     resources=fields(("requests", "limits"), requests=TEXTS, limits=TEXTS),
-    securityContext=fields(
-        ("allowPrivilegeEscalation", "readOnlyRootFilesystem"),
-        allowPrivilegeEscalation=FLAG,
-        readOnlyRootFilesystem=FLAG,
-        capabilities=fields(drop=several(TEXT)),
-    ),
+    securityContext=LOCKED,
     volumeMounts=several(MOUNT),
 )
 VOLUME = fields(
@@ -79,6 +80,9 @@ CLUSTER = fields(
         version={"enum": ["v1", "v2"]},
         idleTimeoutSeconds=COUNT,
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+        env=several(VARIABLE),
+        securityContext=LOCKED,
+        volumeMounts=several(MOUNT),
     ),
     headGroupSpec=HEAD_GROUP,
     workerGroupSpecs=several(WORKER_GROUP),

@@ -19,8 +19,10 @@ from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.job import logged_metrics
 from tests.helpers.bad_files.formats import encoded, picture
+from tests.helpers.private_settings import SECRET as PLANTED
+from tests.helpers.private_settings import configs, planted
 
-PLACE, PICTURE, KEY, SECRET = "auntmary", "birthday", "AKIAFAKEFAKEFAKE0001", "fake+Secret/Fake0123456789abcdefABCDEF01"
+PLACE, PICTURE, KEY, SECRET = PLANTED, "birthday", "AKIAFAKEFAKEFAKE0001", "fake+Secret/Fake0123456789abcdefABCDEF01"
 
 
 def found(folder: Path, word: str) -> list[str]:
@@ -75,6 +77,8 @@ def test_no_kind_of_value_gets_a_text_of_a_user_into_a_private_store(tmp_path: P
     }
     run = Run.start(f"stage {PLACE}", uri=f"sqlite:///{store}/mlflow.db", private=private, params=config, tags=tags)
     with pytest.raises(ValueError, match="gone"), end_on_exit(run):
+        for cls in configs():
+            Run.start(f"stage {PLACE}", parent=run, params=planted(cls(), unmarked=True)[0])
         run.log_params({f"search.{number}": text for number, text in enumerate(texts)} | {"search.tilt": 0.25})
         run.log_params({"nested": {"listed": texts, PLACE.upper(): texts}})
         for text in texts:
