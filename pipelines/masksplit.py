@@ -115,6 +115,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     Raises:
         ValueError: the backbone, weights or device are missing, or lanes and workers do not match.
     """
+    from fss.models.backbones.factory import check_backbone_name
     from pipelines.end_to_end.student import resolve_student, untrained_prior
     from pipelines.runtime.device import resolve_device
     from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
@@ -126,6 +127,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     training = config.train
     check_workers(training)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
+    check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
     prior = untrained_prior(config)
     check_segmenter(training.segmenter, prior)
     image_size = config.evaluate.image_size or training.segmenter.image_size
