@@ -12,6 +12,7 @@ if [ ! -e "$pins" ]; then
     checksum=$(curl -fsS "$certificates" | sha256sum | cut -d ' ' -f 1)
     printf 'PYTHON_DIGEST=%s\nRDS_CHECKSUM=sha256:%s\n' "$digest" "$checksum" >"$pins"
 fi
+# shellcheck source=/dev/null
 . "./$pins"
 for image in "$@"; do
     docker build --platform linux/amd64 --target "$image" --tag "fss:$image-$VERSION" --file infra/images/Dockerfile \
