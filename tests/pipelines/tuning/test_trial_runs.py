@@ -8,7 +8,9 @@ import pytest
 
 from fss.tracking.run import Run, tracking_client
 from pipelines.tuning.callbacks import BEST, TrialRuns, why
+from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.journal import JOURNAL, TRIAL, VALUES, Journal, TrialRecord
+from pipelines.tuning.search import finished_trials
 from pipelines.tuning.trial_runs import OBJECTIVE, close_leftovers, find_trial, open_trial, read_trials
 
 SCORE = "held_out_iou"
@@ -148,3 +150,15 @@ def test_objectives_survive_the_store(sweep: Run, tmp_path: Path) -> None:
     (record,) = read_trials(sweep)
     assert record.objective == 0.5
     assert record.values == {"training.learning_rate": 1.5e-4, "segmenter.masking": "none"}
+
+
+def test_values_that_a_private_run_hides_come_from_the_journal(store: str, tmp_path: Path) -> None:
+    space = ("split.tilt=0..0.5", "split.direction=vertical|either")
+    config = TuneJobConfig(collection="c", output="o", space=(), dimensions=space)
+    sweep, values = Run.start("tune", uri=store, private=True), {"split.tilt": 0.25, "split.direction": "either"}
+    open_trial(sweep, "a", values)
+    (hidden,) = finished_trials(config, sweep, str(tmp_path))
+    assert hidden.values == {"split.tilt": 0.25, "split.direction": "(private)"}
+    Journal(str(tmp_path / JOURNAL)).add("a", values)
+    (trial,) = finished_trials(config, sweep, str(tmp_path))
+    assert trial.values == values
