@@ -147,8 +147,7 @@ def settle(uri: str, store: str, *, seconds: float, finished: bool, handlers: Ha
         handlers: functions for entries of other kinds.
     """
     spool, outcome = open_spool(uri, store), Outcome(uri=uri)
-    spool.flush(seconds)
-    if not spool.problem:
+    if spool.flush(seconds) or spool.blocked:
         try:
             outcome = within(seconds, lambda: deliver(uri, store, handlers))
         except Exception as error:

@@ -53,10 +53,11 @@ class Spool:
         self.uri, self.store, self.folder = uri, store, local_folder(uri)
         self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:6]}{ENTRIES}"
         self.problem, self.refused = "", list[str]()
+        self.blocked = False  # an entry waits for a run that another process opens
         self._waiting: deque[tuple[Entry, int | None]] = deque()
         self._changed, self._retry = threading.Condition(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._torn = False
+        self._torn, self._mirrored = False, set[str]()
 
     def put(self, entry: Mapping[str, Any], content: bytes | None = None) -> None:
         """Append an entry, and the content of its file, and send them soon."""
@@ -117,7 +118,8 @@ class Spool:
                 delivery = delivery or Delivery(self.store)
                 self.refused += send(delivery, entries)
             except Exception as error:  # of whatever kind: a training goes on
-                if not isinstance(error, NotYetError):
+                self.blocked = isinstance(error, NotYetError)
+                if not self.blocked:
                     self._report(error)
                 self.mirror()
                 self._retry.clear()
@@ -130,7 +132,7 @@ class Spool:
             ends = [self._waiting.popleft()[1] for _ in range(count)]
             if self.problem:
                 say("MLflow answers again")
-            self.problem = ""
+            self.problem, self.blocked = "", False
             if known := [end for end in ends if end is not None]:
                 with self._forgiving():
                     write_sent(self.path, known[-1])
@@ -146,9 +148,11 @@ class Spool:
         if not storage.is_remote(self.uri):
             return
         filesystem, path = storage.resolve(self.uri)
-        for file in (self.path, self.path.with_suffix(SENT), *self.folder.glob("*.bin")):
+        contents = [file for file in self.folder.glob("*.bin") if file.name not in self._mirrored]
+        for file in (self.path, self.path.with_suffix(SENT), *contents):
             with self._forgiving():
                 storage.write_atomically(filesystem, f"{path}/{file.name}", file.read_bytes())
+                self._mirrored.add(file.name)
 
     @staticmethod
     def _forgiving() -> Any:

@@ -10,7 +10,7 @@ from fss.tracking.run import Run, tracking_client
 from fss.tracking.settlement import settle
 from fss.tracking.spool import open_spool, say
 from fss.tracking.store import answering
-from pipelines.runtime.mlflow_run import FINISHED_S
+from pipelines.runtime.mlflow_run import FINISHED_S, STOPPED_S
 
 TRIAL_TAG = "ray.trial_id"
 STATE_TAG = "fss.trial"
@@ -90,7 +90,7 @@ def close_leftovers(sweep: Run) -> int:
     Without an answer of the store, the next search ends them.
     """
     try:
-        running = [trial for trial in read_trials(sweep) if trial.state == "running"]
+        running = [trial for trial in read_trials(sweep, seconds=STOPPED_S) if trial.state == "running"]
     except ValueError as error:
         say(f"the runs of stopped trials stay open: {error}")
         return 0
@@ -101,14 +101,18 @@ def close_leftovers(sweep: Run) -> int:
     return len(running)
 
 
-def read_trials(sweep: Run) -> list[TrialResult]:
+def read_trials(sweep: Run, *, seconds: float = FINISHED_S) -> list[TrialResult]:
     """Return all trials of a sweep in the order of their start times.
+
+    Args:
+        sweep: run of the sweep.
+        seconds: time to wait for entries that the store does not have yet.
 
     Raises:
         ValueError: the store does not answer.
     """
     if sweep.spool is not None:
-        settle(sweep.spool, sweep.uri, seconds=FINISHED_S, finished=False)
+        settle(sweep.spool, sweep.uri, seconds=seconds, finished=False)
     with answering(sweep.uri):
         return list(_read_trials(sweep))
 

@@ -55,6 +55,8 @@ class FakeDelivery:
             raise ConnectionError("Connection refused")
         if entries[0]["run"] in self.store.refused:
             raise RefusedError(f"no run {entries[0]['run']}")
+        if entries[0]["kind"] == "open":
+            self.store.missing.discard(entries[0]["run"])
         self.run_id(entries[0]["run"])
         self.store.entries += entries
 
@@ -180,10 +182,24 @@ def test_an_entry_waits_for_the_run_that_another_process_opens(
     store.missing = {"local-1"}
     replace(run, run_id="local-1").log_metrics({"loss": 1.0}, step=1)
     run.flush(0.1)
+    assert end(run, seconds=0.1).note().startswith("MLflow lacks 1 metric of this job (no answer in time)")
     another_process(monkeypatch)
     assert len(deliver(str(run.spool), run.uri).left) == 1
     store.missing.clear()
     assert deliver(str(run.spool), run.uri).left == []
+
+
+def test_a_run_that_another_process_has_not_sent_is_opened_at_the_end(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.away = True
+    replace(run, run_id="local-1").log("open")
+    run.flush(0.1)
+    another_process(monkeypatch)
+    store.away, store.missing = False, {"local-1"}
+    replace(run, run_id="local-1").log_metrics({"loss": 1.0}, step=1)
+    assert end(run, finished=True, seconds=2).note() == ""
+    assert store.kinds() == ["open", "metrics"]
 
 
 def test_a_job_that_was_killed_after_its_summary_is_closed(

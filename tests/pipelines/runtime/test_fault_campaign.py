@@ -11,8 +11,8 @@ CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "fault_campaign.py"
 
 
 @pytest.mark.slow
-def test_a_worker_a_driver_and_a_node_are_killed_and_nothing_is_lost(tmp_path: Path) -> None:
-    words = ["--kills", "4", "--jobs", "pseudomask", "ingest", "relabel", "pseudomask", "--pictures", "48"]
+def test_jobs_are_killed_stopped_and_left_without_mlflow_and_nothing_is_lost(tmp_path: Path) -> None:
+    words = ["--kills", "10", "--jobs", "pseudomask", "ingest", "relabel", "train", "--pictures", "48"]
     # A process of its own: the suite's Ray would give its address to the campaign's nodes.
     ended = subprocess.run(
         [sys.executable, CAMPAIGN, *words, "--output", tmp_path / "campaign"],
@@ -22,7 +22,8 @@ def test_a_worker_a_driver_and_a_node_are_killed_and_nothing_is_lost(tmp_path: P
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     done = json.loads((tmp_path / "campaign" / "campaign.json").read_text())
-    assert [one["fault"] for one in done] == ["worker", "driver", "node", "Ctrl-C"]
-    assert [one["wrong"] for one in done] == [""] * 4
-    assert (tmp_path / "campaign" / "campaign.md").read_text().count("identical") == 4
+    faults = ["worker", "driver", "node", "Ctrl-C", "MLflow", "SQLite", "worker", "driver", "Ctrl-C", "SIGTERM"]
+    assert [one["fault"] for one in done] == faults
+    assert [one["wrong"] for one in done] == [""] * 10
+    assert (tmp_path / "campaign" / "campaign.md").read_text().count("identical") == 10
     assert (tmp_path / "campaign" / "campaign.png").read_bytes().startswith(b"\x89PNG")
