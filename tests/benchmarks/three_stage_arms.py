@@ -111,6 +111,15 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
             settings=merged(merged(RECIPE, strong(mix="classmix")), {"stream": {"cache_features": 0}}),
         ),
         Arm(name="recipe-2S", group="ingredients", stage=2, settings=RECIPE, lengths=2),
+        Arm(name="recipe-4S", group="ingredients", stage=2, settings=RECIPE, lengths=4),
+        Arm(
+            name="recipe-after-4S",
+            group="ingredients",
+            stage=2,
+            # The start is a trained network, so the rates are those of the end of a training.
+            settings=merged(RECIPE, training(start="stage-before", learning_rate=1e-3, backbone_learning_rate=3e-4)),
+            after="supervised-4S",
+        ),
         _recipe("recipe-stage-3", stage=3, after="recipe", start="stage-before"),
         _recipe("recipe-stage-3-masks", stage=3, after="recipe", pseudo_weight=0.25),
         Arm(name="released-stage-3", group="stage-3", stage=3, settings=RELEASED_LOSSES, after="released"),
