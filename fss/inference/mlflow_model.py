@@ -40,7 +40,7 @@ from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
 from fss.inference.request_limits import RequestLimits
-from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description
+from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description, weights_file
 from fss.models.confidence import parse_calibration
 from fss.models.config import SegmenterConfig
 from fss.models.saliency.network import student_config
@@ -191,7 +191,7 @@ def _copy_public(checkpoint: Path, target: Path) -> None:
             if name != CALIBRATION:  # the weights of the files that are hidden are among those of the checkpoint
                 kept[name] = {key: None if value == HIDDEN else value for key, value in kept[name].items()}
     target.mkdir()
-    shutil.copyfile(checkpoint / WEIGHTS, target / WEIGHTS)
+    shutil.copyfile(weights_file(checkpoint), target / WEIGHTS)
     (target / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
 
 

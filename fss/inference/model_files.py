@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,9 +67,27 @@ def local_copy(uri: str) -> Iterator[Path]:
         yield _checkpoint_in(Path(path))
         return
     with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
-        pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
-        read_description(folder)
-        yield Path(folder)
+        _download(filesystem, path, Path(folder) / "model")
+        yield Path(folder) / "model"
+
+
+def _download(filesystem: pafs.FileSystem, path: str, folder: Path) -> None:
+    """Copy a checkpoint; another attempt follows where a job replaces it meanwhile.
+
+    Raises:
+        ValueError: there is no checkpoint.
+    """
+    for attempt in range(3):
+        folder.mkdir()
+        pafs.copy_files(path, str(folder), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+        try:
+            read_description(folder)
+        except ValueError:
+            if attempt == 2:
+                raise
+            shutil.rmtree(folder)
+        else:
+            return
 
 
 def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Path:

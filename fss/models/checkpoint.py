@@ -18,12 +18,18 @@ from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent, student_config
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.weights.loading import build_and_load
-from fss.models.weights.reading import open_weights
+from fss.models.weights.pair import WEIGHTS, read_pair, weights_name, write_pair
 
-__all__ = ["load_checkpoint", "load_published", "read_description", "save_checkpoint", "write_calibration"]
+__all__ = [
+    "WEIGHTS",
+    "load_checkpoint",
+    "load_published",
+    "read_description",
+    "save_checkpoint",
+    "weights_file",
+    "write_calibration",
+]
 
-WEIGHTS = "model.safetensors"
-"""File of a checkpoint with the weights."""
 PRIOR = "prior"
 """Key of the saliency prior's configuration in the JSON of a checkpoint."""
 CALIBRATION = "calibration"
@@ -52,9 +58,7 @@ def save_checkpoint(
     if segmenter.calibration != UNCALIBRATED:
         description[CALIBRATION] = configurations.to_dict(segmenter.calibration)
     description |= dict(extra or {})
-    storage.write_atomically(*storage.resolve(directory / WEIGHTS), save(tensors))
-    text = json.dumps(description, indent=2) + "\n"
-    storage.write_atomically(*storage.resolve(directory / DESCRIPTION), text.encode())
+    write_pair(str(directory), DESCRIPTION, save(tensors), description)
     return directory
 
 
@@ -64,10 +68,9 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     Raises:
         ValueError: the directory holds no checkpoint, its configuration is invalid, or its weights do not fit.
     """
-    description = read_description(directory)
+    description, tensors = read_pair(str(directory), lambda: read_description(directory))
     config = configurations.from_dict(SegmenterConfig, description["segmenter"])
     _check_size(config, directory)
-    tensors = open_weights(Path(directory) / WEIGHTS, safetensors_only=True).content
     without_files = dataclasses.replace(config, backbone_weights=None, saliency_prior=None)
 
     def build() -> FewShotSegmenter:
@@ -81,6 +84,15 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     return segmenter.eval()
 
 
+def weights_file(directory: str | Path) -> Path:
+    """Return the file of a checkpoint with the weights.
+
+    Raises:
+        ValueError: the directory holds no checkpoint.
+    """
+    return Path(directory) / weights_name(read_description(directory), str(directory))
+
+
 def read_description(directory: str | Path) -> dict[str, Any]:
     """Return the JSON of a checkpoint: ``segmenter``, ``prior``, ``calibration`` and the extra values.
 
@@ -88,10 +100,12 @@ def read_description(directory: str | Path) -> dict[str, Any]:
         ValueError: the directory holds no checkpoint.
     """
     directory = Path(directory)
-    missing = [name for name in (WEIGHTS, DESCRIPTION) if not (directory / name).is_file()]
-    if missing:
+    described = (directory / DESCRIPTION).is_file()
+    values = (directory / DESCRIPTION).read_bytes() if described else b"{}"
+    description = parse_object(values, str(directory / DESCRIPTION))
+    weights = weights_name(description, str(directory / DESCRIPTION))
+    if missing := [name for name in (weights, DESCRIPTION) if not (directory / name).is_file()]:
         raise ValueError(f"{directory} is no checkpoint: it has no {' and no '.join(missing)}")
-    description = parse_object((directory / DESCRIPTION).read_bytes(), str(directory / DESCRIPTION))
     if not isinstance(description.get("segmenter"), dict):
         raise ValueError(f"{directory / DESCRIPTION} has no object 'segmenter' with a configuration")
     return description | {"segmenter": configurations.renamed(description["segmenter"], _OLD_NAMES)}

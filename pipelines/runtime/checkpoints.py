@@ -10,10 +10,13 @@ from pyarrow import fs as pafs
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_hash
+from fss.core.json_values import parse_object
 from fss.core.temporary import owned_prefix
 from fss.inference.model_files import local_copy
-from fss.models.checkpoint import WEIGHTS, read_description, save_checkpoint
+from fss.models.checkpoint import DESCRIPTION, read_description, save_checkpoint, weights_file
 from fss.models.config import AUTO, TRAINING_FREE, SegmenterConfig
+from fss.models.semantic.checkpoint import DESCRIPTION as SEMANTIC_DESCRIPTION
+from fss.models.weights.pair import weights_name, write_pair
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -37,12 +40,15 @@ def checkpoint_hash(folder: Path) -> str:
 
     Without training the settings decide the predictions, so they are part of the hash.
     """
-    weights, network = file_hash(folder / WEIGHTS), read_description(folder)["segmenter"]
+    weights, network = file_hash(weights_file(folder)), read_description(folder)["segmenter"]
     return config_hash([weights, network["density"]]) if network["learner"] in TRAINING_FREE else weights
 
 
 def publish(checkpoint: "Checkpoint", folder: str, target: str) -> str:
-    """Copy the folder ``folder`` of a checkpoint to the URI ``target``, and return ``target``."""
+    """Copy the folder ``folder`` of a checkpoint to the URI ``target``, and return ``target``.
+
+    Segmenters and semantic networks are replaced as one.
+    """
     return _copy(f"{checkpoint.path}/{folder}", checkpoint.filesystem, target)
 
 
@@ -53,9 +59,14 @@ def publish_untrained(segmenter: "FewShotSegmenter", target: str) -> str:
 
 
 def _copy(folder: str, source: pafs.FileSystem, target: str) -> str:
-    filesystem, path = storage.resolve(target)
-    filesystem.create_dir(path, recursive=True)
-    pafs.copy_files(folder, path, source_filesystem=source, destination_filesystem=filesystem)
+    def read(name: str) -> bytes:
+        with storage.open_file(source, f"{folder}/{name}") as stream:
+            return bytes(stream.read())
+
+    (json_name,) = set(storage.list_names(source, folder)) & {DESCRIPTION, SEMANTIC_DESCRIPTION}
+    description = parse_object(read(json_name), f"{folder}/{json_name}")
+    weights = read(weights_name(description, f"{folder}/{json_name}"))
+    write_pair(target, json_name, weights, description)
     return target
 
 

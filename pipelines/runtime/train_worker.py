@@ -1,10 +1,12 @@
 """Parts of a training worker that do not depend on the model: resume, checkpoints, threads and device."""
 
+import io
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import ray.train.torch
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
+from fss.core import storage
 from fss.core.system import available_cores
 from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import WEIGHTS
@@ -65,13 +68,25 @@ def reported_checkpoint(metrics: Mapping[str, float]) -> Iterator[Path]:
         checkpoint=Checkpoint.from_directory(str(folder)),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         delete_local_checkpoint_after_upload=True,
+        checkpoint_upload_fn=partial(_upload, ray.train.get_context().get_storage()),
     )
+
+
+def _upload(target: Any, checkpoint: Checkpoint, name: str) -> Checkpoint:
+    """Copy the files of a checkpoint into the folder ``name`` of a training's storage; on a disk, they are synced."""
+    folder, path = Path(checkpoint.path), f"{target.experiment_fs_path}/{name}"
+    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+        relative = file.relative_to(folder).as_posix()
+        storage.write_atomically(target.storage_filesystem, f"{path}/{relative}", file.read_bytes())
+    return Checkpoint(path=path, filesystem=target.storage_filesystem)
 
 
 def write_state(folder: Path, loop: Resumable, progress: Mapping[str, Any]) -> None:
     """Write the state for :func:`resume` and the readable progress into the folder of a checkpoint."""
-    torch.save(loop.state_dict(), folder / STATE)
-    (folder / PROGRESS).write_text(json.dumps(progress))
+    data = io.BytesIO()
+    torch.save(loop.state_dict(), data)
+    storage.write_atomically(*storage.resolve(folder / STATE), data.getbuffer())
+    storage.write_atomically(*storage.resolve(folder / PROGRESS), json.dumps(progress).encode())
 
 
 def share_cores(threads: int | None) -> None:

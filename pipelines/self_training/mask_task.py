@@ -12,7 +12,7 @@ from fss.collection.part_pipeline import ALL_ROWS, RowSelection
 from fss.core import storage
 from fss.models.config import Precision
 from fss.models.precision import set_precision
-from fss.models.semantic.checkpoint import WEIGHTS, load_semantic
+from fss.models.semantic.checkpoint import load_semantic, semantic_weights
 from fss.models.speed import prepare_inference
 from fss.training.semi_supervised.config import MaskTta
 from fss.training.semi_supervised.mask_writer import SemanticMasker, write_semantic_parts
@@ -63,7 +63,7 @@ def stage_mask_part(part: str, selection: RowSelection = ALL_ROWS, *, task: Stag
 
 def model_hash(model: str) -> str:
     """Return 16 hex digits of the SHA-256 of a checkpoint's weights."""
-    return hashlib.sha256(storage.read_bytes(storage.join(model, WEIGHTS))).hexdigest()[:16]
+    return hashlib.sha256(storage.read_bytes(semantic_weights(model))).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=1)

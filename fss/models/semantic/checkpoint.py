@@ -1,6 +1,5 @@
 """Checkpoints of semantic networks: ``model.safetensors`` and ``semantic.json``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +14,9 @@ from fss.core.config import from_dict, renamed, settings, to_dict
 from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.network import SemanticNetwork, construct_network
 from fss.models.weights.loading import build_and_load
-from fss.models.weights.reading import open_weights
+from fss.models.weights.pair import read_pair, weights_name, write_pair
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "semantic.json"
+DESCRIPTION = "semantic.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
 _OLD_FROZEN_NORM = {True: "all", False: "none"}  # fss 0.2
 
@@ -46,9 +45,7 @@ def save_semantic(
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     description = {"network": to_dict(network.config), "auxiliary": network.auxiliary, "class_ids": list(class_ids)}
     description |= dict(extra or {})
-    storage.write_atomically(*storage.resolve(storage.join(uri, WEIGHTS)), save(tensors))
-    text = json.dumps(description, indent=2) + "\n"
-    storage.write_atomically(*storage.resolve(storage.join(uri, DESCRIPTION)), text.encode())
+    write_pair(uri, DESCRIPTION, save(tensors), description)
     return uri
 
 
@@ -59,13 +56,9 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
         ValueError: the directory holds no checkpoint, or its weights do not fit its configuration.
     """
     uri = storage.absolute_uri(directory)
-    missing = [name for name in (WEIGHTS, DESCRIPTION) if not part_io.exists(storage.join(uri, name))]
-    if missing:
-        raise ValueError(f"{uri} is no semantic checkpoint: it has no {' and no '.join(missing)}")
-    description = part_io.read_json(storage.join(uri, DESCRIPTION))
+    description, tensors = read_pair(uri, lambda: read_semantic_description(uri))
     shape = _read_shape(description, storage.join(uri, DESCRIPTION))
     classes = len(shape.class_ids)
-    tensors = open_weights(storage.join(uri, WEIGHTS), safetensors_only=True).content
     network = build_and_load(
         lambda: construct_network(shape.network, classes, shape.auxiliary, pretrained=False),
         tensors,
@@ -73,6 +66,30 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
     )
     network.eval()
     return network, description
+
+
+def read_semantic_description(uri: str) -> dict[str, Any]:
+    """Return the JSON of a semantic checkpoint.
+
+    Raises:
+        ValueError: the directory holds no checkpoint.
+    """
+    file = storage.join(uri, DESCRIPTION)
+    description = part_io.read_json(file) if part_io.exists(file) else {}
+    names = (weights_name(description, file), DESCRIPTION)
+    if missing := [name for name in names if not part_io.exists(storage.join(uri, name))]:
+        raise ValueError(f"{uri} is no semantic checkpoint: it has no {' and no '.join(missing)}")
+    return description
+
+
+def semantic_weights(directory: str | Path) -> str:
+    """Return the URI of the file of a semantic checkpoint with the weights.
+
+    Raises:
+        ValueError: the directory holds no checkpoint.
+    """
+    uri = storage.absolute_uri(directory)
+    return storage.join(uri, weights_name(read_semantic_description(uri), uri))
 
 
 def _read_shape(description: Mapping[str, Any], origin: str) -> _Shape:

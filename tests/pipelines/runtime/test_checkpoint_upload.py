@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.train.v2._internal.execution.storage import StorageContext
 
+from pipelines.runtime import train_worker
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_train import fit
 from pipelines.runtime.train_worker import reported_checkpoint
@@ -18,13 +18,13 @@ from pipelines.runtime.train_worker import reported_checkpoint
 def test_training_goes_on_while_checkpoints_travel(tmp_path: Path) -> None:
     def worker(settings: dict[str, Any]) -> None:
         """Report a checkpoint that fails and two that do not, to a storage that waits for the training to go on."""
-        went_on, upload, folders = threading.Event(), StorageContext.persist_current_checkpoint, []
+        went_on, upload, folders = threading.Event(), train_worker._upload, []
 
         def wait(*arguments: Any, **named: Any) -> Any:
             assert went_on.wait(30), "the training waits for its checkpoint"
             return upload(*arguments, **named)
 
-        StorageContext.persist_current_checkpoint = wait  # type: ignore[method-assign]
+        train_worker._upload = wait
         with suppress(OSError), reported_checkpoint({"score": 9.0}) as folder:
             folders.append(folder)
             raise OSError
