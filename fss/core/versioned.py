@@ -4,6 +4,7 @@ On a local disk, writers take turns by a lock (``flock``, also on NFS), which en
 the store compares (``If-Match`` and ``If-None-Match``). boto3 is imported for object stores only.
 """
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -20,6 +21,7 @@ from fss.core import storage
 TRIES = 30  # of an update, each of which another writer came before
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _MISSING = ("NoSuchKey", "404")
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # some parallel and user-space file systems
 
 
 class ConflictError(Exception):
@@ -133,7 +135,16 @@ def _locked(uri: str) -> Iterator[Path]:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
+                try:
+                    yield path  # as good as such a file system allows: the content is compared all the same
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), lock.stat()):  # else the writer before has removed it
                     try:
@@ -153,7 +164,10 @@ def _explained(uri: str) -> Iterator[Any]:
     try:
         yield _client(os.environ.get("AWS_ENDPOINT_URL"), storage.region())
     except (BotoCoreError, ClientError) as error:
-        raise OSError(f"{uri}: {error}") from error
+        advice = ""
+        if isinstance(error, ClientError) and _code(error) in ("NotImplemented", "501"):
+            advice = "; the store must support conditional writes (If-Match and If-None-Match): update it"
+        raise OSError(f"{uri}: {error}{advice}") from error
 
 
 @functools.lru_cache(maxsize=8)

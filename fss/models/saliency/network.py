@@ -1,8 +1,8 @@
 """The saliency student: a light network that learns from pseudo-masks and segments salient objects itself.
 
 The design follows DeepUSPS (Nguyen et al., NeurIPS 2019) with a single student: any backbone of ``fss.models``, a small
-top-down decoder, and one logit per pixel. ``fss.saliency.student`` trains it and estimates masks with it. A segmenter
-may hold it as a prior of its queries.
+top-down decoder, and one logit per pixel. ``fss.training.student`` trains it, and ``fss.saliency.student`` estimates
+masks with it. A segmenter may hold it as a prior of its queries.
 """
 
 import json

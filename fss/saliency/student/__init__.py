@@ -1,1 +1,1 @@
-"""A saliency network that learns from pseudo-masks, and its training."""
+"""A saliency network that learns from pseudo-masks: its data, targets and masks (see fss.training.student)."""

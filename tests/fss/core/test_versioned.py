@@ -1,5 +1,6 @@
 """Writers of one file never lose each other's changes, on a local disk and on an object store."""
 
+import errno
 import json
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,19 @@ def test_processes_take_turns_and_leave_no_lock(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     assert json.loads(versioned.read(uri)[0] or b"") == list(range(6))
+    assert [file.name for file in tmp_path.iterdir()] == ["numbers.json"]
+
+
+def test_a_disk_without_locks_compares_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(versioned.fcntl, "flock", flock)
+    uri = str(tmp_path / "numbers.json")
+    add(uri, 1)
+    with pytest.raises(versioned.ConflictError):
+        versioned.write(uri, b"[2]", None)
+    assert json.loads(versioned.read(uri)[0] or b"") == [1]
     assert [file.name for file in tmp_path.iterdir()] == ["numbers.json"]
 
 
