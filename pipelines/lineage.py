@@ -122,7 +122,7 @@ def trace(uri: str, *, tracking: str) -> Node:
         "weights": weights,
         "network": f"{network['learner']} on {network['backbone']}, {network['image_size']} px",
     }
-    details |= {"kept step": training["step"]} if "step" in training else {}
+    details |= {"step of the kept model": training["step"]} if "step" in training else {}
     node = Node(title=f"model {uri}", details=details | _registered(source, tracking))
     if "run_id" in training:
         node.origins.append(_run_node(training["run_id"], tracking))

@@ -23,6 +23,8 @@ from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
 from fss.visualize import jpeg_bytes, overlay
 
+FILES = ("csv", "jpeg", "jpg", "json", "png", "xml", "zip")
+"""Endings that no folder of masks has."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
 PASSES = "passes"
@@ -53,6 +55,17 @@ class Segmentation:
     """Whether the object was found; None where none was searched for."""
 
 
+def check_folder(output: str) -> None:
+    """Refuse the name of a file for a folder of masks.
+
+    Raises:
+        ValueError: the name ends like that of a file.
+    """
+    stem, _, suffix = output.rpartition(".")
+    if stem and suffix.lower() in FILES:
+        raise ValueError(f"--output {output} is named like a file, but a folder of masks is written; give {stem}")
+
+
 def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
     """Find pictures in folders (at any depth) and among files, except those below ``out``.
 
@@ -61,8 +74,10 @@ def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
         out: folder or s3:// URI of the masks.
 
     Raises:
-        ValueError: there is no picture, ``out`` is a folder of pictures, or two pictures have the same name.
+        ValueError: there is no picture, ``out`` is a folder of pictures or named like a file, or two pictures have the
+            same name.
     """
+    check_folder(out)
     target = storage.absolute_uri(out)
     paths: dict[str, str] = {}
     for source in sources:

@@ -74,7 +74,7 @@ class Duplicates:
     duplicate_distance: Annotated[int, Interval(ge=0, le=MOST_DUPLICATE_DISTANCE)] = DUPLICATE_DISTANCE
     """Largest number of bits, of 64, in which the perceptual hashes of near-duplicates differ."""
     drop_duplicates: bool = False
-    """Quarantine them, which is possible until masks other than the ground truth are made of their parts."""
+    """Mark them as unusable, which is possible until masks other than the ground truth are made of their parts."""
 
     def run(self) -> int:
         """List the groups, one photograph a line, and return the exit code."""
@@ -93,7 +93,7 @@ class Duplicates:
             drop_duplicates(collection, duplicates)
         print(
             f"{len(duplicates)} near-duplicates of {len(groups)} photographs, at most {self.duplicate_distance} bits "
-            f"apart{', quarantined' if self.drop_duplicates else ''}"
+            f"apart{'; they are marked as unusable, and no job uses them' if self.drop_duplicates else ''}"
         )
         return SUCCESS
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from fss.core import storage
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
 
@@ -40,7 +41,7 @@ class Export:
     mask_set: tyro.conf.Positional[str]
     """Name of the mask set."""
     output: str
-    """Folder or s3:// URI for the files."""
+    """Folder or s3:// URI for the files; or a file, such as coco.json, for the annotations of another form than png."""
     form: Literal["png", "coco", "labelstudio", "cvat"] = "png"
     """File format. png: a mask per photograph, masks.csv, which names the photographs, and classes.csv. coco:
     instances.json. labelstudio: tasks.json, and the labeling interface of the project. cvat: annotations.xml."""
@@ -62,21 +63,38 @@ class Export:
         masks = Collection.open(self.collection).mask_set(self.mask_set)
         accepted = masks.read_acceptance(self.acceptance).accepted if self.acceptance else None
         rows = self._pngs(masks, accepted) if self.form == "png" else self._annotations(masks, accepted)
-        print_table(iter([*rows, ("written to", self.output)]))
+        print_table(iter(rows))
         return SUCCESS
 
+    def _target(self, default: str) -> tuple[str, str]:
+        """Return the folder and the name of the file with the annotations, which ``--output`` may name.
+
+        Raises:
+            ValueError: the name of the file has the ending of another form.
+        """
+        ending = default.rpartition(".")[2]
+        if not self.output.endswith((".json", ".xml")):
+            return self.output, default
+        if not self.output.endswith(f".{ending}"):
+            raise ValueError(
+                f"--output {self.output}: the file of --form {self.form} ends with .{ending}; or give a folder"
+            )
+        folder, _, name = self.output.rpartition("/")
+        return folder or ".", name
+
     def _pngs(self, masks: "MaskSet", accepted: frozenset[str] | None) -> list[tuple[str, str]]:
-        from fss.cli._make_masks import write
+        from fss.cli._make_masks import check_folder, write
         from fss.collection.annotations.png import CLASSES, MASKS, PngTables
         from fss.collection.mask_export import iterate_masks
 
+        check_folder(self.output)
         tables, count = PngTables(self.values), 0
         for exported in iterate_masks(masks, accepted):
             write(self.output, *tables.encode(exported))
             count += 1
         write(self.output, CLASSES, tables.classes(masks.collection.classes))
         write(self.output, MASKS, tables.masks())
-        return [("exported", f"{count} masks as PNG, {MASKS} and {CLASSES}")]
+        return [("exported", f"{count} masks as PNG, {MASKS} and {CLASSES}"), ("folder", self.output)]
 
     def _annotations(self, masks: "MaskSet", accepted: frozenset[str] | None) -> list[tuple[str, str]]:
         from fss.cli._make_masks import write
@@ -92,19 +110,20 @@ class Export:
         for uri in uris:
             root.relative(uri)  # all names are checked before the first mask is read
         labels = class_labels(class_ids, masks.collection.classes)
+        default = {"coco": "instances.json", "cvat": "annotations.xml", "labelstudio": "tasks.json"}[self.form]
+        folder, name = self._target(default)
         exported, pieces = iterate_masks(masks, accepted), io.BytesIO()
         if self.form == "coco":
-            name, (images, objects) = "instances.json", write_coco(exported, labels, root, pieces.write)
+            images, objects = write_coco(exported, labels, root, pieces.write)
         elif self.form == "cvat":
-            name = "annotations.xml"
             images, objects = write_cvat(exported, labels, root, pieces.write, name=masks.name)
         else:
-            name = "tasks.json"
             images, objects = write_label_studio(exported, labels, root, pieces.write, model_version=masks.name)
-            write(self.output, "labeling-interface.xml", labeling_interface(labels).encode())
-        write(self.output, name, pieces.getvalue())
+            write(folder, "labeling-interface.xml", labeling_interface(labels).encode())
+        write(folder, name, pieces.getvalue())
         return [
-            ("exported", f"{objects} annotations of {images} photographs in {name}"),
+            ("exported", f"{objects} annotations of {images} photographs"),
+            ("file", storage.join(folder, name)),
             ("image root", f"{root.uri} (names are relative to it)"),
         ]
 

@@ -140,7 +140,7 @@ def _drop(collection: Collection, truth: MaskSet | None, part: str, errors: dict
         table = truth.read_part(part)
         rows = table.to_pylist()
         for row in errors:
-            reason = "no-image: the photograph is quarantined"
+            reason = "no-image: the photograph cannot be used"
             rows[row] = mask_row(rows[row]["image_id"], None, error=reason)
         truth.write_part(part, with_notes(mask_table(rows), read_notes(table)))
     images = collection.read_part(part, IMAGE_SCHEMA.names).to_pylist()

@@ -148,7 +148,7 @@ def _mask_row(image: dict[str, Any], raw: RawItem, notes: Counter[str]) -> dict[
     """Return the mask row of an item, and add the notes on its mask to ``notes``."""
     identity = image["image_id"]
     if image["error"]:
-        return mask_row(identity, None, error="no-image: the photograph is quarantined")
+        return mask_row(identity, None, error="no-image: the photograph cannot be used")
     if raw.label is None or raw.data is None:
         return mask_row(identity, None, error=raw.mask_error or "missing-mask: the source has no mask for it")
     notes.update({f"objects: {reason}": count for reason, count in raw.label.left_out.items()})

@@ -174,7 +174,7 @@ def _row(
     """Return the mask row of a photograph and the problems of its objects."""
     image_id, size = photograph["image_id"], (photograph["height"], photograph["width"])
     if photograph["error"]:
-        return mask_row(image_id, None, error="no-image: the photograph is quarantined"), []
+        return mask_row(image_id, None, error="no-image: the photograph cannot be used"), []
     if image is None:
         return mask_row(image_id, None, error="not-in-import: the files have no mask for it"), []
     try:

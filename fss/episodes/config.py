@@ -10,6 +10,13 @@ Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
 Order = Literal["interleaved", "consecutive"]
 ProtocolName = Literal["ours", "hsnet", "ifsl", "masksplit"]
 DrawMode = Literal["balanced", "entries"]
+_PROTOCOLS = {
+    "ours": "every class equally often (protocol ours)",
+    "hsnet": "drawn like the published code of HSNet and VAT (protocol hsnet)",
+    "ifsl": "drawn like the published code of ASNet (protocol ifsl)",
+    "masksplit": "drawn like the published code of MaskSplit (protocol masksplit)",
+}
+_LISTS = {"given": ", from published lists", "derived": ", from lists derived from the masks"}
 _Share = Annotated[float, Interval(ge=0, le=1)]
 
 
@@ -128,3 +135,9 @@ VAT_TONES = AugmentConfig(
     tones=0.2, jitter=0.2, cropped=0.0, horizontal_flip=0.0, vertical_flip=0.0, rotate=0.0, blur=0.0, grey=0.0
 )
 """VAT's changes of the tones and colours, each with probability 0.2, without a crop, flip or rotation."""
+
+
+def describe_protocol(name: str) -> str:
+    """Return how a protocol chooses episodes, in words; ``-given`` and ``-derived`` name the origin of its lists."""
+    base, _, lists = name.partition("-")
+    return _PROTOCOLS.get(base, name) + _LISTS.get(lists, "")

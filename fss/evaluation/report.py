@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fss.core.console import text_table
+from fss.episodes.config import describe_protocol
 from fss.evaluation.evaluator import EvaluationResult
 from fss.evaluation.metrics import METRIC_NAMES, Interval
 
@@ -84,7 +85,7 @@ def _cells(table: Sequence[Row]) -> list[list[str]]:
 
 def _notes(table: Sequence[Row]) -> list[str]:
     plans = dict.fromkeys(
-        f"{row['shots']}-shot: {row['episodes']} episodes, protocol {row['protocol']}, plan {row['plan']}, "
+        f"{row['shots']}-shot: {row['episodes']} episodes, {describe_protocol(row['protocol'])}, plan {row['plan']}, "
         f"{_resolution(row)}"
         for row in table
     )
@@ -136,8 +137,9 @@ def _pass_notes(table: Sequence[Row]) -> list[str]:
         if row["passes_per_query"] > 1
     ]
     return notes + [
-        f"{row['shots']}-shot {row['method']}: {row['passes']} images through the backbone, of "
-        f"{row['episodes'] * (row['shots'] + 1)} in the episodes; {row['seconds']} s with {row['backend']}"
+        f"{row['shots']}-shot {row['method']}: the backbone computed {row['passes']} images for the "
+        f"{row['episodes'] * (row['shots'] + 1)} queries and supports, since repeated images are computed once; "
+        f"{row['seconds']} s with {row['backend']}"
         for row in table
         if row["passes"]
     ]

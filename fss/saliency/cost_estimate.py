@@ -71,7 +71,7 @@ def measure_sample(
         rows += collection.read_part(names[int(index)], IMAGE_COLUMNS, rows=first_rows).to_pylist()
     rows = [row for row in rows if not row["error"]][:images]
     if not rows:
-        raise ValueError(f"the sample of {collection.uri} holds no usable image; look at its quarantine table")
+        raise ValueError(f"the sample of {collection.uri} holds no usable image; fss inspect lists the reasons")
     pictures, decode_s = _timed(lambda: [decode_row(row, collection.limits) for row in rows])
     good = [picture for picture in pictures if picture.rgb is not None]
     estimator = create_estimator(settings, device=device, precision=precision)

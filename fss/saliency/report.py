@@ -25,6 +25,11 @@ from fss.saliency.running_quantiles import EXACT, RunningQuantiles
 AREA_EDGES = np.linspace(0, 1, 21)
 CELLS = 9  # positions are counted on a grid of 9 x 9 cells
 LISTED_FAILURES = 20  # images without a mask that the report lists
+_ROWS = {
+    "rejected by a gate": "masks that fail a check",
+    "rejected by rank": "masks that pass all checks but rank too low in quality",
+    "accepted": "accepted masks, which a training uses",
+}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -72,10 +77,11 @@ class MaskReport:
         """Return the report as Markdown."""
         images = max(1, self.counts["images"])
         lines = [f"# {title}", "", "| | images | share |", "|---|---|---|"]
-        lines += [f"| {name} | {count:,} | {count / images:.1%} |" for name, count in self.counts.items()]
-        lines += ["", "| gate | rejects | only this gate rejects |", "|---|---|---|"]
+        rows = ((_ROWS.get(name, name), count) for name, count in self.counts.items())
+        lines += [f"| {name} | {count:,} | {count / images:.1%} |" for name, count in rows]
+        lines += ["", "| check (gate) | masks that fail it | masks that fail only it |", "|---|---|---|"]
         lines += [f"| {name} | {n:,} ({n / images:.1%}) | {alone:,} |" for name, (n, alone) in self.gates.items()]
-        lines += ["", "| score (5, 25, 50, 75, 95 %) | all | accepted |", "|---|---|---|"]
+        lines += ["", "| score (its 5, 25, 50, 75 and 95 % quantiles) | all masks | accepted masks |", "|---|---|---|"]
         lines += [f"| {name} | {_text(every)} | {_text(accepted)} |" for name, (every, accepted) in self.scores.items()]
         if self.failures:
             lines += ["", "| first images without a mask | error |", "|---|---|"]

@@ -38,7 +38,7 @@ class IngestConfig:
     part_bytes: Annotated[int, Ge(1)] = PART_BYTES
     """Largest size of a part in bytes, if part_size is None."""
     limits: DecodeLimits = field(default_factory=DecodeLimits)
-    """Limits of usable photographs; others are quarantined."""
+    """Limits of usable photographs; others are listed as unusable, with the reason."""
     keep_bytes: bool = True
     """Copy the encoded photographs into the collection; otherwise it only refers to them."""
     limit: Annotated[int, Ge(1)] | None = None

@@ -13,6 +13,9 @@ STEP_S = 0.1  # resolution of the last minute, in which 500,000 parts may be fin
 WAITING_S = 5.0  # seconds without a machine before the pass says so
 WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
 
+_OUTCOMES = {"ingest": ("usable", "unusable"), "pseudomask": ("masks pass all checks", "masks fail one")}
+"""What ``accepted`` and ``rejected`` count, by stage. Which masks are used is decided later, by the acceptance."""
+
 
 class PartProgress:
     """Counts parts as they arrive and prints the lines."""
@@ -93,7 +96,8 @@ class PartProgress:
         if self.counts["images"]:
             words.append(f"{self.counts['images']:,} images, {per_second:.1f} images/s")
         if self.counts["accepted"] or self.counts["rejected"]:
-            words.append(f"{self.counts['accepted']:,} accepted, {self.counts['rejected']:,} rejected")
+            passing, failing = _OUTCOMES.get(self.stage, _OUTCOMES["pseudomask"])
+            words.append(f"{self.counts['accepted']:,} {passing}, {self.counts['rejected']:,} {failing}")
         if self.counts["errors"]:
             words.append(f"{self.counts['errors']:,} without a mask")
         if self.failed:

@@ -14,6 +14,8 @@ from rich.text import Text
 from fss.collection import part_io
 from fss.core import storage
 from fss.core.console import output_console
+from fss.episodes.config import describe_protocol
+from pipelines.runtime.screen_words import counted, label
 
 SUMMARY_NAME = "summary.json"
 
@@ -67,9 +69,10 @@ class JobResult:
         for heading in ("inputs", "counts", "metrics", "durations", "outputs"):
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
-                unit = " s" if heading == "durations" else ""
+                unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
+                text = describe_protocol(str(value)) if key == "protocol" else _text(value)
                 # As Text, since rich takes "[null]" or a folder "[old]" for markup and drops it.
-                table.add_row(f"{heading if index == 0 else '':<10} {key}", Text(_text(value) + unit))
+                table.add_row(f"{heading if index == 0 else '':<10} {label(key)}", Text(f"{text} {unit}".rstrip()))
             if values:
                 table.add_section()
         for index, note in enumerate(self.notes):

@@ -56,7 +56,14 @@ def test_a_model_leads_back_to_its_photographs(
     used = tmp_path / "used.csv"
     result = lineage.run(lineage.LineageConfig(model=str(second), photographs=used, tracking=tracking))
     text = result.report
-    for words in ("model ", "kept step: 40", "mask set round-1", "method: relabel", "mask set saliency", made.run_id):
+    for words in (
+        "model ",
+        "step of the kept model: 40",
+        "mask set round-1",
+        "method: relabel",
+        "mask set saliency",
+        made.run_id,
+    ):
         assert words in text
     assert f"fingerprint: {collection.fingerprint()}" in text
     assert "8 photographs of the painted sample" in text

@@ -45,6 +45,10 @@ def test_masks_are_exported_and_deletion_needs_confirmation(
     assert len(list((tmp_path / "png").glob("*.png"))) == 5
     assert (tmp_path / "png" / "masks.csv").read_text().count("\n") == 6
     assert ends("masks", "export", collection, "truth", "--output", tmp_path / "coco", "--form", "coco") == 0
+    named = ["masks", "export", collection, "truth", "--output", tmp_path / "new" / "coco.json", "--form"]
+    assert ends(*named, "coco") == 0
+    assert (tmp_path / "new" / "coco.json").read_bytes() == (tmp_path / "coco" / "instances.json").read_bytes()
+    assert ends(*named, "cvat") == ends(*named, "png") == 2
     assert len(json.loads((tmp_path / "coco" / "instances.json").read_text())["images"]) == 5
     capsys.readouterr()
     assert ends("masks", "delete", collection, "truth") == 2

@@ -117,6 +117,10 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
         (["--support", "{photos}/a.jpg:{photos}/a.jpg", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
+        (
+            ["--support", "a.jpg:0,0,9,9", "--query", "a.jpg", "--output", "new/m.json"],
+            "is named like a file, but a fol",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(

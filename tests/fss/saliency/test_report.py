@@ -69,7 +69,7 @@ def test_areas_positions_and_scores_before_and_after(report_and_reasons: tuple[M
 def test_the_report_as_markdown_and_json(report_and_reasons: tuple[MaskReport, dict[str, str]]) -> None:
     report, _ = report_and_reasons
     text = report.markdown("masks of c")
-    assert "| rejected by a gate | 2 | 28.6% |" in text
+    assert "| masks that fail a check | 2 | 28.6% |" in text
     assert "| gate_area | 2 (28.6%) | 1 |" in text
     assert "| d | truncated: no pixels |" in text
     assert report.as_dict()["gates"]["gate_area"] == {"rejected": 2, "alone": 1}

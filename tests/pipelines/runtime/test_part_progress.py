@@ -23,7 +23,8 @@ def test_rate_and_time_left_are_those_of_the_last_minute() -> None:
     assert lines[0] == "[masks] 1000 parts to do, 7 already finished"
     # 39 parts took 78 s; the slow start does not count: 5 images/s, 2 s for each of 964 parts.
     assert lines[-1] == (
-        "[masks] 36/1000 parts, 360 images, 5.0 images/s, 252 accepted, 72 rejected, 36 without a mask, 32:08 left"
+        "[masks] 36/1000 parts, 360 images, 5.0 images/s, 252 masks pass all checks, "
+        "72 masks fail one, 36 without a mask, 32:08 left"
     )
     assert len(lines) == 1 + 8  # one every ten seconds
 

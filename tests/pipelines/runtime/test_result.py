@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from pipelines.runtime.result import JobResult, finished_before, read_result
@@ -30,6 +31,36 @@ def test_the_table_shows_counts_metrics_and_the_run() -> None:
     out = io.StringIO()
     made().show(Console(file=out, width=100))
     assert all(word in out.getvalue() for word in ("1,200", "0.5123", "abc", "durations", "runs/[old]"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        (
+            "accepted",
+            250,
+            "accepted masks │ 250 masks that the training uses: they pass all checks and rank high enough",
+        ),
+        ("round-1: accepted masks", 9, "round-1: accepted masks │ 9 masks that the training uses: they"),
+        ("photographs: quarantined", 2, "photographs: unusable │ 2 photographs that cannot be used"),
+        ("quarantined: truncated", 1, "unusable: truncated │ 1 photographs"),
+        ("no mask: empty", 4, "no mask: empty │ 4 images"),
+        ("kept step", 1200, "step of the kept model │ 1,200 is the step whose model validated best"),
+        ("1-shot backbone passes", 12, "1-shot backbone passes │ 12 images computed by the backbone"),
+        ("another", 3, "another │ 3 "),
+    ],
+)
+def test_every_number_says_what_it_counts(key: str, value: int, line: str) -> None:
+    out = io.StringIO()
+    JobResult(job="x", counts={key: value}).show(Console(file=out, width=150))
+    assert line in " ".join(out.getvalue().split())
+
+
+def test_other_values_are_in_words_too() -> None:
+    out, served = io.StringIO(), {"served model": "models:/m-148e"}
+    JobResult(job="x", inputs={"protocol": "hsnet-derived"}, outputs=served).show(Console(file=out, width=150))
+    assert "published code of HSNet and VAT (protocol hsnet), from lists derived from the masks" in out.getvalue()
+    assert "model in MLflow │ models:/m-148e" in " ".join(out.getvalue().split())
 
 
 def test_verdicts_are_the_last_lines_and_stay_one_line_each(tmp_path: Path) -> None:
