@@ -45,7 +45,7 @@ class Owner:
     process: int
     """Id of the process."""
     started: str
-    """What tells the process from another of the same id: namespace of process ids, and start in clock ticks."""
+    """What tells the process from another of the same id: the running system, and its start in clock ticks."""
     since: float
     """Time of the lock, in seconds since 1970."""
     renewed: float
@@ -66,7 +66,7 @@ class Owner:
 
     def is_dead(self) -> bool | None:
         """Return whether the process is known to have ended; None for one of another machine or container."""
-        if self.host != socket.gethostname() or self.started.split(":")[0] != process_namespace():
+        if self.started.split(":")[0] != _system():
             return None
         return not is_alive(self.process) or _start_of(self.process) != self.started
 
@@ -180,9 +180,18 @@ def _decode(data: bytes, uri: str) -> Owner | None:
 
 
 def _start_of(process: int) -> str:
-    """Return the namespace of process ids and the start of a process; the namespace alone if that is not known."""
+    """Return the running system and the start of a process; the system alone if the start is not known."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         fields = []
-    return f"{process_namespace()}:{fields[19] if fields and fields[0] not in 'ZX' else ''}"
+    return f"{_system()}:{fields[19] if fields and fields[0] not in 'ZX' else ''}"
+
+
+def _system() -> str:
+    """Return what is unique to the running system and its process ids: names of machines need not be."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = socket.gethostname()
+    return f"{boot}/{process_namespace()}"

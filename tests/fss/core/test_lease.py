@@ -65,7 +65,7 @@ def test_a_twin_is_told_who_holds_it_since_when_and_what_to_do(living: Owner, fo
 
 
 def test_a_process_elsewhere_is_known_by_its_signs_of_life(folder: str, living: Owner) -> None:
-    away = replace(living, host="elsewhere")
+    away = replace(living, host="elsewhere", started="another-system/1:5")
     put(folder, away)
     ended = threading.Event()
 
@@ -84,9 +84,8 @@ def test_a_process_elsewhere_is_known_by_its_signs_of_life(folder: str, living: 
 DEAD: list[Callable[[Owner], Owner | bytes]] = [
     lambda own: replace(own, started=own.started + "1"),  # its number is that of a younger process
     lambda own: replace(own, process=2**22 + 1),
-    lambda own: replace(own, host="elsewhere"),
-    lambda own: replace(own, started="another-container:5"),
-    lambda own: replace(own, host="elsewhere", renewed=time.time() - 2 * lease.LONG_AGO_S),
+    lambda own: replace(own, started="another-system/1:5"),
+    lambda own: replace(own, started="another-system/1:5", renewed=time.time() - 2 * lease.LONG_AGO_S),
     lambda own: b"{}",
 ]
 

@@ -151,7 +151,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(config: PaintConfig,
 
 
 def test_a_twin_of_a_running_job_is_told(config: PaintConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    away = replace(Owner.of_this_process(), host="elsewhere")
+    away = replace(Owner.of_this_process(), host="elsewhere", started="another-system/1:5")
     renewed = replace(away, renewed=away.renewed + 1)
     lock = Path(config.output, LOCK)
     lock.parent.mkdir()
