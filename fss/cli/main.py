@@ -15,6 +15,7 @@ VERBS = {
     "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",
     "collection": "bring a collection to the current format, or its manifests up to date",
     "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
+    "push": "push a segmenter to the Hugging Face Hub, with a model card",
     "sync": "send to MLflow what it missed while it did not answer",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }

@@ -16,6 +16,8 @@ from fss.models.checkpoint import DESCRIPTION, read_description
 from fss.tracking.run import tracking_uri
 
 MLFLOW = ("models:/", "runs:/")
+HUB = "hf://"
+"""Scheme of models of the Hugging Face Hub."""
 _BELOW = (
     "",
     "model/",
@@ -31,7 +33,8 @@ def local_checkpoint(model: str | Path, *, tracking: str | None = None) -> Itera
 
     Args:
         model: the folder of a checkpoint, or of a job that left a single checkpoint, such as ``runs/masksplit``; an
-            s3:// URI; an MLflow URI (``models:/name/3``, ``runs:/id/model``); or the name of a registered model,
+            s3:// URI; ``hf://user/name`` or ``hf://user/name@revision`` of the Hugging Face Hub; an MLflow URI
+            (``models:/name/3``, ``runs:/id/model``); or the name of a registered model,
             optionally with an alias (``birds@best``; the default is the latest version).
         tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
@@ -42,6 +45,11 @@ def local_checkpoint(model: str | Path, *, tracking: str | None = None) -> Itera
     if text.startswith(MLFLOW):
         with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
             yield download_model(text, folder, tracking=tracking)
+    elif text.startswith(HUB):
+        from fss.inference.hub import download_from_hub
+
+        with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
+            yield download_from_hub(text, folder)
     elif not storage.is_remote(text) and not Path(text).expanduser().exists() and _REGISTERED.fullmatch(text):
         uri = f"models:/{text}" if "@" in text else f"models:/{text}/latest"
         with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:

@@ -187,7 +187,7 @@ def load_segmenter(
     A model that was trained on the painted sample is a :class:`~fss.inference.painted.PaintedModelWarning`.
 
     Args:
-        model: a folder, an s3:// URI, an MLflow URI or the name of a registered model (see
+        model: a folder, an s3:// URI, ``hf://user/name@revision``, an MLflow URI or the name of a registered model (see
             ``fss.inference.model_files.local_checkpoint``).
         device: device of the network; None uses a GPU if there is one.
         precision: precision of the network's arithmetic (see ``fss.models.precision``).
