@@ -53,7 +53,7 @@ def run(config: TuneJobConfig) -> JobResult:
     config = resolve(config)
     base = config.train_job()
     data = TrainingData.open(base)
-    hashes = data.hashes() | network_hashes(base.segmenter)
+    hashes, contents = data.hashes() | network_hashes(base.segmenter), data.contents()
     key = _key(config, hashes)
     name = config.name or f"{JOB}-{key}"
     config = replace(config, name=name)
@@ -69,6 +69,7 @@ def run(config: TuneJobConfig) -> JobResult:
         config,
         key=key,
         output_dir=output_dir,
+        contents=contents,
         inputs={"name": name, "objective": config.objective, **hashes},
         plan={"output folder": output_dir, "trials": config.trials, "steps": config.train.optimizer.steps}
         | data.counts()
@@ -80,7 +81,7 @@ def run(config: TuneJobConfig) -> JobResult:
         if job.done:
             return job.result
         job.start_ray()
-        data.log(job.run, hashes)
+        data.log(job.run, hashes | contents)
         with job.timed("trials"):
             search(config, job.run, output_dir, retry_failed=not extended)
         trials = finished_trials(config, job.run, output_dir)

@@ -16,7 +16,7 @@ from fss.core.privacy import HIDDEN, public_value
 from fss.core.system import environment_tags
 
 _HASH = r"[0-9a-f-]{16,81}"
-_DATA = r"(collection|mask_set|acceptance|val_plan|val_mask_set|train_classes|train_rows|student)(\.\d+)?"
+_DATA = r"(collection|mask_set|acceptance|contents|val_plan|val_mask_set|val_contents|train_classes|train_rows|student)(\.\d+)?"
 _JOBS = r"masksplit|ingest|pseudomask|accept|train_saliency|train|relabel|evaluate|tune|selftrain|lineage|reproduce"
 TAGS = {
     r"fss\.(key|weights|saliency_prior|model|plan|plan_\d+shot)": rf"{_HASH}|pretrained|None",
@@ -62,7 +62,7 @@ METRICS = re.compile(
 """Names of metrics, with ``_`` for blanks."""
 _RECORDS = re.compile(rf"training|data|training_data|step|run_id|raw|averaged|painted|weights|saliency_prior|{_DATA}")
 _DRAWN = re.compile(r"search\.[a-z][a-z._-]{1,40}")  # by the flags of the training
-_PROFILE = re.compile(r"collection|mask_set_hash|acceptance_hash|plans?|train_classes")
+_PROFILE = re.compile(r"collection|mask_set_hash|acceptance_hash|contents|plans?|train_classes")
 
 
 def public_tags(tags: Mapping[str, str]) -> dict[str, str]:
