@@ -16,7 +16,7 @@ from fss.core.privacy import HIDDEN, public_value
 from fss.core.system import environment_tags
 
 _HASH = r"[0-9a-f-]{16,81}"
-_DATA = r"(collection|mask_set|acceptance|contents|val_plan|val_mask_set|val_contents|train_classes|train_rows|student)(\.\d+)?"
+_DATA = r"(collection|mask_set|acceptance|contents|val_(plan|mask_set|contents)|train_(classes|rows)|student)(\.\d+)?"
 _JOBS = r"masksplit|ingest|pseudomask|accept|train_saliency|train|relabel|evaluate|tune|selftrain|lineage|reproduce"
 TAGS = {
     r"fss\.(key|weights|saliency_prior|model|plan|plan_\d+shot)": rf"{_HASH}|pretrained|None",
