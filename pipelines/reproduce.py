@@ -90,7 +90,7 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
     from pipelines.reproduction.training import describe
 
     needs = find_needs(claim, config)
-    if needs.missing:
+    if needs.absent:
         return LedgerEntry(claim=claim, missing=needs.missing, commands=needs.commands, notes=needs.notes)
     try:
         for training in needs.trainings:
@@ -123,33 +123,39 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
 
 
 def _estimate(claims: "Sequence[Claim]", config: ReproduceConfig) -> dict[str, Any]:
-    """Return needs by claim, with estimated hours where nothing is missing; the total counts a shared training once.
+    """Return needs by claim with estimated hours, then how to get what is missing; a shared training counts once.
 
-    Networks are timed after all claims have been checked.
+    Networks are timed after all claims have been checked, and only those of claims that miss nothing. The hours of a
+    GPU are computed.
     """
     from pipelines.reproduction.cost import CostMeter
+    from pipelines.reproduction.gpu_cost import gpu_hours
     from pipelines.reproduction.requirements import find_needs
     from pipelines.reproduction.training import is_trained
 
     needs_by_claim = {claim: find_needs(claim, config) for claim in claims}
     meter, total, plan, counted = CostMeter(), 0.0, {}, set[str]()
+    sources: dict[str, str] = {}
     for claim, needs in needs_by_claim.items():
-        if needs.missing:
-            plan[claim.key] = "; ".join([f"missing: {'; '.join(needs.missing)}", *needs.notes])
-            continue
-        evaluation = meter.hours(claim, config.episodes, config.training.image_size if needs.trainings else None)
         trainings = {
             str(each.name): each for each in needs.trainings if each.name not in counted and not is_trained(each)
         }
+        gpu = gpu_hours(claim, config, trainings.values())
+        if needs.absent:
+            what = "; ".join(each.what for each in needs.absent)
+            plan[claim.key] = "; ".join([f"missing: {what}", *([gpu] if gpu else []), *needs.notes])
+            sources |= {f"get {each.origin}": f"{each.what}{each.how}" for each in needs.absent if each.origin}
+            continue
+        evaluation = meter.hours(claim, config.episodes, config.training.image_size if needs.trainings else None)
         training = sum(map(meter.training_hours, trainings.values()))
         total += evaluation + training
         counted |= trainings.keys()
-        hours = f"about {evaluation:.2f} h"
+        hours = f"on this {meter.device_name}: about {evaluation:.2f} h"
         if needs.trainings:
             hours += f" and {training:.2f} h of training that is not finished or counted above"
-        plan[claim.key] = "; ".join([hours, "ready", *needs.notes, *needs.commands])
+        plan[claim.key] = "; ".join([hours, "ready", gpu, *needs.notes, *needs.commands])
     ready = f"{total:.2f} h in one process on this machine, estimated from single steps with random weights"
-    return {**plan, "all that is ready": ready}
+    return {**plan, **sources, "all that is ready": ready}
 
 
 def _check_folders(config: ReproduceConfig) -> None:

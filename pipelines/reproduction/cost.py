@@ -41,6 +41,11 @@ class CostMeter:
         self._costs: dict[SegmenterConfig, EpisodeCost] = {}
         self._steps: dict[SegmenterConfig, float] = {}
 
+    @property
+    def device_name(self) -> str:
+        """Name of the device that the networks are timed on: CPU or GPU."""
+        return "GPU" if self._device.type == "cuda" else "CPU"
+
     def hours(self, claim: Claim, episodes: int | None, size: int | None = None) -> float:
         """Estimate the hours of one process to evaluate the models of a claim.
 

@@ -11,7 +11,7 @@ from fss.evaluation.claims import Claim
 from fss.models.config import TRAINING_FREE, Fusion
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.reproduction.config import ReproduceConfig
-from pipelines.reproduction.expected import SUFFIXES, absent_checkpoints, absent_collection
+from pipelines.reproduction.expected import SUFFIXES, Absent, absent_checkpoints, absent_collection
 from pipelines.reproduction.training import (
     backbone_weights,
     missing_for_training,
@@ -46,8 +46,8 @@ _RELEASED = {"masksplit": "resnet101_deepstem"}
 class Needs:
     """Trainings and evaluations of a claim, and missing inputs."""
 
-    missing: tuple[str, ...] = ()
-    """Descriptions of missing inputs; if there are any, the claim cannot be verified."""
+    absent: tuple[Absent, ...] = ()
+    """Missing inputs; if there are any, the claim cannot be verified."""
     trainings: tuple[TrainJobConfig, ...] = ()
     """Trainings of the folds without a model, which run first."""
     evaluations: tuple[EvaluateJobConfig, ...] = ()
@@ -56,6 +56,11 @@ class Needs:
     """Metric of the evaluation that the claim is about."""
     notes: tuple[str, ...] = ()
     """Assumptions of the comparison that the source of the claim does not confirm."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Descriptions of the missing inputs."""
+        return tuple(map(str, self.absent))
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -71,12 +76,12 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     benchmark, learner = BENCHMARKS.get(claim.dataset), claim.model.lower()
     if benchmark is None or learner not in _PROTOCOLS or claim.metric not in METRICS:
         able = f"{', '.join(METRICS)} of {', '.join(_PROTOCOLS)} on {', '.join(BENCHMARKS)}"
-        return Needs(
-            missing=(f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}; there is one for {able}",)
-        )
+        what = f"no way to verify {claim.metric} of {claim.model} on {claim.dataset}"
+        return Needs(absent=(Absent(what=what, how=f"; there is one for {able}"),))
     backbone = backbone_name(claim)
     if backbone == UNKNOWN:
-        return Needs(missing=("the backbone, which the source does not name; name it in a file for --claims",))
+        what = "the backbone, which the source does not name; name it in a file for --claims"
+        return Needs(absent=(Absent(what=what),))
     data = "pascal" if benchmark == "coco-to-pascal" else benchmark
     collection = getattr(config.collections, data)
     missing = [*absent_collection(data, collection)]
@@ -85,7 +90,7 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
         untrained_evaluations = tuple(
             _evaluation(claim, config, benchmark, fold, str(collection), None, learner, backbone) for fold in folds
         )
-        return Needs(missing=tuple(missing), evaluations=untrained_evaluations, metric=METRICS[claim.metric])
+        return Needs(absent=tuple(missing), evaluations=untrained_evaluations, metric=METRICS[claim.metric])
     trained = "coco" if benchmark == "coco-to-pascal" else benchmark
     name = f"{learner}-{claim.masking}-{backbone.replace(':', '-')}-{trained}"
     # MaskSplit learns from no class, so that one model serves all folds.
@@ -94,7 +99,10 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     untrained = [fold for fold, uri in models.items() if uri is None]
     trainings = []
     if untrained and not config.train:
-        missing.append(absent_checkpoints(config.models, name, [*map(fold_name, untrained)], shared=bool(shared)))
+        stems = [*map(fold_name, untrained)]
+        missing.append(
+            absent_checkpoints(config.models, name, stems, learner=learner, masking=claim.masking, shared=bool(shared))
+        )
     elif untrained and (absent_inputs := missing_for_training(config, learner, backbone, trained)):
         missing += [each for each in absent_inputs if each not in missing]
     else:
@@ -110,7 +118,7 @@ def find_needs(claim: Claim, config: ReproduceConfig) -> Needs:
     # MaskSplit reports the mean IoU of single episodes (see fss.evaluation.metrics).
     metric = "per-episode mIoU" if learner == "masksplit" else METRICS[claim.metric]
     return Needs(
-        missing=tuple(missing),
+        absent=tuple(missing),
         trainings=tuple(trainings),
         evaluations=evaluations,
         metric=metric,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fss.collection.collection import Collection
 from fss.core import storage
 from pipelines.reproduction.config import ReproduceConfig
-from pipelines.reproduction.expected import SUFFIXES, absent_collection, absent_weights
+from pipelines.reproduction.expected import SUFFIXES, Absent, absent_collection, absent_weights
 from pipelines.runtime.command_line import command
 from pipelines.runtime.result import read_result
 from pipelines.training.config import TrainJobConfig
@@ -13,10 +13,10 @@ from pipelines.training.presets import PRESETS
 from pipelines.training.worker import MODEL
 
 
-def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, data: str) -> tuple[str, ...]:
+def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, data: str) -> tuple[Absent, ...]:
     """Describe the missing inputs of a training of ``learner`` on the benchmark ``data`` (pascal, coco or fss)."""
     if f"{learner}-{data}" not in PRESETS:
-        return (f"published settings to train {learner} on {data}; give its checkpoints",)
+        return (Absent(what=f"published settings to train {learner} on {data}; give its checkpoints"),)
     images = _train_collection(config, data)
     missing = [*absent_collection(data, images, training=True)]
     missing += [each for each in absent_collection(data, getattr(config.collections, data)) if each not in missing]
@@ -25,14 +25,17 @@ def missing_for_training(config: ReproduceConfig, learner: str, backbone: str, d
     if config.weights_folder is not None and backbone_weights(config, backbone) is None:
         missing.append(absent_weights(config.weights_folder, _stem(backbone)))
     elif config.weights_folder is None and backbone.endswith("_deepstem"):
-        missing.append(f"{absent_weights(None, _stem(backbone))}; no library has them")
+        missing.append(absent_weights(None, _stem(backbone), note="; no library has them"))
     return tuple(missing)
 
 
-def _absent_mask_set(collection: str, name: str) -> tuple[str, ...]:
+def _absent_mask_set(collection: str, name: str) -> tuple[Absent, ...]:
     if name in Collection.open(collection).mask_set_names():
         return ()
-    return (f"the mask set {name} of {collection}; make it with pipelines.pseudomask or fss masks import",)
+    what = f"the mask set {name} of {collection}"
+    return (
+        Absent(what=what, how="; make it with pipelines.pseudomask or fss masks import", origin=f"mask set {name}"),
+    )
 
 
 def training(

@@ -141,9 +141,10 @@ def test_a_dry_run_says_what_it_would_cost(
     monkeypatch.setattr(cost, "published_image_size", lambda *_: 64)
     summary = run(replace(config, backbone=TINY, dry_run=True, output=str(tmp_path / "nothing")))
     first = summary.metrics[parse_claims(CLAIMS)[0].key]
-    hours = float(first.removeprefix("about ").split(" h; ready; python -m pipelines.evaluate")[0])
+    hours = float(re.match(r"on this [CG]PU: about ([\d.]+) h; ready; on a GPU: unknown", first)[1])
+    assert "; python -m pipelines.evaluate" in first
     few = run(replace(config, backbone=TINY, dry_run=True, episodes=2)).metrics[parse_claims(CLAIMS)[0].key]
-    assert hours > float(few.removeprefix("about ").split(" h")[0])
+    assert hours > float(few.partition("about ")[2].split(" h")[0])
     assert "in one process" in summary.metrics["all that is ready"]
     assert not (tmp_path / "nothing").exists()
 
@@ -155,7 +156,16 @@ def test_a_dry_run_checks_before_it_times(config: ReproduceConfig, monkeypatch: 
             run(replace(config, dry_run=True, **{name: "nowhere"}))
     everything = run(replace(config, dry_run=True, claims=None, collections=Collections(), models=None)).metrics
     claims = [claim for claim in read_claims() if claim.model != "FSSDINO"]
+    gets = [text for name, text in everything.items() if name.startswith("get ")]
     for claim in claims:
+        assert re.search(r"on one GPU such as an A100: about \d+\.\d\d h \(computed", everything[claim.key])
+        missing = find_needs(claim, replace(config, claims=None, collections=Collections(), models=None)).absent
+        for each in missing:  # what is missing is said once with its page, its command and its number of files
+            assert each.what in everything[claim.key]
+            (how,) = {text for text in gets if text == str(each)}
+            assert re.search(r"\(https?://[\w./-]+\)", how)
+            assert re.search(r"expected: [\d,]+ (\.jpg|files?)\b", how)
+            assert ("python -m pipelines.ingest --collection" in how) == ("collection of" in how)
         assert everything[claim.key].startswith("missing: a collection of ")
         checkpoints = re.search(r"the checkpoints? .* in a folder of models \(--models\)", everything[claim.key])
         assert (checkpoints is None) == (claim.model == "density")
@@ -211,7 +221,8 @@ def test_masksplit_is_trained_once_for_all_folds(config: ReproduceConfig, tmp_pa
     assert find_needs(claim, settings).missing == (
         f"the mask set basnet of {uri}; make it with pipelines.pseudomask or fss masks import",
         "the backbone weights resnet101_deepstem.pth in a folder of backbone weights (--weights-folder); .pt, .ckpt "
-        "and .safetensors are read too; no library has them",
+        "and .safetensors are read too; no library has them; they come from semseg, hszhao on GitHub "
+        "(https://github.com/hszhao/semseg); expected: 1 file",
     )
     (tmp_path / "resnet101_deepstem.pth").touch()
     override = replace(settings.training, saliency_mask_set="truth")
@@ -245,7 +256,8 @@ def training(config: ReproduceConfig, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_dry_run_counts_a_shared_training_once(training: ReproduceConfig) -> None:
     low, high, elsewhere, _ = (c for c in parse_claims(CLAIMS) if c.model == "HSNet")
     metrics = run(replace(training, dry_run=True, backbone=TINY)).metrics
-    assert "of training that is not finished or counted above; ready; python -m pipelines.train" in metrics[low.key]
+    assert "of training that is not finished or counted above; ready; " in metrics[low.key]
+    assert "; python -m pipelines.train" in metrics[low.key]
     assert "and 0.00 h of training" in metrics[high.key]
     longer = replace(training, dry_run=True, backbone=TINY, training=replace(training.training, steps=10**6))
     hours = float(run(longer).metrics[low.key].split(" and ")[1].split(" h")[0])
