@@ -15,21 +15,38 @@ from fss.collection import Sample
 from fss.core import storage
 from fss.core.arrays import IGNORE
 
-FOREGROUND = (255, 64, 64)
-SUPPORT = (64, 128, 255)
-CORRECT = (64, 200, 96)
-IGNORED = (255, 210, 0)
-EPISODE_LEGEND = "support, truth, prediction (red wrong, yellow missed)"
 Colour = tuple[int, int, int]
+# Colours that colour-blind people tell apart; the last three are of Okabe and Ito (https://jfly.uni-koeln.de/color/).
+FOREGROUND: Colour = (0, 158, 255)
+"""Colour of an object: a mask, a support or the truth."""
+SUPPORT = FOREGROUND
+CORRECT: Colour = (0, 158, 115)
+WRONG: Colour = (213, 94, 0)
+MISSED: Colour = (240, 228, 66)
+IGNORED = MISSED
+EPISODE_LEGEND = "left to right: supports, the query with its truth, the query with the prediction"
 Entry = tuple[Colour | None, str]
 """Colour and words of an entry of a legend; None hatches the swatch."""
 _HUES = 12  # hues that are told apart in one tone
 _TONES = ((0.9, 0.95), (0.55, 1.0), (1.0, 0.6), (0.45, 0.75))  # saturation and value
 _GAP = 4
-_CAPTION = 14
+_CAPTION = 18
+_FONTS = range(13, 8, -1)  # sizes of words, of which the largest that fits is taken
 _PAPER = 255
 _LEGEND = 16  # largest number of lines of a legend
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+_LINE = 2  # pixels of the line of an outline
+_INSIDE = 0.3  # opacity of the tint inside of an outline
 _ONE_COLUMN = 4  # largest number of episodes in a single column
+
+
+_EPISODE_COLOURS: tuple[Entry, ...] = (
+    (FOREGROUND, "object, as labelled"),
+    (CORRECT, "found, and right"),
+    (WRONG, "marked, but wrong"),
+    (MISSED, "missed"),
+)
+"""Legend of a sheet of episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +66,9 @@ class EpisodeView:
 
 
 def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FOREGROUND) -> np.ndarray:
-    """Tint and outline a mask over an image.
+    """Tint a mask over an image, and outline it inside its edge: a white halo around a line of the colour.
+
+    The halo separates the line from an image of the same colour. Pixels outside of the mask stay as they are.
 
     Args:
         rgb: image, uint8 [H,W,3].
@@ -68,12 +87,20 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FO
     for value, tint in ((1, colour), (255, IGNORED)):
         region = mask == value
         if region.any():
-            _tint(picture, np.where(ski.morphology.erosion(region), 0.45, region), tint)
+            _outline(picture, region, tint)
     return np.asarray(picture)
 
 
+def _outline(picture: Image.Image, region: np.ndarray, colour: Colour) -> None:
+    """Draw a region: white at its edge, then a line of the colour, and a light tint inside."""
+    inside = cv2.erode(region.astype(np.uint8), _CROSS, borderValue=0)
+    _tint(picture, np.where(inside, 0.0, region), (_PAPER,) * 3)
+    line = cv2.erode(inside, _CROSS, iterations=_LINE, borderValue=0)
+    _tint(picture, np.where(line, _INSIDE, inside), colour)
+
+
 def contact_sheet(
-    tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, side: int = 160, columns: int = 6, title: str = ""
+    tiles: Sequence[tuple[np.ndarray, np.ndarray, str]], *, side: int = 192, columns: int = 6, title: str = ""
 ) -> np.ndarray:
     """Draw a grid of tiles (image, mask, caption), each as the image above its overlay: uint8 [H,W,3].
 
@@ -123,15 +150,16 @@ def label_sheet(
     return _with_title(np.vstack([_legend(legend, grid.shape[1], columns=2 * columns, lines=_LEGEND), grid]), heading)
 
 
-def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: str = "") -> np.ndarray:
+def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: str = "") -> np.ndarray:
     """Draw a row per episode: supports with their masks, query with truth, query with prediction: uint8 [H,W,3].
 
-    In the prediction correct foreground is green, wrong foreground red and missed foreground yellow. More than four
-    episodes are drawn in two columns, the first half on the left.
+    Supports and truth have one colour. In the prediction correct foreground is green, wrong foreground orange and
+    missed foreground yellow, and the truth is outlined in white, over the query in grey. A legend
+    above says so. More than four episodes are drawn in two columns, the first half on the left.
     """
     rows = []
     for episode in episodes:
-        cells = [overlay(*fit(rgb, mask, side), SUPPORT) for rgb, mask in episode.supports[:3]]
+        cells = [overlay(*fit(rgb, mask, side)) for rgb, mask in episode.supports[:3]]
         query, truth = fit(episode.query, episode.truth, side)
         _, prediction = fit(episode.query, episode.prediction, side)
         cells += [overlay(query, truth), _compare(query, truth, prediction)]
@@ -140,13 +168,16 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 160, title: st
         return _with_title(_strip(side, side), title or "empty")
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER) for row in rows]
+    legend = _legend(_EPISODE_COLOURS, width, columns=2, lines=2, fill=True)
     if len(padded) <= _ONE_COLUMN:
-        return _with_title(np.vstack(padded), title)
+        return _with_title(np.vstack([legend, *padded]), title)
     half = -(-len(padded) // 2)
     left, right = np.vstack(padded[:half]), np.vstack(padded[half:])
     height = max(left.shape[0], right.shape[0])
     sides = [np.vstack([side, _strip(height - side.shape[0], width)]) for side in (left, right)]
-    return _with_title(np.hstack([sides[0], _strip(height, 4 * _GAP), sides[1]]), title)
+    columns = np.hstack([sides[0], _strip(height, 4 * _GAP), sides[1]])
+    legend = np.hstack([legend, _strip(legend.shape[0], columns.shape[1] - width)])
+    return _with_title(np.vstack([legend, columns]), title)
 
 
 def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,11 +214,14 @@ def jpeg_bytes(picture: np.ndarray) -> bytes:
 
 
 def _compare(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(query)
+    # On grey, since a tint mixes with the colours of the image into one that stands for something else.
+    picture = Image.fromarray(cv2.cvtColor(cv2.cvtColor(query, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
     valid = truth != 255
     predicted, true = (prediction == 1) & valid, (truth == 1) & valid
-    for region, tint in ((predicted & true, CORRECT), (predicted & ~true, FOREGROUND), (~predicted & true, IGNORED)):
+    for region, tint in ((predicted & true, CORRECT), (predicted & ~true, WRONG), (~predicted & true, MISSED)):
         _tint(picture, 0.5 * region, tint)
+    around = cv2.dilate(true.astype(np.uint8), _CROSS).astype(bool) & ~true
+    _tint(picture, around.astype(float), (_PAPER,) * 3)
     return np.asarray(picture)
 
 
@@ -286,6 +320,9 @@ def _with_title(picture: np.ndarray, title: str) -> np.ndarray:
 
 
 def _words(text: str, width: int) -> np.ndarray:
+    """Draw a line of text in the largest font that fits the width, or cut it off in the smallest one."""
     strip = Image.fromarray(_strip(_CAPTION, width))
-    ImageDraw.Draw(strip).text((2, 1), text, fill=(0, 0, 0), font=ImageFont.load_default(size=10))
+    fonts = [ImageFont.load_default(size=size) for size in _FONTS]
+    font = next((font for font in fonts if font.getlength(text) <= width - 4), fonts[-1])
+    ImageDraw.Draw(strip).text((2, 1), text, fill=(0, 0, 0), font=font)
     return np.asarray(strip)

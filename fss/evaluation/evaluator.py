@@ -171,4 +171,5 @@ def _load(
 
 def _offer(gallery: Gallery, episodes: EvaluationBatch, prediction: Tensor, counts: Counts) -> None:
     for index, (episode, iou) in enumerate(zip(episodes.episodes, episode_ious(counts), strict=True)):
-        gallery.offer(episode.number, float(iou), prediction[index].numpy().astype(np.uint8))
+        mask = prediction[index].numpy().astype(np.uint8)
+        gallery.offer(episode.number, float(iou), mask, class_id=episode.class_id)

@@ -4,7 +4,8 @@ During an evaluation only the predictions that may be visualized stay in memory:
 known beforehand, and those that are among the best or worst so far.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from fss.episodes.episode_plan import EpisodePlan
 from fss.evaluation.metrics import Counts
 
 GROUPS = ("best", "worst", "random")
+PER_CLASS = 2
+"""Largest number of best and of worst episodes of one class, so that one class does not fill a sheet."""
 FIXED_EPISODES = 8
 """Number of episodes of a plan that every evaluation visualizes, so that models can be compared by eye."""
 
@@ -31,18 +34,20 @@ class Gallery:
         """
         self._fixed, self._extremes = frozenset(fixed), extremes
         self._ranked: dict[int, float] = {}
+        self._classes: dict[int, int] = {}
         self.masks: dict[int, UInt8] = {}
 
-    def offer(self, number: int, iou: float, mask: UInt8) -> None:
-        """Keep the prediction of an episode if it may be visualized; ``iou`` is nan where the union is empty."""
+    def offer(self, number: int, iou: float, mask: UInt8, *, class_id: int = 0) -> None:
+        """Keep the prediction of an episode of a class if it may be visualized; ``iou`` is nan for an empty union."""
         if number in self._fixed:
             self.masks[number] = mask
         if self._extremes == 0 or np.isnan(iou):
             return
-        self._ranked[number], self.masks[number] = iou, mask
+        self._ranked[number], self._classes[number], self.masks[number] = iou, class_id, mask
         order = _ascending(self._ranked)
-        for dropped in order[self._extremes : -self._extremes]:
-            del self._ranked[dropped]
+        kept = {*_spread(order, self._classes, self._extremes), *_spread(order[::-1], self._classes, self._extremes)}
+        for dropped in set(order) - kept:
+            del self._ranked[dropped], self._classes[dropped]
             if dropped not in self._fixed:
                 del self.masks[dropped]
 
@@ -63,8 +68,8 @@ def random_episode_numbers(plan: EpisodePlan, count: int) -> list[int]:
 def choose_episodes(plan: EpisodePlan, counts: Counts, count: int) -> dict[str, list[int]]:
     """Choose up to ``count`` episodes for each of the groups best, worst and random.
 
-    The best group starts with the highest IoU, the worst with the lowest. An episode with an empty union has no IoU and
-    is in neither. In a plan of fewer than ``2 * count`` episodes the groups overlap.
+    The best group starts with the highest IoU, the worst with the lowest; both have at most two of a class. An episode
+    with an empty union has no IoU and is in neither. In a plan of fewer than ``2 * count`` episodes the groups overlap.
 
     Args:
         plan: the episodes.
@@ -77,8 +82,20 @@ def choose_episodes(plan: EpisodePlan, counts: Counts, count: int) -> dict[str, 
     ious = episode_ious(counts)
     by_number = {episode.number: float(iou) for episode, iou in zip(plan, ious, strict=True) if not np.isnan(iou)}
     order = _ascending(by_number)
-    groups = (order[::-1][:count], order[:count], random_episode_numbers(plan, count))
+    classes = {episode.number: episode.class_id for episode in plan}
+    groups = (_spread(order[::-1], classes, count), _spread(order, classes, count), random_episode_numbers(plan, count))
     return dict(zip(GROUPS, groups, strict=True))
+
+
+def _spread(order: Iterable[int], classes: Mapping[int, int], count: int) -> list[int]:
+    """Return the first ``count`` numbers of which at most :data:`PER_CLASS` are of one class."""
+    chosen: list[int] = []
+    taken: Counter[int] = Counter()
+    for number in order:
+        if len(chosen) < count and taken[classes[number]] < PER_CLASS:
+            chosen.append(number)
+            taken[classes[number]] += 1
+    return chosen
 
 
 def _ascending(ious: dict[int, float]) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fss.collection import MaskSet
 from fss.collection.acceptance import Rows, passes_gates, quality, read_scores, write_acceptance
@@ -28,6 +29,13 @@ from fss.visualize import contact_sheet, png_bytes
 
 TILES = 18  # masks on each contact sheet
 COLUMNS = 6
+_LOOK_AT = {
+    "best": "the best accepted masks; look whether the outline follows one whole object",
+    "worst": "the worst accepted masks; if many are wrong, accept fewer",
+    "random": "accepted masks at random; the share of wrong ones is what the training sees",
+    "rejected": "rejected masks at random, with the reason; if many are right, accept more",
+}
+"""What to look at on a contact sheet, by group."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +73,11 @@ def accept_and_report(
     accepted = write_acceptance(masks, name, table, rule)
     report = build_report(masks, parts, accepted, rule, seed=seed)
     title = f"{masks.name} of {masks.collection.name}, acceptance {name}"
-    pictures = {"histograms": _histograms(report, title)}
+    ranked = _qualities(table, rule)
+    pictures = {"histograms": _histograms(report, (ranked, ranked[accepted]), title)}
     for group, rows in _groups(table, accepted, seed).items():
         tiles = _tiles(masks, parts, table, rows, rule)
-        pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {group}")
+        pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {_LOOK_AT[group]}")
     texts = {
         ".json": json.dumps({"mask set": masks.uri, "rule": to_dict(rule), **report.as_dict()}, indent=1) + "\n",
         ".md": report.markdown(title),
@@ -108,9 +117,7 @@ def _tiles(
 ) -> list[tuple[np.ndarray, np.ndarray, str]]:
     """Return photograph (uint8 [H,W,3]), mask (uint8 [H,W]) and caption of some rows of the score table."""
     limits = masks.collection.limits
-    valid = passes_gates(table, rule.gates)
-    ranked = np.full(table.num_rows, np.nan)
-    ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
+    valid, ranked = passes_gates(table, rule.gates), _qualities(table, rule)
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
     for part, positions in rows_by_part(table, rows).items():
         numbers, part_rows = zip(*positions, strict=True)
@@ -125,15 +132,37 @@ def _tiles(
     return [tiles[number] for number in sorted(tiles)]
 
 
-def _histograms(report: MaskReport, title: str) -> np.ndarray:
-    """Draw histograms of areas, positions (all and accepted) and gates; uint8 [H,W,3]."""
+def _qualities(table: pa.Table, rule: AcceptanceRule) -> NDArray[np.float64]:
+    """Return the quality in [0, 1] of every row, [N]; nan where a mask fails a gate."""
+    valid = passes_gates(table, rule.gates)
+    ranked = np.full(table.num_rows, np.nan)
+    ranked[valid] = quality(table.filter(pa.array(valid)), rule.scores)
+    return ranked
+
+
+def _histograms(
+    report: MaskReport, qualities: tuple[NDArray[np.float64], NDArray[np.float64]], title: str
+) -> np.ndarray:
+    """Draw histograms of quality and areas, positions (all and accepted) and gates; uint8 [H,W,3].
+
+    Args:
+        report: the report of the masks.
+        qualities: quality of all masks and of the accepted ones; nan where there is none.
+        title: title of the picture.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 3.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(17, 3.6), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     figure.suptitle(title)
-    axes = figure.subplots(1, 4, width_ratios=(1.4, 1, 1, 1.2))
+    first, *axes = figure.subplots(1, 5, width_ratios=(1.4, 1.4, 1, 1, 1.2))
+    for values, label in zip(qualities, ("pass all checks", "accepted"), strict=True):
+        edges = np.linspace(0, 1, 21)
+        counts = np.histogram(values[~np.isnan(values)], edges)[0]
+        first.stairs(counts, edges, label=label, fill=label != "accepted", alpha=0.6)
+    first.set(title="quality of the mask", xlabel="mean rank over the scores (1 is best)", ylabel="masks")
+    first.legend()
     for counts, label in zip(report.area, ("all", "accepted"), strict=True):
         axes[0].stairs(counts / max(1, counts.sum()), AREA_EDGES, label=label, fill=label == "all", alpha=0.6)
     axes[0].set(title="area of the mask", xlabel="share of the picture", ylabel="share of the masks")
@@ -144,6 +173,6 @@ def _histograms(report: MaskReport, title: str) -> np.ndarray:
         axis.set(title=f"centre of the mask, {label}")
     rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in report.gates.items()}
     axes[3].barh(list(rejects), list(rejects.values()))
-    axes[3].set(title="masks that a gate rejects", xlim=(0, max(1, *rejects.values(), 0)))
+    axes[3].set(title="masks that fail a check", xlim=(0, max(1, *rejects.values(), 0)))
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from fss.collection import Sample
-from fss.visualize import CORRECT, EpisodeView, contact_sheet, episode_sheet, fit, label_sheet, overlay, png_bytes
+from fss.visualize import (
+    CORRECT,
+    FOREGROUND,
+    EpisodeView,
+    contact_sheet,
+    episode_sheet,
+    fit,
+    label_sheet,
+    overlay,
+    png_bytes,
+)
 
 
 def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +28,16 @@ def test_overlay_tints_only_the_mask() -> None:
     out = overlay(rgb, mask)
     assert (out[mask == 0] == rgb[mask == 0]).all()
     assert (out[mask == 1] != rgb[mask == 1]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("colour", [(220, 20, 30), (0, 158, 255), (250, 250, 250), (10, 10, 10)])
+def test_a_mask_stands_out_on_an_object_of_any_colour(colour: tuple[int, int, int]) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 10:30] = 1
+    seen = overlay(np.full((40, 40, 3), colour, np.uint8), mask).astype(int)
+    halo, line = seen[10, 20], seen[12, 20]
+    assert (halo == 255).all() and (line == FOREGROUND).all()
+    assert np.abs(halo - colour).max() > 100 or np.abs(line - colour).max() > 100
 
 
 def test_overlay_rejects_another_size() -> None:
@@ -42,13 +62,13 @@ def test_a_sheet_of_labels_has_a_colour_per_class_a_hatch_and_a_legend() -> None
     names, pictures = {3: "cat", 7: "dog", 9: "cow"}, {3: 1, 7: 2}
     ignored = np.where(mask == 2, 255, 0).astype(np.uint8)
     sheet = label_sheet([sample(mask, (3, 7)), sample(ignored, ())], names, pictures, side=60, columns=1)
-    cat, dog, cow = (sheet[row, column].astype(int) for row, column in ((5, 5), (5, 66), (19, 5)))
+    cat, dog, cow = (sheet[row, column].astype(int) for row, column in ((7, 5), (7, 66), (25, 5)))
     assert len({*map(tuple, (cat, dog, cow))}) == 3, "the legend has two classes in a line"
-    tinted = sheet[28:88, 62:]
+    tinted = sheet[36:96, 62:]
     assert np.abs(tinted[10, 30] - (0.6 * cat + 40)).max() <= 1
     assert np.abs(tinted[30, 30] - (0.6 * dog + 40)).max() <= 1
     assert (tinted[50, 30] == 100).all()
-    assert set(np.unique(sheet[28 + 92 + 22 : 28 + 92 + 38, 64:120])) == {90, 190}, "hatched"
+    assert set(np.unique(sheet[36 + 100 + 22 : 36 + 100 + 38, 64:120])) == {90, 190}, "hatched"
     assert label_sheet([], names, pictures).dtype == np.uint8
     many = dict.fromkeys(range(1, 400), 1)
     assert label_sheet([], {}, many, side=60).shape[0] < 400, "a legend is bounded"

@@ -59,6 +59,18 @@ def test_extremes_of_the_parts_include_those_of_the_plan() -> None:
     assert {*chosen["best"], *chosen["worst"]} <= masks.keys()
 
 
+def test_one_class_does_not_fill_a_group() -> None:
+    ious, classes = [0.1, 0.2, 0.3, 0.4, 0.5], [1, 1, 1, 1, 2]
+    rows = tuple(Episode(number, class_id, "q", ("s",)) for number, class_id in enumerate(classes))
+    two_classes = EpisodePlan(episodes=rows, protocol="ours", seed=0, shots=1)
+    chosen = choose_episodes(two_classes, np.array([[[0, round(iou * 10)], [10, 10]] for iou in ious]), 3)
+    assert (chosen["best"], chosen["worst"]) == ([4, 3, 2], [0, 1, 4])
+    gallery = Gallery(extremes=3)
+    for row in (1, 4, 0, 2, 3):
+        gallery.offer(row, ious[row], mask(row), class_id=classes[row])
+    assert {*chosen["best"], *chosen["worst"]} == gallery.masks.keys()
+
+
 def test_an_empty_gallery_keeps_nothing() -> None:
     gallery = Gallery()
     gallery.offer(1, 0.5, mask(1))
