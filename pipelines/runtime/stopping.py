@@ -14,7 +14,7 @@ import torch
 from fss.collection import part_io
 from fss.core import storage
 from fss.core.exit_codes import defer_interrupts
-from fss.training.workers import sum_over_workers
+from fss.training.workers import sum_over_workers, world_size
 
 POLL_S = 0.5
 REMOTE_POLL_S = 2.0  # a request to an object store costs money
@@ -61,9 +61,10 @@ def _delete(uri: str) -> None:
 def stop_requested(uri: str, device: torch.device) -> Iterator[Callable[[], bool]]:
     """On a worker: yield a function that returns whether to stop, with the same answer on all workers.
 
-    All workers have to call it equally often.
+    All workers have to call it equally often. Several workers learn in one call what any of them knew in the one
+    before, so that a GPU is not waited for.
     """
-    stop, ended = threading.Event(), threading.Event()
+    stop, ended, before = threading.Event(), threading.Event(), torch.zeros(1)
 
     def look() -> None:
         while not ended.wait(REMOTE_POLL_S if storage.is_remote(uri) else POLL_S):
@@ -72,8 +73,15 @@ def stop_requested(uri: str, device: torch.device) -> Iterator[Callable[[], bool
                     stop.set()
                     return
 
+    def agreed() -> bool:
+        nonlocal before
+        if world_size() == 1:
+            return stop.is_set()
+        known, before = before, sum_over_workers(torch.full((1,), float(stop.is_set()), device=device))
+        return bool(known.item())
+
     threading.Thread(target=look, name="stop", daemon=True).start()
     try:
-        yield lambda: bool(sum_over_workers(torch.tensor([float(stop.is_set())], device=device)).item())
+        yield agreed
     finally:
         ended.set()
