@@ -8,14 +8,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage as ski
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from fss.collection import Sample
 from fss.core import storage
 from fss.core.arrays import IGNORE
+from fss.images.sheet_layout import (
+    GAP,
+    PAPER,
+    Colour,
+    Entry,
+    draw_legend,
+    grid_of,
+    hatch,
+    strip,
+    with_caption,
+    with_title,
+)
 
-Colour = tuple[int, int, int]
 # Colours that colour-blind people tell apart; the last three are of Okabe and Ito (https://jfly.uni-koeln.de/color/).
 FOREGROUND: Colour = (0, 158, 255)
 """Colour of an object: a mask, a support or the truth."""
@@ -25,14 +35,8 @@ WRONG: Colour = (213, 94, 0)
 MISSED: Colour = (240, 228, 66)
 IGNORED = MISSED
 EPISODE_LEGEND = "left to right: supports, the query with its truth, the query with the prediction"
-Entry = tuple[Colour | None, str]
-"""Colour and words of an entry of a legend; None hatches the swatch."""
 _HUES = 12  # hues that are told apart in one tone
 _TONES = ((0.9, 0.95), (0.55, 1.0), (1.0, 0.6), (0.45, 0.75))  # saturation and value
-_GAP = 4
-_CAPTION = 18
-_FONTS = range(13, 8, -1)  # sizes of words, of which the largest that fits is taken
-_PAPER = 255
 _LEGEND = 16  # largest number of lines of a legend
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 _LINE = 2  # pixels of the line of an outline
@@ -94,7 +98,7 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FO
 def _outline(picture: Image.Image, region: np.ndarray, colour: Colour) -> None:
     """Draw a region: white at its edge, then a line of the colour, and a light tint inside."""
     inside = cv2.erode(region.astype(np.uint8), _CROSS, borderValue=0)
-    _tint(picture, np.where(inside, 0.0, region), (_PAPER,) * 3)
+    _tint(picture, np.where(inside, 0.0, region), (PAPER,) * 3)
     line = cv2.erode(inside, _CROSS, iterations=_LINE, borderValue=0)
     _tint(picture, np.where(line, _INSIDE, inside), colour)
 
@@ -113,8 +117,8 @@ def contact_sheet(
     cells = []
     for rgb, mask, caption in tiles:
         picture, small = fit(rgb, mask, side)
-        cells.append(_with_caption(np.vstack([picture, _strip(2, side), overlay(picture, small)]), caption))
-    return _with_title(_grid(cells, columns), title) if cells else _with_title(_strip(side, side), title or "empty")
+        cells.append(with_caption(np.vstack([picture, strip(2, side), overlay(picture, small)]), caption))
+    return with_title(grid_of(cells, columns), title) if cells else with_title(strip(side, side), title or "empty")
 
 
 def label_sheet(
@@ -143,11 +147,13 @@ def label_sheet(
     """
     colours = _class_colours(sorted({*names, *pictures}, key=lambda class_id: (-pictures.get(class_id, 0), class_id)))
     cells = [_label_cell(sample, names, colours, side) for sample in samples]
-    grid = _grid(cells, columns) if cells else _strip(side, 2 * side)
+    grid = grid_of(cells, columns) if cells else strip(side, 2 * side)
     counts = {class_id: pictures.get(class_id, 0) for class_id in sorted(colours)}
     legend: list[Entry] = [(colours[c], f"{c} {names.get(c, '')}: {count:,}") for c, count in counts.items()]
     heading = f"{title}; classes by id, with the number of pictures that show them" if title else ""
-    return _with_title(np.vstack([_legend(legend, grid.shape[1], columns=2 * columns, lines=_LEGEND), grid]), heading)
+    return with_title(
+        np.vstack([draw_legend(legend, grid.shape[1], columns=2 * columns, lines=_LEGEND), grid]), heading
+    )
 
 
 def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: str = "") -> np.ndarray:
@@ -163,21 +169,21 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: st
         query, truth = fit(episode.query, episode.truth, side)
         _, prediction = fit(episode.query, episode.prediction, side)
         cells += [overlay(query, truth), _compare(query, truth, prediction)]
-        rows.append(_with_caption(_grid(cells, len(cells)), episode.caption))
+        rows.append(with_caption(grid_of(cells, len(cells)), episode.caption))
     if not rows:
-        return _with_title(_strip(side, side), title or "empty")
+        return with_title(strip(side, side), title or "empty")
     width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER) for row in rows]
-    legend = _legend(_EPISODE_COLOURS, width, columns=2, lines=2, fill=True)
+    padded = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=PAPER) for row in rows]
+    legend = draw_legend(_EPISODE_COLOURS, width, columns=2, lines=2, fill=True)
     if len(padded) <= _ONE_COLUMN:
-        return _with_title(np.vstack([legend, *padded]), title)
+        return with_title(np.vstack([legend, *padded]), title)
     half = -(-len(padded) // 2)
     left, right = np.vstack(padded[:half]), np.vstack(padded[half:])
     height = max(left.shape[0], right.shape[0])
-    sides = [np.vstack([side, _strip(height - side.shape[0], width)]) for side in (left, right)]
-    columns = np.hstack([sides[0], _strip(height, 4 * _GAP), sides[1]])
-    legend = np.hstack([legend, _strip(legend.shape[0], columns.shape[1] - width)])
-    return _with_title(np.vstack([legend, columns]), title)
+    sides = [np.vstack([side, strip(height - side.shape[0], width)]) for side in (left, right)]
+    columns = np.hstack([sides[0], strip(height, 4 * GAP), sides[1]])
+    legend = np.hstack([legend, strip(legend.shape[0], columns.shape[1] - width)])
+    return with_title(np.vstack([legend, columns]), title)
 
 
 def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +194,7 @@ def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.nd
     small = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
     label = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
-    canvas, label_canvas = _strip(side, side), np.zeros((side, side), np.uint8)
+    canvas, label_canvas = strip(side, side), np.zeros((side, side), np.uint8)
     canvas[top : top + size[1], left : left + size[0]] = small
     label_canvas[top : top + size[1], left : left + size[0]] = label
     return canvas, label_canvas
@@ -221,7 +227,7 @@ def _compare(query: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np
     for region, tint in ((predicted & true, CORRECT), (predicted & ~true, WRONG), (~predicted & true, MISSED)):
         _tint(picture, 0.5 * region, tint)
     around = cv2.dilate(true.astype(np.uint8), _CROSS).astype(bool) & ~true
-    _tint(picture, around.astype(float), (_PAPER,) * 3)
+    _tint(picture, around.astype(float), (PAPER,) * 3)
     return np.asarray(picture)
 
 
@@ -250,14 +256,8 @@ def _tint_classes(rgb: np.ndarray, mask: np.ndarray, colours: Sequence[Colour]) 
             _tint(picture, np.where(inside, 0.6, region), colour)
     hatched = np.asarray(picture).copy()
     ignored = mask == IGNORE
-    hatched[ignored] = _hatch(*mask.shape)[ignored]
+    hatched[ignored] = hatch(*mask.shape)[ignored]
     return hatched
-
-
-def _hatch(height: int, width: int) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    stripes = np.where((rows + columns) % 6 < 3, 90, 190).astype(np.uint8)
-    return np.repeat(stripes[..., None], 3, axis=2)
 
 
 def _label_cell(sample: Sample, names: Mapping[int, str], colours: Mapping[int, Colour], side: int) -> np.ndarray:
@@ -271,58 +271,9 @@ def _label_cell(sample: Sample, names: Mapping[int, str], colours: Mapping[int, 
     if pixels[IGNORE]:
         entries.append((None, f"ignored {_percent(pixels[IGNORE])}"))
     tinted = _tint_classes(rgb, mask, [colours.get(class_id, FOREGROUND) for class_id in sample.classes])
-    pair = np.hstack([rgb, _strip(side, 2), tinted])
-    return np.vstack([pair, _legend(entries or [(None, "no class")], pair.shape[1], columns=3, lines=2, fill=True)])
-
-
-def _legend(entries: Sequence[Entry], width: int, *, columns: int, lines: int, fill: bool = False) -> np.ndarray:
-    """Draw swatches with words in columns, in at most some lines, and the number of those left out; or fill them."""
-    if len(entries) > columns * lines:
-        last = columns * lines - 1
-        entries = [*entries[:last], ((_PAPER,) * 3, f"and {len(entries) - last:,} more")]
-    lines = lines if fill else -(-len(entries) // columns)
-    strip = Image.fromarray(_strip(lines * _CAPTION, width))
-    for position, entry in enumerate(entries):
-        row, column = divmod(position, columns)
-        strip.paste(_entry(entry, width // columns), (column * (width // columns), row * _CAPTION))
-    return np.asarray(strip)
-
-
-def _entry(entry: Entry, width: int) -> Image.Image:
-    colour, text = entry
-    picture = Image.fromarray(np.hstack([_strip(_CAPTION, 14), _words(text, width - 14)]))
-    swatch = _hatch(_CAPTION - 4, 10) if colour is None else np.full((_CAPTION - 4, 10, 3), colour, np.uint8)
-    picture.paste(Image.fromarray(swatch), (2, 2))
-    return picture
+    pair = np.hstack([rgb, strip(side, 2), tinted])
+    return np.vstack([pair, draw_legend(entries or [(None, "no class")], pair.shape[1], columns=3, lines=2, fill=True)])
 
 
 def _tint(picture: Image.Image, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:
     picture.paste(colour, mask=Image.fromarray((255 * opacity).round().astype(np.uint8)))
-
-
-def _grid(cells: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    shape = (-(-len(cells) // columns), min(columns, len(cells)))
-    padded = ski.util.montage(cells, fill=[_PAPER] * 3, grid_shape=shape, padding_width=_GAP, channel_axis=-1)
-    grid: np.ndarray = padded[_GAP:-_GAP, _GAP:-_GAP]
-    return grid
-
-
-def _strip(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), _PAPER, np.uint8)
-
-
-def _with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
-    return np.vstack([picture, _words(caption, picture.shape[1])]) if caption else picture
-
-
-def _with_title(picture: np.ndarray, title: str) -> np.ndarray:
-    return np.vstack([_words(title, picture.shape[1]), picture]) if title else picture
-
-
-def _words(text: str, width: int) -> np.ndarray:
-    """Draw a line of text in the largest font that fits the width, or cut it off in the smallest one."""
-    strip = Image.fromarray(_strip(_CAPTION, width))
-    fonts = [ImageFont.load_default(size=size) for size in _FONTS]
-    font = next((font for font in fonts if font.getlength(text) <= width - 4), fonts[-1])
-    ImageDraw.Draw(strip).text((2, 1), text, fill=(0, 0, 0), font=font)
-    return np.asarray(strip)

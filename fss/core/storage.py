@@ -156,7 +156,8 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).endswith(".tmp"):
+        unnamed = error.filename is None or str(error.filename).endswith(".tmp")
+        if unnamed and error.errno is not None:  # without a number, the name would replace the text
             error.filename = path
         raise
 
