@@ -52,21 +52,28 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> In
     On a CPU the convolutions of a ResNet or MobileNetV2 become fused ones if its maps stay the same but for rounding,
     which is checked. The network can then be neither trained nor saved. There, ``bf16`` runs the backbone alone in
     bfloat16: rounded comparisons would change ten times as many pixels. A saliency prior is prepared too, in float32.
+    A network that is prepared already, such as a prior of two segmenters, only takes the precision.
     """
     if isinstance(network, FewShotSegmenter) and network.prior is not None:
         prepare_inference(network.prior)
-    plain = InferencePath(name="PyTorch", autocast=precision)
-    backbone = network.backbone
-    if next(backbone.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return plain
+    if not network.backbone.fused and (fused := _fused(network.backbone)) is not None:
+        network.backbone = fused
+    if not network.backbone.fused:
+        return InferencePath(name="PyTorch", autocast=precision)
+    network.backbone.dtype = torch.bfloat16 if precision == "bf16" else None
+    if precision == "bf16":
+        return InferencePath(name="oneDNN, bf16 backbone", autocast="fp32")
+    return InferencePath(name="oneDNN", autocast=precision)
+
+
+def _fused(backbone: Backbone) -> Backbone | None:
+    """Return a copy of a backbone with fused convolutions; None if it has none, or not the same maps."""
+    on_cpu = next(backbone.parameters()).device.type == "cpu"
+    if not on_cpu or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return None
     fused = copy.deepcopy(backbone).eval()
-    if not fused.fuse() or _difference(backbone, fused) > _TOLERANCE:
-        return plain
-    network.backbone = fused
-    if precision != "bf16":
-        return InferencePath(name="oneDNN", autocast=precision)
-    fused.dtype = torch.bfloat16
-    return InferencePath(name="oneDNN, bf16 backbone", autocast="fp32")
+    fused.fused = fused.fuse()
+    return fused if fused.fused and _difference(backbone, fused) <= _TOLERANCE else None
 
 
 @torch.no_grad()

@@ -49,6 +49,8 @@ class Backbone(nn.Module):
         self.selection = selection
         self.frozen = False
         self.drifting_batchnorm = False
+        self.fused = False
+        """Whether the convolutions are fused ones, see :meth:`fuse`."""
         self.dtype: torch.dtype | None = None
         """Type of the arithmetic of a fused backbone, whose maps are float32. None: that of the images."""
 
@@ -82,7 +84,7 @@ class Backbone(nn.Module):
     def fuse(self) -> bool:
         """Replace convolutions by fused ones (``fss.models.layers.fused_conv``) in place, for inference on the CPU.
 
-        The backbone can then be neither trained nor saved. Returns whether there is anything to fuse.
+        The backbone can then be neither trained nor saved, nor fused again. Returns whether there is anything to fuse.
         """
         return False
 

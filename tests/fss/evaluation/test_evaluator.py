@@ -115,6 +115,10 @@ def test_caching_changes_no_density(learner: Literal["density", "masksplit"], su
     assert (baseline is None) == (learner == "density")
     if baseline is not None:  # the network has not been trained
         assert torch.equal(baseline.predict(batch), method.predict(batch))
+        for each in (method, baseline):  # they share the saliency prior
+            each.prepare()
+            assert each.backend == "oneDNN"
+        assert torch.equal(baseline.predict(batch), method.predict(batch))
 
 
 def test_a_small_cache_gives_the_same_result(segmenters: Callable[[str], FewShotSegmenter]) -> None:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from fss.models import create_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter
 from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.layers.fused_conv import FusedConv
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent
 from fss.models.speed import prepare_inference
 
 IMAGES = torch.randn(1, 3, 65, 48, generator=torch.Generator().manual_seed(1))
@@ -93,6 +95,20 @@ def test_threads_sizes_and_copies_share_a_fused_network() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(run, range(24)))
+
+
+def test_a_network_or_a_prior_that_is_prepared_already_only_takes_the_precision() -> None:
+    network = Network("mobilenet_v2", LAST)
+    prepare_inference(network)
+    fused, maps = network.backbone, network.maps()
+    assert prepare_inference(network, "bf16").name == "oneDNN, bf16 backbone" and network.backbone is fused
+    assert not torch.equal(network.maps()[0], maps[0])
+    assert prepare_inference(network).name == "oneDNN"
+    assert all(map(torch.equal, network.maps(), maps))
+    prior = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64))
+    settings = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, density_prior=True)
+    segmenters = [FewShotSegmenter.from_config(settings, prior=prior).eval() for _ in range(2)]
+    assert [prepare_inference(each).name for each in segmenters] == ["oneDNN", "oneDNN"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"similarity": True}, {"density_prior": True}])
