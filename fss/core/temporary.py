@@ -15,13 +15,12 @@ from pathlib import Path
 
 OLD_S = 24 * 3600.0
 """Seconds after which a name without a process is that of a dead one."""
-_KINDS = "workers|checkpoint|tune|model"
-_NAME = re.compile(rf"fss-(?:{_KINDS})-(\d+)-(\d+)-.*")
+_NAME = re.compile(r"fss-[a-z]+-(\d+)-(\d+)-.*")
 _OLD_NAME = re.compile(r"fss-(?:workers-[0-9a-f]{32}|(?:checkpoint|tune)-[a-z0-9_]{8})")
 
 
 def owned_prefix(kind: str) -> str:
-    """Return the beginning of the names of this process: ``workers``, ``checkpoint``, ``tune`` or ``model``."""
+    """Return the beginning of the names of this process; the kind is a word in lower case, such as ``model``."""
     return f"fss-{kind}-{process_namespace()}-{os.getpid()}-"
 
 

@@ -13,8 +13,8 @@ from fss.core.temporary import owned_prefix
 from fss.inference.model_card import CARD, model_card
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import DESCRIPTION, read_description, weights_file
-from fss.models.weights.pair import WEIGHTS
-from fss.tracking.run import tracking_uri
+from fss.models.weights.pair import WEIGHTS, WEIGHTS_KEY
+from fss.tracking.run import tracking_client, tracking_uri
 
 _URI = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _FILE_SETTINGS = ("backbone_weights", "saliency_prior")  # paths on the machine of the training
@@ -46,7 +46,7 @@ def download_from_hub(uri: str, folder: str | Path) -> Path:
         hub.snapshot_download(
             repository, revision=revision, local_dir=str(folder), allow_patterns=[WEIGHTS, DESCRIPTION]
         )
-    except OSError as error:
+    except _errors() as error:
         raise ValueError(
             f"{uri} cannot be downloaded: {_first_line(error)}; check the name, the revision and the network, and log "
             "in with `hf auth login` if the model is private"
@@ -99,7 +99,7 @@ def push_to_hub(model: str | Path, uri: str, *, private: bool = True, tracking: 
                 ignore_patterns=kept,
                 commit_message="A segmenter of fss",
             )
-        except OSError as error:
+        except _errors() as error:
             raise ValueError(
                 f"{uri} cannot be pushed: {_first_line(error)}; log in with `hf auth login` (a token that may write)"
             ) from error
@@ -108,14 +108,13 @@ def push_to_hub(model: str | Path, uri: str, *, private: bool = True, tracking: 
 
 def run_metrics(description: dict[str, Any], tracking: str | None = None) -> dict[str, float]:
     """Return the last metrics of a model's MLflow run; empty if it has no run, or the store does not know it."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     run_id = description.get("training", {}).get("run_id")
     if run_id is None:
         return {}
     try:
-        run = mlflow.MlflowClient(tracking_uri(tracking)).get_run(run_id)
+        run = tracking_client(tracking_uri(tracking)).get_run(run_id)
     except (MlflowException, OSError):
         return {}
     return dict(run.data.metrics)
@@ -127,11 +126,18 @@ def _public(description: dict[str, Any]) -> dict[str, Any]:
         name: Path(value).name if name in _FILE_SETTINGS and isinstance(value, str) else value
         for name, value in description["segmenter"].items()
     }
-    return {name: value for name, value in description.items() if name != "weights_file"} | {"segmenter": settings}
+    return {name: value for name, value in description.items() if name != WEIGHTS_KEY} | {"segmenter": settings}
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors of the Hub, and of a network that is away."""
+    from huggingface_hub import errors
+
+    return OSError, errors.HTTPError  # type: ignore[attr-defined]  # of the HTTP client that the Hub's library takes
 
 
 def _import_hub() -> Any:

@@ -19,7 +19,8 @@ from fss.models.weights.reading import open_weights
 
 WEIGHTS = "model.safetensors"
 """File of the weights, unless the JSON names another one because the folder held a model before."""
-_KEY = "weights_file"
+WEIGHTS_KEY = "weights_file"
+"""Key of the name of the weights' file in the JSON."""
 _NAME = re.compile(r"model(-[0-9a-f]{16})?\.safetensors")
 _TRIES = 20
 
@@ -34,9 +35,9 @@ def weights_name(description: Mapping[str, Any], origin: str) -> str:
     Raises:
         ValueError: the JSON names a file that cannot be one of weights.
     """
-    name = description.get(_KEY, WEIGHTS)
+    name = description.get(WEIGHTS_KEY, WEIGHTS)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{origin} is damaged: {_KEY} is {name!r:.80}, expected a name such as {WEIGHTS}")
+        raise ValueError(f"{origin} is damaged: {WEIGHTS_KEY} is {name!r:.80}, expected a name such as {WEIGHTS}")
     return name
 
 
@@ -48,9 +49,9 @@ def write_pair(folder: str, json_name: str, weights: bytes, description: Mapping
     if before is None or _sha256(storage.join(folder, before)) != digest:
         name = WEIGHTS if before is None else f"model-{digest[:16]}.safetensors"
         storage.write_atomically(*storage.resolve(storage.join(folder, name)), weights)
-    described = {**description, _KEY: name}
+    described = {**description, WEIGHTS_KEY: name}
     if name == WEIGHTS:
-        del described[_KEY]
+        del described[WEIGHTS_KEY]
     storage.write_atomically(*storage.resolve(uri), (json.dumps(described, indent=2) + "\n").encode())
     filesystem, path = storage.resolve(folder)
     for other in storage.list_names(filesystem, path):

@@ -39,3 +39,13 @@ def test_only_what_dead_processes_left_is_deleted(
     assert delete_leftovers() == 3
     deleted = {f"{foreign}a", f"fss-workers-{'0a' * 16}", "fss-tune-abcdefg_"}
     assert {path.name for path in tmp_path.iterdir()} == ages.keys() - deleted
+
+
+@pytest.mark.parametrize("kind", ["workers", "checkpoint", "tune", "model", "push"])
+def test_names_of_every_kind_tell_their_process(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = owned_path(kind)
+    path.touch()
+    assert delete_leftovers() == 0
+    monkeypatch.setattr("fss.core.temporary.is_alive", lambda process: False)
+    assert delete_leftovers() == 1 and not path.exists()

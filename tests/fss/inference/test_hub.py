@@ -9,6 +9,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import HTTPError
 
 import fss
 from fss.cli import main
@@ -146,3 +147,16 @@ def test_what_the_hub_refuses_is_told(hub: Hub, model: Path, tmp_path: Path, mon
     monkeypatch.setattr(builtins, "__import__", without_hub)
     with pytest.raises(ValueError, match="pip install huggingface_hub"):
         download_from_hub("hf://me/birds", tmp_path)
+
+
+def test_a_hub_that_is_away_is_told(hub: Hub, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise HTTPError("no route to the Hub")  # of the HTTP client; it is no OSError
+
+    for verb in ("snapshot_download", "create_repo"):
+        monkeypatch.setattr(hub, verb, away)
+        monkeypatch.setattr(huggingface_hub, verb, away, raising=False)
+    with pytest.raises(ValueError, match="hf://me/birds cannot be downloaded: no route to the Hub; check the name"):
+        download_from_hub("hf://me/birds", tmp_path)
+    with pytest.raises(ValueError, match="hf://me/birds cannot be pushed: no route to the Hub; log in"):
+        push_to_hub(model, "hf://me/birds")
