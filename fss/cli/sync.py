@@ -7,7 +7,7 @@ A job that runs again with the same settings does the same. A job that has finis
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def run(config: Config) -> int:
     Raises:
         ValueError: a folder does not exist, or the store of a job has a password, which is not kept.
     """
+    from fss.inference.kept_models import model_handlers
     from fss.tracking.delivery import count_entries
     from fss.tracking.settlement import settle_finished
     from fss.tracking.store import tracking_uri
@@ -48,7 +49,7 @@ def run(config: Config) -> int:
             if not given and "***" in marker["store"]:
                 raise ValueError(f"the password of {marker['store']} is not kept; give the store as --tracking")
             outcome = settle_finished(
-                spool, tracking_uri(given or marker["store"]), _summary(spool), handlers={"model": _log_kept}
+                spool, tracking_uri(given or marker["store"]), _summary(spool), handlers=model_handlers()
             )
             print(f"{spool}: sent {count_entries(outcome.sent) or 'nothing, MLflow has everything'}")
             if note := outcome.note():
@@ -80,9 +81,3 @@ def _summary(spool: str) -> Any:
 
     file = storage.join(spool.rpartition("/")[0], "summary.json")
     return read_json(file) if exists(file) else None
-
-
-def _log_kept(entry: Mapping[str, Any], store: str, run_id: str) -> None:
-    from fss.inference.mlflow_model import log_kept_model
-
-    log_kept_model(entry, store, run_id)

@@ -1,8 +1,8 @@
 """The listing of a source, stored in its collection: the photograph of every row of every part.
 
 ``listings/<name>-<batch>.parquet`` contains a thousand parts, one row group each. The name is that of
-:func:`listing_name`. A task reads only the row group of
-its part, and a resumed job gets the same rows even if the folder has changed in the meantime.
+:func:`listing_name`. A task reads only the row group of its part, and a resumed job gets the same rows even if the
+folder has changed in the meantime.
 """
 
 import os

@@ -60,7 +60,7 @@ def write(uri: str, data: bytes, version: str | None) -> str:
         OSError: the file cannot be written.
     """
     if not storage.is_remote(uri):
-        with _locked(uri) as path:
+        with locked(uri) as path:
             if read(uri)[1] not in (version, _version(data)):
                 raise ConflictError(uri)
             storage.write_atomically(*storage.resolve(path), data)
@@ -86,7 +86,7 @@ def delete(uri: str, version: str) -> None:
         OSError: the file cannot be deleted.
     """
     if not storage.is_remote(uri):
-        with _locked(uri) as path:
+        with locked(uri) as path:
             if read(uri)[1] != version:
                 raise ConflictError(uri)
             path.unlink()
@@ -127,7 +127,7 @@ def _version(data: bytes) -> str:
 
 
 @contextmanager
-def _locked(uri: str) -> Iterator[Path]:
+def locked(uri: str) -> Iterator[Path]:
     """Yield the path of a local file while no other process is in such a block; the lock leaves no file behind."""
     path = Path(storage.resolve(uri)[1])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -119,9 +119,8 @@ class Examples:
             if self._negatives is not None:
                 negatives = self._negatives.features, self._negatives.masks
                 other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
-        if self._negatives is not None:
-            # Above 0.5 only where both conditions of the docstring of `examples` hold.
-            probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
+                # Above 0.5 only where both conditions of the docstring of `examples` hold.
+                probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
         confidence, presence = self._judge(probability, encoded)
         if refine:
             from fss.relabel.edge_refinement import refine_outlines  # imports numba

@@ -34,8 +34,8 @@ def local_checkpoint(model: str | Path, *, tracking: str | None = None) -> Itera
     Args:
         model: the folder of a checkpoint, or of a job that left a single checkpoint, such as ``runs/masksplit``; an
             s3:// URI; ``hf://user/name`` or ``hf://user/name@revision`` of the Hugging Face Hub; an MLflow URI
-            (``models:/name/3``, ``runs:/id/model``); or the name of a registered model,
-            optionally with an alias (``birds@best``; the default is the latest version).
+            (``models:/name/3``, ``runs:/id/model``); or the name of a registered model, optionally with an alias
+            (``birds@best``; the default is the latest version).
         tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:

@@ -64,7 +64,7 @@ class Spool:
         if content is not None:
             file = self.folder / f"{uuid.uuid4().hex}.bin"
             entry = {**entry, "content": str(file)}
-            with self._forgiving():
+            with suppress(OSError):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
         with self._changed:
@@ -134,7 +134,7 @@ class Spool:
                 say("MLflow answers again")
             self.problem, self.blocked = "", False
             if known := [end for end in ends if end is not None]:
-                with self._forgiving():
+                with suppress(OSError):
                     write_sent(self.path, known[-1])
             self._changed.notify_all()
 
@@ -150,13 +150,9 @@ class Spool:
         filesystem, path = storage.resolve(self.uri)
         contents = [file for file in self.folder.glob("*.bin") if file.name not in self._mirrored]
         for file in (self.path, self.path.with_suffix(SENT), *contents):
-            with self._forgiving():
+            with suppress(OSError):
                 storage.write_atomically(filesystem, f"{path}/{file.name}", file.read_bytes())
                 self._mirrored.add(file.name)
-
-    @staticmethod
-    def _forgiving() -> Any:
-        return suppress(OSError)
 
 
 _SPOOLS: dict[tuple[int, str, str], Spool] = {}

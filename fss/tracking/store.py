@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fss.core import versioned
 from fss.core.redaction import redact_passwords
 from fss.core.storage import decode_path
 
@@ -74,14 +75,8 @@ def _schema_lock(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    with FileLock(lock):
+    with versioned.locked(str(path)):
         yield
-        # Who waits for the removed file, or makes a new one, finds the schema complete.
-        lock.unlink(missing_ok=True)
 
 
 @contextmanager

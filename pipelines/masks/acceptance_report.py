@@ -76,7 +76,7 @@ def accept_and_report(
     ranked = _qualities(table, rule)
     pictures = {"histograms": _histograms(report, (ranked, ranked[accepted]), title)}
     for group, rows in _groups(table, accepted, seed).items():
-        tiles = _tiles(masks, parts, table, rows, rule)
+        tiles = _tiles(masks, parts, table, rows, rule, ranked)
         pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {_LOOK_AT[group]}")
     texts = {
         ".json": json.dumps({"mask set": masks.uri, "rule": to_dict(rule), **report.as_dict()}, indent=1) + "\n",
@@ -113,11 +113,18 @@ def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
 
 
 def _tiles(
-    masks: MaskSet, parts: Sequence[str], table: pa.Table, rows: Rows, rule: AcceptanceRule
+    masks: MaskSet,
+    parts: Sequence[str],
+    table: pa.Table,
+    rows: Rows,
+    rule: AcceptanceRule,
+    ranked: NDArray[np.float64],
 ) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    """Return photograph (uint8 [H,W,3]), mask (uint8 [H,W]) and caption of some rows of the score table."""
+    """Return photograph (uint8 [H,W,3]), mask (uint8 [H,W]) and caption of some rows of the score table.
+
+    ``ranked`` are the :func:`_qualities` of the table.
+    """
     limits = masks.collection.limits
-    valid, ranked = passes_gates(table, rule.gates), _qualities(table, rule)
     tiles: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
     for part, positions in rows_by_part(table, rows).items():
         numbers, part_rows = zip(*positions, strict=True)
@@ -126,7 +133,9 @@ def _tiles(
         for number, image, data in zip(numbers, images, column, strict=True):
             mask = (decode_mask(data) > 0).astype(np.uint8)
             index = int(rows[number])
-            caption = f"quality {ranked[index]:.2f}" if valid[index] else rejection_reason(table, index, rule)
+            caption = (
+                rejection_reason(table, index, rule) if np.isnan(ranked[index]) else f"quality {ranked[index]:.2f}"
+            )
             encoded = read_image_bytes(image["image"], image["uri"], limits, image_id=image["image_id"])
             tiles[number] = decode_image(encoded, limits), mask, caption
     return [tiles[number] for number in sorted(tiles)]

@@ -13,8 +13,9 @@ from typing import Any
 
 from fss.core import storage
 from fss.core.system import installed_packages
+from fss.inference.kept_models import model_handlers
 from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, sqlite_path, tracking_uri
-from fss.tracking.settlement import MODEL, Handlers, deliver, keep_model, mark, read_marker, settle, settle_finished
+from fss.tracking.settlement import deliver, keep_model, mark, read_marker, settle, settle_finished
 from fss.tracking.spool import FOLDER, open_spool, say
 from fss.tracking.system_metrics import monitor_system
 from pipelines.runtime.config import TrackingConfig
@@ -80,7 +81,7 @@ def job_run(
             ended = True
         finally:
             seconds = FINISHED_S if ended else STOPPED_S
-            outcome = settle(str(opened.spool), opened.uri, seconds=seconds, finished=ended, handlers=handlers())
+            outcome = settle(str(opened.spool), opened.uri, seconds=seconds, finished=ended, handlers=model_handlers())
             if note := outcome.note():
                 (tell if ended else say)(note)
 
@@ -100,7 +101,7 @@ def _open(
         check_not_temporary(store, "the MLflow store")
     ensure_experiment(uri, tracking.experiment)
     if output_dir is not None and not fresh:
-        deliver(storage.join(output_dir, FOLDER), uri, handlers())
+        deliver(storage.join(output_dir, FOLDER), uri, model_handlers())
     opened = None if fresh else find_unfinished(key, uri=uri, experiment=tracking.experiment, private=private)
     resumed = opened is not None
     if opened is None:
@@ -118,7 +119,7 @@ def close_finished(output_dir: str, summary: Any, tracking: TrackingConfig) -> s
     spool = storage.join(output_dir, FOLDER)
     if read_marker(spool) is None:
         return ""
-    return settle_finished(spool, tracking_uri(tracking.uri), summary, handlers=handlers()).note()
+    return settle_finished(spool, tracking_uri(tracking.uri), summary, handlers=model_handlers()).note()
 
 
 def log_served_model(run: Run, checkpoint: str) -> str | None:
@@ -142,14 +143,3 @@ def log_served_model(run: Run, checkpoint: str) -> str | None:
     assert run.spool is not None
     keep_model(run, checkpoint)
     return None
-
-
-def handlers() -> Handlers:
-    """Return the functions that deliver models; what they need is imported when there is one."""
-
-    def log_kept(entry: Mapping[str, Any], store: str, run_id: str) -> None:
-        from fss.inference.mlflow_model import log_kept_model
-
-        log_kept_model(entry, store, run_id)
-
-    return {MODEL: log_kept}

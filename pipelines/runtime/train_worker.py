@@ -1,6 +1,5 @@
 """Parts of a training worker that do not depend on the model: resume, checkpoints, threads and device."""
 
-import io
 import json
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import WEIGHTS
 from fss.models.weights.reading import open_weights
 from pipelines.runtime.config import Device
-from pipelines.runtime.steps import STATE, Resumable
+from pipelines.runtime.steps import STATE, Resumable, save_state
 
 FLUSH_S = 5.0
 """Seconds that the end of a worker waits for MLflow; the driver sends what is left."""
@@ -83,9 +82,7 @@ def _upload(target: Any, checkpoint: Checkpoint, name: str) -> Checkpoint:
 
 def write_state(folder: Path, loop: Resumable, progress: Mapping[str, Any]) -> None:
     """Write the state for :func:`resume` and the readable progress into the folder of a checkpoint."""
-    data = io.BytesIO()
-    torch.save(loop.state_dict(), data)
-    storage.write_atomically(*storage.resolve(folder / STATE), data.getbuffer())
+    save_state(str(folder), loop)
     storage.write_atomically(*storage.resolve(folder / PROGRESS), json.dumps(progress).encode())
 
 

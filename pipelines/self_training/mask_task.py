@@ -71,7 +71,7 @@ def _masker(task: StageMaskTask) -> SemanticMasker:
     """Load the networks once per process."""
     set_precision(task.precision)
     network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
-    precision, *_ = (prepare_inference(each, task.precision).autocast for each in (network, *earlier))
+    paths = [prepare_inference(each, task.precision) for each in (network, *earlier)]
     table = ClassTable(Collection.open(task.collection).classes)
     return SemanticMasker(
         network=network,
@@ -80,5 +80,5 @@ def _masker(task: StageMaskTask) -> SemanticMasker:
         shrink=task.shrink,
         confidence=task.confidence,
         tta=task.tta,
-        precision=precision,
+        precision=paths[0].autocast,
     )

@@ -95,10 +95,8 @@ def open_journal(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> Jou
 
 def finished_trials(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> list[TrialResult]:
     """Return the results of all trials, with the values of the journal, as private runs hide some of them."""
-    journal, trials = (
-        Journal.read(storage.join(output_dir, JOURNAL), config.dimensions_by_name),
-        read_trials(mlflow_run),
-    )
+    journal = Journal.read(storage.join(output_dir, JOURNAL), config.dimensions_by_name)
+    trials = read_trials(mlflow_run)
     return trials if journal is None else [replace(each, values=journal[each.trial_id].values) for each in trials]
 
 

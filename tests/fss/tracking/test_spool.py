@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fss.cli import sync
+from fss.inference import kept_models
 from fss.tracking import settlement, spool
 from fss.tracking.delivery import Delivery, Entry, NotYetError, request_length
 from fss.tracking.run import Run
@@ -230,7 +231,7 @@ def test_sync_sends_what_is_left_and_says_what_is_not(
     assert "MLflow lacks 2 metrics, 1 file and 1 setting or tag of this job" in capsys.readouterr().out
     store.away = False
     models: list[Entry] = []
-    monkeypatch.setattr(sync, "_log_kept", lambda entry, *_: models.append(entry))
+    monkeypatch.setattr(kept_models, "_deliver", lambda entry, *_: models.append(entry))
     another_process(monkeypatch)
     assert sync.run(config) == 0
     assert "sent 2 metrics, 1 file and 1 setting or tag" in capsys.readouterr().out
