@@ -1,4 +1,4 @@
-"""The fastest path of a segmenter: compiled training, and inference whose results change only by rounding."""
+"""The fastest path of a network in training and in inference; its results change only by rounding."""
 
 import copy
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class HasBackbone(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferencePath:
+class BackbonePath:
     """How the backbone of a network runs."""
 
     name: str
@@ -31,22 +31,32 @@ class InferencePath:
     """Precision that passes of the whole network still need (see ``fss.models.precision.autocast``)."""
 
 
-def speed_up(segmenter: FewShotSegmenter, *, compile: bool = False) -> FewShotSegmenter:
-    """Prepare a segmenter for training, in place, and return it.
+def prepare_training(
+    segmenter: FewShotSegmenter, precision: Precision = "fp32", *, compile: bool = False
+) -> BackbonePath:
+    """Choose the fastest path for the training of a segmenter that has its weights, in place, and return it.
+
+    A frozen backbone on a CPU runs as in :func:`prepare_inference`: with ``bf16`` in bfloat16, while the learner stays
+    in float32. The segmenter keeps its weights and can be saved.
 
     Args:
         segmenter: the network, on the device where it will run.
+        precision: of the arithmetic.
         compile: compile backbone and learner with ``torch.compile``.
     """
-    segmenter.backbone.to(memory_format=torch.channels_last)
+    backbone = segmenter.backbone
+    backbone.to(memory_format=torch.channels_last)
     if compile:
         # Freezing makes the weights constants, which are arranged for the kernels once instead of in every call.
-        segmenter.backbone.compile(options={"freezing": segmenter.backbone.frozen})
+        backbone.compile(options={"freezing": backbone.frozen})
         segmenter.learner.compile()
-    return segmenter
+    elif backbone.frozen and not backbone.drifting_batchnorm and (fused := _fused(backbone)) is not None:
+        backbone.compute_by(fused)
+        return _path_of(fused, precision)
+    return BackbonePath(name="PyTorch", autocast=precision)
 
 
-def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> InferencePath:
+def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> BackbonePath:
     """Choose the fastest path for a network in evaluation mode on its device, in place, and return it.
 
     On a CPU the convolutions of a ResNet or MobileNetV2 become fused ones if its maps stay the same but for rounding,
@@ -59,11 +69,16 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> In
     if not network.backbone.fused and (fused := _fused(network.backbone)) is not None:
         network.backbone = fused
     if not network.backbone.fused:
-        return InferencePath(name="PyTorch", autocast=precision)
-    network.backbone.dtype = torch.bfloat16 if precision == "bf16" else None
+        return BackbonePath(name="PyTorch", autocast=precision)
+    return _path_of(network.backbone, precision)
+
+
+def _path_of(fused: Backbone, precision: Precision) -> BackbonePath:
+    """Set the precision of a fused backbone, and return its path."""
+    fused.dtype = torch.bfloat16 if precision == "bf16" else None
     if precision == "bf16":
-        return InferencePath(name="oneDNN, bf16 backbone", autocast="fp32")
-    return InferencePath(name="oneDNN", autocast=precision)
+        return BackbonePath(name="oneDNN, bf16 backbone", autocast="fp32")
+    return BackbonePath(name="oneDNN", autocast=precision)
 
 
 def _fused(backbone: Backbone) -> Backbone | None:

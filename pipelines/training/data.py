@@ -10,6 +10,7 @@ import ray
 from fss.collection import Collection, ImageIndex, ImageReader, MaskSet
 from fss.core.config import config_hash
 from fss.episodes.episode_plan import EpisodePlan
+from fss.models.config import Precision
 from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from fss.training.canvas_cache import default_gigabytes
@@ -94,9 +95,9 @@ class TrainingData:
             return streams[0]
         return MixedStream(streams, self.weights, pin_memory=self._pin_memory)
 
-    def validator(self, stream: Stream) -> Validator:
-        """Open the validator of the checkpoints, which the workers share."""
-        config, precision = self.config, self.config.optimizer.precision
+    def validator(self, stream: Stream, precision: Precision | None = None) -> Validator:
+        """Open the validator of the checkpoints, which the workers share; None: the precision of the training."""
+        config, precision = self.config, precision or self.config.optimizer.precision
         if self.validation is None:
             if config.held_out_acceptance:
                 # Threads, because every worker opens this stream, and its canvases are decoded only once.

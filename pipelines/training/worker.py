@@ -12,7 +12,7 @@ from fss.core.config import from_dict
 from fss.inference.painted import TRAINING_DATA
 from fss.models import FewShotSegmenter, save_checkpoint
 from fss.models.precision import set_precision
-from fss.models.speed import speed_up
+from fss.models.speed import prepare_training
 from fss.tracking.run import Run
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.validation import Validator
@@ -53,11 +53,11 @@ def train_worker(settings: dict[str, Any]) -> None:
     data: TrainingData = ray.get(settings["data"][0])
     stream = data.stream(rank=rank, world=world)
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
-    speed_up(segmenter, compile=config.optimizer.compile)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
     resume(loop, model=MODEL)
-    writer = SharedValidation(loop, data.validator(stream), config)
+    loop.precision = prepare_training(segmenter, loop.precision, compile=config.optimizer.compile).autocast
+    writer = SharedValidation(loop, data.validator(stream, loop.precision), config)
     if rank == 0:
         record = {"data": settings["hashes"], TRAINING_DATA: data.record(settings["hashes"])}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)

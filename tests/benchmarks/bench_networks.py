@@ -5,10 +5,10 @@
     python tests/benchmarks/bench_networks.py --threads 1 --clock cpu   # on a shared machine
 
 The unit u is the forward pass of one image of the same size in float32, on the same device and in the default memory
-format, in the same process. Rounds of all arms are interleaved, and medians are printed. *PyTorch* is the network as it
-is trained, *default* the path that inference takes, and *bf16* the same with ``--precision bf16``; *changed* is the
-share of its decisions that differ from those of the default. Each network runs in its own process, so that the peak
-memory is that of this network.
+format, in the same process. Rounds of all arms are interleaved, and medians are printed. *PyTorch* is the network as
+its modules compute it, *default* the path that inference takes, and *bf16* the same with ``--precision bf16``;
+*changed* is the share of its decisions that differ from those of the default. A training has the same three arms. Each
+network runs in its own process, so that the peak memory is that of this network.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import Precision
 from fss.models.precision import autocast
-from fss.models.speed import prepare_inference
+from fss.models.speed import prepare_inference, prepare_training
 
 # name: (settings, image side, training batch, published inference u, published training u)
 CASES = {
@@ -68,14 +68,20 @@ def median_times(arms: Mapping[str, Callable[[], object]], rounds: int, clock: s
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def training_step(segmenter: FewShotSegmenter, batch: tuple[torch.Tensor, ...]) -> Callable[[], object]:
-    segmenter.train()
+def training_arm(
+    segmenter: FewShotSegmenter, precision: Precision | None, batch: tuple[torch.Tensor, ...], device: str
+) -> Callable[[], object]:
+    """Return a function that does a step; without a precision, with the backbone as PyTorch runs it."""
+    segmenter = copy.deepcopy(segmenter).train()
+    path: Precision = "fp32" if precision is None else prepare_training(segmenter, precision).autocast
     optimiser = torch.optim.Adam([p for p in segmenter.parameters() if p.requires_grad], 1e-4)
     target = batch[2][:, 0].long()
 
     def step() -> None:
         optimiser.zero_grad()
-        F.cross_entropy(segmenter(*batch).float(), target).backward()
+        with autocast(device, path):
+            logits = segmenter(*batch)
+        F.cross_entropy(logits.float(), target).backward()
         optimiser.step()
 
     return step
@@ -114,8 +120,10 @@ def run_case(name: str, options: argparse.Namespace) -> dict[str, object]:
     changed = float((default().argmax(1) != rounded().argmax(1)).float().mean())
     memory = [peak_memory(device)]
     if training_u or settings["learner"] != "density":
-        step = training_step(segmenter, episode(batch, side, device))
-        times["training"] = median_times({"": step}, options.repeats, options.clock, device)[""] / batch
+        episodes, paths = episode(batch, side, device), {"": None, "_default": "fp32", "_bf16": "bf16"}
+        steps = {f"training{arm}": training_arm(segmenter, path, episodes, device) for arm, path in paths.items()}
+        measured = median_times(steps, options.repeats, options.clock, device)
+        times |= {arm: seconds / batch for arm, seconds in measured.items()}
     memory.append(peak_memory(device))
     return {
         "u_ms": times["u"] * 1e3,
@@ -147,12 +155,17 @@ def main() -> None:
     if options.case:
         print(json.dumps(run_case(options.case, options)))
         return
-    print("| network | u, ms | published | PyTorch | default | path | bf16 | changed | training | GiB |")
+    columns = ["network", "u, ms", "published", "PyTorch", "default", "path", "bf16", "changed"]
+    columns += ["training: published, PyTorch, default, bf16", "GiB"]
+    print(f"| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in (name for name in CASES if options.only in name):
         command = [sys.executable, __file__, *sys.argv[1:], "--case", name]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        training = f"{row['training_u']:.1f} ({row['published_training_u']})" if "training_u" in row else ""
+        training = ""
+        if "training_u" in row:
+            times = (row[f"training{arm}_u"] for arm in ("", "_default", "_bf16"))
+            training = ", ".join([str(row["published_training_u"]), *(f"{each:.1f}" for each in times)])
         print(
             f"| {name} | {row['u_ms']:.0f} | {row['published_inference_u']} | {row['pytorch_u']:.2f} "
             f"| {row['default_u']:.2f} | {row['path']} | {row['bf16_u']:.2f} | {row['changed']:.1e} | {training} "

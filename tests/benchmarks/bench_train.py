@@ -26,7 +26,7 @@ import tyro
 from fss.collection import Collection
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models import create_segmenter
-from fss.models.speed import speed_up
+from fss.models.speed import prepare_training
 from fss.training.few_shot.config import OptimizerConfig, Precision, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
@@ -92,11 +92,12 @@ def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     segmenter = create_segmenter(
         learner=options.learner, masking=options.masking, backbone=options.backbone, image_size=options.size
     )
-    segmenter.backbone.requires_grad_(False)
+    segmenter.backbone.freeze()
     segmenter.to(options.device)
-    speed_up(segmenter, compile=options.compile)
     config = OptimizerConfig(steps=options.steps + 2, precision=options.precision)
-    reports = list(TrainLoop(segmenter, stream, config, device=options.device).run())[2:]
+    loop = TrainLoop(segmenter, stream, config, device=options.device)
+    loop.precision = prepare_training(segmenter, options.precision, compile=options.compile).autocast
+    reports = list(loop.run())[2:]
     step = statistics.median(report.wait_s + report.compute_s for report in reports)
     wait_share = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)
     text = f"{options.learner} {options.masking} {options.backbone} {options.size} px, batch {options.batch}, "

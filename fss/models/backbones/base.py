@@ -53,10 +53,12 @@ class Backbone(nn.Module):
         """Whether the convolutions are fused ones, see :meth:`fuse`."""
         self.dtype: torch.dtype | None = None
         """Type of the arithmetic of a fused backbone, whose maps are float32. None: that of the images."""
+        self._fast_copy: tuple[Backbone, ...] = ()  # in a tuple, so that neither weights nor modes reach it
 
     def freeze(self, frozen: bool = True, *, drifting_batchnorm: bool = False) -> "Backbone":
         """Freeze or unfreeze the weights; the BatchNorm statistics stay fixed too unless ``drifting_batchnorm``."""
         self.frozen, self.drifting_batchnorm = frozen, drifting_batchnorm
+        self._fast_copy = ()
         self.requires_grad_(not frozen)
         return self.train(self.training)
 
@@ -65,8 +67,24 @@ class Backbone(nn.Module):
         super().train(mode and (not self.frozen or self.drifting_batchnorm))
         return self
 
+    def compute_by(self, fast_copy: "Backbone") -> None:
+        """Let a fused copy compute the maps, while this backbone keeps the weights; freezing anew ends it.
+
+        Raises:
+            ValueError: the weights or the statistics of this backbone change in training.
+        """
+        if not self.frozen or self.drifting_batchnorm:
+            raise ValueError("a copy computes the maps of frozen backbones only, whose BatchNorm does not drift")
+        self._fast_copy = (fast_copy,)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the fused copy out of copies."""
+        return {**self.__dict__, "_fast_copy": ()}
+
     def forward(self, images: Tensor) -> Features:
         """Return the selected maps of ImageNet-normalised images ``[B,3,H,W]``."""
+        if self._fast_copy:
+            return self._fast_copy[0](images)  # type: ignore[no-any-return]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             if self.dtype is None:
                 return self.stages(images)

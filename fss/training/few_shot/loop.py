@@ -52,6 +52,8 @@ class TrainLoop(Loop[RawEpisodes]):
             ValueError: all parameters of the model are frozen.
         """
         self.stream, self.config, self.seed = stream, config, seed
+        self.precision = config.precision
+        """Precision of the passes; a backbone that is prepared for its own needs none."""
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("every parameter of the model is frozen, so that there is nothing to train")
@@ -99,7 +101,7 @@ class TrainLoop(Loop[RawEpisodes]):
         for number, part in enumerate(passes, start=1):
             with self._gradient_sync(last_pass=number == len(passes)):
                 self._set_dropout_keys(part.ids)
-                with autocast(self.device, self.config.precision):
+                with autocast(self.device, self.precision):
                     logits = self.model(part.query, part.support_images, part.support_masks)
                 loss = cross_entropy_sum(logits, part.target)
                 (loss * world_size() / pixels).backward()  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from fss.models.speed import speed_up
+from fss.models.speed import prepare_training
 from fss.training.few_shot.config import OptimizerConfig
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.loop import TrainingDivergedError
@@ -69,7 +69,8 @@ def compilation(checks: Checks) -> None:
         built = network(learner, "feature", checks.backbone, checks.size).to(checks.device)
         _, eager = step(built, checks.size, "fp32")
         start = time.perf_counter()
-        _, compiled = step(speed_up(built, compile=True), checks.size, "fp32")
+        prepare_training(built, compile=True)
+        _, compiled = step(built, checks.size, "fp32")
         print(f"{learner}: compiled in {time.perf_counter() - start:.0f} s")
         checks.limit(f"8 {learner} compiled gradient", cosine(compiled, eager), 0.999, least=True)
 

@@ -1,19 +1,21 @@
-"""The inference path: fused convolutions give the maps of the trained backbone, or are not taken."""
+"""The fast path: fused convolutions give the maps of the trained backbone, or are not taken."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter
+from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter, save_checkpoint
 from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.layers.fused_conv import FusedConv
 from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent
-from fss.models.speed import prepare_inference
+from fss.models.speed import BackbonePath, prepare_inference, prepare_training
 
 IMAGES = torch.randn(1, 3, 65, 48, generator=torch.Generator().manual_seed(1))
 ALL, LAST = MapSelection(keep=("all",) * 4), MapSelection(keep=("none", "none", "last", "last"), activated=True)
@@ -109,6 +111,32 @@ def test_a_network_or_a_prior_that_is_prepared_already_only_takes_the_precision(
     settings = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, density_prior=True)
     segmenters = [FewShotSegmenter.from_config(settings, prior=prior).eval() for _ in range(2)]
     assert [prepare_inference(each).name for each in segmenters] == ["oneDNN", "oneDNN"]
+
+
+def test_a_frozen_backbone_is_computed_by_a_fused_copy_in_training(tmp_path: Path) -> None:
+    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, frozen=True)
+    batch = (torch.randn(1, 3, 96, 96), torch.randn(1, 1, 3, 96, 96), torch.ones(1, 1, 96, 96).tril())
+    maps, before = segmenter.backbone(batch[0]), {name: value.clone() for name, value in segmenter.state_dict().items()}
+    for precision, autocast, tolerance in (("fp32", "fp32", 1e-5), ("bf16", "fp32", 2e-2)):
+        assert prepare_training(segmenter, precision).autocast == autocast
+        segmenter.train()(*batch).sum().backward()
+        copied = segmenter.backbone(batch[0])
+        for fast, plain in zip(chain(*copied), chain(*maps), strict=True):
+            assert not fast.requires_grad and not torch.equal(fast, plain)
+            assert float((fast - plain).norm() / plain.norm()) < tolerance
+    assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
+    save_checkpoint(segmenter, tmp_path)
+    assert torch.equal(copy.deepcopy(segmenter).backbone(batch[0])[2][0], maps[2][0])  # a copy has its own path
+    segmenter.backbone.freeze()
+    assert torch.equal(segmenter.backbone(batch[0])[2][0], maps[2][0])
+
+
+@pytest.mark.parametrize("changing", [{"frozen": False}, {"frozen": True, "drifting_batchnorm": True}])
+def test_a_backbone_that_changes_in_training_is_not_copied(changing: dict[str, bool]) -> None:
+    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, **changing)
+    assert prepare_training(segmenter, "bf16") == BackbonePath(name="PyTorch", autocast="bf16")
+    with pytest.raises(ValueError, match="frozen backbones only"):
+        segmenter.backbone.compute_by(segmenter.backbone)
 
 
 @pytest.mark.parametrize("settings", [{}, {"similarity": True}, {"density_prior": True}])

@@ -7,7 +7,7 @@ from torch import Tensor
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import Precision
 from fss.models.precision import autocast, set_precision
-from fss.models.speed import speed_up
+from fss.models.speed import prepare_training
 from fss.training.losses import cross_entropy_sum
 from tests.helpers.segmenter_contract import episode
 
@@ -60,7 +60,8 @@ def test_half_precision_has_the_direction_of_float32(learner: str, masking: str)
 )
 def test_a_compiled_step_is_the_eager_one(learner: str, masking: str) -> None:
     eager = network(learner, masking)
-    compiled = speed_up(network(learner, masking), compile=True)
+    compiled = network(learner, masking)
+    prepare_training(compiled, compile=True)
     for module in (eager, compiled):
         getattr(module.learner, "dropout", torch.nn.Identity()).eval()  # compiled, it draws other numbers
     (loss, gradient), (other, gradient_of_compiled) = loss_and_gradient(eager), loss_and_gradient(compiled)
