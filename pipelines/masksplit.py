@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.extras import require
 from pipelines.end_to_end.config import HELP, MaskSplitJobConfig, work
 from pipelines.end_to_end.presets import PRESETS, default_preset
 from pipelines.runtime.command_line import cli_main
@@ -127,6 +128,8 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     training = config.train
     check_workers(training)
     device = resolve_device(training.scale.device, workers=training.scale.workers)
+    if config.rounds:
+        require("relabel", what="--rounds")
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
     prior = untrained_prior(config)
     check_segmenter(training.segmenter, prior)

@@ -234,7 +234,7 @@ def _speed(masks_result: PartsResult) -> dict[str, float]:
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(RelabelJobConfig, run, job=JOB, description=str(__doc__), common=HELP)
+    cli_main(RelabelJobConfig, run, job=JOB, description=str(__doc__), common=HELP, extras=("relabel",))
 
 
 if __name__ == "__main__":

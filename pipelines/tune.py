@@ -213,7 +213,7 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobRes
 
 def main() -> None:
     """Run from the command line."""
-    cli_main(TuneJobConfig, run, job=JOB, description=str(__doc__), common=HELP, presets=PRESETS)
+    cli_main(TuneJobConfig, run, job=JOB, description=str(__doc__), common=HELP, presets=PRESETS, extras=("tune",))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import tyro
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
+from fss.core.extras import DISTRIBUTION, EXTRAS, install_command, missing
 from fss.core.redaction import redact_passwords
 from fss.core.system import available_cores, gpu_count, gpu_problem
 from fss.training.few_shot.defaults import TrainingPlan, machine_plan
@@ -82,12 +83,12 @@ def run(config: Config) -> int:
 
 
 def packages() -> Iterator[Check]:
-    """Check the versions of the required packages."""
+    """Check the versions of the required packages, and tell which extras are installed."""
     from packaging.requirements import Requirement
 
     yield Check("python", platform.python_version())
     try:
-        requirements = [Requirement(text) for text in importlib.metadata.requires("fss-masks") or ()]
+        requirements = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
     except importlib.metadata.PackageNotFoundError:
         yield Check("fss", "is not installed: pip install -c constraints.txt -e .", False)
         return
@@ -105,6 +106,10 @@ def packages() -> Iterator[Check]:
                 requirement.name, f"is {version}, needed is {requirement.specifier}: pip install '{requirement}'", False
             )
     yield Check("packages", ", ".join(installed))
+    absent = [extra for extra in EXTRAS if missing(extra)]
+    complete = ", ".join(extra for extra in EXTRAS if extra not in absent) or "none"
+    others = f"; not installed: {', '.join(absent)}; all of them: {install_command('all')}" if absent else ""
+    yield Check("extras", f"{complete}{others}")
 
 
 def machine(workdir: Path) -> Iterator[Check]:
@@ -131,6 +136,8 @@ def ray_check(ask: Literal["auto", "always", "never"]) -> Check:
 
     address = os.environ.get("RAY_ADDRESS")
     jobs = f"jobs join the cluster {address}" if address else "jobs start one on this machine"
+    if missing("cluster"):
+        return Check("Ray", f"is not installed, which jobs need: {install_command('cluster')}", ask != "always")
     if ask == "never" or (ask == "auto" and not address and not gpu_count()):
         return Check("Ray", jobs)
     counts, agreed = compare_with_ray()

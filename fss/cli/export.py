@@ -14,6 +14,7 @@ from annotated_types import Ge
 
 from fss.core.config import settings
 from fss.core.exit_codes import SUCCESS
+from fss.core.extras import require
 
 
 @settings
@@ -47,6 +48,8 @@ def run(config: Config) -> int:
     from fss.inference.model_files import local_checkpoint
     from fss.models import load_checkpoint
 
+    if config.form == "onnx":
+        require("onnx", what="--form onnx")
     with local_checkpoint(config.model, tracking=config.tracking) as folder:
         segmenter = load_checkpoint(folder)
     side = config.image_size or segmenter.config.image_size

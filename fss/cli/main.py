@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import fss
 from fss.core.exit_codes import exit_cleanly
+from fss.core.extras import require
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
@@ -19,6 +20,8 @@ VERBS = {
     "sync": "send to MLflow what it missed while it did not answer",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }
+EXTRAS = {"push": "hub", "sync": "track"}
+"""The extra that a verb needs; the others work without."""
 _HELP = """usage: fss VERB [OPTIONS]         (fss VERB --help explains each)
 
 Masks from photographs, almost without labels.
@@ -53,6 +56,8 @@ def main(words: Sequence[str] | None = None) -> None:
             near = difflib.get_close_matches(verb, VERBS, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ValueError(f"there is no verb {verb!r}.{hint} The verbs are {', '.join(VERBS)}.")
+        if verb in EXTRAS:
+            require(EXTRAS[verb], what=f"fss {verb}")
         command = importlib.import_module(f"fss.cli.{verb}")
         from fss.core.parsing import parse_settings
 

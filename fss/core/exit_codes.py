@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from fss.core.disk_errors import explain_disk_error
+from fss.core.extras import explain, extra_of
 from fss.core.redaction import redact_passwords
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
@@ -71,6 +72,8 @@ def exit_cleanly(program: str) -> Iterator[None]:
             _exit_interrupted(program, error.__cause__)
         if explanation := explain_disk_error(error):
             _exit(program, explanation, FAILURE)
+        if isinstance(error, ModuleNotFoundError) and (extra := extra_of(error.name)):
+            _exit(program, explain("this", str(error.name), extra), USAGE_ERROR)
         traceback.print_exc()
         lines = str(error).strip().splitlines()
         _exit(program, f"{type(error).__name__}: {lines[0] if lines else ''}", FAILURE)

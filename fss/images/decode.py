@@ -24,6 +24,7 @@ from PIL import (
 )
 
 from fss.core.arrays import Rgb
+from fss.core.extras import install_command
 from fss.images.color_modes import apply_orientation, exif_orientation, to_rgb
 from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.headers import check_png, webp_size, widen_bmp_palette
@@ -184,7 +185,7 @@ def _heif_decoder() -> Any:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise DecodeError("unsupported", "HEIC needs the package pillow-heif: pip install 'fss-masks[heic]'") from error
+        raise DecodeError("unsupported", f"HEIC needs the package pillow-heif: {install_command('heic')}") from error
     return HeifImageFile
 
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fss.core.extras import require
 from fss.models import FewShotSegmenter
 from fss.models.backbones.vit import explicit_attention
 
@@ -83,13 +84,10 @@ def _pt2(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) ->
 
 
 def _onnx(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -> Program:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  # used by PyTorch's exporter
-    except ImportError as error:
-        raise ValueError(
-            f"ONNX needs the package {error.name}; install it with pip install 'fss-masks[onnx]'"
-        ) from error
+    require("onnx", what="a program for ONNX")
+    import onnxruntime
+    import onnxscript  # noqa: F401  # used by PyTorch's exporter
+
     with explicit_attention(segmenter):
         program = torch.onnx.export(
             segmenter, inputs, dynamo=True, opset_version=18, input_names=INPUTS, output_names=["logits"], verbose=False

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fss.core.extras import require
 from fss.core.temporary import owned_prefix
 from fss.inference.model_card import CARD, model_card
 from fss.inference.model_files import local_checkpoint
@@ -141,8 +142,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _import_hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ValueError("models of the Hugging Face Hub need huggingface_hub: pip install huggingface_hub") from error
+    require("hub", what="a model of the Hugging Face Hub")
+    import huggingface_hub
+
     return huggingface_hub

@@ -11,6 +11,7 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from fss.core import storage
+from fss.core.extras import require
 from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import DESCRIPTION, read_description
 from fss.tracking.run import tracking_uri
@@ -104,6 +105,7 @@ def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Pat
     Raises:
         ValueError: there is no such model, or it does not belong to this library.
     """
+    require("track", what=f"the model {uri} of MLflow")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fss.models.backbones.vit import is_plain_transformer
+from fss.models.backbones.factory import is_plain_transformer
 from fss.models.config import DensityConfig, SegmenterConfig
 from fss.models.learners.asnet import ASNet
 from fss.models.learners.base import Learner

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fss.core.config import to_dict
+from fss.core.extras import require
 from fss.core.hashing import file_hash
 from fss.models.config import Precision
 from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
@@ -48,6 +49,7 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
 
         student = load_student(settings.path).to(device)
         return StudentEstimator(student, precision=prepare_inference(student, precision).autocast)
+    require("timm", what="the saliency of a vision transformer")
     from fss.saliency.vit import ViTEstimator
 
     return ViTEstimator(**to_dict(settings), device=device, precision=precision)

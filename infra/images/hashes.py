@@ -41,7 +41,7 @@ def resolve(*wanted: str, constraints: str) -> dict[str, str]:
 def main() -> None:
     """Resolve the packages of the Ray images and of the tracking server, and write the files."""
     tested = (ROOT / "constraints.txt").read_text()
-    ray = resolve(str(ROOT), *TOOLS, constraints=tested)
+    ray = resolve(f"{ROOT}[all]", *TOOLS, constraints=tested)
     server = resolve(*SERVER, constraints=tested + (HERE / "mlflow.txt").read_text())
     cuda = {name for name in ray if CUDA.fullmatch(name)}
     for file, lines in {

@@ -16,6 +16,7 @@ from rich.table import Table
 from fss.collection import part_io
 from fss.core.config import override
 from fss.core.exit_codes import PARTIAL, exit_cleanly
+from fss.core.extras import require
 from fss.core.parsing import parse_settings
 from pipelines.runtime.flags import Flag, walk_flags
 from pipelines.runtime.result import JobResult
@@ -26,6 +27,8 @@ Presets = Mapping[str, Callable[[], Any]]
 Groups = Mapping[str, Sequence[str]]
 """The flags of the short help, by heading."""
 NONE: Presets = MappingProxyType({})
+EXTRAS = ("cluster", "track")
+"""Extras of the distribution that every job needs."""
 
 
 def cli_main(
@@ -37,6 +40,7 @@ def cli_main(
     common: Groups,
     presets: Presets = NONE,
     default_preset: Callable[[Sequence[str]], str | None] = lambda words: None,
+    extras: Sequence[str] = (),
 ) -> None:
     """Run a job from the command line: read the settings, run, show the table, and exit as in ``fss.core.exit_codes``.
 
@@ -48,8 +52,10 @@ def cli_main(
         common: the flags of the short help, by heading.
         presets: choices of ``--preset``.
         default_preset: returns the preset for a command line without ``--preset``.
+        extras: extras of the distribution that the job needs besides those of all jobs.
     """
     with exit_cleanly(job):
+        require(*EXTRAS, *extras, what=f"pipelines.{job}")
         words = sys.argv[1:]
         if "--help" in words or "-h" in words:
             preset = _split_words(words)[0].preset or default_preset(words)

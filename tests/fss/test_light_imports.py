@@ -1,8 +1,11 @@
-"""Configuration modules are light, and predicting needs no cluster, tracking or search library."""
+"""Configuration modules are light, and what the plain distribution promises runs without the packages of any extra."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.test_dependencies import modules_of_extras
 
 CONFIGS = (
     "fss.models.config",
@@ -25,38 +28,31 @@ for name in {CONFIGS!r}:
     assert not heavy, f"{{name}} imports {{heavy}}"
 """
 
-PREDICT = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("ray", "mlflow", "optuna", "faiss"):
-            raise ModuleNotFoundError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocked())
-import numpy as np
-import fss
-from fss.models import create_segmenter, save_checkpoint
-
-network = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
-save_checkpoint(network, sys.argv[1])
-picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-mask = np.zeros((40, 50), np.uint8)
-mask[10:30, 10:30] = 1
-prediction = fss.load_segmenter(sys.argv[1]).examples([picture], [mask]).predict(picture)
-assert prediction.mask.shape == (40, 50)
-import fss.inference.predictor
-"""
+ROOT = Path(__file__).parents[2]
+JOBS = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if path.stem != "__init__")
 
 
-def run(code: str, *words: str) -> None:
-    result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+def run(*words: str) -> str:
+    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_configuration_modules_are_light() -> None:
-    run(LIGHT)
+    run("-c", LIGHT)
 
 
-def test_predicting_needs_neither_ray_nor_mlflow_nor_optuna_nor_faiss(tmp_path: Path) -> None:
-    run(PREDICT, str(tmp_path / "model"))
+def test_the_plain_distribution_predicts_and_says_what_else_to_install(tmp_path: Path) -> None:
+    """In a process that finds no package of any extra."""
+    absent = ",".join(modules_of_extras())
+    answers = json.loads(run("-m", "tests.helpers.plain_install", absent, str(tmp_path), *JOBS))
+    assert answers.pop("prediction") == [0, ""]
+    assert (tmp_path / "masks/masks.csv").exists()
+    install = dict.fromkeys(map("pipelines.{}".format, JOBS), "cluster,track")
+    install |= {"pipelines.tune": "cluster,track,tune", "pipelines.relabel": "cluster,track,relabel"}
+    install |= {"push": "hub", "sync": "track", "hf://user/name": "hub", "models:/name/1": "track", "backbone": "timm"}
+    assert {name for name, (code, _) in answers.items() if code} == install.keys()
+    for name, extras in install.items():
+        code, line = answers[name]
+        assert (code, line.count("\n")) == (2, 0)
+        assert line.endswith(f"not installed. Install with: pip install 'fss-masks[{extras}]'"), line

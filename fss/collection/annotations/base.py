@@ -17,6 +17,7 @@ from fss.collection.mask_export import ExportedMask
 from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core import storage
 from fss.core.arrays import IGNORE, BoolArray
+from fss.core.extras import install_command
 from fss.core.json_values import parse_json
 from fss.images.decode_errors import DecodeError
 from fss.images.outlines import decode_outline, encode_outline
@@ -117,7 +118,7 @@ def fill_polygons(parts: list[list[float]], height: int, width: int) -> BoolArra
     try:
         code, _ = encode_outline(parts, height, width)
     except ImportError as error:
-        raise DecodeError("no-pycocotools", "polygons need pycocotools: pip install pycocotools") from error
+        raise DecodeError("no-pycocotools", f"polygons need pycocotools: {install_command('coco')}") from error
     return decode_outline(code)
 
 

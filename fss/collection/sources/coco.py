@@ -25,6 +25,7 @@ from fss.collection.sources.coco_painting import encode_annotation, paint
 from fss.collection.sources.pairing import LISTED, printable
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.core.extras import require
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
@@ -101,10 +102,7 @@ def _read_mask(item: SourceItem, limits: DecodeLimits) -> LabelMask:
 
 
 def _read_file(uri: str) -> CocoFile:
-    try:
-        import pycocotools.mask  # noqa: F401
-    except ImportError as error:
-        raise ValueError("reading COCO's JSON needs pycocotools: pip install pycocotools") from error
+    require("coco", what="a JSON file of COCO")
     return read_coco_file(uri)
 
 

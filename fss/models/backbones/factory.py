@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from fss.models.backbones import resnet, sequential, timm_backbone
+from fss.core.extras import require
+from fss.models.backbones import resnet, sequential, timm_backbone, vit
 from fss.models.backbones.base import Backbone, BackboneBuilder, MapSelection
 from fss.models.weights.loading import load_weights
 
@@ -38,6 +39,15 @@ def backbone_names() -> list[str]:
     return sorted(_builders())
 
 
+def is_plain_transformer(name: str) -> bool:
+    """Return whether a backbone is a plain vision transformer of timm; the built-in ones, which are none, need no timm.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    return _builder(name) is timm_backbone.build and vit.is_plain_transformer(name)
+
+
 def check_backbone_name(name: str) -> None:
     """Refuse names of backbones that do not exist, without building one.
 
@@ -55,6 +65,7 @@ def _builder(name: str) -> BackboneBuilder:
     builders = _builders()
     if name in builders:
         return builders[name]
+    require("timm", what=f"the backbone {name!r}, which is none of {', '.join(sorted(builders))},")
     if timm_backbone.is_timm_model(name.removeprefix("timm:")):
         return timm_backbone.build
     raise ValueError(

@@ -182,9 +182,9 @@ def build(name: str, selection: MapSelection, pretrained: bool) -> Backbone:
 @contextlib.contextmanager
 def explicit_attention(module: nn.Module) -> Iterator[None]:
     """Let SAM's blocks compute their attention by matrix products: ONNX has no fused attention of three dimensions."""
-    from timm.models.vision_transformer_sam import Attention
-
-    layers: list[Any] = [each for each in module.modules() if isinstance(each, Attention) and each.fused_attn]
+    sam = sys.modules.get("timm.models.vision_transformer_sam")  # without it, no module is one of SAM's
+    attentions = [each for each in module.modules() if sam and isinstance(each, sam.Attention)]
+    layers: list[Any] = [each for each in attentions if each.fused_attn]
     for layer in layers:
         layer.fused_attn = False
     try:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -67,3 +68,13 @@ def test_ray_is_not_started_where_there_is_nothing_to_compare(monkeypatch: pytes
     assert doctor.ray_check("never").ok
     answers(monkeypatch, 0, json.dumps([row(2, 2, 2)]))
     assert doctor.ray_check("auto").result.endswith("Ray and torch count 2 GPUs")
+
+
+def test_the_doctor_tells_which_extras_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ray", "optuna"):
+        monkeypatch.setitem(sys.modules, module, None)
+    check = doctor.Check("Ray", "is not installed, which jobs need: pip install 'fss-masks[cluster]'")
+    assert (doctor.ray_check("auto"), doctor.ray_check("always").ok) == (check, False)
+    (extras,) = [check.result for check in doctor.packages() if check.name == "extras"]
+    installed, absent = extras.split("; not installed: ")
+    assert "timm" in installed and "cluster, tune" in absent and "pip install 'fss-masks[all]'" in absent

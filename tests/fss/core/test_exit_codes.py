@@ -34,3 +34,11 @@ def test_invalid_settings_are_one_line(capsys: pytest.CaptureFixture[str]) -> No
         Size(side=0)
     assert raised.value.code == USAGE_ERROR
     assert capsys.readouterr().err == "fss x: error: side must be greater than or equal to 1, got 0\n"
+
+
+def test_a_missing_package_of_an_extra_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised, exit_cleanly("fss x"):
+        raise ModuleNotFoundError("No module named 'ray.data'", name="ray.data")
+    assert raised.value.code == USAGE_ERROR
+    line = "fss x: error: this needs ray.data, which is not installed. Install with: pip install 'fss-masks[cluster]'\n"
+    assert capsys.readouterr().err == line

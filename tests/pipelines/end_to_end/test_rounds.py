@@ -1,5 +1,6 @@
 """Rounds of self-training: masks made again, judged, and trained on from fresh weights."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,3 +120,11 @@ def test_mistakes_are_told_before_any_work(
 def test_rounds_know_no_labelled_shots() -> None:
     with pytest.raises(ValueError, match="no labelled shots"):
         MaskSplitJobConfig(relabel=RelabelSettings(relabel=RelabelConfig(supports="bank")))
+
+
+def test_rounds_without_the_extra_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    config = MaskSplitJobConfig(rounds=1, output=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"--rounds needs faiss, .*pip install 'fss-masks\[relabel\]'"):
+        run(config)
+    assert not list(tmp_path.iterdir())
