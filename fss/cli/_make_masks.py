@@ -15,7 +15,7 @@ from rich.table import Table
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
-from fss.core.console import output_console, with_progress
+from fss.core.console import cell, output_console, with_progress
 from fss.core.exit_codes import defer_interrupts
 from fss.core.prefetch import batched, prefetch
 from fss.images.decode import resize_long_side
@@ -200,10 +200,10 @@ def _print_summary(
     if not_found:
         table.add_row("not found", f"the object in {not_found} of them, whose masks are empty (found is no in {TABLE})")
     for uri, error in list(errors.items())[:20]:
-        table.add_row("not usable", f"{uri}: {error}")
+        table.add_row("not usable", cell(f"{uri}: {error}"))
     if len(errors) > 20:
         table.add_row("", f"and {len(errors) - 20} more, in {TABLE}")
-    table.add_row("written to", f"{out} (its {TABLE} lists them)")
+    table.add_row("written to", cell(f"{out} (its {TABLE} lists them)"))
     output_console().print(table)
 
 
@@ -213,5 +213,5 @@ def print_table(pairs: Iterator[tuple[str, object]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(name, str(value))
+        table.add_row(cell(name), cell(value))
     output_console().print(table)

@@ -68,7 +68,7 @@ def run(config: Config) -> int:
     """
     from rich.table import Table
 
-    from fss.core.console import output_console
+    from fss.core.console import cell, output_console
 
     checks = [*packages(), *machine(config.workdir), ray_check(config.ray), *store(config.tracking)]
     if config.s3 is not None:
@@ -77,7 +77,7 @@ def run(config: Config) -> int:
         checks += needs(config)
     table = Table(show_header=False)
     for check in checks:
-        table.add_row("[green]ok[/]" if check.ok else "[red]not ok[/]", check.name, check.result)
+        table.add_row("[green]ok[/]" if check.ok else "[red]not ok[/]", check.name, cell(check.result))
     output_console().print(table)
     return SUCCESS if all(check.ok for check in checks) else PARTIAL
 

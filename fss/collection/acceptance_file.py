@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 
 from fss.collection import part_io
 from fss.collection.schema import check_table
+from fss.collection.sealed_file import KEY, VALUE, is_intact, seal
 from fss.core import storage
 from fss.core.arrays import BoolArray
 from fss.core.config import canonical_json
 from fss.core.json_values import parse_object
+from fss.core.printable import printable
 from fss.core.retry import is_transient
 
 ACCEPTANCE_SCHEMA = pa.schema(
@@ -53,9 +55,8 @@ class Acceptance:
         """Ids of the accepted images, read at the first use."""
         if self.uri.endswith(".json"):
             return frozenset(part_io.read_json(self.uri)["accepted"])
-        fs, path = storage.resolve(self.uri)
-        with storage.open_file(fs, path) as stream:
-            table = pq.read_table(stream, columns=["image_id", "accepted"])
+        with _open(self.uri) as file:
+            table = file.read(columns=["image_id", "accepted"])
         return frozenset(table.filter(table.column("accepted")).column("image_id").to_pylist())
 
     def contains(self, image_ids: pa.ChunkedArray) -> BoolArray:
@@ -63,8 +64,7 @@ class Acceptance:
         if self.uri.endswith(".json"):
             return np.array([name in self.accepted for name in image_ids.to_pylist()], bool)
         accepted, ids = np.zeros(len(image_ids), bool), image_ids.combine_chunks()
-        fs, path = storage.resolve(self.uri)
-        with storage.open_file(fs, path) as stream, part_io.open_parquet(stream) as file:
+        with _open(self.uri) as file:
             for batch in file.iter_batches(columns=["image_id", "accepted"]):
                 rows = pc.index_in(batch.column("image_id").filter(batch.column("accepted")), value_set=ids)
                 accepted[rows.drop_null().to_numpy()] = True
@@ -92,12 +92,28 @@ def write_acceptance_file(uri: str, rule: Mapping[str, Any], table: pa.Table, *,
         ids = table.column("image_id").filter(table.column("accepted"))
         hash = _hash(rule, ids.take(pc.sort_indices(ids)))
     sink = pa.BufferOutputStream()
-    header = {_RULE: json.dumps({"rule": dict(rule), "hash": hash})}
+    header = {_RULE: json.dumps({"rule": dict(rule), "hash": hash}), KEY: VALUE}
     table = table.replace_schema_metadata(header)
     options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
     pq.write_table(table, sink, compression="zstd", **options)
     fs, path = storage.resolve(uri)
-    storage.write_atomically(fs, path, sink.getvalue())
+    storage.write_atomically(fs, path, seal(sink.getvalue().to_pybytes()))
+
+
+@contextmanager
+def _open(uri: str) -> Iterator[pq.ParquetFile]:
+    """Open an acceptance whose bytes are as they were written.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    fs, path = storage.resolve(uri)
+    with _explained_errors(uri), storage.open_file(fs, path) as stream:
+        if not is_intact(stream):
+            raise ValueError(f"{uri} is damaged: its bytes are not those that were written. Run the accept job again.")
+        stream.seek(0)
+        with part_io.open_parquet(stream) as file:
+            yield file
 
 
 def _hash(rule: Mapping[str, Any], ids: pa.ChunkedArray) -> str:
@@ -118,7 +134,8 @@ def _explained_errors(uri: str) -> Iterator[None]:
     except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
         if is_transient(error):
             raise
-        raise ValueError(f"{uri} is damaged: {error}. Delete it and run the accept job again.") from error
+        text = printable(" ".join(str(error).split()))
+        raise ValueError(f"{uri} is damaged: {text}. Delete it and run the accept job again.") from error
 
 
 def check_acceptance_file(acceptance: Acceptance) -> None:
@@ -130,12 +147,7 @@ def check_acceptance_file(acceptance: Acceptance) -> None:
     if acceptance.uri.endswith(".json"):
         ids = pa.chunked_array([sorted(acceptance.accepted)], pa.string())
     else:
-        fs, path = storage.resolve(acceptance.uri)
-        with (
-            _explained_errors(acceptance.uri),
-            storage.open_file(fs, path) as stream,
-            part_io.open_parquet(stream) as file,
-        ):
+        with _open(acceptance.uri) as file:
             table = file.read()
         check_table(table, ACCEPTANCE_SCHEMA, acceptance.uri)
         ids = table.column("image_id").filter(table.column("accepted"))

@@ -10,48 +10,36 @@ whose file is gone.
 """
 
 import itertools
-import json
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from functools import partial
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from fss.collection import part_io
 from fss.collection.fragment import decode_fragment, encode_fragment, fragment_hash
 from fss.collection.schema import part_number
+from fss.collection.segment import (
+    Entry,
+    State,
+    is_whole,
+    read_index,
+    read_segment,
+    segment_number,
+    segment_of,
+    write_segment,
+)
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.hashing import file_sha256
-from fss.core.retry import is_transient, retry_transient
+from fss.core.retry import retry_transient
 
-SEGMENT = 1024  # parts in a segment
 GROUP = 512  # parts that are processed as one table, which costs less than a table for each
 READERS = 8  # parts read concurrently, which hides the latency of an object store
-_SEGMENT_NAME = re.compile(r"segment-([0-9]{5,})\.parquet")
 CHUNK = 16  # fragments that a thread reads in a row, which costs less than a call for each
-
-T = TypeVar("T")
-_INDEX = b"fss.parts"
-State = tuple[int, int]
-"""Size of a part's file in bytes, and its time of modification in nanoseconds."""
-
-
-class Entry(NamedTuple):
-    """What a segment says about a part."""
-
-    part: str
-    rows: int
-    """Rows of it that the segment holds; 0 if its file was gone when the segment was written."""
-    size: int
-    time: int
-    sha256: str = ""
-    """SHA-256 of its file; empty if fss 0.2 wrote it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +68,9 @@ class PartFolder:
         states = _states(self.uri, "parquet") if small else {}
         fragments = self._fresh_fragments(states) if small else set()
         with ThreadPoolExecutor(READERS) as pool:
-            for number, names in itertools.groupby(parts, _segment):
+            for number, names in itertools.groupby(parts, segment_of):
                 group = list(names)
-                kept = self._read_segment(number, columns, states) if small else {}
+                kept = self._segment(number, columns, states) if small else {}
                 missing = [part for part in group if part not in kept]
                 read = self._read_parts(missing, columns, fragments, pool)
                 for part in group:
@@ -130,7 +118,7 @@ class PartFolder:
             ValueError: the part name is invalid, or the table does not have the schema.
         """
         sha256 = part_io.write(self.uri, part, self.schema, table)
-        data = encode_fragment(table.select(self._small_schema.names), sha256)
+        data = encode_fragment(table.select(self._small_schema.names), part, sha256)
         with suppress(OSError):  # the part is complete without it
             storage.write_atomically(*storage.resolve(self._fragment_uri(part)), data)
 
@@ -144,17 +132,17 @@ class PartFolder:
         fragments, written = self._fresh_fragments(states), set(_states(self.fragments_uri, "arrow"))
         stale = written - fragments
         with ThreadPoolExecutor(READERS) as pool:
-            for number, names in itertools.groupby(sorted({*states, *written}, key=part_number), _segment):
+            for number, names in itertools.groupby(sorted({*states, *written}, key=part_number), segment_of):
                 recorded = list(names)
                 group = [part for part in recorded if part in states]
                 lost = {part: Entry(part, 0, 0, 0) for part in recorded if part not in states}
-                if len(kept := self._read_segment(number, [], states)) == len(group) and not lost:
+                if len(kept := self._segment(number, [], states)) == len(group) and not lost:
                     continue
                 count += len(group) - len(kept)
-                kept = self._read_segment(number, columns, states)
+                kept = self._segment(number, columns, states)
                 missing = [part for part in group if part not in kept]
                 read = dict(zip(missing, self._read_parts(missing, columns, fragments, pool), strict=True))
-                tables, before = kept | read, {entry.part: entry for entry in self._index(number)}
+                tables, before = kept | read, {entry.part: entry for entry in read_index(self.manifest_uri, number)}
                 marked = read | {part: self._read_fragment(part) for part in missing if part in stale}
                 hashes = {part: _written_hash(marked.get(part), before.get(part), states[part]) for part in group}
                 index = [Entry(part, tables[part].num_rows, *states[part], hashes[part]) for part in group]
@@ -165,7 +153,7 @@ class PartFolder:
                 table = pa.concat_tables(
                     [self._small_schema.empty_table(), *(tables[part].replace_schema_metadata(None) for part in group)]
                 )
-                self._write_segment(number, table.combine_chunks(), [*index, *lost.values()])
+                write_segment(self.manifest_uri, number, table.combine_chunks(), [*index, *lost.values()])
         if written:
             fs, path = storage.resolve(self.fragments_uri)
             fs.delete_dir_contents(path, missing_dir_ok=True)  # a fragment that has just been written costs a read
@@ -195,6 +183,22 @@ class PartFolder:
         for part in _states(self.fragments_uri, "arrow"):
             found[part] = fragment_hash(self._read_fragment(part)) or found.get(part, "")
         return {part: sha256 for part, sha256 in found.items() if sha256}
+
+    def damaged_records(self) -> list[str]:
+        """Return the URIs of segments and fragments that are not as they were written."""
+        fragments = _names(self.fragments_uri)
+        damaged = [
+            storage.join(self.fragments_uri, name)
+            for name in fragments
+            if not part_io.is_part(part := name.removesuffix(".arrow")) or self._read_fragment(part) is None
+        ]
+        segments = [name for name in _names(self.manifest_uri) if not is_whole(self.manifest_uri, name)]
+        return [*damaged, *(storage.join(self.manifest_uri, name) for name in segments)]
+
+    def unrecorded(self) -> list[str]:
+        """Return the names of the parts that neither a segment nor a fragment knows, sorted."""
+        recorded = {*_states(self.fragments_uri, "arrow"), *(entry.part for entry in self._entries())}
+        return sorted(set(_states(self.uri, "parquet")) - recorded, key=part_number)
 
     def _checked(self, entry: Entry) -> Entry:
         """Return an entry; without the time of its file, so that it never counts, if the file has another hash."""
@@ -233,69 +237,26 @@ class PartFolder:
     def _read_fragment(self, part: str) -> pa.Table | None:
         """Return the small columns in a fragment, with the hash in their metadata; None if it is damaged or gone."""
         try:
-            table = decode_fragment(storage.read_bytes(self._fragment_uri(part)))
+            table = decode_fragment(storage.read_bytes(self._fragment_uri(part)), part)
         except OSError:
             return None
         return table if table is not None and table.schema == self._small_schema else None
 
+    def _segment(self, number: int, columns: Sequence[str], states: dict[str, State]) -> dict[str, pa.Table]:
+        """Return some columns of the parts of a segment whose files have not changed."""
+        return read_segment(self.manifest_uri, number, self._small_schema, columns, states)
+
     def _entries(self) -> Iterator[Entry]:
         """Yield what the segments say about their parts."""
-        names = storage.list_names(*storage.resolve(self.manifest_uri))
-        numbers = sorted(int(found[1]) for name in names if (found := _SEGMENT_NAME.fullmatch(name)))
+        numbers = sorted(n for name in _names(self.manifest_uri) if (n := segment_number(name)) is not None)
         with ThreadPoolExecutor(READERS) as pool:
-            for entries in pool.map(self._index, numbers):
+            for entries in pool.map(partial(read_index, self.manifest_uri), numbers):
                 yield from entries
 
-    def _index(self, number: int) -> list[Entry]:
-        """Return what a segment says about its parts; nothing if it is damaged."""
-        return self._from_segment(number, lambda _, index: index) or []
 
-    @retry_transient
-    def _from_segment(self, number: int, read: Callable[[pq.ParquetFile, list[Entry]], T]) -> T | None:
-        """Return what ``read`` makes of a segment's file and index; None if the segment is damaged or gone."""
-        fs, path = storage.resolve(self._segment_uri(number))
-        try:
-            with storage.open_file(fs, path) as stream, part_io.open_parquet(stream) as file:
-                return read(file, [Entry(*values) for values in json.loads(file.metadata.metadata[_INDEX])])
-        except OSError as error:
-            if is_transient(error):
-                raise
-        except (KeyError, ValueError, TypeError):
-            pass
-        return None
-
-    def _segment_uri(self, number: int) -> str:
-        return storage.join(self.manifest_uri, f"segment-{number:05d}.parquet")
-
-    def _read_segment(self, number: int, columns: Sequence[str], states: dict[str, State]) -> dict[str, pa.Table]:
-        """Return some columns of the parts of a segment whose files have not changed."""
-
-        def tables(file: pq.ParquetFile, index: list[Entry]) -> dict[str, pa.Table]:
-            if file.schema_arrow.remove_metadata() != self._small_schema:
-                return {}
-            table = file.read(columns=list(columns), use_threads=False).select(columns)
-            starts = itertools.accumulate((entry.rows for entry in index), initial=0)
-            return {
-                entry.part: table.slice(start, entry.rows)
-                for entry, start in zip(index, starts, strict=False)
-                if states.get(entry.part) == (entry.size, entry.time)
-            }
-
-        return self._from_segment(number, tables) or {}
-
-    def _write_segment(self, number: int, table: pa.Table, index: Sequence[Entry]) -> None:
-        sink = pa.BufferOutputStream()
-        table = table.replace_schema_metadata({_INDEX: json.dumps(index)})
-        pq.write_table(
-            table,
-            sink,
-            compression="zstd",
-            use_dictionary=["format", "error"],
-            write_statistics=False,
-            write_page_checksum=True,
-        )
-        fs, path = storage.resolve(self._segment_uri(number))
-        storage.write_atomically(fs, path, sink.getvalue())
+def _names(uri: str) -> list[str]:
+    """Return the names of what lies in a folder, without files that are being written."""
+    return [name for name in storage.list_names(*storage.resolve(uri)) if not name.startswith(".")]
 
 
 def _written_hash(fragment: pa.Table | None, entry: Entry | None, state: State) -> str:
@@ -305,10 +266,6 @@ def _written_hash(fragment: pa.Table | None, entry: Entry | None, state: State) 
     hash; a file of another size than the entry says is another part.
     """
     return fragment_hash(fragment) or (entry.sha256 if entry and entry.size == state[0] else "")
-
-
-def _segment(part: str) -> int:
-    return part_number(part) // SEGMENT
 
 
 @retry_transient

@@ -36,7 +36,7 @@ def rename_mask_set(mask_set: MaskSet, name: str) -> MaskSet:
     if name in collection.mask_set_names():
         raise ValueError(f"{collection.uri} has a mask set {name!r} already; delete it first, or choose another name")
     move_metadata(collection.uri, mask_set.name)
-    metadata = {**mask_set.metadata, "name": name}
+    metadata = {**MaskSet.open(collection, mask_set.name).metadata, "name": name}
     for folder in (parts_uri, metadata_uri):
         old, new = folder(collection.uri, mask_set.name), folder(collection.uri, name)
         for file in list_files(old):

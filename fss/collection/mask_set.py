@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TRUTH = "truth"  # name of the mask set with the ground truth
 
 
-MASK_SET_KEYS = ("name", "config_hash", "provenance")
+MASK_SET_KEYS = ("name", "config_hash", "provenance", "acceptances")
 """Keys of the JSON file of a mask set."""
 
 
@@ -222,6 +222,22 @@ class MaskSet:
         """
         table = accepted if isinstance(accepted, pa.Table) else acceptance_table(accepted)
         write_acceptance_file(self.acceptance_uri(name), rule, table)
+        self._record_acceptance(name)
+
+    def recorded_acceptances(self) -> list[str]:
+        """Return the names of the acceptances that were written; fss 0.2 recorded none."""
+        return list(self.metadata.get("acceptances", []))
+
+    def _record_acceptance(self, name: str) -> None:
+        uri = storage.join(self.metadata_uri, SET_NAME)
+        if name in self.recorded_acceptances() or not part_io.exists(uri):
+            return
+
+        def add(current: dict[str, Any] | None) -> dict[str, Any]:
+            before = current or self.metadata
+            return {**before, "acceptances": sorted({*before.get("acceptances", []), name})}
+
+        self.metadata = part_io.update_sealed_json(uri, add)
 
     def read_acceptance(self, name: str) -> Acceptance:
         """Open an acceptance; its ids are read when they are first used.

@@ -23,6 +23,7 @@ from fss.collection.value_ranges import CHECKSUMS, KEY, encode_checksums, encode
 from fss.core import storage, versioned
 from fss.core.config import config_hash
 from fss.core.json_values import parse_object
+from fss.core.printable import printable
 from fss.core.retry import is_transient, retry_transient
 from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
@@ -128,8 +129,9 @@ def explained_errors(folder: str, part: str) -> Iterator[None]:
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and is_transient(error):
             raise
+        text = printable(" ".join(str(error).split()))
         raise ValueError(
-            f"{storage.join(folder, f'{part}.parquet')} cannot be read: {error}. Delete it and run the job that writes "
+            f"{storage.join(folder, f'{part}.parquet')} cannot be read: {text}. Delete it and run the job that writes "
             "it again."
         ) from error
 
@@ -226,6 +228,11 @@ def read_sealed_json(uri: str) -> dict[str, Any]:
 def _unsealed(content: dict[str, Any]) -> dict[str, Any]:
     content.pop(_SEAL, None)
     return content
+
+
+def has_seal(uri: str) -> bool:
+    """Return whether a JSON object has a checksum; fss 0.2 wrote none."""
+    return _SEAL in read_json(uri)
 
 
 def is_sealed(uri: str, keys: Collection[str]) -> bool:

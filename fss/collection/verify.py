@@ -27,6 +27,7 @@ from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import decode_mask
 
 _EDITED = "it was edited, or it is damaged"
+_REFRESH = "copy it again, or delete it and run `fss collection manifest` on the collection"
 
 
 def find_problems(collection: Collection) -> Iterator[str]:
@@ -34,8 +35,9 @@ def find_problems(collection: Collection) -> Iterator[str]:
     yield from _json_problems(collection)
     for name in collection.mask_set_names():
         yield from _acceptance_problems(collection.mask_set(name))
+    sealed = part_io.has_seal(collection_file(collection.uri))
     for folder in part_folders(collection):
-        yield from _file_problems(folder)
+        yield from _file_problems(folder, recorded=sealed)
     seen: set[str] = set()
     for part in collection.part_names():
         try:
@@ -68,6 +70,8 @@ def _json_problems(collection: Collection) -> Iterator[str]:
 
 
 def _acceptance_problems(mask_set: MaskSet) -> Iterator[str]:
+    for name in sorted(set(mask_set.recorded_acceptances()) - set(mask_set.acceptance_names())):
+        yield f"the acceptance {name} of the mask set {mask_set.name} was written, and its file is gone"
     for name in mask_set.acceptance_names():
         try:
             check_acceptance_file(mask_set.read_acceptance(name))
@@ -75,7 +79,17 @@ def _acceptance_problems(mask_set: MaskSet) -> Iterator[str]:
             yield str(error)
 
 
-def _file_problems(folder: PartFolder) -> Iterator[str]:
+def _file_problems(folder: PartFolder, *, recorded: bool) -> Iterator[str]:
+    """Yield the problems of the files of a folder.
+
+    Args:
+        folder: the folder.
+        recorded: whether each part must have a record of its file; fss 0.2 wrote none.
+    """
+    for uri in folder.damaged_records():
+        yield f"{uri}, a record of parts, is damaged or was renamed: {_REFRESH}"
+    for part in folder.unrecorded() if recorded else ():
+        yield f"{part} of {folder.uri} has no record of the file that was written: its record is gone; {_REFRESH}"
     for part in folder.lost():
         yield f"{part} of {folder.uri} was written, and its file is gone"
     for part, written in folder.written_hashes().items():

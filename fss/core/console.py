@@ -13,6 +13,8 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fss.core.printable import markdown_text, printable
+
 T = TypeVar("T")
 _UNLIMITED = 10_000  # columns
 _EVERY_S = 10.0  # between lines of progress
@@ -26,13 +28,18 @@ def output_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=140)
 
 
+def cell(value: object) -> Text:
+    """Return a value for a cell of a table: in one line, without control codes, and not taken for markup."""
+    return Text(printable(str(value)))
+
+
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool = False) -> str:
     """Return rows below a header as plain text with aligned columns, or as a Markdown table; a cell never folds."""
     table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, show_edge=markdown, pad_edge=markdown)
     for name in header:
         table.add_column(Text(name), no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(markdown_text(printable(cell)) if markdown else printable(cell)) for cell in row))
     console = Console(file=io.StringIO(), width=_UNLIMITED, color_system=None)
     with console.capture() as capture:
         console.print(table)

@@ -27,6 +27,7 @@ from types import TracebackType
 
 from fss.core.disk_errors import explain_disk_error
 from fss.core.extras import explain, extra_of
+from fss.core.printable import printable
 from fss.core.redaction import redact_passwords
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
@@ -178,5 +179,5 @@ def _exit_interrupted(program: str, interrupt: KeyboardInterrupt) -> None:
 
 
 def _exit(program: str, message: str, code: int) -> None:
-    print(f"{program}: error: {redact_passwords(message)}", file=sys.stderr, flush=True)
+    print(f"{program}: error: {printable(redact_passwords(message))}", file=sys.stderr, flush=True)
     raise SystemExit(code)

@@ -3,18 +3,18 @@
 Only safetensors, JSON and the card travel, never pickles. ``hf://user/name@revision`` names a branch, tag or commit.
 """
 
-import json
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from fss.core.extras import require
+from fss.core.hashing import file_sha256
 from fss.core.temporary import owned_prefix
 from fss.inference.model_card import CARD, model_card
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import DESCRIPTION, read_description, weights_file
-from fss.models.weights.pair import WEIGHTS, WEIGHTS_KEY
+from fss.models.weights.pair import WEIGHTS, WEIGHTS_KEY, check_pair, encode_description
 from fss.tracking.run import tracking_client, tracking_uri
 
 _URI = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -81,9 +81,12 @@ def push_to_hub(model: str | Path, uri: str, *, private: bool = True, tracking: 
         local_checkpoint(model, tracking=tracking) as checkpoint,
         tempfile.TemporaryDirectory(prefix=owned_prefix("push")) as folder,
     ):
+        weights = weights_file(checkpoint)
+        sha256 = file_sha256(str(weights))
+        check_pair(read_description(checkpoint), sha256, str(checkpoint))
         description = _public(read_description(checkpoint))
-        (Path(folder) / WEIGHTS).symlink_to(weights_file(checkpoint).resolve())
-        (Path(folder) / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        (Path(folder) / WEIGHTS).symlink_to(weights.resolve())
+        (Path(folder) / DESCRIPTION).write_bytes(encode_description(description, sha256))
         metrics = run_metrics(description, tracking)
         (Path(folder) / CARD).write_text(model_card(uri, description, metrics), encoding="utf-8")
         api = hub.HfApi()

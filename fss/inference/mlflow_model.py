@@ -13,7 +13,6 @@ time. A server reads a whole request before the model sees it, so a proxy in fro
 
 import base64
 import importlib.metadata
-import json
 import os
 import shutil
 import tempfile
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 
 import fss
 from fss.core.config import from_dict, to_dict
+from fss.core.hashing import file_sha256
 from fss.core.privacy import HIDDEN, public_settings
 from fss.core.temporary import owned_prefix
 from fss.images.mask_codec import encode_mask
@@ -44,6 +44,7 @@ from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read
 from fss.models.confidence import parse_calibration
 from fss.models.config import SegmenterConfig
 from fss.models.saliency.network import student_config
+from fss.models.weights.pair import check_pair, encode_description
 from fss.tracking.delivery import Delivery
 from fss.tracking.privacy import private_context, public_description
 from fss.tracking.run import Run, tracking_client
@@ -107,6 +108,10 @@ def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
         ValueError: the numbers of support pictures and masks differ, the request exceeds ``LIMITS``, or a picture or
             mask is invalid.
     """
+    for column in COLUMNS[1:]:
+        if not isinstance(row[column], list | tuple | np.ndarray):
+            got = type(row[column]).__name__
+            raise ValueError(f"{column} must be a list with one entry for each support, got {got}")
     pictures, masks = list(row["support_images"]), list(row["support_masks"])
     LIMITS.check(pictures, masks, row["query"])
     if len(pictures) != len(masks):
@@ -183,7 +188,9 @@ def _unchanged_status(run: Run) -> Iterator[None]:
 
 def _copy_public(checkpoint: Path, target: Path) -> None:
     """Copy the weights of a checkpoint, and of its description what a private run may say."""
-    description = read_description(checkpoint)
+    description, weights = read_description(checkpoint), weights_file(checkpoint)
+    sha256 = file_sha256(str(weights))
+    check_pair(description, sha256, str(checkpoint))
     kept = public_description({name: value for name, value in description.items() if name not in _SETTINGS})
     for name, parse in _SETTINGS.items():
         if name in description:
@@ -191,8 +198,8 @@ def _copy_public(checkpoint: Path, target: Path) -> None:
             if name != CALIBRATION:  # the weights of the files that are hidden are among those of the checkpoint
                 kept[name] = {key: None if value == HIDDEN else value for key, value in kept[name].items()}
     target.mkdir()
-    shutil.copyfile(weights_file(checkpoint), target / WEIGHTS)
-    (target / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
+    shutil.copyfile(weights, target / WEIGHTS)
+    (target / DESCRIPTION).write_bytes(encode_description(kept, sha256))
 
 
 def _signature() -> Any:

@@ -1,7 +1,6 @@
 """Checkpoints of segmenters: a safetensors file and a JSON file. :func:`load_published` reads released checkpoints."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,16 @@ from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent, student_config
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.weights.loading import build_and_load
-from fss.models.weights.pair import WEIGHTS, read_pair, weights_name, write_pair
+from fss.models.weights.pair import (
+    WEIGHTS,
+    WEIGHTS_SHA256,
+    check_description,
+    check_pair,
+    encode_description,
+    read_pair,
+    weights_name,
+    write_pair,
+)
 
 __all__ = [
     "WEIGHTS",
@@ -68,7 +76,7 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
     Raises:
         ValueError: the directory holds no checkpoint, its configuration is invalid, or its weights do not fit.
     """
-    description, tensors = read_pair(str(directory), lambda: read_description(directory))
+    description, weights = read_pair(str(directory), lambda: read_description(directory))
     config = configurations.from_dict(SegmenterConfig, description["segmenter"])
     _check_size(config, directory)
     without_files = dataclasses.replace(config, backbone_weights=None, saliency_prior=None)
@@ -77,10 +85,11 @@ def load_checkpoint(directory: str | Path) -> FewShotSegmenter:
         prior = _build_prior(description[PRIOR], directory) if PRIOR in description else None
         return FewShotSegmenter.from_config(without_files, prior=prior)
 
-    segmenter = build_and_load(build, tensors, what=f"the checkpoint {directory}")
+    segmenter = build_and_load(build, weights.content, what=f"the checkpoint {directory}")
     segmenter.config = config
     if CALIBRATION in description:
         segmenter.calibration = parse_calibration(description[CALIBRATION], str(Path(directory) / DESCRIPTION))
+    check_pair(description, weights.sha256, str(directory))  # last, because the other errors say more
     return segmenter.eval()
 
 
@@ -114,8 +123,10 @@ def read_description(directory: str | Path) -> dict[str, Any]:
 def write_calibration(uri: str, calibration: Calibration) -> None:
     """Store a calibration in the JSON of a checkpoint, whose folder may be local or an s3:// URI."""
     path = storage.join(uri, DESCRIPTION)
-    values = parse_object(storage.read_bytes(path), path) | {CALIBRATION: configurations.to_dict(calibration)}
-    storage.write_atomically(*storage.resolve(path), (json.dumps(values, indent=2) + "\n").encode())
+    values = parse_object(storage.read_bytes(path), path)
+    check_description(values, uri)
+    values[CALIBRATION] = configurations.to_dict(calibration)
+    storage.write_atomically(*storage.resolve(path), encode_description(values, values.get(WEIGHTS_SHA256)))
 
 
 def _build_prior(values: Any, directory: str | Path) -> SaliencyStudent:

@@ -1,5 +1,6 @@
 """Checkpoints in storage: local copies, hashes, and the weights that trainings start from."""
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fss.inference.model_files import local_copy
 from fss.models.checkpoint import DESCRIPTION, read_description, save_checkpoint, weights_file
 from fss.models.config import AUTO, TRAINING_FREE, SegmenterConfig
 from fss.models.semantic.checkpoint import DESCRIPTION as SEMANTIC_DESCRIPTION
-from fss.models.weights.pair import weights_name, write_pair
+from fss.models.weights.pair import check_pair, weights_name, write_pair
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -66,6 +67,7 @@ def _copy(folder: str, source: pafs.FileSystem, target: str) -> str:
     (json_name,) = set(storage.list_names(source, folder)) & {DESCRIPTION, SEMANTIC_DESCRIPTION}
     description = parse_object(read(json_name), f"{folder}/{json_name}")
     weights = read(weights_name(description, f"{folder}/{json_name}"))
+    check_pair(description, hashlib.sha256(weights).hexdigest(), folder)
     write_pair(target, json_name, weights, description)
     return target
 

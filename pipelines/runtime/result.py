@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from fss.collection import part_io
 from fss.core import storage
-from fss.core.console import output_console
+from fss.core.console import cell, output_console
 from fss.episodes.config import describe_protocol
 from pipelines.runtime.screen_words import counted, label
 
@@ -71,19 +70,19 @@ class JobResult:
             for index, (key, value) in enumerate(values.items()):
                 unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
                 text = describe_protocol(str(value)) if key == "protocol" else _text(value)
-                # As Text, since rich takes "[null]" or a folder "[old]" for markup and drops it.
-                table.add_row(f"{heading if index == 0 else '':<10} {label(key)}", Text(f"{text} {unit}".rstrip()))
+                name = f"{heading if index == 0 else '':<10} {label(key)}"
+                table.add_row(cell(name), cell(f"{text} {unit}".rstrip()))
             if values:
                 table.add_section()
         for index, note in enumerate(self.notes):
-            table.add_row("notes" if index == 0 else "", Text(note))
+            table.add_row("notes" if index == 0 else "", cell(note))
         if self.notes:
             table.add_section()
         if self.run_id:
             table.add_row("MLflow run", self.run_id)
         console = console or output_console()
         if self.report:
-            console.print(self.report, highlight=False)
+            console.print(self.report, highlight=False, markup=False)
         console.print(table)
         for verdict in self.verdicts.values():
             console.print(f"verdict: {verdict['line']}", highlight=False, markup=False, soft_wrap=True)

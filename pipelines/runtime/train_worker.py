@@ -17,7 +17,8 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from fss.core import storage
 from fss.core.system import available_cores
 from fss.core.temporary import owned_prefix
-from fss.models.checkpoint import WEIGHTS
+from fss.models.checkpoint import read_description
+from fss.models.weights.pair import check_pair, read_pair
 from fss.models.weights.reading import open_weights
 from pipelines.runtime.config import Device
 from pipelines.runtime.steps import STATE, Resumable, save_state
@@ -39,11 +40,21 @@ def resume(loop: Resumable, *, model: str | None = None) -> None:
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
-        state = open_weights(Path(folder) / STATE).content
-        if model is not None:
-            network = open_weights(Path(folder) / model / WEIGHTS, safetensors_only=True).content
-            state["model"] = {**network, **state["model"]}
-        loop.load_state_dict(state)
+        restore(loop, Path(folder), model=model)
+
+
+def restore(loop: Resumable, folder: Path, *, model: str | None = None) -> None:
+    """Restore a loop from the local folder of a checkpoint; see :func:`resume`.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or is of another network.
+    """
+    state = open_weights(folder / STATE).content
+    if model is not None:
+        description, weights = read_pair(str(folder / model), lambda: read_description(folder / model))
+        check_pair(description, weights.sha256, str(folder / model))
+        state["model"] = {**weights.content, **state["model"]}
+    loop.load_state_dict(state)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def mutate(content: Any, rng: np.random.Generator) -> bytes:
     """Change values of an annotation file a few times over, and sometimes its bytes."""
     content = copy.deepcopy(content)
     for _ in range(int(rng.integers(1, 6))):
-        content = _change(content, rng)
+        content = change_value(content, rng)
     data = json.dumps(content).encode()
     return damage(data, rng) if rng.random() < 0.25 else data
 
@@ -95,7 +95,7 @@ def check(root: Path, data: bytes, *, whole: bool = False) -> str:
     return f"{len(rows)} masks"
 
 
-def _change(content: Any, rng: np.random.Generator) -> Any:
+def change_value(content: Any, rng: np.random.Generator) -> Any:
     """Return the content with one value replaced, removed, doubled or moved."""
     places = list(_places(content))
     if not places:

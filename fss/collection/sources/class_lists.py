@@ -110,6 +110,8 @@ def parse_class_list(data: bytes, file: str) -> ClassList:
         lines = re.split(r"\r\n|\r|\n", data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is no class list: it is no UTF-8 text; save it as UTF-8") from error
+    if any("\0" in line for line in lines):
+        raise ValueError(f"{file} is no class list: it has bytes that are zero; save it as UTF-8 text")
     filled = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     filled = [(number, line) for number, line in filled if line and not line.startswith("#")]
     if filled and filled[0][1].lower().startswith(_MARKUP):

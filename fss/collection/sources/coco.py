@@ -22,10 +22,11 @@ from fss.collection.sources.coco_file import CocoFile, CocoPicture, read_coco_fi
 from fss.collection.sources.coco_layout import EXPECTED, Subset, find_subsets, refuse_missing
 from fss.collection.sources.coco_matching import match_pictures
 from fss.collection.sources.coco_painting import encode_annotation, paint
-from fss.collection.sources.pairing import LISTED, printable
+from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
 from fss.core.extras import require
+from fss.core.printable import printable
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits

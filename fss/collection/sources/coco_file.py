@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fss.collection.sources.pairing import printable
 from fss.core import storage
+from fss.core.printable import printable
 from fss.images.outlines import has_outline
 
 _LISTED = 12  # keys in a message

@@ -16,9 +16,9 @@ from pyarrow import fs as pafs
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.names import normalized
-from fss.collection.sources.pairing import printable
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix
 from fss.core import storage
+from fss.core.printable import printable
 
 SUBSETS = ("train2014", "val2014")
 EXPECTED = {"train2014": 82_783, "val2014": 40_504, "train2017": 118_287, "val2017": 5_000}

@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 from fss.collection.sources.coco_file import CocoFile, CocoPicture
 from fss.collection.sources.names import NameIndex, common_folders, normalized
-from fss.collection.sources.pairing import LISTED, printable
+from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.walk import stem_and_suffix
+from fss.core.printable import printable
 
 _LONGEST = 120  # characters of a name in a message
 

@@ -12,9 +12,10 @@ from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceIt
 from fss.collection.sources.mask_layout import IMAGES, MASKS, MaskLayout, find_layout
 from fss.collection.sources.mask_likeness import refuse_masks
 from fss.collection.sources.mask_meaning import MaskMeaning, declare_classes
-from fss.collection.sources.pairing import LISTED, pair_masks, printable
+from fss.collection.sources.pairing import LISTED, pair_masks
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, walk
+from fss.core.printable import printable
 from fss.images.labels import Binary, Index, LabelMask, Meaning, read_labels
 from fss.images.limits import DecodeLimits
 

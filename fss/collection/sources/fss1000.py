@@ -12,9 +12,10 @@ from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing
 from fss.collection.sources.folder import read_item
 from fss.collection.sources.names import normalized
-from fss.collection.sources.pairing import LISTED, pair_masks, printable
+from fss.collection.sources.pairing import LISTED, pair_masks
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
+from fss.core.printable import printable
 
 __all__ = ["list_items", "read_item"]
 
@@ -50,7 +51,7 @@ def list_items(config: SourceConfig) -> Listing:
     return Listing(
         items=pairs.items,
         labelled=True,
-        classes={number: name for name, number in ids.items()},
+        classes={number: printable(name) for name, number in ids.items()},
         class_splits=_class_splits(config, SPLITS in tree.uris, ids),
         ignored=dict(+ignored),
         unmatched=tuple(map(printable, pairs.unmatched[:LISTED])),

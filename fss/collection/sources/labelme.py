@@ -20,9 +20,10 @@ from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.labelme_shapes import class_label, paint_shapes
 from fss.collection.sources.names import NameIndex, normalized
-from fss.collection.sources.pairing import LISTED, printable
+from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.core.printable import printable
 from fss.images.decode import inspect_image
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import LabelMask

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from fss.collection.sources.names import normalized
-from fss.collection.sources.pairing import printable
 from fss.collection.sources.walk import Tree, stem_and_suffix
 from fss.core import storage
+from fss.core.printable import printable
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture
 from fss.images.limits import DecodeLimits

@@ -1,15 +1,13 @@
 """Pairing of photographs and masks by the keys of their names, one to one."""
 
-import os
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fss.collection.sources.base import SourceItem
 from fss.collection.sources.walk import Tree
+from fss.core.printable import printable
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LISTED = 5  # names in a message
 
 
@@ -75,15 +73,6 @@ def pair_masks(
         warnings.append(f"{len(shared)} photographs share a mask by their names, such as {_some(shared[:2])}; keep one")
     unmatched = [mask for mask in sorted(masks) if mask not in claims]
     return Pairs(items=items, unmatched=unmatched, warnings=tuple(warnings))
-
-
-def printable(name: str) -> str:
-    """Return a name in one line of valid Unicode; invalid bytes and control characters become escape sequences."""
-    try:
-        text = os.fsencode(name).decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # a name from an annotation file, with half of a surrogate pair
-        text = name.encode(errors="backslashreplace").decode()
-    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _by_key(keys: Mapping[str, str]) -> dict[str, list[str]]:

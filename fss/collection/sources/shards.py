@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from fss.collection.sources.pairing import LISTED, printable
+from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import may_be_intact
 from fss.collection.sources.walk import Tree
 from fss.core import storage
+from fss.core.printable import printable
 from fss.core.retry import retry_transient
 from fss.images.decode import pointer_error
 

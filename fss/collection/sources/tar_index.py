@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from fss.collection.sources.pairing import printable
 from fss.collection.sources.shards import Shard, ShardError
+from fss.core.printable import printable
 
 LINKS, SPARSE, OTHER = "links in shards", "sparse files in shards", "devices and pipes in shards"
 UNSAFE, HIDDEN, REPLACED = "unsafe names in shards", "hidden files", "members that a later one of their name replaces"

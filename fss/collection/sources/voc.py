@@ -40,12 +40,13 @@ from fss.collection.sources.mask_meaning import (
 )
 from fss.collection.sources.name_lists import check_names, read_name_list
 from fss.collection.sources.names import normalized
-from fss.collection.sources.pairing import LISTED, pair_masks, printable
+from fss.collection.sources.pairing import LISTED, pair_masks
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.sbd import SUFFIX as SBD_SUFFIX
 from fss.collection.sources.sbd import decode_sbd
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
 from fss.core.arrays import IGNORE
+from fss.core.printable import printable
 from fss.images.label_samples import LabelPicture
 from fss.images.labels import LabelMask
 from fss.images.limits import DecodeLimits

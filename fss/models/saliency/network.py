@@ -5,6 +5,7 @@ top-down decoder, and one logit per pixel. ``fss.training.student`` trains it, a
 masks with it. A segmenter may hold it as a prior of its queries.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fss.core import storage
-from fss.core.config import from_dict, renamed, to_dict
+from fss.core.config import config_hash, from_dict, renamed, to_dict
 from fss.core.json_values import parse_object
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
@@ -116,8 +117,9 @@ def save_student(student: SaliencyStudent, uri: str | Path, *, metadata: Mapping
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
+    values = {"config": to_dict(student.config), "record": dict(metadata), "weights": _tensors_sha256(state)}
     # A single key: safetensors writes several in no fixed order, and equal students should give equal files.
-    header = json.dumps({"config": to_dict(student.config), "record": dict(metadata)}, sort_keys=True)
+    header = json.dumps({**values, "checksum": config_hash(values)}, sort_keys=True)
     storage.write_atomically(*storage.resolve(uri), save(state, metadata={_HEADER: header}))
 
 
@@ -138,7 +140,27 @@ def load_student(uri: str | Path) -> SaliencyStudent:
     header = parse_object(file.metadata[_HEADER], f"the header of {uri}")
     config = replace(student_config(header.get("config"), str(uri)), backbone_weights=None)
     student = build_and_load(lambda: SaliencyStudent(config), file.content, what=f"the student {uri}")
+    _check_header(header, file.content, str(uri))  # last, because the other errors say more
     return student.eval()
+
+
+def _check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], uri: str) -> None:
+    """Compare a student's file with the checksums in its header; fss 0.2 wrote none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    values = {key: value for key, value in header.items() if key != "checksum"}
+    whole = header.get("checksum") in (None, config_hash(values))
+    if not whole or header.get("weights") not in (None, _tensors_sha256(tensors)):
+        raise ValueError(f"the student {uri} is not the one that was written: the file is damaged; copy it again")
+
+
+def _tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the names and values of tensors."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(dict(tensors))).hexdigest()
 
 
 def student_config(values: Any, origin: str) -> StudentConfig:

@@ -14,7 +14,7 @@ from fss.core.config import from_dict, renamed, settings, to_dict
 from fss.models.semantic.config import Auxiliary, SemanticConfig
 from fss.models.semantic.network import SemanticNetwork, construct_network
 from fss.models.weights.loading import build_and_load
-from fss.models.weights.pair import read_pair, weights_name, write_pair
+from fss.models.weights.pair import check_pair, read_pair, weights_name, write_pair
 
 DESCRIPTION = "semantic.json"
 _OLD_NAMES = {"weights": "backbone_weights"}  # fss 0.1
@@ -56,16 +56,16 @@ def load_semantic(directory: str | Path) -> tuple[SemanticNetwork, dict[str, Any
         ValueError: the directory holds no checkpoint, or its weights do not fit its configuration.
     """
     uri = storage.absolute_uri(directory)
-    description, tensors = read_pair(uri, lambda: read_semantic_description(uri))
+    description, weights = read_pair(uri, lambda: read_semantic_description(uri))
     shape = _read_shape(description, storage.join(uri, DESCRIPTION))
     classes = len(shape.class_ids)
     network = build_and_load(
         lambda: construct_network(shape.network, classes, shape.auxiliary, pretrained=False),
-        tensors,
+        weights.content,
         what=f"the checkpoint {uri}",
     )
-    network.eval()
-    return network, description
+    check_pair(description, weights.sha256, uri)  # last, because the other errors say more
+    return network.eval(), description
 
 
 def read_semantic_description(uri: str) -> dict[str, Any]:

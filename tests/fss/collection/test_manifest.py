@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fss.collection import ClassIndex, Collection, manifest, part_io
+from fss.collection import ClassIndex, Collection, part_io, segment
 from fss.collection.acceptance import read_scores
 from fss.collection.schema import image_table
 from fss.collection.upgrade import refresh_manifests
@@ -42,7 +42,7 @@ def contents(collection: Collection) -> list[object]:
 
 @pytest.fixture
 def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
-    monkeypatch.setattr(manifest, "SEGMENT", 2)
+    monkeypatch.setattr(segment, "SEGMENT", 2)
     return noisy_collection(tmp_path / "c", 40)[0]
 
 

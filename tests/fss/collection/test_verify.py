@@ -1,5 +1,6 @@
 """Collections from strangers and from failing disks: what is not as it says is found, and leads nowhere."""
 
+import json
 import os
 import random
 import shutil
@@ -30,9 +31,13 @@ from tests.helpers.discs import noisy_collection
 
 
 def forget_hashes(collection: Collection) -> None:
-    """Delete the record of the files that were written, which fss 0.2 did not have."""
+    """Delete the record of the files that were written, and the checksums, which fss 0.2 did not have."""
     for fragment in Path(collection.uri).rglob("*.arrow"):
         fragment.unlink()
+    for file in Path(collection.uri).rglob("*.json"):
+        file.write_text(
+            json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "checksum"})
+        )
 
 
 def rewrite(collection: Collection, folder: str, **columns: list[object]) -> None:
@@ -233,9 +238,10 @@ def test_a_changed_acceptance_is_noticed(tmp_path: Path) -> None:
         file.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
         found = list(find_problems(collection))
         noticed += bool(found)
-        assert found or pq.read_table(file).equals(table), place  # a flip may hit what nobody reads
-    assert noticed > len(places) / 2
-    pq.write_table(table.slice(1), file)
+        assert found, place
+    assert noticed == len(places)
+    header = {key: value for key, value in table.schema.metadata.items() if key != b"fss.sealed"}  # as fss 0.2
+    pq.write_table(table.slice(1).replace_schema_metadata(header), file)
     with pytest.raises(ValueError, match="its rule and ids are not those of its hash"):
         check_acceptance_file(masks.read_acceptance("default"))
 

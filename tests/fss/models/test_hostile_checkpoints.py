@@ -38,6 +38,7 @@ def no_payload_runs() -> object:
 def describe(checkpoint: Path, **settings: object) -> None:
     description = json.loads((checkpoint / "segmenter.json").read_text())
     description["segmenter"] |= settings
+    description.pop("checksum", None)  # of the values before
     (checkpoint / "segmenter.json").write_text(json.dumps(description))
 
 

@@ -29,8 +29,8 @@ def put(folder: str, number: int, **more: Any) -> None:
 def get(folder: str) -> tuple[int, int]:
     """The numbers in the JSON and in the weights."""
     uri = join(folder, NAME)
-    description, tensors = read_pair(folder, lambda: parse_object(storage.read_bytes(uri), uri))
-    return description["number"], int(tensors["w"][0])
+    description, weights = read_pair(folder, lambda: parse_object(storage.read_bytes(uri), uri))
+    return description["number"], int(weights.content["w"][0])
 
 
 def names(folder: str) -> list[str]:
