@@ -52,15 +52,9 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             another source.
     """
     from fss.collection.division import divide
-    from fss.collection.duplicates import DropDuplicates
-    from fss.collection.ingest import finish_ingest, start_ingest
-    from fss.collection.ingest_part import ingest_part, part_pictures
+    from fss.collection.ingest import start_ingest
     from fss.collection.label_check import check_pairs
     from fss.collection.sources import list_items
-    from fss.collection.upgrade import refresh_manifests
-    from fss.tracking.lineage import log_dataset
-    from pipelines.runtime.faulty_rows import RowFunction
-    from pipelines.runtime.map_parts import run_parts
 
     config = resolve(config)
     if config.dry_run:
@@ -86,6 +80,19 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
             append=config.append,
             overwrite=config.overwrite,
         )
+        return _run(config, ingest, parent)
+
+
+def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
+    """Make the missing parts, and close the collection; with ``overwrite``, no other job writes it meanwhile."""
+    from fss.collection.duplicates import DropDuplicates
+    from fss.collection.ingest import finish_ingest
+    from fss.collection.ingest_part import ingest_part, part_pictures
+    from fss.collection.upgrade import refresh_manifests
+    from fss.tracking.lineage import log_dataset
+    from pipelines.runtime.faulty_rows import RowFunction
+    from pipelines.runtime.map_parts import run_parts
+
     collection, finished = ingest.collection, ingest.finished()
     drop = None
     if config.drop_duplicates:

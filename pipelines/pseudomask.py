@@ -30,7 +30,7 @@ from pipelines.runtime.output_dir import hold_mask_set
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
-    from fss.collection import Collection
+    from fss.collection import Collection, MaskSet
     from fss.saliency.estimators import EstimatorSettings
     from pipelines.runtime.faulty_rows import RowFunction
     from pipelines.runtime.map_parts import OnActors, PartFunction
@@ -47,9 +47,6 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
     """
     from fss.collection import Collection
     from fss.saliency.estimators import identity
-    from fss.tracking.lineage import log_dataset
-    from pipelines.masks.acceptance_report import accept_and_report
-    from pipelines.runtime.map_parts import run_parts
 
     config = resolve(config)
     settings = config.estimator_settings()
@@ -67,6 +64,20 @@ def run(config: PseudomaskJobConfig, *, parent: Run | None = None) -> JobResult:
             provenance={"method": "saliency", "estimator": config.estimator, "config": estimator},
             overwrite=config.overwrite,
         )
+        return _run(config, collection, masks, names, parent)
+
+
+def _run(
+    config: PseudomaskJobConfig, collection: Collection, masks: MaskSet, names: list[str], parent: Run | None
+) -> JobResult:
+    """Make the missing parts of the mask set and accept masks; with ``overwrite``, no other job writes it meanwhile."""
+    from fss.saliency.estimators import identity
+    from fss.tracking.lineage import log_dataset
+    from pipelines.masks.acceptance_report import accept_and_report
+    from pipelines.runtime.map_parts import run_parts
+
+    settings = config.estimator_settings()
+    estimator = identity(settings, config.precision)
     finished = masks.finished_parts()
     with Job(
         JOB,

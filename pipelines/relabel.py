@@ -51,19 +51,29 @@ def run(config: RelabelJobConfig, *, parent: Run | None = None) -> JobResult:
         ValueError: there is no such collection, mask set, acceptance, model or device, settings contradict each
             other, or the mask set exists with other settings.
     """
-    from fss.tracking.lineage import log_dataset
-    from pipelines.masks.acceptance_report import accept_and_report
     from pipelines.relabeling.data import RelabelData
-    from pipelines.relabeling.report import assess_round
 
     config = resolve(config)
     data = RelabelData.open(config)
-    collection, parts, rule = data.collection, data.parts, config.rule()
+    collection, parts = data.collection, data.parts
     if config.dry_run:
         return dry_run(JOB, config, {"parts": len(parts), "images at most": len(parts) * collection.part_size})
     # Before the MLflow run is opened, because a mask set with other settings is an error.
     with hold_mask_set(collection.uri, config.output_mask_set, overwrite=config.overwrite):
         masks = _create_mask_set(config, data)
+        return _run(config, data, masks, parent)
+
+
+def _run(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, parent: Run | None) -> JobResult:
+    """Make the missing parts of the mask set, accept masks and assess the round.
+
+    With ``overwrite``, no other job writes the mask set meanwhile.
+    """
+    from fss.tracking.lineage import log_dataset
+    from pipelines.masks.acceptance_report import accept_and_report
+    from pipelines.relabeling.report import assess_round
+
+    collection, parts, rule = data.collection, data.parts, config.rule()
     options = [rule, config.output_acceptance, config.seed, config.round_gate, data.truth and data.truth.config_hash]
     with Job(
         JOB,

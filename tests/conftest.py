@@ -29,9 +29,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End mypy if its test did not wait for it."""
+    """End mypy if its test did not wait for it, and delete temporary files of processes that the tests have killed."""
+    from fss.core.temporary import delete_leftovers
+
     if MYPY in config.stash:
         config.stash[MYPY].kill()
+    delete_leftovers()
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from fss.core.config import config_hash, flatten, to_dict
 from fss.core.lease import hold
+from fss.core.temporary import delete_leftovers
 from fss.tracking.run import Run
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.mlflow_run import close_finished, job_run
@@ -107,6 +108,7 @@ class Job:
 
     def _start(self, *, overwrite: bool) -> None:
         """Take the output folder and open the run."""
+        delete_leftovers()  # of jobs that were killed
         if self.output_dir is not None:
             self._stack.enter_context(hold(self.output_dir, self.claim_as or f"{self.name} in {self.output_dir}"))
         if self.claim_as is not None:

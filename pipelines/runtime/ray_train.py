@@ -93,7 +93,6 @@ def fit(
     """
     # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    delete_leftovers()
     filesystem, path = storage.resolve(storage_uri)
     if missing := "" if is_local() else _missing_resources(scale):
         print(f"[{name}] waiting for {missing}; the training starts when they are there", file=sys.stderr, flush=True)
@@ -131,6 +130,8 @@ def fit(
             if isinstance(cause, ValueError):  # an error in the settings, which only a worker can find
                 raise cause from error
         raise
+    finally:
+        delete_leftovers()  # of workers that were killed
 
 
 def _starts() -> int:
