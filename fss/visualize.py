@@ -97,10 +97,25 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = FO
 
 def _outline(picture: Image.Image, region: np.ndarray, colour: Colour) -> None:
     """Draw a region: white at its edge, then a line of the colour, and a light tint inside."""
+    edge, line = _outline_opacities(region)
+    _tint(picture, edge, (PAPER,) * 3)
+    _tint(picture, line, colour)
+
+
+def _outline_opacities(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the opacity of white and that of the colour, [H,W] in 0..1, for :func:`_outline`."""
     inside = cv2.erode(region.astype(np.uint8), _CROSS, borderValue=0)
-    _tint(picture, np.where(inside, 0.0, region), (PAPER,) * 3)
     line = cv2.erode(inside, _CROSS, iterations=_LINE, borderValue=0)
-    _tint(picture, np.where(line, _INSIDE, inside), colour)
+    return np.where(inside, 0.0, region), np.where(line, _INSIDE, inside)
+
+
+def mask_layer(mask: np.ndarray, colour: Colour = FOREGROUND) -> np.ndarray:
+    """Return what :func:`overlay` draws for a mask [H,W] in {0, 1} as a layer of its own, RGBA uint8 [H,W,4]."""
+    edge, line = _outline_opacities(mask == 1)
+    layer = np.empty((*mask.shape, 4), np.uint8)
+    layer[..., :3] = np.where(edge[..., None] > 0, PAPER, np.array(colour, np.uint8))
+    layer[..., 3] = (255 * np.maximum(edge, line)).round()
+    return layer
 
 
 def contact_sheet(

@@ -11,6 +11,7 @@ from fss.core.extras import require
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
+    "app": "a page in the browser: mark an object, find it in other photographs, correct, export",
     "saliency": "segment the salient object of every photograph, without examples",
     "inspect": "describe a collection: counts, mask sets and their origin, a contact sheet",
     "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",

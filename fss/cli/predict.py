@@ -90,13 +90,22 @@ def run(config: Config) -> int:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
     from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
+    from fss.cli._segmenter import open_segmenter
 
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     pictures = find_pictures(queries, config.output)
-    predictor = _predictor(config)
+    predictor, _ = open_segmenter(
+        "fss predict",
+        model=config.model,
+        backbone_weights=config.backbone_weights,
+        saliency_prior=config.saliency_prior,
+        device=config.device,
+        precision=config.precision,
+        tracking=config.tracking,
+    )
     examples = _encode(predictor, pairs, negatives)
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 
@@ -125,35 +134,6 @@ def run(config: Config) -> int:
         batch_size=config.batch_size or predictor.batch_size,
     )
     return PARTIAL if unusable else SUCCESS
-
-
-def _predictor(config: Config) -> "Predictor":
-    """Load the segmenter; without a model say which one it is."""
-    from fss.inference.painted import PaintedModelWarning
-    from fss.inference.predictor import load_segmenter, training_free_segmenter
-
-    device = None if config.device == "auto" else config.device
-    if config.model is not None:
-        if config.backbone_weights or config.saliency_prior:
-            raise ValueError(
-                f"{config.model} contains its own weights; leave out --backbone-weights and --saliency-prior"
-            )
-        with warnings.catch_warnings(action="ignore", category=PaintedModelWarning):
-            predictor = load_segmenter(
-                config.model, device=device, precision=config.precision, tracking=config.tracking
-            )
-        for note in predictor.notes:
-            print(f"fss predict: {note}", file=sys.stderr)
-        return predictor
-    weights = config.backbone_weights or "ImageNet weights"
-    prior = f" and the saliency of {config.saliency_prior}" if config.saliency_prior else ""
-    print(f"without --model: density, which needs no training, on MobileNetV2 ({weights}){prior}", flush=True)
-    return training_free_segmenter(
-        backbone_weights=config.backbone_weights,
-        saliency_prior=config.saliency_prior,
-        device=device,
-        precision=config.precision,
-    )
 
 
 def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, MaskLike]]":

@@ -78,6 +78,17 @@ class Photograph:
     """Path relative to the source."""
 
 
+def usable_photographs(collection: Collection) -> list[Photograph]:
+    """Return the usable photographs of a collection with their names below the source."""
+    root = find_image_root(collection)
+    photographs = []
+    for part in collection.part_names():
+        for row in collection.read_part(part, ["image_id", "uri", "error"]).to_pylist():
+            if not row["error"]:
+                photographs.append(Photograph(image_id=row["image_id"], name=root.relative(row["uri"])))
+    return photographs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Matches:
     """Photographs of a collection, and the entries of a file that belong to them."""

@@ -16,7 +16,7 @@ from fss.collection.annotations.painting import paint
 from fss.collection.annotations.png import PngImage, ReadValues, read_png_folder
 from fss.collection.class_names import resolve_labels
 from fss.collection.collection import Collection
-from fss.collection.image_names import Matches, Photograph, find_image_root, match_images
+from fss.collection.image_names import Matches, Photograph, match_images, usable_photographs
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.schema import mask_table
 from fss.collection.sources.coco_categories import IGNORE_LABEL
@@ -87,7 +87,7 @@ def import_masks(
     if name == TRUTH:
         raise ValueError(f"the mask set {TRUTH!r} belongs to the collection's source; choose another --name")
     source, form = find_files(source, form)
-    photographs = _photographs(collection)
+    photographs = usable_photographs(collection)
     if form == "png":
         folder = read_png_folder(source, collection, photographs, values)
         images: Sequence[AnnotatedImage | PngImage] = folder.images
@@ -124,17 +124,6 @@ def import_masks(
     names = {photograph.image_id: photograph.name for photograph in photographs}
     _write(report, images, matches, class_ids, names, collection.limits)
     return report
-
-
-def _photographs(collection: Collection) -> list[Photograph]:
-    """Return the usable photographs of a collection with their names below the source."""
-    root = find_image_root(collection)
-    photographs = []
-    for part in collection.part_names():
-        for row in collection.read_part(part, ["image_id", "uri", "error"]).to_pylist():
-            if not row["error"]:
-                photographs.append(Photograph(image_id=row["image_id"], name=root.relative(row["uri"])))
-    return photographs
 
 
 def _write(

@@ -1,0 +1,215 @@
+"""The steps beside the editor: examples, the search, and the masks as files or as a mask set."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nicegui import run, ui
+
+from fss.app.export import Written, coco_file, png_archive, write_mask_set
+from fss.app.layers import css_colour, mask_uri
+from fss.app.session import Kind, Search, Session, State
+from fss.app.workspace import Workspace
+
+SIDE = 96
+"""Long side of the picture of an example, in pixels."""
+
+_TOLD: tuple[State, ...] = ("found", "corrected", "not found", "unusable")
+
+
+class Panel:
+    """The numbered steps of the page."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        session: Session,
+        url: Callable[[int, int], str],
+        on_choose: Callable[[int], Awaitable[None]],
+        on_change: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Build the steps at this place of the page.
+
+        Args:
+            workspace: what all tabs share.
+            session: the work of the tab.
+            url: returns the address of a photograph of this position and side.
+            on_choose: called with the position of an example that was clicked.
+            on_change: called when there are other examples or answers.
+        """
+        self.workspace, self.session, self.url = workspace, session, url
+        self.on_choose, self.on_change = on_choose, on_change
+        self.search: Search | None = None
+        self._examples_step()
+        self._search_step()
+        self._export_step()
+        self._mask_set_step()
+        ui.timer(0.5, self._follow)
+
+    def _examples_step(self) -> None:
+        _heading("1", "Examples")
+        self.examples = ui.element("div").classes("shots")
+
+    def _search_step(self) -> None:
+        _heading("2", "Find in the others")
+        with ui.row().classes("w-full no-wrap gap-2"):
+            self.find_button = ui.button("Find", icon="search", on_click=self._find).props("no-caps").classes("grow")
+            self.stop_button = ui.button("Stop", on_click=self._stop).props("no-caps outline")
+        self.progress = ui.linear_progress(0, show_value=False).props("rounded size=8px")
+        self.status = ui.label().classes("text-sm")
+        self.stop_button.set_visibility(False)
+        self.progress.set_visibility(False)
+
+    def _export_step(self) -> None:
+        _heading("3", "Take the masks")
+        self.label = ui.input("Name of the object", value="object").props("dense outlined").classes("w-full")
+        with ui.row().classes("w-full no-wrap gap-2 my-2"):
+            ui.button("COCO", icon="download", on_click=self._export_coco).props("no-caps outline").classes("grow")
+            ui.button("PNG", icon="download", on_click=self._export_pngs).props("no-caps outline").classes("grow")
+        ui.label("All examples, corrections and answers. Where the object is not found, the mask is empty.").classes(
+            "hint"
+        )
+
+    def _mask_set_step(self) -> None:
+        _heading("4", "Write a mask set")
+        collection = self.workspace.collection
+        if collection is None:
+            root = self.session.photographs.root
+            ui.label("Start the page with --collection FOLDER, and the masks are written into a collection:").classes(
+                "hint"
+            )
+            ui.label(f"fss app --photographs {root} --collection {root.rstrip('/')}-collection").classes("command")
+            return
+        self.name = ui.input("Mask set", value="corrected").props("dense outlined").classes("w-full")
+        with ui.row().classes("w-full items-center no-wrap gap-2 my-2"):
+            self.replace = ui.checkbox("Replace").props("dense")
+            ui.space()
+            self.write_button = ui.button("Write", icon="save", on_click=self._write).props("no-caps outline")
+        ui.label(f"Collection: {collection}").classes("hint")
+
+    async def refresh(self) -> None:
+        """Draw the examples and the counts again."""
+        groups: tuple[tuple[Kind, list[int]], ...] = (("object", self.session.examples), ("other", self.session.others))
+        entries = [(position, kind) for kind, positions in groups for position in positions]
+        masks = await run.io_bound(lambda: [self._mask(position, kind) for position, kind in entries])
+        self.examples.clear()
+        with self.examples:
+            if not entries:
+                ui.label("Draw a box around the object in one photograph.").classes("hint")
+            for (position, kind), mask in zip(entries, masks or [], strict=True):
+                self._example(position, kind, mask)
+        self.find_button.set_enabled(bool(self.session.examples) and self.search is None)
+        if self.search is None:
+            counts = self.session.counts()
+            self.status.text = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if state in counts)
+
+    def _mask(self, position: int, kind: Kind) -> str:
+        mask = self.session.mask(position, kind)
+        return mask_uri(mask, SIDE, kind) if mask is not None and mask.any() else ""
+
+    def _example(self, position: int, kind: Kind, mask: str) -> None:
+        async def remove() -> None:
+            (self.session.remove_example if kind == "object" else self._remove_other)(position)
+            await self.on_change()
+
+        with ui.element("div").classes("shot").style(f"border-color: {css_colour(kind)}"):
+            with ui.element("button").classes("picture").on("click", lambda: self.on_choose(position)) as picture:
+                picture.props["aria-label"] = f"example {self.session.photographs[position].name}"
+                ui.element("img").props(f'src="{self.url(position, SIDE)}" alt=""')
+                if mask:
+                    ui.element("img").props(f'src="{mask}" alt=""')
+            ui.label("object" if kind == "object" else "not this").classes("name")
+            button = ui.button(icon="close", on_click=remove).props("flat dense round size=xs").classes("remove")
+            button.props["aria-label"] = "remove the example"
+
+    def _remove_other(self, position: int) -> None:
+        self.session.clear(position, "other")
+
+    async def _find(self) -> None:
+        """Search in a thread; the timer shows how far it is."""
+        try:
+            self.search = search = self.session.start_search()
+        except ValueError as error:
+            _warn(error)
+            return
+        self._show_search(True)
+        await self.refresh()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.workspace.worker, self.session.run_search, search)
+        except ValueError as error:
+            _warn(error)
+        finally:
+            self.search = None
+            self._show_search(False)
+        for note in search.notes:
+            ui.notify(note, multi_line=True, timeout=8000)
+        await self.on_change()
+
+    def _show_search(self, running: bool) -> None:
+        self.stop_button.set_visibility(running)
+        self.progress.set_visibility(running)
+
+    def _follow(self) -> None:
+        """Show the progress of a search."""
+        search = self.search
+        if search is not None:
+            self.progress.value = search.done / max(1, search.total)
+            self.status.text = f"{search.done:,} of {search.total:,} photographs"
+
+    def _stop(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End a search after the current photographs."""
+        if self.search is not None:
+            self.search.stop.set()
+
+    async def _export_coco(self) -> None:
+        await self._download(coco_file, "instances.json")
+
+    async def _export_pngs(self) -> None:
+        await self._download(png_archive, "masks.zip")
+
+    async def _download(self, encode: Callable[..., bytes], name: str) -> None:
+        collection = self.workspace.open_collection()
+        classes = collection.classes if collection else {}
+        try:
+            data = await run.io_bound(encode, self.session, self.label.value, classes)
+        except ValueError as error:
+            _warn(error)
+            return
+        if data is not None:
+            ui.download.content(data, name)
+
+    async def _write(self) -> None:
+        self.write_button.disable()
+        try:
+            written: Written | None = await run.io_bound(self._write_mask_set)
+        except ValueError as error:
+            _warn(error)
+            return
+        finally:
+            self.write_button.enable()
+        if written is not None:
+            left_out = f"; {written.unmatched:,} photographs are not in the collection" if written.unmatched else ""
+            ui.notify(f"{written.masks:,} masks in the mask set {written.mask_set.name}{left_out}", type="positive")
+            await self.on_change()
+
+    def _write_mask_set(self) -> Written:
+        assert self.workspace.collection is not None
+        return write_mask_set(
+            self.session,
+            self.workspace.collection,
+            self.name.value,
+            self.label.value,
+            overwrite=self.replace.value,
+        )
+
+
+def _heading(number: str, text: str) -> None:
+    with ui.row().classes("w-full items-center gap-2 heading"):
+        ui.label(number).classes("number")
+        ui.label(text).classes("text-base font-medium")
+
+
+def _warn(error: ValueError) -> None:
+    ui.notify(str(error), type="warning", multi_line=True, timeout=8000)

@@ -1,0 +1,66 @@
+"""Serve the page until it is interrupted."""
+
+import secrets
+import socket
+
+from fastapi import HTTPException, Response
+from nicegui import app, ui
+
+from fss.app import editor, gallery, panel
+from fss.app.guard import LOOPBACK, Guard
+from fss.app.page import Page
+from fss.app.workspace import Workspace
+
+_SIDES = (gallery.SIDE, editor.SIDE, panel.SIDE)
+_DAY = "private, max-age=86400"
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that the page can listen.
+
+    Raises:
+        ValueError: the port is in use, or the host is not one of this machine.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ValueError(f"cannot listen on {host}, port {port} ({error.strerror}); give another --port") from error
+
+
+def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> None:
+    """Serve the page.
+
+    Args:
+        workspace: photographs, model and collection.
+        host: address to listen on.
+        port: port to listen on.
+        token: what the first request has to bring; None: whoever reaches the port may open the page.
+    """
+    run = secrets.token_hex(4)
+    hosts = LOOPBACK if host in LOOPBACK else None
+    app.add_middleware(Guard, hosts=hosts, token=token)
+
+    @app.get("/photographs/{served}/{position}/{side}")
+    def photograph(served: str, position: int, side: int) -> Response:
+        if served != run or side not in _SIDES or not 0 <= position < len(workspace.photographs):
+            raise HTTPException(404)
+        try:
+            data = workspace.photographs.jpeg(position, side)
+        except ValueError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": _DAY})
+
+    async def root() -> None:
+        client = ui.context.client
+        await client.connected()
+        assert client.tab_id is not None
+        page = Page(workspace, client.tab_id, run)
+        client.on_delete(page.panel.stop)
+        await page.start()
+
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={token}' if token else ''}"
+    app.on_startup(lambda: print(f"open {address}   (Ctrl-C ends the page)", flush=True))
+    ui.run(root, host=host, port=port, title="fss app", reload=False, show=False, show_welcome_message=False)

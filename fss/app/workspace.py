@@ -1,0 +1,48 @@
+"""What all tabs of a running page share."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from fss.app.photographs import Photographs
+from fss.app.session import Session
+from fss.collection import Collection
+from fss.collection.collection_file import collection_exists
+from fss.core import storage
+from fss.inference.predictor import Predictor
+from fss.inference.request_limits import RequestLimits
+
+_SESSIONS = 16  # tabs whose work is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Photographs, model and collection of a running page, and the work of each tab."""
+
+    photographs: Photographs
+    """The photographs."""
+    predictor: Predictor
+    """The segmenter."""
+    model: str
+    """What the segmenter is, in words."""
+    limits: RequestLimits
+    """Limits of a search."""
+    collection: str | None
+    """Collection for mask sets; None: masks are only exported."""
+    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="search"))
+    """Runs one search after the other: each takes all cores."""
+    sessions: LRUCache[str, Session] = field(default_factory=lambda: LRUCache(_SESSIONS))
+    """Work by the id of a tab, so that it outlives a reload."""
+
+    def session(self, tab: str) -> Session:
+        """Return the work of a tab, which is empty at first."""
+        if tab not in self.sessions:
+            self.sessions[tab] = Session(self.photographs, self.predictor, self.limits)
+        return self.sessions[tab]
+
+    def open_collection(self) -> Collection | None:
+        """Return the collection; None if there is none yet."""
+        if self.collection is None or not collection_exists(storage.absolute_uri(self.collection)):
+            return None
+        return Collection.open(self.collection)

@@ -1,0 +1,104 @@
+"""Open a page in the browser: mark an object in one photograph, find it in the others, correct and export the masks.
+
+    fss app --photographs ~/photos
+    fss app --photographs ~/photos --model runs/masksplit --collection photos
+    fss app --collection photos
+    fss app --photographs ~/photos --host 0.0.0.0
+
+The page shows the photographs of a folder or of a collection. Mark the object in one of them with a box, a click or a
+brush, and press Find: the masks of the others come sorted by confidence. Correct a mask with the brush, add it as an
+example, and search again. The masks are exported as COCO or PNG, or written into a mask set of the collection, which
+is made from the folder if it does not exist. A second tab of the page shows mask sets of the collection side by side.
+
+Without --model the segmenter is density, which needs no training, as in fss predict.
+
+The page listens on 127.0.0.1, where only this machine reaches it. Other machines reach it with --host; they need the
+token in the address that is printed. Whoever opens the page can write mask sets into the collection.
+
+The page needs NiceGUI: pip install 'fss-masks[app]'.
+"""
+
+import importlib.util
+import secrets
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval
+
+from fss.core.config import settings
+from fss.core.exit_codes import SUCCESS
+from fss.inference.request_limits import RequestLimits
+from fss.models.config import Precision
+
+
+@settings
+class Config:
+    """The arguments of ``fss app``."""
+
+    photographs: str | None = None
+    """Folder or s3:// URI of photographs, at any depth. None: the photographs of the collection."""
+    collection: str | None = None
+    """Collection for mask sets; it is made from the photographs if there is none. None: masks are only exported."""
+    model: str | None = None
+    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name. None:
+    density, which needs no training."""
+    backbone_weights: str | None = None
+    """MobileNetV2's weights for density: a torch or safetensors file. None: the library's, which are downloaded."""
+    saliency_prior: str | None = None
+    """Saliency student for density: a student.safetensors of pipelines.train_saliency."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is all addresses of this machine."""
+    port: Annotated[int, Interval(ge=1, le=65535)] = 8090
+    """Port to listen on."""
+    token: str | None = None
+    """Word that opens the page. None: no word on 127.0.0.1, and a random one on other hosts."""
+    max_photographs: Annotated[int, Ge(1)] = 2000
+    """Most photographs on the page, the first ones by name."""
+    limits: RequestLimits = RequestLimits()
+    """Limits of a search, as those of a served model."""
+    precision: Precision = "fp32"
+    """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to compute on; auto takes a GPU if there is one."""
+    tracking: str | None = None
+    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
+
+
+def run(config: Config) -> int:
+    """Serve the page until it is interrupted, and return the exit code.
+
+    Raises:
+        ValueError: NiceGUI is missing, there is no photograph or no model, or the port is in use.
+    """
+    if importlib.util.find_spec("nicegui") is None:
+        raise ValueError("the page needs NiceGUI, which is not installed: pip install 'fss-masks[app]'")
+    if config.photographs is None and config.collection is None:
+        raise ValueError("give a folder (--photographs FOLDER) or a collection (--collection COLLECTION)")
+    from fss.app.guard import LOOPBACK
+    from fss.app.photographs import of_collection, of_folder
+    from fss.app.server import check_port, serve
+    from fss.app.workspace import Workspace
+    from fss.cli._segmenter import open_segmenter
+    from fss.collection import Collection
+
+    check_port(config.host, config.port)
+    size = {"max_pixels": config.limits.max_pixels, "most": config.max_photographs}
+    if config.photographs is not None:
+        photographs = of_folder(config.photographs, **size)
+    else:
+        assert config.collection is not None
+        photographs = of_collection(Collection.open(config.collection), **size)
+    predictor, model = open_segmenter(
+        "fss app",
+        model=config.model,
+        backbone_weights=config.backbone_weights,
+        saliency_prior=config.saliency_prior,
+        device=config.device,
+        precision=config.precision,
+        tracking=config.tracking,
+    )
+    workspace = Workspace(
+        photographs=photographs, predictor=predictor, model=model, limits=config.limits, collection=config.collection
+    )
+    token = config.token or (None if config.host in LOOPBACK else secrets.token_urlsafe(16))
+    serve(workspace, host=config.host, port=config.port, token=token)
+    return SUCCESS

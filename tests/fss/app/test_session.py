@@ -1,0 +1,207 @@
+"""What a person does on the page of `fss app`, without the page."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fss.app.drawing import Mark
+from fss.app.export import coco_file, png_archive, write_mask_set
+from fss.app.photographs import of_collection, of_folder
+from fss.app.session import Session
+from fss.collection import Collection, ImageReader, ingest_local
+from fss.collection.config import SourceConfig
+from fss.collection.mask_import import import_masks
+from fss.inference.predictor import Predictor
+from fss.inference.request_limits import RequestLimits
+from fss.models import create_segmenter
+
+CENTRES = {"a.jpg": (30, 40), "b.jpg": (60, 50), "c.jpg": (45, 70), "folder/d.jpg": (40, 30)}
+RED = (200, 30, 40)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four photographs of a red disc on green, one of no disc, and one that is damaged."""
+    root = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for name, centre in {**CENTRES, "none.jpg": None}.items():
+        pixels = np.full((96, 120, 3), (60, 120, 60), np.uint8) + rng.integers(0, 20, (96, 120, 3), np.uint8)
+        if centre is not None:
+            pixels[disc(centre)] = RED
+        (root / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / name, quality=95)
+    (root / "broken.jpg").write_bytes((root / "a.jpg").read_bytes()[:300])
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(create_segmenter(learner="density", backbone="timm:test_resnet.r160_in1k", image_size=96))
+
+
+def disc(centre: tuple[int, int]) -> np.ndarray:
+    rows, columns = np.mgrid[:96, :120]
+    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 200
+
+
+def box(centre: tuple[int, int]) -> Mark:
+    row, column = centre
+    return Mark(tool="box", points=[(column + 17, row + 17), (column - 17, row - 17)])
+
+
+def open_session(folder: str, predictor: Predictor, **limits: int) -> Session:
+    photographs = of_folder(folder, max_pixels=10**6, most=100)
+    return Session(photographs, predictor, RequestLimits(**limits))
+
+
+def position(session: Session, name: str) -> int:
+    return [photograph.name for photograph in session.photographs].index(name)
+
+
+@pytest.fixture
+def searched(folder: str, predictor: Predictor) -> Session:
+    session = open_session(folder, predictor)
+    session.mark(position(session, "a.jpg"), "object", box(CENTRES["a.jpg"]))
+    search = session.start_search()
+    session.run_search(search)
+    assert search.done == search.total == 5
+    return session
+
+
+def iou(mask: np.ndarray | None, truth: np.ndarray) -> float:
+    assert mask is not None
+    return float((mask.astype(bool) & truth).sum() / (mask.astype(bool) | truth).sum())
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [box(CENTRES["a.jpg"])],
+        [Mark(tool="click", points=[(40, 30)])],
+        [Mark(tool="stroke", points=[(35, 30), (45, 30)], width=5)],
+        [Mark(tool="paint", points=[(40, 30)], width=28)],
+        [box(CENTRES["a.jpg"]), Mark(tool="paint", points=[(80, 80), (100, 80)], width=9),
+         Mark(tool="erase", points=[(70, 80), (119, 80)], width=20)],
+    ],
+)  # fmt: skip
+def test_every_tool_marks_the_object(marks: list[Mark], folder: str, predictor: Predictor) -> None:
+    session = open_session(folder, predictor)
+    first = position(session, "a.jpg")
+    for mark in marks:
+        session.mark(first, "object", mark)
+    assert iou(session.mask(first), disc(CENTRES["a.jpg"])) > 0.8
+    assert session.state(first) == "example"
+    for _ in marks:
+        session.undo(first, "object")
+    assert session.mask(first) is None and session.state(first) == "open" and not session.examples
+
+
+def test_a_search_finds_the_object_and_sorts_by_confidence(searched: Session) -> None:
+    states = {photograph.name: searched.state(number) for number, photograph in enumerate(searched.photographs)}
+    assert states["a.jpg"] == "example" and states["broken.jpg"] == "unusable"
+    for name in ("b.jpg", "c.jpg", "folder/d.jpg"):
+        assert states[name] == "found"
+    order = searched.order()
+    assert order[0] == position(searched, "a.jpg") and order[-1] == position(searched, "broken.jpg")
+    rates = [searched.answers[each].confidence for each in order if searched.state(each) == "found"]
+    assert rates == sorted(rates, reverse=True)
+    assert sum(searched.counts().values()) == 6
+
+
+def test_corrections_survive_the_next_search_and_become_examples(searched: Session) -> None:
+    second, third = position(searched, "b.jpg"), position(searched, "c.jpg")
+    predicted = searched.mask(second)
+    searched.mark(second, "object", Mark(tool="paint", points=[(5, 5)], width=6))
+    corrected = searched.mask(second)
+    assert predicted is not None and corrected is not None and corrected[5, 5] and not predicted[5, 5]
+    assert searched.state(second) == "corrected"
+    searched.reject(third)
+    assert not searched.mask(third).any()  # type: ignore[union-attr]
+    searched.add_example(second)
+    assert searched.examples == [position(searched, "a.jpg"), second]
+    searched.run_search(searched.start_search())
+    assert (searched.mask(second) == corrected).all() and searched.state(third) == "corrected"
+    searched.remove_example(second)
+    assert searched.state(second) == "corrected"
+    searched.clear(second, "object")
+    assert searched.state(second) == "found" and (searched.mask(second) == predicted).all()
+
+
+def test_what_is_not_meant_is_left_out(searched: Session) -> None:
+    second = position(searched, "b.jpg")
+    searched.mark(position(searched, "a.jpg"), "other", box(CENTRES["a.jpg"]))  # the same object: nothing is left
+    assert searched.others == [position(searched, "a.jpg")]
+    searched.run_search(searched.start_search())
+    assert searched.mask(second).sum() < 0.5 * disc(CENTRES["b.jpg"]).sum()  # type: ignore[union-attr]
+
+
+def test_mistakes_are_told_and_leave_nothing_behind(folder: str, predictor: Predictor) -> None:
+    session = open_session(folder, predictor, max_supports=1)
+    first, second = position(session, "a.jpg"), position(session, "b.jpg")
+    with pytest.raises(ValueError, match="mark the object in one photograph first"):
+        session.start_search()
+    with pytest.raises(ValueError, match="there is no mask yet"):
+        coco_file(session, "disc")
+    for tool in ("beside", "erase"):
+        with pytest.raises(ValueError, match="mark the object first"):
+            session.mark(first, "object", Mark(tool=tool, points=[(1, 1)]))
+    session.mark(first, "object", box(CENTRES["a.jpg"]))
+    with pytest.raises(ValueError, match="there are 1 examples already"):
+        session.mark(second, "object", box(CENTRES["b.jpg"]))
+    assert session.state(second) == "open"
+    with pytest.raises(ValueError, match="ignored pixels"):
+        coco_file(session, "ignore")
+    session.mark(first, "object", Mark(tool="erase", points=[(0, 40), (119, 40)], width=200))
+    with pytest.raises(ValueError, match=r"the example a\.jpg marks nothing"):
+        session.run_search(session.start_search())
+
+
+def test_limits_of_photographs_and_pixels(folder: str, tmp_path: Path) -> None:
+    photographs = of_folder(folder, max_pixels=1000, most=2)
+    assert len(photographs) == 2 and photographs.total == 6
+    with pytest.raises(ValueError, match="more than the 1000"):
+        photographs.decode(0)
+    with pytest.raises(ValueError, match="there are no photographs in"):
+        of_folder(str(tmp_path), max_pixels=1000, most=2)
+
+
+def test_exports_are_imported_with_equal_pixels(searched: Session, folder: str, tmp_path: Path) -> None:
+    searched.reject(position(searched, "c.jpg"))
+    collection = ingest_local(SourceConfig(path=folder, masks="none"), str(tmp_path / "collection"))
+    (tmp_path / "coco.json").write_bytes(coco_file(searched, "disc"))
+    assert json.loads((tmp_path / "coco.json").read_text())["categories"][0]["name"] == "disc"
+    with zipfile.ZipFile(io.BytesIO(png_archive(searched, "disc"))) as archive:
+        archive.extractall(tmp_path / "png")
+    written = write_mask_set(searched, collection.uri, "corrected", "disc")
+    assert (written.masks, written.unmatched) == (5, 0)
+    sets = [import_masks(collection, name, str(tmp_path / source)).mask_set
+            for name, source in (("coco", "coco.json"), ("png", "png"))]  # fmt: skip
+    for mask_set in [*sets, Collection.open(collection.uri).mask_set("corrected")]:
+        check_equal(searched, ImageReader(mask_set.collection, mask_set))
+    assert list(Collection.open(collection.uri).classes.values()) == ["disc"]
+    with pytest.raises(ValueError, match="has a mask set 'corrected' with other masks"):
+        searched.reject(position(searched, "b.jpg"))
+        write_mask_set(searched, collection.uri, "corrected", "disc")
+    assert write_mask_set(searched, collection.uri, "corrected", "disc", overwrite=True).masks == 5
+
+
+def check_equal(session: Session, reader: ImageReader) -> None:
+    count = 0
+    for number, mask in session.masks():
+        sample = reader.read(session.photographs.image_id(number))
+        assert sample.mask is not None and (sample.mask == mask).all()
+        count += 1
+    assert count == 5
+
+
+def test_a_collection_is_made_from_the_folder_and_opened_without_it(searched: Session, tmp_path: Path) -> None:
+    written = write_mask_set(searched, str(tmp_path / "new"), "first", "disc")
+    assert written.masks == 5
+    photographs = of_collection(Collection.open(str(tmp_path / "new")), max_pixels=10**6, most=100)
+    assert [item.name for item in photographs] == ["a.jpg", "b.jpg", "c.jpg", "folder/d.jpg", "none.jpg"]
+    assert photographs.image_id(3) == searched.photographs.image_id(position(searched, "folder/d.jpg"))
