@@ -160,7 +160,7 @@ def label_sheet(
     Returns:
         The legend with the number of pictures of each class, and below it the images.
     """
-    colours = _class_colours(sorted({*names, *pictures}, key=lambda class_id: (-pictures.get(class_id, 0), class_id)))
+    colours = class_colours(sorted({*names, *pictures}, key=lambda class_id: (-pictures.get(class_id, 0), class_id)))
     cells = [_label_cell(sample, names, colours, side) for sample in samples]
     grid = grid_of(cells, columns) if cells else strip(side, 2 * side)
     counts = {class_id: pictures.get(class_id, 0) for class_id in sorted(colours)}
@@ -250,7 +250,7 @@ def _percent(share: float) -> str:
     return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
-def _class_colours(class_ids: Sequence[int]) -> dict[int, Colour]:
+def class_colours(class_ids: Sequence[int]) -> dict[int, Colour]:
     """Return a colour per class; neighbours in the sequence differ most."""
     colours = {}
     for position, class_id in enumerate(class_ids):
@@ -261,7 +261,7 @@ def _class_colours(class_ids: Sequence[int]) -> dict[int, Colour]:
     return colours
 
 
-def _tint_classes(rgb: np.ndarray, mask: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+def tint_classes(rgb: np.ndarray, mask: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
     """Tint and outline every class of an index mask in its colour, and hatch ignored pixels."""
     picture = Image.fromarray(rgb)
     for value, colour in enumerate(colours, start=1):
@@ -285,7 +285,7 @@ def _label_cell(sample: Sample, names: Mapping[int, str], colours: Mapping[int, 
     entries: list[Entry] = [(colours[c], f"{names.get(c, c)} {_percent(share)}") for c, share in largest]
     if pixels[IGNORE]:
         entries.append((None, f"ignored {_percent(pixels[IGNORE])}"))
-    tinted = _tint_classes(rgb, mask, [colours.get(class_id, FOREGROUND) for class_id in sample.classes])
+    tinted = tint_classes(rgb, mask, [colours.get(class_id, FOREGROUND) for class_id in sample.classes])
     pair = np.hstack([rgb, strip(side, 2), tinted])
     return np.vstack([pair, draw_legend(entries or [(None, "no class")], pair.shape[1], columns=3, lines=2, fill=True)])
 

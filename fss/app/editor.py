@@ -58,16 +58,17 @@ class Editor:
         return "beside" if self.tool_toggle.value == "click" and self.beside else cast(Tool, self.tool_toggle.value)
 
     def _build(self) -> None:
-        with ui.row().classes("w-full items-center gap-3"):
+        with ui.row().classes("w-full items-center gap-3 no-wrap"):
             self.kind_toggle = ui.toggle(_KINDS, value="object", on_change=self._explain).props("no-caps unelevated")
             self.tool_toggle = ui.toggle(_TOOLS, value="box", on_change=self._explain).props("no-caps unelevated")
-            with ui.row().classes("items-center gap-2 no-wrap") as self.brush:
-                ui.label("Width").classes("text-sm")
-                self.width = ui.slider(min=4, max=120, value=24).classes("w-28")
             ui.space()
-            self.undo_button = ui.button("Undo", icon="undo", on_click=self._undo)
-            self.clear_button = ui.button("Clear", icon="delete_sweep", on_click=self._clear)
-        self.help = ui.label().classes("help")
+            self.undo_button = ui.button("Undo", on_click=self._undo)
+            self.clear_button = ui.button("Clear", on_click=self._clear)
+        with ui.row().classes("w-full items-center gap-3 no-wrap tool-help"):
+            self.help = ui.label().classes("help grow")
+            with ui.row().classes("items-center gap-2 no-wrap") as self.brush:
+                ui.label("Width of the brush").classes("text-sm whitespace-nowrap")
+                self.width = ui.slider(min=4, max=120, value=24).classes("w-28")
         with ui.element("div").classes("canvas") as self.canvas:
             events = ["mousedown", "mousemove", "mouseup", "mouseleave"]
             self.image = ui.interactive_image("", events=events, sanitize=False).classes("w-full cursor-crosshair")
@@ -79,7 +80,7 @@ class Editor:
             self.example_button = ui.button("Add as example", icon="add", on_click=self._add_example)
             self.reject_button = ui.button("Not in this photograph", icon="block", on_click=self._reject)
         for button in (self.undo_button, self.clear_button):
-            button.props("flat no-caps dense")
+            button.props("flat no-caps dense padding='4px 8px'")
         for button in (self.example_button, self.reject_button):
             button.props("outline no-caps dense padding='2px 10px'")
         self._explain()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nicegui import ui
 
+from fss.app.comparison_tab import ComparisonTab
 from fss.app.editor import Editor
 from fss.app.gallery import Gallery
 from fss.app.panel import Panel
@@ -35,12 +36,16 @@ class Page:
             ui.label("fss app").classes("title")
             with ui.tabs().props("dense no-caps inline-label") as tabs:
                 find = ui.tab("find", "Find an object")
+                compare = ui.tab("compare", "Compare mask sets")
             shown = f"{len(photographs):,} photographs"
             if photographs.total > len(photographs):
                 shown = f"the first {len(photographs):,} of {photographs.total:,} photographs (--max-photographs)"
             about = f"{shown} of {photographs.root} · model: {self.workspace.model}"
             ui.label(about).classes("about").tooltip(about)
         panels = ui.tab_panels(tabs, value=find, animated=False).classes("w-full")
+        with panels, ui.tab_panel(compare):
+            self.comparison = ComparisonTab(self.workspace)
+        tabs.on_value_change(lambda event: self.comparison.offer() if event.value == "compare" else None)
         with panels, ui.tab_panel(find), ui.element("div").classes("columns"):
             with ui.element("div").classes("pane"):
                 self.gallery = Gallery(self.session, self.url, self._choose)

@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from urllib.parse import quote
 
 from fastapi import HTTPException, Response
 from nicegui import app, ui
@@ -61,6 +62,6 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         client.on_delete(page.panel.stop)
         await page.start()
 
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={token}' if token else ''}"
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={quote(token)}' if token else ''}"
     app.on_startup(lambda: print(f"open {address}   (Ctrl-C ends the page)", flush=True))
     ui.run(root, host=host, port=port, title="fss app", reload=False, show=False, show_welcome_message=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fss.app.drawing import Mark
 from fss.app.export import coco_file, png_archive, write_mask_set
@@ -18,35 +17,7 @@ from fss.collection.config import SourceConfig
 from fss.collection.mask_import import import_masks
 from fss.inference.predictor import Predictor
 from fss.inference.request_limits import RequestLimits
-from fss.models import create_segmenter
-
-CENTRES = {"a.jpg": (30, 40), "b.jpg": (60, 50), "c.jpg": (45, 70), "folder/d.jpg": (40, 30)}
-RED = (200, 30, 40)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Four photographs of a red disc on green, one of no disc, and one that is damaged."""
-    root = tmp_path_factory.mktemp("photographs")
-    rng = np.random.default_rng(0)
-    for name, centre in {**CENTRES, "none.jpg": None}.items():
-        pixels = np.full((96, 120, 3), (60, 120, 60), np.uint8) + rng.integers(0, 20, (96, 120, 3), np.uint8)
-        if centre is not None:
-            pixels[disc(centre)] = RED
-        (root / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(root / name, quality=95)
-    (root / "broken.jpg").write_bytes((root / "a.jpg").read_bytes()[:300])
-    return str(root)
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(create_segmenter(learner="density", backbone="timm:test_resnet.r160_in1k", image_size=96))
-
-
-def disc(centre: tuple[int, int]) -> np.ndarray:
-    rows, columns = np.mgrid[:96, :120]
-    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 200
+from tests.helpers.app_photographs import CENTRES, disc
 
 
 def box(centre: tuple[int, int]) -> Mark:

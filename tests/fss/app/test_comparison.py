@@ -1,0 +1,56 @@
+"""Mask sets side by side."""
+
+import numpy as np
+import pytest
+
+from fss.app.comparison import Comparison
+from fss.collection import Collection, ingest_local
+from fss.collection.config import SourceConfig
+from fss.collection.schema import mask_table
+from fss.images.mask_codec import decode_mask, mask_row
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Six labelled photographs, the same masks again with growing gaps, and objects without classes."""
+    source = SourceConfig(kind="sample", sample="labelled", count=6)
+    made = ingest_local(source, str(tmp_path_factory.mktemp("c") / "collection"), part_size=4)
+    gaps, objects = (made.create_mask_set(name, config_hash="1", provenance={}) for name in ("gaps", "objects"))
+    number = 0
+    for part in made.part_names():
+        rows = {"gaps": [], "objects": []}
+        for row in made.mask_set("truth").read_part(part).to_pylist():
+            mask, ids = decode_mask(row["mask"]), [entry["id"] for entry in row["classes"]]
+            kept = mask.copy()
+            kept[:, : 15 * number] = 0
+            rows["gaps"].append(
+                mask_row(row["image_id"], kept, ids) if number < 5 else mask_row(row["image_id"], None, error="gone: x")
+            )
+            rows["objects"].append(mask_row(row["image_id"], np.minimum(mask, 1).astype(np.uint8), [1]))
+            number += 1
+        gaps.write_part(part, mask_table(rows["gaps"]))
+        objects.write_part(part, mask_table(rows["objects"]))
+    return made
+
+
+def test_differences_are_sorted_and_told(collection: Collection) -> None:
+    comparison = Comparison(collection, ["truth", "gaps"], most=100)
+    rows = comparison.rows(0, 100)
+    assert len(rows) == len(comparison) == 6 and [row.name for row in rows] == sorted(row.name for row in rows)
+    comparison.sort_by_difference()
+    rows = comparison.rows(0, 100)
+    rates = [row.agreement for row in rows]
+    assert rates[-1] is None and rows[-1].cells[1].words == "no mask"
+    told = [rate for rate in rates if rate is not None]
+    assert told == sorted(told) and told[0] < 0.9 and told[-1] == 1.0
+    assert "%" in rows[0].cells[0].words and rows[0].cells[0].jpeg[:2] == b"\xff\xd8"
+    comparison.sort_by_name()
+    assert [row.name for row in comparison.rows(2, 1)] == [sorted(row.name for row in rows)[2]]
+
+
+def test_objects_without_classes_agree_with_any_class(collection: Collection) -> None:
+    rows = Comparison(collection, ["objects", "truth", "gaps"], most=2).rows(0, 10)
+    assert [row.agreement for row in rows] == [1.0, 1.0] and len(rows[0].cells) == 3
+    assert rows[0].cells[0].words.startswith("object ")
+    with pytest.raises(ValueError, match="has no mask set 'nothing'"):
+        Comparison(collection, ["nothing"], most=2)
