@@ -18,7 +18,6 @@ token in the address that is printed. Whoever opens the page can write mask sets
 The page needs NiceGUI: pip install 'fss-masks[app]'.
 """
 
-import importlib.util
 import secrets
 from typing import Annotated, Literal
 
@@ -67,10 +66,8 @@ def run(config: Config) -> int:
     """Serve the page until it is interrupted, and return the exit code.
 
     Raises:
-        ValueError: NiceGUI is missing, there is no photograph or no model, or the port is in use.
+        ValueError: there is no photograph or no model, or the port is in use.
     """
-    if importlib.util.find_spec("nicegui") is None:
-        raise ValueError("the page needs NiceGUI, which is not installed: pip install 'fss-masks[app]'")
     if config.photographs is None and config.collection is None:
         raise ValueError("give a folder (--photographs FOLDER) or a collection (--collection COLLECTION)")
     from fss.app.guard import LOOPBACK

@@ -21,7 +21,7 @@ VERBS = {
     "sync": "send to MLflow what it missed while it did not answer",
     "doctor": "check this machine, and estimate the disk space and time of a job",
 }
-EXTRAS = {"push": "hub", "sync": "track"}
+EXTRAS = {"app": "app", "push": "hub", "sync": "track"}
 """The extra that a verb needs; the others work without."""
 _HELP = """usage: fss VERB [OPTIONS]         (fss VERB --help explains each)
 

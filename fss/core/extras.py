@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "relabel": ("faiss",),
         "timm": ("timm",),
         "hub": ("huggingface_hub",),
+        "app": ("nicegui", "fastapi"),
         "coco": ("pycocotools",),
         "heic": ("pillow_heif",),
         "onnx": ("onnx", "onnxscript", "onnxruntime"),

@@ -50,7 +50,14 @@ def test_the_plain_distribution_predicts_and_says_what_else_to_install(tmp_path:
     assert (tmp_path / "masks/masks.csv").exists()
     install = dict.fromkeys(map("pipelines.{}".format, JOBS), "cluster,track")
     install |= {"pipelines.tune": "cluster,track,tune", "pipelines.relabel": "cluster,track,relabel"}
-    install |= {"push": "hub", "sync": "track", "hf://user/name": "hub", "models:/name/1": "track", "backbone": "timm"}
+    install |= {
+        "app": "app",
+        "push": "hub",
+        "sync": "track",
+        "hf://user/name": "hub",
+        "models:/name/1": "track",
+        "backbone": "timm",
+    }
     assert {name for name, (code, _) in answers.items() if code} == install.keys()
     for name, extras in install.items():
         code, line = answers[name]
