@@ -127,7 +127,8 @@ class Comparison:
         ids = [BINARY_CLASS] * len(classes) if any(self._objects[:2]) else list(classes)
         table = np.zeros(256, np.int64)
         table[1 : 1 + len(ids)], table[IGNORE] = ids, -1
-        return table[mask]
+        labels: Int64 = table[mask]
+        return labels
 
 
 def _is_object(mask_set: MaskSet, class_ids: Iterable[int]) -> bool:
