@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pyarrow import fs as pafs
 
@@ -16,6 +17,7 @@ from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import DESCRIPTION, read_description
 from fss.tracking.run import tracking_uri
 
+T = TypeVar("T")
 MLFLOW = ("models:/", "runs:/")
 HUB = "hf://"
 """Scheme of models of the Hugging Face Hub."""
@@ -76,8 +78,30 @@ def local_copy(uri: str) -> Iterator[Path]:
         yield _checkpoint_in(Path(path))
         return
     with tempfile.TemporaryDirectory(prefix=owned_prefix("model")) as folder:
-        _download(filesystem, path, Path(folder) / "model")
+        _download(filesystem, _remote_checkpoint(filesystem, path), Path(folder) / "model")
         yield Path(folder) / "model"
+
+
+def _remote_checkpoint(filesystem: pafs.FileSystem, path: str) -> str:
+    """Return the folder of the single checkpoint at or below a folder of an object store.
+
+    Raises:
+        ValueError: there is no checkpoint, or there are several.
+    """
+    checkpoints: list[str] = []
+    for below in _BELOW:
+        folders = [path]
+        for name in below.split("/")[:-1]:
+            names = [storage.list_names(filesystem, each) if name == "*" else [name] for each in folders]
+            folders = [f"{folder}/{each}" for folder, inside in zip(folders, names, strict=True) for each in inside]
+        files = filesystem.get_file_info([f"{folder}/{DESCRIPTION}" for folder in folders])
+        checkpoints += [info.path.rpartition("/")[0] for info in files if info.is_file]
+        if below == "" and checkpoints:
+            return path
+    checkpoint = _single(checkpoints, f"s3://{path}")
+    if checkpoint is None:
+        raise ValueError(f"s3://{path} is no checkpoint: it has no {DESCRIPTION}")
+    return checkpoint
 
 
 def _download(filesystem: pafs.FileSystem, path: str, folder: Path) -> None:
@@ -123,9 +147,14 @@ def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Pat
 
 def _checkpoint_in(folder: Path) -> Path:
     checkpoints = [path.parent for below in _BELOW for path in sorted(folder.glob(f"{below}{DESCRIPTION}"))]
+    checkpoint = _single(checkpoints, folder) or folder
+    read_description(checkpoint)
+    return checkpoint
+
+
+def _single(checkpoints: Sequence[T], folder: object) -> T | None:
+    """Return the only checkpoint of a folder, None for none; several are an error."""
     if len(checkpoints) > 1:
         names = ", ".join(str(path) for path in checkpoints)
         raise ValueError(f"{folder} holds {len(checkpoints)} checkpoints; name one of them: {names}")
-    checkpoint = checkpoints[0] if checkpoints else folder
-    read_description(checkpoint)
-    return checkpoint
+    return checkpoints[0] if checkpoints else None

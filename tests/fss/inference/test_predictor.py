@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import fss
+from fss.core import storage
 from fss.evaluation.boundary import boundary_f
 from fss.inference.predictor import Predictor, SupportWarning
 from fss.models import create_segmenter, save_checkpoint
@@ -204,6 +205,19 @@ def test_several_checkpoints_or_none_are_reported(predictor: Predictor, tmp_path
         save_checkpoint(predictor.segmenter, tmp_path / name / "model")
     with pytest.raises(ValueError, match="holds 2 checkpoints; name one of them"):
         fss.load_segmenter(tmp_path)
+
+
+def test_the_model_of_a_job_is_found_in_an_object_store(predictor: Predictor, tmp_path: Path, s3: str) -> None:
+    save_checkpoint(predictor.segmenter, tmp_path)
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        fss.load_segmenter(f"{s3}/work")
+    for name, model in (("a", f"{s3}/work"), ("b", f"{s3}/work/models/b")):
+        for file in tmp_path.iterdir():
+            uri = f"{s3}/work/models/{name}/model/{file.name}"
+            storage.write_atomically(*storage.resolve(uri), file.read_bytes())
+        assert fss.load_segmenter(model, device="cpu").size == predictor.size
+    with pytest.raises(ValueError, match="holds 2 checkpoints; name one of them"):
+        fss.load_segmenter(f"{s3}/work")
 
 
 def test_import_is_light() -> None:
