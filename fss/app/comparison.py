@@ -12,7 +12,8 @@ from fss.collection.sources.base import BINARY_CLASS
 from fss.core.arrays import IGNORE, Int64, Rgb
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import decode_mask
-from fss.visualize import class_colours, jpeg_bytes, overlay, tint_classes
+from fss.images.sheet_layout import Colour
+from fss.visualize import FOREGROUND, class_colours, jpeg_bytes, overlay, tint_classes
 
 SIDE = 400
 """Long side of a picture, in pixels."""
@@ -25,8 +26,8 @@ class Cell:
 
     jpeg: bytes
     """The photograph with the mask, JPEG."""
-    words: str
-    """The classes with their shares, or why there is no mask."""
+    entries: Sequence[tuple[Colour | None, str]]
+    """Colour and words: the classes with their shares, the largest first, or what is said of a picture without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Comparison:
             overview.class_names(mask_set, ids) for mask_set, ids in zip(self.sets, pictures, strict=True)
         ]
         self._objects = [_is_object(mask_set, ids) for mask_set, ids in zip(self.sets, pictures, strict=True)]
+        self._many = [len(ids) > 1 for ids in pictures]
         self._colours = class_colours(sorted({*collection.classes, *(c for ids in pictures for c in ids)}))
 
     def __len__(self) -> int:
@@ -107,20 +109,29 @@ class Comparison:
     def _cell(self, number: int, sample: Sample) -> Cell:
         if sample.mask is None:
             blank = np.full_like(resize_long_side(sample.rgb, SIDE), _BLANK)
-            return Cell(jpeg=jpeg_bytes(blank), words="no mask")
+            return Cell(jpeg=jpeg_bytes(blank), entries=[(None, "no mask")])
         rgb = resize_long_side(sample.rgb, SIDE)
         mask = np.asarray(Image.fromarray(sample.mask).resize(rgb.shape[1::-1], Image.Resampling.NEAREST))
         pixels = np.bincount(sample.mask.ravel(), minlength=256) / sample.mask.size
         names = self._class_names[number]
-        shares = [(names.get(c, f"class {c}"), pixels[v]) for v, c in enumerate(sample.classes, start=1) if pixels[v]]
-        words = [f"{name} {share:.0%}" for name, share in sorted(shares, key=lambda pair: -pair[1])]
-        words += [f"ignored {pixels[IGNORE]:.0%}"] if pixels[IGNORE] else []
-        return Cell(jpeg=jpeg_bytes(self._draw(number, rgb, mask, sample.classes)), words=", ".join(words) or "empty")
+        entries: list[tuple[Colour | None, str]] = []
+        for value in sorted(range(1, 1 + len(sample.classes)), key=lambda value: -pixels[value]):
+            if pixels[value]:
+                class_id = sample.classes[value - 1]
+                words = f"{names.get(class_id, f'class {class_id}')} {pixels[value]:.0%}"
+                entries.append((self._colour(number, class_id), words))
+        entries += [(None, f"ignored {pixels[IGNORE]:.0%}")] if pixels[IGNORE] else []
+        return Cell(
+            jpeg=jpeg_bytes(self._draw(number, rgb, mask, sample.classes)), entries=entries or [(None, "empty")]
+        )
 
     def _draw(self, number: int, rgb: Rgb, mask: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-        if self._objects[number] or len(self._class_names[number]) == 1:
+        if not self._many[number]:
             return overlay(rgb, np.where(mask == IGNORE, IGNORE, np.minimum(mask, 1)).astype(np.uint8))
         return tint_classes(rgb, mask, [self._colours[class_id] for class_id in classes])
+
+    def _colour(self, number: int, class_id: int) -> Colour:
+        return self._colours[class_id] if self._many[number] else FOREGROUND
 
     def _map(self, mask: np.ndarray, classes: Sequence[int]) -> Int64:
         """Return class ids, int64 [H,W]: 0 background, -1 ignored; all classes are one if a set knows objects only."""

@@ -7,6 +7,7 @@ from nicegui import run, ui
 from fss.app.comparison import Comparison, Row
 from fss.app.layers import data_uri
 from fss.app.workspace import Workspace
+from fss.images.sheet_layout import Colour
 
 _PER_PAGE = 8
 _ORDERS = {"name": "By name", "difference": "Largest differences first"}
@@ -97,13 +98,17 @@ class ComparisonTab:
 
 def _row(row: Row, names: Sequence[str]) -> None:
     agreement = "" if row.agreement is None else f", agreement {row.agreement:.0%}"
-    _picture(row.photograph, f"{row.name}{agreement}", row.name)
+    _picture(row.photograph, [(None, f"{row.name}{agreement}")], row.name)
     for cell, name in zip(row.cells, names, strict=True):
-        _picture(cell.jpeg, cell.words, f"{row.name} in {name}")
+        _picture(cell.jpeg, cell.entries, f"{row.name} in {name}")
 
 
-def _picture(jpeg: bytes, words: str, description: str) -> None:
+def _picture(jpeg: bytes, entries: Sequence[tuple[Colour | None, str]], description: str) -> None:
     with ui.element("div"):
         image = ui.element("img").props(f'src="{data_uri(jpeg, "jpeg")}"')
         image.props["alt"] = description
-        ui.label(words).classes("words")
+        with ui.element("div").classes("words"):
+            for colour, words in entries:
+                if colour is not None:
+                    ui.element("span").classes("swatch").style(f"background: rgb{colour}")
+                ui.label(words).classes("inline")

@@ -74,15 +74,14 @@ class Editor:
             self.image = ui.interactive_image("", events=events, sanitize=False).classes("w-full cursor-crosshair")
             self.image.on("mouse", self._on_mouse, js_handler=_PRESSED_ONLY)
             self.layer = self.image.add_layer()
-        with ui.row().classes("w-full items-center gap-2"):
-            self.caption = ui.label().classes("text-sm")
-            ui.space()
+        with ui.row().classes("w-full items-center gap-2 no-wrap"):
+            self.caption = ui.label().classes("text-sm grow min-w-0 break-words")
             self.example_button = ui.button("Add as example", icon="add", on_click=self._add_example)
             self.reject_button = ui.button("Not in this photograph", icon="block", on_click=self._reject)
         for button in (self.undo_button, self.clear_button):
             button.props("flat no-caps dense padding='4px 8px'")
         for button in (self.example_button, self.reject_button):
-            button.props("outline no-caps dense padding='2px 10px'")
+            button.props("outline no-caps dense padding='2px 10px'").classes("shrink-0")
         self._explain()
 
     async def show(self, position: int) -> None:
@@ -102,6 +101,8 @@ class Editor:
                 self.caption.text = f"{session.photographs[position].name} cannot be used: {error}"
                 self.image.set_source("")
                 self.layer.set_content("")
+                for button in (self.example_button, self.reject_button):
+                    button.set_visibility(False)
                 return
             if drawn is None or position != self.position:
                 return

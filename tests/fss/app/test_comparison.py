@@ -8,6 +8,7 @@ from fss.collection import Collection, ingest_local
 from fss.collection.config import SourceConfig
 from fss.collection.schema import mask_table
 from fss.images.mask_codec import decode_mask, mask_row
+from fss.visualize import FOREGROUND
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +41,10 @@ def test_differences_are_sorted_and_told(collection: Collection) -> None:
     comparison.sort_by_difference()
     rows = comparison.rows(0, 100)
     rates = [row.agreement for row in rows]
-    assert rates[-1] is None and rows[-1].cells[1].words == "no mask"
+    assert rates[-1] is None and rows[-1].cells[1].entries == [(None, "no mask")]
     told = [rate for rate in rates if rate is not None]
     assert told == sorted(told) and told[0] < 0.9 and told[-1] == 1.0
-    assert "%" in rows[0].cells[0].words and rows[0].cells[0].jpeg[:2] == b"\xff\xd8"
+    assert "%" in rows[0].cells[0].entries[0][1] and rows[0].cells[0].jpeg[:2] == b"\xff\xd8"
     comparison.sort_by_name()
     assert [row.name for row in comparison.rows(2, 1)] == [sorted(row.name for row in rows)[2]]
 
@@ -51,6 +52,6 @@ def test_differences_are_sorted_and_told(collection: Collection) -> None:
 def test_objects_without_classes_agree_with_any_class(collection: Collection) -> None:
     rows = Comparison(collection, ["objects", "truth", "gaps"], most=2).rows(0, 10)
     assert [row.agreement for row in rows] == [1.0, 1.0] and len(rows[0].cells) == 3
-    assert rows[0].cells[0].words.startswith("object ")
+    assert rows[0].cells[0].entries[0][1].startswith("object ") and rows[0].cells[0].entries[0][0] == FOREGROUND
     with pytest.raises(ValueError, match="has no mask set 'nothing'"):
         Comparison(collection, ["nothing"], most=2)

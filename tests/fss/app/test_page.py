@@ -199,9 +199,22 @@ def test_an_object_is_marked_found_corrected_and_exported(
     person.sees("none.jpg: corrected by hand")
     person.wait(lambda _: person.masks() == 4, "the mask of none.jpg is still there")
 
+    person.choose("c.jpg")
+    person.click("Click")
+    person.drag((0.9, 0.1), (0.9, 0.1))
+    person.sees("c.jpg: corrected by hand")
+    person.click("Undo")
+    person.sees("c.jpg: found")
+    person.click("Not this")
+    person.click("Stroke")
+    person.drag((0.8, 0.8), (0.95, 0.9))
+    person.wait(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".shot")) == 3, "no example of what is not meant")
+    person.click("broken.jpg")
+    person.sees("broken.jpg cannot be used: ")
+
     browser.refresh()  # keeps the work
     person.sees("2 found|2 example|found")
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".shot")) == 2
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".shot")) == 3
     for width in (1280, 1920):
         browser.set_window_size(width, 900)
         assert not person.overflows()
