@@ -1,12 +1,12 @@
 """Mask sets of a collection side by side, page by page, for the check of labels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from fss.collection import TRUTH, Collection, ImageReader, MaskSet, Sample, overview
+from fss.collection import Collection, ImageReader, Sample, overview
 from fss.collection.image_names import usable_photographs
 from fss.collection.sources.base import BINARY_CLASS
 from fss.core.arrays import IGNORE, Int64, Rgb
@@ -65,10 +65,8 @@ class Comparison:
         self._names = {photograph.image_id: photograph.name for photograph in photographs}
         self._order = list(self._names)
         pictures = [overview.summarize_masks(mask_set).pictures for mask_set in self.sets]
-        self._class_names = [
-            overview.class_names(mask_set, ids) for mask_set, ids in zip(self.sets, pictures, strict=True)
-        ]
-        self._objects = [_is_object(mask_set, ids) for mask_set, ids in zip(self.sets, pictures, strict=True)]
+        self._class_names = [overview.class_names(*pair) for pair in zip(self.sets, pictures, strict=True)]
+        self._objects = [_is_object(*pair) for pair in zip(pictures, self._class_names, strict=True)]
         self._many = [len(ids) > 1 for ids in pictures]
         self._colours = class_colours(sorted({*collection.classes, *(c for ids in pictures for c in ids)}))
 
@@ -142,9 +140,9 @@ class Comparison:
         return labels
 
 
-def _is_object(mask_set: MaskSet, class_ids: Iterable[int]) -> bool:
-    """Return whether class 1 of a mask set is an object of no known class, as estimators draw it."""
-    return mask_set.name != TRUTH and set(class_ids) <= {BINARY_CLASS}
+def _is_object(class_ids: Iterable[int], names: Mapping[int, str]) -> bool:
+    """Return whether the masks of a set show an object of no known class, as estimators draw it."""
+    return {names.get(class_id) for class_id in class_ids} <= {"object"}
 
 
 def _agreement(maps: Sequence[Int64]) -> float:

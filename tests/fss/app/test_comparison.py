@@ -50,8 +50,15 @@ def test_differences_are_sorted_and_told(collection: Collection) -> None:
 
 
 def test_objects_without_classes_agree_with_any_class(collection: Collection) -> None:
-    rows = Comparison(collection, ["objects", "truth", "gaps"], most=2).rows(0, 10)
-    assert [row.agreement for row in rows] == [1.0, 1.0] and len(rows[0].cells) == 3
-    assert rows[0].cells[0].entries[0][1].startswith("object ") and rows[0].cells[0].entries[0][0] == FOREGROUND
+    compared = Comparison(collection, ["objects", "truth", "gaps"], most=2).rows(0, 10)
+    assert [row.agreement for row in compared] == [1.0, 1.0] and len(compared[0].cells) == 3
+    assert compared[0].cells[0].entries[0][1].startswith("object ") and compared[0].cells[0].entries[0][0] == FOREGROUND
+    named = collection.create_mask_set("named", config_hash="1", provenance={})
+    collection.add_classes({99: "object"})
+    for part in collection.part_names():
+        table = collection.mask_set("objects").read_part(part).to_pylist()
+        rows = [{**row, "classes": [{"id": 99, "pixels": row["classes"][0]["pixels"]}]} for row in table]
+        named.write_part(part, mask_table(rows))
+    assert [row.agreement for row in Comparison(collection, ["named", "truth"], most=2).rows(0, 2)] == [1.0, 1.0]
     with pytest.raises(ValueError, match="has no mask set 'nothing'"):
         Comparison(collection, ["nothing"], most=2)

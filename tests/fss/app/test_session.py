@@ -11,7 +11,7 @@ import pytest
 from fss.app.drawing import Mark
 from fss.app.export import coco_file, png_archive, write_mask_set
 from fss.app.photographs import of_collection, of_folder
-from fss.app.session import Session
+from fss.app.session import Answer, Session
 from fss.collection import Collection, ImageReader, ingest_local
 from fss.collection.config import SourceConfig
 from fss.collection.mask_import import import_masks
@@ -34,13 +34,22 @@ def position(session: Session, name: str) -> int:
     return [photograph.name for photograph in session.photographs].index(name)
 
 
-@pytest.fixture
-def searched(folder: str, predictor: Predictor) -> Session:
+@pytest.fixture(scope="module")
+def answers(folder: str, predictor: Predictor) -> dict[int, Answer]:
     session = open_session(folder, predictor)
     session.mark(position(session, "a.jpg"), "object", box(CENTRES["a.jpg"]))
     search = session.start_search()
     session.run_search(search)
     assert search.done == search.total == 5
+    return session.answers
+
+
+@pytest.fixture
+def searched(folder: str, predictor: Predictor, answers: dict[int, Answer]) -> Session:
+    """The object is marked in a.jpg, and searched."""
+    session = open_session(folder, predictor)
+    session.mark(position(session, "a.jpg"), "object", box(CENTRES["a.jpg"]))
+    session.answers |= answers
     return session
 
 
@@ -82,6 +91,15 @@ def test_a_search_finds_the_object_and_sorts_by_confidence(searched: Session) ->
     rates = [searched.answers[each].confidence for each in order if searched.state(each) == "found"]
     assert rates == sorted(rates, reverse=True)
     assert sum(searched.counts().values()) == 6
+
+
+def test_a_stopped_search_keeps_its_answers(folder: str, predictor: Predictor) -> None:
+    session = open_session(folder, predictor)
+    session.mark(position(session, "a.jpg"), "object", box(CENTRES["a.jpg"]))
+    search = session.start_search()
+    search.stop.set()
+    session.run_search(search)
+    assert search.done == len(session.answers) == predictor.batch_size == 1
 
 
 def test_corrections_survive_the_next_search_and_become_examples(searched: Session) -> None:
