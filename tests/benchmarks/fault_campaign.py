@@ -2,12 +2,13 @@
 
     python tests/benchmarks/fault_campaign.py --kills 20 --output campaign
 
-Jobs (ingest, pseudo-masks, training, relabelling) and faults alternate, at random times: a worker, the driver or a node
-is killed, the job gets Ctrl-C or SIGTERM, MLflow's server is killed and started again, or its SQLite file is locked. A
+Jobs (ingest, pseudo-masks, trainings, relabelling, sweeps, three stages) and faults alternate, at random times: a
+worker, the driver or a node is killed, the job gets Ctrl-C or SIGTERM, MLflow's server is killed and started again, its
+SQLite file is locked, the job is started a second time, the disk is full and freed, an object store refuses requests. A
 job that ends with an error is started again with the same command. Every row must exist once and equal that of the
-undisturbed run, byte for byte, and a training must end with the same weights. A job has one run in MLflow, which must
-have finished without an error, and have the steps of the undisturbed run, each once. The campaign writes campaign.json,
-campaign.md and campaign.png.
+undisturbed run, byte for byte, and a training must end with the same weights. Its runs in MLflow must have finished
+without an error, and have the steps of the undisturbed runs, each once. The campaign writes campaign.json, campaign.md
+and campaign.png.
 """
 
 import json
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,24 +27,29 @@ from typing import Any
 import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.helpers.campaign_jobs import Job, jobs
 from tests.helpers.fault_injection import (
-    Job,
     MlflowServer,
     Nodes,
     Surroundings,
+    bad_store,
     clean,
+    fill_disk,
     interrupt,
-    jobs,
     kill_driver,
     kill_node,
     kill_worker,
     lock_sqlite,
     logged_steps,
     lose_mlflow,
+    small_disk,
     start,
+    start_twin,
     terminate,
 )
 
+STORES = {"S3 1 %": 0.01, "S3 10 %": 0.1}
+"""Faults that last: the share of the requests that the object store of the job's files refuses."""
 FAULTS = {
     "worker": kill_worker,
     "driver": kill_driver,
@@ -51,8 +58,19 @@ FAULTS = {
     "SIGTERM": terminate,
     "MLflow": lose_mlflow,
     "SQLite": lock_sqlite,
+    "twin": start_twin,
+    "full disk": fill_disk,
 }
-MARKERS = dict(zip(FAULTS, "oXs^v*D", strict=True))
+MARKERS = dict(zip((*FAULTS, *STORES), "oXs^v*DPhdp", strict=True))
+NEEDS = {"train_saliency": "pseudomask", "tune": "pseudomask", "selftrain": "ingest"}
+"""The last job whose output another one needs."""
+CANNOT = {
+    "train": tuple(STORES),
+    "train_saliency": ("worker", "node", *STORES),
+    "tune": tuple(STORES),
+    "selftrain": tuple(STORES),
+}
+"""Faults that a job cannot have: a student is trained in one process, and only parts are read from an object store."""
 MOST_STARTS = 4  # attempts per job
 TIMEOUT_S = 300.0
 
@@ -65,8 +83,10 @@ class CampaignConfig:
     """Number of faults."""
     jobs: tuple[str, ...] = ("ingest", "pseudomask", "train", "relabel")
     """Jobs to disturb, in turn."""
-    faults: tuple[str, ...] = tuple(FAULTS)
-    """Faults, in turn, so that every job gets every fault."""
+    faults: tuple[str, ...] = ("worker", "driver", "node", "Ctrl-C", "SIGTERM", "MLflow", "SQLite")
+    """Faults, in turn, so that every job gets every fault. Besides these: twin (the job is started a second time),
+    "full disk" (needs the rights of root, to mount a small one), and "S3 1 %", "S3 10 %" (an object store that
+    refuses this share of the requests)."""
     pictures: int = 96
     """Number of photographs in the collection."""
     part_size: int = 4
@@ -104,8 +124,10 @@ def run(config: CampaignConfig) -> list[Disturbance]:
     tracking, base, rng = f"sqlite:///{folder}/mlflow.db", folder / "base", random.Random(config.seed)
     base.mkdir()
     undisturbed: dict[str, float] = {}
-    needed = list(jobs_by_name)[: 1 + max(map(list(jobs_by_name).index, config.jobs))]
-    for job in map(jobs_by_name.__getitem__, needed):  # each job needs the output of the one before
+    order = ("ingest", "pseudomask", "train", "relabel")  # each job needs the output of the one before
+    last = max(order.index(NEEDS.get(name, name)) for name in config.jobs)
+    needed = [*order[: 1 + last], *(name for name in jobs_by_name if name in config.jobs and name not in order)]
+    for job in map(jobs_by_name.__getitem__, needed):
         began = time.monotonic()
         code = start(job, base, tracking, experiment=job.name).wait()
         assert code == 0, (base / "log.txt").read_text()[-3000:]
@@ -119,10 +141,14 @@ def run(config: CampaignConfig) -> list[Disturbance]:
     outcomes: list[Disturbance] = []
     try:
         for number in range(config.kills):
-            job = jobs_by_name[config.jobs[number % len(config.jobs)]]
-            fault = config.faults[(number + number // len(config.jobs)) % len(config.faults)]
+            name, fault = strike(config, number)
+            job = jobs_by_name[name]
             path = folder / f"kill-{number:03d}"
-            outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, around))
+            with small_disk(path) if fault == "full disk" else nullcontext():
+                if fault in STORES:
+                    outcomes.append(use_bad_store(job, fault, (base, path), undisturbed[job.name], tracking, rng))
+                else:
+                    outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, around))
             print(f"{number + 1}/{config.kills} {row(outcomes[-1])}", flush=True)
             write(outcomes, config.output)
             shutil.rmtree(path)
@@ -132,6 +158,13 @@ def run(config: CampaignConfig) -> list[Disturbance]:
         if around.server:
             around.server.kill()
     return outcomes
+
+
+def strike(config: CampaignConfig, number: int) -> tuple[str, str]:
+    """Return the job and the fault of a strike; a job gets the faults that it can have in turn."""
+    job = config.jobs[number % len(config.jobs)]
+    faults = [fault for fault in config.faults if fault not in CANNOT.get(job, ())]
+    return job, faults[(number + number // len(config.jobs)) % len(faults)]
 
 
 def disturb(
@@ -159,7 +192,8 @@ def disturb(
             running.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             break
-        shutil.rmtree(path)  # the job ended before the fault: repeat with an earlier one
+        for each in path.iterdir():  # the job ended before the fault: repeat with an earlier one
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
         delay *= 0.7
     problem = FAULTS[fault](running, rng, around)
     starts = 1
@@ -177,6 +211,33 @@ def disturb(
         seconds=seconds,
         undisturbed=undisturbed,
         wrong=problem or compare(job, base, path) or compare_runs(job, tracking, (store, experiment)),
+    )
+
+
+def use_bad_store(
+    job: Job, fault: str, folders: tuple[Path, Path], undisturbed: float, tracking: str, rng: random.Random
+) -> Disturbance:
+    """Run a job whose files lie on an object store that refuses requests, and restart it until it succeeds."""
+    base, path = folders
+    job.prepare(base, path)
+    began = time.monotonic()
+    with bad_store(path, STORES[fault], rng.randrange(1 << 30)) as store:
+        starts = 0
+        while starts < MOST_STARTS:
+            running = start(job, path, tracking, experiment=path.name, store=store)
+            starts += 1
+            if ends_well(running):
+                break
+            clean(running)
+    clean(running)
+    return Disturbance(
+        job=job.name,
+        fault=fault,
+        at=0.0,
+        starts=starts,
+        seconds=time.monotonic() - began,
+        undisturbed=undisturbed,
+        wrong=compare(job, base, path) or compare_runs(job, tracking, (tracking, path.name)),
     )
 
 
@@ -206,7 +267,10 @@ def compare_runs(job: Job, tracking: str, store: tuple[str, str]) -> str:
         steps, expected = logged_steps(*store), logged_steps(tracking, job.name)
     except AssertionError as error:
         return str(error)
-    other = sorted(name for name in steps.keys() | expected.keys() if steps.get(name) != expected.get(name))
+    if len(steps) != len(expected):
+        return f"{len(steps)} runs instead of {len(expected)}"
+    pairs = zip(steps, expected, strict=True)
+    other = sorted({name for a, b in pairs for name in a.keys() | b.keys() if a.get(name) != b.get(name)})
     return f"other steps of {', '.join(other[:3])}" if other else ""
 
 

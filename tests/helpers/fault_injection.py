@@ -1,5 +1,6 @@
-"""Jobs to disturb, ways to disturb them, and what must come of it: the parts of ``benchmarks/fault_campaign.py``."""
+"""Ways to disturb a job, and what MLflow must say in the end: the parts of ``benchmarks/fault_campaign.py``."""
 
+import json
 import os
 import random
 import shutil
@@ -11,110 +12,53 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fss.collection import Collection
+from pyarrow import fs as pafs
+
+from fss.core import storage
+from tests.helpers.campaign_jobs import Job
+from tests.helpers.flaky_store import faulty_store
 
 ROOT = Path(__file__).parents[2]
 MARK = "FSS_CAMPAIGN_MARK"
-SMALL = ["--backbone", "timm:test_resnet.r160_in1k", "--image-size", "80", "--width", "32"]
-STREAM = ["--batch-size", "4", "--lanes", "2", "--held-out", "0.2"]
-STEPS = ["--steps", "24", "--checkpoint-every", "4", "--no-log-model"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A job of the campaign."""
-
-    name: str
-    """The pipeline."""
-    words: Callable[[Path], list[str]]
-    """Its command line, for a place."""
-    prepare: Callable[[Path, Path], None]
-    """Bring what it needs from the base to its place."""
-    result: Callable[[Path], Any]
-    """What it has made, to be compared."""
-
-
-def jobs(pictures: int, part_size: int) -> dict[str, Job]:
-    """The four jobs, each small, each from the results of the one before."""
-    source = ["--source.kind", "sample", "--source.count", str(pictures), "--part-size", str(part_size)]
-
-    def collection(place: Path) -> list[str]:
-        return ["--collection", str(place / "c")]
-
-    def copied(base: Path, place: Path) -> None:
-        shutil.copytree(base / "c", place / "c", ignore=shutil.ignore_patterns("saliency", "round-1"))
-
-    def masked(base: Path, place: Path) -> None:
-        shutil.copytree(base / "c", place / "c", ignore=shutil.ignore_patterns("round-1"))
-
-    def relabel(place: Path) -> list[str]:
-        model = str(place.parent / "base" / "models" / "t" / "model")
-        return [*collection(place), "--model", model, "--output-mask-set", "round-1", "--workers", "2"]
-
-    def train(place: Path) -> list[str]:
-        return [*collection(place), "--output", str(place / "models"), "--name", "t", *SMALL, *STREAM, *STEPS]
-
-    return {
-        job.name: job
-        for job in (
-            Job(
-                name="ingest",
-                words=lambda place: [*collection(place), *source, "--workers", "2"],
-                prepare=lambda base, place: place.mkdir(),
-                result=images,
-            ),
-            Job(
-                name="pseudomask",
-                words=lambda place: [*collection(place), "--workers", "2"],
-                prepare=copied,
-                result=lambda place: masks(place, "saliency"),
-            ),
-            Job(name="train", words=train, prepare=masked, result=weights),
-            Job(name="relabel", words=relabel, prepare=masked, result=lambda place: masks(place, "round-1")),
-        )
-    }
-
-
-def images(place: Path) -> list[Any]:
-    """Every row of the photographs, in order; all complete and unique."""
-    collection = Collection.open(str(place / "c"))
-    rows = [row for part in collection.part_names() for row in collection.read_part(part).to_pylist()]
-    assert len({row["image_id"] for row in rows}) == len(rows), "an image is there twice"
-    return rows
-
-
-def masks(place: Path, name: str) -> list[Any]:
-    """Every row of a mask set, in order, and what is accepted; one for every photograph."""
-    collection = Collection.open(str(place / "c"))
-    found = collection.mask_set(name)
-    assert found.finished_parts() == set(collection.part_names()), "parts are missing"
-    rows = [row for part in collection.part_names() for row in found.read_part(part).to_pylist()]
-    assert [row["image_id"] for row in rows] == [row["image_id"] for row in images(place)], "rows are missing"
-    return [*rows, sorted(found.read_acceptance("default").accepted)]
-
-
-def weights(place: Path) -> bytes:
-    """The trained model, byte for byte."""
-    return (place / "models" / "t" / "model" / "model.safetensors").read_bytes()
+BUCKET = "s3://campaign"
 
 
 def start(
-    job: Job, place: Path, tracking: str, address: str | None = None, experiment: str = "fss"
+    job: Job,
+    place: Path,
+    tracking: str,
+    address: str | None = None,
+    experiment: str = "fss",
+    store: dict[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start a job in a process group of its own, with a mark that all its processes inherit."""
+    """Start a job in a process group of its own, with a mark that all its processes inherit.
+
+    Args:
+        job: the job.
+        place: its folder.
+        tracking: URI of MLflow.
+        address: Ray cluster to join; None starts one.
+        experiment: experiment of MLflow.
+        store: environment of an object store that holds the place as ``BUCKET`` and its name; None: a local disk.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PYTHONPATH": str(ROOT), MARK: uuid.uuid4().hex} | ({"RAY_ADDRESS": address} if address else {})
     words = [sys.executable, "-m", f"pipelines.{job.name}", *job.words(place), "--tracking.uri", tracking]
     words += ["--tracking.experiment", experiment]
+    if store is not None:
+        environment |= store
+        words = [word.replace(str(place), f"{BUCKET}/{place.name}") for word in words]
     with (place / "log.txt").open("ab") as log:
         running = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=place, start_new_session=True)
     running.mark = environment[MARK]  # type: ignore[attr-defined]
+    running.again = lambda: start(job, place, tracking, address, experiment)  # type: ignore[attr-defined]
+    running.place = place  # type: ignore[attr-defined]
     return running
 
 
@@ -202,23 +146,99 @@ def lock_sqlite(running: Any, draws: random.Random, around: Any) -> str:
     return "" if code in (None, 0, 3) else f"the job ended with {code} while the store was locked"
 
 
-def logged_steps(tracking: str, experiment: str) -> dict[str, list[int]]:
-    """Return the steps of all curves of the only run of an experiment, which must have finished without an error.
+def start_twin(running: Any, draws: random.Random, around: Any) -> str:
+    """Start the same job a second time beside the first; it must be told that another job writes, and touch nothing."""
+    length = (running.place / "log.txt").stat().st_size
+    twin = running.again()
+    try:
+        code = twin.wait(timeout=240)
+    except subprocess.TimeoutExpired:
+        return "a twin did not end in four minutes"
+    finally:
+        clean(twin)
+    log = (running.place / "log.txt").read_bytes()[length:].decode(errors="replace")
+    if code == 0:
+        return "" if "this job had finished before" in log else "a twin ran beside the first"
+    told = "another job writes" in log
+    return "" if code == 2 and told else f"a twin ended with {code} and was not told of the first"
 
-    Metrics of the machine are left out, since their number depends on the time.
+
+def fill_disk(running: Any, draws: random.Random, around: Any) -> str:
+    """Fill the disk of the job, a small one of its own, and free it later; the job may end, and must say so."""
+    ballast = running.place / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(timeout=draws.uniform(5, 20))
+    code = running.poll()
+    ballast.unlink()
+    log = (running.place / "log.txt").read_text(errors="replace")
+    told = "no space left" in log or (code == 1 and not log.endswith("\n"))  # the log lies on the full disk too
+    return "" if code in (None, 0, 3) or told else f"the job ended with {code} on a full disk and did not say so"
+
+
+@contextmanager
+def bad_store(place: Path, errors: float, seed: int) -> Iterator[dict[str, str]]:
+    """Bring a place to an object store that refuses a share of the requests, and the results back after the block.
+
+    Yields:
+        The environment of the store, for :func:`start`.
+    """
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    good = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-east-1"}
+    good |= {"AWS_ACCESS_KEY_ID": "campaign", "AWS_SECRET_ACCESS_KEY": "campaign"}
+    os.environ.update(good)
+    try:
+        filesystem, path = storage.resolve(f"{BUCKET}/{place.name}")
+        s3 = pafs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
+        s3.create_dir(path.split("/")[0])
+        pafs.copy_files(str(place), path, destination_filesystem=filesystem)
+        with faulty_store(good["AWS_ENDPOINT_URL"], errors=errors, seed=seed) as (address, _):
+            yield {**good, "AWS_ENDPOINT_URL": address}
+        shutil.rmtree(place / "c", ignore_errors=True)
+        pafs.copy_files(path, str(place), source_filesystem=filesystem)
+    finally:
+        for name in good:
+            del os.environ[name]
+        server.stop()
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """Mount a disk of its own at a place for the length of a block; it needs the rights of root."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def logged_steps(tracking: str, experiment: str) -> list[dict[str, list[int]]]:
+    """Return the steps of all curves of the runs of an experiment, which must have finished without an error.
+
+    Metrics of the machine are left out, since their number depends on the time. Sweeps and stages have several runs.
 
     Raises:
-        AssertionError: there are several runs, or the run is open, has failed, or has the error of an earlier attempt.
+        AssertionError: a run is open, has failed, or has the error of an earlier attempt.
     """
     from fss.tracking.run import tracking_client
 
     client = tracking_client(tracking)
     runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     states = [(run.info.status, run.data.tags.get("fss.error")) for run in runs]
-    assert states == [("FINISHED", None)], f"runs of MLflow: {states}"
-    names = [name for name in runs[0].data.metrics if not name.startswith("system/")]
-    histories = {name: client.get_metric_history(runs[0].info.run_id, name) for name in names}
-    return {name: sorted(point.step for point in points) for name, points in histories.items()}
+    assert set(states) == {("FINISHED", None)}, f"runs of MLflow: {states}"
+    curves = []
+    for run in runs:
+        names = [name for name in run.data.metrics if not name.startswith("system/")]
+        histories = {name: client.get_metric_history(run.info.run_id, name) for name in names}
+        curves.append({name: sorted(point.step for point in points) for name, points in histories.items()})
+    return sorted(curves, key=lambda each: json.dumps(each, sort_keys=True))
 
 
 def clean(running: Any) -> None:

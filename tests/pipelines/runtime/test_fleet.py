@@ -15,7 +15,8 @@ from ray._private.services import node_ip_address_from_perspective
 from ray.cluster_utils import Cluster
 
 from fss.core.exit_codes import TERMINATED
-from tests.helpers.fault_injection import ROOT, SMALL, STREAM, masks
+from tests.helpers.campaign_jobs import SMALL, STREAM, masks
+from tests.helpers.fault_injection import ROOT
 
 pytestmark = pytest.mark.slow
 PICTURES, PART_SIZE = 240, 4
