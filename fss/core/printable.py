@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    r"""Return a text that Markdown shows as it is: ``a|<b>`` becomes ``a\|\<b\>``. Names of identifiers stay."""
-    if re.fullmatch(r"[\w. ,:/%+()-]*", text):
+    r"""Return a text that Markdown shows as it is: ``a|<b>`` becomes ``a\|\<b\>``; names and intervals stay."""
+    if re.fullmatch(r"[\w. ,:/%+()\[\]-]*", text) and "](" not in text:
         return text
     return _MARKDOWN.sub(r"\\\g<0>", text)
