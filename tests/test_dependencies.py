@@ -42,7 +42,8 @@ EXTRA_MODULES = {
     ),
     "coco": ("fss.images.outlines",),
     "heic": ("fss.images.decode",),
-    "onnx": ("fss.inference.export",),
+    "onnx": ("fss.inference.runtimes",),
+    "openvino": ("fss.inference.runtimes",),
 }
 """The modules, or packages of them, that may import the packages of each extra."""
 USED_BY_OTHERS = {

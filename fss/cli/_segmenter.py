@@ -4,7 +4,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from fss.models.config import Precision
+from fss.models.config import Backend, Precision
 
 if TYPE_CHECKING:
     from fss.inference.predictor import Predictor
@@ -19,6 +19,7 @@ def open_segmenter(
     device: str,
     precision: Precision,
     tracking: str | None,
+    backend: Backend = "torch",
 ) -> tuple["Predictor", str]:
     """Load a trained segmenter, or build the one that needs no training.
 
@@ -30,6 +31,7 @@ def open_segmenter(
         device: auto, cpu, cuda or mps.
         precision: precision of the network.
         tracking: MLflow's store, for its models.
+        backend: what segments the pictures.
 
     Returns:
         The segmenter, and what it is in words.
@@ -45,7 +47,9 @@ def open_segmenter(
         if backbone_weights or saliency_prior:
             raise ValueError(f"{model} contains its own weights; leave out --backbone-weights and --saliency-prior")
         with warnings.catch_warnings(action="ignore", category=PaintedModelWarning):
-            predictor = load_segmenter(model, device=device_or_none, precision=precision, tracking=tracking)
+            predictor = load_segmenter(
+                model, device=device_or_none, precision=precision, backend=backend, tracking=tracking
+            )
         for note in predictor.notes:
             print(f"{program}: {note}", file=sys.stderr)
         return predictor, model
@@ -54,6 +58,10 @@ def open_segmenter(
     words = f"density, which needs no training, on MobileNetV2 ({weights}){prior}"
     print(f"without --model: {words}", flush=True)
     predictor = training_free_segmenter(
-        backbone_weights=backbone_weights, saliency_prior=saliency_prior, device=device_or_none, precision=precision
+        backbone_weights=backbone_weights,
+        saliency_prior=saliency_prior,
+        device=device_or_none,
+        precision=precision,
+        backend=backend,
     )
     return predictor, words

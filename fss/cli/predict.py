@@ -19,6 +19,7 @@ probability that the object is in the picture, and "found" is no where the mask 
 presence is below the threshold that the model was calibrated to (--presence-threshold).
 """
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from annotated_types import Ge, Le
 
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
-from fss.models.config import Precision, Scales
+from fss.models.config import Backend, Precision, Scales
 
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
@@ -75,6 +76,8 @@ class Config:
     precision: Precision = "fp32"
     """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16, which on a CPU is for the backbone alone and pays
     where the CPU has bfloat16 instructions."""
+    backend: Backend = "torch"
+    """What segments pictures: torch, or on a CPU onnxruntime or openvino, for which the network is converted once."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
     batch_size: Annotated[int, Ge(1)] | None = None
@@ -92,6 +95,7 @@ def run(config: Config) -> int:
     from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
     from fss.cli._segmenter import open_segmenter
 
+    _show_progress("fss.inference.converted")
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
@@ -105,6 +109,7 @@ def run(config: Config) -> int:
         device=config.device,
         precision=config.precision,
         tracking=config.tracking,
+        backend=config.backend,
     )
     examples = _encode(predictor, pairs, negatives)
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
@@ -134,6 +139,12 @@ def run(config: Config) -> int:
         batch_size=config.batch_size or predictor.batch_size,
     )
     return PARTIAL if unusable else SUCCESS
+
+
+def _show_progress(module: str) -> None:
+    """Print what a module logs, such as the time that a conversion takes."""
+    logging.basicConfig(format="fss predict: %(message)s")
+    logging.getLogger(module).setLevel(logging.INFO)
 
 
 def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, MaskLike]]":

@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "coco": ("pycocotools",),
         "heic": ("pillow_heif",),
         "onnx": ("onnx", "onnxscript", "onnxruntime"),
+        "openvino": ("openvino",),
     }
 )
 """The modules that each extra installs, besides those of the extras that it includes (see pyproject.toml)."""

@@ -108,12 +108,12 @@ class Examples:
     @torch.no_grad()
     def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
         with self.predictor.autocast():
-            encoded = self.predictor.segmenter.encode_query(self.predictor.canvases(pictures))
+            encoded = self.predictor.network.encode_query(self.predictor.canvases(pictures))
         return split_features(encoded, [1] * len(pictures))
 
     @torch.no_grad()
     def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, threshold: float) -> Prediction:
-        views = QueryViews(self.predictor.segmenter, self.predictor.canvases, rgb, encoded)
+        views = QueryViews(self.predictor.network, self.predictor.canvases, rgb, encoded)
         with self.predictor.autocast():
             probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
             if self._negatives is not None:

@@ -7,6 +7,14 @@ JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom
 fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a PNG mask of the
 query's size, 255 on the object.
 
+Queries are segmented by PyTorch, or by ONNX Runtime or OpenVINO (:mod:`fss.inference.converted`), which the server's
+environment must have beside onnx and onnxscript::
+
+    mlflow.pyfunc.load_model(uri, model_config={"backend": "openvino"})
+    FSS_BACKEND=openvino mlflow models serve -m models:/birds@best --env-manager local
+
+The network is converted when the model is loaded, and again for the first request with another number of supports.
+
 A request is refused if it exceeds :class:`fss.inference.request_limits.RequestLimits`, and one request is answered at a
 time. A server reads a whole request before the model sees it, so a proxy in front of it should limit the body.
 """
@@ -23,7 +31,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +50,7 @@ from fss.inference.prompts import Prompt
 from fss.inference.request_limits import RequestLimits
 from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description, weights_file
 from fss.models.confidence import parse_calibration
-from fss.models.config import SegmenterConfig
+from fss.models.config import Backend, SegmenterConfig
 from fss.models.saliency.network import student_config
 from fss.models.weights.pair import check_pair, encode_description
 from fss.tracking.delivery import Delivery
@@ -86,7 +94,9 @@ def python_model() -> Any:
 
         def load_context(self, context: Any) -> None:
             """Load the checkpoint once."""
-            self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu")
+            backend = served_backend(context.model_config)
+            self.predictor = load_segmenter(context.artifacts[CHECKPOINT], device="cpu", backend=backend)
+            self.predictor.prepare(shots=1)
             self.turn = threading.Lock()
 
         # There are no type hints, because MLflow would derive the signature from them.
@@ -99,6 +109,20 @@ def python_model() -> Any:
             return pd.DataFrame({"mask": masks})
 
     return FewShotModel()
+
+
+def served_backend(model_config: Mapping[str, Any] | None) -> Backend:
+    """Return what segments the queries: ``FSS_BACKEND`` of the environment, or ``backend`` of MLflow's model_config.
+
+    Raises:
+        ValueError: there is no such back end.
+    """
+    asked = os.environ.get("FSS_BACKEND") or (model_config or {}).get("backend", "torch")
+    backends: tuple[Backend, ...] = get_args(Backend)
+    for backend in backends:
+        if backend == asked:
+            return backend
+    raise ValueError(f"the back end must be {', '.join(backends)}, got {asked!r}")
 
 
 def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
@@ -161,7 +185,8 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
                 code_paths=[str(Path(fss.__file__).parent)],
                 pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
                 signature=_signature(),
-                metadata={"limits": to_dict(LIMITS)},
+                metadata={"limits": to_dict(LIMITS), "backends": list(get_args(Backend))},
+                model_config={"backend": "torch"},
                 input_example=pd.DataFrame(example_request()),
             )
     return str(logged.model_uri)

@@ -27,16 +27,17 @@ from torch import Tensor
 from fss.core.arrays import UInt8
 from fss.episodes.rendering import canvas_batch
 from fss.images.resize import image_canvas, mask_canvas
+from fss.inference.converted import ConvertedSegmenter, QueryNetwork
 from fss.inference.examples import EncodedSupports, Examples
 from fss.inference.inputs import MaskLike, PictureLike, read_picture, read_support_mask
 from fss.inference.model_files import local_checkpoint
 from fss.inference.painted import PaintedModelWarning, painted_model_note
 from fss.inference.prediction import Prediction
 from fss.models.checkpoint import load_checkpoint, read_description
-from fss.models.config import Precision, Scales, training_free_config
+from fss.models.config import Backend, Precision, Scales, training_free_config
 from fss.models.precision import autocast, set_precision
 from fss.models.segmenter import FewShotSegmenter
-from fss.models.speed import prepare_inference
+from fss.models.speed import BackbonePath, prepare_inference
 
 _GPU_BATCH = 16
 _ADVICE = (
@@ -58,13 +59,27 @@ class Predictor:
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
+        backend: Backend = "torch",
         notes: Sequence[str] = (),
     ) -> None:
-        """Prepare a segmenter for inference, in place; it can be neither trained nor saved afterwards."""
+        """Prepare a segmenter for inference, in place; it can be neither trained nor saved afterwards.
+
+        Raises:
+            ValueError: the back end does not run on the device, is not installed, or cannot run this network.
+        """
         set_precision(precision)
         self.segmenter = segmenter.to(device).eval()
-        self.path = prepare_inference(self.segmenter, precision)
-        """How the backbone runs."""
+        self.network: QueryNetwork = self.segmenter
+        """What encodes queries and compares them with supports."""
+        if backend == "torch":
+            self.path = prepare_inference(self.segmenter, precision)
+            """How the backbone runs."""
+        else:
+            if torch.device(device).type != "cpu":
+                raise ValueError(f"the back end {backend} runs on the CPU, got the device {device}; use --device cpu")
+            self.network = converted = ConvertedSegmenter(self.segmenter, backend, precision)
+            prepare_inference(self.segmenter)  # encodes the supports
+            self.path = BackbonePath(name=converted.name, autocast="fp32")
         self.notes = tuple(notes)
         """What the user should know about the model, one sentence each."""
         self.device = torch.device(device)
@@ -119,7 +134,20 @@ class Predictor:
         """
         supports = self._encode(*_as_lists(support_images, support_masks))
         others = [*zip(*negatives, strict=True)]
-        return Examples(self, supports, self._encode(list(others[0]), list(others[1])) if others else None)
+        negative = self._encode(list(others[0]), list(others[1])) if others else None
+        for encoded in (supports, negative):
+            if encoded is not None:
+                self.prepare(len(encoded.pairs))
+        return Examples(self, supports, negative)
+
+    def prepare(self, shots: int) -> None:
+        """Convert the network for K supports ahead of the first query, if it is to be converted.
+
+        Raises:
+            ValueError: the back end cannot run the network, or does not answer as PyTorch does.
+        """
+        if isinstance(self.network, ConvertedSegmenter):
+            self.network.prepare(shots)
 
     def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> EncodedSupports:
         pictures = [read_picture(image) for image in images]
@@ -156,6 +184,7 @@ def training_free_segmenter(
     saliency_prior: str | Path | None = None,
     device: str | None = None,
     precision: Precision = "fp32",
+    backend: Backend = "torch",
 ) -> Predictor:
     """Return a segmenter that needs no training: the learner ``density`` on MobileNetV2.
 
@@ -164,9 +193,11 @@ def training_free_segmenter(
         saliency_prior: a student.safetensors of the job train_saliency, whose map of the query is added.
         device: device of the network; None uses a GPU if there is one.
         precision: precision of the network's arithmetic (see ``fss.models.precision``).
+        backend: what segments queries: ``torch``, or ``onnxruntime`` or ``openvino`` on a CPU, which the network is
+            converted for (see ``fss.inference.converted``).
 
     Raises:
-        ValueError: a file holds no fitting weights, or weights cannot be downloaded.
+        ValueError: a file holds no fitting weights, weights cannot be downloaded, or the back end cannot run them.
     """
     config = training_free_config(backbone_weights=backbone_weights, saliency_prior=saliency_prior)
     try:
@@ -176,11 +207,16 @@ def training_free_segmenter(
             f"the pretrained weights of {config.backbone} are not in the cache and cannot be downloaded ({error}). "
             "Give --backbone-weights FILE, or a trained model with --model"
         ) from error
-    return Predictor(segmenter, device=device or _default_device(), precision=precision)
+    return Predictor(segmenter, device=device or _default_device(backend), precision=precision, backend=backend)
 
 
 def load_segmenter(
-    model: str | Path, *, device: str | None = None, precision: Precision = "fp32", tracking: str | None = None
+    model: str | Path,
+    *,
+    device: str | None = None,
+    precision: Precision = "fp32",
+    backend: Backend = "torch",
+    tracking: str | None = None,
 ) -> Predictor:
     """Load a trained segmenter for pictures of any kind and size.
 
@@ -191,23 +227,25 @@ def load_segmenter(
             ``fss.inference.model_files.local_checkpoint``).
         device: device of the network; None uses a GPU if there is one.
         precision: precision of the network's arithmetic (see ``fss.models.precision``).
+        backend: what segments queries: ``torch``, or ``onnxruntime`` or ``openvino`` on a CPU, which the network is
+            converted for (see ``fss.inference.converted``).
         tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or the back end cannot run it.
     """
-    device = device or _default_device()
+    device = device or _default_device(backend)
     with local_checkpoint(model, tracking=tracking) as folder:
         note = painted_model_note(model, read_description(folder), _ADVICE)
         segmenter, notes = load_checkpoint(folder), [note] if note else []
-        predictor = Predictor(segmenter, device=device, precision=precision, notes=notes)
+        predictor = Predictor(segmenter, device=device, precision=precision, backend=backend, notes=notes)
     if note:
         warnings.warn(note, PaintedModelWarning, stacklevel=2)
     return predictor
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _default_device(backend: Backend) -> str:
+    return "cuda" if backend == "torch" and torch.cuda.is_available() else "cpu"
 
 
 def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fss.core.arrays import UInt8
+from fss.inference.converted import QueryNetwork
 from fss.models.config import Scales
 from fss.models.features import Features
 from fss.models.scales import cut_tile, decode_in_scales
-from fss.models.segmenter import FewShotSegmenter
 
 
 class QueryViews:
@@ -18,7 +18,7 @@ class QueryViews:
 
     def __init__(
         self,
-        segmenter: FewShotSegmenter,
+        network: QueryNetwork,
         canvases: Callable[[Sequence[UInt8]], Tensor],
         rgb: UInt8,
         whole: Features,
@@ -26,12 +26,12 @@ class QueryViews:
         """Take the query.
 
         Args:
-            segmenter: the network.
+            network: the network.
             canvases: makes the network's input from pictures, as ``Predictor.canvases`` does.
             rgb: the query, uint8 [H,W,3].
             whole: the encoded query.
         """
-        self._segmenter, self._canvases, self._rgb, self._whole = segmenter, canvases, rgb, whole
+        self._network, self._canvases, self._rgb, self._whole = network, canvases, rgb, whole
         self._tiles: dict[int, Features] = {}
 
     def probability(self, supports: Features, masks: Tensor, scales: Scales) -> tuple[NDArray[np.float32], bool]:
@@ -43,7 +43,7 @@ class QueryViews:
             scales: scales in which the query is seen.
         """
         logits, tiled = decode_in_scales(
-            self._segmenter.decode,
+            self._network.decode,
             self._whole,
             supports,
             masks,
@@ -56,5 +56,5 @@ class QueryViews:
 
     def _tile(self, number: int) -> Features:
         if number not in self._tiles:
-            self._tiles[number] = self._segmenter.encode_query(self._canvases([cut_tile(self._rgb, number)]))
+            self._tiles[number] = self._network.encode_query(self._canvases([cut_tile(self._rgb, number)]))
         return self._tiles[number]

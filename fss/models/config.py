@@ -106,6 +106,8 @@ def training_free_config(
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """Precision of the arithmetic; see ``fss.models.precision``."""
+Backend = Literal["torch", "onnxruntime", "openvino"]
+"""What runs a network that segments queries on a CPU; see ``fss.inference.converted``."""
 Fusion = Literal["vote_published", "mean_probability", "joint"]
 Scales = Literal["whole", "adaptive", "tiles"]
 """Scales in which a query is seen; see ``fss.models.scales``."""

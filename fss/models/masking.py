@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fss.models.features import resize
+from fss.models.layers.mask_resize import resize_masks
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,10 @@ class Masking:
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply features ``[N,C,h,w]`` by the masks ``[N,H,W]``, resized bilinearly.
 
-    The resize must be PyTorch's own in float32: on the 50 x 50 grid of a 400-pixel mask, rounding decides whether the
-    weight of a border cell is 0 or 1e-5, and the cosine similarity amplifies that difference. Other runtimes round
-    otherwise, so an exported program multiplies by PyTorch's weights.
+    The resize must be PyTorch's own in float32 (``fss.models.layers.mask_resize``): the cosine similarity amplifies a
+    weight of 1e-5 in a border cell where it should be 0.
     """
-    size = features.shape[-2:]
-    mask = mask[:, None].float()
-    if torch.compiler.is_exporting():
-        rows, columns = (_resize_weights(*sides).to(mask) for sides in zip(mask.shape[-2:], size, strict=True))
-        small = rows @ mask @ columns.T
-    else:
-        small = resize(mask, size)
-    return features * small.to(features.dtype)
-
-
-def _resize_weights(length: int, result: int) -> Tensor:
-    """Return the weights ``[result,length]`` with which :func:`resize` averages pixels along one axis."""
-    return resize(torch.eye(length)[None, :, :, None], (result, 1))[0, :, :, 0].T
+    return features * resize_masks(mask, features.shape[-2:]).to(features.dtype)
 
 
 def merge_hybrid(plain: Tensor, masked: Tensor, mask: Tensor) -> Tensor:

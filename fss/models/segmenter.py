@@ -204,7 +204,7 @@ class FewShotSegmenter(nn.Module):
         """
         shots = support_masks.shape[1]
         masks = support_masks.flatten(0, 1)
-        return _upsample(self.learner(query_features[:-1], support_features[:-1], masks, shots), size)
+        return upsample_logits(self.learner(query_features[:-1], support_features[:-1], masks, shots), size)
 
     def shot_logits(
         self, query_features: Features, support_features: Features, support_masks: Tensor, size: Sequence[int]
@@ -216,7 +216,7 @@ class FewShotSegmenter(nn.Module):
             self.learner(query_features[:-1], take_shot(support_features[:-1], shot, shots), support_masks[:, shot], 1)
             for shot in range(shots)
         ]
-        return torch.stack([_upsample(each, size) for each in logits], 1)
+        return torch.stack([upsample_logits(each, size) for each in logits], 1)
 
     @torch.no_grad()
     def decide(
@@ -309,7 +309,8 @@ def _last_map(maps: Features) -> list[Tensor]:
     return [maps[3][-1]]
 
 
-def _upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+def upsample_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize logits ``[B,2,h,w]`` of a learner's grid bilinearly to ``size``, height and width in pixels."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=True)

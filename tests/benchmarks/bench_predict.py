@@ -3,13 +3,16 @@
     python tests/benchmarks/bench_predict.py --pictures PHOTOGRAPHS --weights mobilenet_v2.pth --threads 1
 
 The example is the first photograph with a disc as its mask; the others are segmented. Arms take turns in every round,
-and medians are printed. *PyTorch* runs the backbone as it is trained.
+and medians are printed. *PyTorch* runs the backbone as it is trained, and *oneDNN* is the default. *To oneDNN* is the
+speed with one photograph at a time as a multiple of the default's, the median over the rounds.
 """
 
 import argparse
 import copy
 import io
+import operator
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +23,8 @@ import torch
 from PIL import Image
 
 from fss.inference.predictor import Predictor
-from fss.models import create_segmenter
+from fss.models import FewShotSegmenter, create_segmenter
+from fss.models.config import Backend, Precision
 
 BATCHES = (1, 8, 32)
 NETWORKS = {
@@ -28,6 +32,8 @@ NETWORKS = {
     "MaskSplit, 192 px": {"learner": "masksplit", "image_size": 192},
     "MaskSplit of width 64, 192 px": {"learner": "masksplit", "image_size": 192, "width": 64},
 }
+
+PRECISIONS: dict[Backend, tuple[Precision, ...]] = {"onnxruntime": ("fp32",), "openvino": ("fp32", "bf16")}
 
 
 def disc(height: int, width: int) -> np.ndarray:
@@ -50,6 +56,25 @@ def run(predictor: Predictor, files: list[Path], folder: Path, batch: int, *, re
     return segment
 
 
+def arms(network: FewShotSegmenter, backends: list[Backend]) -> dict[tuple[str, bool], Predictor]:
+    """Return the predictors to compare, by path and whether outlines are refined."""
+    rounded = Predictor(copy.deepcopy(network), precision="bf16")
+    fused, plain = Predictor(copy.deepcopy(network)), Predictor(copy.deepcopy(network))
+    plain.segmenter.backbone = network.backbone
+    made = {("PyTorch", True): plain}
+    made |= {(each.path.name, True): each for each in (fused, rounded)} | {(fused.path.name, False): fused}
+    for backend in backends:
+        for precision in PRECISIONS[backend]:
+            try:
+                predictor = Predictor(copy.deepcopy(network), backend=backend, precision=precision)
+                predictor.prepare(1)
+            except ValueError as error:
+                print(f"{backend} {precision}: {error}", file=sys.stderr)
+            else:
+                made[predictor.path.name, True] = predictor
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True, help="folder of JPEG files")
@@ -57,39 +82,39 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=33, help="photographs, with the example")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: for one thread of a busy machine"
+    )
+    parser.add_argument("--backends", nargs="*", choices=PRECISIONS, default=[*PRECISIONS])
+    parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=[*NETWORKS])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    now = time.process_time if options.clock == "cpu" else time.perf_counter
     files = sorted(options.pictures.rglob("*.jpg"))[: options.count]
-    print("| network | path | refined | " + " | ".join(f"{batch} at a time" for batch in BATCHES) + " |")
-    print("|---|---|---|" + "---|" * len(BATCHES))
+    print("| network | path | refined | " + " | ".join(f"{batch} at a time" for batch in BATCHES) + " | to oneDNN |")
+    print("|---|---|---|" + "---|" * (len(BATCHES) + 1))
     with tempfile.TemporaryDirectory() as folder:
-        for name, settings in NETWORKS.items():
-            network = create_segmenter(backbone="mobilenet_v2", backbone_weights=options.weights, **settings).eval()
-            rounded = Predictor(copy.deepcopy(network), precision="bf16")
-            fused, plain = Predictor(copy.deepcopy(network)), Predictor(copy.deepcopy(network))
-            plain.segmenter.backbone = network.backbone
-            arms = [
-                ("PyTorch", plain, True),
-                (fused.path.name, fused, True),
-                (rounded.path.name, rounded, True),
-                (fused.path.name, fused, False),
-            ]
+        for name in options.networks:
+            network = create_segmenter(backbone="mobilenet_v2", backbone_weights=options.weights, **NETWORKS[name])
+            made = arms(network.eval(), options.backends)
             jobs = {
-                (path, refine, batch): run(predictor, files, Path(folder), batch, refine=refine)
-                for path, predictor, refine in arms
+                (*arm, batch): run(predictor, files, Path(folder), batch, refine=arm[1])
+                for arm, predictor in made.items()
                 for batch in BATCHES
             }
             seconds: dict[tuple[str, bool, int], list[float]] = {key: [] for key in jobs}
             for number in range(options.rounds + 1):
                 for key, job in jobs.items():
-                    start = time.perf_counter()
+                    start = now()
                     job()
                     if number:
-                        seconds[key].append(time.perf_counter() - start)
-            for path, _, refine in arms:
+                        seconds[key].append(now() - start)
+            for path, refine in made:
                 speeds = [(len(files) - 1) / statistics.median(seconds[path, refine, batch]) for batch in BATCHES]
+                default = seconds["oneDNN", True, 1]
+                ratio = statistics.median(map(operator.truediv, default, seconds[path, refine, 1]))
                 cells = " | ".join(f"{speed:.1f}" for speed in speeds)
-                print(f"| {name} | {path} | {'yes' if refine else 'no'} | {cells} |", flush=True)
+                print(f"| {name} | {path} | {'yes' if refine else 'no'} | {cells} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ def _statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     b, n, c = x.shape
     if x.device.type != "cpu" or x.dtype == torch.float64 or torch.compiler.is_compiling():
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        if torch.compiler.is_exporting():
+            return _statistics_by_rows(wide.view(b, n, groups, -1))
         variance, mean = torch.var_mean(wide.view(b, n, groups, -1), (1, 3), correction=0)
         return mean, (variance + _EPS).rsqrt()
     count = max(1, n // _ROWS)  # blocks are interleaved: position i is in block i modulo count
@@ -130,4 +132,20 @@ def _statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     means_, variances_, share = torch.cat(means, 1), torch.cat(variances, 1), torch.cat(shares)
     mean = (means_ * share).sum((1, 3))
     variance = ((variances_ + (means_ - mean[:, None, :, None]).square()) * share).sum((1, 3))
+    return mean, (variance + _EPS).rsqrt()
+
+
+def _statistics_by_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the reciprocal standard deviation ``[B,groups]`` of ``[B,N,groups,width]``, for export.
+
+    Other runtimes add up a long axis in one float32, so it is averaged in rows, and the averages of the rows then.
+    """
+    b, n, groups, width = x.shape
+    rows = next(rows for rows in range(int(n**0.5), 0, -1) if n % rows == 0)
+
+    def average(values: Tensor) -> Tensor:
+        return values.reshape(b, rows, n // rows, groups, width).mean(2).mean((1, 3))
+
+    mean = average(x)
+    variance = average((x - mean[:, None, :, None]).square())
     return mean, (variance + _EPS).rsqrt()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss.models.features import resize
+from fss.models.layers.mask_resize import resize_masks
 from fss.models.layers.norm import group_norm
 from fss.models.learners.thin_attention import thin_attention
 
@@ -155,7 +155,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         ``[N,hq * wq,C]``.
     """
     n, c, repeats = len(q), q.shape[-1], len(q) // len(mask)
-    visible = resize(mask[:, None].float(), k.shape[1:3]).flatten(1) != 0
+    visible = resize_masks(mask, k.shape[1:3]).flatten(1) != 0
     any_visible = visible.any(1, keepdim=True)
     q = q.flatten(1, 2) * any_visible.to(q.dtype).repeat_interleave(repeats, 0)[:, :, None]
     k, v, visible = k.flatten(1, 2), v.flatten(1, 2), visible | ~any_visible

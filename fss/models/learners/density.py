@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import DensityConfig, SegmenterConfig
 from fss.models.features import Features, resize
+from fss.models.layers.mask_resize import resize_masks
 from fss.models.learners.base import Channels, Learner
 from fss.models.masking import Masking
 
@@ -175,7 +176,7 @@ def _centred_unit(x: Tensor) -> Tensor:
 
 def _weights(masks: Tensor, cells: Tensor) -> Tensor:
     """Return the share ``[N,1,h,w]`` of each cell that the masks ``[N,H,W]`` cover."""
-    return F.interpolate(masks[:, None].float(), cells.shape[-2:], mode="area")
+    return resize_masks(masks, cells.shape[-2:], "area")
 
 
 def _flatten(maps: Tensor, shots: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features, resize
+from fss.models.layers.mask_resize import resize_masks
 from fss.models.layers.norm import GroupNormReLU
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.density import Density, Evidence
@@ -118,7 +119,7 @@ class MaskSplit(Learner):
     def forward(self, query: Features, support: Features, masks: Tensor, shots: int) -> Tensor:
         """Return logits at 8 times the size of the stride-8 grid; all shots share one prototype per level."""
         grid = support[0][0].shape[-2:]
-        m = F.interpolate(masks[:, None].float(), grid, mode="nearest").reshape(-1, shots, 1, *grid)
+        m = resize_masks(masks, grid, "nearest").reshape(-1, shots, 1, *grid)
         prototypes, similarities = [], []
         for (q,), (s,) in zip(query[:_LEVELS], support[:_LEVELS], strict=True):
             cells = s.reshape(-1, shots, *s.shape[1:])

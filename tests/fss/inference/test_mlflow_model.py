@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fss.inference.mlflow_model import example_request, log_kept_model, log_model, segment_request
+from fss.inference import converted
+from fss.inference.mlflow_model import example_request, log_kept_model, log_model, segment_request, served_backend
 from fss.inference.painted import TRAINING_DATA, PaintedModelWarning
 from fss.inference.predictor import load_segmenter
 from fss.inference.prompts import Prompt
@@ -165,3 +166,28 @@ def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwa
     assert not [each for each in recwarn if each.category is PaintedModelWarning]
     with pytest.warns(PaintedModelWarning):
         load_segmenter(painted)
+
+
+def test_the_back_end_is_named_by_the_environment_or_the_model_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FSS_BACKEND", raising=False)
+    assert served_backend(None) == served_backend({}) == "torch"
+    assert served_backend({"backend": "openvino"}) == "openvino"
+    monkeypatch.setenv("FSS_BACKEND", "onnxruntime")
+    assert served_backend({"backend": "openvino"}) == "onnxruntime"
+    monkeypatch.setenv("FSS_BACKEND", "tensorrt")
+    with pytest.raises(ValueError, match="the back end must be torch, onnxruntime, openvino, got 'tensorrt'"):
+        served_backend(None)
+
+
+def test_a_loaded_model_has_the_back_end_of_its_config(model_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    asked: list[str] = []
+    monkeypatch.setattr(converted, "check_backend", lambda backend, _: asked.append(backend) or _refuse())
+    with pytest.raises(ValueError, match="openvino is not installed"):
+        mlflow.pyfunc.load_model(model_uri, model_config={"backend": "openvino"})
+    assert asked == ["openvino"]
+
+
+def _refuse() -> str:
+    raise ValueError("openvino is not installed")
