@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nicegui import ui
+from nicegui.events import KeyEventArguments
 
 from fss.app.comparison_tab import ComparisonTab
 from fss.app.editor import Editor
@@ -53,6 +54,13 @@ class Page:
                 self.editor = Editor(self.session, self.url, self._changed)
             with ui.element("div").classes("pane"):
                 self.panel = Panel(self.workspace, self.session, self.url, self._open, self._changed)
+
+        ui.keyboard(on_key=self._go_on, ignore=["input", "select", "textarea"])
+
+    async def _go_on(self, event: KeyEventArguments) -> None:
+        """Choose the next or the previous photograph with an arrow key."""
+        if event.action.keydown and (event.key.arrow_left or event.key.arrow_right):
+            await self.gallery.step(1 if event.key.arrow_right else -1)
 
     def url(self, position: int, side: int) -> str:
         """Return the address of a photograph."""

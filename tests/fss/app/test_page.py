@@ -19,6 +19,7 @@ from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fss.collection import Collection, ImageReader
@@ -209,6 +210,8 @@ def test_an_object_is_marked_found_corrected_and_exported(
     person.click("Stroke")
     person.drag((0.8, 0.8), (0.95, 0.9))
     person.wait(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".shot")) == 3, "no example of what is not meant")
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+    person.wait(lambda _: "c.jpg: " not in person.text(), "the arrow key does not go on")
     person.click("broken.jpg")
     person.sees("broken.jpg cannot be used: ")
 
