@@ -16,6 +16,7 @@ from pipelines.masks.config import ACCEPT_HELP, AcceptConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 
 JOB = "accept"
@@ -44,6 +45,7 @@ def run(config: AcceptConfig, *, parent: Run | None = None) -> JobResult:
         output_dir=None,  # summary.json beside the masks belongs to the job that made them
         inputs={"mask set": masks.uri, "rule": config_hash(config.rule)},
         plan={"parts": len(parts)},
+        labels=Labels(data=collection.name, result=f"{masks.name}/{config.acceptance}"),
         parent=parent,
         tags={"fss.mask_set": masks.config_hash},
     ) as job:

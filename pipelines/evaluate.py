@@ -19,16 +19,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fss.collection import part_io
 from fss.core import storage
-from fss.core.config import config_hash
+from fss.core.config import config_hash, to_dict
 from fss.tracking.run import Run
 from pipelines.evaluation.config import HELP, EvaluateJobConfig, EvaluateSettings
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
+    from fss.collection import MaskSet
     from fss.evaluation.evaluator import EvaluationResult
     from pipelines.evaluation.task import EvaluationTask
     from pipelines.runtime.model_source import ModelSource
@@ -54,6 +57,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     from pipelines.evaluation.report import write_report
     from pipelines.evaluation.task import MODEL, EvaluationTask
     from pipelines.runtime.checkpoints import publish_untrained
+    from pipelines.runtime.mlflow_run import logged_model
     from pipelines.runtime.model_source import inspect_model, load_model
     from pipelines.runtime.output_dir import remove
     from pipelines.runtime.validation import check_image_size
@@ -91,13 +95,21 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         },
         plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
         parent=parent,
+        labels=_labels(source, truth, sum(map(len, plans))),
         tags={"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}},
     ) as job:
         if job.done:
             return job.result
         if config.overwrite:
             remove(config.output)
-        log_dataset(job.run, truth, context="evaluation", fingerprint=plans[0].fingerprint, details={"plans": hashes})
+        details = {"plans": hashes}
+        job.dataset = log_dataset(
+            job.run, truth, context="evaluation", fingerprint=plans[0].fingerprint, details=details
+        )
+        trained_in = _description(source).get("training", {}).get("run_id")
+        job.model = logged_model(job.run, source.uri, trained_in)
+        if job.model is not None:
+            job.run.log_model_input(job.model)
         task = EvaluationTask(
             model=source,
             collection=config.collection,
@@ -173,6 +185,25 @@ def _model_source(config: EvaluateJobConfig) -> ModelSource:
         backbone_weights=config.backbone_weights,
         benchmark=config.benchmark,
         tracking=config.tracking.uri,
+    )
+
+
+def _description(source: ModelSource) -> dict[str, Any]:
+    """Return the description of a checkpoint; empty for a model of another kind."""
+    from fss.models.checkpoint import DESCRIPTION
+
+    file = storage.join(source.uri, DESCRIPTION)
+    return part_io.read_json(file) if source.kind == "checkpoint" and part_io.exists(file) else {}
+
+
+def _labels(source: ModelSource, truth: MaskSet, episodes: int) -> Labels:
+    """Return the labels of the run: the data, the network as far as it is known, and the number of episodes."""
+    network = to_dict(source.network) if source.network else _description(source).get("segmenter", {})
+    return Labels(
+        data=truth.collection.name,
+        backbone=network.get("backbone", source.backbone),
+        learner=network.get("learner", source.learner),
+        amount=f"{episodes} episodes",
     )
 
 

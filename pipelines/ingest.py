@@ -28,6 +28,7 @@ from pipelines.masks.config import INGEST_HELP, IngestConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run, has_ray
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
         output_dir=collection.uri,
         inputs={"source": config.source.path or config.source.kind},
         complete=set(ingest.parts) <= finished,
+        labels=Labels(data=collection.name, amount=f"{ingest.items} photographs"),
         parent=parent,
     ) as job:
         if job.done:

@@ -12,6 +12,7 @@ folder. A stopped job resumes when it runs again with the same settings, and a f
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
@@ -21,6 +22,7 @@ from pipelines.end_to_end.config import HELP, MaskSplitJobConfig, work
 from pipelines.end_to_end.presets import PRESETS, default_preset
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import TrainJobConfig, check_workers, with_absolute_paths, with_seed
 
@@ -36,6 +38,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     Raises:
         ValueError: inputs, backbone, weights or device are missing, or settings contradict each other.
     """
+    from fss.collection import Collection
+    from fss.tracking.lineage import log_dataset
     from pipelines import pseudomask, train
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
     from pipelines.end_to_end.rounds import run_rounds
@@ -64,6 +68,12 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         output_dir=storage.absolute_uri(config.output),
         inputs={"photographs": photographs.describe()},
         plan={"photographs": photographs.describe(), "evaluation": labelled.describe() if labelled else "none"},
+        labels=Labels(
+            data=Path(config.photographs).name if config.photographs else "sample",
+            backbone=config.train.segmenter.backbone,
+            learner=config.train.segmenter.learner,
+            amount=f"{config.train.optimizer.steps} steps",
+        ),
     ) as job:
         if job.done:
             return job.result
@@ -87,6 +97,9 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         job.result.outputs |= masks.outputs
         if config.saliency_student == "auto":
             train_config = train_on_student(config, train_config, job)
+        log_dataset(
+            job.run, Collection.open(photographs.collection).mask_set(train_config.mask_set), context="training"
+        )
         # Stage 3: training.
         with job.timed("training"):
             training = train.run(train_config, parent=job.run)
@@ -185,6 +198,8 @@ def _ingest(config: MaskSplitJobConfig, source: "Input", name: str, job: Job, **
 
 def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult, job: Job, name: str = "") -> None:
     """Evaluate a trained model, and add its metrics, outputs and report to the result, for rounds under their name."""
+    from fss.collection import Collection
+    from fss.tracking.lineage import log_dataset
     from pipelines import evaluate
 
     prefix = f"{name}: " if name else ""
@@ -200,6 +215,11 @@ def _evaluate(config: MaskSplitJobConfig, labelled: "Input", training: JobResult
     result.outputs |= {f"{prefix}{output}": uri for output, uri in evaluated.outputs.items()}
     result.verdicts |= {name or key: verdict for key, verdict in evaluated.verdicts.items()}
     result.report = "\n".join(text for text in (result.report, name, evaluated.report) if text)
+    heading = f"**{name}**" if name else ""
+    result.markdown = "\n\n".join(text for text in (result.markdown, heading, evaluated.markdown) if text)
+    truth = Collection.open(labelled.collection).mask_set(evaluate_config.mask_set)
+    if not name:
+        log_dataset(job.run, truth, context="evaluation")
     if not name:
         result.counts["evaluation episodes"] = evaluated.counts["episodes"]
         kept = ("plan", "classes left out")

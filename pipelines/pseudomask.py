@@ -26,6 +26,7 @@ from pipelines.masks.config import PSEUDOMASK_HELP, PseudomaskJobConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.output_dir import hold_mask_set
 from pipelines.runtime.result import JobResult
 
@@ -90,6 +91,7 @@ def _run(
         output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "saliency": masks.config_hash},
         complete=set(names) <= finished,
+        labels=Labels(data=collection.name, result=masks.name),
         parent=parent,
     ) as job:
         if job.done:

@@ -28,6 +28,7 @@ from pipelines.relabeling.config import HELP, RelabelJobConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.output_dir import hold_mask_set
 from pipelines.runtime.result import JobResult
 
@@ -82,6 +83,7 @@ def _run(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, parent: Ru
         output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "model": data.identity["model"]},
         complete=set(parts) <= masks.finished_parts(),
+        labels=Labels(data=collection.name, result=masks.name),
         parent=parent,
     ) as job:
         if job.done:

@@ -22,7 +22,9 @@ from fss.core.config import config_hash
 from pipelines.reproduction.config import HELP, ReproduceConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
-from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
+from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
         output_dir=output_dir,
         inputs={"claims": len(selected)},
         plan=_estimate(selected, config) if config.dry_run else {},
+        labels=Labels(data=config.dataset or "", result=config.model or "", amount=f"{len(selected)} claims"),
         complete=False,  # missing collections and models may exist by the next run
         parent=parent,
     ) as job:
@@ -73,11 +76,11 @@ def run(config: ReproduceConfig, *, parent: "Run | None" = None) -> JobResult:
                 ledger.put(_verify(claim, config, job.run))
         ledger.write()
         entries = [ledger[claim] for claim in selected]
-        job.result.report = to_markdown(entries)
+        job.result.report = job.result.markdown = to_markdown(entries)
         job.result.counts = ledger.counts()
         job.result.metrics = {each.claim.key: round(each.result, 2) for each in entries if each.result is not None}
         job.result.outputs = {"ledger": storage.join(output_dir, "ledger.md")}
-        job.run.log_metrics(logged_metrics(ledger.counts(), prefix="claims."))
+        job.run.log_metrics(logged_metrics(ledger.counts(), prefix="claims/"))
         job.run.log_text("ledger.md", to_markdown(ledger.entries))
     return job.result
 
@@ -105,8 +108,8 @@ def _verify(claim: "Claim", config: ReproduceConfig, mlflow_run: "Run") -> "Ledg
         plans[name] = result.inputs[f"{claim.shots}-shot plan"]
         protocol, episodes = result.inputs["protocol"], result.counts["episodes"]
     mean = sum(folds.values()) / len(folds)
-    claimed = {} if claim.claimed is None else {f"claim.{claim.row}.claimed": claim.claimed}
-    mlflow_run.log_metrics({f"claim.{claim.row}.ours": mean, **claimed})
+    claimed = {} if claim.claimed is None else {f"claims/{claim.row}.claimed": claim.claimed}
+    mlflow_run.log_metrics({f"claims/{claim.row}.ours": mean, **claimed})
     return LedgerEntry(
         claim=claim,
         state=claim_state(claim, mean, tolerance=config.tolerance),

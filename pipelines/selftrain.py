@@ -29,6 +29,7 @@ from fss.tracking.run import Run
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 from pipelines.self_training.config import (
     HELP,
@@ -88,6 +89,12 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
             *(parts_uri(config.collection, config.stage_mask_set(stage)) for stage in STAGES),
             *(metadata_uri(config.collection, config.stage_mask_set(stage)) for stage in STAGES),
         ],
+        labels=Labels(
+            data=data.collection.name,
+            result=config.network.network,
+            backbone=config.network.backbone,
+            amount=f"{sum(config.training.stage(stage).steps for stage in STAGES)} steps",
+        ),
         parent=parent,
         tags={"fss.collection": hashes["collection"]},
     ) as job:

@@ -26,7 +26,8 @@ from fss.core.config import to_dict
 from fss.tracking.run import Run
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
-from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.job import Job
+from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.result import JobResult
 from pipelines.training.config import HELP, TrainJobConfig, check_workers, with_absolute_paths, with_seed, work_hash
 from pipelines.training.presets import PRESETS
@@ -87,23 +88,27 @@ def run(
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,
         run=mlflow_run,
+        labels=data.labels(),
         tags={f"fss.{name}": value for name, value in hashes.items()},
     ) as job:
         if job.done:
             return job.result
         job.start_ray()
-        data.log(job.run, hashes | contents)
+        job.dataset = data.log(job.run, hashes | contents)
         with job.timed("training"), watch(job.run, JOB, total=config.optimizer.steps):
             trained = _fit(config, data, hashes | contents, job.run, callbacks)
         with job.timed("keeping the model"):
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))
             calibrate(job.result.outputs["model"], data, device=config.scale.device)
-            if config.log_model and (served := log_served_model(job.run, job.result.outputs["model"])):
-                job.result.outputs["served model"] = served
+            kept = logged_metrics(metrics, prefix="kept/")
+            if not config.log_model:
+                job.run.log_metrics(kept)
+            else:
+                served = log_served_model(job.run, job.result.outputs["model"], metrics=kept, dataset=job.dataset)
+                job.result.outputs |= {"served model": served} if served else {}
         job.result.counts = {"steps": config.optimizer.steps, "kept step": int(metrics["step"]), **counts}
         job.result.metrics = {config.score: metrics[config.score]}
-        job.run.log_metrics(logged_metrics(metrics, prefix="kept."))
     return job.result
 
 

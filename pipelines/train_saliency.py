@@ -25,6 +25,7 @@ from pipelines.masks.config import TRAIN_SALIENCY_HELP, TrainSaliencyConfig
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         plan={"output folder": output_dir},
         claim_as=f"a student {name!r} in {config.output}",
         contents=contents,
+        labels=Labels(
+            data=masks.collection.name, backbone=config.student.backbone, amount=f"{config.training.rounds} rounds"
+        ),
         parent=parent,
         tags={f"fss.{name}": value for name, value in data.items()},
     ) as job:
@@ -176,7 +180,7 @@ class _CheckpointWriter:
         if not ended:
             return
         metrics = self.loop.epoch_metrics
-        self.logger.log({name: metrics[name] for name in ("round", "agreement")}, report.step)
+        self.logger.log({"train/round": metrics["round"], "val/agreement": metrics["agreement"]}, report.step)
         words = f"round {metrics['round'] + 1}, epoch {metrics['epoch'] + 1}, loss {metrics['loss']:.3f}"
         print(f"[{JOB}] {words}, held-out agreement {metrics['agreement']:.3f}", flush=True)
 

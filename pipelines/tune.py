@@ -22,7 +22,8 @@ from fss.core import storage
 from fss.core.config import config_hash, to_dict
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
-from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.job import Job
+from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.result import JobResult, finished_before
 from pipelines.training.config import check_workers, with_absolute_paths, with_seed, work_hash
 from pipelines.tuning.config import HELP, PRESETS, TuneJobConfig
@@ -75,6 +76,7 @@ def run(config: TuneJobConfig) -> JobResult:
         | data.counts()
         | {f"search {name}": str(dimension) for name, dimension in config.dimensions_by_name.items()},
         complete=not extended,
+        labels=data.labels(amount=f"{config.trials} trials of {config.train.optimizer.steps} steps"),
         claim_as=f"a sweep {name!r} in {config.output}",
         tags={f"fss.{name}": value for name, value in hashes.items()},
     ) as job:
@@ -157,21 +159,26 @@ def _report(config: TuneJobConfig, trials: "list[TrialResult]", best: "TrialResu
     from fss.visualize import png_bytes
     from pipelines.tuning.best import best_settings, table
     from pipelines.tuning.importance import importance
-    from pipelines.tuning.plots import importance_bars, parallel_coordinates
+    from pipelines.tuning.plots import history, importance_bars, parallel_coordinates
 
     space, result, run = config.dimensions_by_name, job.result, job.run
     output_dir = storage.join(config.output, str(config.name))
     shares = importance(space, trials)
-    plots = {"parallel-coordinates": parallel_coordinates(space, trials, objective=config.objective, mode=config.mode)}
+    drawn: dict[str, Any] = {"objective": config.objective, "mode": config.mode}
+    plots = {
+        "history": history(space, trials, **drawn),
+        "parallel-coordinates": parallel_coordinates(space, trials, **drawn),
+    }
     result.metrics = {config.objective: best.objective}
     if shares is not None:
         plots["importance"] = importance_bars(shares, objective=config.objective)
         result.metrics |= {f"importance of {name}": round(share, 3) for name, share in shares.shares.items()}
-        run.log_metrics(logged_metrics(shares.shares, prefix="importance."))
+        run.log_metrics(logged_metrics(shares.shares, prefix="importance/"))
     for name, picture in plots.items():
         file = storage.join(output_dir, f"{name}.png")
         storage.write_atomically(*storage.resolve(file), png_bytes(picture))
         run.log_image(f"{name}.png", picture)
+        job.pictures[name.replace("-", " ")] = f"{name}.png"
     settings = best_settings(apply(config.train, best.values), best.values)
     rows = [to_dict(trial) for trial in trials]
     write_json(result.outputs["settings"], settings)
@@ -179,7 +186,7 @@ def _report(config: TuneJobConfig, trials: "list[TrialResult]", best: "TrialResu
     run.log_json("best.json", settings)
     run.log_json("trials.json", rows)
     run.set_tags({"fss.best_trial": best.trial_id, "fss.best_run": best.run_id})
-    result.report = table(space, trials, objective=config.objective, mode=config.mode)
+    result.report, result.markdown = table(space, trials, **drawn), table(space, trials, **drawn, markdown=True)
     states = [trial.state for trial in trials]
     result.counts = {"trials": len(trials)} | {state: states.count(state) for state in sorted(set(states))}
     result.inputs |= {"best trial": best.trial_id}
@@ -190,7 +197,7 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobRes
 
     A sweep that had ``finished`` with the same best trial has registered its model already.
     """
-    from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, register
+    from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, log_labelled, register
     from pipelines.tuning.trial_runs import find_trial
 
     model: str = job.result.outputs["model"]
@@ -206,7 +213,9 @@ def _gate(config: TuneJobConfig, best: "TrialResult", job: Job, finished: JobRes
         trial = find_trial(job.run, best.trial_id)
         assert trial is not None
         tags: dict[str, Any] = {"fss.sweep": job.run.run_id, f"fss.{config.objective}": f"{best.objective:.4f}"}
-        job.result.outputs["registered"] = register(trial, model, config.gate, decision, tags=tags)
+        dataset = log_labelled(trial, config.gate)
+        uri = register(trial, model, config.gate, decision, tags=tags, dataset=dataset)
+        job.result.outputs["registered"] = uri
     if decision.verdict:
         job.result.verdicts = {"best model": gate_verdict(decision, job.result.outputs.get("registered"))}
 

@@ -70,7 +70,7 @@ def to_text(table: Sequence[Row]) -> str:
 def to_markdown(table: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     header, *rows = _cells(table)
-    return text_table(header, rows, markdown=True) + "\n".join(["", *_notes(table)]) + "\n"
+    return text_table(header, rows, markdown=True) + "\n".join(["", *(f"- {note}" for note in _notes(table))]) + "\n"
 
 
 def _cells(table: Sequence[Row]) -> list[list[str]]:

@@ -180,6 +180,7 @@ def log_model(run: Run, checkpoint: str | Path, *, name: str = "model") -> str:
         with context, _unchanged_status(run), mlflow.start_run(run_id=run.run_id), quiet:
             logged = mlflow.pyfunc.log_model(
                 name=name,
+                step=int(read_description(checkpoint).get("training", {}).get("step", 0)),
                 python_model=str(entry),
                 artifacts={CHECKPOINT: str(artifact)},
                 code_paths=[str(Path(fss.__file__).parent)],
@@ -196,7 +197,8 @@ def log_kept_model(entry: Mapping[str, Any], store: str, run_id: str) -> None:
     """Log a model that a job has kept in its spool (:func:`fss.tracking.settlement.keep_model`)."""
     run = Run(uri=store, experiment_id="", run_id=run_id, private=entry["private"])
     with local_copy(entry["checkpoint"]) as folder:
-        log_model(run, folder)
+        uri = log_model(run, folder)
+    run.log_metrics(entry.get("metrics", {}), model=uri.removeprefix("models:/"), dataset=entry.get("dataset"))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Delivery of log entries to an MLflow store, in order; an entry that is delivered twice changes nothing.
 
 An entry is a plain dict with ``kind``, ``run`` (its id), and the values of its kind: ``metrics``, ``params``, ``tags``,
-``text``, ``file``, ``input``, ``status``, ``finish`` or ``open``. Metrics carry the time of their logging: MLflow keeps
-one point per name, step, time and value.
+``text``, ``file``, ``input``, ``model_input``, ``status``, ``finish`` or ``open``. Metrics carry the time of their
+logging: MLflow keeps one point per name, step, time and value.
 """
 
 import json
@@ -14,9 +14,13 @@ from typing import Any
 from fss.tracking.store import is_refusal, tracking_client
 
 Entry = Mapping[str, Any]
+DatasetId = tuple[str, str]
+"""Name and digest of a logged dataset."""
 
 PARENT_TAG = "mlflow.parentRunId"
 ERROR_TAG = "fss.error"
+NOTE_TAG = "mlflow.note.content"
+"""Description of a run or model, in Markdown."""
 LOCAL_TAG = "fss.local_run"
 LOCAL = "local-"
 """Prefix of the id of a run that the store may not have yet; the run has the id as its tag :data:`LOCAL_TAG`."""
@@ -93,7 +97,7 @@ class Delivery:
         from mlflow.entities import Metric
 
         points = [
-            Metric(name, value, entry["time"], entry["step"])
+            Metric(name, value, entry["time"], entry["step"], **_measured(entry))
             for entry in entries
             for name, value in entry["metrics"].items()
         ]
@@ -134,6 +138,11 @@ class Delivery:
         tags = [InputTag(name, value) for name, value in entry["tags"].items()]
         self.client.log_inputs(self.run_id(entry["run"]), [DatasetInput(Dataset(**entry["dataset"]), tags)])
 
+    def _model_input(self, entry: Entry) -> None:
+        from mlflow.entities import LoggedModelInput
+
+        self.client.log_inputs(self.run_id(entry["run"]), models=[LoggedModelInput(entry["model"])])
+
     def _status(self, entry: Entry) -> None:
         self._set_status(self.run_id(entry["run"]), entry["status"], entry["time"])
 
@@ -157,6 +166,14 @@ class Delivery:
             self.client.update_run(run_id, status=status)
         else:
             self.client.set_terminated(run_id, status, time)
+
+
+def _measured(entry: Entry) -> dict[str, str]:
+    """Return the model that metrics are of, and the dataset that they were measured on."""
+    if not entry.get("model"):
+        return {}
+    name, digest = entry["dataset"] or (None, None)
+    return {"model_id": entry["model"], "dataset_name": name, "dataset_digest": digest}
 
 
 def request_length(entries: Sequence[Entry]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from fss.collection import Collection, MaskSet
 from fss.core.privacy import HIDDEN
 from fss.core.redaction import redact_passwords
+from fss.tracking.delivery import DatasetId
 from fss.tracking.privacy import public_profile
 from fss.tracking.run import Run, tracking_client
 
@@ -42,8 +43,8 @@ def log_dataset(
     context: str,
     fingerprint: str | None = None,
     details: Mapping[str, Any] | None = None,
-) -> None:
-    """Log an input of a run as an MLflow dataset.
+) -> DatasetId:
+    """Log an input of a run as an MLflow dataset, and return its name and digest, for metrics that it gives.
 
     Args:
         run: run to log to.
@@ -69,6 +70,7 @@ def log_dataset(
         profile = public_profile(profile)
     entity = dataset.to_dict() | {"profile": json.dumps(profile)}
     run.log("input", dataset=entity, tags={_CONTEXT: context})
+    return str(entity["name"]), str(entity["digest"])
 
 
 def logged_datasets(uri: str, run_id: str) -> list[LoggedDataset]:

@@ -22,6 +22,9 @@ TAGS = {
     r"fss\.(key|weights|saliency_prior|model|plan|plan_\d+shot)": rf"{_HASH}|pretrained|None",
     rf"fss\.{_DATA}": _HASH,
     r"fss\.job": _JOBS,
+    r"fss\.learner": r"masksplit|hsnet|asnet|vat|density",
+    r"fss\.ahead_of_all": r"yes|no",
+    r"fss\.method": r"all foreground|saliency of the query|untrained prototype|density (ratio|prior), untrained",
     r"fss\.(best_trial|best_run|sweep)|ray\.trial_id": r"[0-9a-f_]{1,40}",
     r"fss\.trial": r"running|completed|pruned|failed|stopped",
     r"fss\.gate": r"passed|failed",
@@ -35,17 +38,20 @@ TAGS = {
 """Tags by the pattern of their name, with the pattern of their value; those of the environment are public besides."""
 _ERROR = re.compile(r"[A-Z]\w{0,60}(Error|Exception|Interrupt|Exit)(?=:|$)")
 _BASELINES = r"all_foreground|saliency_of_the_query|untrained_prototype|density_(ratio|prior)_untrained"
+_OF_METHOD = r"(mIoU|FB-IoU|per-episode_mIoU)"
 _OF_MODEL = r"mIoU_of_(small|medium|large)_objects|passes_per_query"
 _SURENESS = r"sureness\.(spearman|calibration_error|separation|threshold|episodes|present_lost|absent_empty(_at_lost)?)"
-_HELD_OUT = r"(held_out|val)_(loss|f?b?_?iou|miou|episode_iou|episode_miou)"
+_HELD_OUT = r"(held_out_|val_)?(loss|f?b?_?iou|miou|episode_iou|episode_miou)"
 _REASONS = (
     r"corrupt|empty|faulty|truncated|unsupported|unknown-format|unreadable|too-many-(pixels|scans|bytes|frames)"
     r"|side-too-(long|short)|missing-mask|class-ids|no-object|size|too-large|too_small"
 )
 METRICS = re.compile(
-    r"(kept[._]|(photographs|evaluation_pictures|student|round[_-]\d+|stage[_-]\d+|best_model)_)?("
-    rf"\d+-shot/({_BASELINES}|model)/(mIoU|FB-IoU|per-episode_mIoU|{_OF_MODEL}|{_SURENESS})|\d+-shot_backbone_passes"
-    rf"|(last_|best_)?{_HELD_OUT}(\.averaged|\.raw)?|val_iou\.\d+|1-shot_mIoU|objective|best_objective"
+    r"(total/)?((photographs|evaluation_pictures|student|round[_-]\d+|stage[_-]\d+|best_model)[_/])?"
+    r"((train|val|kept|speed|result)/|kept[._])?("
+    rf"eval/\d+-shot/({_OF_METHOD}|{_OF_MODEL}|{_SURENESS}|baselines/{_OF_METHOD}\.({_BASELINES}))"
+    rf"|\d+-shot/({_BASELINES}|model)/({_OF_METHOD}|{_OF_MODEL}|{_SURENESS})|\d+-shot_backbone_passes"
+    rf"|(last_|best_)?{_HELD_OUT}(\.averaged|\.raw)?|(val_)?iou\.\d+|1-shot_mIoU|objective|best_objective"
     r"|loss(\.(consistency|pseudo|supervised))?|gradient_norm|epochs?|rounds?|steps?|(kept|best)_step|training_steps"
     r"|data_wait_share|learning_rate|(images|steps|episodes)_per_second|gpu_memory_gb"
     r"|(quarantined|without_a_mask|no_mask)(_(" + _REASONS + r"))?|usable|unusable|photographs|images|masks|classes"
@@ -54,7 +60,7 @@ METRICS = re.compile(
     r"|pictures_(in_the_bank|with_a_feature)|evaluation_episodes|episodes|agreement|median_agreement_of_support_sets"
     r"|(area|position|class)_shift(_of_the_accepted)?|shift_all|share_outside_the_network|audited_pictures"
     r"|audit_(IoU|IoU_before|gain)(_low|_high)?|(changed|ignored)_pixels|vanished_objects"
-    r"|claims\.(verified|short|measured|not_run)|claim\.\d+\.(ours|claimed)"
+    r"|claims[./](verified|short|measured|not_run)|claims?[./]\d+\.(ours|claimed)"
     r")"
     r"|system/(node-\d+/)?(cpu|system_memory|disk|network|gpu_\d+)"
     r"(_(utilization|memory|usage|available|receive|transmit|power))*_(percentage|megabytes|watts)"
@@ -100,8 +106,9 @@ def is_public_metric(name: str) -> bool:
 
 
 def public_run_name(name: str, tags: Mapping[str, str]) -> str:
-    """Return the name of a private run: that of its job, or of a trial or stage."""
-    return name if re.fullmatch(r"trial [0-9a-f_]{1,40}|stage-\d", name) else public_tags(tags).get("fss.job", "run")
+    """Return the name of a private run: that of its job, or of a trial or stage, without names of data."""
+    listed = re.match(r"(trial [0-9a-f_]{1,40}|stage-\d)(?= |$)", name)
+    return listed[0] if listed else public_tags(tags).get("fss.job", "run")
 
 
 def public_profile(profile: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from fss.core.config import flatten, to_dict
 from fss.core.privacy import public_settings
 from fss.core.redaction import redact_passwords
 from fss.core.system import environment_tags
-from fss.tracking.delivery import ERROR_TAG, LOCAL, PARENT_TAG, Delivery
+from fss.tracking.delivery import ERROR_TAG, LOCAL, NOTE_TAG, PARENT_TAG, DatasetId, Delivery
 from fss.tracking.privacy import public_metrics, public_params, public_run_name, public_tags
 from fss.tracking.spool import local_folder, logged_metrics, open_spool
 from fss.tracking.store import answering, ensure_experiment, is_refusal, sqlite_path, tracking_client, tracking_uri
@@ -29,9 +28,7 @@ __all__ = [
     "ERROR_TAG",
     "PARENT_TAG",
     "Run",
-    "end_on_exit",
     "ensure_experiment",
-    "find_unfinished",
     "sqlite_path",
     "tracking_client",
     "tracking_uri",
@@ -175,11 +172,34 @@ class Run:
         if values:
             self.log("params", params={name: redact_passwords(str(value)) for name, value in values.items()})
 
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Log metrics at a step; a private run logs those with listed names."""
+    def log_metrics(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int = 0,
+        model: str | None = None,
+        dataset: DatasetId | None = None,
+    ) -> None:
+        """Log metrics at a step; a private run logs those with listed names.
+
+        Args:
+            metrics: values by name.
+            step: step of the training.
+            model: id of the logged model that the metrics are of; its page shows them too.
+            dataset: logged dataset that they were measured on.
+        """
         kept = public_metrics(metrics) if self.private else metrics
         if kept:
-            self.log("metrics", metrics={name: float(value) for name, value in kept.items()}, step=step)
+            values = {name: float(value) for name, value in kept.items()}
+            self.log("metrics", metrics=values, step=step, model=model, dataset=dataset)
+
+    def log_model_input(self, model: str) -> None:
+        """Record that the run uses the logged model with this id."""
+        self.log("model_input", model=model)
+
+    def describe(self, text: str) -> None:
+        """Set the description, Markdown that MLflow shows on the run's page; a private run ignores the call."""
+        self.set_tags({NOTE_TAG: text})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; a private run sets those that are listed."""
@@ -277,43 +297,6 @@ class Run:
         """Return the name and the tags of a new run, with those of the environment, as it may log them."""
         cleaned = {key: redact_passwords(value) for key, value in {**environment_tags(), **(tags or {})}.items()}
         return (public_run_name(name, cleaned), public_tags(cleaned)) if self.private else (name, cleaned)
-
-
-def find_unfinished(key: str, *, uri: str, experiment: str, private: bool = False) -> Run | None:
-    """Return the latest unfinished run with the tag ``fss.key = key``, marked as running, or None.
-
-    Args:
-        key: value of the tag.
-        uri: tracking URI.
-        experiment: name of the experiment to search.
-        private: whether the run is private.
-
-    Raises:
-        ValueError: the store does not answer.
-    """
-    experiment_id = ensure_experiment(uri, experiment)
-    with answering(uri):
-        runs = tracking_client(uri).search_runs(
-            [experiment_id], f"tags.`fss.key` = '{key}'", order_by=["attributes.start_time DESC"]
-        )
-    unfinished = [run.info.run_id for run in runs if run.info.status != "FINISHED"]
-    return Run.resume(unfinished[0], uri=uri, private=private) if unfinished else None
-
-
-@contextmanager
-def end_on_exit(run: Run) -> Iterator[Run]:
-    """End ``run`` when the block exits: FINISHED, KILLED on Ctrl-C or SIGTERM, or FAILED with the error as a tag."""
-    try:
-        yield run
-    except BaseException as error:
-        # Compiled code may wrap an interrupt in another error.
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
-            run.end("KILLED")
-        else:
-            run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:500]})
-            run.end("FAILED")
-        raise
-    run.end()
 
 
 def _now() -> int:

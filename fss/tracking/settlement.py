@@ -11,7 +11,7 @@ from typing import Any
 
 from fss.core import storage
 from fss.core.redaction import redact_passwords
-from fss.tracking.delivery import Delivery, Entry, NotYetError, count_entries, request_length
+from fss.tracking.delivery import DatasetId, Delivery, Entry, NotYetError, count_entries, request_length
 from fss.tracking.run import Run
 from fss.tracking.spool import (
     ENTRIES,
@@ -128,11 +128,21 @@ def _at_hand(entry: Entry, folder: Path) -> Entry:
     return {**entry, "content": str(folder / Path(entry["content"]).name)} if "content" in entry else entry
 
 
-def keep_model(run: Run, checkpoint: str) -> None:
-    """Write into the spool of a run that its model is the checkpoint of this URI; a handler logs it later."""
+def keep_model(
+    run: Run, checkpoint: str, *, metrics: Mapping[str, float] | None = None, dataset: DatasetId | None = None
+) -> None:
+    """Write into the spool of a run that its model is the checkpoint of this URI; a handler logs it later.
+
+    Args:
+        run: run of the training.
+        checkpoint: folder of the checkpoint.
+        metrics: metrics of the model.
+        dataset: logged dataset that they were measured on.
+    """
     folder = local_folder(str(run.spool))
     folder.mkdir(parents=True, exist_ok=True)
     entry = {"kind": MODEL, "run": run.run_id, "checkpoint": checkpoint, "private": run.private}
+    entry |= {"metrics": dict(metrics or {}), "dataset": dataset}
     (folder / f"{time.time_ns():020d}-model{ENTRIES}").write_text(json.dumps(entry) + "\n")
 
 

@@ -7,6 +7,7 @@ SQLite file and a folder of artifacts beside it. Its path is made absolute becau
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ from fss.core.redaction import redact_passwords
 from fss.core.storage import decode_path
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Address of the server that ``mlflow ui`` starts."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of experiments that train models. MLflow 3.17 ignores it, and opens the page that the address of a link names."""
 # By default, MLflow tries a server that is away for minutes. The spool tries again anyway.
 _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
@@ -61,7 +66,7 @@ def ensure_experiment(uri: str, experiment: str) -> str:
         existing = client.get_experiment_by_name(experiment)
         if existing is None:
             try:
-                return str(client.create_experiment(experiment, artifact_location=location))
+                return str(client.create_experiment(experiment, artifact_location=location, tags=_KIND))
             except MlflowException:  # another job has created it since
                 existing = client.get_experiment_by_name(experiment)
                 if existing is None:
@@ -123,6 +128,17 @@ def tracking_client(uri: str) -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
     return MlflowClient(tracking_uri=uri)
+
+
+def run_page(uri: str, experiment_id: str, run_id: str) -> tuple[str, str]:
+    """Return the address of a run's page, and the command that serves it; a store that is a server needs no command.
+
+    The address asks for the pages of model training: MLflow opens those for language models by default.
+    """
+    is_server = uri.startswith(("http://", "https://"))
+    server = re.sub(r"//[^/@]*@", "//", uri).rstrip("/") if is_server else LOCAL_SERVER
+    command = "" if is_server else f"mlflow ui --backend-store-uri {shlex.quote(redact_passwords(uri))}"
+    return f"{server}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning", command
 
 
 def _query(uri: str) -> str:

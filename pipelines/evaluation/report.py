@@ -1,5 +1,6 @@
 """The outputs of an evaluation: tables, plans, results per episode, and drawings of episodes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,11 +13,18 @@ from fss.evaluation.example_gallery import FIXED_EPISODES, choose_episodes, epis
 from fss.evaluation.report import Row, result_rows, to_json, to_markdown, to_text
 from fss.evaluation.verdict import judge
 from fss.images.resize import image_canvas, mask_canvas
+from fss.tracking.delivery import LOCAL
 from fss.visualize import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
 from pipelines.evaluation.task import MODEL
+from pipelines.runtime.description import comparison_address
 from pipelines.runtime.job import Job
+from pipelines.runtime.metric_names import method_metrics
 
 EPISODES = "episodes.parquet"
+BASELINE = "baseline:"
+"""Start of the name of a baseline's run."""
+METHOD_TAG = "fss.method"
+"""Tag of a baseline's run with the name of the baseline."""
 
 
 def write_report(
@@ -32,13 +40,14 @@ def write_report(
         visualizations: number of episodes to draw of each kind; 0 draws none.
     """
     table = result_rows(results, model=MODEL)
-    job.result.report = to_text(table)
+    job.result.report, job.result.markdown = to_text(table), to_markdown(table)
     job.result.counts = {
         "episodes": sum(len(result.plan) for result in results),
         "classes": len(results[0].plan.classes),
         **{f"{result.plan.shots}-shot backbone passes": result.passes[MODEL] for result in results},
     }
     job.result.metrics = metrics(table)
+    _log_baselines(job, [method for method in results[0].counts if method != MODEL])
     verdict = judge(table, uri=str(job.result.inputs["checkpoint"]))
     if verdict is not None:
         job.result.verdicts = {MODEL: asdict(verdict)}
@@ -71,6 +80,18 @@ def metrics(table: list[Row]) -> dict[str, float]:
             for key, value in row.get("sureness", {}).items():
                 values[f"{name}/sureness.{key}"] = round(float(value), 4)
     return values
+
+
+def _log_baselines(job: Job, methods: Sequence[str]) -> None:
+    """Log every baseline as a run below the evaluation, since a chart of MLflow shows one metric of several runs."""
+    runs = [job.run]
+    for method in methods:
+        run = job.run.child(f"{BASELINE} {method}", tags={METHOD_TAG: method}, find={METHOD_TAG: method})
+        run.log_metrics(method_metrics(job.result.metrics, method))
+        run.end()
+        runs.append(run)
+    if methods and not any(run.run_id.startswith(LOCAL) for run in runs):
+        job.result.markdown += f"\n[Charts of the model beside its baselines]({comparison_address(runs)})\n"
 
 
 def _sheets(result: EvaluationResult, reader: ImageReader, visualizations: int) -> dict[str, np.ndarray]:

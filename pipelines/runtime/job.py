@@ -13,7 +13,6 @@ result is written to ``summary.json`` and logged too.
 """
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -24,14 +23,21 @@ from typing import Any, Self
 from fss.core.config import config_hash, flatten, to_dict
 from fss.core.lease import hold
 from fss.core.temporary import delete_leftovers
+from fss.tracking.delivery import DatasetId
 from fss.tracking.run import Run
+from fss.tracking.store import run_page
+from pipelines.runtime.command_line import command
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.description import artifact_address, describe
+from pipelines.runtime.labels import Labels
+from pipelines.runtime.metric_names import BASELINES, result_metrics
 from pipelines.runtime.mlflow_run import close_finished, job_run
 from pipelines.runtime.output_dir import check_contents, check_output_dir, claim, remove
 from pipelines.runtime.result import JobResult, finished_before
 
 TAG_LIMIT = 5000  # of MLflow, in characters
-_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./@-]+")
+AHEAD_TAG = "fss.ahead_of_all"
+"""Tag of a run with a verdict: whether the model is ahead of all baselines, yes or no."""
 
 
 class Job:
@@ -51,6 +57,7 @@ class Job:
         contents: Mapping[str, str] = {},
         remove_too: Sequence[str] = (),
         title: str | None = None,
+        labels: Labels | None = None,
         parent: Run | None = None,
         run: Run | None = None,
         tags: Mapping[str, str] | None = None,
@@ -70,7 +77,8 @@ class Job:
             contents: hashes of the files that the job reads, by their roles; the key does not cover them. A job of the
                 same key that began with other files is neither continued nor taken as finished.
             remove_too: further folders that ``overwrite`` removes.
-            title: name of the MLflow run and of the result; None: the name of the job.
+            title: name of the result; None: the name of the job.
+            labels: what tells the MLflow run from others of its job; the name of the run is the title with these.
             parent: run of the job that this one is a stage of.
             run: an open MLflow run to log to, which its owner ends; None: the job opens one.
             tags: tags of the run.
@@ -82,7 +90,15 @@ class Job:
         if contents:
             self.result.inputs["contents"] = config_hash(dict(contents))
         self.done = False
-        self._parent, self._given_run, self._tags = parent, run, dict(tags or {})
+        self.pictures: dict[str, str] = {}
+        """Logged pictures that the description of the run shows, by caption."""
+        self.model: str | None = None
+        """Id of the logged model that the metrics of the result are of."""
+        self.dataset: DatasetId | None = None
+        """Logged dataset that they were measured on."""
+        labels = labels or Labels()
+        self._run_name = labels.run_name(self.title, key)
+        self._parent, self._given_run, self._tags = parent, run, {**labels.tags(), **(tags or {})}
         self._stack = ExitStack()
         self._run: Run | None = None
 
@@ -120,7 +136,7 @@ class Job:
         tracking: TrackingConfig = self.config.tracking
         self._run = self._stack.enter_context(
             job_run(
-                self.title,
+                self._run_name,
                 job=self.name,
                 key=self.key,
                 tracking=tracking,
@@ -134,6 +150,9 @@ class Job:
             )
         )
         self.result.run_id = self._run.run_id
+        if self._parent is None and self._given_run is None:
+            page = run_page(self._run.uri, self._run.experiment_id, self._run.run_id)
+            self.result.run_page, self.result.run_server = page
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -142,14 +161,27 @@ class Job:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            self.run.log_metrics(logged_metrics({**self.result.counts, **self.result.metrics}))
+            counts, metrics = result_metrics(self.result.counts, {}), result_metrics({}, self.result.metrics)
+            of_model = {name: value for name, value in metrics.items() if BASELINES not in name}
+            self.run.log_metrics(counts | {name: value for name, value in metrics.items() if name not in of_model})
+            self.run.log_metrics(of_model, model=self.model, dataset=self.dataset)
+            self.run.describe(self._description())
             if self.result.notes:
                 self.run.set_tags({"fss.notes": "\n".join(self.result.notes)[:TAG_LIMIT]})
             for name, verdict in self.result.verdicts.items():
                 self.run.set_tags({f"fss.verdict.{name}": verdict["line"][:TAG_LIMIT]})
+            for verdict in list(self.result.verdicts.values())[:1]:
+                if "ahead_of_all" in verdict:
+                    self.run.set_tags({AHEAD_TAG: "yes" if verdict["ahead_of_all"] else "no"})
             if self.output_dir is not None:
                 self.result.write(self.output_dir)
             self.run.log_json("summary.json", to_dict(self.result))
+
+    def _description(self) -> str:
+        """Return the description of the run, with the command that repeats the job."""
+        again = command(self.name, self.config, default=type(self.config)())
+        pictures = {caption: artifact_address(self.run, name) for caption, name in self.pictures.items()}
+        return describe(self.result, command=again, pictures=pictures)
 
     def _close_finished(self) -> None:
         """Close the run of a job that finished before, if it was killed between its summary and the end of its run."""
@@ -186,18 +218,3 @@ def has_ray() -> bool:
 def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
     """Return the result of a dry run: all settings of the resolved configuration, and the plan."""
     return JobResult(job=f"{name} (dry run)", inputs=flatten(to_dict(config)), metrics=dict(plan))
-
-
-def logged_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers among ``values`` under names that MLflow accepts.
-
-    All characters except letters, digits and ``_ . / @ -`` become underscores, and a name is a relative path in its
-    simplest form.
-    """
-    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-    return {f"{prefix}{_metric_name(name)}": float(value) for name, value in numbers.items()}
-
-
-def _metric_name(name: str) -> str:
-    words = _NOT_ALLOWED.sub("_", name).strip("_").split("/")
-    return "/".join(word for word in words if word.strip("."))

@@ -9,6 +9,8 @@ import torch
 from fss.tracking.run import Run
 from fss.training.loop import StepReport
 
+LOSS, SPEED, WAIT = "train/loss", "speed/steps_per_second", "speed/data_wait_share"
+
 
 @dataclass(kw_only=True)
 class MetricsLogger:
@@ -37,16 +39,16 @@ class MetricsLogger:
         waited = sum(r.wait_s for r in self._reports)
         elapsed, self._start = time.perf_counter() - self._start, time.perf_counter()
         metrics = {
-            "loss": sum(r.loss for r in self._reports) / count,
-            "gradient_norm": sum(r.gradient_norm for r in self._reports) / count,
-            "epoch": float(report.epoch),
-            "data_wait_share": waited / max(busy, 1e-9),
-            "steps_per_second": count / elapsed,
-            "episodes_per_second": count * self.episodes / elapsed,
-            "images_per_second": count * self.episodes * self.images / elapsed,
+            LOSS: sum(r.loss for r in self._reports) / count,
+            "train/gradient_norm": sum(r.gradient_norm for r in self._reports) / count,
+            "train/epoch": float(report.epoch),
+            WAIT: waited / max(busy, 1e-9),
+            SPEED: count / elapsed,
+            "speed/episodes_per_second": count * self.episodes / elapsed,
+            "speed/images_per_second": count * self.episodes * self.images / elapsed,
         }
         if torch.cuda.is_available():
-            metrics["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            metrics["speed/gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self._reports = []
         self.log(metrics, report.step)
 

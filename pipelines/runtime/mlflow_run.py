@@ -14,7 +14,9 @@ from typing import Any
 from fss.core import storage
 from fss.core.system import installed_packages
 from fss.inference.kept_models import model_handlers
-from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, sqlite_path, tracking_uri
+from fss.tracking.delivery import DatasetId, Delivery
+from fss.tracking.lifetime import end_on_exit, find_unfinished
+from fss.tracking.run import Run, ensure_experiment, sqlite_path, tracking_uri
 from fss.tracking.settlement import deliver, keep_model, mark, read_marker, settle, settle_finished
 from fss.tracking.spool import FOLDER, open_spool, say
 from fss.tracking.system_metrics import monitor_system
@@ -23,6 +25,8 @@ from pipelines.runtime.output_dir import check_not_temporary
 
 FINISHED_S, STOPPED_S = 20.0, 4.0
 """Seconds that a finished and a stopped job wait for MLflow; a stopped one may be killed soon."""
+_MODELS, _ID = "models:/", "m-"
+"""Prefix of the URI of a logged model, and start of its id."""
 
 
 @contextmanager
@@ -122,10 +126,18 @@ def close_finished(output_dir: str, summary: Any, tracking: TrackingConfig) -> s
     return settle_finished(spool, tracking_uri(tracking.uri), summary, handlers=model_handlers()).note()
 
 
-def log_served_model(run: Run, checkpoint: str) -> str | None:
+def log_served_model(
+    run: Run, checkpoint: str, *, metrics: Mapping[str, float], dataset: DatasetId | None = None
+) -> str | None:
     """Log the checkpoint of a URI as a model that can be served, and return the model's URI.
 
     Without an answer of MLflow, the model is logged when the rest of the spool is delivered, and None is returned.
+
+    Args:
+        run: run of the training.
+        checkpoint: folder of the checkpoint.
+        metrics: metrics of the model, which its page shows.
+        dataset: logged dataset that they were measured on.
     """
     from mlflow.exceptions import MlflowException
 
@@ -135,11 +147,34 @@ def log_served_model(run: Run, checkpoint: str) -> str | None:
     if run.spool is None or open_spool(run.spool, run.uri).flush(FINISHED_S):
         try:
             with local_copy(checkpoint) as folder:
-                return log_model(run, folder)
+                uri = log_model(run, folder)
+            run.log_metrics(metrics, model=uri.removeprefix(_MODELS), dataset=dataset)
+            return uri
         except (MlflowException, OSError) as error:
             if run.spool is None:
                 raise
             say(f"the model could not be logged: {error}")
     assert run.spool is not None
-    keep_model(run, checkpoint)
+    run.log_metrics(metrics)
+    keep_model(run, checkpoint, metrics=metrics, dataset=dataset)
     return None
+
+
+def logged_model(run: Run, uri: str, trained_in: str | None) -> str | None:
+    """Return the id of the logged model that a URI names, or that a training logged; None if the store knows neither.
+
+    Args:
+        run: any run of the store.
+        uri: URI of the model.
+        trained_in: id of the run of its training.
+    """
+    if uri.startswith(_MODELS + _ID):
+        return uri.removeprefix(_MODELS)
+    if trained_in is None:
+        return None
+
+    def last_model(delivery: Delivery) -> str | None:
+        outputs = delivery.client.get_run(delivery.run_id(trained_in)).outputs
+        return str(outputs.model_outputs[-1].model_id) if outputs and outputs.model_outputs else None
+
+    return last_model(Delivery(run.uri)) if run.spool is None else open_spool(run.spool, run.uri).ask(last_model)

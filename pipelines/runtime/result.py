@@ -39,10 +39,16 @@ class JobResult:
     """What looks wrong, one sentence each; the command then ends with exit code 3."""
     report: str = ""
     """Table of results, which replaces ``metrics`` in the terminal."""
+    markdown: str = ""
+    """Table of results in Markdown, for the description of the run; empty: it has the counts and metrics."""
     verdicts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Comparisons with the baselines by the name of what was compared; each has a ``line``, printed at the end."""
     run_id: str | None = None
     """Id of the MLflow run."""
+    run_page: str = ""
+    """Address of the MLflow run; of a local store, on the server that ``mlflow ui`` starts."""
+    run_server: str = ""
+    """Command that starts this server; empty if the store is a server."""
     worked: bool = True
     """False if the job had finished before."""
 
@@ -69,7 +75,7 @@ class JobResult:
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
-                text = describe_protocol(str(value)) if key == "protocol" else _text(value)
+                text = describe_protocol(str(value)) if key == "protocol" else value_text(value)
                 name = f"{heading if index == 0 else '':<10} {label(key)}"
                 table.add_row(cell(name), cell(f"{text} {unit}".rstrip()))
             if values:
@@ -84,6 +90,10 @@ class JobResult:
         if self.report:
             console.print(self.report, highlight=False, markup=False)
         console.print(table)
+        if self.run_page:
+            console.print(f"MLflow: {self.run_page}", highlight=False, markup=False, soft_wrap=True)
+        if self.run_server:
+            console.print(f"served by: {self.run_server}", highlight=False, markup=False, soft_wrap=True)
         for verdict in self.verdicts.values():
             console.print(f"verdict: {verdict['line']}", highlight=False, markup=False, soft_wrap=True)
 
@@ -102,7 +112,8 @@ def finished_before(uri: str, key: str) -> JobResult | None:
     return JobResult(**{**earlier, "worked": False})
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a value of a result as text for people."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):

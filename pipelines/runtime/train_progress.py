@@ -9,6 +9,8 @@ from typing import TextIO
 
 from fss.tracking.run import Run
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU
+from pipelines.runtime.metric_names import validation_name
+from pipelines.runtime.metrics_logger import LOSS, SPEED, WAIT
 
 EVERY_S = 10.0
 SCORES = {HELD_OUT_IOU: "held-out IoU", VAL_MIOU: "validation mIoU"}
@@ -33,7 +35,7 @@ def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.
     printed = -1
     print(f"[{stage}] {total} steps, starting the workers", file=out, flush=True)
     while not stop.wait(EVERY_S):
-        step, metrics = run.latest_metrics("loss")
+        step, metrics = run.latest_metrics(LOSS)
         if step > printed:
             printed = step
             print(f"[{stage}] {line(step, total, metrics)}", file=out, flush=True)
@@ -41,11 +43,11 @@ def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.
 
 def line(step: int, total: int, metrics: dict[str, float]) -> str:
     """Return a progress line: step, loss, speed, scores and remaining time."""
-    speed = metrics.get("steps_per_second", 0.0)
-    words = [f"step {step}/{total}", f"loss {metrics['loss']:.3f}", f"{speed:.2f} steps/s"]
-    words.append(f"{metrics.get('data_wait_share', 0.0):.0%} waiting for data")
+    speed = metrics.get(SPEED, 0.0)
+    words = [f"step {step}/{total}", f"loss {metrics[LOSS]:.3f}", f"{speed:.2f} steps/s"]
+    words.append(f"{metrics.get(WAIT, 0.0):.0%} waiting for data")
     for score, title in SCORES.items():
-        values = [value for name, value in metrics.items() if name.startswith(f"{score}.")]
+        values = [value for name, value in metrics.items() if name.startswith(f"{validation_name(score)}.")]
         words += [f"{title} {max(values):.3f}"] if values else []
     if speed > 0 and step < total:
         words.append(f"{time.strftime('%H:%M:%S', time.gmtime((total - step) / speed))} left")

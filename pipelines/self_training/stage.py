@@ -17,8 +17,9 @@ from fss.training.semi_supervised.config import Stage
 from pipelines.runtime.checkpoints import publish
 from pipelines.runtime.config import PartFailureConfig
 from pipelines.runtime.faulty_rows import RowFunction, collection_pictures
-from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.job import Job
 from pipelines.runtime.map_parts import PartsResult, on_device, run_parts
+from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.ray_train import fit
 from pipelines.runtime.result import JobResult
 from pipelines.runtime.train_progress import watch
@@ -72,7 +73,7 @@ def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_
         job.result.counts = {"steps": steps, "parts made": made_parts.made, "parts kept": made_parts.skipped}
         if stage == 1 and config.stable_share is not None:
             job.result.counts["stable pictures"] = _accept_stable(masks, parts, config.stable_share)
-        job.run.log_metrics(logged_metrics(trained["metrics"], prefix="kept."))
+        job.run.log_metrics(logged_metrics(trained["metrics"], prefix="kept/"))
         job.run.set_tags({"fss.mask_set": masks.config_hash})
     return job.result
 

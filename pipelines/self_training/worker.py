@@ -16,6 +16,7 @@ from fss.models.semantic.network import build_semantic, start_from
 from fss.tracking.run import Run
 from fss.training.loop import StepReport
 from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
+from pipelines.runtime.metric_names import validation_name
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.steps import every, run_steps
 from pipelines.runtime.stopping import UNSCORED, stop_requested
@@ -119,7 +120,7 @@ class CheckpointWriter(SharedValidation):
         """Log a step, and save the weights of a snapshot step, from which the stability of masks is computed."""
         self.logger.add(report)
         if report.step % self.config.log_every == 0 or report.step == self.loop.steps:
-            self.logger.log({f"loss.{name}": value for name, value in report.parts.items()}, report.step)
+            self.logger.log({f"train/loss.{name}": value for name, value in report.parts.items()}, report.step)
         if report.step in self._snapshots:
             uri = storage.join(self.output_dir, f"{SNAPSHOT}-{self._snapshots.index(report.step)}")
             save_semantic(self.loop.network, uri, class_ids=self.class_ids, extra={"step": report.step})
@@ -149,7 +150,7 @@ class CheckpointWriter(SharedValidation):
         if confusion is None:
             return {}
         per_class = zip(self.class_ids, confusion.iou().tolist(), strict=True)
-        ious = {f"val_iou.{class_id}": iou for class_id, iou in per_class if not np.isnan(iou)}
+        ious = {validation_name(f"val_iou.{class_id}"): iou for class_id, iou in per_class if not np.isnan(iou)}
         weights = "averaged" if self.loop.ema else "raw"
-        self.logger.log({f"{VAL_MIOU}.{weights}": confusion.miou(), **ious}, self.loop.step)
+        self.logger.log({f"{validation_name(VAL_MIOU)}.{weights}": confusion.miou(), **ious}, self.loop.step)
         return {VAL_MIOU: confusion.miou()}

@@ -11,6 +11,7 @@ from fss.collection import Collection, ImageIndex, ImageReader, MaskSet
 from fss.core.config import config_hash
 from fss.episodes.episode_plan import EpisodePlan
 from fss.models.config import Precision
+from fss.tracking.delivery import DatasetId
 from fss.tracking.lineage import log_dataset
 from fss.tracking.run import Run
 from fss.training.canvas_cache import default_gigabytes
@@ -20,6 +21,7 @@ from fss.training.few_shot.config import StreamConfig
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 from fss.training.few_shot.mixed_stream import MixedStream
 from fss.training.few_shot.validation import EpisodeValidator, PseudoTaskValidator, Validator
+from pipelines.runtime.labels import Labels
 from pipelines.runtime.ray_session import is_local
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.ray_stream import RayDecoding, RayMaskSplitStream, RayMixedStream
@@ -175,18 +177,34 @@ class TrainingData:
             "images": sum(source.pictures for source in self.sources),
         }
 
-    def log(self, run: Run, hashes: dict[str, str]) -> None:
-        """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes` and :meth:`contents`."""
+    def labels(self, amount: str = "") -> Labels:
+        """Return the labels of a run that trains on the data, by default with its number of steps."""
+        network, steps = self.config.segmenter, self.config.optimizer.steps
+        return Labels(
+            data="+".join(source.masks.collection.name for source in self.sources),
+            backbone=network.backbone,
+            learner=network.learner,
+            amount=amount or f"{steps} steps",
+        )
+
+    def log(self, run: Run, hashes: dict[str, str]) -> DatasetId:
+        """Log the data as datasets of a run, with the ``hashes`` of :meth:`hashes` and :meth:`contents`.
+
+        Returns:
+            The dataset that validates; pseudo-tasks are those of the first collection.
+        """
+        logged = []
         for number, source in enumerate(self.sources, start=1):
             ending = f".{number}" if number > 1 else ""
             details = {"acceptance": source.acceptance, "acceptance_hash": hashes.get(f"acceptance{ending}")}
             details["contents"] = hashes[f"contents{ending}"]
             fingerprint = hashes[f"collection{ending}"]
-            log_dataset(run, source.masks, context="training", fingerprint=fingerprint, details=details)
+            logged += [log_dataset(run, source.masks, context="training", fingerprint=fingerprint, details=details)]
         if self.validation is not None:
             details = {"plan": hashes["val_plan"], "train_classes": hashes["train_classes"]}
             details["contents"] = hashes["val_contents"]
-            log_dataset(run, self.validation.masks, context="validation", details=details)
+            return log_dataset(run, self.validation.masks, context="validation", details=details)
+        return logged[0]
 
     def _split_stream(self, sources: Sequence[TrainingSource], rank: int, world: int) -> MaskSplitStream | MixedStream:
         config, several = self.config, len(sources) > 1

@@ -18,6 +18,7 @@ from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.validation import Validator
 from fss.training.loop import StepReport
 from fss.visualize import EPISODE_LEGEND, episode_sheet
+from pipelines.runtime.metric_names import validation_name
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.steps import every, run_steps
 from pipelines.runtime.stopping import UNSCORED, stop_requested
@@ -138,7 +139,12 @@ class CheckpointWriter(SharedValidation):
         best = max(scores, key=lambda name: scores[name]) if keep == "better" else keep
         progress = {"step": step, "run_id": self.logger.run.run_id, "weights": best, score: scores}
         self.logger.log(
-            {f"{metric}.{name}": value for name, values in metrics.items() for metric, value in values.items()}, step
+            {
+                f"{validation_name(metric)}.{name}": value
+                for name, values in metrics.items()
+                for metric, value in values.items()
+            },
+            step,
         )
         with reported_checkpoint({**metrics[best], "step": step}) as folder:
             write_state(folder, self.loop, progress)

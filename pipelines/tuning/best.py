@@ -39,8 +39,15 @@ def best_settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, 
     return sections
 
 
-def table(space: Mapping[str, Dimension], trials: Sequence[TrialResult], *, objective: str, mode: str) -> str:
-    """Return a text table of all trials, best first, followed by the reasons of the failures."""
+def table(
+    space: Mapping[str, Dimension],
+    trials: Sequence[TrialResult],
+    *,
+    objective: str,
+    mode: str,
+    markdown: bool = False,
+) -> str:
+    """Return a table of all trials, best first, followed by the reasons of the failures, as text or Markdown."""
     names = [name for name, dimension in space.items() if len(dimension.choices) != 1]
     sign = -1 if mode == "max" else 1
     ranked = sorted(trials, key=lambda each: (each.objective is None, sign * (each.objective or 0.0)))
@@ -49,8 +56,10 @@ def table(space: Mapping[str, Dimension], trials: Sequence[TrialResult], *, obje
         score = "" if each.objective is None else f"{each.objective:.4f}"
         values = [_short(each.values.get(name)) for name in names]
         rows.append([each.trial_id, each.state, str(max(each.curve, default=0)), score, *values])
-    failures = [f"{each.trial_id} failed: {each.error}\n" for each in trials if each.state == "failed"]
-    return text_table(["trial", "state", "steps", objective, *names], rows) + "".join(failures)
+    item = "\n- " if markdown else ""
+    failures = [f"{item}{each.trial_id} failed: {each.error}\n" for each in trials if each.state == "failed"]
+    header = ["trial", "state", "steps", objective, *names]
+    return text_table(header, rows, markdown=markdown) + "".join(failures)
 
 
 def _short(value: Any) -> str:

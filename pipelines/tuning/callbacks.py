@@ -14,7 +14,7 @@ from pipelines.runtime.ray_internals import remove_dead_reservations
 from pipelines.tuning.journal import TRIAL, VALUES, Journal
 from pipelines.tuning.trial_runs import OBJECTIVE, close_trial, find_trial, open_trial
 
-BEST = "best_objective"
+BEST = "val/best_objective"
 """Metric of the sweep: the best objective, at the number of trials that ended."""
 STEP = "step"
 """Training step in a report, by which ASHA prunes; unlike Tune's iteration, it survives a restore."""

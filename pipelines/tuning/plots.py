@@ -38,6 +38,20 @@ def parallel_coordinates(
         return _picture(axes, (1.9 * len(names) + 3, 4.4))
 
 
+def history(space: Mapping[str, Dimension], trials: Sequence[TrialResult], *, objective: str, mode: str) -> np.ndarray:
+    """Draw the objective of every validated trial in the order of the trials, and the best so far; uint8 [H,W,3]."""
+    from optuna.visualization.matplotlib import plot_optimization_history
+
+    scores = [(trial, trial.objective) for trial in trials if trial.objective is not None]
+    study = build_study(space, scores, mode=mode)
+    with _plotting():
+        axes = plot_optimization_history(study, target_name=objective)
+        axes.set(xlabel="trial", ylabel=objective)
+        axes.set_title("")
+        axes.set_title(f"{objective} of {len(scores)} trials, and the best so far", loc="left", fontsize=10)
+        return _picture(axes, (7, 3.2))
+
+
 def importance_bars(importance: Importance, *, objective: str) -> np.ndarray:
     """Draw the share of the objective's variance that each setting explains; uint8 [H,W,3]."""
     from optuna.visualization.matplotlib import plot_param_importances

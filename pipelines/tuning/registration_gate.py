@@ -10,6 +10,8 @@ from fss.collection import Collection
 from fss.core import storage
 from fss.evaluation.verdict import ahead_text
 from fss.inference.mlflow_model import log_model
+from fss.tracking.delivery import DatasetId
+from fss.tracking.lineage import log_dataset
 from fss.tracking.privacy import public_tags
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
@@ -18,6 +20,7 @@ from pipelines.evaluation.plans import make_plans
 from pipelines.evaluation.task import MODEL
 from pipelines.runtime.checkpoints import local_copy
 from pipelines.runtime.config import TrackingConfig
+from pipelines.runtime.metric_names import method_metrics
 from pipelines.tuning.config import GateConfig
 
 METRIC = "1-shot/model/mIoU"
@@ -92,7 +95,22 @@ def evaluate_gate(
     )
 
 
-def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDecision, *, tags: dict[str, str]) -> str:
+def log_labelled(run: Run, config: GateConfig) -> DatasetId:
+    """Log the labelled pictures of the gate as a dataset of a run, and return its name and digest."""
+    assert config.evaluation is not None, "a gate has labelled pictures"
+    mask_set = _evaluation("", config, "", TrackingConfig()).mask_set
+    return log_dataset(run, Collection.open(config.evaluation).mask_set(mask_set), context="evaluation")
+
+
+def register(
+    mlflow_run: Run,
+    model: str,
+    config: GateConfig,
+    decision: GateDecision,
+    *,
+    tags: dict[str, str],
+    dataset: DatasetId | None = None,
+) -> str:
     """Log the model to the run of its trial, register it as a new version, and move the alias to it.
 
     Args:
@@ -101,6 +119,7 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
         config: settings of the gate, with the names of model and alias.
         decision: decision of the gate, which the model passed.
         tags: further tags of the version.
+        dataset: logged dataset that the metrics were measured on.
 
     Returns:
         URI of the model by its alias, such as ``models:/fss@champion``.
@@ -109,6 +128,9 @@ def register(mlflow_run: Run, model: str, config: GateConfig, decision: GateDeci
     client = tracking_client(mlflow_run.uri)
     with local_copy(model) as folder:
         logged = log_model(mlflow_run, folder)
+    mlflow_run.log_metrics(
+        method_metrics(decision.metrics, MODEL), model=logged.removeprefix("models:/"), dataset=dataset
+    )
     try:
         client.create_registered_model(config.model)
     except MlflowException:

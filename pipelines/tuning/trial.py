@@ -24,8 +24,8 @@ from pipelines.tuning.trial_runs import open_trial
 
 TRIALS = "trials"
 """Folder of the trainings in the folder of the sweep."""
-KEPT = "kept."
-"""Prefix of the logged metrics of the selected checkpoint."""
+KEPT = ("kept.", "kept/")
+"""Prefixes of the logged metrics of the selected checkpoint, that of fss 0.2 first."""
 
 
 class ReportRungs(TuneReportCallback):
@@ -61,7 +61,12 @@ def run_trial(trial: dict[str, Any], settings: dict[str, Any]) -> None:
         mlflow_run.set_tags({ERROR_TAG: why(error)})
         raise
     _, metrics = mlflow_run.latest_metrics(STEP)
-    selected = {name.removeprefix(KEPT): value for name, value in metrics.items() if name.startswith(KEPT)}
+    selected = {
+        name.removeprefix(prefix): value
+        for prefix in KEPT
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }
     tune.report({**selected, STEP: config.optimizer.steps})
 
 

@@ -11,11 +11,14 @@ from fss.tracking.settlement import settle
 from fss.tracking.spool import open_spool, say
 from fss.tracking.store import answering
 from pipelines.runtime.mlflow_run import FINISHED_S, STOPPED_S
+from pipelines.runtime.result import value_text
 
+NAME_LIMIT = 80
+"""Longest name of a trial's run, in characters; values that do not fit are left out."""
 TRIAL_TAG = "ray.trial_id"
 STATE_TAG = "fss.trial"
-OBJECTIVE = "objective"
-"""Metric of a child run: the objective at every validated step."""
+OBJECTIVE, OLD_OBJECTIVE = "val/objective", "objective"
+"""Metric of a child run: the objective at every validated step; its name in sweeps of fss 0.2."""
 SEARCHED = "search."
 """Prefix of the parameters of a child run with the drawn values."""
 
@@ -65,13 +68,24 @@ def find_trial(sweep: Run, trial_id: str) -> Run | None:
 def open_trial(sweep: Run, trial_id: str, values: Mapping[str, Any]) -> Run:
     """Open the run of a trial: the existing run if the sweep was restored, else a new one."""
     return sweep.child(
-        f"trial {trial_id}",
+        _name(trial_id, values),
         params={f"{SEARCHED}{name}": value for name, value in values.items()},
         tags={TRIAL_TAG: trial_id},
         find={TRIAL_TAG: trial_id},
         unfinished=False,
         local_id=_local_id(sweep, trial_id),
     )
+
+
+def _name(trial_id: str, values: Mapping[str, Any]) -> str:
+    """Return the name of a trial's run, such as ``trial 1a2b tilt 0.2, lanes 4``."""
+    name, joint = f"trial {trial_id}", " "
+    for dimension, value in values.items():
+        pair = f"{joint}{dimension.rpartition('.')[2]} {value_text(value)}"
+        if len(name + pair) > NAME_LIMIT:
+            break
+        name, joint = name + pair, ", "
+    return name
 
 
 def _local_id(sweep: Run, trial_id: str) -> str:
@@ -130,8 +144,8 @@ def _read_trials(sweep: Run) -> Iterator[TrialResult]:
 
 def _read_trial(client: Any, run: Any) -> TrialResult:
     tags, params = run.data.tags, run.data.params
-    validated = OBJECTIVE in run.data.metrics
-    history = client.get_metric_history(run.info.run_id, OBJECTIVE) if validated else []
+    names = [name for name in (OLD_OBJECTIVE, OBJECTIVE) if name in run.data.metrics]
+    history = [point for name in names for point in client.get_metric_history(run.info.run_id, name)]
     return TrialResult(
         trial_id=tags[TRIAL_TAG],
         run_id=run.info.run_id,

@@ -157,7 +157,7 @@ def curve(output: Path, name: str) -> list[float]:
     from mlflow import MlflowClient
 
     run_id = json.loads((output / name / "summary.json").read_text())["run_id"]
-    points = MlflowClient(f"sqlite:///{output.absolute()}/mlflow.db").get_metric_history(run_id, "loss")
+    points = MlflowClient(f"sqlite:///{output.absolute()}/mlflow.db").get_metric_history(run_id, "train/loss")
     return [point.value for point in sorted(points, key=lambda point: point.step)]
 
 

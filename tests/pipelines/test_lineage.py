@@ -8,8 +8,9 @@ import pytest
 
 from fss.collection import Collection
 from fss.models import create_segmenter, save_checkpoint
+from fss.tracking.lifetime import end_on_exit
 from fss.tracking.lineage import log_dataset
-from fss.tracking.run import Run, end_on_exit
+from fss.tracking.run import Run
 from pipelines import lineage
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult

@@ -102,7 +102,10 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
     run_id = str(summary.run_id)
     experiment = client.get_run(run_id).info.experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    assert sorted(child.info.run_name for child in children) == ["evaluate", "ingest", "ingest", "pseudomask", "train"]
+    jobs = [child.data.tags["fss.job"] for child in children]
+    assert sorted(jobs) == ["evaluate", "ingest", "ingest", "pseudomask", "train"]
+    names = [child.info.run_name for child in children]
+    assert all(name.startswith(f"{job} ") for name, job in zip(names, jobs, strict=True)) and len(set(names)) == 5
     assert {child.info.status for child in children} == {"FINISHED"}
     assert_children_used_what_the_parent_says(client, run_id, children)
 
@@ -116,7 +119,7 @@ def test_photographs_in_table_out_and_a_second_run_does_no_work(
 def assert_children_used_what_the_parent_says(client: Any, run_id: str, children: list[Any]) -> None:
     """The parent's parameters of its stages are those of the child runs, one by one."""
     parent = client.get_run(run_id).data.params
-    params = {child.info.run_name: child.data.params for child in children}
+    params = {child.data.tags["fss.job"]: child.data.params for child in children}
     for job in ("train", "pseudomask", "evaluate"):
         nested = {name.removeprefix(f"{job}."): value for name, value in parent.items() if name.startswith(f"{job}.")}
         assert nested

@@ -141,8 +141,10 @@ def test_each_stage_is_a_child_run_with_its_curves(done: JobResult, tracking: Tr
     )
     assert [child.info.run_name for child in children] == ["stage-1", "stage-2", "stage-3"]
     for child, parts in zip(children, ({"supervised"}, *2 * ({"supervised", "consistency", "pseudo"},)), strict=True):
-        assert {name.removeprefix("loss.") for name in child.data.metrics if name.startswith("loss.")} == parts
-        steps = [point.step for point in client.get_metric_history(child.info.run_id, "loss")]
+        assert {
+            name.removeprefix("train/loss.") for name in child.data.metrics if name.startswith("train/loss.")
+        } == parts
+        steps = [point.step for point in client.get_metric_history(child.info.run_id, "train/loss")]
         assert sorted(steps) == list(range(1, len(steps) + 1)) and child.info.status == "FINISHED"
 
 

@@ -54,7 +54,7 @@ def uninterrupted(ray_local: None, config: TrainJobConfig) -> JobResult:
 def losses(summary: JobResult, tracking: TrackingConfig) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
-    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), "loss")
+    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), "train/loss")
     return sorted((point.step, point.value) for point in history)
 
 

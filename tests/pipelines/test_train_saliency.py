@@ -52,7 +52,7 @@ def test_trains_once_and_predicts_the_collection_again(lesson: TrainSaliencyConf
     assert result.counts["images"] == 32 and result.counts["rounds"] in (1, 2)
     assert load_student(file).config == replace(lesson.student, seed=0)
     logged = tracking_client(str(lesson.tracking.uri)).get_run(result.run_id).data
-    assert logged.metrics["kept.agreement"] == result.metrics["kept.agreement"] == logged.metrics["agreement"]
+    assert logged.metrics["kept/agreement"] == result.metrics["kept.agreement"] == logged.metrics["val/agreement"]
     assert (logged.params["student.seed"], logged.params["training.seed"]) == ("0", "0")
     written = Path(file).stat().st_mtime_ns
     assert not run(lesson).worked and Path(file).stat().st_mtime_ns == written
@@ -105,10 +105,10 @@ def test_a_stopped_training_resumes_exactly_and_logs_every_step_once(
     assert not Path(lesson.output, named.name, STATE).exists()
     first, second = (load_student(each.outputs["student"]).state_dict() for each in (whole, resumed))
     assert all(torch.equal(second[name], value) for name, value in first.items())
-    for metric in ("loss", "agreement", "round"):
+    for metric in ("train/loss", "val/agreement", "train/round"):
         points = history(lesson, resumed.run_id, metric)
         assert len(points) > 2 and len({step for step, _ in points}) == len(points)
-        assert points == history(lesson, whole.run_id, metric) or (stop == "interrupt" and metric == "loss")
+        assert points == history(lesson, whole.run_id, metric) or (stop == "interrupt" and metric == "train/loss")
 
 
 def test_other_settings_need_another_name(lesson: TrainSaliencyConfig) -> None:

@@ -182,7 +182,8 @@ def test_loaded_from_mlflow_by_uri_name_and_alias(
     from mlflow import MlflowClient
 
     from fss.inference.mlflow_model import log_model
-    from fss.tracking.run import Run, end_on_exit
+    from fss.tracking.lifetime import end_on_exit
+    from fss.tracking.run import Run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

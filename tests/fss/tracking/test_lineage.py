@@ -42,3 +42,19 @@ def test_a_private_run_does_not_say_where_its_data_are(collection: Collection, t
     (used,) = logged_datasets(run.uri, run.run_id)
     assert used.digest == collection.fingerprint()
     assert "aunt" not in used.name + used.uri
+
+
+def test_metrics_of_a_model_are_on_its_page_with_their_dataset(collection: Collection, tmp_path: Path) -> None:
+    run = Run.start("evaluate", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    client = tracking_client(run.uri)
+    model = client.create_logged_model(run.experiment_id, name="model").model_id
+    dataset = log_dataset(run, collection.mask_set("truth"), context="evaluation")
+    run.log_model_input(model)
+    run.log_metrics({"eval/1-shot/mIoU": 0.5}, model=model, dataset=dataset)
+    run.log_metrics({"total/episodes": 3})
+    (metric,) = client.get_logged_model(model).metrics
+    assert (metric.key, metric.value, metric.run_id) == ("eval/1-shot/mIoU", 0.5, run.run_id)
+    assert (metric.dataset_name, metric.dataset_digest) == dataset
+    used = client.get_run(run.run_id)
+    assert set(used.data.metrics) == {"eval/1-shot/mIoU", "total/episodes"}
+    assert [each.model_id for each in used.inputs.model_inputs] == [model]

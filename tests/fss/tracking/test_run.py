@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fss.tracking.delivery import Delivery
-from fss.tracking.run import Run, end_on_exit, ensure_experiment, find_unfinished, flatten, sqlite_path, tracking_uri
+from fss.tracking.lifetime import end_on_exit, find_unfinished
+from fss.tracking.run import Run, ensure_experiment, flatten, sqlite_path, tracking_uri
 from fss.tracking.spool import Spool
 from fss.tracking.store import _schema_lock
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fss.tracking.run import Run, end_on_exit, tracking_client
+from fss.tracking.lifetime import end_on_exit
+from fss.tracking.run import Run, tracking_client
 from fss.tracking.system_metrics import monitor_system
 
 

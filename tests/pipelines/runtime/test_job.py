@@ -16,7 +16,8 @@ from fss.tracking.settlement import Outcome
 from fss.tracking.spool import open_spool
 from pipelines.runtime import mlflow_run
 from pipelines.runtime.config import FLAT, TrackingConfig
-from pipelines.runtime.job import Job, logged_metrics
+from pipelines.runtime.job import Job
+from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.output_dir import claim
 from pipelines.runtime.result import JobResult
 
@@ -105,14 +106,15 @@ def test_a_run_that_was_given_is_not_ended(config: PaintConfig) -> None:
     given = Run.start("trial", uri=config.tracking.uri, experiment="paint")
     assert paint(config, run=given).run_id == given.run_id
     run = logged(config, given.run_id)
-    assert (run.info.status, run.data.tags["fss.key"], run.data.metrics["strokes"]) == ("RUNNING", "steps-3", 7)
+    assert (run.info.status, run.data.tags["fss.key"], run.data.metrics["total/strokes"]) == ("RUNNING", "steps-3", 7)
     given.end()
 
 
 def test_names_of_metrics_are_sanitised_and_texts_left_out(config: PaintConfig) -> None:
     run = logged(config, paint(config).run_id)
-    assert run.data.metrics == {"strokes": 7, "rejected_by_rank": 2, "1-shot/model/mIoU": 0.25, "shift_all": 1}
-    assert logged_metrics({"a: b": 1, "c": "text"}, prefix="kept.") == {"kept.a_b": 1.0}
+    counts = {"total/strokes": 7, "total/rejected_by_rank": 2}
+    assert run.data.metrics == counts | {"eval/1-shot/mIoU": 0.25, "result/shift_all": 1}
+    assert logged_metrics({"a: b": 1, "c": "text"}, prefix="kept/") == {"kept/a_b": 1.0}
     assert list(logged_metrics({"files outside images/": 1, "/a//../b.c/.": 2})) == ["files_outside_images", "a/b.c"]
 
 

@@ -2,14 +2,9 @@
 
 import base64
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,46 +14,13 @@ import requests
 from fss.images.decode import decode_image
 from fss.inference.mlflow_model import example_request, log_model
 from fss.models import create_segmenter, save_checkpoint
+from fss.tracking.lifetime import end_on_exit, find_unfinished
 from fss.tracking.lineage import logged_datasets
-from fss.tracking.run import Run, end_on_exit, find_unfinished, tracking_client
+from fss.tracking.run import Run, tracking_client
 from fss.tracking.system_metrics import monitor_system
+from tests.helpers.http_process import BIN, WAIT_S, free_port, process
 
 pytestmark = pytest.mark.slow
-BIN = Path(sys.executable).parent
-WAIT_S = 180
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def process(*command: str, port: int, log: Path, **environment: str) -> Iterator[str]:
-    """A command that serves HTTP on a port of this machine, ended with the block."""
-    url = f"http://127.0.0.1:{port}"
-    variables = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment}
-    with log.open("w") as out:
-        job = subprocess.Popen(command, env=variables, stdout=out, stderr=out, start_new_session=True)
-        try:
-            deadline = time.monotonic() + WAIT_S
-            while not healthy(url):
-                assert job.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, f"{command[0]} did not answer: {log.read_text()}"
-                time.sleep(0.2)
-            yield url
-        finally:
-            os.killpg(job.pid, 15)
-            job.wait(timeout=30)
-
-
-def healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @pytest.fixture
@@ -74,7 +36,7 @@ def server(s3: str, tmp_path: Path) -> Iterator[str]:
 def writer(url: str, experiment: str, number: int) -> str:
     """Log as another machine would, in a process of its own."""
     return (
-        "import numpy as np; from fss.tracking.run import Run, end_on_exit\n"
+        "import numpy as np; from fss.tracking.run import Run; from fss.tracking.lifetime import end_on_exit\n"
         f"params, experiment = {{'n': {number}}}, {experiment!r}\n"
         f"with end_on_exit(Run.start('w{number}', uri={url!r}, experiment=experiment, params=params)) as run:\n"
         "    for step in range(5):\n"

@@ -74,7 +74,7 @@ def test_a_training_goes_on_after_the_death_of_a_node(cluster: Cluster, paint: P
     finally:
         job.kill()
     summary = load(JobResult, tmp_path / "models/survivor/summary.json")
-    history = MlflowClient(config.tracking.uri).get_metric_history(str(summary.run_id), "loss")
+    history = MlflowClient(config.tracking.uri).get_metric_history(str(summary.run_id), "train/loss")
     losses = sorted((point.step, point.value) for point in history)
     assert [step for step, _ in losses] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
     # One worker and two round differently, and Adam lets it grow with the steps (0.7 % at most in 80); the losses of

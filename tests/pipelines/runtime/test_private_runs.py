@@ -13,12 +13,13 @@ from fss.inference.mlflow_model import log_model
 from fss.inference.model_files import local_checkpoint
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
 from fss.models.checkpoint import read_description
+from fss.tracking.lifetime import end_on_exit
 from fss.tracking.privacy import public_tags
-from fss.tracking.run import Run, end_on_exit, tracking_client
+from fss.tracking.run import Run, tracking_client
 from pipelines import ingest, pseudomask
 from pipelines.masks.config import IngestConfig, PseudomaskJobConfig
 from pipelines.runtime.config import TrackingConfig
-from pipelines.runtime.job import logged_metrics
+from pipelines.runtime.metric_names import logged_metrics, result_metrics
 from tests.helpers.bad_files.formats import encoded, picture
 from tests.helpers.private_settings import SECRET as PLANTED
 from tests.helpers.private_settings import configs, planted
@@ -60,6 +61,13 @@ METRIC_NAMES = {
     "quarantined_truncated",
     "kept.held_out_iou",
     "stage_2_best_val_miou",
+    *("train/loss", "val/held_out_iou.raw", "val/objective", "val/miou.averaged", "speed/steps_per_second"),
+    *result_metrics(
+        {"photographs: usable": 1, "round-1: accepted masks": 1, "quarantined: truncated": 1},
+        {"1-shot/model/mIoU": 1, "round-1: 1-shot/model/sureness.spearman": 1, "held_out_iou": 1, "kept.agreement": 1}
+        | {"5-shot/density ratio, untrained/FB-IoU": 1, "round-1: audit IoU low": 1, "images per second": 1}
+        | {"best model: 1-shot mIoU": 1, "stage 1: last val_miou": 1, "student: agreement": 1},
+    ),
 }
 
 
@@ -83,9 +91,11 @@ def test_no_kind_of_value_gets_a_text_of_a_user_into_a_private_store(tmp_path: P
         run.log_params({f"search.{number}": text for number, text in enumerate(texts)} | {"search.tilt": 0.25})
         run.log_params({"nested": {"listed": texts, PLACE.upper(): texts}})
         for text in texts:
-            names = (f"fss.{name}" for name in ("key", "collection", "mask_set", "job", "cpu", "error", "plan_1shot"))
+            names = [f"fss.{name}" for name in ("key", "collection", "mask_set", "job", "cpu", "error", "plan_1shot")]
+            names += [f"fss.{name}" for name in ("data", "backbone", "learner", "method")]
             run.set_tags(dict.fromkeys(names, f"{text}/" if text == PLACE else text))
-            prefixes = ("", "quarantined_", "kept.", "val_iou.", "importance_of_", "1-shot/", "loss.", "system/")
+            prefixes = ["", "quarantined_", "kept.", "val_iou.", "importance_of_", "1-shot/", "loss.", "system/"]
+            prefixes += ["train/", "eval/1-shot/", "total/", "result/"]
             run.log_metrics(logged_metrics({f"{prefix}{text}": 0.5 for prefix in prefixes}))
             run.log_json(f"{PLACE}.json", {text: 1, "a": [text]})
             run.log_text(f"{PLACE}.md", text)

@@ -56,7 +56,7 @@ def history(summary: JobResult, tracking: TrackingConfig, metric: str) -> list[t
 
 
 def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, tracking: TrackingConfig) -> None:
-    curves = [history(uninterrupted, tracking, f"val_miou.{name}") for name in ("averaged", "raw")]
+    curves = [history(uninterrupted, tracking, f"val/miou.{name}") for name in ("averaged", "raw")]
     assert [step for step, _ in curves[0]] == [2, 4, 5]
     best = max(value for curve in curves for _, value in curve)
     assert uninterrupted.metrics == {"val_miou": pytest.approx(best)}
@@ -94,7 +94,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     summary = train.run(resumed)
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
     assert max(reached) == STEPS
-    got, wanted = history(summary, tracking, "loss"), history(uninterrupted, tracking, "loss")
+    got, wanted = history(summary, tracking, "train/loss"), history(uninterrupted, tracking, "train/loss")
     assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
     assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
 

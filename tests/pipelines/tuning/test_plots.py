@@ -96,8 +96,11 @@ def test_what_a_search_leaves_is_reported_and_the_best_model_registered(
     run = client.get_run(str(summary.run_id))
     assert (run.info.status, run.data.tags["fss.gate"], run.data.tags["fss.best_trial"]) == ("FINISHED", "passed", "t4")
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"best.json", "trials.json", "gate.json", "parallel-coordinates.png", "importance.png"} <= logged
-    assert sum(value for name, value in run.data.metrics.items() if name.startswith("importance.")) == pytest.approx(1)
+    plots = ["history.png", "parallel-coordinates.png", "importance.png"]
+    assert {"best.json", "trials.json", "gate.json", *plots} <= logged
+    positions = [run.data.tags["mlflow.note.content"].index(name) for name in [*plots, "| trial "]]
+    assert positions == sorted(positions), "the plots stand before the table"
+    assert sum(value for name, value in run.data.metrics.items() if name.startswith("importance/")) == pytest.approx(1)
     version = client.get_model_version_by_alias("reported", "champion")
     assert version.tags["fss.sweep"] == summary.run_id
     statuses = {child.info.run_name: child.info.status for child in client.search_runs([run.info.experiment_id])}
