@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint notebooks clean
 
 run: $(READY)
 	$(BIN)/python -m pipelines.masksplit
@@ -14,6 +14,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+notebooks: $(READY)
+	$(BIN)/python -m tests.helpers.notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check .
