@@ -1,6 +1,7 @@
 """Commands that serve HTTP while a test runs."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,8 +40,12 @@ def process(*command: str, port: int, log: Path, **environment: str) -> Iterator
                 time.sleep(0.2)
             yield url
         finally:
-            os.killpg(job.pid, 15)
-            job.wait(timeout=30)
+            os.killpg(job.pid, signal.SIGTERM)
+            try:
+                job.wait(timeout=30)
+            except subprocess.TimeoutExpired:  # on a busy machine
+                os.killpg(job.pid, signal.SIGKILL)
+                job.wait()
 
 
 def healthy(url: str) -> bool:
