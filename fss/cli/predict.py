@@ -17,6 +17,10 @@ The command writes a mask per picture (PNG, 255 on the object), overlays, masks.
 examples with their masks: look at it first. In masks.csv, "confidence" is the expected IoU of each mask, "presence" the
 probability that the object is in the picture, and "found" is no where the mask is empty: nothing is marked, or the
 presence is below the threshold that the model was calibrated to (--presence-threshold).
+
+On a CPU, MaskSplit on MobileNetV2 is 1.4 times as fast with --backend onnxruntime or openvino, and 2.2 times with
+--backend openvino --precision bf16. The network is converted once, which takes ten seconds to some minutes, and is kept
+in ~/.cache/fss/programs.
 """
 
 import logging

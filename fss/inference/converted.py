@@ -125,9 +125,12 @@ class ConvertedSegmenter:
         logits, decisions = _ALLOWED[self._precision]
         if not parity.within(logits=logits, decisions=decisions):
             del self._comparisons[shots]
+            advice = (
+                "use --backend torch" if self._precision == "fp32" else "leave out --precision, or use --backend torch"
+            )
             raise ValueError(
                 f"the answers of {self.name} differ from PyTorch's by {parity}; allowed are {logits:.0e} and "
-                f"{decisions:.0e}. Use --backend torch"
+                f"{decisions:.0e}; {advice}"
             )
         _LOGGER.info("checked: the logits differ from PyTorch's by at most %s", parity)
         self._store.note_passed(check, parity)
