@@ -51,6 +51,8 @@ RECIPE = merged(
     ),
 )
 """The recipe that won in trials: confident answers on the pool alone, CutMix, no auxiliary head."""
+AFTER = merged(RECIPE, training(start="stage-before", learning_rate=1e-3, backbone_learning_rate=3e-4))
+"""The recipe from a trained network, with the rates of the end of a training."""
 RELEASED_LOSSES = training(supervised_weight=1.0, consistency_weight=0.5)
 """The losses of the released settings for PASCAL VOC."""
 RATES = ((1e-3, 2e-4), (3e-3, 1e-3), (1e-2, 3e-3))
@@ -112,14 +114,8 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
         ),
         Arm(name="recipe-2S", group="ingredients", stage=2, settings=RECIPE, lengths=2),
         Arm(name="recipe-4S", group="ingredients", stage=2, settings=RECIPE, lengths=4),
-        Arm(
-            name="recipe-after-4S",
-            group="ingredients",
-            stage=2,
-            # The start is a trained network, so the rates are those of the end of a training.
-            settings=merged(RECIPE, training(start="stage-before", learning_rate=1e-3, backbone_learning_rate=3e-4)),
-            after="supervised-4S",
-        ),
+        Arm(name="recipe-after-4S", group="ingredients", stage=2, settings=AFTER, after="supervised-4S"),
+        Arm(name="recipe-4S-after-4S", group="ingredients", stage=2, settings=AFTER, after="supervised-4S", lengths=4),
         _recipe("recipe-stage-3", stage=3, after="recipe", start="stage-before"),
         _recipe("recipe-stage-3-masks", stage=3, after="recipe", pseudo_weight=0.25),
         Arm(name="released-stage-3", group="stage-3", stage=3, settings=RELEASED_LOSSES, after="released"),
