@@ -85,7 +85,8 @@ def job_run(
             ended = True
         finally:
             seconds = FINISHED_S if ended else STOPPED_S
-            outcome = settle(str(opened.spool), opened.uri, seconds=seconds, finished=ended, handlers=model_handlers())
+            done = ended or output_dir is None  # without an output, no later attempt continues the spool
+            outcome = settle(str(opened.spool), opened.uri, seconds=seconds, finished=done, handlers=model_handlers())
             if note := outcome.note():
                 (tell if ended else say)(note)
 

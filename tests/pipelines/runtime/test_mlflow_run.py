@@ -26,6 +26,7 @@ def test_a_failed_job_goes_on_with_its_run_and_its_child(tracking: TrackingConfi
                     raise RuntimeError("killed")
         except RuntimeError:
             pass
+        assert not Path(str(parent.spool)).exists()  # nobody would delete a temporary one later
     assert ids[0] == ids[1]
 
 
