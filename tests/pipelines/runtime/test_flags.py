@@ -36,6 +36,7 @@ class CommandLine:
     common: Mapping[str, Sequence[str]]
     presets: Mapping[str, Any] = field(default_factory=dict)
     default_preset: Any = None
+    extras: Sequence[str] = ()
 
 
 def command_line_of(job: str) -> CommandLine:
