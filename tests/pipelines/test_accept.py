@@ -48,7 +48,7 @@ def test_a_filter_over_what_is_stored(
     assert (folder / "report-half.md").read_text().startswith("# saliency of ")
     assert not (folder / "summary.json").exists(), "it is the summary of the job that made the masks"
     logged = tracking_client(str(tracking.uri)).get_run(half.run_id).data
-    assert logged.metrics["accepted"] == half.counts["accepted"]
+    assert logged.metrics["total/accepted"] == half.counts["accepted"]
     assert (logged.params["rule.quantile"], logged.params["mask_set"]) == ("0.5", "saliency")
 
 
