@@ -129,7 +129,9 @@ def _difference(before: Any, after: Any) -> str:
 
 
 def _text(output: Any) -> str:
-    return str(output.text) if output.output_type == "stream" else "\n".join(output.data.values())
+    if output.output_type == "stream":
+        return str(output.text)
+    return "\n".join(output.data[kind] for kind in sorted(output.data))  # a file has them sorted
 
 
 def _picture_difference(before: bytes, after: bytes) -> str:

@@ -37,7 +37,7 @@ def iou(maps: np.ndarray, truth: np.ndarray) -> float:
     return float((masks & truth).sum() / (masks | truth).sum())
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_rounds_correct_noisy_targets(frozen: bool) -> None:
     data, truth = blobs(flipped=0.12)
     student = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64, width=64, frozen=frozen))

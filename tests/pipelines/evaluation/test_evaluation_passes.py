@@ -151,7 +151,7 @@ def test_fss1000_with_published_lists(bench: Bench) -> None:
     assert summary.counts["episodes"] == 20
 
 
-@pytest.mark.parametrize("train_ids", [True, False])
+@pytest.mark.parametrize("train_ids", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_cityscapes_is_evaluated_class_by_class(bench: Bench, train_ids: bool) -> None:
     write_cityscapes(bench.home / "data", "val", "lindau", count=80, train_ids=train_ids)
     collection = bench.ingest("cityscapes", "val")

@@ -55,6 +55,7 @@ def history(summary: JobResult, tracking: TrackingConfig, metric: str) -> list[t
     return sorted((point.step, point.value) for point in points)
 
 
+@pytest.mark.slow
 def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, tracking: TrackingConfig) -> None:
     curves = [history(uninterrupted, tracking, f"val/miou.{name}") for name in ("averaged", "raw")]
     assert [step for step, _ in curves[0]] == [2, 4, 5]
@@ -67,6 +68,7 @@ def test_keeps_the_checkpoint_of_the_best_validation(uninterrupted: JobResult, t
     assert len(uninterrupted.inputs["val_plan"]) == 16, "the figure names its plan"
 
 
+@pytest.mark.slow
 def test_the_kept_figure_is_the_models(uninterrupted: JobResult, config: TrainJobConfig) -> None:
     import torch
 
@@ -99,6 +101,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_run_does_no_work_and_other_classes_are_another_training(
     uninterrupted: JobResult, config: TrainJobConfig
 ) -> None:
