@@ -16,6 +16,7 @@ the worst and some random episodes, and summary.json.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
 
     config = resolve(config)
     source = _model_source(config)
+    description = _description(source)
     model, model_size = inspect_model(source, Collection.open(config.collection))
     image_size = config.image_size or model_size
     if image_size != model_size or source.network is not None:
@@ -95,7 +97,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         },
         plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
         parent=parent,
-        labels=_labels(source, truth, sum(map(len, plans))),
+        labels=_labels(source, description, truth, sum(map(len, plans))),
         tags={"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}},
     ) as job:
         if job.done:
@@ -106,8 +108,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         job.dataset = log_dataset(
             job.run, truth, context="evaluation", fingerprint=plans[0].fingerprint, details=details
         )
-        trained_in = _description(source).get("training", {}).get("run_id")
-        job.model = logged_model(job.run, source.uri, trained_in)
+        job.model = logged_model(job.run, source.uri, description.get("training", {}).get("run_id"))
         if job.model is not None:
             job.run.log_model_input(job.model)
         task = EvaluationTask(
@@ -196,9 +197,9 @@ def _description(source: ModelSource) -> dict[str, Any]:
     return part_io.read_json(file) if source.kind == "checkpoint" and part_io.exists(file) else {}
 
 
-def _labels(source: ModelSource, truth: MaskSet, episodes: int) -> Labels:
+def _labels(source: ModelSource, description: Mapping[str, Any], truth: MaskSet, episodes: int) -> Labels:
     """Return the labels of the run: the data, the network as far as it is known, and the number of episodes."""
-    network = to_dict(source.network) if source.network else _description(source).get("segmenter", {})
+    network = to_dict(source.network) if source.network else description.get("segmenter", {})
     return Labels(
         data=truth.collection.name,
         backbone=network.get("backbone", source.backbone),

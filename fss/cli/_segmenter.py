@@ -1,36 +1,42 @@
-"""Open the segmenter that a verb was asked for."""
+"""The segmenter that a verb was asked for: its flags, and how it is opened."""
 
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from fss.core.config import settings
 from fss.models.config import Backend, Precision
 
 if TYPE_CHECKING:
     from fss.inference.predictor import Predictor
 
 
-def open_segmenter(
-    program: str,
-    *,
-    model: str | None,
-    backbone_weights: str | None,
-    saliency_prior: str | None,
-    device: str,
-    precision: Precision,
-    tracking: str | None,
-    backend: Backend = "torch",
-) -> tuple["Predictor", str]:
+@settings
+class SegmenterFlags:
+    """The segmenter of a verb."""
+
+    model: str | None = None
+    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name. None:
+    density, which needs no training."""
+    backbone_weights: str | None = None
+    """MobileNetV2's weights for density: a torch or safetensors file. None: the library's, which are downloaded."""
+    saliency_prior: str | None = None
+    """Saliency student for density: a student.safetensors of pipelines.train_saliency."""
+    precision: Precision = "fp32"
+    """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16, which on a CPU is for the backbone alone and pays
+    where the CPU has bfloat16 instructions."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to compute on; auto takes a GPU if there is one."""
+    tracking: str | None = None
+    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
+
+
+def open_segmenter(flags: SegmenterFlags, program: str, *, backend: Backend = "torch") -> tuple["Predictor", str]:
     """Load a trained segmenter, or build the one that needs no training.
 
     Args:
+        flags: the segmenter.
         program: name of the verb, for messages.
-        model: the trained segmenter; None builds density.
-        backbone_weights: weights for density; None takes the library's.
-        saliency_prior: saliency student for density; None takes none.
-        device: auto, cpu, cuda or mps.
-        precision: precision of the network.
-        tracking: MLflow's store, for its models.
         backend: what segments the pictures.
 
     Returns:
@@ -42,13 +48,14 @@ def open_segmenter(
     from fss.inference.painted import PaintedModelWarning
     from fss.inference.predictor import load_segmenter, training_free_segmenter
 
-    device_or_none = None if device == "auto" else device
+    model, backbone_weights, saliency_prior = flags.model, flags.backbone_weights, flags.saliency_prior
+    device = None if flags.device == "auto" else flags.device
     if model is not None:
         if backbone_weights or saliency_prior:
             raise ValueError(f"{model} contains its own weights; leave out --backbone-weights and --saliency-prior")
         with warnings.catch_warnings(action="ignore", category=PaintedModelWarning):
             predictor = load_segmenter(
-                model, device=device_or_none, precision=precision, backend=backend, tracking=tracking
+                model, device=device, precision=flags.precision, backend=backend, tracking=flags.tracking
             )
         for note in predictor.notes:
             print(f"{program}: {note}", file=sys.stderr)
@@ -60,8 +67,8 @@ def open_segmenter(
     predictor = training_free_segmenter(
         backbone_weights=backbone_weights,
         saliency_prior=saliency_prior,
-        device=device_or_none,
-        precision=precision,
+        device=device,
+        precision=flags.precision,
         backend=backend,
     )
     return predictor, words

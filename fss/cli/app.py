@@ -19,31 +19,24 @@ The page needs NiceGUI: pip install 'fss-masks[app]'.
 """
 
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Interval
 
+from fss.cli._segmenter import SegmenterFlags, open_segmenter
 from fss.core.config import settings
 from fss.core.exit_codes import SUCCESS
 from fss.inference.request_limits import RequestLimits
-from fss.models.config import Precision
 
 
 @settings
-class Config:
+class Config(SegmenterFlags):
     """The arguments of ``fss app``."""
 
     photographs: str | None = None
     """Folder or s3:// URI of photographs, at any depth. None: the photographs of the collection."""
     collection: str | None = None
     """Collection for mask sets; it is made from the photographs if there is none. None: masks are only exported."""
-    model: str | None = None
-    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name. None:
-    density, which needs no training."""
-    backbone_weights: str | None = None
-    """MobileNetV2's weights for density: a torch or safetensors file. None: the library's, which are downloaded."""
-    saliency_prior: str | None = None
-    """Saliency student for density: a student.safetensors of pipelines.train_saliency."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is all addresses of this machine."""
     port: Annotated[int, Interval(ge=1, le=65535)] = 8090
@@ -54,12 +47,6 @@ class Config:
     """Most photographs on the page, the first ones by name."""
     limits: RequestLimits = RequestLimits()
     """Limits of a search, as those of a served model."""
-    precision: Precision = "fp32"
-    """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
-    tracking: str | None = None
-    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
 
 
 def run(config: Config) -> int:
@@ -74,7 +61,6 @@ def run(config: Config) -> int:
     from fss.app.photographs import of_collection, of_folder
     from fss.app.server import check_port, serve
     from fss.app.workspace import Workspace
-    from fss.cli._segmenter import open_segmenter
     from fss.collection import Collection
 
     check_port(config.host, config.port)
@@ -84,15 +70,7 @@ def run(config: Config) -> int:
     else:
         assert config.collection is not None
         photographs = of_collection(Collection.open(config.collection), **size)
-    predictor, model = open_segmenter(
-        "fss app",
-        model=config.model,
-        backbone_weights=config.backbone_weights,
-        saliency_prior=config.saliency_prior,
-        device=config.device,
-        precision=config.precision,
-        tracking=config.tracking,
-    )
+    predictor, model = open_segmenter(config, "fss app")
     workspace = Workspace(
         photographs=photographs, predictor=predictor, model=model, limits=config.limits, collection=config.collection
     )

@@ -32,9 +32,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
+from fss.cli._segmenter import SegmenterFlags, open_segmenter
 from fss.core.config import settings
 from fss.core.exit_codes import PARTIAL, SUCCESS
-from fss.models.config import Backend, Precision, Scales
+from fss.models.config import Backend, Scales
 
 if TYPE_CHECKING:
     from fss.cli._make_masks import Picture
@@ -45,18 +46,11 @@ if TYPE_CHECKING:
 
 
 @settings
-class Config:
+class Config(SegmenterFlags):
     """The arguments of ``fss predict``."""
 
     output: str
     """Folder or s3:// URI for the masks."""
-    model: str | None = None
-    """Trained segmenter: its folder (runs/masksplit), an s3:// or MLflow URI, or a registered model's name. None:
-    density, which needs no training."""
-    backbone_weights: str | None = None
-    """MobileNetV2's weights for density: a torch or safetensors file. None: the library's, which are downloaded."""
-    saliency_prior: str | None = None
-    """Saliency student for density: a student.safetensors of pipelines.train_saliency."""
     support: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Examples: PICTURE:MASK, PICTURE:LEFT,TOP,RIGHT,BOTTOM (a box, in pixels), PICTURE:@X,Y (a point) or
     PICTURE:@STROKES."""
@@ -77,17 +71,10 @@ class Config:
     """Write the masks over the pictures too, to look at."""
     probabilities: bool = False
     """Write each pixel's probability too (PNG, 255 is 1)."""
-    precision: Precision = "fp32"
-    """Precision of the network: fp32, tf32 (NVIDIA GPUs) or bf16, which on a CPU is for the backbone alone and pays
-    where the CPU has bfloat16 instructions."""
     backend: Backend = "torch"
     """What segments pictures: torch, or on a CPU onnxruntime or openvino, for which the network is converted once."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Device to compute on; auto takes a GPU if there is one."""
     batch_size: Annotated[int, Ge(1)] | None = None
     """Pictures that go through the backbone at once. None: 16 on a GPU and 1 on a CPU, where batches are slower."""
-    tracking: str | None = None
-    """MLflow's store, for its models. None: MLFLOW_TRACKING_URI, or the store in this directory."""
 
 
 def run(config: Config) -> int:
@@ -97,7 +84,6 @@ def run(config: Config) -> int:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
     from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
-    from fss.cli._segmenter import open_segmenter
 
     _show_progress("fss.inference.converted")
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
@@ -105,16 +91,7 @@ def run(config: Config) -> int:
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     pictures = find_pictures(queries, config.output)
-    predictor, _ = open_segmenter(
-        "fss predict",
-        model=config.model,
-        backbone_weights=config.backbone_weights,
-        saliency_prior=config.saliency_prior,
-        device=config.device,
-        precision=config.precision,
-        tracking=config.tracking,
-        backend=config.backend,
-    )
+    predictor, _ = open_segmenter(config, "fss predict", backend=config.backend)
     examples = _encode(predictor, pairs, negatives)
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
 

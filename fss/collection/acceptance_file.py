@@ -55,7 +55,7 @@ class Acceptance:
         """Ids of the accepted images, read at the first use."""
         if self.uri.endswith(".json"):
             return frozenset(part_io.read_json(self.uri)["accepted"])
-        with _open(self.uri) as file:
+        with self.open() as file:
             table = file.read(columns=["image_id", "accepted"])
         return frozenset(table.filter(table.column("accepted")).column("image_id").to_pylist())
 
@@ -64,11 +64,34 @@ class Acceptance:
         if self.uri.endswith(".json"):
             return np.array([name in self.accepted for name in image_ids.to_pylist()], bool)
         accepted, ids = np.zeros(len(image_ids), bool), image_ids.combine_chunks()
-        with _open(self.uri) as file:
+        with self.open() as file:
             for batch in file.iter_batches(columns=["image_id", "accepted"]):
                 rows = pc.index_in(batch.column("image_id").filter(batch.column("accepted")), value_set=ids)
                 accepted[rows.drop_null().to_numpy()] = True
         return accepted
+
+    @contextmanager
+    def open(self) -> Iterator[pq.ParquetFile]:
+        """Open the Parquet file.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        fs, path = storage.resolve(self.uri)
+        with _explained_errors(self.uri):
+            if not self._is_intact:
+                raise ValueError(
+                    f"{self.uri} is damaged: its bytes are not those that were written. Run the accept job again."
+                )
+            with storage.open_file(fs, path) as stream, part_io.open_parquet(stream) as file:
+                yield file
+
+    @cached_property
+    def _is_intact(self) -> bool:
+        """Whether all bytes are as they were written; they are read once, not for every part that asks."""
+        fs, path = storage.resolve(self.uri)
+        with storage.open_file(fs, path) as stream:
+            return is_intact(stream)
 
 
 def acceptance_table(accepted: Iterable[str]) -> pa.Table:
@@ -98,22 +121,6 @@ def write_acceptance_file(uri: str, rule: Mapping[str, Any], table: pa.Table, *,
     pq.write_table(table, sink, compression="zstd", **options)
     fs, path = storage.resolve(uri)
     storage.write_atomically(fs, path, seal(sink.getvalue().to_pybytes()))
-
-
-@contextmanager
-def _open(uri: str) -> Iterator[pq.ParquetFile]:
-    """Open an acceptance whose bytes are as they were written.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    fs, path = storage.resolve(uri)
-    with _explained_errors(uri), storage.open_file(fs, path) as stream:
-        if not is_intact(stream):
-            raise ValueError(f"{uri} is damaged: its bytes are not those that were written. Run the accept job again.")
-        stream.seek(0)
-        with part_io.open_parquet(stream) as file:
-            yield file
 
 
 def _hash(rule: Mapping[str, Any], ids: pa.ChunkedArray) -> str:
@@ -147,7 +154,7 @@ def check_acceptance_file(acceptance: Acceptance) -> None:
     if acceptance.uri.endswith(".json"):
         ids = pa.chunked_array([sorted(acceptance.accepted)], pa.string())
     else:
-        with _open(acceptance.uri) as file:
+        with acceptance.open() as file:
             table = file.read()
         check_table(table, ACCEPTANCE_SCHEMA, acceptance.uri)
         ids = table.column("image_id").filter(table.column("accepted"))

@@ -21,4 +21,9 @@ def markdown_text(text: str) -> str:
     r"""Return a text that Markdown shows as it is: ``a|<b>`` becomes ``a\|\<b\>``; names and intervals stay."""
     if re.fullmatch(r"[\w. ,:/%+()\[\]-]*", text) and "](" not in text:
         return text
+    return escape_markdown(text)
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text in which Markdown marks nothing up."""
     return _MARKDOWN.sub(r"\\\g<0>", text)

@@ -4,11 +4,11 @@ MLflow shows the first lines of a description and unfolds the rest. Lines of Mar
 become one paragraph, so lists are used for what belongs on lines of its own.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from fss.core.console import text_table
+from fss.core.printable import escape_markdown
 from fss.tracking.run import Run
 from pipelines.runtime.result import JobResult, value_text
 from pipelines.runtime.screen_words import counted, label
@@ -16,7 +16,6 @@ from pipelines.runtime.screen_words import counted, label
 LIMIT = 5000
 """Longest description in characters; older versions of MLflow take no longer tags."""
 _MORE = "\n\n*The rest is in the artifact summary.json.*"
-_SPECIAL = re.compile(r"([\\`*_\[\]<>])")
 
 
 def describe(result: JobResult, *, command: str = "", pictures: Mapping[str, str] | None = None) -> str:
@@ -27,8 +26,8 @@ def describe(result: JobResult, *, command: str = "", pictures: Mapping[str, str
         command: command line that repeats the job.
         pictures: addresses of pictures by their captions.
     """
-    blocks = [f"**Verdict**: {_plain(verdict['line'])}" for verdict in result.verdicts.values()]
-    blocks += [f"![{_plain(caption)}]({address})" for caption, address in (pictures or {}).items()]
+    blocks = [f"**Verdict**: {escape_markdown(verdict['line'])}" for verdict in result.verdicts.values()]
+    blocks += [f"![{escape_markdown(caption)}]({address})" for caption, address in (pictures or {}).items()]
     blocks += [result.markdown.strip() or _numbers(result)]
     blocks += [f"**Notes**\n\n{_listed(result.notes)}"] if result.notes else []
     outputs = [f"{label(name)}: `{value}`" for name, value in result.outputs.items()]
@@ -62,12 +61,7 @@ def _folded(command: str) -> str:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_plain(' '.join(line.split()))}" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Return a text in which Markdown marks nothing up."""
-    return _SPECIAL.sub(r"\\\1", text)
+    return "\n".join(f"- {escape_markdown(' '.join(line.split()))}" for line in lines)
 
 
 def _cut(blocks: Sequence[str]) -> str:
