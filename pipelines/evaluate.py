@@ -155,7 +155,7 @@ def resolve(config: EvaluateJobConfig) -> EvaluateJobConfig:
         config,
         collection=storage.absolute_uri(config.collection),
         output=storage.absolute_uri(config.output),
-        device=resolve_device(config.device, workers=config.workers or 1),
+        device=resolve_device(config.device, workers=config.workers or 1, precision=config.precision),
     )
 
 

@@ -140,7 +140,8 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     config = resolve_student(replace(config, train=with_absolute_paths(with_seed(config.train, config.seed))))
     training = config.train
     check_workers(training)
-    device = resolve_device(training.scale.device, workers=training.scale.workers)
+    scale = training.scale
+    device = resolve_device(scale.device, workers=scale.workers, precision=training.optimizer.precision)
     if config.rounds:
         require("relabel", what="--rounds")
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
@@ -151,7 +152,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
         check_segmenter(replace(training.segmenter, image_size=image_size), prior)
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
-    training = replace(training, scale=replace(training.scale, device=device), checkpoint_every=checkpoint_every)
+    training = replace(training, scale=replace(scale, device=device), checkpoint_every=checkpoint_every)
     return replace(config, train=training, evaluate=replace(config.evaluate, image_size=image_size))
 
 

@@ -150,7 +150,7 @@ def resolve(config: PseudomaskJobConfig) -> PseudomaskJobConfig:
         config = replace(config, student=storage.absolute_uri(config.student))
     if config.vit.weights not in (None, PRETRAINED):
         config = replace(config, vit=replace(config.vit, weights=storage.absolute_uri(str(config.vit.weights))))
-    config = replace(config, device=resolve_device(config.device))
+    config = replace(config, device=resolve_device(config.device, precision=config.precision))
     check_estimator(config.estimator_settings())
     return config
 

@@ -138,7 +138,7 @@ def resolve(config: RelabelJobConfig) -> RelabelJobConfig:
         config,
         collection=storage.absolute_uri(config.collection),
         bank=replace(bank, collection=bank.collection and storage.absolute_uri(bank.collection)),
-        device=resolve_device(config.device),
+        device=resolve_device(config.device, precision=config.precision or "fp32"),
     )
 
 

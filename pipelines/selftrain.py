@@ -129,8 +129,9 @@ def resolve(config: SelfTrainConfig) -> SelfTrainConfig:
         if uri is not None:
             check_collection(uri)
     check_weights(config.network.backbone_weights)
-    device = resolve_device(config.scale.device, workers=config.scale.workers)
-    config = replace(config, scale=replace(config.scale, device=device))
+    scale = config.scale
+    device = resolve_device(scale.device, workers=scale.workers, precision=config.precision)
+    config = replace(config, scale=replace(scale, device=device))
     return with_absolute_paths(with_seed(config))
 
 

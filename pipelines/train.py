@@ -125,8 +125,9 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
     check_workers(config)
     for uri in (config.collection, *config.mix.collections):
         check_collection(uri)
-    device = resolve_device(config.scale.device, workers=config.scale.workers)
-    config = replace(config, scale=replace(config.scale, device=device))
+    scale = config.scale
+    device = resolve_device(scale.device, workers=scale.workers, precision=config.optimizer.precision)
+    config = replace(config, scale=replace(scale, device=device))
     config = with_absolute_paths(with_seed(config, config.seed))
     others = tuple(storage.absolute_uri(uri) for uri in config.mix.collections)
     config = replace(

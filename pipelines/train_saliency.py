@@ -130,7 +130,7 @@ def resolve(config: TrainSaliencyConfig) -> TrainSaliencyConfig:
             seed=config.seed if student.seed is None else student.seed,
         ),
         training=replace(training, seed=config.seed if training.seed is None else training.seed),
-        device=resolve_device(config.device),
+        device=resolve_device(config.device, precision=config.precision),
     )
 
 
@@ -157,7 +157,7 @@ def _train(
     from fss.training.student import StudentLoop
     from pipelines.runtime.steps import load_state, run_steps
 
-    set_precision(config.precision)
+    set_precision(config.precision, config.device)
     loop = StudentLoop(student.to(config.device), student_data, config.training, precision=config.precision)
     load_state(output_dir, loop)
     run_steps(loop.run(), _CheckpointWriter(loop, mlflow_run, output_dir), due=lambda step: loop.epoch_ended)

@@ -110,8 +110,9 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
     check_collection(config.collection)
     train = with_absolute_paths(with_seed(config.train, config.seed))
     check_workers(train)
-    device = resolve_device(train.scale.device, workers=train.scale.workers)
-    train = replace(train, scale=replace(train.scale, device=device))
+    scale = train.scale
+    device = resolve_device(scale.device, workers=scale.workers, precision=train.optimizer.precision)
+    train = replace(train, scale=replace(scale, device=device))
     networks = {train.segmenter} | {
         apply(train, {name: value}).segmenter
         for name, dimension in config.dimensions_by_name.items()

@@ -65,9 +65,10 @@ class Predictor:
         """Prepare a segmenter for inference, in place; it can be neither trained nor saved afterwards.
 
         Raises:
-            ValueError: the back end does not run on the device, is not installed, or cannot run this network.
+            ValueError: the back end does not run on the device, is not installed, or cannot run this network; or the
+                device or back end does not have the precision.
         """
-        set_precision(precision)
+        set_precision(precision if backend == "torch" else "fp32", device)
         self.segmenter = segmenter.to(device).eval()
         self.network: QueryNetwork = self.segmenter
         """What encodes queries and compares them with supports."""

@@ -9,6 +9,7 @@ import torch
 
 from fss.models.backbones.base import Backbone
 from fss.models.config import Precision
+from fss.models.precision import require_precision
 from fss.models.segmenter import FewShotSegmenter
 
 _CHECK_SIDE = 64
@@ -43,6 +44,9 @@ def prepare_training(
         segmenter: the network, on the device where it will run.
         precision: of the arithmetic.
         compile: compile backbone and learner with ``torch.compile``.
+
+    Raises:
+        ValueError: the CPU does not have the precision.
     """
     backbone = segmenter.backbone
     backbone.to(memory_format=torch.channels_last)
@@ -63,6 +67,9 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> Ba
     which is checked. The network can then be neither trained nor saved. There, ``bf16`` runs the backbone alone in
     bfloat16: rounded comparisons would change ten times as many pixels. A saliency prior is prepared too, in float32.
     A network that is prepared already, such as a prior of two segmenters, only takes the precision.
+
+    Raises:
+        ValueError: the CPU does not have the precision.
     """
     if isinstance(network, FewShotSegmenter) and network.prior is not None:
         prepare_inference(network.prior)
@@ -75,6 +82,7 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> Ba
 
 def _path_of(fused: Backbone, precision: Precision) -> BackbonePath:
     """Set the precision of a fused backbone, and return its path."""
+    require_precision(precision, "cpu")
     fused.dtype = torch.bfloat16 if precision == "bf16" else None
     if precision == "bf16":
         return BackbonePath(name="oneDNN, bf16 backbone", autocast="fp32")

@@ -32,7 +32,8 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
         precision: precision of a network's arithmetic.
 
     Raises:
-        ValueError: the settings or their files are invalid, or the classical estimator got another device.
+        ValueError: the settings or their files are invalid, or the classical estimator got another device, or
+            the device does not have the precision.
     """
     if isinstance(settings, SaliencyConfig):
         if device != "cpu":
@@ -41,7 +42,7 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
     # Imported here, because the many processes of the classical estimator do not need torch.
     from fss.models.precision import set_precision
 
-    set_precision(precision)
+    set_precision(precision, device)
     if isinstance(settings, StudentSettings):
         from fss.models.saliency.network import load_student
         from fss.models.speed import prepare_inference

@@ -69,7 +69,7 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
     import torch
 
     torch.set_num_threads(threads)
-    set_precision(task.precision)
+    set_precision(task.precision, task.device)
     collection = Collection.open(task.collection)
     reader = ImageReader(collection, collection.mask_set(task.mask_set))
     segmenter = load_model(task.model)

@@ -126,7 +126,7 @@ def one_part(
 @functools.lru_cache(maxsize=1)
 def _segmenter(task: RelabelTask) -> tuple[FewShotSegmenter, Precision]:
     """Load the segmenter once per process, with the precision that its passes need."""
-    set_precision(task.precision)
+    set_precision(task.precision, task.device)
     return _prepared(task.model, task)
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Literal
 
+from fss.models.config import Precision
 from pipelines.runtime.config import Device
 
 ResolvedDevice = Literal["cpu", "cuda", "mps"]
@@ -12,7 +13,7 @@ CHECK_S = 60.0
 """Seconds to wait for a free GPU on which to check whether torch can use it."""
 
 
-def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
+def resolve_device(device: Device, *, workers: int = 1, precision: Precision = "fp32") -> ResolvedDevice:
     """Resolve ``auto`` to a device of this machine or cluster, or check that the given device exists; print it.
 
     On a cluster, Ray counts the GPUs. A cluster without a GPU may still start machines that have one.
@@ -20,11 +21,18 @@ def resolve_device(device: Device, *, workers: int = 1) -> ResolvedDevice:
     Args:
         device: device in the settings.
         workers: processes that need a GPU each.
+        precision: precision of the networks, which the device must have.
 
     Raises:
-        ValueError: there is no such device, there are fewer GPUs than workers, or torch cannot use the GPUs.
+        ValueError: there is no such device, there are fewer GPUs than workers, torch cannot use the GPUs, or the device
+            does not have the precision.
     """
     resolved, why = _resolve(device, workers)
+    # The machines of a cluster may have other CPUs than this one; each checks its own when it starts to work.
+    if resolved != "cuda" and (precision == "tf32" or not os.environ.get("RAY_ADDRESS")):
+        from fss.models.precision import require_precision
+
+        require_precision(precision, resolved)
     _say(f"networks run on {resolved} ({why})")
     return resolved
 

@@ -69,7 +69,7 @@ def model_hash(model: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _masker(task: StageMaskTask) -> SemanticMasker:
     """Load the networks once per process."""
-    set_precision(task.precision)
+    set_precision(task.precision, task.device)
     network, *earlier = (load_semantic(uri)[0].to(task.device) for uri in (task.model, *task.earlier))
     paths = [prepare_inference(each, task.precision) for each in (network, *earlier)]
     table = ClassTable(Collection.open(task.collection).classes)

@@ -48,7 +48,7 @@ def selftrain_worker(settings: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
-    set_precision(config.precision)
+    set_precision(config.precision, device)
     stream = data.stream(stage, rank=rank, world=world)
     head = auxiliary_head(config.training, stage)
     network = build_semantic(config.network, classes=len(data.table), auxiliary=head)

@@ -50,7 +50,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     share_cores(config.scale.threads_per_worker)
     device = worker_device(config.scale.device)
-    set_precision(config.optimizer.precision)
+    set_precision(config.optimizer.precision, device)
     data: TrainingData = ray.get(settings["data"][0])
     stream = data.stream(rank=rank, world=world)
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)

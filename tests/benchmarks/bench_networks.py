@@ -7,13 +7,15 @@
 The unit u is the forward pass of one image of the same size in float32, on the same device and in the default memory
 format, in the same process. Rounds of all arms are interleaved, and medians are printed. *PyTorch* is the network as
 its modules compute it, *default* the path that inference takes, and *bf16* the same with ``--precision bf16``;
-*changed* is the share of its decisions that differ from those of the default. A training has the same three arms. Each
-network runs in its own process, so that the peak memory is that of this network.
+*changed* is the share of its decisions that differ from those of the default; both are ``nan`` on a CPU without
+bfloat16. A training has the same three arms. Each network runs in its own process, so that the peak memory is that of
+this network.
 """
 
 import argparse
 import copy
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ from torch.nn import functional as F
 
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import Precision
-from fss.models.precision import autocast
+from fss.models.precision import autocast, cpu_has_bfloat16
 from fss.models.speed import prepare_inference, prepare_training
 
 # name: (settings, image side, training batch, published inference u, published training u)
@@ -109,18 +111,21 @@ def run_case(name: str, options: argparse.Namespace) -> dict[str, object]:
     reference = torchvision.models.resnet50().to(device).eval()
     one = episode(1, side, device)
     default, path = inference_arm(segmenter, "fp32", one, device)
-    rounded, _ = inference_arm(segmenter, "bf16", one, device)
     arms = {
         "u": torch.no_grad()(lambda: reference(one[0])),
         "pytorch": torch.no_grad()(lambda: segmenter(*one)),
         "default": default,
-        "bf16": rounded,
     }
+    has_bfloat16, changed = device == "cuda" or cpu_has_bfloat16(), math.nan
+    if has_bfloat16:
+        arms["bf16"], _ = inference_arm(segmenter, "bf16", one, device)
+        changed = float((default().argmax(1) != arms["bf16"]().argmax(1)).float().mean())
     times = median_times(arms, options.repeats, options.clock, device)
-    changed = float((default().argmax(1) != rounded().argmax(1)).float().mean())
     memory = [peak_memory(device)]
     if training_u or settings["learner"] != "density":
-        episodes, paths = episode(batch, side, device), {"": None, "_default": "fp32", "_bf16": "bf16"}
+        episodes, paths = episode(batch, side, device), {"": None, "_default": "fp32"}
+        if has_bfloat16:
+            paths["_bf16"] = "bf16"
         steps = {f"training{arm}": training_arm(segmenter, path, episodes, device) for arm, path in paths.items()}
         measured = median_times(steps, options.repeats, options.clock, device)
         times |= {arm: seconds / batch for arm, seconds in measured.items()}
@@ -162,13 +167,13 @@ def main() -> None:
     for name in (name for name in CASES if options.only in name):
         command = [sys.executable, __file__, *sys.argv[1:], "--case", name]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        training = ""
+        training, rounded = "", row.get("bf16_u", math.nan)
         if "training_u" in row:
-            times = (row[f"training{arm}_u"] for arm in ("", "_default", "_bf16"))
+            times = (row.get(f"training{arm}_u", math.nan) for arm in ("", "_default", "_bf16"))
             training = ", ".join([str(row["published_training_u"]), *(f"{each:.1f}" for each in times)])
         print(
             f"| {name} | {row['u_ms']:.0f} | {row['published_inference_u']} | {row['pytorch_u']:.2f} "
-            f"| {row['default_u']:.2f} | {row['path']} | {row['bf16_u']:.2f} | {row['changed']:.1e} | {training} "
+            f"| {row['default_u']:.2f} | {row['path']} | {rounded:.2f} | {row['changed']:.1e} | {training} "
             f"| {row['inference_gib']:.1f}, {row['training_gib']:.1f} |",
             flush=True,
         )

@@ -33,7 +33,11 @@ NETWORKS = {
     "MaskSplit of width 64, 192 px": {"learner": "masksplit", "image_size": 192, "width": 64},
 }
 
-PRECISIONS: dict[Backend, tuple[Precision, ...]] = {"onnxruntime": ("fp32",), "openvino": ("fp32", "bf16")}
+PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
+    "torch": ("bf16",),
+    "onnxruntime": ("fp32",),
+    "openvino": ("fp32", "bf16"),
+}
 
 
 def disc(height: int, width: int) -> np.ndarray:
@@ -58,11 +62,9 @@ def run(predictor: Predictor, files: list[Path], folder: Path, batch: int, *, re
 
 def arms(network: FewShotSegmenter, backends: list[Backend]) -> dict[tuple[str, bool], Predictor]:
     """Return the predictors to compare, by path and whether outlines are refined."""
-    rounded = Predictor(copy.deepcopy(network), precision="bf16")
     fused, plain = Predictor(copy.deepcopy(network)), Predictor(copy.deepcopy(network))
     plain.segmenter.backbone = network.backbone
-    made = {("PyTorch", True): plain}
-    made |= {(each.path.name, True): each for each in (fused, rounded)} | {(fused.path.name, False): fused}
+    made = {("PyTorch", True): plain, (fused.path.name, True): fused, (fused.path.name, False): fused}
     for backend in backends:
         for precision in PRECISIONS[backend]:
             try:

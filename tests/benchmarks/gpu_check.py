@@ -43,7 +43,7 @@ BUDGET_S = 475.0
 
 def run(checks: Checks, only: Sequence[int], *, budget_s: float = BUDGET_S) -> Checks:
     """Run some sections; an error in one is a failed check and does not hide the others."""
-    set_precision("fp32")
+    set_precision("fp32", "cuda")
     torch.manual_seed(0)
     first = time.perf_counter()
     for number in only:
@@ -57,7 +57,7 @@ def run(checks: Checks, only: Sequence[int], *, budget_s: float = BUDGET_S) -> C
             except Exception:
                 traceback.print_exc()
                 checks.limit(f"{number} {section.__name__} ends without an error", 1, 0)
-            set_precision("fp32")
+            set_precision("fp32", "cuda")
             if checks.device.type == "cuda":
                 torch.cuda.empty_cache()
         print(f"section {number}: {time.perf_counter() - start:.0f} s", flush=True)

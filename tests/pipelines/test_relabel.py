@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fss.collection import Collection
-from fss.models import FewShotSegmenter, SegmenterConfig, save_checkpoint
+from fss.models import FewShotSegmenter, SegmenterConfig, precision, save_checkpoint
 from fss.relabel import RelabelConfig, feature_tables
 from fss.relabel.support_bank import finished_tables
 from pipelines.relabel import run
@@ -88,8 +88,9 @@ def test_writes_masks_neighbours_acceptance_and_report(done: RelabelJobConfig) -
 
 
 def test_a_second_run_does_nothing_and_another_model_or_precision_needs_another_name(
-    done: RelabelJobConfig, tmp_path: Path
+    done: RelabelJobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
     before = contents(done)
     assert not run(done).worked and contents(done) == before
     network = FewShotSegmenter.from_config(

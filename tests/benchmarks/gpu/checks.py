@@ -121,12 +121,12 @@ def step(segmenter: FewShotSegmenter, size: int, precision: Precision) -> tuple[
     query, supports = torch.randn(2, 3, size, size, generator=rng), torch.randn(2, 1, 3, size, size, generator=rng)
     masks = torch.zeros(2, 1, size, size)
     masks[..., : size // 2] = 1
-    set_precision(precision)
+    set_precision(precision, "cuda")
     with autocast(device, precision):
         logits = segmenter(query.to(device), supports.to(device), masks.to(device))
     trained = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(cross_entropy_sum(logits, masks[:, 0].long().to(device)), trained)
-    set_precision("fp32")
+    set_precision("fp32", "cuda")
     return logits.detach().float().cpu(), torch.cat([gradient.flatten().cpu() for gradient in gradients])
 
 

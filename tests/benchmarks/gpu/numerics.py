@@ -103,7 +103,7 @@ def goldens(checks: Checks) -> None:
         inputs = [x.to(checks.device) for x in inputs_by_rule(golden["seed"], golden["shots"], golden["size"])]
         expected = torch.tensor(golden["logits_every16"])
         for precision in precisions:
-            set_precision(precision)
+            set_precision(precision, "cuda")
             with torch.no_grad():
                 logits = segmenter(*inputs)[0, :, ::16, ::16].cpu()
             deviation = float((logits - expected).abs().max() / expected.abs().max())
@@ -111,7 +111,7 @@ def goldens(checks: Checks) -> None:
                 checks.limit(f"3 {path.stem} fp32", deviation, 1e-4)
             else:
                 checks.report(f"3 {path.stem} {precision}", deviation)
-        set_precision("fp32")
+        set_precision("fp32", "cuda")
 
 
 def rendering(checks: Checks) -> None:

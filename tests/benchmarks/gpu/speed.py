@@ -35,7 +35,7 @@ def training_speed(checks: Checks) -> None:
     for published in checks.published:
         built = _network(published).to(checks.device)
         for precision in get_args(Precision):
-            set_precision(precision)
+            set_precision(precision, "cuda")
             _measure_steps(checks, published, built, precision)
 
 
@@ -71,7 +71,7 @@ def _measure_steps(checks: Checks, published: Published, built: FewShotSegmenter
 
 def feeding(checks: Checks) -> None:
     """Section 7, second part: the same steps in bf16, fed from JPEGs by the streams of a training."""
-    set_precision("bf16")
+    set_precision("bf16", "cuda")
     # The last entry of a learner has its largest batch.
     fed = {each.learner: each for each in checks.published if each.learner in ("hsnet", "masksplit")}
     for published in fed.values():

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter, save_checkpoint
+from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter, precision, save_checkpoint
 from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
+from fss.models.config import Precision
 from fss.models.layers.fused_conv import FusedConv
 from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent
 from fss.models.speed import BackbonePath, prepare_inference, prepare_training
+from tests.helpers.machine import needs_bfloat16
 
 IMAGES = torch.randn(1, 3, 65, 48, generator=torch.Generator().manual_seed(1))
 ALL, LAST = MapSelection(keep=("all",) * 4), MapSelection(keep=("none", "none", "last", "last"), activated=True)
@@ -40,7 +42,7 @@ class Network(nn.Module):
         return [each for stage in self.backbone(IMAGES) for each in stage]
 
 
-@pytest.mark.parametrize(
+every_path = pytest.mark.parametrize(
     ("name", "selection", "path"),
     [
         ("resnet18", ALL, "oneDNN"),
@@ -52,21 +54,44 @@ class Network(nn.Module):
         ("timm:test_resnet.r160_in1k", ALL, "PyTorch"),
     ],
 )
+
+
+@every_path
 def test_the_maps_stay_the_same_but_for_rounding(name: str, selection: MapSelection, path: str) -> None:
     network = Network(name, selection)
-    expected, copied = network.maps(), copy.deepcopy(network)
+    expected = network.maps()
     assert prepare_inference(network).name == path
     for fused, before in zip(network.maps(), expected, strict=True):
         torch.testing.assert_close(fused, before, rtol=0, atol=1e-5 * float(before.abs().max()))
         assert fused.dtype == torch.float32
-    if path == "oneDNN":
-        chosen = prepare_inference(copied, "bf16")
-        assert (chosen.name, chosen.autocast) == ("oneDNN, bf16 backbone", "fp32")
-        for rounded, before in zip(copied.maps(), expected, strict=True):
-            assert rounded.dtype == torch.float32 and not torch.equal(rounded, before)
-            assert torch.cosine_similarity(rounded.flatten(), before.flatten(), 0) > 0.999
-    else:
-        assert prepare_inference(copied, "bf16").autocast == "bf16"
+
+
+@needs_bfloat16
+@every_path
+def test_a_fused_backbone_runs_in_bfloat16_and_another_under_autocast(
+    name: str, selection: MapSelection, path: str
+) -> None:
+    network = Network(name, selection)
+    expected, chosen = network.maps(), prepare_inference(network, "bf16")
+    if path == "PyTorch":
+        assert chosen == BackbonePath(name="PyTorch", autocast="bf16")
+        return
+    assert chosen == BackbonePath(name="oneDNN, bf16 backbone", autocast="fp32")
+    for rounded, before in zip(network.maps(), expected, strict=True):
+        assert rounded.dtype == torch.float32 and not torch.equal(rounded, before)
+        assert torch.cosine_similarity(rounded.flatten(), before.flatten(), 0) > 0.999
+
+
+def test_a_cpu_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+    for prepare in (prepare_inference, prepare_training):
+        segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, frozen=True)
+        with pytest.raises(ValueError, match=r"bf16 needs a CPU with AVX-512.*give --precision fp32"):
+            prepare(segmenter, "bf16")
+    for asked, device in (("bf16", "cpu"), ("tf32", "cpu"), ("tf32", "mps")):
+        with pytest.raises(ValueError, match=f"the precision {asked} .*give --precision fp32"):
+            precision.require_precision(asked, device)  # type: ignore[arg-type]
+        precision.require_precision(asked, "cuda")  # type: ignore[arg-type]
 
 
 def test_other_maps_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +128,10 @@ def test_a_network_or_a_prior_that_is_prepared_already_only_takes_the_precision(
     network = Network("mobilenet_v2", LAST)
     prepare_inference(network)
     fused, maps = network.backbone, network.maps()
-    assert prepare_inference(network, "bf16").name == "oneDNN, bf16 backbone" and network.backbone is fused
-    assert not torch.equal(network.maps()[0], maps[0])
-    assert prepare_inference(network).name == "oneDNN"
+    if precision.cpu_has_bfloat16():
+        assert prepare_inference(network, "bf16").name == "oneDNN, bf16 backbone"
+        assert not torch.equal(network.maps()[0], maps[0])
+    assert prepare_inference(network).name == "oneDNN" and network.backbone is fused
     assert all(map(torch.equal, network.maps(), maps))
     prior = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64))
     settings = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, density_prior=True)
@@ -113,17 +139,19 @@ def test_a_network_or_a_prior_that_is_prepared_already_only_takes_the_precision(
     assert [prepare_inference(each).name for each in segmenters] == ["oneDNN", "oneDNN"]
 
 
-def test_a_frozen_backbone_is_computed_by_a_fused_copy_in_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "tolerance"), [("fp32", 1e-5), pytest.param("bf16", 2e-2, marks=needs_bfloat16)])
+def test_a_frozen_backbone_is_computed_by_a_fused_copy_in_training(
+    asked: Precision, tolerance: float, tmp_path: Path
+) -> None:
     segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, frozen=True)
     batch = (torch.randn(1, 3, 96, 96), torch.randn(1, 1, 3, 96, 96), torch.ones(1, 1, 96, 96).tril())
     maps, before = segmenter.backbone(batch[0]), {name: value.clone() for name, value in segmenter.state_dict().items()}
-    for precision, autocast, tolerance in (("fp32", "fp32", 1e-5), ("bf16", "fp32", 2e-2)):
-        assert prepare_training(segmenter, precision).autocast == autocast
-        segmenter.train()(*batch).sum().backward()
-        copied = segmenter.backbone(batch[0])
-        for fast, plain in zip(chain(*copied), chain(*maps), strict=True):
-            assert not fast.requires_grad and not torch.equal(fast, plain)
-            assert float((fast - plain).norm() / plain.norm()) < tolerance
+    assert prepare_training(segmenter, asked).autocast == "fp32"
+    segmenter.train()(*batch).sum().backward()
+    copied = segmenter.backbone(batch[0])
+    for fast, plain in zip(chain(*copied), chain(*maps), strict=True):
+        assert not fast.requires_grad and not torch.equal(fast, plain)
+        assert float((fast - plain).norm() / plain.norm()) < tolerance
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
     save_checkpoint(segmenter, tmp_path)
     assert torch.equal(copy.deepcopy(segmenter).backbone(batch[0])[2][0], maps[2][0])  # a copy has its own path

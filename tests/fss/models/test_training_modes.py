@@ -73,7 +73,7 @@ def test_tf32_is_off_unless_it_is_asked_for() -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         for precision, expected in (("fp32", False), ("tf32", True), ("bf16", True), ("fp32", False)):
-            set_precision(precision)  # type: ignore[arg-type]
+            set_precision(precision, "cuda")  # type: ignore[arg-type]
             assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (expected, expected)
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

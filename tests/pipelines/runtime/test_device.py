@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fss.core import system
+from fss.models import precision
 from pipelines.runtime import device
 from pipelines.runtime.device import resolve_device
 
@@ -20,6 +21,13 @@ def test_the_device_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     device._say.cache_clear()
     assert resolve_device("auto") == resolve_device("auto") == "cpu"
     assert capsys.readouterr().err == "networks run on cpu (this machine has no GPU)\n"
+    with pytest.raises(ValueError, match="tf32 is for NVIDIA GPUs, and the device is cpu; give --precision fp32"):
+        resolve_device("auto", precision="tf32")
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+    with pytest.raises(ValueError, match="bf16 needs a CPU with AVX-512"):
+        resolve_device("cpu", precision="bf16")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")  # the CPUs of a cluster may be others
+    assert resolve_device("cpu", precision="bf16") == "cpu"
 
 
 def test_a_gpu_that_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
