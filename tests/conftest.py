@@ -1,39 +1,19 @@
 """What the whole suite shares."""
 
 import itertools
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 _BUCKETS = itertools.count()
-MYPY = pytest.StashKey[subprocess.Popen[str]]()
-"""The process of mypy, which runs beside the tests on a core that they leave idle."""
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start mypy if its test was collected."""
-    if any(item.name == "test_mypy_strict_finds_nothing" for item in session.items):
-        session.config.stash[MYPY] = subprocess.Popen(
-            [sys.executable, "-m", "mypy"],
-            cwd=Path(__file__).parents[1],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: os.nice(10),
-        )
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End mypy if its test did not wait for it, and delete temporary files of processes that the tests have killed."""
+def pytest_unconfigure() -> None:
+    """Delete temporary files of processes that the tests have killed."""
     from fss.core.temporary import delete_leftovers
 
-    if MYPY in config.stash:
-        config.stash[MYPY].kill()
     delete_leftovers()
 
 
