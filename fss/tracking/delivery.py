@@ -7,6 +7,7 @@ logging: MLflow keeps one point per name, step, time and value.
 
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ NOTE_TAG = "mlflow.note.content"
 LOCAL_TAG = "fss.local_run"
 LOCAL = "local-"
 """Prefix of the id of a run that the store may not have yet; the run has the id as its tag :data:`LOCAL_TAG`."""
+OPENING = threading.RLock()
+"""Held while this process opens a run: two threads that open the same one would each create it."""
 _PARAM_LIMIT = 6000  # MLflow's longest parameter value
 _PARAMS, _METRICS = 100, 1000  # MLflow's limits of a request
 
@@ -91,7 +94,8 @@ class Delivery:
         return list(self.client.search_runs([entry["experiment"]], query, order_by=["attributes.start_time DESC"]))
 
     def _open(self, entry: Entry) -> None:
-        self.open(entry)
+        with OPENING:
+            self.open(entry)
 
     def _metrics(self, entries: Sequence[Entry]) -> None:
         from mlflow.entities import Metric

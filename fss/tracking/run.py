@@ -127,10 +127,7 @@ class Run:
         if self.spool is None:
             run_id = Delivery(self.uri).open(entry)
         else:
-            spool = open_spool(self.spool, self.uri)
-            run_id = spool.ask(lambda delivery: delivery.open(entry), OPEN_S) or str(entry["run"])
-            if run_id == entry["run"]:
-                spool.put(entry)
+            run_id = open_spool(self.spool, self.uri).open(entry, OPEN_S)
         run = replace(self, run_id=run_id)
         if params:
             run.log_params(params)

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from pyarrow import fs as pafs
 
 from fss.core import storage
-from fss.tracking.delivery import Delivery, Entry, NotYetError, parse_entries, request_length
+from fss.tracking.delivery import OPENING, Delivery, Entry, NotYetError, parse_entries, request_length
 from fss.tracking.store import is_refusal, reason
 
 FOLDER = "tracking"
@@ -90,6 +90,23 @@ class Spool:
             if not is_refusal(error) and not isinstance(error, NotYetError):
                 self._report(error)
             return None
+
+    def open(self, entry: Mapping[str, Any], timeout: float) -> str:
+        """Open the run of an entry and return its id, or its local id if the store gets the entry later."""
+        late = threading.Event()
+
+        def open_in_time(delivery: Delivery) -> str:
+            with OPENING:
+                if late.is_set():  # the entry waits to be sent
+                    raise TimeoutError
+                return delivery.open(entry)
+
+        run_id = self.ask(open_in_time, timeout)
+        if run_id is None:
+            late.set()
+            self.put(entry)
+            return str(entry["run"])
+        return run_id
 
     def _append(self, line: bytes) -> int | None:
         """Append a line to the file and return the file's size; None if the disk does not take it."""

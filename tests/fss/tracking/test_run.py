@@ -2,8 +2,10 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -180,6 +182,32 @@ def test_a_stage_that_begins_without_the_store_is_opened_later(
     again = job.child("stage", find={"fss.key": "late"})
     assert again.run_id == opened.info.run_id
     assert again.tag("fss.error") is None, "a run that goes on has no error"
+
+
+@pytest.mark.parametrize("slow", ["__init__", "_search"])
+def test_a_store_that_answers_late_opens_a_stage_once(
+    slow: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = getattr(Delivery, slow)
+
+    def late(*words: Any) -> Any:
+        answer = method(*words)
+        if threading.current_thread().name == "mlflow request":  # the attempt that takes too long
+            time.sleep(0.5)
+        return answer
+
+    job = replace(Run.start("job", uri=store), spool=str(tmp_path / "tracking"))
+    monkeypatch.setattr("fss.tracking.run.OPEN_S", 0.05)
+    monkeypatch.setattr(Delivery, slow, late)
+    stage = job.child("stage")
+    stage.end("KILLED")
+    assert stage.run_id.startswith("local-"), "it did not wait"
+    stage.flush(30)
+    for thread in threading.enumerate():
+        if thread.name == "mlflow request":
+            thread.join()
+    opened = [run for run in client(store).search_runs(["1"]) if run.data.tags.get("fss.local_run") == stage.run_id]
+    assert [run.info.status for run in opened] == ["KILLED"]
 
 
 def test_what_is_sent_twice_is_there_once(store: str) -> None:
