@@ -89,7 +89,7 @@ def fit(
     Raises:
         ValueError: a worker rejected the settings.
         KeyboardInterrupt: the training was interrupted, after a last checkpoint if there was time for it.
-        ray.train.TrainingFailedError: the workers failed more than ``scale.max_failures`` times.
+        RuntimeError: the workers failed more than ``scale.max_failures`` times; the message has their errors.
     """
     # Every report waits for a poll. With small models, the default of 2 s would dominate the run time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -125,13 +125,26 @@ def fit(
         with stoppable(storage_uri, name, seconds=scale.stop_seconds):
             return trainer.fit()
     except TrainingFailedError as error:
-        for failure in getattr(error, "worker_failures", {}).values():
-            cause = getattr(failure, "_base_exc", failure)
+        causes = _causes(error)
+        for cause in causes:
             if isinstance(cause, ValueError):  # an error in the settings, which only a worker can find
                 raise cause from error
-        raise
+        reasons = dict.fromkeys(map(_in_one_line, causes))
+        raise RuntimeError(f"the training {name!r} failed: {'; '.join(reasons)}") from error
     finally:
         delete_leftovers()  # of workers that were killed
+
+
+def _causes(error: TrainingFailedError) -> list[BaseException]:
+    """Return the errors of the workers, or that of their controller, without Ray's wrapping errors."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
+    return [getattr(failure, "_base_exc", failure) for failure in failures]
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Return the type of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _starts() -> int:

@@ -14,12 +14,14 @@ def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult:
     """Return the best of the trials that reached the last step.
 
     Raises:
-        RuntimeError: no trial did; the message has the reasons of the failures.
+        RuntimeError: no trial did; the message has the error of the first trial that failed.
     """
     completed = [trial for trial in trials if trial.state == "completed" and trial.objective is not None]
     if not completed:
-        reasons = sorted({trial.error for trial in trials if trial.error}) or ["all were stopped early"]
-        raise RuntimeError(f"none of {len(trials)} trials reached the last step: {'; '.join(reasons)}")
+        failed = [trial for trial in trials if trial.state == "failed"]
+        reason = f"{failed[0].trial_id} failed: {failed[0].error}" if failed else "all were stopped early"
+        also = f" ({len(failed)} trials failed)" if len(failed) > 1 else ""
+        raise RuntimeError(f"none of {len(trials)} trials reached the last step; {reason}{also}")
     choose = max if mode == "max" else min
     return choose(completed, key=lambda trial: trial.objective or 0.0)
 

@@ -94,10 +94,18 @@ def open_journal(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> Jou
 
 
 def finished_trials(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> list[TrialResult]:
-    """Return the results of all trials, with the values of the journal, as private runs hide some of them."""
+    """Return the results of all trials, with the values and states of the journal.
+
+    A private run hides some values, and the store may get the last entries of a process after the trial has ended.
+    """
     journal = Journal.read(storage.join(output_dir, JOURNAL), config.dimensions_by_name)
     trials = read_trials(mlflow_run)
-    return trials if journal is None else [replace(each, values=journal[each.trial_id].values) for each in trials]
+    return trials if journal is None else [_as_written_down(each, journal[each.trial_id]) for each in trials]
+
+
+def _as_written_down(trial: TrialResult, record: TrialRecord) -> TrialResult:
+    state = trial.state if record.state == "running" else record.state
+    return replace(trial, values=record.values, state=state)
 
 
 def _tuner(

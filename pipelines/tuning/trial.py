@@ -16,6 +16,7 @@ from fss.relabel.feature_tables import with_clusters
 from fss.tracking.delivery import ERROR_TAG
 from fss.tracking.run import Run
 from pipelines import train
+from pipelines.runtime.mlflow_run import STOPPED_S
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.callbacks import STEP, why
 from pipelines.tuning.journal import TRIAL, VALUES
@@ -59,6 +60,7 @@ def run_trial(trial: dict[str, Any], settings: dict[str, Any]) -> None:
         train.run(config, mlflow_run=mlflow_run, callbacks=[ReportRungs(config.optimizer.steps)])
     except Exception as error:  # logged here, because Tune's callbacks run before Tune has written the reason
         mlflow_run.set_tags({ERROR_TAG: why(error)})
+        mlflow_run.flush(STOPPED_S)  # the driver reads it at once
         raise
     _, metrics = mlflow_run.latest_metrics(STEP)
     selected = {

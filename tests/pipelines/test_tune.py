@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fss.core.config import save
+from fss.core.config import save, to_dict
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.tracking.run import PARENT_TAG, Run, tracking_client
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
@@ -207,6 +207,60 @@ def test_killed_and_restored_it_has_every_trial_once(
     assert (more.run_id, more.counts["trials"]) == (summary.run_id, 5)
     later = trials_of(more, longer.tracking)
     assert later[:4] == found, "finished trials stay as they are"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_interrupted_it_stops_in_time_and_the_same_command_ends_with_the_same_result(
+    config: TuneJobConfig, tmp_path: Path
+) -> None:
+    def sweep(folder: str) -> TuneJobConfig:
+        return replace(
+            config,
+            name="sweep",
+            output=str(tmp_path / folder),
+            dimensions=("split.tilt=0..0.5",),
+            concurrent=1,
+            train=replace(config.train, optimizer=replace(config.train.optimizer, steps=8)),
+            tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/{folder}.db"),
+        )
+
+    (tmp_path / "tune.json").write_text(json.dumps({"tune": to_dict(sweep("interrupted"))}))
+    command = [sys.executable, "-m", "pipelines.tune", "--config", str(tmp_path / "tune.json")]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log, env=environment)
+    home = tmp_path / "interrupted" / "sweep"
+    deadline = time.monotonic() + 300
+    while not list(home.glob("trials/ray/*/checkpoint_*/progress.json")):
+        assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.1)
+    os.killpg(job.pid, signal.SIGINT)
+    assert job.wait(timeout=30) == 130, "Kubernetes waits no longer"
+    assert (tmp_path / "log").read_text().splitlines()[-1].endswith("run it again with the same settings to resume")
+    assert not (home / "summary.json").exists()
+
+    subprocess.run(command, check=True, timeout=300, env=environment, capture_output=True)
+    undisturbed = tune.run(sweep("undisturbed"))
+    assert result_of(home) == result_of(tmp_path / "undisturbed" / "sweep")
+    assert undisturbed.counts == {"trials": 2, "completed": 2}
+
+
+def result_of(sweep: Path) -> tuple[list[Any], bytes]:
+    """Return the trials of a sweep in the order of their values, without their ids, and the weights of the best."""
+    trials = json.loads((sweep / "trials.json").read_text())["trials"]
+    outputs = json.loads((sweep / "summary.json").read_text())["outputs"]
+    rows = [[trial["values"], trial["state"], trial["curve"]] for trial in trials]
+    return sorted(rows, key=json.dumps), (Path(outputs["model"]) / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_a_sweep_whose_trials_all_fail_ends_with_the_reason_of_the_first(config: TuneJobConfig) -> None:
+    failing = replace(config, name="failing", dimensions=("lanes=4", "split.distractor=0.5", "split.tilt=0..0.5"))
+    reason = r"^none of 2 trials .*; \w+ failed: ValueError: .*a lane needs two rows.*\(2 trials failed\)$"
+    with pytest.raises(RuntimeError, match=reason):
+        tune.run(failing)
 
 
 class Touch:

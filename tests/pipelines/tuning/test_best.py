@@ -1,6 +1,7 @@
 """What is left of a search: the best settings as a file, a table, what mattered, and pictures of it."""
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib
@@ -57,9 +58,21 @@ def test_the_best_was_trained_to_the_end(trials: list[TrialResult]) -> None:
     whole = [trial for trial in trials if trial.state == "completed"]
     assert best.values["split.tilt"] == min(trial.values["split.tilt"] for trial in whole)
     assert best_trial(trials, "min").objective == min(trial.objective or 1 for trial in whole)
-    failed = TrialResult(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures")
-    with pytest.raises(RuntimeError, match="none of 1 trials reached the last step: ValueError: no pictures"):
-        best_trial([failed], "max")
+
+
+def test_without_a_completed_trial_the_first_failure_is_told(trials: list[TrialResult]) -> None:
+    pruned = [trial for trial in trials if trial.state == "pruned"][:2]
+    failed = [
+        TrialResult(trial_id=name, run_id="r", state="failed", error=f"ValueError: no pictures in {name}")
+        for name in ("first", "second")
+    ]
+    text = "none of 4 trials reached the last step; first failed: ValueError: no pictures in first (2 trials failed)"
+    with pytest.raises(RuntimeError, match=f"^{re.escape(text)}$"):
+        best_trial([*pruned, *failed], "max")
+    with pytest.raises(RuntimeError, match=r"x failed: OSError: gone$"):
+        best_trial([TrialResult(trial_id="x", run_id="r", state="failed", error="OSError: gone")], "max")
+    with pytest.raises(RuntimeError, match=r"none of 2 trials reached the last step; all were stopped early$"):
+        best_trial(pruned, "max")
 
 
 def test_the_best_settings_are_read_by_training_and_the_main_job(tmp_path: Path) -> None:

@@ -162,3 +162,13 @@ def test_values_that_a_private_run_hides_come_from_the_journal(store: str, tmp_p
     Journal(str(tmp_path / JOURNAL)).add("a", values)
     (trial,) = finished_trials(config, sweep, str(tmp_path))
     assert trial.values == values
+
+
+def test_a_failed_trial_has_failed_whatever_its_run_says(sweep: Run, tmp_path: Path) -> None:
+    config = TuneJobConfig(collection="c", output="o", space=(), dimensions=("split.tilt=0..0.5",))
+    trials = Journal(str(tmp_path / JOURNAL))
+    for name in ("a", "b"):
+        trials.add(name, {"split.tilt": 0.1})
+        open_trial(sweep, name, {})  # whose last entries come late
+    trials.end("a", "failed")
+    assert [trial.state for trial in finished_trials(config, sweep, str(tmp_path))] == ["failed", "running"]
