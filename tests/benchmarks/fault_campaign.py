@@ -11,15 +11,13 @@ without an error, and have the steps of the undisturbed runs, each once. The cam
 and campaign.png.
 """
 
-import json
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -27,11 +25,9 @@ from typing import Any
 import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.helpers.campaign_jobs import Job, jobs
+from tests.helpers.campaign_jobs import Job, compare_without, images, jobs
+from tests.helpers.campaign_report import Disturbance, row, write
 from tests.helpers.fault_injection import (
-    MlflowServer,
-    Nodes,
-    Surroundings,
     bad_store,
     clean,
     fill_disk,
@@ -47,6 +43,7 @@ from tests.helpers.fault_injection import (
     start_twin,
     terminate,
 )
+from tests.helpers.surroundings import MlflowServer, Nodes, Surroundings
 
 STORES = {"S3 1 %": 0.01, "S3 10 %": 0.1}
 """Faults that last: the share of the requests that the object store of the job's files refuses."""
@@ -61,18 +58,22 @@ FAULTS = {
     "twin": start_twin,
     "full disk": fill_disk,
 }
-MARKERS = dict(zip((*FAULTS, *STORES), "oXs^v*DPhdp", strict=True))
+POISON = "poison"
+"""A fault that lasts: a picture ends every process that decodes it."""
 NEEDS = {"train_saliency": "pseudomask", "tune": "pseudomask", "selftrain": "ingest"}
 """The last job whose output another one needs."""
 CANNOT = {
-    "train": tuple(STORES),
-    "train_saliency": ("worker", "node", *STORES),
-    "tune": tuple(STORES),
-    "selftrain": tuple(STORES),
+    "relabel": (POISON,),
+    "train": (POISON, *STORES),
+    "train_saliency": ("worker", "node", POISON, *STORES),
+    "tune": (POISON, *STORES),
+    "selftrain": (POISON, *STORES),
 }
-"""Faults that a job cannot have: a student is trained in one process, and only parts are read from an object store."""
+"""Faults that a job cannot have: a student is trained in one process, only parts are read from an object store or made
+without a picture, and the neighbours of relabelled masks are others without it."""
 MOST_STARTS = 4  # attempts per job
-TIMEOUT_S = 300.0
+TIMEOUT_S, TIMES = 300.0, 6
+"""A start hangs after this time, and after this multiple of the undisturbed run on a busy machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,8 @@ class CampaignConfig:
     """Jobs to disturb, in turn."""
     faults: tuple[str, ...] = ("worker", "driver", "node", "Ctrl-C", "SIGTERM", "MLflow", "SQLite")
     """Faults, in turn, so that every job gets every fault. Besides these: twin (the job is started a second time),
-    "full disk" (needs the rights of root, to mount a small one), and "S3 1 %", "S3 10 %" (an object store that
-    refuses this share of the requests)."""
+    "full disk" (needs the rights of root, to mount a small one), "S3 1 %", "S3 10 %" (an object store that refuses
+    this share of the requests), and poison (a picture that ends every process that decodes it)."""
     pictures: int = 96
     """Number of photographs in the collection."""
     part_size: int = 4
@@ -95,26 +96,6 @@ class CampaignConfig:
     """Seed of the times and targets of the faults."""
     output: Path = Path("campaign")
     """Folder of the results."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disturbance:
-    """A fault and its outcome."""
-
-    job: str
-    """Name of the job."""
-    fault: str
-    """Kind of fault."""
-    at: float
-    """Time of the fault as a share of the undisturbed run."""
-    starts: int
-    """Number of starts; 1 where the job recovered without a restart."""
-    seconds: float
-    """Seconds until the job succeeded."""
-    undisturbed: float
-    """Seconds of the undisturbed run."""
-    wrong: str
-    """Difference from the undisturbed run; empty where there is none."""
 
 
 def run(config: CampaignConfig) -> list[Disturbance]:
@@ -147,6 +128,8 @@ def run(config: CampaignConfig) -> list[Disturbance]:
             with small_disk(path) if fault == "full disk" else nullcontext():
                 if fault in STORES:
                     outcomes.append(use_bad_store(job, fault, (base, path), undisturbed[job.name], tracking, rng))
+                elif fault == POISON:
+                    outcomes.append(poison(job, (base, path), undisturbed[job.name], tracking, rng))
                 else:
                     outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, around))
             print(f"{number + 1}/{config.kills} {row(outcomes[-1])}", flush=True)
@@ -162,9 +145,10 @@ def run(config: CampaignConfig) -> list[Disturbance]:
 
 def strike(config: CampaignConfig, number: int) -> tuple[str, str]:
     """Return the job and the fault of a strike; a job gets the faults that it can have in turn."""
-    job = config.jobs[number % len(config.jobs)]
+    turn, index = divmod(number, len(config.jobs))
+    job = config.jobs[index]
     faults = [fault for fault in config.faults if fault not in CANNOT.get(job, ())]
-    return job, faults[(number + number // len(config.jobs)) % len(faults)]
+    return job, faults[(index + turn) % len(faults)]
 
 
 def disturb(
@@ -196,11 +180,11 @@ def disturb(
             shutil.rmtree(each) if each.is_dir() else each.unlink()
         delay *= 0.7
     problem = FAULTS[fault](running, rng, around)
-    starts = 1
-    while not ends_well(running) and starts < MOST_STARTS:
+    starts, ended = 1, ends_well(running, undisturbed)
+    while not ended and starts < MOST_STARTS:
         clean(running)
         running = start(job, path, store, address, experiment)
-        starts += 1
+        starts, ended = starts + 1, ends_well(running, undisturbed)
     clean(running)
     seconds = time.monotonic() - began
     return Disturbance(
@@ -210,7 +194,7 @@ def disturb(
         starts=starts,
         seconds=seconds,
         undisturbed=undisturbed,
-        wrong=problem or compare(job, base, path) or compare_runs(job, tracking, (store, experiment)),
+        wrong=problem or unended(ended) or compare(job, base, path) or compare_runs(job, tracking, (store, experiment)),
     )
 
 
@@ -222,14 +206,11 @@ def use_bad_store(
     job.prepare(base, path)
     began = time.monotonic()
     with bad_store(path, STORES[fault], rng.randrange(1 << 30)) as store:
-        starts = 0
-        while starts < MOST_STARTS:
+        starts, ended = 0, False
+        while not ended and starts < MOST_STARTS:
             running = start(job, path, tracking, experiment=path.name, store=store)
-            starts += 1
-            if ends_well(running):
-                break
+            starts, ended = starts + 1, ends_well(running, undisturbed)
             clean(running)
-    clean(running)
     return Disturbance(
         job=job.name,
         fault=fault,
@@ -237,22 +218,51 @@ def use_bad_store(
         starts=starts,
         seconds=time.monotonic() - began,
         undisturbed=undisturbed,
-        wrong=compare(job, base, path) or compare_runs(job, tracking, (tracking, path.name)),
+        wrong=unended(ended) or compare(job, base, path) or compare_runs(job, tracking, (tracking, path.name)),
     )
 
 
-def ends_well(running: Any) -> bool:
-    """Wait for a job and return whether it succeeded; a job that hangs is killed and counts as failed."""
+def poison(job: Job, folders: tuple[Path, Path], undisturbed: float, tracking: str, rng: random.Random) -> Disturbance:
+    """Run a job with a picture that ends every process that decodes it; the job must go on without it, and say so."""
+    base, path = folders
+    picture = rng.choice([row["image_id"] for row in images(base) if not row["error"]])
+    job.prepare(base, path)
+    began = time.monotonic()
+    running = start(job, path, tracking, experiment=path.name, poison=picture)
+    noted = ends_well(running, undisturbed, code=3)
+    clean(running)
+    return Disturbance(
+        job=job.name,
+        fault=POISON,
+        at=0.0,
+        starts=1,
+        seconds=time.monotonic() - began,
+        undisturbed=undisturbed,
+        wrong=("" if noted else f"it ended with {running.returncode}")
+        or compare(job, base, path, without=picture)
+        or compare_runs(job, tracking, (tracking, path.name), faulty=True),
+    )
+
+
+def ends_well(running: Any, undisturbed: float, code: int = 0) -> bool:
+    """Wait for a job and return whether it ended as it should; a job that hangs is killed and counts as failed."""
     try:
-        return bool(running.wait(timeout=TIMEOUT_S) == 0)
+        return bool(running.wait(timeout=max(TIMEOUT_S, TIMES * undisturbed)) == code)
     except subprocess.TimeoutExpired:
         running.kill()
         return False
 
 
-def compare(job: Job, base: Path, path: Path) -> str:
-    """Return the difference from the undisturbed run, or an empty string."""
+def unended(ended: bool) -> str:
+    """Return what is wrong with a job that failed in every start, or an empty string."""
+    return "" if ended else f"it did not succeed in {MOST_STARTS} starts"
+
+
+def compare(job: Job, base: Path, path: Path, *, without: str | None = None) -> str:
+    """Return the difference from the undisturbed run, in all but the picture ``without``, or an empty string."""
     try:
+        if without is not None:
+            return compare_without(job, base, path, without)
         result, expected = job.result(path), job.result(base)
     except (AssertionError, ValueError, OSError) as error:
         return f"{type(error).__name__}: {error}"
@@ -261,8 +271,11 @@ def compare(job: Job, base: Path, path: Path) -> str:
     return "" if result == expected else "differs from the undisturbed run"
 
 
-def compare_runs(job: Job, tracking: str, store: tuple[str, str]) -> str:
-    """Return what MLflow says otherwise than in the undisturbed run, or an empty string."""
+def compare_runs(job: Job, tracking: str, store: tuple[str, str], *, faulty: bool = False) -> str:
+    """Return what MLflow says otherwise than in the undisturbed run, or an empty string.
+
+    With ``faulty``, pictures are put aside, which have counts of their own.
+    """
     try:
         steps, expected = logged_steps(*store), logged_steps(tracking, job.name)
     except AssertionError as error:
@@ -271,51 +284,8 @@ def compare_runs(job: Job, tracking: str, store: tuple[str, str]) -> str:
         return f"{len(steps)} runs instead of {len(expected)}"
     pairs = zip(steps, expected, strict=True)
     other = sorted({name for a, b in pairs for name in a.keys() | b.keys() if a.get(name) != b.get(name)})
+    other = [name for name in other if not (faulty and name.endswith("_faulty"))]
     return f"other steps of {', '.join(other[:3])}" if other else ""
-
-
-def row(one: Disturbance) -> str:
-    """Return a line of the table."""
-    end = "recovered" if one.starts == 1 else f"{one.starts} starts"
-    return (
-        f"| {one.job} | {one.fault} | {one.at:.0%} | {end} | {one.seconds:.0f} s ({one.undisturbed:.0f} s) | "
-        f"{one.wrong or 'identical'} |"
-    )
-
-
-def write(outcomes: Sequence[Disturbance], out: Path) -> None:
-    """Write the outcomes as JSON, as a table and as a plot."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "campaign.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + "\n")
-    head = "| job | killed | at | end | took (undisturbed) | result |\n|---|---|---|---|---|---|\n"
-    (out / "campaign.md").write_text(head + "\n".join(map(row, outcomes)) + "\n")
-    draw(outcomes, out / "campaign.png")
-
-
-def draw(outcomes: Sequence[Disturbance], path: Path) -> None:
-    """Plot the time, kind and cost of each fault."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
-    when, cost = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    names = list(dict.fromkeys(one.job for one in outcomes))
-    shapes = {fault: MARKERS[fault] for fault in FAULTS if fault in {one.fault for one in outcomes}}
-    for one in outcomes:
-        colour = "tab:red" if one.wrong else "tab:green" if one.starts == 1 else "tab:blue"
-        when.scatter(one.at, names.index(one.job), marker=shapes[one.fault], color=colour, s=90, alpha=0.8)
-        cost.scatter(one.undisturbed, one.seconds, marker=shapes[one.fault], color=colour, s=60, alpha=0.8)
-    wrong = sum(bool(one.wrong) for one in outcomes)
-    when.set(title=f"{len(outcomes)} faults, {len(outcomes) - wrong} results identical, {wrong} not", xlim=(0, 1.05))
-    when.set(xlabel="time of the fault, as a share of the undisturbed run", yticks=range(len(names)), yticklabels=names)
-    for shape, marker in shapes.items():
-        when.scatter([], [], marker=marker, color="grey", label=shape)
-    for label, colour in (("recovered", "green"), ("restarted", "blue"), ("not identical", "red")):
-        when.scatter([], [], color=f"tab:{colour}", label=label)
-    when.legend(loc="upper left", fontsize=8)
-    most = max(one.seconds for one in outcomes)
-    cost.plot([0, most], [0, most], color="grey", linewidth=0.8)
-    cost.set(title="time until success", xlabel="undisturbed, s", ylabel="disturbed, s")
-    figure.savefig(path)
 
 
 def main(config: CampaignConfig) -> None:

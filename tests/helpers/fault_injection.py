@@ -5,16 +5,13 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,8 @@ from tests.helpers.flaky_store import faulty_store
 ROOT = Path(__file__).parents[2]
 MARK = "FSS_CAMPAIGN_MARK"
 BUCKET = "s3://campaign"
+RESULTS = ("kept/", "total/")
+"""Beginnings of the names of results in MLflow."""
 
 
 def start(
@@ -36,6 +35,7 @@ def start(
     address: str | None = None,
     experiment: str = "fss",
     store: dict[str, str] | None = None,
+    poison: str | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a job in a process group of its own, with a mark that all its processes inherit.
 
@@ -46,6 +46,7 @@ def start(
         address: Ray cluster to join; None starts one.
         experiment: experiment of MLflow.
         store: environment of an object store that holds the place as ``BUCKET`` and its name; None: a local disk.
+        poison: id of a picture that ends every process that decodes it.
     """
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"PYTHONPATH": str(ROOT), MARK: uuid.uuid4().hex} | ({"RAY_ADDRESS": address} if address else {})
@@ -54,24 +55,15 @@ def start(
     if store is not None:
         environment |= store
         words = [word.replace(str(place), f"{BUCKET}/{place.name}") for word in words]
+    if poison is not None:
+        folders = os.pathsep.join([str(ROOT / "tests" / "helpers" / "poison"), str(ROOT)])
+        environment |= {"PYTHONPATH": folders, "FSS_CAMPAIGN_POISON": poison.split("-")[0]}
     with (place / "log.txt").open("ab") as log:
         running = subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=place, start_new_session=True)
     running.mark = environment[MARK]  # type: ignore[attr-defined]
     running.again = lambda: start(job, place, tracking, address, experiment)  # type: ignore[attr-defined]
     running.place = place  # type: ignore[attr-defined]
     return running
-
-
-@dataclass(kw_only=True)
-class Surroundings:
-    """What a job needs besides its own processes."""
-
-    nodes: "Nodes | None" = None
-    """Cluster of the jobs that lose a node."""
-    server: "MlflowServer | None" = None
-    """Tracking server of the jobs that lose it."""
-    database: Path | None = None
-    """SQLite store of the other jobs."""
 
 
 # A fault takes the running job, draws and the surroundings, and returns what went wrong with it already, or nothing.
@@ -222,7 +214,8 @@ def small_disk(place: Path) -> Iterator[None]:
 def logged_steps(tracking: str, experiment: str) -> list[dict[str, list[int]]]:
     """Return the steps of all curves of the runs of an experiment, which must have finished without an error.
 
-    Metrics of the machine are left out, since their number depends on the time. Sweeps and stages have several runs.
+    Metrics of the machine are left out, since their number depends on the time. A result, which lies at step 0, counts
+    once, also where a job has logged it again. Sweeps and stages have several runs.
 
     Raises:
         AssertionError: a run is open, has failed, or has the error of an earlier attempt.
@@ -237,7 +230,8 @@ def logged_steps(tracking: str, experiment: str) -> list[dict[str, list[int]]]:
     for run in runs:
         names = [name for name in run.data.metrics if not name.startswith("system/")]
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in names}
-        curves.append({name: sorted(point.step for point in points) for name, points in histories.items()})
+        steps = {name: sorted(point.step for point in points) for name, points in histories.items()}
+        curves.append({name: [0] if name.startswith(RESULTS) else each for name, each in steps.items()})
     return sorted(curves, key=lambda each: json.dumps(each, sort_keys=True))
 
 
@@ -247,74 +241,6 @@ def clean(running: Any) -> None:
     for pid, _ in _processes(running.mark):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-class MlflowServer:
-    """A tracking server on this machine, in a folder."""
-
-    def __init__(self, folder: Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        stores = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        stores += ["--artifacts-destination", str(self.folder / "artifacts")]
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        with (self.folder / "server.txt").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", *words, *stores],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                return
-            assert self.process.poll() is None, (self.folder / "server.txt").read_text()[-2000:]
-            time.sleep(0.2)
-        raise TimeoutError("MLflow's server did not start in three minutes")
-
-    def kill(self) -> None:
-        """Kill it with all its processes."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-class Nodes:
-    """A cluster of three Ray nodes on this machine; the head runs no tasks."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self.others = [self._another() for _ in range(2)]
-
-    @property
-    def address(self) -> str:
-        """Where drivers join."""
-        return str(self.cluster.address)
-
-    def lose(self, draws: random.Random) -> None:
-        """Lose a node at once; another comes in its place."""
-        lost = self.others.pop(draws.randrange(len(self.others)))
-        self.cluster.remove_node(lost, allow_graceful=False)
-        self.others.append(self._another())
-
-    def close(self) -> None:
-        """Stop all nodes."""
-        self.cluster.shutdown()  # type: ignore[no-untyped-call]
-
-    def _another(self) -> Any:
-        return self.cluster.add_node(num_cpus=3)
 
 
 def _processes(mark: str) -> Iterator[tuple[int, bytes]]:
