@@ -7,9 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.fault_campaign import CANNOT, CampaignConfig, strike
+from tests.helpers.campaign_report import Disturbance, write
+
 CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "fault_campaign.py"
 JOBS = ["pseudomask", "ingest", "relabel", "train", "train_saliency"]
-FAULTS = ["worker", "S3 10 %", "driver", "MLflow", "node", "SIGTERM", "twin", "Ctrl-C", "SQLite"]
+FAULTS = ["worker", "poison", "S3 10 %", "driver", "MLflow", "node", "SIGTERM", "twin", "Ctrl-C", "SQLite"]
+
+
+def test_every_job_gets_every_fault_that_it_can_have() -> None:
+    config = CampaignConfig(jobs=tuple(JOBS), faults=tuple(FAULTS))
+    strikes = [strike(config, number) for number in range(len(JOBS) * len(FAULTS))]
+    assert set(strikes) == {(job, fault) for job in JOBS for fault in FAULTS if fault not in CANNOT.get(job, ())}
+
+
+def test_every_fault_has_a_line_and_a_marker(tmp_path: Path) -> None:
+    outcomes = [
+        Disturbance(job="ingest", fault=fault, at=0.5, starts=1, seconds=9, undisturbed=8, wrong="") for fault in FAULTS
+    ]
+    write(outcomes, tmp_path)
+    assert (tmp_path / "campaign.md").read_text().count("| identical |") == len(FAULTS)
+    assert (tmp_path / "campaign.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
