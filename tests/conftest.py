@@ -5,9 +5,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 _BUCKETS = itertools.count()
+# Where other processes work too, the time of an example says nothing.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_unconfigure() -> None:

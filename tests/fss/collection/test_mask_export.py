@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fss.collection import Collection
@@ -66,7 +66,6 @@ def test_names_of_files_lead_nowhere_else(uri: str, name: str) -> None:
     assert safe_name(uri, ID) == name
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_uri_makes_a_path(uri: str) -> None:
     name = safe_name(uri, ID)

@@ -199,7 +199,7 @@ def test_draws_depend_on_seed_epoch_and_item_alone() -> None:
     assert len({support(), support(seed=1), support(epoch=1), support(item="b")}) == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(4, 40), st.integers(4, 40), st.floats(0.02, 0.9))
 def test_both_halves_always_hold_something_and_lose_nothing(seed: int, height: int, width: int, share: float) -> None:
     mask = (keyed_rng(seed, purpose="test").random((height, width)) < share).astype(np.uint8)

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import AvifImagePlugin, Image, ImageOps
 
@@ -238,7 +238,6 @@ def test_inspection_agrees_with_decoding(bad: BadFile) -> None:
         assert caught.value.reason == bad.expected
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"]), st.integers(0, 5000), st.binary(max_size=30)
 )
@@ -255,7 +254,6 @@ def test_any_damage_is_a_decode_error_or_a_picture(form: str, place: int, damage
     assert inspect_image(damaged, DecodeLimits(max_pixels=1_000_000))[:2] == rgb.shape[:2]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(
         [

@@ -43,7 +43,7 @@ def test_an_exported_program_contains_the_weights_and_no_resize() -> None:
 def test_an_exported_group_norm_adds_up_no_long_axis(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = nn.GroupNorm(4, 16)
     volume = torch.randn(2, 30, 14, 16, generator=torch.Generator().manual_seed(0)) + 100
-    expected = group_norm(norm, volume, relu=False)
+    exact = nn.functional.group_norm(volume.double().movedim(3, 1), 4).movedim(1, 3).float()
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(group_norm(norm, volume, relu=False), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(group_norm(norm, volume, relu=False), exact, rtol=0, atol=2e-5)
