@@ -1,6 +1,7 @@
 """Ways to disturb a job, and what MLflow must say in the end: the parts of ``benchmarks/fault_campaign.py``."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -179,6 +180,7 @@ def bad_store(place: Path, errors: float, seed: int) -> Iterator[dict[str, str]]
     """
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
