@@ -206,7 +206,7 @@ def bad_store(place: Path, errors: float, seed: int) -> Iterator[dict[str, str]]
 def small_disk(place: Path) -> Iterator[None]:
     """Mount a disk of its own at a place for the length of a block; it needs the rights of root."""
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", place], check=True)
     try:
         yield
     finally:
