@@ -8,7 +8,7 @@ SQLite file is locked, the job is started a second time, the disk is full and fr
 job that ends with an error is started again with the same command. Every row must exist once and equal that of the
 undisturbed run, byte for byte, and a training must end with the same weights. Its runs in MLflow must have finished
 without an error, and have the steps of the undisturbed runs, each once. The campaign writes campaign.json, campaign.md
-and campaign.png.
+and campaign.png, and keeps the log of a job whose result is wrong.
 """
 
 import random
@@ -134,6 +134,8 @@ def run(config: CampaignConfig) -> list[Disturbance]:
                     outcomes.append(disturb(job, fault, (base, path), undisturbed[job.name], tracking, rng, around))
             print(f"{number + 1}/{config.kills} {row(outcomes[-1])}", flush=True)
             write(outcomes, config.output)
+            if outcomes[-1].wrong:
+                shutil.copy(path / "log.txt", config.output / f"{path.name}.txt")
             shutil.rmtree(path)
     finally:
         if around.nodes:
