@@ -101,7 +101,7 @@ def run(
             checkpoint, metrics = _select(trained, config)
             job.result.outputs["model"] = publish(checkpoint, MODEL, storage.join(output_dir, MODEL))
             calibrate(job.result.outputs["model"], data, device=config.scale.device)
-            kept = logged_metrics(metrics, prefix="kept/")
+            job.logged = kept = logged_metrics(metrics, prefix="kept/")
             if not config.log_model:
                 job.run.log_metrics(kept)
             else:

@@ -8,6 +8,7 @@ from fss.collection import Collection
 from fss.collection.part_pipeline import RowSelection
 
 MOST = 8  # rows at fault in a part; if there are more, the pictures are not the reason
+TRIES = 2  # of the part without them, whose process may be one that the probes before have brought down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,11 @@ def make_without_faulty_rows(count: int, probe: Probe) -> tuple[dict[int, str], 
     if not confirmed:
         return {}, None
     reasons = {rows.start: reason for rows, reason in confirmed.items()}
-    (report,) = probe([RowSelection(faulty=reasons)])
-    return ({}, None) if report["failure"] else (reasons, report)
+    for _ in range(TRIES):
+        (report,) = probe([RowSelection(faulty=reasons)])
+        if not report["failure"]:
+            return reasons, report
+    return {}, None
 
 
 def _failing(ranges: Sequence[range], probe: Probe) -> dict[range, str] | None:

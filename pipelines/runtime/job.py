@@ -14,7 +14,7 @@ result is written to ``summary.json`` and logged too.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -96,6 +96,8 @@ class Job:
         """Id of the logged model that the metrics of the result are of."""
         self.dataset: DatasetId | None = None
         """Logged dataset that they were measured on."""
+        self.logged: Collection[str] = ()
+        """Names of metrics of the result that the job has logged itself."""
         labels = labels or Labels()
         self._run_name = labels.run_name(self.title, key)
         self._parent, self._given_run, self._tags = parent, run, {**labels.tags(), **(tags or {})}
@@ -162,6 +164,7 @@ class Job:
             return
         with self._stack:
             counts, metrics = result_metrics(self.result.counts, {}), result_metrics({}, self.result.metrics)
+            metrics = {name: value for name, value in metrics.items() if name not in self.logged}
             of_model = {name: value for name, value in metrics.items() if BASELINES not in name}
             self.run.log_metrics(counts | {name: value for name, value in metrics.items() if name not in of_model})
             self.run.log_metrics(of_model, model=self.model, dataset=self.dataset)

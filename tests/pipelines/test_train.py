@@ -51,10 +51,10 @@ def uninterrupted(ray_local: None, config: TrainJobConfig) -> JobResult:
     return train.run(replace(config, name="uninterrupted", optimizer=cut, scale=ScaleConfig(workers=2)))
 
 
-def losses(summary: JobResult, tracking: TrackingConfig) -> list[tuple[int, float]]:
+def curve(summary: JobResult, tracking: TrackingConfig, name: str = "train/loss") -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
-    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), "train/loss")
+    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(str(summary.run_id), name)
     return sorted((point.step, point.value) for point in history)
 
 
@@ -70,7 +70,8 @@ def test_leaves_a_model_a_curve_and_figures(uninterrupted: JobResult, tracking: 
     described = description["training"]
     assert described["run_id"] == uninterrupted.run_id
     assert described["step"] == uninterrupted.counts["kept step"]
-    assert [step for step, _ in losses(uninterrupted, tracking)] == list(range(1, STEPS + 1))
+    assert [step for step, _ in curve(uninterrupted, tracking)] == list(range(1, STEPS + 1))
+    assert len(curve(uninterrupted, tracking, "kept/held_out_iou")) == 1
     client = MlflowClient(tracking_uri=tracking.uri)
     sheets = [file.path for file in client.list_artifacts(str(uninterrupted.run_id), "held_out")]
     assert sheets == [f"held_out/step-{step:07d}.png" for step in range(EVERY, STEPS + 1, EVERY)]
@@ -137,7 +138,7 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     summary = train.run(resumed)
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
     assert max(reached) == STEPS
-    got, wanted = losses(summary, tracking), losses(uninterrupted, tracking)
+    got, wanted = curve(summary, tracking), curve(uninterrupted, tracking)
     assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
     assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
 

@@ -66,8 +66,9 @@ def test_a_pass_stops_early_where_most_parts_fail(failed: int, finished: int, al
 class Part:
     """A part with rows at fault, whose function is called with selections of rows."""
 
-    def __init__(self, faulty: set[int], *, unwritable: bool = False, outage: bool = False) -> None:
-        self.faulty, self.unwritable, self.outage, self.calls = faulty, unwritable, outage, 0
+    def __init__(self, faulty: set[int], *, unwritable: int = 0, outage: bool = False) -> None:
+        self.faulty, self.outage, self.calls = faulty, outage, 0
+        self.unwritable = unwritable  # tries of the whole part that fail
 
     def __call__(self, selections: Sequence[RowSelection]) -> list[Mapping[str, Any]]:
         self.calls += len(selections)
@@ -76,7 +77,9 @@ class Part:
     def _make(self, selection: RowSelection) -> Mapping[str, Any]:
         rows = selection.only if selection.only is not None else range(64)
         bad = (self.faulty & set(rows)) - set(selection.faulty)
-        failing = bool(bad) or (self.unwritable and selection.only is None)
+        failing = bool(bad)
+        if selection.only is None and self.unwritable:
+            self.unwritable, failing = self.unwritable - 1, True
         failure = f"Traceback\nRuntimeError: row {min(bad, default=-1)}" if failing else ""
         return {"failure": failure, "outage": failing and self.outage}
 
@@ -91,8 +94,14 @@ def test_rows_at_fault_are_found_by_halves(faulty: set[int]) -> None:
     assert part.calls <= 15 * len(faulty) + 1
 
 
+def test_a_part_whose_process_dies_once_more_is_made() -> None:
+    reasons, report = make_without_faulty_rows(64, Part({3}, unwritable=1))
+    assert reasons == {3: "RuntimeError: row 3"}
+    assert report is not None and not report["failure"]
+
+
 @pytest.mark.parametrize(
-    "part", [Part(set()), Part(set(range(MOST + 1))), Part({3}, unwritable=True), Part({3}, outage=True)]
+    "part", [Part(set()), Part(set(range(MOST + 1))), Part({3}, unwritable=2), Part({3}, outage=True)]
 )
 def test_a_part_that_its_rows_do_not_explain_stays_failed(part: Part) -> None:
     assert make_without_faulty_rows(64, part) == ({}, None)
