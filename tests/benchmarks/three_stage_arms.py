@@ -51,6 +51,8 @@ RECIPE = merged(
     ),
 )
 """The recipe that won in trials: confident answers on the pool alone, CutMix, no auxiliary head."""
+UNMIXED = merged(merged(RECIPE, strong(mix="none")), training(consistency_on="all"))
+"""The recipe without CutMix, where the labelled pictures follow the teacher too."""
 AFTER = merged(RECIPE, training(start="stage-before", learning_rate=1e-3, backbone_learning_rate=3e-4))
 """The recipe from a trained network, with the rates of the end of a training."""
 RELEASED_LOSSES = training(supervised_weight=1.0, consistency_weight=0.5)
@@ -99,19 +101,9 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
         _recipe("hard-target", target="hard"),
         _augmented("released-operations", operations=3, cutouts=3, jitter=0.0, grey=0.0, blur=0.0),
         _recipe("teacher-on-all", consistency_on="all"),
-        Arm(
-            name="teacher-on-all-without-cutmix",
-            group="ingredients",
-            stage=2,
-            settings=merged(merged(RECIPE, strong(mix="none")), training(consistency_on="all")),
-        ),
-        Arm(
-            name="teacher-on-all-without-cutmix-2S",
-            group="ingredients",
-            stage=2,
-            settings=merged(merged(RECIPE, strong(mix="none")), training(consistency_on="all")),
-            lengths=2,
-        ),
+        Arm(name="unmixed-on-all", group="ingredients", stage=2, settings=UNMIXED),
+        Arm(name="unmixed-on-all-2S", group="ingredients", stage=2, settings=UNMIXED, lengths=2),
+        Arm(name="unmixed-on-all-4S", group="ingredients", stage=2, settings=UNMIXED, lengths=4),
         _recipe("with-auxiliary", after="supervised", pseudo_weight=0.25),
         _recipe("from-stage-1", after="supervised", start="stage-before"),
         _recipe("no-warm-up", ema_warm_up=False),
