@@ -81,6 +81,7 @@ def run(config: SelfTrainConfig, *, parent: Run | None = None) -> JobResult:
             "output folder": output_dir,
             "steps of all stages": sum(config.training.stage(stage).steps for stage in STAGES),
             **counts,
+            **config.remarks(),
         },
         claim_as=f"a self-training {name!r} in {config.output}",
         contents=data.contents(),

@@ -16,7 +16,7 @@ import torch
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
 from fss.collection.mask_set import MaskSet
-from fss.core.config import save
+from fss.core.config import merged, override, save
 from fss.images.mask_codec import decode_mask
 from fss.models.semantic.checkpoint import load_semantic
 from fss.models.semantic.config import SemanticConfig
@@ -35,6 +35,7 @@ from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.self_training.config import PRESETS, SelfTrainConfig, with_seed, work_hash
 from pipelines.selftrain import run
+from tests.benchmarks.three_stage_arms import UNMIXED, training
 
 PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
 Paint = Callable[..., str]
@@ -215,6 +216,20 @@ def test_presets_are_the_released_ones() -> None:
         assert (training.class_balance, training.mask_tta, training.ema_warm_up) == (0, "none", False)
         assert (strong.operations, strong.cutouts, strong.mix, strong.jitter) == (3, 3, "none", 0)
         assert not preset.network.all_dilations and preset.training.decay == "constant"
+
+
+def test_the_preset_for_a_folder_has_the_losses_and_tones_of_the_benchmark() -> None:
+    preset = PRESETS["folder"]()
+    assert override(preset, merged(UNMIXED, training(pseudo_weight=None))) == preset
+    assert preset.training.loss_weights(0) == {"supervised": 1.0, "consistency": 1.0, "pseudo": 0.25}
+
+
+def test_the_plan_says_that_masks_teach_no_frozen_layer() -> None:
+    preset = PRESETS["folder"]()
+    frozen = replace(preset, network=replace(preset.network, frozen_stages=3))
+    unused = replace(frozen, training=replace(preset.training, pseudo_weight=0.0))
+    assert preset.remarks() == unused.remarks() == {}
+    assert "teach the second head of stage 2 alone" in frozen.remarks()["masks of stage 1"]
 
 
 def test_trainings_and_masks_of_the_first_version_stay_valid() -> None:
