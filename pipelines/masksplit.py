@@ -131,7 +131,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     """
     from fss.models.backbones.factory import check_backbone_name
     from pipelines.end_to_end.student import resolve_student, untrained_prior
-    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.device import resolve_scale
     from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
 
     for uri in (config.photographs, config.evaluation):
@@ -140,8 +140,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     config = resolve_student(replace(config, train=with_absolute_paths(with_seed(config.train, config.seed))))
     training = config.train
     check_workers(training)
-    scale = training.scale
-    device = resolve_device(scale.device, workers=scale.workers, precision=training.optimizer.precision)
+    scale = resolve_scale(training.scale, training.optimizer.precision)
     if config.rounds:
         require("relabel", what="--rounds")
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
@@ -152,7 +151,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
         check_segmenter(replace(training.segmenter, image_size=image_size), prior)
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
-    training = replace(training, scale=replace(scale, device=device), checkpoint_every=checkpoint_every)
+    training = replace(training, scale=scale, checkpoint_every=checkpoint_every)
     return replace(config, train=training, evaluate=replace(config.evaluate, image_size=image_size))
 
 

@@ -122,7 +122,7 @@ def resolve(config: SelfTrainConfig) -> SelfTrainConfig:
     Raises:
         ValueError: a required setting is missing, or there is no such collection, weights file or device.
     """
-    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.device import resolve_scale
     from pipelines.runtime.validation import check_collection, check_weights
 
     check_required(config)
@@ -130,9 +130,7 @@ def resolve(config: SelfTrainConfig) -> SelfTrainConfig:
         if uri is not None:
             check_collection(uri)
     check_weights(config.network.backbone_weights)
-    scale = config.scale
-    device = resolve_device(scale.device, workers=scale.workers, precision=config.precision)
-    config = replace(config, scale=replace(scale, device=device))
+    config = replace(config, scale=resolve_scale(config.scale, config.precision))
     return with_absolute_paths(with_seed(config))
 
 

@@ -118,16 +118,14 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
     Raises:
         ValueError: a required setting, the backbone, weights or device are missing, or lanes and workers do not match.
     """
-    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.device import resolve_scale
     from pipelines.runtime.validation import check_collection, check_segmenter
 
     check_required(config)
     check_workers(config)
     for uri in (config.collection, *config.mix.collections):
         check_collection(uri)
-    scale = config.scale
-    device = resolve_device(scale.device, workers=scale.workers, precision=config.optimizer.precision)
-    config = replace(config, scale=replace(scale, device=device))
+    config = replace(config, scale=resolve_scale(config.scale, config.optimizer.precision))
     config = with_absolute_paths(with_seed(config, config.seed))
     others = tuple(storage.absolute_uri(uri) for uri in config.mix.collections)
     config = replace(

@@ -103,16 +103,14 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
     Raises:
         ValueError: a required setting is missing, or a setting or a value of a dimension is invalid.
     """
-    from pipelines.runtime.device import resolve_device
+    from pipelines.runtime.device import resolve_scale
     from pipelines.runtime.validation import check_collection, check_segmenter
 
     check_required(config)
     check_collection(config.collection)
     train = with_absolute_paths(with_seed(config.train, config.seed))
     check_workers(train)
-    scale = train.scale
-    device = resolve_device(scale.device, workers=scale.workers, precision=train.optimizer.precision)
-    train = replace(train, scale=replace(scale, device=device))
+    train = replace(train, scale=resolve_scale(train.scale, train.optimizer.precision))
     networks = {train.segmenter} | {
         apply(train, {name: value}).segmenter
         for name, dimension in config.dimensions_by_name.items()

@@ -3,10 +3,11 @@
 import functools
 import os
 import sys
+from dataclasses import replace
 from typing import Literal
 
 from fss.models.config import Precision
-from pipelines.runtime.config import Device
+from pipelines.runtime.config import Device, ScaleConfig
 
 ResolvedDevice = Literal["cpu", "cuda", "mps"]
 CHECK_S = 60.0
@@ -35,6 +36,11 @@ def resolve_device(device: Device, *, workers: int = 1, precision: Precision = "
         require_precision(precision, resolved)
     _say(f"networks run on {resolved} ({why})")
     return resolved
+
+
+def resolve_scale(scale: ScaleConfig, precision: Precision) -> ScaleConfig:
+    """Return the machines of a training with their device resolved, as :func:`resolve_device` does."""
+    return replace(scale, device=resolve_device(scale.device, workers=scale.workers, precision=precision))
 
 
 @functools.cache

@@ -222,8 +222,8 @@ def pascal() -> SelfTrainConfig:
 def folder() -> SelfTrainConfig:
     """Return settings for any folder with few labels, which train for hours on one GPU instead of days.
 
-    The losses and the augmentation of the pool are those of ``bench_three_stage.py`` that were ahead of training on the
-    labels alone (tests/benchmarks/README.md).
+    The losses and the augmentation of the pool are those of ``bench_three_stage.py`` whose masks were ahead of
+    training on the labels alone (tests/benchmarks/README.md).
     """
     stage = StageConfig(steps=6000, labelled=4, pool=4)
     return SelfTrainConfig(

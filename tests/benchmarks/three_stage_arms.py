@@ -53,6 +53,8 @@ RECIPE = merged(
 """The recipe that won in trials: confident answers on the pool alone, CutMix, no auxiliary head."""
 UNMIXED = merged(merged(RECIPE, strong(mix="none")), training(consistency_on="all"))
 """The recipe without CutMix, where the labelled pictures follow the teacher too."""
+WITH_MASKS = merged(UNMIXED, training(pseudo_weight=0.25))
+"""The same with the second head, which learns from the masks of the stage before."""
 AFTER = merged(RECIPE, training(start="stage-before", learning_rate=1e-3, backbone_learning_rate=3e-4))
 """The recipe from a trained network, with the rates of the end of a training."""
 RELEASED_LOSSES = training(supervised_weight=1.0, consistency_weight=0.5)
@@ -104,20 +106,8 @@ def all_arms(labelled: int, pool: int) -> list[Arm]:
         Arm(name="unmixed-on-all", group="ingredients", stage=2, settings=UNMIXED),
         Arm(name="unmixed-on-all-2S", group="ingredients", stage=2, settings=UNMIXED, lengths=2),
         Arm(name="unmixed-on-all-4S", group="ingredients", stage=2, settings=UNMIXED, lengths=4),
-        Arm(
-            name="unmixed-with-masks",
-            group="ingredients",
-            stage=2,
-            settings=merged(UNMIXED, training(pseudo_weight=0.25)),
-            after="supervised",
-        ),
-        Arm(
-            name="unmixed-stage-3",
-            group="stage-3",
-            stage=3,
-            settings=merged(UNMIXED, training(pseudo_weight=0.25)),
-            after="unmixed-with-masks",
-        ),
+        Arm(name="unmixed-with-masks", group="ingredients", stage=2, settings=WITH_MASKS, after="supervised"),
+        Arm(name="unmixed-stage-3", group="stage-3", stage=3, settings=WITH_MASKS, after="unmixed-with-masks"),
         _recipe("with-auxiliary", after="supervised", pseudo_weight=0.25),
         _recipe("from-stage-1", after="supervised", start="stage-before"),
         _recipe("no-warm-up", ema_warm_up=False),
