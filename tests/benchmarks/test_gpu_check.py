@@ -70,7 +70,7 @@ def test_the_measurements_without_ray_and_mlflow() -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for words in (
-        "learner hsnet batch 4 precision bf16",
+        f"learner hsnet batch 4 precision {Checks.tiny(CPU).fastest}",
         "decoders 2 threads cold",
         "evaluated 5 shot(s) batch 32",
         "masks",

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import Precision
 from fss.models.layers.dropout import EpisodeDropout2d
-from fss.models.precision import autocast, set_precision
+from fss.models.precision import autocast, require_precision, set_precision
 from fss.training.losses import cross_entropy_sum
 
 LEARNERS = ("masksplit", "hsnet", "asnet", "vat")
@@ -100,9 +100,27 @@ class Checks:
         print(" ".join(f"{name} {value}" for name, value in cells.items()), flush=True)
 
     @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that the device has."""
+        return tuple(each for each in get_args(Precision) if _has(self.device, each))
+
+    @property
+    def fastest(self) -> Precision:
+        """The precision of the measurements of speed: bf16, or float32 where the device lacks it."""
+        return "bf16" if "bf16" in self.precisions else "fp32"
+
+    @property
     def failed(self) -> bool:
         """Whether a check failed."""
         return not all(result["passed"] for result in self.results.values())
+
+
+def _has(device: torch.device, precision: Precision) -> bool:
+    try:
+        require_precision(precision, device)
+    except ValueError:
+        return False
+    return True
 
 
 def network(learner: str, masking: str, backbone: str, size: int) -> FewShotSegmenter:
@@ -121,12 +139,12 @@ def step(segmenter: FewShotSegmenter, size: int, precision: Precision) -> tuple[
     query, supports = torch.randn(2, 3, size, size, generator=rng), torch.randn(2, 1, 3, size, size, generator=rng)
     masks = torch.zeros(2, 1, size, size)
     masks[..., : size // 2] = 1
-    set_precision(precision, "cuda")
+    set_precision(precision, device)
     with autocast(device, precision):
         logits = segmenter(query.to(device), supports.to(device), masks.to(device))
     trained = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(cross_entropy_sum(logits, masks[:, 0].long().to(device)), trained)
-    set_precision("fp32", "cuda")
+    set_precision("fp32", device)
     return logits.detach().float().cpu(), torch.cat([gradient.flatten().cpu() for gradient in gradients])
 
 

@@ -15,7 +15,6 @@ from fss.episodes.config import VAT_TONES, AugmentConfig
 from fss.episodes.rendering import render
 from fss.images.resize import image_canvas, mask_canvas
 from fss.models import load_published
-from fss.models.config import Precision
 from fss.models.layers.attention import biased_attention
 from fss.models.layers.norm import GroupNormReLU, group_norm
 from fss.models.learners.asnet_layers import attend_in_launches
@@ -77,7 +76,7 @@ def learners(checks: Checks) -> None:
         for masking in checks.maskings:
             built = network(learner, masking, checks.backbone, checks.size)
             exact, gradient = step(built.cpu(), checks.size, "fp32")
-            for precision in ("fp32", "tf32", "bf16"):
+            for precision in checks.precisions:
                 logits, got = step(built.to(checks.device), checks.size, precision)
                 name, strict = f"2 {learner} {masking} {precision}", precision == "fp32"
                 checks.limit(f"{name} gradient", cosine(got, gradient), 0.9999 if strict else 0.98, least=True)
@@ -93,7 +92,6 @@ def goldens(checks: Checks) -> None:
     if "FSS_SHARED_GOLDEN" not in os.environ:
         print("FSS_SHARED_GOLDEN is not set: no reference outputs")
         return
-    precisions: tuple[Precision, ...] = ("fp32", "tf32") if checks.device.type == "cuda" else ("fp32",)
     for path in golden_files():
         golden = read_golden(path)
         if golden["arch"] not in checks.learners or golden["shots"] > 1:
@@ -102,8 +100,8 @@ def goldens(checks: Checks) -> None:
         segmenter = load_published(published_state(golden), **names).to(checks.device)
         inputs = [x.to(checks.device) for x in inputs_by_rule(golden["seed"], golden["shots"], golden["size"])]
         expected = torch.tensor(golden["logits_every16"])
-        for precision in precisions:
-            set_precision(precision, "cuda")
+        for precision in (each for each in checks.precisions if each != "bf16"):
+            set_precision(precision, checks.device)
             with torch.no_grad():
                 logits = segmenter(*inputs)[0, :, ::16, ::16].cpu()
             deviation = float((logits - expected).abs().max() / expected.abs().max())

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -34,8 +33,8 @@ def training_speed(checks: Checks) -> None:
     """Section 7: steps of every learner at its published size, on random episodes that are ready."""
     for published in checks.published:
         built = _network(published).to(checks.device)
-        for precision in get_args(Precision):
-            set_precision(precision, "cuda")
+        for precision in checks.precisions:
+            set_precision(precision, checks.device)
             _measure_steps(checks, published, built, precision)
 
 
@@ -70,8 +69,8 @@ def _measure_steps(checks: Checks, published: Published, built: FewShotSegmenter
 
 
 def feeding(checks: Checks) -> None:
-    """Section 7, second part: the same steps in bf16, fed from JPEGs by the streams of a training."""
-    set_precision("bf16", "cuda")
+    """Section 7, second part: the same steps in the fastest precision, fed from JPEGs by the streams of a training."""
+    set_precision(checks.fastest, checks.device)
     # The last entry of a learner has its largest batch.
     fed = {each.learner: each for each in checks.published if each.learner in ("hsnet", "masksplit")}
     for published in fed.values():
@@ -84,7 +83,7 @@ def feeding(checks: Checks) -> None:
                     StreamConfig(batch_size=published.batch, decode_threads=count, cache_folder=Path(cache)),
                 )
                 steps = stream.steps_per_epoch
-                config = OptimizerConfig(steps=2 * steps, precision="bf16")
+                config = OptimizerConfig(steps=2 * steps, precision=checks.fastest)
                 reports = TrainLoop(built, stream, config, device=checks.device).run()
                 cold, warm = (_pass(reports, steps, published.batch) for _ in range(2))
                 kind = "processes" if stream._decoders.in_processes else "threads"
@@ -103,7 +102,7 @@ def evaluation(checks: Checks) -> None:
     for shots in (1, 5):
         plan = make_plan(data.index, episodes=checks.episodes, shots=shots, seed=0)
         for batch in (8, 32):
-            method = SegmenterMethod(_network(published), device=checks.device, precision="bf16", batch=batch)
+            method = SegmenterMethod(_network(published), device=checks.device, precision=checks.fastest, batch=batch)
             work = partial(evaluate, [method], plan, data.reader, size=published.size, batch=batch)
             start = time.perf_counter()
             result, kernels = kernel_seconds(checks.device, work)

@@ -34,16 +34,15 @@ def training(checks: Checks) -> None:
     resumed += [report.loss for report in third.run()]
     pairs = zip(losses, resumed, strict=True)
     checks.limit(f"5 {learner} resumed", max(abs(a - b) / abs(a) for a, b in pairs), 1e-3)
-    third._start_at(0)
-    steps = third.run()
+    steps = _loop(checks, learner, config).run()
     next(steps)
     waits = count_waits(checks.device, lambda: next(steps))
     checks.limit(f"5 {learner}: the host waits in a step", waits, 2)
+    broken = _loop(checks, learner, config)
     with torch.no_grad():
-        third.parameters[0].fill_(float("nan"))
-    third._start_at(0)
+        broken.parameters[0].fill_(float("nan"))
     try:
-        next(third.run())
+        next(broken.run())
         checks.limit(f"5 {learner} stops at NaN", 0, 1, least=True)
     except TrainingDivergedError:
         checks.limit(f"5 {learner} stops at NaN", 1, 1, least=True)
