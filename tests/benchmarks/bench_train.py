@@ -2,12 +2,14 @@
 
     python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
     python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
+    python tests/benchmarks/bench_train.py parts --collection C --learner hsnet                                  # on a CPU
     python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
 
 ``C`` is a collection with a mask set (``--mask-set saliency``). ``steps`` runs the training loop and prints the time of
-a step, the share of it spent waiting for data, episodes per second and peak GPU memory. ``workers`` runs the training
-job with one worker, with two, and with one that is killed and restarted, and prints the largest difference between
-their losses. Loaders are measured by ``bench_loader.py``.
+a step, the share of it spent waiting for data, episodes per second and peak GPU memory. ``parts`` prints the share of
+data, augmentation, forward pass, backward pass and update in the step of a CPU, without reading ahead. ``workers`` runs
+the training job with one worker, with two, and with one that is killed and restarted, and prints the largest difference
+between their losses. Loaders are measured by ``bench_loader.py``.
 """
 
 import json
@@ -20,6 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 
@@ -30,6 +33,8 @@ from fss.models.speed import prepare_training
 from fss.training.few_shot.config import OptimizerConfig, Precision, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
+
+WARM_UP = 2  # steps before the measured ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +50,14 @@ class Data:
     threads: int = 2
     """Number of decoding threads."""
 
-    def open(self, size: int) -> MaskSplitStream:
+    def open(self, size: int, ahead: int) -> MaskSplitStream:
         """Open a stream of MaskSplit episodes."""
         collection = Collection.open(self.collection)
         return MaskSplitStream(
             collection,
             collection.mask_set(self.mask_set),
             image_size=size,
-            stream=StreamConfig(batch_size=self.batch, decode_threads=self.threads),
+            stream=StreamConfig(batch_size=self.batch, decode_threads=self.threads, ahead=ahead),
             split=SplitConfig(),
             augment=AugmentConfig(),
         )
@@ -68,10 +73,34 @@ class Steps(Data):
     size: int = 400
     """Side in pixels of the network's input."""
     steps: int = 10
-    """Number of measured steps, after two warm-up steps."""
+    """Number of measured steps, after those of the warm-up."""
     precision: Precision = "fp32"
     compile: bool = False
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def title(self) -> str:
+        """Return what is trained, and where."""
+        compiled = ", compiled" if self.compile else ""
+        network = f"{self.learner} {self.masking} {self.backbone} {self.size} px"
+        return f"{network}, batch {self.batch}, {self.precision}{compiled} on {self.device}"
+
+    def loop(self, ahead: int = StreamConfig().ahead) -> TrainLoop:
+        """Return the training of a segmenter with a frozen backbone, which has done no step."""
+        stream = self.open(self.size, ahead)
+        segmenter = create_segmenter(
+            learner=self.learner, masking=self.masking, backbone=self.backbone, image_size=self.size
+        )
+        segmenter.backbone.freeze()
+        segmenter.to(self.device)
+        config = OptimizerConfig(steps=self.steps + WARM_UP, precision=self.precision)
+        loop = TrainLoop(segmenter, stream, config, device=self.device)
+        loop.precision = prepare_training(segmenter, self.precision, compile=self.compile).autocast
+        return loop
+
+
+PARTS = ("data", "augmentation", "forward", "backward", "update")
+"""Parts of a step in their order: the update is that of the weights and their moving average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,24 +117,32 @@ class Workers(Data):
 
 def measure_steps(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
     """Measure the time, the wait for data and the memory of training steps."""
-    stream = options.open(options.size)
-    segmenter = create_segmenter(
-        learner=options.learner, masking=options.masking, backbone=options.backbone, image_size=options.size
-    )
-    segmenter.backbone.freeze()
-    segmenter.to(options.device)
-    config = OptimizerConfig(steps=options.steps + 2, precision=options.precision)
-    loop = TrainLoop(segmenter, stream, config, device=options.device)
-    loop.precision = prepare_training(segmenter, options.precision, compile=options.compile).autocast
-    reports = list(loop.run())[2:]
+    reports = list(options.loop().run())[WARM_UP:]
     step = statistics.median(report.wait_s + report.compute_s for report in reports)
     wait_share = sum(report.wait_s for report in reports) / sum(r.wait_s + r.compute_s for r in reports)
-    text = f"{options.learner} {options.masking} {options.backbone} {options.size} px, batch {options.batch}, "
-    text += f"{options.precision}{', compiled' if options.compile else ''} on {options.device}: {step:.3f} s a step, "
-    text += f"{options.batch / step:.1f} episodes/s, waiting for data {100 * wait_share:.1f} %"
+    text = f"{options.title}: {step:.3f} s a step, {options.batch / step:.1f} episodes/s, "
+    text += f"waiting for data {100 * wait_share:.1f} %"
     if options.device == "cuda":
         text += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
     print(text, flush=True)
+
+
+def measure_parts(options: tyro.conf.OmitArgPrefixes[Steps]) -> None:
+    """Measure the parts of training steps on a CPU, which does one after the other."""
+    loop = options.loop(ahead=0)
+    ends: list[float] = []
+    for register in (loop.model.register_forward_pre_hook, loop.model.register_forward_hook):
+        register(lambda *_: ends.append(time.perf_counter()))
+    loop.optimizer.register_step_pre_hook(lambda *_: ends.append(time.perf_counter()))
+    rows = []
+    for report in loop.run():
+        end = time.perf_counter()
+        start = end - report.compute_s
+        rows.append([start - report.wait_s, start, *ends, end])
+        ends.clear()
+    seconds = np.median(np.diff(rows[WARM_UP:], axis=1), axis=0)
+    shares = ", ".join(f"{name} {s:.3f} s ({s / seconds.sum():.0%})" for name, s in zip(PARTS, seconds, strict=True))
+    print(f"{options.title}: {seconds.sum():.3f} s a step: {shares}", flush=True)
 
 
 def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
@@ -162,4 +199,4 @@ def curve(output: Path, name: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"steps": measure_steps, "workers": measure_workers})
+    tyro.extras.subcommand_cli_from_dict({"steps": measure_steps, "parts": measure_parts, "workers": measure_workers})
