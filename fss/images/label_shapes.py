@@ -1,16 +1,17 @@
-"""Where the values of a label picture occur: inside areas, or only on edges between other values."""
+"""Where the values of a label picture occur: inside areas, or as steps between other values."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SHARE_BETWEEN = 0.95  # of the pixels in question
-_OVERSHOOT = 0.2  # of an edge's height; sharp interpolation such as Lanczos' goes beyond the values of both sides
-_MANY = 64  # more values without an area are a photograph
-_SINGLE = 0.1  # share of pixels without an equal neighbour; noise has more, and thin objects have almost none
+_MANY = 64  # more values are a photograph, which need not have areas
+_LEAST_JUMP = 3  # difference of the values at a border
+_LONGEST_STEP = 2  # pixels of a value between a lower and a higher one
+_LINES = 512  # rows or columns, and up to twice as many
+_STEPS = 0.2  # share of the borders with such a step that interpolation exceeds, and thin objects do not
+_STEP_VALUES = 3  # different values of steps; an outline between an object and its background has one
 
 
 def has_interior(values: NDArray[Any], level: int) -> bool:
@@ -28,34 +29,37 @@ def adjoins(values: NDArray[Any], level: int, other: int) -> bool:
     return bool(2 * sizes[touched].sum() >= sizes.sum())
 
 
-def lies_between_neighbours(values: NDArray[Any], levels: Sequence[int]) -> bool:
-    """Return whether pixels of these levels lie strictly between the least and the greatest value beside them.
+def step_values(values: NDArray[Any]) -> list[int]:
+    """Return the values through which a label picture steps from one value to another, the most frequent first.
 
-    Interpolation gives such pixels; thin objects of a class do not, except by chance.
+    Interpolation and JPEG put one or two pixels between a lower and a higher value at most borders of areas, along a
+    row or a column. Thin objects do so by chance, at a tenth of the borders in CamVid's masks. If the share is not
+    surely above that of thin objects, no value is returned. In large pictures it counts in some rows and columns alone.
+
+    Args:
+        values: integers [H, W], at least 0.
     """
-    wide = values.astype(np.float32)
-    window = np.ones((5, 5), np.uint8)
-    between = (cv2.erode(wide, window) < wide) & (wide < cv2.dilate(wide, window))
-    return bool(between[np.isin(values, levels)].mean() >= _SHARE_BETWEEN)
-
-
-def is_noise(values: NDArray[Any], levels: Sequence[int]) -> bool:
-    """Return whether pixels of these levels are scattered along edges, and go little beyond the values beside them.
-
-    Sharp interpolation and JPEG give such pixels.
-    """
-    wide, rare = values.astype(np.float32), np.isin(values, levels)
-    single = np.ones(values.shape, bool)
-    for axis in (0, 1):
-        equal = np.diff(wide, axis=axis) == 0
-        single &= ~np.insert(equal, 0, False, axis=axis) & ~np.insert(equal, equal.shape[axis], False, axis=axis)
-    if single[rare].mean() < _SINGLE:
-        return False
-    window = np.ones((17, 17), np.uint8)  # JPEG's blocks have 8 x 8 pixels
-    low = cv2.erode(np.where(rare, np.float32(1e6), wide), window)
-    high = cv2.dilate(np.where(rare, np.float32(-1e6), wide), window)
-    margin = _OVERSHOOT * (high - low)
-    near = (low - margin <= wide) & (wide <= high + margin) & (low < high)
-    if len(levels) > _MANY:
-        near |= low > high  # no area is near
-    return bool(near[rare].mean() >= _SHARE_BETWEEN)
+    steps, jumps = [], 0
+    photograph = np.count_nonzero(np.bincount(values.ravel())) > _MANY
+    for lines in (values, values.T):
+        some = lines[:: max(1, len(lines) // _LINES)].astype(np.int32)
+        line = np.pad(some, ((0, 0), (0, 1)), constant_values=-1).ravel()  # -1 ends each line
+        starts = np.flatnonzero(np.insert(np.diff(line) != 0, 0, True))
+        runs, lengths = line[starts], np.diff(starts, append=line.size)
+        before, middle, after = runs[:-2], runs[1:-1], runs[2:]
+        short = lengths <= _LONGEST_STEP
+        beside_area = photograph | ~(short[:-1] & short[1:])
+        border = (runs[:-1] >= 0) & (runs[1:] >= 0) & beside_area & (abs(np.diff(runs)) >= _LEAST_JUMP)
+        step = (before >= 0) & (middle >= 0) & (after >= 0) & short[1:-1] & (beside_area[:-1] | beside_area[1:])
+        step &= ((middle - before) * (after - middle) > 0) & (abs(after - before) >= _LEAST_JUMP)
+        steps.append(middle[step])
+        jumps += int(border.sum())
+    found = np.concatenate(steps)
+    levels, counts = np.unique(found, return_counts=True)
+    if len(levels) < _STEP_VALUES:
+        return []
+    borders = len(found) + jumps
+    share = len(found) / borders
+    if share - 2 * (share * (1 - share) / borders) ** 0.5 <= _STEPS:
+        return []
+    return [int(level) for level in levels[np.argsort(-counts, kind="stable")]]

@@ -16,11 +16,10 @@ from fss.core.arrays import IGNORE, Mask
 from fss.images.binary_labels import object_plane
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, unpack_color
-from fss.images.label_shapes import has_interior, is_noise, lies_between_neighbours
+from fss.images.label_shapes import step_values
 from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 
-_SMOOTHED_VALUES = 3  # values that occur on edges only; a mask that was resized smoothly has many
 _LISTED = 5  # values or colours in a reason
 
 
@@ -157,19 +156,13 @@ def _index_values(picture: LabelPicture, meaning: Index) -> NDArray[Any]:
 
 
 def _check_not_smoothed(values: NDArray[Any]) -> None:
-    """Refuse a mask that was resized smoothly: many values on edges only, between those of both sides."""
+    """Refuse a mask that was resized smoothly, or was a JPEG: values between others at most of their borders."""
     if int(values.min()) < 0 or int(values.max()) > 65535:
         return
-    levels = np.flatnonzero(np.bincount(values.ravel()))
-    if len(levels) < _SMOOTHED_VALUES + 2:  # two classes and the values between them
-        return
-    on_edges = [int(level) for level in levels if not has_interior(values, int(level))]
-    if len(on_edges) < _SMOOTHED_VALUES:
-        return
-    if lies_between_neighbours(values, on_edges) or (2 * len(on_edges) > len(levels) and is_noise(values, on_edges)):
+    if between := step_values(values):
         raise DecodeError(
             "smoothed",
-            f"the values {_some(on_edges)} occur only where other values meet, so the mask was resized with "
+            f"the values {_some(between)} lie between others at their borders, so the mask was resized with "
             "interpolation, or was a JPEG once; resize masks by nearest neighbour, and save them as PNG from the start",
         )
 

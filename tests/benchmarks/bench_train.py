@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
     python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
-    python tests/benchmarks/bench_train.py parts --collection C --learner hsnet                                  # on a CPU
+    python tests/benchmarks/bench_train.py parts --collection C --learner hsnet  # on a CPU
     python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
 
 ``C`` is a collection with a mask set (``--mask-set saliency``). ``steps`` runs the training loop and prints the time of

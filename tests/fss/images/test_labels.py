@@ -231,6 +231,34 @@ def test_what_holds_no_class_ids_is_refused(name: str) -> None:
         read_labels(make(), Index(class_ids=frozenset(range(1, 4)) if name not in UNLISTED else None))
 
 
+def street(seed: int) -> np.ndarray:
+    """Paint areas of eleven classes, of which each row and column crosses several, and thin objects between them."""
+    rng = np.random.default_rng(seed)
+    centres, classes = rng.uniform(0, [120, 160], (50, 2)), rng.integers(0, 11, 50)
+    pixels = np.stack(np.mgrid[:120, :160], -1)[..., None, :]
+    values = classes[((pixels - centres) ** 2).sum(-1).argmin(-1)].astype(np.uint8)
+    for column in rng.integers(0, 158, 6):
+        values[40:90, column : column + 2] = rng.integers(0, 11)
+    return values
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_smoothing_shows_where_all_values_are_classes(seed: int) -> None:
+    values = street(seed)
+    image = Image.fromarray(values)
+    for scale in (0.3, 0.5, 1, 2):
+        size = (round(160 * scale), round(120 * scale))
+        resized = np.asarray(image.resize(size, Image.Resampling.NEAREST))
+        label = read_labels(grey(resized), Index(background=None))
+        np.testing.assert_array_equal(np.array([-1, *label.class_ids])[label.mask], resized)
+    spoilt = [jpeg_values(values)]
+    for method in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
+        spoilt += [np.asarray(image.resize(size, method)) for size in ((80, 60), (208, 156), (320, 240), (640, 480))]
+    for smoothed in spoilt:
+        with pytest.raises(DecodeError, match=r"smoothed: the values .* lie between others at their borders"):
+            read_labels(grey(smoothed), Index(background=None))
+
+
 TABLE = ColorTable(class_ids={(0, 0, 0): 0, (250, 50, 83): 4, (36, 179, 83): 9, (224, 224, 192): 255})
 
 
