@@ -236,7 +236,7 @@ class Bench:
             start_from(network, load_semantic(self._model(arm.after))[0])
         if before is not None and (config.training.uses_masks(arm.stage) or config.training.confidence_by_class):
             assert arm.after is not None, f"{arm.name} learns from the masks of another arm"
-            prefix = f"seed-{self.seed}-{arm.after}"
+            prefix = f"seed-{self.seed}-{arm.after}".lower()
             config = replace(config, output_mask_set=prefix)
             self._write_masks(config.stage_mask_set(before), arm.after)
             data = replace(self.data, config=config)
