@@ -16,7 +16,7 @@ from fss.core.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OWN = {"fss", "pipelines", "tests"} | {path.stem for path in (ROOT / "tests/benchmarks").glob("*.py")}
+OWN = {"fss", "pipelines", "tests"}
 EXTRA_MODULES = {
     "cluster": ("pipelines", "fss.core.versioned"),
     "track": (

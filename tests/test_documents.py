@@ -106,11 +106,13 @@ def test_every_flag_that_is_named_exists(name: str) -> None:
 
 
 def test_flags_of_benchmark_commands_are_those_of_their_scripts() -> None:
-    text = re.sub(r"\\\n\s*", " ", DOCUMENTS["tests/benchmarks/README.md"])
-    commands = re.findall(r"python (tests/benchmarks/\w+\.py)([^\n`]*)", text)
+    scripts = [path.read_text() for path in (ROOT / "tests/benchmarks").glob("*.py")]
+    shown = [*DOCUMENTS.values(), *(ast.get_docstring(ast.parse(script)) or "" for script in scripts)]
+    text = re.sub(r"\\\n\s*", " ", "\n".join(shown))
+    commands = re.findall(r"python -m tests\.benchmarks\.(\w+)([^\n`]*)", text)
     assert commands
     for script, words in commands:
-        source = (ROOT / script).read_text()
+        source = (ROOT / "tests/benchmarks" / f"{script}.py").read_text()
         flags = re.findall(r"--([a-z-]+)", words)
         assert not [f for f in flags if f'"--{f}"' not in source and f"{f.replace('-', '_')}:" not in source], script
 

@@ -1,7 +1,7 @@
 """Ablation of MaskSplit's training: the split of the mask, its ratio and the augmentation.
 
     python -m pipelines.ingest --collection C ... && python -m pipelines.pseudomask --collection C
-    python tests/benchmarks/bench_ablation.py --collection C --labelled L --weights mobilenet_v2.pth
+    python -m tests.benchmarks.bench_ablation --collection C --labelled L --weights mobilenet_v2.pth
 
 ``C`` holds photographs with pseudo-masks and an acceptance, ``L`` labelled images with a class split "test". Training
 uses no labels; models are evaluated on few-shot episodes of the test classes. The main row is trained with several
@@ -22,7 +22,7 @@ from fss.episodes.config import OFF, AugmentConfig, SplitConfig
 from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.evaluator import evaluate
-from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.methods import Method, SegmenterMethod
 from fss.evaluation.report import result_rows
 from fss.models import FewShotSegmenter, create_segmenter
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
@@ -126,10 +126,10 @@ def evaluate_model(options: Options, segmenter: FewShotSegmenter, *, baselines: 
     results = []
     for shots in (1, 5):
         plan = make_plan(index, classes=collection.class_splits["test"], episodes=options.episodes, shots=shots, seed=0)
-        methods = [SegmenterMethod(segmenter, cache_gb=1)]
-        others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)] if baselines else []
-        results.append(evaluate([*methods, *others], plan, reader, size=options.size))
-    return result_rows(results, methods[0].name)
+        method = SegmenterMethod(segmenter, cache_gb=1)
+        others: list[Method] = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
+        results.append(evaluate([method, *(others if baselines else [])], plan, reader, size=options.size))
+    return result_rows(results, method.name)
 
 
 def interval(row: dict[str, object]) -> str:

@@ -1,6 +1,6 @@
 """Time of a query by PyTorch, ONNX Runtime and OpenVINO, in units of one forward pass of torchvision's ResNet-50.
 
-    python tests/benchmarks/bench_backends.py --only hsnet-hybrid masksplit-mobilenet --threads 1 --clock cpu
+    python -m tests.benchmarks.bench_backends --only hsnet-hybrid masksplit-mobilenet --threads 1 --clock cpu
 
 A query is encoded and compared with one encoded support. The unit is that of ``bench_networks.py``. Rounds of all arms
 are interleaved, and medians are printed, with the share of the decisions that differ from PyTorch's on noise with a
@@ -9,16 +9,17 @@ disc as mask, with random weights.
 
 import argparse
 import copy
+import functools
 import sys
 from collections.abc import Callable
 
 import torch
 import torchvision
-from bench_networks import CASES, episode, median_times
 
 from fss.inference.predictor import Predictor
 from fss.models import create_segmenter
 from fss.models.config import Backend, Precision
+from tests.benchmarks.bench_networks import CASES, episode, median_times
 
 ARMS: list[tuple[Backend, Precision]] = [
     ("torch", "fp32"),
@@ -53,7 +54,7 @@ def main() -> None:
         segmenter = create_segmenter(**settings, image_size=side).eval()
         query, supports, masks = episode(1, side, "cpu")
         unit = torchvision.models.resnet50().eval()
-        runs = {"unit": lambda unit=unit, query=query: unit(query)}
+        runs: dict[str, Callable[[], torch.Tensor]] = {"unit": functools.partial(unit, query)}
         for backend, precision in ARMS:
             try:
                 predictor = Predictor(copy.deepcopy(segmenter), backend=backend, precision=precision)

@@ -1,7 +1,7 @@
 """Time the ingest of a data set in COCO's form, with this version and another one in turn.
 
-    python tests/benchmarks/bench_coco.py --baseline ../other-checkout
-    python tests/benchmarks/bench_coco.py --baseline ../other-checkout --pictures 200 --rounds 3
+    python -m tests.benchmarks.bench_coco --baseline ../other-checkout
+    python -m tests.benchmarks.bench_coco --baseline ../other-checkout --pictures 200 --rounds 3
 
 Writes photographs with ten polygons of about 40 points each, every tenth object as run lengths, and ingests them in one
 process of either checkout: listing, then part by part. Each round times both, in changing order. Reported are the

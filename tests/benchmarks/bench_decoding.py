@@ -2,7 +2,7 @@
 
     python -m pipelines.masksplit                                              # trains one on the painted sample
     python -m pipelines.ingest --collection coco --source.path coco200 --source.masks index
-    python tests/benchmarks/bench_decoding.py --collection coco --model runs/masksplit/models/NAME/model
+    python -m tests.benchmarks.bench_decoding --collection coco --model runs/masksplit/models/NAME/model
 
 The episodes of a plan are evaluated twice at the size of the network, with canvases from exact and from fast decoding
 for queries and supports. The masks are the same. Brackets are 95 % bootstrap intervals of the paired difference.

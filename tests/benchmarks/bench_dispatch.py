@@ -1,8 +1,8 @@
 """Benchmark of the part driver: parts per second, driver CPU per part, and the time until machines that join are used.
 
-    python tests/benchmarks/bench_dispatch.py rate --parts 8000
-    python tests/benchmarks/bench_dispatch.py ray-data --parts 4000
-    python tests/benchmarks/bench_dispatch.py join
+    python -m tests.benchmarks.bench_dispatch rate --parts 8000
+    python -m tests.benchmarks.bench_dispatch ray-data --parts 4000
+    python -m tests.benchmarks.bench_dispatch join
 
 ``rate`` maps a function that does nothing over parts on a local Ray. ``ray-data`` maps it in three ways with Ray Data.
 ``join`` starts a Ray cluster on this machine whose head has no CPUs, and adds two nodes of two logical CPUs, then one
@@ -70,7 +70,7 @@ def on_ray_data(options: argparse.Namespace) -> None:
             yield {"part": [name], "seconds": [0.0]}
 
     def pass_over(count: int, blocks: int, block_bytes: int | None = None) -> None:
-        data = ray.data.from_items(names[:count], override_num_blocks=blocks)
+        data: ray.data.Dataset = ray.data.from_items(names[:count], override_num_blocks=blocks)
         data = data.map(each) if blocks == count else data.map_batches(block, batch_size=None)
         if block_bytes is not None:
             data.context.target_max_block_size = block_bytes
@@ -111,10 +111,10 @@ def join(options: argparse.Namespace) -> None:
     """Start a pass on a head without resources, add nodes, and print when their first parts were finished."""
     with suppress(KeyError):
         del os.environ["RAY_ADDRESS"]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[2])}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
     for stage, nodes in (("cpu", ({"num_cpus": 2}, {"num_cpus": 2})), ("gpu", ({"num_cpus": 2, "num_gpus": 2},))):
-        command = [sys.executable, __file__, "driver", "--stage", stage]
+        command = [sys.executable, "-m", "tests.benchmarks.bench_dispatch", "driver", "--stage", stage]
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         assert driver.stdout is not None
         while not driver.stdout.readline().startswith("start"):
@@ -127,7 +127,7 @@ def join(options: argparse.Namespace) -> None:
             time.sleep(4)
         rows = json.loads(driver.stdout.read().splitlines()[-1])
         assert driver.wait() == 0
-        first = {}
+        first: dict[str, float] = {}
         for row in rows:
             first[row["node"]] = min(first.get(row["node"], row["time"]), row["time"])
         waits = [moment - start for moment, start in zip(sorted(first.values()), joined.values(), strict=False)]

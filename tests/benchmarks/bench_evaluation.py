@@ -1,7 +1,7 @@
 """Seconds and backbone passes of an evaluation, which encodes each image once instead of once per episode.
 
     python -m pipelines.ingest --collection fewshot --source.kind fss1000 --source.path FSS-1000-like-folder
-    python tests/benchmarks/bench_evaluation.py --collection fewshot --weights mobilenet_v2.pth
+    python -m tests.benchmarks.bench_evaluation --collection fewshot --weights mobilenet_v2.pth
 
 Two segmenters with untrained heads, MaskSplit and HSNet with hybrid masking, are evaluated on plans of one and five
 shots. Every row starts with an empty cache. Without a cache an episode of K shots takes K + 1 passes (MaskSplit) or
@@ -63,8 +63,8 @@ def main() -> None:
             result = evaluate([method], plan, reader, size=options.size)
             seconds, passes = time.monotonic() - start, result.passes[method.name]
             naive = len(plan) * (shots + 1)
-            cells = (f"{learner}, {masking}", shots, plan.hash, len(plan.image_ids()), f"{seconds:.0f}")
-            cells += (f"{result.seconds[method.name]:.0f}", passes, naive, f"{naive / passes:.1f} x")
+            cells: list[object] = [f"{learner}, {masking}", shots, plan.hash, len(plan.image_ids()), f"{seconds:.0f}"]
+            cells += [f"{result.seconds[method.name]:.0f}", passes, naive, f"{naive / passes:.1f} x"]
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 

@@ -1,7 +1,7 @@
 """Train every learner on class episodes for some minutes and compare it with the baselines.
 
     python -m pipelines.ingest --collection /tmp/fewshot ...        # a labelled collection with train and test classes
-    python tests/benchmarks/bench_learners.py --collection /tmp/fewshot --weights mobilenet_v2.pth --minutes 10
+    python -m tests.benchmarks.bench_learners --collection /tmp/fewshot --weights mobilenet_v2.pth --minutes 10
 
 Every learner uses the same frozen backbone and trains on the same episodes of the train classes. The tables show 1 and
 5 shots on the test classes, 5 shots with every fusion, and the untrained prototype of the same backbone.
@@ -21,7 +21,7 @@ from fss.episodes.episode_plan import make_plan
 from fss.evaluation.baselines import AllForeground, UntrainedPrototype
 from fss.evaluation.episode_images import EvaluationBatch
 from fss.evaluation.evaluator import evaluate
-from fss.evaluation.methods import SegmenterMethod
+from fss.evaluation.methods import Method, SegmenterMethod
 from fss.evaluation.report import result_rows, to_text
 from fss.models import FewShotSegmenter, create_segmenter, save_checkpoint
 from fss.models.config import Fusion
@@ -103,14 +103,16 @@ class OneFusion:
 
     passes = 0
     tiled = 0
+    backend = "PyTorch"
 
     def __init__(self, source: Fusions, fusion: Fusion):
-        self.name, self._source = fusion, source
+        self.name: str = fusion
+        self._source, self._fusion = source, fusion
 
     @torch.no_grad()
     def predict(self, batch: EvaluationBatch) -> torch.Tensor:
         """Return masks."""
-        return self._source.fused(batch, self.name)
+        return self._source.fused(batch, self._fusion)
 
 
 def evaluate_model(
@@ -123,7 +125,7 @@ def evaluate_model(
         plan = make_plan(index, classes=classes, episodes=options.episodes, shots=shots, seed=0)
         source = Fusions(segmenter, cache_gb=1)
         methods = [OneFusion(source, name) for name in (get_args(Fusion) if shots > 1 else ("joint",))]
-        others = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
+        others: list[Method] = [AllForeground(), UntrainedPrototype(segmenter.backbone, cache_gb=1)]
         results.append(evaluate([*methods, *others], plan, reader, size=options.size))
     table = result_rows(results, "joint")
     (options.output / f"{segmenter.config.learner}-{segmenter.config.masking}.json").write_text(json.dumps(table))

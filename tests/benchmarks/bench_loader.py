@@ -1,7 +1,7 @@
 """Benchmarks of the training's input: images and episodes a second, and the cores that a GPU needs.
 
-    python tests/benchmarks/bench_loader.py loaders --collection C --mask-set truth --size 256
-    python tests/benchmarks/bench_loader.py episodes --collection C --mask-set truth --size 400
+    python -m tests.benchmarks.bench_loader loaders --collection C --mask-set truth --size 256
+    python -m tests.benchmarks.bench_loader episodes --collection C --mask-set truth --size 400
 
 ``loaders`` reads MaskSplit tasks with the worker's own loader (threads, processes, decoded and cached), with Ray Data
 (``--ray``) and with a torch DataLoader that makes the same tasks, in turn and in changing order. It prints images per

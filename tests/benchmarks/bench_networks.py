@@ -1,8 +1,8 @@
 """Inference and training time of every learner, in units of one forward pass of torchvision's ResNet-50.
 
-    python tests/benchmarks/bench_networks.py                     # all networks, on CPU or GPU
-    python tests/benchmarks/bench_networks.py --only vat          # some networks
-    python tests/benchmarks/bench_networks.py --threads 1 --clock cpu   # on a shared machine
+    python -m tests.benchmarks.bench_networks                     # all networks, on CPU or GPU
+    python -m tests.benchmarks.bench_networks --only vat          # some networks
+    python -m tests.benchmarks.bench_networks --threads 1 --clock cpu   # on a shared machine
 
 The unit u is the forward pass of one image of the same size in float32, on the same device and in the default memory
 format, in the same process. Rounds of all arms are interleaved, and medians are printed. *PyTorch* is the network as
@@ -83,7 +83,7 @@ def training_arm(
         optimiser.zero_grad()
         with autocast(device, path):
             logits = segmenter(*batch)
-        F.cross_entropy(logits.float(), target).backward()
+        F.cross_entropy(logits.float(), target).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
@@ -98,7 +98,8 @@ def inference_arm(
 
     def run() -> torch.Tensor:
         with torch.no_grad(), autocast(device, path.autocast):
-            return prepared(*batch).float()
+            logits: torch.Tensor = prepared(*batch)
+            return logits.float()
 
     return run, path.name
 
@@ -123,7 +124,8 @@ def run_case(name: str, options: argparse.Namespace) -> dict[str, object]:
     times = median_times(arms, options.repeats, options.clock, device)
     memory = [peak_memory(device)]
     if training_u or settings["learner"] != "density":
-        episodes, paths = episode(batch, side, device), {"": None, "_default": "fp32"}
+        episodes = episode(batch, side, device)
+        paths: dict[str, Precision | None] = {"": None, "_default": "fp32"}
         if has_bfloat16:
             paths["_bf16"] = "bf16"
         steps = {f"training{arm}": training_arm(segmenter, path, episodes, device) for arm, path in paths.items()}
@@ -165,7 +167,7 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in (name for name in CASES if options.only in name):
-        command = [sys.executable, __file__, *sys.argv[1:], "--case", name]
+        command = [sys.executable, "-m", "tests.benchmarks.bench_networks", *sys.argv[1:], "--case", name]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         training, rounded = "", row.get("bf16_u", math.nan)
         if "training_u" in row:

@@ -1,6 +1,6 @@
 """Photographs per second from JPEG to PNG, by the backbone's path and the number of photographs at a time.
 
-    python tests/benchmarks/bench_predict.py --pictures PHOTOGRAPHS --weights mobilenet_v2.pth --threads 1
+    python -m tests.benchmarks.bench_predict --pictures PHOTOGRAPHS --weights mobilenet_v2.pth --threads 1
 
 The example is the first photograph with a disc as its mask; the others are segmented. Arms take turns in every round,
 and medians are printed. *PyTorch* runs the backbone as it is trained, and *oneDNN* is the default. *To oneDNN* is the
@@ -42,7 +42,7 @@ PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
 
 def disc(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return (y**2 + x**2 < 0.3).astype(np.uint8)
+    return np.asarray(y**2 + x**2 < 0.3, np.uint8)
 
 
 def run(predictor: Predictor, files: list[Path], folder: Path, batch: int, *, refine: bool) -> Callable[[], None]:

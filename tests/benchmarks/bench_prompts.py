@@ -17,7 +17,7 @@ import numpy as np
 from skimage.morphology import skeletonize
 
 from fss.collection import Collection, ImageReader
-from fss.core.arrays import BoolArray, UInt8
+from fss.core.arrays import IGNORE, BoolArray, UInt8
 from fss.images.resize import shrink_to_area
 from fss.saliency import SaliencyEstimator
 from fss.saliency.classical.prompted import LEAST_SHARE, Corners, object_at, object_in_box, object_under
@@ -77,11 +77,12 @@ def objects(collection: str, mask_set: str, pictures: int, seed: int) -> Iterato
     for image_id in np.random.default_rng(seed).permutation(ids)[:pictures]:
         sample = reader.read(str(image_id))
         for value in range(1, len(sample.classes) + 1):
-            _, labels, stats, _ = cv2.connectedComponentsWithStats((sample.mask == value).astype(np.uint8))
+            _, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(sample.mask == value, np.uint8))
             sizes = stats[1:, cv2.CC_STAT_AREA]
             for number in np.argsort(-sizes)[:MOST]:
                 if sizes[number] >= LEAST * labels.size:
-                    yield sample.rgb, (labels == number + 1).astype(np.uint8), sample.mask == 255
+                    mask = np.asarray(labels == number + 1, np.uint8)
+                    yield sample.rgb, mask, np.asarray(sample.mask == IGNORE, bool)
 
 
 def box_around(mask: UInt8, looser: float) -> Corners:
@@ -107,12 +108,16 @@ def point_in(mask: UInt8, rng: np.random.Generator) -> BoolArray:
 
 def strokes_in(mask: UInt8) -> BoolArray:
     """Return the longest piece of the skeleton, three pixels wide."""
-    skeleton = skeletonize(cv2.erode(mask, np.ones((5, 5), np.uint8)) > 0).astype(np.uint8)
+    skeleton = _thin(np.asarray(cv2.erode(mask, np.ones((5, 5), np.uint8)), np.uint8))
     if not skeleton.any():
-        skeleton = skeletonize(mask > 0).astype(np.uint8)
+        skeleton = _thin(mask)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(skeleton, connectivity=8)
     longest = (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
-    return (cv2.dilate(longest, np.ones((3, 3), np.uint8)) & mask) > 0
+    return np.asarray(cv2.dilate(longest, np.ones((3, 3), np.uint8)), np.uint8) & mask > 0
+
+
+def _thin(mask: UInt8) -> UInt8:
+    return np.asarray(skeletonize(mask > 0), np.uint8)  # type: ignore[no-untyped-call]
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Benchmarks of the pseudo-mask job: throughput against a process pool, memory by size, and acceptance.
 
-    python tests/benchmarks/bench_pseudomask.py throughput --data FOLDER
-    python tests/benchmarks/bench_pseudomask.py memory --data FOLDER --sizes 1000 10000
-    python tests/benchmarks/bench_pseudomask.py accept --rows 1000000
+    python -m tests.benchmarks.bench_pseudomask throughput --data FOLDER
+    python -m tests.benchmarks.bench_pseudomask memory --data FOLDER --sizes 1000 10000
+    python -m tests.benchmarks.bench_pseudomask accept --rows 1000000
 
 ``FOLDER`` (or FSS_SHARED_DATA/unlabelled) holds photographs. ``throughput`` alternates warm passes of the pool and of
 the job's driver with default settings over the same parts, and prints the ratio of each pair. ``memory`` runs the whole
@@ -48,6 +48,7 @@ def photographs(data: Path, count: int, side: int | None) -> list[bytes]:
     pictures = []
     for path in paths:
         picture = cv2.imread(str(path))
+        assert picture is not None, f"{path} is no picture"
         scale = side / max(picture.shape[:2])
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         pictures.append(cv2.imencode(".jpg", small)[1].tobytes())

@@ -1,8 +1,8 @@
 """Benchmarks of self-training rounds on photographs: quality of every round, and speed of relabelling.
 
-    python tests/benchmarks/bench_rounds.py rounds --output runs/bench-rounds
-    python tests/benchmarks/bench_rounds.py rounds --images 60 --audit 40 --seeds 1 --steps 20 --episodes 20   # quick
-    python tests/benchmarks/bench_rounds.py throughput --images 256
+    python -m tests.benchmarks.bench_rounds rounds --output runs/bench-rounds
+    python -m tests.benchmarks.bench_rounds rounds --images 60 --audit 40 --seeds 1 --steps 20 --episodes 20   # quick
+    python -m tests.benchmarks.bench_rounds throughput --images 256
 
 FSS_SHARED_DATA (or ``--data``) holds unlabelled/*.jpg, fewshot/<class>/<n>.jpg and .png with splits.json, and weights/.
 ``rounds`` collects the unlabelled photographs and those of the train and val classes, whose truth only the audit reads,
@@ -29,6 +29,7 @@ from fss.collection.collection_file import collection_exists
 from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.collection.sources import SourceConfig
 from fss.evaluation.metrics import Counts, Interval, compute_metrics, paired_differences
+from fss.images.decode import inspect_image
 from fss.images.mask_codec import mask_row
 from fss.models import SegmenterConfig, create_segmenter, save_checkpoint
 from fss.relabel import RelabelConfig
@@ -44,6 +45,7 @@ from pipelines.relabel import run as relabel
 from pipelines.relabeling.config import RelabelJobConfig, RelabelSettings
 from pipelines.runtime.config import TrackingConfig
 from pipelines.training.config import TrainSettings
+from tests.benchmarks.bench_saliency import read_truth
 
 OPEN_GATE = RoundGateConfig(min_agreement=0, min_valid=0, max_area_shift=1, max_changed=1, min_changed=0)
 """A gate that every round passes, so that every round is measured."""
@@ -183,11 +185,10 @@ def collect(options: Options, audited: int) -> Collection:
         images, masks = [], []
         for path in files[first : first + 32]:
             data, name = path.read_bytes(), str(path.relative_to(options.data))
-            height, width = cv2.imread(str(path)).shape[:2]
-            images.append(
-                {"image_id": make_image_id(data, name), "uri": name, "image": data, "height": height, "width": width}
-            )
-            masks.append(true_row(images[-1]["image_id"], path.with_suffix(".png")))
+            height, width, _ = inspect_image(data)
+            image_id = make_image_id(data, name)
+            images.append({"image_id": image_id, "uri": name, "image": data, "height": height, "width": width})
+            masks.append(true_row(image_id, path.with_suffix(".png")))
         collection.write_part(part_name(number), image_table(images))
         truth.write_part(part_name(number), mask_table(masks))
     half.rename(folder)
@@ -198,7 +199,7 @@ def true_row(identity: str, path: Path) -> dict[str, object]:
     """Return the row of the truth from a mask file, or a row with an error if there is none."""
     if not path.is_file():
         return mask_row(identity, None, error="no truth: an unlabelled photograph")
-    mask = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8)
+    mask = read_truth(path).astype(np.uint8)
     return mask_row(identity, mask, [1] if mask.any() else [])
 
 

@@ -25,6 +25,7 @@ from pyarrow import fs as pafs
 from fss.collection import ClassIndex, Collection, ImageReader, MaskSet, part_io
 from fss.collection.index import EncodedSample
 from fss.collection.schema import image_table, mask_table, part_name
+from fss.collection.value_ranges import find_ranges
 from fss.core import storage
 from fss.episodes.config import SplitConfig
 from fss.episodes.episode_plan import make_plan
@@ -58,7 +59,7 @@ class CountingFile(io.FileIO):
         CountingFile.total += count
         return count
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         data = super().read(size) or b""
         CountingFile.total += len(data)
         return data
@@ -199,7 +200,7 @@ def main() -> None:
     for part_size in PART_SIZES:
         for ranges in (False, True):
             with tempfile.TemporaryDirectory() as folder:
-                find = part_io.find_ranges if ranges else lambda *words: {}
+                find = find_ranges if ranges else lambda *words: {}
                 with mock.patch.object(part_io, "find_ranges", find):
                     masks = create(Path(folder), rows, part_size)
                 with mock.patch.object(storage, "resolve", functools.partial(resolve_counting)):

@@ -1,9 +1,9 @@
 """Benchmark of the saliency estimators on photographs with masks: quality, speed of one core, and a profile.
 
-    python tests/benchmarks/bench_saliency.py --data ../shared/data/ecssd
-    python tests/benchmarks/bench_saliency.py --data ... --profile --limit 100
-    python tests/benchmarks/bench_saliency.py --data ... --student students/<name>/student.safetensors
-    python tests/benchmarks/bench_saliency.py --data ... --vit weights.pth --model vit_small_patch16_224.dino
+    python -m tests.benchmarks.bench_saliency --data ../shared/data/ecssd
+    python -m tests.benchmarks.bench_saliency --data ... --profile --limit 100
+    python -m tests.benchmarks.bench_saliency --data ... --student students/<name>/student.safetensors
+    python -m tests.benchmarks.bench_saliency --data ... --vit weights.pth --model vit_small_patch16_224.dino
 
 ``--data`` (or FSS_SHARED_DATA/ecssd) holds images/*.jpg and masks/*.png. Metrics at the original size of a photograph
 are the mean IoU of the mask over images; max F (beta^2 = 0.3) of the soft map, with precision and recall averaged over
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata, spearmanr
 
 from fss.collection.schema import HARD_GATES, QUALITY_SCORES
+from fss.core.arrays import BoolArray
 from fss.images.decode import decode_image
 from fss.images.mask_codec import encode_mask, encode_soft
 from fss.saliency import SaliencyConfig
@@ -39,7 +40,7 @@ class Quality:
     error: list[float] = field(default_factory=list)
     iou: list[float] = field(default_factory=list)
 
-    def add(self, mask: npt.NDArray[np.bool_], soft: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> None:
+    def add(self, mask: BoolArray, soft: npt.NDArray[np.float32], truth: BoolArray) -> None:
         """Add the mask, soft map and truth of one image, [H,W] each."""
         levels = np.rint(soft * 255).astype(np.int64)
         above = np.cumsum(np.bincount(levels.ravel(), minlength=256)[::-1])[::-1]
@@ -69,6 +70,14 @@ def pairs(data: Path) -> list[tuple[Path, Path]]:
     return paths
 
 
+def read_truth(path: Path) -> BoolArray:
+    """Return where a mask file is brighter than the middle, bool [H,W]."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if grey is None:
+        raise SystemExit(f"{path} is no mask that OpenCV reads; every photograph needs one as PNG")
+    return np.asarray(grey > 127, bool)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,7 +101,7 @@ def main() -> None:
         encode_mask(result.mask)
         encode_soft(result.soft)
         seconds += time.process_time() - start
-        truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 127
+        truth = read_truth(truth_path)
         for part in (total, halves[number % 2]):
             part.add(result.mask > 0, result.soft, truth)
         scores.append(result.scores)

@@ -1,7 +1,7 @@
 """Compare the superpixels of ``fss.saliency.classical.superpixels`` with ``skimage.segmentation.slic``.
 
-    python tests/benchmarks/bench_slic.py --data ../shared/data/ecssd
-    python tests/benchmarks/bench_slic.py --data ... --limit 50 --segments 300
+    python -m tests.benchmarks.bench_slic --data ../shared/data/ecssd
+    python -m tests.benchmarks.bench_slic --data ... --limit 50 --segments 300
 
 ``--data`` holds images/*.jpg and masks/*.png. Both cut the same CIELAB pictures at the estimator's working size, with
 equal segments, passes and compactness; the two take turns within each picture. Reported are the CPU time of all threads
@@ -14,18 +14,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from bench_saliency import Quality, pairs
 from skimage.segmentation import slic
 
 from fss.core.arrays import Float32
 from fss.images.decode import decode_image
+from fss.images.resize import shrink_to_area
 from fss.saliency import SaliencyConfig, SaliencyEstimator
 from fss.saliency.classical import cues
 from fss.saliency.classical.superpixels import Superpixels, measure, segment, to_lab
+from tests.benchmarks.bench_saliency import Quality, pairs, read_truth
 
 Segmenter = Callable[..., Superpixels]
 
@@ -77,8 +79,8 @@ def compare(files: list[tuple[Path, Path]], config: SaliencyConfig, rounds: int)
     estimator.estimate(decode_image(files[0][0].read_bytes()))  # compile before the clock starts
     for photo, truth_path in files:
         rgb = decode_image(photo.read_bytes())
-        truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 127
-        lab = to_lab(estimator._shrink(rgb))
+        truth = read_truth(truth_path)
+        lab = to_lab(shrink_to_area(rgb, config.working_pixels))
         small = cv2.resize(truth.astype(np.uint8), lab.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
         for _ in range(rounds):
             for name, cut in SEGMENTERS.items():
@@ -89,10 +91,9 @@ def compare(files: list[tuple[Path, Path]], config: SaliencyConfig, rounds: int)
             pixels = cut(lab, **settings)
             counts[name].append(pixels.count)
             best[name].append(achievable(pixels, small))
-            cues.segment = cut
-            result = estimator.estimate(rgb, image_id=photo.stem)
+            with mock.patch.object(cues, "segment", cut):
+                result = estimator.estimate(rgb, image_id=photo.stem)
             quality[name].add(result.mask > 0, result.soft, truth)
-        cues.segment = segment
     for name in SEGMENTERS:
         metrics = ", ".join(f"{metric} {value:.4f}" for metric, value in quality[name].metrics().items())
         print(

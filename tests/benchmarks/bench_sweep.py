@@ -1,7 +1,7 @@
 """Importance of the split settings: a random sweep without labels, with every model evaluated on labelled classes.
 
-    python tests/benchmarks/bench_sweep.py --photographs PHOTOS --labelled FEWSHOT --weights mobilenet_v2.pth
-    python tests/benchmarks/bench_sweep.py --photographs PHOTOS --labelled FEWSHOT --weights ... --trials 8 --steps 40
+    python -m tests.benchmarks.bench_sweep --photographs PHOTOS --labelled FEWSHOT --weights mobilenet_v2.pth
+    python -m tests.benchmarks.bench_sweep --photographs PHOTOS --labelled FEWSHOT --weights ... --trials 8 --steps 40
 
 PHOTOS is a collection with the mask set "saliency" and an acceptance "default" (pipelines.ingest and
 pipelines.pseudomask), FEWSHOT one with truth and a split "test". Trials are drawn at random and none is stopped early,

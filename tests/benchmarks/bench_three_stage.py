@@ -1,6 +1,6 @@
 """Self-training on a labelled folder (CamVid), compared with training on the same labels alone.
 
-    python tests/benchmarks/bench_three_stage.py --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
+    python -m tests.benchmarks.bench_three_stage --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
 
 The benchmark runs the loop of ``pipelines.selftrain`` in one process without Ray. ``three_stage_arms.py`` names its
 arms. The group ``rates`` chooses the learning rates on the labels alone; all other arms use the best ones. The seed
@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from three_stage_arms import GROUPS, RATES, Arm, all_arms
-from three_stage_report import mean, read_runs, write_report
 
 from fss.collection import Collection, ingest_local
 from fss.collection.class_map import ClassTable
@@ -49,11 +47,15 @@ from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from pipelines.self_training.config import SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData
+from tests.benchmarks.three_stage_arms import GROUPS, RATES, Arm, all_arms
+from tests.benchmarks.three_stage_report import mean, read_runs, write_report
 
 Keys = Set[tuple[int, int]]
 """Part numbers and rows."""
 Rates = tuple[float, float]
 """Learning rates of new layers and of the backbone."""
+STAGES = {1: "first", 2: "second", 3: "third"}
+"""Names of the stages in the settings."""
 BATCH = 8
 """Pictures of one size that are scored together."""
 
@@ -184,10 +186,8 @@ class Bench:
         """Train an arm, score it and keep its model."""
         start_s = time.monotonic()
         config = override(self.base, arm.settings)
-        stage = config.training.stage(arm.stage)
-        steps = {1: "first", 2: "second", 3: "third"}[arm.stage]
-        longer = replace(stage, steps=round(stage.steps * arm.lengths))
-        config = replace(config, training=replace(config.training, **{steps: longer}))
+        stage, steps = STAGES[arm.stage], round(config.training.stage(arm.stage).steps * arm.lengths)
+        config = override(config, {"training": {stage: {"steps": steps}}})
         loop = self._loop(arm, config)
         # Supervised training gets a moving average too, so that none is ahead by that alone.
         average = loop.ema or Ema(loop.network, self.options.ema)
@@ -212,7 +212,7 @@ class Bench:
             "seed": self.seed,
             "scores": scores,
             "curve": curve,
-            "steps": longer.steps,
+            "steps": steps,
             "seconds": round(time.monotonic() - start_s, 1),
             "settings": to_dict(config),
         }
@@ -231,14 +231,13 @@ class Bench:
     def _loop(self, arm: Arm, config: SelfTrainConfig) -> SemanticLoop:
         network = self._network(config, auxiliary_head(config.training, arm.stage))
         data = replace(self.data, config=config)
-        before = None if arm.stage == 1 else arm.stage - 1
         if arm.after is not None and config.training.start == "stage-before":
             start_from(network, load_semantic(self._model(arm.after))[0])
-        if before is not None and (config.training.uses_masks(arm.stage) or config.training.confidence_by_class):
+        if arm.stage > 1 and (config.training.uses_masks(arm.stage) or config.training.confidence_by_class):
             assert arm.after is not None, f"{arm.name} learns from the masks of another arm"
             prefix = f"seed-{self.seed}-{arm.after}".lower()
             config = replace(config, output_mask_set=prefix)
-            self._write_masks(config.stage_mask_set(before), arm.after)
+            self._write_masks(config.stage_mask_set(1 if arm.stage == 2 else 2), arm.after)
             data = replace(self.data, config=config)
         data = data.for_stage(arm.stage)
         stream = data.stream(arm.stage, rank=0, world=1, features=self.features)

@@ -1,9 +1,9 @@
 """Benchmarks of training: training steps with their wait for data, and one worker against two.
 
-    python tests/benchmarks/bench_train.py steps --collection C --learner masksplit --backbone resnet50 --size 400
-    python tests/benchmarks/bench_train.py steps --collection C --precision bf16 --compile --batch 16        # on a GPU
-    python tests/benchmarks/bench_train.py parts --collection C --learner hsnet  # on a CPU
-    python tests/benchmarks/bench_train.py workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
+    python -m tests.benchmarks.bench_train steps --collection C --learner masksplit --backbone resnet50 --size 400
+    python -m tests.benchmarks.bench_train steps --collection C --precision bf16 --compile --batch 16   # on a GPU
+    python -m tests.benchmarks.bench_train parts --collection C --learner hsnet                            # on a CPU
+    python -m tests.benchmarks.bench_train workers --collection C --weights mobilenet_v2.pth --output /tmp/workers
 
 ``C`` is a collection with a mask set (``--mask-set saliency``). ``steps`` runs the training loop and prints the time of
 a step, the share of it spent waiting for data, episodes per second and peak GPU memory. ``parts`` prints the share of
@@ -29,8 +29,9 @@ import tyro
 from fss.collection import Collection
 from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models import create_segmenter
+from fss.models.config import Precision
 from fss.models.speed import prepare_training
-from fss.training.few_shot.config import OptimizerConfig, Precision, StreamConfig
+from fss.training.few_shot.config import OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.mask_split_stream import MaskSplitStream
 

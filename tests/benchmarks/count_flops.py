@@ -6,20 +6,20 @@ Prints GFLOP per encoded image, per comparison of a query with a support, and pe
 and an add are two operations. Hybrid masking encodes supports twice, which is added where the hours are computed.
 """
 
+import argparse
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fss.evaluation.claims import read_claims
-from fss.models import FewShotSegmenter, SegmenterConfig
+from fss.models import create_segmenter
 from fss.models.config import TRAINING_FREE, published_image_size
 from pipelines.reproduction.requirements import BENCHMARKS, UNKNOWN, backbone_name
 
 
 def count(learner: str, backbone: str, size: int) -> list[float]:
     """Return GFLOP per encoded image, comparison and training episode (0 for a learner without training)."""
-    model = FewShotSegmenter.from_config(
-        SegmenterConfig(learner=learner, masking="none", backbone=backbone, image_size=size, frozen=True)
-    ).eval()
+    model = create_segmenter(learner=learner, masking="none", backbone=backbone, image_size=size, frozen=True).eval()
     image, mask = torch.zeros(1, 3, size, size), torch.ones(1, size, size)
     with torch.no_grad():
         query, support = model.encode_query(image), model.encode_support(image, mask)
@@ -40,6 +40,7 @@ def count(learner: str, backbone: str, size: int) -> list[float]:
 
 def main() -> None:
     """Print one line per network."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     networks = set()
     for claim in read_claims():
         benchmark, learner = BENCHMARKS[claim.dataset], claim.model.lower()

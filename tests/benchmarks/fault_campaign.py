@@ -1,6 +1,6 @@
 """Fault campaign: disturb jobs, and compare their results with undisturbed runs.
 
-    python tests/benchmarks/fault_campaign.py --kills 20 --output campaign
+    python -m tests.benchmarks.fault_campaign --kills 20 --output campaign
 
 Jobs (ingest, pseudo-masks, trainings, relabelling, sweeps, three stages) and faults alternate, at random times: a
 worker, the driver or a node is killed, the job gets Ctrl-C or SIGTERM, MLflow's server is killed and started again, its
@@ -14,7 +14,6 @@ and campaign.png, and keeps the log of a job whose result is wrong.
 import random
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from typing import Any
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.helpers.campaign_jobs import Job, compare_without, images, jobs
 from tests.helpers.campaign_report import Disturbance, row, write
 from tests.helpers.fault_injection import (

@@ -1,6 +1,6 @@
 """Fuzz the reader of COCO's form with damaged annotation files, and count the outcomes.
 
-    python tests/benchmarks/fuzz_coco.py --count 10000 --seed 0
+    python -m tests.benchmarks.fuzz_coco --count 10000 --seed 0
 
 Every file must be refused in one line, or give each photograph a mask or a reason. Any other outcome, a file that takes
 longer than two seconds, or a process that grows by more than a gigabyte stops the run and prints the seed. Every tenth
@@ -8,7 +8,6 @@ file is ingested into a collection as well.
 """
 
 import resource
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.helpers.coco_fuzzing import check, mutate, seeds, write_photographs
 
 SLOWEST_S = 2.0

@@ -1,23 +1,20 @@
 """Fuzz the decoders with damaged images and masks, and count the outcomes.
 
-    python tests/benchmarks/fuzz_decode.py --seconds 60 --seed 0
+    python -m tests.benchmarks.fuzz_decode --seconds 60 --seed 0
 
 An outcome must be an image or a reason. Any other outcome, a file that takes longer than two seconds, or a process that
 grows by more than a gigabyte stops the run and prints the seed.
 """
 
 import resource
-import sys
 import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.helpers.fuzzing import check_mask, check_picture, damage, mask_seeds, seeds
 
 SLOWEST_S = 2.0

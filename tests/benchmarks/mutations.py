@@ -1,6 +1,6 @@
 """Damage files, requests and names in many ways, use them, and count what survives.
 
-    python tests/benchmarks/mutations.py --count 100 --seed 0
+    python -m tests.benchmarks.mutations --count 100 --seed 0
 
 Bits flip, files are cut, emptied, exchanged, renamed, deleted or replaced by links, pipes and folders, values of JSON
 get other kinds, rows are doubled. A mutation is survived if one line says what is wrong, or if the result is that of
@@ -8,7 +8,6 @@ the whole files. Another result without a word is silent; an error without a lin
 Damage of a collection must also be told by ``fss inspect --verify``, whether it changes a result or not.
 """
 
-import sys
 import tempfile
 import time
 import warnings
@@ -19,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.helpers.mutation_kinds import KINDS
 from tests.helpers.mutations import HARMLESS, NOTICED, SURVIVED
 

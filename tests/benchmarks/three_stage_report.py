@@ -1,10 +1,10 @@
 """The table and the plot of ``bench_three_stage.py``, from the JSON files of its runs.
 
-python tests/benchmarks/three_stage_report.py runs/bench-three-stage
+python -m tests.benchmarks.three_stage_report runs/bench-three-stage
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,5 +109,12 @@ def write_report(folder: Path, order: Sequence[str] | None = None) -> str:
     return text
 
 
+def main() -> None:
+    """Write the report of a folder, and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="--output of the benchmark")
+    print(write_report(parser.parse_args().folder))
+
+
 if __name__ == "__main__":
-    print(write_report(Path(sys.argv[1])))
+    main()

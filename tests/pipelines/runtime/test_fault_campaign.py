@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.fault_campaign import CANNOT, CampaignConfig, strike
 from tests.helpers.campaign_report import Disturbance, write
 
-CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "fault_campaign.py"
+ROOT = Path(__file__).parents[3]
 JOBS = ["pseudomask", "ingest", "relabel", "train", "train_saliency"]
 FAULTS = ["worker", "poison", "S3 10 %", "driver", "MLflow", "node", "SIGTERM", "twin", "Ctrl-C", "SQLite"]
 
@@ -35,10 +35,10 @@ def test_jobs_are_disturbed_in_ten_ways_and_nothing_is_lost(tmp_path: Path) -> N
     words = ["--kills", "10", "--pictures", "48", "--jobs", *JOBS, "--faults", *FAULTS]
     # A process of its own: the suite's Ray would give its address to the campaign's nodes.
     ended = subprocess.run(
-        [sys.executable, CAMPAIGN, *words, "--output", tmp_path / "campaign"],
+        [sys.executable, "-m", "tests.benchmarks.fault_campaign", *words, "--output", tmp_path / "campaign"],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=ROOT,
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     done = json.loads((tmp_path / "campaign" / "campaign.json").read_text())
