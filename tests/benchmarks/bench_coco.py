@@ -77,8 +77,8 @@ def ingest(checkout: Path, source: str, collection: str) -> dict[str, float | st
     """Ingest with a checkout, and return its times in seconds and a hash of the masks."""
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     command = [sys.executable, "-c", CHILD, source, collection]
-    output = subprocess.run(command, env=environment, cwd=checkout, check=True, capture_output=True, text=True).stdout
-    result: dict[str, float | str] = json.loads(output.splitlines()[-1])
+    ended = subprocess.run(command, env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, float | str] = json.loads(ended.stdout.splitlines()[-1])
     return result
 
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,15 @@ import pyarrow as pa
 from fss.collection import ClassIndex, Collection, MaskSet
 from fss.collection.config import AcceptanceRule
 from fss.collection.ingest import start_ingest
-from fss.collection.schema import GATES, IMAGE_SCHEMA, MASK_SCHEMA, QUALITY_SCORES, SCORES_TYPE, part_name
+from fss.collection.schema import (
+    GATES,
+    IMAGE_SCHEMA,
+    MASK_SCHEMA,
+    QUALITY_SCORES,
+    SCORES_TYPE,
+    make_image_id,
+    part_name,
+)
 from fss.collection.sources import SourceConfig
 from fss.collection.upgrade import refresh_manifests
 from fss.episodes.config import SplitConfig
@@ -56,11 +65,12 @@ WINDOWS = (64, 512, 2048, 8192)
 
 
 def write_images(uri: str, part: str, rows: int) -> dict[str, int]:
-    """Write a part that repeats a small picture."""
+    """Write a part that repeats a small picture; bytes after its end make each one another."""
     number, none = int(part.removeprefix("part-")), pa.nulls(rows, pa.string())
-    ids = [f"{number:08x}{row:08x}-{row:08x}" for row in range(rows)]
     uris = [f"s3://bucket/photographs/{number:08x}/{row:08x}.jpg" for row in range(rows)]
-    columns = [ids, uris, [PICTURE] * rows, [SIDE] * rows, [SIDE] * rows, ["JPEG"] * rows, none]
+    pictures = [PICTURE + struct.pack(">II", number, row) for row in range(rows)]
+    ids = [make_image_id(picture, uri) for picture, uri in zip(pictures, uris, strict=True)]
+    columns = [ids, uris, pictures, [SIDE] * rows, [SIDE] * rows, ["JPEG"] * rows, none]
     Collection.open(uri).write_part(part, pa.table(columns, schema=IMAGE_SCHEMA))
     return {"images": rows}
 

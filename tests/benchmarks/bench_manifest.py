@@ -145,7 +145,7 @@ def measure(folder: str, name: str) -> dict[str, float]:
 def measure_in_process(folder: str, name: str) -> dict[str, float]:
     """Return the result of :func:`measure` of a new process."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_manifest", "--measure", folder, name]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return result
 
 

@@ -168,7 +168,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in (name for name in CASES if options.only in name):
         command = [sys.executable, "-m", "tests.benchmarks.bench_networks", *sys.argv[1:], "--case", name]
-        row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         training, rounded = "", row.get("bf16_u", math.nan)
         if "training_u" in row:
             times = (row.get(f"training{arm}_u", math.nan) for arm in ("", "_default", "_bf16"))

@@ -24,7 +24,7 @@ from pyarrow import fs as pafs
 
 from fss.collection import ClassIndex, Collection, ImageReader, MaskSet, part_io
 from fss.collection.index import EncodedSample
-from fss.collection.schema import image_table, mask_table, part_name
+from fss.collection.schema import image_table, make_image_id, mask_table, part_name
 from fss.collection.value_ranges import find_ranges
 from fss.core import storage
 from fss.episodes.config import SplitConfig
@@ -110,8 +110,11 @@ def create(folder: Path, rows: int, part_size: int) -> MaskSet:
     for number in range(-(-rows // part_size)):
         images, answers, features = [], [], []
         for row in range(number * part_size, min(rows, (number + 1) * part_size)):
-            name, (data, mask) = f"{row:016x}-{row:08x}", encoded[rng.integers(len(encoded))]
-            images.append({"image_id": name, "uri": f"/stub/{name}.png", "image": data, "height": 1, "width": 1})
+            picture, mask = encoded[rng.integers(len(encoded))]
+            # Bytes after the end of a PNG make it another picture.
+            data, uri = picture + row.to_bytes(4, "big"), f"/stub/{row:08x}.png"
+            name = make_image_id(data, uri)
+            images.append({"image_id": name, "uri": uri, "image": data, "height": 1, "width": 1})
             answers.append(mask_row(name, mask, [1 + row % CLASSES]))
             features.append({"image_id": name, "feature": [1.0, row / rows], "masked": True})
         collection.write_part(part_name(number), image_table(images))
