@@ -125,8 +125,9 @@ def strength(dimension: Dimension, settings: Sequence[Any]) -> Callable[[Values]
 def p_value(measure: Callable[[Values], float], scores: Values, seed: int) -> float:
     """Return the share of permutations with at least the same association."""
     rng, observed = keyed_rng(seed, purpose="bench.sweep"), measure(scores)
-    stronger = sum(measure(rng.permutation(scores)) >= observed - 1e-12 for _ in range(PERMUTATIONS))
-    return (stronger + 1) / (PERMUTATIONS + 1)
+    # Equal scores have no association (nan) in any permutation, which is not weaker: p is 1.
+    as_strong = sum(not measure(rng.permutation(scores)) < observed - 1e-12 for _ in range(PERMUTATIONS))
+    return (as_strong + 1) / (PERMUTATIONS + 1)
 
 
 def effect(dimension: Dimension, settings: Sequence[Any], scores: Values) -> str:
