@@ -118,7 +118,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
         command = [sys.executable, "-m", "pipelines.pseudomask", "--collection", collection.uri]
         tracking = ["--tracking.uri", f"sqlite:///{folder}/mlflow.db", "--workers", str(options.workers)]
         start = time.perf_counter()
-        job = subprocess.Popen([*command, *tracking], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        job = subprocess.Popen([*command, *tracking], stdout=subprocess.DEVNULL)
         peaks = dict.fromkeys(("driver", "largest worker", "mask-making workers", "all processes"), 0)
         while job.poll() is None:
             for name, value in resident(job.pid).items():

@@ -150,28 +150,11 @@ def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
     """Compare a training by one worker with one by two workers and one that is killed and resumed."""
     curves = {}
     for name, workers in (("one", 1), ("two", 2), ("killed", 1)):
-        command = [sys.executable, "-m", "pipelines.train", "--collection", options.collection]
-        settings = {
-            "mask-set": options.mask_set,
-            "output": options.output,
-            "name": name,
-            "segmenter.backbone": options.backbone,
-            "segmenter.image-size": options.size,
-            "training.steps": options.steps,
-            "training.learning-rate": 1e-3,
-            "stream.batch-size": options.batch,
-            "checkpoint-every": options.steps // 4,
-            "log-every": 1,
-            "scale.workers": workers,
-            "tracking.uri": f"sqlite:///{options.output.absolute()}/mlflow.db",
-        }
-        if options.weights:
-            settings["segmenter.backbone-weights"] = options.weights
-        command += [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+        command = training(options, name, workers)
         start = time.perf_counter()
         if name == "killed":
             kill(command, options.output / "ray" / name)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         curves[name] = curve(options.output, name)
         print(f"{name}: {time.perf_counter() - start:.0f} s, loss {curves[name][0]:.4f} -> {curves[name][-1]:.4f}")
     for name in ("two", "killed"):
@@ -180,9 +163,32 @@ def measure_workers(options: tyro.conf.OmitArgPrefixes[Workers]) -> None:
         print(f"one against {name}: largest difference of the loss over {options.steps} steps {gap:.1e}", flush=True)
 
 
+def training(options: Workers, name: str, workers: int) -> list[str]:
+    """Return the command line of a training."""
+    settings = {
+        "collection": options.collection,
+        "mask-set": options.mask_set,
+        "output": options.output,
+        "name": name,
+        "backbone": options.backbone,
+        "image-size": options.size,
+        "steps": options.steps,
+        "learning-rate": 1e-3,
+        "batch-size": options.batch,
+        "checkpoint-every": options.steps // 4,
+        "log-every": 1,
+        "workers": workers,
+        "tracking.uri": f"sqlite:///{options.output.absolute()}/mlflow.db",
+    }
+    if options.weights:
+        settings["backbone-weights"] = options.weights
+    words = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "pipelines.train", *words]
+
+
 def kill(command: list[str], snapshots: Path) -> None:
     """Start a training and kill it at its second checkpoint."""
-    job = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     while len(list(snapshots.glob("checkpoint_*/progress.json"))) < 2:
         assert job.poll() is None, "the training ended before it could be killed"
         time.sleep(0.1)
