@@ -145,10 +145,8 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
         require("relabel", what="--rounds")
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
     prior = untrained_prior(config)
-    check_segmenter(training.segmenter, prior)
     image_size = config.evaluate.image_size or training.segmenter.image_size
-    if image_size != training.segmenter.image_size:
-        check_segmenter(replace(training.segmenter, image_size=image_size), prior)
+    check_segmenter(training.segmenter, prior, sizes=(image_size, training.training_size))
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=scale, checkpoint_every=checkpoint_every)

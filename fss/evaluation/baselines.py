@@ -143,7 +143,7 @@ def untrained_density(
 def untrained_density_prior(
     segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
 ) -> SegmenterMethod | None:
-    """Return the answer that a MaskSplit with a density prior starts from, as a baseline.
+    """Return the density prior of a MaskSplit alone, as a baseline.
 
     None: the segmenter has no such prior, or it is the baseline of :func:`untrained_density`. Arguments as there.
     """

@@ -66,8 +66,8 @@ class SegmenterConfig:
     """Give the network each query cell's similarity to the support's foreground and background (MaskSplit only; beyond
     the paper)."""
     density_prior: bool = False
-    """Give the network the log density ratio of each query cell as an input, and let it start from the answer of the
-    learner density (MaskSplit only; beyond the paper)."""
+    """Join the trained network's answer with that of the learner density: the network counts as far as the supports'
+    saliency agrees with their masks (MaskSplit only; beyond the paper)."""
     benchmark: Literal["pascal", "coco", "fss"] = "pascal"
     """Benchmark whose appearance affinities VAT uses: pascal layers 2 and 1, coco layer 1, fss layers 3, 2 and 1."""
     grid: Annotated[int, Ge(1)] | None = None

@@ -69,6 +69,9 @@ class MaskSplitJobConfig:
     them (auto). With auto, --saliency-prior auto makes the student the segmenter's prior as well."""
     saliency_training: TrainSaliencySettings = field(default_factory=TrainSaliencySettings)
     """Training of the saliency student. If its backbone weights are None, it takes those of the segmenter."""
+    answer: Literal["auto", "network"] = "auto"
+    """What segments: the network alone, as published, or where the job trains a saliency student for MaskSplit, the
+    network joined with the learner density (auto), which is --density-prior --saliency-prior auto."""
     train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
     """Training."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -186,7 +189,10 @@ class MaskSplitJobConfig:
 HELP = {
     "data": ("photographs", "evaluation", "output", "limit"),
     "network": ("learner", "masking", "backbone", "backbone-weights", "image-size"),
-    "training": (*("steps", "batch-size", "learning-rate", "split.distractor", "saliency-student", "rounds", "seed"),),
+    "training": (
+        *("steps", "batch-size", "learning-rate", "training-size", "split.distractor"),
+        *("saliency-student", "answer", "rounds", "seed"),
+    ),
     "machine": ("workers", "device"),
 }
 """Flags of the short help."""
@@ -195,7 +201,7 @@ HELP = {
 def work(config: MaskSplitJobConfig) -> dict[str, Any]:
     """Return the settings that determine the result, as plain values."""
     values = to_dict(config)
-    without = {"output", "data_workers", "failures", "tracking", "dry_run", "overwrite"}
+    without = {"output", "answer", "data_workers", "failures", "tracking", "dry_run", "overwrite"}
     work = {name: value for name, value in values.items() if name not in without}
     work["train"] = {name: value for name, value in work["train"].items() if name != "scale"}
     for group in (work["evaluate"], work["train"]["classes"]):

@@ -29,12 +29,15 @@ _FLAG = "saliency-training.backbone-weights"
 
 
 def resolve_student(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
-    """Fill in the seeds and the backbone weights of the student.
+    """Fill in the seeds and the backbone weights of the student, and what answers.
 
     Raises:
-        ValueError: the student has no backbone weights, or the segmenter asks for a student that is not trained.
+        ValueError: the student has no backbone weights, the segmenter asks for a student that is not trained, or for
+            density where the network alone is to answer.
     """
     segmenter, student = config.train.segmenter, config.saliency_training.student
+    if config.answer == "network" and segmenter.density_prior:
+        raise ValueError("answer is network, but the segmenter has a density prior; leave one of the two flags out")
     if config.saliency_student == "none":
         if segmenter.saliency_prior == AUTO:
             raise ValueError(
@@ -61,7 +64,11 @@ def resolve_student(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
         ),
         training=replace(training, seed=seed if training.seed is None else training.seed),
     )
-    return replace(config, saliency_training=settings)
+    config = replace(config, saliency_training=settings)
+    if config.answer == "network" or segmenter.learner != "masksplit" or segmenter.masking != "none":
+        return config
+    segmenter = replace(segmenter, density_prior=True, saliency_prior=segmenter.saliency_prior or AUTO)
+    return replace(config, train=replace(config.train, segmenter=segmenter))
 
 
 def untrained_prior(config: MaskSplitJobConfig) -> "SaliencyStudent | None":

@@ -1,6 +1,6 @@
 """Checks that take seconds and run before any stage: networks can be built, weights load, and collections exist."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 Weights = str | Path | None
 
 
-def check_segmenter(config: SegmenterConfig, prior: "SaliencyStudent | None" = None) -> None:
+def check_segmenter(
+    config: SegmenterConfig, prior: "SaliencyStudent | None" = None, *, sizes: Iterable[int] = ()
+) -> None:
     """Build the network once, so that a wrong backbone, weights file or combination fails before any work.
 
-    A saliency prior that does not exist yet is represented by ``prior``.
+    Args:
+        config: the network.
+        prior: represents a saliency prior that does not exist yet.
+        sizes: sides of pictures that it will see besides its image size, in pixels.
 
     Raises:
         ValueError: the backbone is unknown, weights are missing or do not fit, images are too small, or settings
@@ -32,7 +37,8 @@ def check_segmenter(config: SegmenterConfig, prior: "SaliencyStudent | None" = N
 
     with loading_weights(config.backbone, config.backbone_weights):
         segmenter = FewShotSegmenter.from_config(config, prior=prior)
-    check_image_size(segmenter, config.image_size)
+    for size in dict.fromkeys((config.image_size, *sizes)):
+        check_image_size(segmenter, size)
 
 
 def check_image_size(segmenter: "FewShotSegmenter", image_size: int) -> None:

@@ -65,6 +65,11 @@ class TrainSettings:
             )
 
     @property
+    def training_size(self) -> int:
+        """Side of the pictures in training, in pixels."""
+        return self.stream.training_size or self.segmenter.image_size
+
+    @property
     def shots(self) -> int:
         """Number of supports in an episode."""
         return 1 if self.episodes == "split" else self.classes.shots

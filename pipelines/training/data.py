@@ -217,7 +217,7 @@ class TrainingData:
                     kind(
                         source.masks.collection,
                         source.masks,
-                        image_size=config.segmenter.image_size,
+                        image_size=config.training_size,
                         stream=self._stream_config(weight),
                         split=config.split,
                         augment=config.augment,
@@ -246,7 +246,7 @@ class TrainingData:
                 episodes=config.classes.episodes or selection.pairs,
                 shots=config.classes.shots,
                 draw=config.classes.draw,
-                image_size=config.segmenter.image_size,
+                image_size=config.training_size,
                 stream=self._stream_config(weight),
                 augment=config.augment,
                 rank=rank,

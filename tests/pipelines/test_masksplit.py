@@ -198,7 +198,7 @@ def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.M
     monkeypatch.setattr(defaults, "available_cores", lambda: 2)
     light = PRESETS["photographs"]().train
     assert PRESETS["photographs"]().saliency_training.student.backbone_weights is None  # those of the segmenter
-    assert (light.segmenter.backbone, light.segmenter.image_size) == ("mobilenet_v2", 192)
+    assert (light.segmenter.backbone, light.training_size, light.segmenter.image_size) == ("mobilenet_v2", 192, 384)
     assert light.optimizer.steps == 2 * defaults.STEPS_PER_CORE
     monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
     heavy, paper = PRESETS["photographs"](), PRESETS["paper"]()

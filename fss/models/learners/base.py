@@ -31,6 +31,8 @@ class Learner(nn.Module):
     ``[N,1,h,w]`` in 0..1."""
     support_crop: bool = False
     """Whether supports are also encoded in a crop around their object; see :meth:`add_crops`."""
+    learns_alone: ClassVar[bool] = False
+    """Whether the learner is trained without saliency prior and crops, which only its answers need."""
 
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "Learner":

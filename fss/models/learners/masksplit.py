@@ -6,10 +6,10 @@ on the stride-8 grid are resized to it after their projection. The other masking
 before the projection.
 
 Two extensions of the paper: with ``similarity``, the input of the decoder also contains the cosine similarity of each
-query cell to the support's foreground and background at every level. With ``density_prior``, it also contains the log
-density ratio and the saliency that the training-free learner ``density`` compares, and the logits of that learner times
-a learned gain are added to those of the network. The gain starts at 1 and the network's last layer at 0, so the network
-answers as ``density`` does before its training.
+query cell to the support's foreground and background at every level. With ``density``, the network is trained alone,
+and its answer is joined with that of the training-free learner ``density`` afterwards: the log odds are added, those of
+the network times the agreement of the supports' masks with their saliency. Its pseudo-masks are salient objects, so it
+is trusted where the supports ask for the salient object.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,10 @@ from fss.models.features import Features, map_features, resize
 from fss.models.layers.mask_resize import resize_masks
 from fss.models.layers.norm import GroupNormReLU
 from fss.models.learners.base import Channels, Learner
-from fss.models.learners.density import Density, Evidence
+from fss.models.learners.density import Density
 from fss.models.masking import Masking
 
 _LEVELS = 3
-_EVIDENCE = 3  # channels: log ratio, saliency, and saliency times the supports' agreement with theirs
 
 
 def _conv(cin: int, cout: int) -> list[nn.Module]:
@@ -45,10 +44,11 @@ class MaskSplit(Learner):
     """Projections, prototypes by masked average pooling, fusion and decoder.
 
     With a bottleneck ResNet and width 128 the learner has 5,454,224 parameters. An image is embedded as three maps;
-    those of ``density`` follow if it is given.
+    those of ``density`` follow if it is given, but not in training.
     """
 
     selection: ClassVar[MapSelection] = MapSelection(keep=("none", "last", "last", "last"), activated=True)
+    learns_alone = True
 
     def __init__(
         self, channels: Channels, width: int = 128, similarity: bool = False, density: Density | None = None
@@ -61,7 +61,7 @@ class MaskSplit(Learner):
         self.projection1 = nn.Sequential(*_conv(c8, width))
         self.projection2 = nn.Sequential(*_conv(c16, width))
         self.projection3 = nn.Sequential(*_conv(c32, width))
-        further = (2 * _LEVELS if similarity else 0) + (0 if density is None else _EVIDENCE)
+        further = 2 * _LEVELS if similarity else 0
         self.dense_conv = nn.Sequential(*_conv(2 * _LEVELS * width + further, width))
         half, quarter, eighth = width // 2, width // 4, width // 8
         self.decoder = nn.Sequential(
@@ -71,9 +71,6 @@ class MaskSplit(Learner):
             *(*_conv(quarter, eighth), nn.Conv2d(eighth, 2, 1, bias=False)),
         )
         self._init_at_prior()
-        if density is not None:
-            self.gain = nn.Parameter(torch.ones(()))
-            nn.init.zeros_(self.decoder[-1].weight)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _init_at_prior(self) -> None:
@@ -103,7 +100,7 @@ class MaskSplit(Learner):
         projections = (self.projection1, self.projection2, self.projection3)
         projected = [projection(m) for projection, m in zip(projections, maps, strict=True)]
         embedded = [[resize(p, projected[0].shape[-2:])] for p in projected]
-        return embedded if self.density is None else [*embedded, *self.density.embed_query(features)]
+        return embedded if self.density is None or self.training else [*embedded, *self.density.embed_query(features)]
 
     def embed_support(self, plain: Features, masked: Features, masks: Tensor, masking: Masking) -> Features:
         """Mask the maps, then project them like those of the query; with ``density`` there is no masking."""
@@ -129,14 +126,13 @@ class MaskSplit(Learner):
                 mean = _pool(cells, torch.ones_like(m))
                 background = _pool(cells, 1 - m)
                 similarities += [_cosine(q - mean, prototype - mean), _cosine(q - mean, background - mean)]
-        maps = [q for (q,) in query[:_LEVELS]]
-        if self.density is None:
-            return self.decoder(self._join(maps, prototypes, similarities))  # type: ignore[no-any-return]
-        with torch.no_grad():
-            evidence = self.density.compare(query[_LEVELS:], support[_LEVELS:], masks, shots)
-        logits = self.decoder(self._join(maps, prototypes, [*similarities, _channels(evidence, grid)]))
-        margin = self.gain * resize(evidence.logit, logits.shape[-2:]) / 2
-        return logits + torch.cat([-margin, margin], 1)  # type: ignore[no-any-return]
+        logits = self.decoder(self._join([q for (q,) in query[:_LEVELS]], prototypes, similarities))
+        if self.density is None or self.training:
+            return logits  # type: ignore[no-any-return]
+        evidence = self.density.compare(query[_LEVELS:], support[_LEVELS:], masks, shots)
+        trust = 1.0 if evidence.agreement is None else evidence.agreement
+        margin = trust * (logits[:, 1:] - logits[:, :1]) + resize(evidence.logit, logits.shape[-2:])
+        return torch.cat([-margin / 2, margin / 2], 1)
 
     def _join(self, maps: Sequence[Tensor], prototypes: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Convolve the query's maps, the prototypes ``[N,width,1,1]`` beside them, and further channels.
@@ -155,15 +151,6 @@ class MaskSplit(Learner):
         small = F.conv2d(torch.cat([*prototypes], 1).expand(-1, -1, 3, 3), torch.cat(levels[1::2], 1), padding=1)
         rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=small.device) for side in joined.shape[-2:])
         return self.dense_conv[1:](joined + small[:, :, rows][..., columns])  # type: ignore[no-any-return]
-
-
-def _channels(evidence: Evidence, grid: Sequence[int]) -> Tensor:
-    """Return log ratio, saliency, and saliency times agreement ``[N,3,*grid]``; without a prior, the last two are 0."""
-    ratio = resize(evidence.ratio, grid)
-    if evidence.prior is None or evidence.agreement is None:
-        return F.pad(ratio, (0, 0, 0, 0, 0, _EVIDENCE - 1))
-    prior = resize(evidence.prior, grid)
-    return torch.cat([ratio, prior, evidence.agreement * prior], 1)
 
 
 def _pool(cells: Tensor, weights: Tensor) -> Tensor:

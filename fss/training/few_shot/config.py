@@ -76,6 +76,8 @@ class StreamConfig:
     """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
     held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     """Share of the images that is never trained on and serves to choose the checkpoint."""
+    training_size: Annotated[int, Ge(1)] | None = None
+    """Side of the pictures in training, in pixels, where it is not the segmenter's image size. None: it is."""
     decode_threads: Annotated[int, Ge(1)] | None = None
     """Decoding threads or processes per worker. None: the machine's cores divided by its workers, at most 16."""
     decoders: Literal["auto", "threads", "processes"] = "auto"
@@ -100,7 +102,7 @@ class StreamConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
-        return without_added(self, ("decoding",))
+        return without_added(self, ("decoding", "training_size"))
 
     def __post_init__(self) -> None:
         check_lanes(self.lane_count, self.batch_size)

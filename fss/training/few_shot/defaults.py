@@ -19,7 +19,7 @@ class TrainingPlan:
     backbone: str
     """Backbone of the network."""
     image_size: Annotated[int, Ge(1)]
-    """Side of the square that the network sees, in pixels."""
+    """Side of the square that the network sees in training, in pixels."""
     steps: Annotated[int, Ge(1)]
     """Training steps."""
     batch_size: Annotated[int, Ge(1)] = 16

@@ -171,7 +171,6 @@ def test_a_backbone_that_changes_in_training_is_not_copied(changing: dict[str, b
 @pytest.mark.parametrize("shots", [1, 2])
 def test_constant_prototypes_are_convolved_once(settings: dict[str, bool], shots: int) -> None:
     segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, **settings).eval()
-    torch.nn.init.normal_(segmenter.learner.decoder[-1].weight)  # with a density prior it starts at zero
     masks = torch.zeros(2, shots, 96, 112)
     masks[..., 20:70, 30:] = 1
     batch = (torch.randn(2, 3, 96, 112), torch.randn(2, shots, 3, 96, 112), masks)

@@ -81,7 +81,8 @@ def test_the_segmenter_trains_on_the_masks_of_a_student_and_with_it(
     [
         ({"segmenter": {"backbone_weights": None}}, "and the segmenter has no weights; give --saliency-training.back"),
         ({"segmenter": {"backbone": "resnet18"}}, "its backbone timm:test_resnet.r160_in1k, .* has those of resnet18"),
-        ({"segmenter": {"density_prior": False}}, "leave --saliency-prior out, or give --density-prior"),
+        ({"answer": "network"}, "answer is network, but the segmenter has a density prior; leave one of the two"),
+        ({"answer": "network", "segmenter": {"density_prior": False}}, "leave --saliency-prior out, or give --densi"),
         ({"saliency_student": "none"}, "saliency-prior is auto, but the job trains no saliency student"),
     ],
 )
@@ -93,6 +94,18 @@ def test_mistakes_are_told_before_any_work(
     with pytest.raises(ValueError, match=message):
         masksplit.run(replace(config, **others))
     assert not (tmp_path / "work").exists()
+
+
+def test_the_network_is_joined_with_density_where_a_student_is_trained(weights: str, tracking: TrackingConfig) -> None:
+    plain = {"density_prior": False, "saliency_prior": None}
+    joined = masksplit.resolve(main_job(weights, tracking, segmenter=plain)).train.segmenter
+    assert joined.density_prior and joined.saliency_prior == "auto"
+    for alone in ({"answer": "network"}, {"saliency_student": "none"}):
+        config = replace(main_job(weights, tracking, segmenter=plain), **alone)
+        segmenter = masksplit.resolve(config).train.segmenter
+        assert not segmenter.density_prior and segmenter.saliency_prior is None
+    for other in ({"learner": "hsnet"}, {"masking": "feature"}):
+        assert not masksplit.resolve(main_job(weights, tracking, segmenter=plain | other)).train.segmenter.density_prior
 
 
 def test_without_a_student_jobs_of_earlier_versions_resume() -> None:

@@ -100,6 +100,10 @@ def test_the_published_training_of_a_pascal_fold(tmp_path: Path) -> None:
     assert batch.query.shape == (20, 3, 64, 64)
     assert len(data.validator(stream).examples()) == 8
     assert hashes(settings) != hashes(replace(settings, classes=replace(settings.classes, fold=1)))
+    smaller = TrainingData.open(replace(settings, stream=replace(settings.stream, training_size=48)))
+    stream = smaller.stream()
+    assert next(iter(stream.batches(0))).query.shape == (20, 3, 48, 48)
+    assert smaller.validator(stream).examples().query.shape[2:] == (64, 64)
 
 
 def test_validation_may_be_another_collection(collection: str, paint: Paint, tmp_path: Path) -> None:
