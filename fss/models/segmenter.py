@@ -251,20 +251,16 @@ class FewShotSegmenter(nn.Module):
 
     def _with_crops(self, support: Features, images: Tensor, masks: Tensor) -> Features:
         """Add the crops around the objects to supports, if the learner sees them."""
-        if not self.learner.support_crop or self._learns_alone:
+        if not self.learner.support_crop or self.learner.is_alone:
             return support
         crops, crop_masks = crop_supports(images, masks)
         return self.learner.add_crops(support, self.backbone(crops), crop_masks)
 
     def _with_prior(self, features: Features, images: Tensor) -> Features:
         """Append the saliency of images ``[N,3,H,W]`` as a fifth stage, if there is a prior."""
-        if self.prior is None or self._learns_alone:
+        if self.prior is None or self.learner.is_alone:
             return features
         return [*features, [self.prior.saliency(images)]]
-
-    @property
-    def _learns_alone(self) -> bool:
-        return self.learner.learns_alone and self.learner.training
 
     @property
     def _shared_embedding(self) -> bool:

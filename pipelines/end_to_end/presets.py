@@ -44,7 +44,7 @@ def photographs() -> MaskSplitJobConfig:
 
     The masks are those of a saliency student. On photographs of one salient object, the few-shot network gains six
     points by it. The network is joined with the learner density, and the light one, which is trained on small pictures,
-    answers on pictures of twice the side; together they gain four points there, and two where several objects stand
+    answers on pictures of twice the side; together they gain five points there, and two where several objects stand
     (tests/benchmarks/README.md).
     """
     plan = machine_plan()

@@ -34,6 +34,11 @@ class Learner(nn.Module):
     learns_alone: ClassVar[bool] = False
     """Whether the learner is trained without saliency prior and crops, which only its answers need."""
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the learner needs neither prior nor crops, because it is trained alone."""
+        return self.learns_alone and self.training
+
     @classmethod
     def create(cls, channels: Channels, config: SegmenterConfig) -> "Learner":
         """Create the learner for a backbone.
