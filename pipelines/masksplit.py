@@ -146,7 +146,8 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
     prior = untrained_prior(config)
     image_size = config.evaluate.image_size or training.segmenter.image_size
-    check_segmenter(training.segmenter, prior, sizes=(image_size, training.training_size))
+    sizes = {"evaluate.image-size": image_size, "training-size": training.training_size}
+    check_segmenter(training.segmenter, prior, sizes=sizes)
     check_estimator(config.pseudomask.estimator_settings())
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=scale, checkpoint_every=checkpoint_every)

@@ -134,7 +134,7 @@ def resolve(config: TrainJobConfig) -> TrainJobConfig:
         mix=replace(config.mix, collections=others),
         output=storage.absolute_uri(config.output),
     )
-    check_segmenter(config.segmenter, sizes=(config.training_size,))
+    check_segmenter(config.segmenter, sizes={"training-size": config.training_size})
     return config
 
 

@@ -117,7 +117,7 @@ def resolve(config: TuneJobConfig) -> TuneJobConfig:
         for value in dimension.extremes()
     }
     for network in networks:
-        check_segmenter(network)
+        check_segmenter(network, sizes={"training-size": train.training_size})
     return replace(
         config,
         collection=storage.absolute_uri(config.collection),

@@ -1,6 +1,6 @@
 """Checks that take seconds and run before any stage: networks can be built, weights load, and collections exist."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +20,14 @@ Weights = str | Path | None
 
 
 def check_segmenter(
-    config: SegmenterConfig, prior: "SaliencyStudent | None" = None, *, sizes: Iterable[int] = ()
+    config: SegmenterConfig, prior: "SaliencyStudent | None" = None, *, sizes: Mapping[str, int] | None = None
 ) -> None:
     """Build the network once, so that a wrong backbone, weights file or combination fails before any work.
 
     Args:
         config: the network.
         prior: represents a saliency prior that does not exist yet.
-        sizes: sides of pictures that it will see besides its image size, in pixels.
+        sizes: sides of pictures that it will see besides its image size, in pixels, by their flags without dashes.
 
     Raises:
         ValueError: the backbone is unknown, weights are missing or do not fit, images are too small, or settings
@@ -37,11 +37,11 @@ def check_segmenter(
 
     with loading_weights(config.backbone, config.backbone_weights):
         segmenter = FewShotSegmenter.from_config(config, prior=prior)
-    for size in dict.fromkeys((config.image_size, *sizes)):
-        check_image_size(segmenter, size)
+    for flag, size in {"image-size": config.image_size, **(sizes or {})}.items():
+        check_image_size(segmenter, size, flag=flag)
 
 
-def check_image_size(segmenter: "FewShotSegmenter", image_size: int) -> None:
+def check_image_size(segmenter: "FewShotSegmenter", image_size: int, *, flag: str = "image-size") -> None:
     """Refuse images that are too small for a network, and say once if a network pads them.
 
     Raises:
@@ -51,9 +51,7 @@ def check_image_size(segmenter: "FewShotSegmenter", image_size: int) -> None:
 
     if image_size < (side := segmenter.learner.min_side):
         network = f"{segmenter.config.learner} on {segmenter.config.backbone}"
-        raise ValueError(
-            f"image-size is {image_size}, but {network} needs at least {side} pixels; give a larger --image-size"
-        )
+        raise ValueError(f"{flag} is {image_size}, but {network} needs at least {side} pixels; give a larger --{flag}")
     if note := segmenter.backbone.padding_note(image_size, image_size):
         log_once(note)
 

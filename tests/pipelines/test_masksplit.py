@@ -157,6 +157,8 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
         ("--workers 9", "9 workers cannot share 8 lanes"),
         ("--device cuda", "there are 0 GPUs"),
         ("--evaluate.image-size 8", "image-size is 8, but masksplit"),
+        ("--evaluate.image-size 8", "give a larger --evaluate.image-size"),
+        ("--training-size 64", "needs at least 80 pixels; give a larger --training-size"),
         ("--evaluate.classes unseen", "no such class split; its splits are base, novel"),
         ("--split.distractor 2", "distractor must be less than or equal to 1, got 2.0"),
     ],

@@ -114,6 +114,7 @@ def test_other_settings_under_the_same_name_are_refused(uninterrupted: JobResult
             "--backbone-weights: there is no weights file /no.pth; give the path",
         ),
         ({"segmenter": SegmenterConfig(image_size=79)}, "needs at least 80 pixels; give a larger --image-size"),
+        ({"stream": StreamConfig(training_size=79)}, "needs at least 80 pixels; give a larger --training-size"),
         ({"segmenter": SegmenterConfig(backbone="mobilenet")}, "unknown backbone 'mobilenet'"),
         ({"collection": ""}, "--collection is required"),
         ({"collection": "/nowhere"}, "there is no collection at /nowhere; make one with: python -m pipelines.ingest"),

@@ -128,6 +128,7 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
         ({"dimensions": ("backbone=resnet18|foo",)}, "unknown backbone 'foo'"),
         ({"dimensions": ("width=40|64",)}, "width"),
         ({"gate": GateConfig(evaluation="/nowhere")}, "/nowhere"),
+        ({"train": TrainSettings(stream=StreamConfig(training_size=64))}, "give a larger --training-size"),
     ],
 )
 def test_mistakes_are_refused_before_any_work(config: TuneJobConfig, change: dict[str, Any], message: str) -> None:

@@ -82,7 +82,10 @@ def test_the_segmenter_trains_on_the_masks_of_a_student_and_with_it(
         ({"segmenter": {"backbone_weights": None}}, "and the segmenter has no weights; give --saliency-training.back"),
         ({"segmenter": {"backbone": "resnet18"}}, "its backbone timm:test_resnet.r160_in1k, .* has those of resnet18"),
         ({"answer": "network"}, "answer is network, but the segmenter has a density prior; leave one of the two"),
-        ({"answer": "network", "segmenter": {"density_prior": False}}, "leave --saliency-prior out, or give --densi"),
+        (
+            {"answer": "network", "segmenter": {"density_prior": False}},
+            "leave --saliency-prior out, or give --density-prior",
+        ),
         ({"saliency_student": "none"}, "saliency-prior is auto, but the job trains no saliency student"),
     ],
 )
