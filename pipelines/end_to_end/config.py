@@ -70,8 +70,9 @@ class MaskSplitJobConfig:
     saliency_training: TrainSaliencySettings = field(default_factory=TrainSaliencySettings)
     """Training of the saliency student. If its backbone weights are None, it takes those of the segmenter."""
     answer: Literal["auto", "network"] = "auto"
-    """What segments: the network alone, as published, or where the job trains a saliency student for MaskSplit, the
-    network joined with the learner density (auto), which is --density-prior --saliency-prior auto."""
+    """What segments. network: the trained network alone, as published. auto: where the job trains a saliency student,
+    and the learner is masksplit with --masking none, the network joined with the learner density, as by
+    --density-prior --saliency-prior auto; otherwise the network alone."""
     train: Annotated[TrainSettings, FLAT] = field(default_factory=TrainSettings)
     """Training."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
