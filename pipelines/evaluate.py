@@ -60,7 +60,6 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     from pipelines.runtime.checkpoints import publish_untrained
     from pipelines.runtime.mlflow_run import logged_model
     from pipelines.runtime.model_source import inspect_model, load_model
-    from pipelines.runtime.output_dir import remove
     from pipelines.runtime.validation import check_image_size
 
     config = resolve(config)
@@ -81,6 +80,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     options += [{"presence_episodes": presence}] if presence != EvaluateSettings().presence_episodes else []
     options += [config.precision] if config.precision != "fp32" else []  # fss 0.2 had fp32 only
     options += [config.scales] if config.scales != "whole" else []  # and whole queries only
+    options += ["refined"] if config.refines else []  # and masks of the network's grid only
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
         JOB,
@@ -96,14 +96,13 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             **left_out,
         },
         plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
+        remove_too=[config.output],
         parent=parent,
         labels=_labels(source, description, truth, sum(map(len, plans))),
         tags={"fss.model": model, **{f"fss.plan_{plan.shots}shot": plan.hash for plan in plans}},
     ) as job:
         if job.done:
             return job.result
-        if config.overwrite:
-            remove(config.output)
         details = {"plans": hashes}
         job.dataset = log_dataset(
             job.run, truth, context="evaluation", fingerprint=plans[0].fingerprint, details=details
@@ -121,6 +120,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             original_size=config.original_size,
             fusion=config.fusion,
             scales=config.scales,
+            refine=config.refines,
             baselines=config.baselines,
             saliency=config.saliency,
             visualizations=config.visualizations,

@@ -32,6 +32,7 @@ class AllForeground:
     passes = 0
     backend = ""
     tiled = 0
+    refine = False
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return ones [B, H, W]."""
@@ -45,6 +46,7 @@ class SalientObject:
     passes = 0
     backend = ""
     tiled = 0
+    refine = False
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
         """Wrap an estimator.
@@ -77,6 +79,7 @@ class UntrainedPrototype:
 
     name = "untrained prototype"
     tiled = 0
+    refine = False
     backend = "PyTorch"
 
     def __init__(
@@ -124,7 +127,11 @@ def is_untrained_density(segmenter: FewShotSegmenter) -> bool:
 
 
 def untrained_density(
-    segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
+    segmenter: FewShotSegmenter,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    refine: bool = False,
 ) -> SegmenterMethod:
     """Return the training-free learner ``density`` with default settings and without a saliency prior as a baseline.
 
@@ -132,16 +139,21 @@ def untrained_density(
         segmenter: a segmenter whose backbone the baseline takes, with its weights.
         device: where the baseline runs.
         precision: of its arithmetic.
+        refine: whether outlines follow the edges of the queries.
     """
     source = segmenter.config
     config = SegmenterConfig(learner="density", backbone=source.backbone, image_size=source.image_size, frozen=True)
     density = FewShotSegmenter.from_config(config)
     density.backbone.load_state_dict(segmenter.backbone.state_dict())
-    return SegmenterMethod(density, name=DENSITY, device=device, precision=precision)
+    return SegmenterMethod(density, name=DENSITY, device=device, precision=precision, refine=refine)
 
 
 def untrained_density_prior(
-    segmenter: FewShotSegmenter, *, device: str | torch.device = "cpu", precision: Precision = "fp32"
+    segmenter: FewShotSegmenter,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    refine: bool = False,
 ) -> SegmenterMethod | None:
     """Return the density prior of a MaskSplit alone, as a baseline.
 
@@ -153,7 +165,7 @@ def untrained_density_prior(
     config = replace(source, learner="density", density_prior=False, backbone_weights=None, saliency_prior=None)
     density = FewShotSegmenter.from_config(config, prior=segmenter.prior)
     density.backbone.load_state_dict(segmenter.backbone.state_dict())
-    return SegmenterMethod(density, name=DENSITY_PRIOR, device=device, precision=precision)
+    return SegmenterMethod(density, name=DENSITY_PRIOR, device=device, precision=precision, refine=refine)
 
 
 def _resize_mask(mask: UInt8, height: int, width: int) -> UInt8:

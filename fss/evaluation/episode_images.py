@@ -98,6 +98,14 @@ class EpisodeImages:
         masks = [_binary(self._read(name), c) for name, c in zip(image_ids, class_ids, strict=True)]
         return torch.from_numpy(np.stack(masks))
 
+    def pictures(self, image_ids: Sequence[str], height: int, width: int) -> list[UInt8]:
+        """Return images of the square of the network, or else of their original size, which is ``height`` x ``width``.
+
+        Each is uint8 [height, width, 3].
+        """
+        square = (height, width) == (self.size, self.size)
+        return [self._read(name).rgb if square else self._original(name) for name in image_ids]
+
     def tiles(self, image_ids: Sequence[str], numbers: Sequence[int]) -> Tensor:
         """Return one tile of each image, cut from it at its own size, normalised float32 [N, 3, size, size].
 
@@ -164,6 +172,11 @@ class EvaluationBatch:
         masks = pictures.masks(names, [c for c in classes for _ in range(shots)])
         support = (masks == 1).float().reshape(len(episodes), shots, *masks.shape[1:])
         return cls(episodes, pictures, target, support)
+
+    def query_pictures(self) -> list[UInt8]:
+        """Return the B queries at the size of ``target``, each uint8 [H, W, 3]."""
+        height, width = self.target.shape[-2:]
+        return self.pictures.pictures(self.query_ids, height, width)
 
     @property
     def query_ids(self) -> list[str]:

@@ -42,6 +42,8 @@ class EvaluationResult:
     """What runs the backbone of each method; empty without one."""
     tiled: dict[str, int]
     """Queries that each method saw in tiles too."""
+    refined: dict[str, bool]
+    """Whether the outlines of each method follow the edges of the queries."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
     """Requested predictions by method and episode number, uint8 [H, W] in {0, 1}, at the size of scoring."""
     calibration: Calibration = UNCALIBRATED
@@ -142,6 +144,7 @@ def evaluate(
         passes={method.name: method.passes - before[method.name][0] for method in methods},
         backends={method.name: method.backend for method in methods},
         tiled={method.name: method.tiled - before[method.name][1] for method in methods},
+        refined={method.name: method.refine for method in methods},
         predictions={name: gallery.masks for name, gallery in galleries.items()},
     )
 

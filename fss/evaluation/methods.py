@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 from cachetools import LRUCache
 from torch import Tensor
@@ -29,6 +30,8 @@ class Method(Protocol):
     """Name in reports."""
     tiled: int
     """Number of queries that were seen in tiles too so far."""
+    refine: bool
+    """Whether outlines follow the edges of the queries."""
     backend: str
     """What runs the backbone, in reports; empty without one."""
 
@@ -91,6 +94,7 @@ class SegmenterMethod:
         batch: int = 8,
         cache_gb: float = 2.0,
         scales: Scales = "whole",
+        refine: bool = False,
     ):
         """Wrap a segmenter.
 
@@ -103,12 +107,15 @@ class SegmenterMethod:
             batch: images per pass of the backbone.
             cache_gb: size of the feature cache, in gigabytes of the device's memory.
             scales: scales in which queries are seen (see ``fss.models.scales``).
+            refine: whether outlines follow the edges of the queries, as ``Examples.predict`` draws them; only with the
+                fusion ``joint``, because the other rules give no probability.
         """
+        assert fusion == "joint" or not refine, "masks that shots have voted for have no probability to refine"
         self.segmenter = segmenter.to(device).eval()
         self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
         self.backend = "PyTorch"
         self._pictures: EpisodeImages | None = None
-        self.scales, self.tiled = scales, 0
+        self.scales, self.refine, self.tiled = scales, refine, 0
         masked = segmenter.needs_support_images
         limit = cache_gb * 1e9 / (1 + masked + (scales != "whole"))
         self._tiles: FeatureCache[tuple[str, int]] = FeatureCache(self._encode_tiles, batch=batch, limit_bytes=limit)
@@ -134,7 +141,7 @@ class SegmenterMethod:
         with autocast(self.device, self.precision):
             logits, tiled = self._decode(self.segmenter.decoder(self.fusion), batch, encoded)
             self.tiled += len(tiled)
-            return fuse(logits, self.fusion)
+            return self._refined(_probability(logits), batch) if self.refine else fuse(logits, self.fusion)
 
     @torch.no_grad()
     def answer(self, batch: EvaluationBatch) -> tuple[Tensor, Tensor]:
@@ -142,8 +149,16 @@ class SegmenterMethod:
         query, support, masks, size = self.encode(batch)
         with autocast(self.device, self.precision):
             logits, _ = self._decode(self.segmenter.decode, batch, (query, support, masks, size))
-        probability = logits.float().softmax(1)[:, 1]
-        return (probability > 0.5).long(), self.segmenter.signals(probability, query, support, masks)
+        probability = _probability(logits)
+        answers = self._refined(probability, batch) if self.refine else (probability > 0.5).long()
+        return answers, self.segmenter.signals(probability, query, support, masks)
+
+    def _refined(self, probability: Tensor, batch: EvaluationBatch) -> Tensor:
+        """Return masks [B,H,W] of 0 and 1 whose outlines follow the edges of the queries."""
+        from fss.relabel.edge_refinement import refine_outlines  # imports numba
+
+        maps = zip(probability.cpu().numpy(), batch.query_pictures(), strict=True)
+        return torch.from_numpy(np.stack([refine_outlines(soft, rgb) > 0.5 for soft, rgb in maps])).long()
 
     def _decode(self, decode: Decode, batch: EvaluationBatch, encoded: Encoded) -> tuple[Tensor, list[int]]:
         return decode_in_scales(
@@ -196,6 +211,11 @@ class SegmenterMethod:
         images = self._pictures.images(names).to(self.device)
         plain = self._plain.get(names) if self.segmenter.masking.needs_plain else None
         return self.segmenter.encode_support(images, masks, plain)
+
+
+def _probability(logits: Tensor) -> Tensor:
+    """Return the probability of the object, float32 [B,H,W], of logits [B,2,H,W]."""
+    return logits.float().softmax(1)[:, 1]
 
 
 def _bytes(features: Features) -> float:

@@ -47,6 +47,7 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
+            row["refined"] = result.refined[method]
             row["backend"] = result.backends[method]
             row["passes_per_query"] = result.passes_per_query(method)
             row |= {"per_class": metrics.per_class, "by_size": _by_size(result, method)}
@@ -89,6 +90,9 @@ def _notes(table: Sequence[Row]) -> list[str]:
         f"{_resolution(row)}"
         for row in table
     )
+    refined = list(dict.fromkeys(row["method"] for row in table if row["refined"]))
+    outlines = f"outlines along the edges of the query, as fss predict draws them: {', '.join(refined)}"
+    plans |= {outlines: None} if refined else {}
     return [*plans, *_size_notes(table), *_sureness_notes(table), *_pass_notes(table), INTERVALS]
 
 

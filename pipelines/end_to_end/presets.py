@@ -36,7 +36,8 @@ def sample() -> MaskSplitJobConfig:
 
 def paper() -> MaskSplitJobConfig:
     """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50: days without a GPU."""
-    return _photographs(PAPER)
+    settings = _photographs(PAPER)
+    return replace(settings, evaluate=replace(settings.evaluate, refine="no"))
 
 
 def photographs() -> MaskSplitJobConfig:

@@ -38,6 +38,9 @@ class EvaluateSettings:
     scales: Scales = "whole"
     """Scales in which the model sees queries: whole (one pass), adaptive (small objects also in nine tiles) or tiles
     (every query in ten passes); the baselines see whole queries."""
+    refine: Literal["auto", "yes", "no"] = "auto"
+    """Let the outlines of the model and of the density baselines follow the edges of the queries, as fss predict does.
+    auto: yes, but not under a published protocol, nor with a fusion that votes or averages."""
     precision: Precision = "fp32"
     """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     baselines: bool = True
@@ -108,6 +111,11 @@ class EvaluateJobConfig(EvaluateSettings):
                 f"protocol is {self.protocol!r} and fold is {self.fold}, which belong to a benchmark; give "
                 "--benchmark, or leave both out"
             )
+        if self.refine == "yes" and self.fusion != "joint":
+            raise ValueError(
+                f"refine is yes, but the fusion {self.fusion} leaves no joint probability to refine; give --fusion "
+                "joint, or leave --refine out"
+            )
         if self.skip_small_classes and self.protocol in ("hsnet", "ifsl"):
             raise ValueError(
                 f"skip_small_classes is set, but the published episodes of {self.protocol} have all classes; give "
@@ -115,6 +123,11 @@ class EvaluateJobConfig(EvaluateSettings):
             )
         if self.benchmark is not None and self.classes is not None:
             raise ValueError("the fold of a benchmark selects the classes; give --benchmark or --classes, not both")
+
+    @property
+    def refines(self) -> bool:
+        """Whether outlines follow the edges of the queries."""
+        return self.refine == "yes" or (self.refine == "auto" and (self.protocol, self.fusion) == ("ours", "joint"))
 
 
 HELP = {

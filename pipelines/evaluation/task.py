@@ -52,6 +52,8 @@ class EvaluationTask:
     """Rule that joins the predictions of several shots."""
     scales: Scales
     """Scales in which the model sees queries."""
+    refine: bool
+    """Whether the outlines of segmenters follow the edges of the queries."""
     baselines: bool
     """Whether the baselines are evaluated too."""
     saliency: SaliencyConfig
@@ -80,18 +82,20 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
         device=task.device,
         precision=task.precision,
         scales=task.scales,
+        refine=task.refine,
     )
     methods: list[Method] = [model]
     if task.baselines:
         untrained = _untrained(segmenter)
+        options: dict[str, Any] = {"device": task.device, "precision": task.precision, "refine": task.refine}
         methods += [
             AllForeground(),
             SalientObject(_Saliency(task.saliency)),
             UntrainedPrototype(untrained.backbone, device=task.device),
         ]
         if not is_untrained_density(segmenter) or task.scales != "whole":
-            methods.append(untrained_density(untrained, device=task.device, precision=task.precision))
-        if prior := untrained_density_prior(untrained, device=task.device, precision=task.precision):
+            methods.append(untrained_density(untrained, **options))
+        if prior := untrained_density_prior(untrained, **options):
             methods.append(prior)
     for method in methods:
         if isinstance(method, SegmenterMethod):
@@ -144,6 +148,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         passes={name: sum(result.passes[name] for result in results) for name in names},
         backends=results[0].backends,
         tiled={name: sum(result.tiled[name] for result in results) for name in names},
+        refined=results[0].refined,
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},
         predictions={name: {k: v for result in results for k, v in result.predictions[name].items()} for name in names},

@@ -76,7 +76,7 @@ class Job:
                 ``overwrite`` the folder is removed first.
             contents: hashes of the files that the job reads, by their roles; the key does not cover them. A job of the
                 same key that began with other files is neither continued nor taken as finished.
-            remove_too: further folders that ``overwrite`` removes.
+            remove_too: folders that ``overwrite`` removes too. A job that does not claim its output folder adds it.
             title: name of the result; None: the name of the job.
             labels: what tells the MLflow run from others of its job; the name of the run is the title with these.
             parent: run of the job that this one is a stage of.
@@ -129,10 +129,11 @@ class Job:
         delete_leftovers()  # of jobs that were killed
         if self.output_dir is not None:
             self._stack.enter_context(hold(self.output_dir, self.claim_as or f"{self.name} in {self.output_dir}"))
+        if overwrite:  # before the run is opened, because it writes into the folder
+            own = [str(self.output_dir)] if self.claim_as is not None else []
+            remove(*own, *self.remove_too)
         if self.claim_as is not None:
             assert self.output_dir is not None, "only an output folder can be claimed"
-            if overwrite:
-                remove(self.output_dir, *self.remove_too)
             contents = self.result.inputs.get("contents")
             claim(self.output_dir, self.key, to_dict(self.config), what=self.claim_as, contents=contents)
         tracking: TrackingConfig = self.config.tracking

@@ -103,6 +103,7 @@ class OneFusion:
 
     passes = 0
     tiled = 0
+    refine = False
     backend = "PyTorch"
 
     def __init__(self, source: Fusions, fusion: Fusion):

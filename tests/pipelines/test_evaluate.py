@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -126,6 +127,22 @@ def test_the_cost_of_tiles_is_told(config: EvaluateJobConfig, tmp_path: Path) ->
     assert "density ratio, untrained: 10.0" not in (tmp_path / "table.md").read_text()
     whole = run(replace(few, overwrite=True))
     assert whole.worked and "1-shot/model/passes per query" not in whole.metrics
+
+
+@pytest.mark.parametrize(
+    ("changes", "refines"),
+    [
+        ({}, True),
+        ({"refine": "no"}, False),
+        ({"fusion": "vote_published"}, False),
+        ({"benchmark": "fss", "protocol": "hsnet"}, False),
+        ({"benchmark": "fss", "protocol": "hsnet", "refine": "yes"}, True),
+    ],
+)
+def test_own_evaluations_refine_and_published_protocols_do_not(changes: dict[str, Any], refines: bool) -> None:
+    assert EvaluateJobConfig(**changes).refines is refines
+    with pytest.raises(ValueError, match=r"fusion mean_probability leaves no joint probability .*--fusion joint"):
+        EvaluateJobConfig(fusion="mean_probability", refine="yes")
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -28,6 +28,7 @@ from fss.evaluation.episode_table import SCHEMA, write_episode_table
 from fss.evaluation.evaluator import EvaluationResult, evaluate
 from fss.evaluation.methods import SegmenterMethod
 from fss.images.resize import image_canvas, mask_canvas
+from fss.inference.predictor import Predictor
 from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter
 from fss.models.config import DensityConfig
 from fss.models.saliency.config import StudentConfig
@@ -166,6 +167,28 @@ def test_scoring_at_the_original_size(segmenters: Callable[[str], FewShotSegment
         prediction = result.predictions["model"][episode.number]
         assert prediction.shape == (100, 120)
         assert (expected[0].numpy() == prediction).mean() > 0.999
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_refined_outlines_are_those_of_a_prediction(original: bool) -> None:
+    density = create_segmenter(learner="density", backbone="mobilenet_v2", image_size=SIZE)
+    methods = [SegmenterMethod(density, name=str(refine), refine=refine) for refine in (True, False)]
+    episodes, pictures = plan(episodes=3), EpisodeImages(FakeReader(), SIZE)
+    result = evaluate(methods, episodes, pictures, size=SIZE, original=original, keep=range(3))
+    assert result.refined == {"True": True, "False": False}
+    predictor, moved = Predictor(density), []
+    for episode in episodes:
+        query, support = (FakeReader().read(name) for name in (episode.query_id, *episode.support_ids))
+        rgb = query.rgb if original else image_canvas(query.rgb, SIZE)
+        mask = (support.binary(episode.class_id) == 1).astype(np.uint8)
+        expected = predictor.predict(support.rgb, mask, rgb, presence_threshold=0).mask
+        refined, plain = (result.predictions[method.name][episode.number] for method in methods)
+        assert (refined == expected).mean() > 0.999
+        moved.append((refined != plain).sum())
+    assert sum(moved) > 0
+    answered, _ = methods[0].answer(EvaluationBatch.load(episodes.episodes[:1], pictures, original=original))
+    assert (answered[0].numpy() == result.predictions["True"][episodes.episodes[0].number]).mean() > 0.999
+    assert "as fss predict draws them: True\n" in report.to_text(report.result_rows([result]))
 
 
 def test_plans_share_the_features_of_images(segmenters: Callable[[str], FewShotSegmenter]) -> None:

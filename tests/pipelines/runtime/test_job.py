@@ -203,6 +203,24 @@ def test_overwrite_removes_what_is_there_and_starts_a_fresh_run(config: PaintCon
     assert json.loads(Path(config.output, "job.json").read_text())["settings"]["steps"] == 4
 
 
+def test_a_job_that_claims_no_folder_empties_its_output_before_its_run_writes_there(
+    config: PaintConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(config, claim_as=None)
+    old = Path(config.output, "old.png")
+    old.touch()
+    seen: list[bool] = []
+
+    def open_run(*args: Any, **kwargs: Any) -> Any:
+        seen.append(old.exists())
+        return mlflow_run.job_run(*args, **kwargs)
+
+    monkeypatch.setattr("pipelines.runtime.job.job_run", open_run)
+    result = paint(replace(config, overwrite=True), claim_as=None, remove_too=[config.output])
+    assert result.worked and seen == [False]
+    assert logged(config, result.run_id).data.metrics["total/strokes"] == 7
+
+
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [(RuntimeError("disk full"), "FAILED", "RuntimeError: disk full"), (KeyboardInterrupt(), "KILLED", None)],
