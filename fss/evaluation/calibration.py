@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from fss.core.rng import keyed_rng
@@ -193,6 +191,8 @@ def _logistic(x: Values, y: Values, weights: Values) -> tuple[Values, float]:
 
 def _isotonic(scores: Values, ious: Values) -> tuple[Values, Values]:
     """Return the scores and levels of an increasing curve through the IoUs, of at most ``_KNOTS`` points."""
+    from scipy.optimize import isotonic_regression  # half a second, which every worker would wait for
+
     order = np.argsort(scores, kind="stable")
     groups = np.array_split(order, min(_KNOTS, len(order)))
     levels = isotonic_regression([ious[group].mean() for group in groups], weights=[len(group) for group in groups]).x
@@ -244,6 +244,8 @@ def measure_sureness(calibration: Calibration, answers: Answers) -> Sureness:
 
 
 def _spearman(first: Values, second: Values) -> float:
+    from scipy.stats import spearmanr  # half a second, which every worker would wait for
+
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(spearmanr(first, second).statistic)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from fss.core.arrays import IGNORE
@@ -54,8 +53,10 @@ def seed_interval(values: Sequence[float]) -> SeedInterval:
     Raises:
         ValueError: there are fewer than two runs.
     """
+    from scipy.stats import t as students_t  # half a second, which every worker would wait for
+
     if len(values) < 2:
         raise ValueError(f"an interval needs two runs or more, got {len(values)}")
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
+    half = float(students_t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
     return SeedInterval(mean, mean - half, mean + half)

@@ -1,4 +1,4 @@
-"""What Terraform itself can tell without a cloud: format, validity, and every module planned with a mocked provider."""
+"""What Terraform can tell without a cloud: format, and every module validated and planned with a mocked provider."""
 
 import pytest
 
@@ -18,11 +18,6 @@ def test_every_room_is_tested() -> None:
 
 
 @pytest.mark.parametrize("folder", ["envs/small", "envs/large"])
-def test_examples_are_valid(terraform: Terraform, folder: str) -> None:
-    assert "Success!" in terraform(folder, "validate", "-no-color")
-
-
-@pytest.mark.parametrize("folder", ["envs/small", "envs/large"])
 def test_the_lock_file_pins_the_provider_and_names_no_machine(terraform: Terraform, folder: str) -> None:
     lock = (INFRA / folder / ".terraform.lock.hcl").read_text()
     source, version = PROVIDER.split("/5.")[0], PROVIDER.split("/")[-2]
@@ -36,4 +31,5 @@ def test_the_lock_file_pins_the_provider_and_names_no_machine(terraform: Terrafo
 
 @pytest.mark.parametrize("folder", PLANNED)
 def test_mocked_plan(terraform: Terraform, folder: str) -> None:
+    """A plan validates the configuration first."""
     assert "Success!" in terraform(folder, "test", "-no-color")
