@@ -139,6 +139,8 @@ class Editor:
         if state in ("found", "not found") and answer is not None:
             rate = f"confidence {answer.confidence:.0%}" if answer.found else f"presence {answer.presence:.0%}"
             words = f"{state}, {rate}"
+            if answer.opened:
+                words = "as in the mask set" if answer.found else "empty in the mask set"
         notes = f" Note: {' '.join(drawing.notes)}" if drawing and drawing.notes else ""
         self.caption.text = f"{self.session.photographs[self.position].name}: {words}.{notes}"
         self.example_button.set_visibility(state in ("found", "corrected"))

@@ -69,7 +69,7 @@ class Gallery:
         async with self.turn:
             positions = self.positions()
             self.pages.max = max(1, -(-len(positions) // _PER_PAGE))
-            self.sorting.set_visibility(bool(self.session.answers))
+            self.sorting.set_visibility(any(not answer.opened for answer in self.session.answers.values()))
             self.pages.set_visibility(self.pages.max > 1)
             first = (min(self.pages.value, self.pages.max) - 1) * _PER_PAGE
             shown = positions[first : first + _PER_PAGE]
@@ -113,7 +113,8 @@ class Gallery:
 
     def _badge(self, position: int) -> None:
         state, answer = self.session.state(position), self.session.answers.get(position)
-        words: dict[State, str] = {"found": f"{answer.confidence:.0%}" if answer else "", "open": ""}
+        rate = f"{answer.confidence:.0%}" if answer and not answer.opened else ""
+        words: dict[State, str] = {"found": rate, "open": ""}
         text = words.get(state, state)
         if text:
             badge = ui.label(text).classes(f"badge is-{state.replace(' ', '-')}")

@@ -61,7 +61,9 @@ class Panel:
 
     def _export_step(self) -> None:
         _heading("3", "Take the masks")
-        self.label = ui.input("Name of the object", value="object").props("dense outlined").classes("w-full")
+        self.label = (
+            ui.input("Name of the object", value=self.workspace.label).props("dense outlined").classes("w-full")
+        )
         with ui.row().classes("w-full no-wrap gap-2 my-2"):
             ui.button("COCO", icon="download", on_click=self._export_coco).props("no-caps outline").classes("grow")
             ui.button("PNG", icon="download", on_click=self._export_pngs).props("no-caps outline").classes("grow")

@@ -35,6 +35,8 @@ class Answer:
     """Probability that the object is in the photograph, 0..1."""
     found: bool = False
     """Whether the object was found."""
+    opened: bool = False
+    """Whether the mask was opened from a mask set, and not predicted: it has no confidence."""
     error: str = ""
     """Reason why the photograph is unusable."""
 
@@ -59,12 +61,27 @@ class Session:
     Masks are kept as PNG. A search runs in a thread of its own; everything else is called by the page alone.
     """
 
-    def __init__(self, photographs: Photographs, predictor: Predictor, limits: RequestLimits | None = None) -> None:
+    def __init__(
+        self,
+        photographs: Photographs,
+        predictor: Predictor,
+        limits: RequestLimits | None = None,
+        *,
+        opened: Mapping[int, Answer] = {},
+    ) -> None:
+        """Start without examples.
+
+        Args:
+            photographs: the photographs.
+            predictor: the segmenter.
+            limits: limits of a search.
+            opened: masks of a mask set. A search replaces those that are neither corrected nor examples.
+        """
         self.photographs, self.predictor, self.limits = photographs, predictor, limits or RequestLimits()
         self.examples: list[int] = []
         """Photographs whose object is an example, in the order in which they were marked."""
-        self.answers: dict[int, Answer] = {}
-        """Predictions."""
+        self.answers: dict[int, Answer] = dict(opened)
+        """Predictions, and opened masks."""
         self._drawings: Mapping[Kind, dict[int, Drawing]] = {"object": {}, "other": {}}
 
     def state(self, position: int) -> State:

@@ -1,12 +1,13 @@
 """What all tabs of a running page share."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
 
 from fss.app.photographs import Photographs
-from fss.app.session import Session
+from fss.app.session import Answer, Session
 from fss.collection import Collection
 from fss.collection.collection_file import collection_exists
 from fss.core import storage
@@ -30,6 +31,10 @@ class Workspace:
     """Limits of a search."""
     collection: str | None
     """Collection for mask sets; None: masks are only exported."""
+    opened: Mapping[int, Answer] = field(default_factory=dict)
+    """Masks of a mask set that each tab begins with."""
+    label: str = "object"
+    """Name of the object at first."""
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="search"))
     """Runs one search after the other: each takes all cores."""
     sessions: LRUCache[str, Session] = field(default_factory=lambda: LRUCache(_SESSIONS))
@@ -38,7 +43,7 @@ class Workspace:
     def session(self, tab: str) -> Session:
         """Return the work of a tab, which is empty at first."""
         if tab not in self.sessions:
-            self.sessions[tab] = Session(self.photographs, self.predictor, self.limits)
+            self.sessions[tab] = Session(self.photographs, self.predictor, self.limits, opened=self.opened)
         return self.sessions[tab]
 
     def open_collection(self) -> Collection | None:

@@ -10,11 +10,14 @@ import pytest
 
 from fss.app.drawing import Mark
 from fss.app.export import coco_file, png_archive, write_mask_set
+from fss.app.opened_masks import open_masks
 from fss.app.photographs import of_collection, of_folder
 from fss.app.session import Answer, Session
+from fss.cli import app
 from fss.collection import Collection, ImageReader, ingest_local
 from fss.collection.config import SourceConfig
 from fss.collection.mask_import import import_masks
+from fss.images.mask_codec import decode_mask
 from fss.inference.predictor import Predictor
 from fss.inference.request_limits import RequestLimits
 from tests.helpers.app_photographs import CENTRES, disc
@@ -194,3 +197,59 @@ def test_a_collection_is_made_from_the_folder_and_opened_without_it(searched: Se
     photographs = of_collection(Collection.open(str(tmp_path / "new")), max_pixels=10**6, most=100)
     assert [item.name for item in photographs] == ["a.jpg", "b.jpg", "c.jpg", "folder/d.jpg", "none.jpg"]
     assert photographs.image_id(3) == searched.photographs.image_id(position(searched, "folder/d.jpg"))
+
+
+def test_the_masks_of_a_set_are_opened_corrected_and_written(
+    searched: Session, predictor: Predictor, tmp_path: Path
+) -> None:
+    write_mask_set(searched, str(tmp_path / "c"), "first", "disc")
+    collection = Collection.open(str(tmp_path / "c"))
+    photographs = of_collection(collection, max_pixels=10**6, most=100)
+    opened, label = open_masks(collection.mask_set("first"), photographs)
+    assert label == "disc"
+    session = Session(photographs, predictor, opened=opened)
+    check_equal(session, ImageReader(collection, collection.mask_set("first")))
+    assert session.order() == list(range(len(photographs))), "by name, since opened masks have no confidence"
+    changed = next(number for number in session.order() if session.state(number) == "found")
+    before = session.mask(changed)
+    session.mark(changed, "object", Mark(tool="paint", points=[(100, 80)], width=12))
+    assert session.state(changed) == "corrected" and not session.examples
+    write_mask_set(session, collection.uri, "second", label)
+    first, second = (ImageReader(collection, collection.mask_set(name)) for name in ("first", "second"))
+    for number in range(len(photographs)):
+        masks = [reader.read(photographs.image_id(number)).mask for reader in (first, second)]
+        assert all(mask is not None for mask in masks)
+        assert np.array_equal(masks[0], masks[1]) == (number != changed)
+    assert before is not None and before[80, 100] == 0
+
+
+def test_one_class_of_a_set_is_opened(tmp_path: Path) -> None:
+    collection = ingest_local(SourceConfig(kind="sample", sample="labelled", count=3), str(tmp_path / "c"))
+    truth, photographs = collection.mask_set("truth"), of_collection(collection, max_pixels=10**6, most=100)
+    with pytest.raises(
+        ValueError, match=r"--object-class is not given, but .*'truth' has the classes .*, .*; name one"
+    ):
+        open_masks(truth, photographs)
+    with pytest.raises(ValueError, match="--object-class is unicorn, but"):
+        open_masks(truth, photographs, "unicorn")
+    reader = ImageReader(collection, truth)
+    shown = next(class_id for number in range(3) for class_id in reader.read(photographs.image_id(number)).classes)
+    answers, label = open_masks(truth, photographs, collection.classes[shown])
+    assert label == collection.classes[shown] and len(answers) == 3
+    for number, answer in answers.items():
+        _, truth_mask = reader.read_binary(photographs.image_id(number), shown)
+        assert np.array_equal(decode_mask(answer.mask), truth_mask == 1)
+        assert answer.found == (truth_mask == 1).any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"collection": "c", "object_class": "cup"}, "give --mask-set NAME"),
+        ({"collection": "c", "photographs": "p", "mask_set": "m"}, "give --collection alone"),
+        ({"photographs": "p", "mask_set": "m"}, "give --collection alone"),
+    ],
+)
+def test_flags_of_opened_masks_that_do_not_fit(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        app.run(app.Config(**flags))
