@@ -21,11 +21,11 @@ from tests.benchmarks.gpu.data import RandomStream
 
 def training(checks: Checks) -> None:
     """Section 5: a training that is saved and resumed on the CPU equals one that is not; NaN stops it."""
-    config = OptimizerConfig(steps=6, learning_rate=1e-3)
+    config = OptimizerConfig(steps=4, learning_rate=1e-3)
     learner = checks.learners[0]
     loops = [_loop(checks, learner, config) for _ in range(2)]
     losses = [report.loss for report in loops[0].run()]
-    resumed = [report.loss for _, report in zip(range(3), loops[1].run(), strict=False)]
+    resumed = [report.loss for _, report in zip(range(2), loops[1].run(), strict=False)]
     saved = io.BytesIO()
     torch.save(loops[1].state_dict(), saved)
     saved.seek(0)
@@ -51,7 +51,7 @@ def training(checks: Checks) -> None:
 def workers(checks: Checks) -> None:
     """Section 6: DistributedDataParallel in a group of one process, two passes a step, for every learner."""
     with _group(checks.device):
-        config = OptimizerConfig(steps=3, learning_rate=1e-3, accumulate=2)
+        config = OptimizerConfig(steps=2, learning_rate=1e-3, accumulate=2)
         for learner in checks.learners:
             losses = [report.loss for report in _loop(checks, learner, config, parallel=True).run()]
             alone = [report.loss for report in _loop(checks, learner, config).run()]
