@@ -80,6 +80,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
     options += [{"presence_episodes": presence}] if presence != EvaluateSettings().presence_episodes else []
     options += [config.precision] if config.precision != "fp32" else []  # fss 0.2 had fp32 only
     options += [config.scales] if config.scales != "whole" else []  # and whole queries only
+    options += ["flipped"] if config.flip else []
     options += ["refined"] if config.refines else []  # and masks of the network's grid only
     hashes = {f"{plan.shots}-shot plan": plan.hash for plan in plans}
     with Job(
@@ -120,6 +121,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             original_size=config.original_size,
             fusion=config.fusion,
             scales=config.scales,
+            flip=config.flip,
             refine=config.refines,
             baselines=config.baselines,
             saliency=config.saliency,

@@ -65,6 +65,8 @@ class Config(SegmenterFlags):
     scales: Scales = "whole"
     """Scales in which pictures are seen: whole (one pass), adaptive (also in nine tiles where the object is small) or
     tiles (always, in ten passes)."""
+    flip: bool = False
+    """See each picture mirrored too, which is better and costs a second pass."""
     presence_threshold: Annotated[float, Ge(0), Le(1)] | None = None
     """Presence below which a mask is empty: the object is not found. 0: never. None: the model's own threshold."""
     overlays: bool = True
@@ -101,12 +103,13 @@ def run(config: Config) -> int:
             batch_size=len(batch),
             refine=config.refine,
             scales=config.scales,
+            flip=config.flip,
             presence_threshold=config.presence_threshold,
         )
         for prediction in predictions:
             scores: dict[str, float] = {"confidence": round(prediction.confidence, 4)}
             scores["presence"] = round(prediction.presence, 4)
-            if config.scales != "whole":
+            if config.scales != "whole" or config.flip:
                 scores[PASSES] = prediction.passes
             yield Segmentation(mask=prediction.mask, soft=prediction.probability, scores=scores, found=prediction.found)
 

@@ -32,6 +32,7 @@ class AllForeground:
     passes = 0
     backend = ""
     tiled = 0
+    flip = False
     refine = False
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
@@ -46,6 +47,7 @@ class SalientObject:
     passes = 0
     backend = ""
     tiled = 0
+    flip = False
     refine = False
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
@@ -79,6 +81,7 @@ class UntrainedPrototype:
 
     name = "untrained prototype"
     tiled = 0
+    flip = False
     refine = False
     backend = "PyTorch"
 

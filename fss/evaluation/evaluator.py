@@ -42,6 +42,8 @@ class EvaluationResult:
     """What runs the backbone of each method; empty without one."""
     tiled: dict[str, int]
     """Queries that each method saw in tiles too."""
+    flipped: dict[str, bool]
+    """Whether each method saw the queries mirrored too."""
     refined: dict[str, bool]
     """Whether the outlines of each method follow the edges of the queries."""
     predictions: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)
@@ -63,8 +65,8 @@ class EvaluationResult:
         return [episode.class_id for episode in self.plan]
 
     def passes_per_query(self, method: str) -> float:
-        """Return the mean number of pictures and tiles of a query that a method compared with the supports."""
-        return passes_per_query(len(self.plan), self.tiled[method])
+        """Return the mean number of views of a query that a method compared with the supports."""
+        return passes_per_query(len(self.plan), self.tiled[method], flip=self.flipped[method])
 
     def metrics(self, method: str) -> Metrics:
         """Return the metrics of a method with their intervals."""
@@ -144,6 +146,7 @@ def evaluate(
         passes={method.name: method.passes - before[method.name][0] for method in methods},
         backends={method.name: method.backend for method in methods},
         tiled={method.name: method.tiled - before[method.name][1] for method in methods},
+        flipped={method.name: method.flip for method in methods},
         refined={method.name: method.refine for method in methods},
         predictions={name: gallery.masks for name, gallery in galleries.items()},
     )

@@ -30,6 +30,8 @@ class Method(Protocol):
     """Name in reports."""
     tiled: int
     """Number of queries that were seen in tiles too so far."""
+    flip: bool
+    """Whether queries are seen mirrored too."""
     refine: bool
     """Whether outlines follow the edges of the queries."""
     backend: str
@@ -94,6 +96,7 @@ class SegmenterMethod:
         batch: int = 8,
         cache_gb: float = 2.0,
         scales: Scales = "whole",
+        flip: bool = False,
         refine: bool = False,
     ):
         """Wrap a segmenter.
@@ -107,6 +110,7 @@ class SegmenterMethod:
             batch: images per pass of the backbone.
             cache_gb: size of the feature cache, in gigabytes of the device's memory.
             scales: scales in which queries are seen (see ``fss.models.scales``).
+            flip: whether queries are seen mirrored too.
             refine: whether outlines follow the edges of the queries, as ``Examples.predict`` draws them; only with the
                 fusion ``joint``, because the other rules give no probability.
         """
@@ -115,9 +119,10 @@ class SegmenterMethod:
         self.name, self.fusion, self.device, self.precision = name, fusion, torch.device(device), precision
         self.backend = "PyTorch"
         self._pictures: EpisodeImages | None = None
-        self.scales, self.refine, self.tiled = scales, refine, 0
+        self.scales, self.flip, self.refine, self.tiled = scales, flip, refine, 0
         masked = segmenter.needs_support_images
-        limit = cache_gb * 1e9 / (1 + masked + (scales != "whole"))
+        limit = cache_gb * 1e9 / (1 + masked + flip + (scales != "whole"))
+        self._flipped: FeatureCache[str] = FeatureCache(self._encode_flipped, batch=batch, limit_bytes=limit)
         self._tiles: FeatureCache[tuple[str, int]] = FeatureCache(self._encode_tiles, batch=batch, limit_bytes=limit)
         self._plain: FeatureCache[str] = FeatureCache(self._encode_images, batch=batch, limit_bytes=limit)
         self._masked: FeatureCache[tuple[str, int]] | None = None
@@ -131,8 +136,9 @@ class SegmenterMethod:
 
     @property
     def passes(self) -> int:
-        """Number of images that went through the backbone, masked ones, crops and tiles included."""
-        return self._plain.encoded + self._tiles.encoded + (self._masked.encoded if self._masked else 0)
+        """Number of images that went through the backbone, masked and mirrored ones, crops and tiles included."""
+        views = self._plain.encoded + self._flipped.encoded + self._tiles.encoded
+        return views + (self._masked.encoded if self._masked else 0)
 
     @torch.no_grad()
     def predict(self, batch: EvaluationBatch) -> Tensor:
@@ -166,6 +172,7 @@ class SegmenterMethod:
             *encoded,
             scales=self.scales,
             encode_tiles=lambda rows, tile: self._tile_queries([batch.query_ids[row] for row in rows], tile),
+            encode_flipped=(lambda: self._flip_queries(batch.query_ids)) if self.flip else None,
         )
 
     @torch.no_grad()
@@ -194,6 +201,13 @@ class SegmenterMethod:
 
     def _tile_queries(self, names: Sequence[str], tile: int) -> Features:
         return self.segmenter.encode_query(torch.empty(0), self._tiles.get([(name, tile) for name in names]))
+
+    def _flip_queries(self, names: Sequence[str]) -> Features:
+        return self.segmenter.encode_query(torch.empty(0), self._flipped.get(names))
+
+    def _encode_flipped(self, names: Sequence[str]) -> Features:
+        assert self._pictures is not None
+        return self.segmenter.encode_images(self._pictures.images(names).flip(-1).to(self.device))
 
     def _encode_tiles(self, keys: Sequence[tuple[str, int]]) -> Features:
         assert self._pictures is not None

@@ -23,7 +23,7 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
     of other methods than ``model`` also have the paired difference in mIoU, ``model`` minus the method (``ahead``,
     ``ahead_low``, ``ahead_high``). ``passes`` counts the images that went through the method's backbone in this plan;
     images whose features were cached in an earlier plan do not count. ``passes_per_query`` is the mean number of
-    pictures and tiles of a query that were compared with the supports, cached or not.
+    pictures, mirror images and tiles of a query that were compared with the supports, cached or not.
 
     Args:
         results: results of one or more plans, such as 1 and 5 shots.
@@ -47,6 +47,7 @@ def result_rows(results: Sequence[EvaluationResult], model: str | None = None) -
             if model in result.counts and method != model:
                 row |= _ends("ahead", result.difference(str(model), method)["miou"])
             row |= {"seconds": round(result.seconds[method], 2), "passes": result.passes[method]}
+            row["flipped"], row["tiled"] = result.flipped[method], result.tiled[method]
             row["refined"] = result.refined[method]
             row["backend"] = result.backends[method]
             row["passes_per_query"] = result.passes_per_query(method)
@@ -136,7 +137,7 @@ def _pass_notes(table: Sequence[Row]) -> list[str]:
     Where queries were seen in tiles, their mean number of passes follows.
     """
     notes = [
-        f"{row['shots']}-shot {row['method']}: {row['passes_per_query']:.1f} passes per query, with tiles"
+        f"{row['shots']}-shot {row['method']}: {row['passes_per_query']:.1f} passes per query, with {_views(row)}"
         for row in table
         if row["passes_per_query"] > 1
     ]
@@ -147,6 +148,10 @@ def _pass_notes(table: Sequence[Row]) -> list[str]:
         for row in table
         if row["passes"]
     ]
+
+
+def _views(row: Row) -> str:
+    return " and ".join(["mirror images"] * row["flipped"] + ["tiles"] * (row["tiled"] > 0))
 
 
 def _percent(row: Row, name: str, sign: str = "") -> str:

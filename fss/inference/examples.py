@@ -56,6 +56,7 @@ class Examples:
         *,
         refine: bool = True,
         scales: Scales = "whole",
+        flip: bool = False,
         presence_threshold: float | None = None,
     ) -> Prediction:
         """Segment a picture of any kind and size.
@@ -66,6 +67,7 @@ class Examples:
                 (:func:`fss.relabel.edge_refinement.refine_outlines`), instead of those of the network's grid.
             scales: ``whole`` sees the picture in one pass, ``tiles`` also in nine tiles, and ``adaptive`` in tiles if
                 the supports and the answer for the whole picture show a small object (:mod:`fss.models.scales`).
+            flip: whether the picture is seen mirrored too, for a second pass.
             presence_threshold: presence below which the mask is empty, because the object is not found; None takes the
                 model's own, and 0 empties none.
 
@@ -73,7 +75,7 @@ class Examples:
             ValueError: the picture is invalid.
         """
         (prediction,) = self.predict_many(
-            [query], batch_size=1, refine=refine, scales=scales, presence_threshold=presence_threshold
+            [query], batch_size=1, refine=refine, scales=scales, flip=flip, presence_threshold=presence_threshold
         )
         return prediction
 
@@ -84,6 +86,7 @@ class Examples:
         batch_size: int | None = None,
         refine: bool = True,
         scales: Scales = "whole",
+        flip: bool = False,
         presence_threshold: float | None = None,
     ) -> Iterator[Prediction]:
         """Yield the predictions for pictures of any kind and size, in their order.
@@ -93,6 +96,7 @@ class Examples:
             batch_size: pictures that go through the backbone at once; None uses that of the predictor.
             refine: as in :meth:`predict`.
             scales: as in :meth:`predict`; tiles go through the backbone one by one.
+            flip: as in :meth:`predict`; mirrored pictures go through the backbone one by one.
             presence_threshold: as in :meth:`predict`.
 
         Raises:
@@ -103,7 +107,7 @@ class Examples:
         for batch in batched(queries, batch_size or self.predictor.batch_size):
             pictures = [read_picture(query) for query in batch]
             for rgb, encoded in zip(pictures, self._encode(pictures), strict=True):
-                yield self._answer(rgb, encoded, refine=refine, scales=scales, threshold=threshold)
+                yield self._answer(rgb, encoded, refine=refine, scales=scales, flip=flip, threshold=threshold)
 
     @torch.no_grad()
     def _encode(self, pictures: Sequence[UInt8]) -> list[Features]:
@@ -112,13 +116,15 @@ class Examples:
         return split_features(encoded, [1] * len(pictures))
 
     @torch.no_grad()
-    def _answer(self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, threshold: float) -> Prediction:
+    def _answer(
+        self, rgb: UInt8, encoded: Features, *, refine: bool, scales: Scales, flip: bool, threshold: float
+    ) -> Prediction:
         views = QueryViews(self.predictor.network, self.predictor.canvases, rgb, encoded)
         with self.predictor.autocast():
-            probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales)
+            probability, in_tiles = views.probability(self._supports.features, self._supports.masks, scales, flip=flip)
             if self._negatives is not None:
                 negatives = self._negatives.features, self._negatives.masks
-                other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole")
+                other, _ = views.probability(*negatives, "tiles" if in_tiles else "whole", flip=flip)
                 # Above 0.5 only where both conditions of the docstring of `examples` hold.
                 probability = np.minimum(probability, probability / np.maximum(probability + other, 1e-6))
         confidence, presence = self._judge(probability, encoded)
@@ -133,7 +139,7 @@ class Examples:
             confidence=confidence,
             presence=presence,
             found=bool(mask.any()),
-            passes=1 + len(TILES) * in_tiles,
+            passes=1 + flip + len(TILES) * in_tiles,
         )
 
     def _judge(self, probability: NDArray[np.float32], query: Features) -> tuple[float, float]:

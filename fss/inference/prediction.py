@@ -25,4 +25,4 @@ class Prediction:
     found: bool
     """Whether the presence reaches the threshold and some pixel is marked."""
     passes: int = 1
-    """Number of passes of the query through the network: 1, and one for each tile that was seen."""
+    """Passes of the query through the network: 1, one for the mirror image and one for each tile that was seen."""

@@ -96,6 +96,7 @@ class Predictor:
         *,
         refine: bool = True,
         scales: Scales = "whole",
+        flip: bool = False,
         presence_threshold: float | None = None,
     ) -> Prediction:
         """Segment the objects in ``query`` that the masks of the supports mark.
@@ -107,13 +108,14 @@ class Predictor:
             query: a picture.
             refine: whether outlines follow the edges of the query (see :meth:`Examples.predict`).
             scales: scales in which the query is seen (see :meth:`Examples.predict`).
+            flip: whether the query is seen mirrored too (see :meth:`Examples.predict`).
             presence_threshold: presence below which the mask is empty (see :meth:`Examples.predict`).
 
         Raises:
             ValueError: there is no support, the numbers of pictures and masks differ, or a picture or mask is invalid.
         """
         examples = self.examples(support_images, support_masks)
-        return examples.predict(query, refine=refine, scales=scales, presence_threshold=presence_threshold)
+        return examples.predict(query, refine=refine, scales=scales, flip=flip, presence_threshold=presence_threshold)
 
     def examples(
         self,

@@ -1,4 +1,4 @@
-"""A query as a whole and in tiles, which are encoded once for several sets of supports."""
+"""A query as a whole, mirrored and in tiles, which are encoded once for several sets of supports."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from fss.models.scales import cut_tile, decode_in_scales
 
 
 class QueryViews:
-    """A query whose whole picture is encoded already, and each tile when it is first needed."""
+    """A query whose whole picture is encoded already, and each other view when it is first needed."""
 
     def __init__(
         self,
@@ -33,14 +33,18 @@ class QueryViews:
         """
         self._network, self._canvases, self._rgb, self._whole = network, canvases, rgb, whole
         self._tiles: dict[int, Features] = {}
+        self._flipped: Features | None = None
 
-    def probability(self, supports: Features, masks: Tensor, scales: Scales) -> tuple[NDArray[np.float32], bool]:
+    def probability(
+        self, supports: Features, masks: Tensor, scales: Scales, *, flip: bool
+    ) -> tuple[NDArray[np.float32], bool]:
         """Return the probability of the object, float32 [H,W], and whether the query was seen in tiles.
 
         Args:
             supports: encoded supports.
             masks: their masks [1,K,h,w].
             scales: scales in which the query is seen.
+            flip: whether it is seen mirrored too.
         """
         logits, tiled = decode_in_scales(
             self._network.decode,
@@ -50,9 +54,15 @@ class QueryViews:
             self._rgb.shape[:2],
             scales=scales,
             encode_tiles=lambda _, number: self._tile(number),
+            encode_flipped=self._encode_flipped if flip else None,
         )
         probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1].cpu().numpy()
         return probability, bool(tiled)
+
+    def _encode_flipped(self) -> Features:
+        if self._flipped is None:
+            self._flipped = self._network.encode_query(self._canvases([self._rgb]).flip(-1))
+        return self._flipped
 
     def _tile(self, number: int) -> Features:
         if number not in self._tiles:

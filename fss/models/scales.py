@@ -1,4 +1,4 @@
-"""Queries in two scales: the whole picture, then overlapping tiles where the object is small.
+"""Queries in several views: the whole picture, its mirror image, and overlapping tiles where the object is small.
 
 At the size of a network an object of one percent of the picture covers a few cells. A tile shows a part of the picture
 twice as large, cut from the photograph at its own size. Nine tiles of half the picture's sides, a quarter apart, cover
@@ -11,6 +11,8 @@ whole     none                                                        1
 adaptive  where supports and coarse answer show a small object        1 or 10
 tiles     always                                                      10
 ========  ==========================================================  =================
+
+With ``flip`` the whole picture is also seen mirrored, in one more pass, and the logits of both are averaged.
 
 A pass is a picture or a tile that goes through the backbone and the learner. An object is taken to be small where
 the geometric mean of two shares is below a tenth: the share of their picture that the objects of the supports cover,
@@ -66,6 +68,7 @@ def decode_in_scales(
     *,
     scales: Scales,
     encode_tiles: EncodeTiles,
+    encode_flipped: Callable[[], Features] | None = None,
 ) -> tuple[Tensor, list[int]]:
     """Compare B queries with their supports, as a whole and, where ``scales`` says so, in tiles.
 
@@ -77,11 +80,14 @@ def decode_in_scales(
         size: height and width of the logits, in pixels.
         scales: where tiles are taken.
         encode_tiles: encodes tiles of the queries that need them.
+        encode_flipped: encodes the mirrored queries; None: they are not seen mirrored.
 
     Returns:
         Logits as ``decode`` returns them, and the rows of the queries that were seen in tiles.
     """
     coarse = decode(query, support, masks, size)
+    if encode_flipped is not None:
+        coarse = (coarse + decode(encode_flipped(), support, masks, size).flip(-1)) / 2
     if scales == "whole":
         return coarse, []
     index = torch.arange(len(masks), device=masks.device)
@@ -102,9 +108,9 @@ def decode_in_scales(
     return coarse.index_copy(0, index, (coarse[index] + total / weights) / 2), rows
 
 
-def passes_per_query(queries: int, tiled: int) -> float:
-    """Return the mean number of passes of a query, of which ``tiled`` were seen in tiles too."""
-    return 1 + len(TILES) * tiled / max(queries, 1)
+def passes_per_query(queries: int, tiled: int, *, flip: bool = False) -> float:
+    """Return the mean number of passes of a query, of which ``tiled`` were seen in tiles too, or all mirrored too."""
+    return 1 + flip + len(TILES) * tiled / max(queries, 1)
 
 
 def _ramp(edge: float, pixels: slice, length: int, like: Tensor) -> Tensor:

@@ -210,6 +210,8 @@ def work(config: MaskSplitJobConfig) -> dict[str, Any]:
             del group["skip_small_classes"]
     if work["evaluate"]["scales"] == "whole":  # fss 0.2 had whole queries only
         del work["evaluate"]["scales"]
+    if not work["evaluate"]["flip"]:
+        del work["evaluate"]["flip"]
     if work["evaluate"]["refine"] == "auto":  # fss 0.2 had no choice
         del work["evaluate"]["refine"]
     work["train"] |= {"segmenter": config.train.segmenter.identity(), "augment": config.train.augment.identity()}

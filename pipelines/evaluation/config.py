@@ -38,6 +38,8 @@ class EvaluateSettings:
     scales: Scales = "whole"
     """Scales in which the model sees queries: whole (one pass), adaptive (small objects also in nine tiles) or tiles
     (every query in ten passes); the baselines see whole queries."""
+    flip: bool = False
+    """Let the model see queries mirrored too, in a second pass; the baselines do not."""
     refine: Literal["auto", "yes", "no"] = "auto"
     """Let the outlines of the model and of the density baselines follow the edges of the queries, as fss predict does.
     auto: yes, but not under a published protocol, nor with a fusion that votes or averages."""

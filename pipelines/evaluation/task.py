@@ -52,6 +52,8 @@ class EvaluationTask:
     """Rule that joins the predictions of several shots."""
     scales: Scales
     """Scales in which the model sees queries."""
+    flip: bool
+    """Whether the model sees queries mirrored too."""
     refine: bool
     """Whether the outlines of segmenters follow the edges of the queries."""
     baselines: bool
@@ -82,6 +84,7 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
         device=task.device,
         precision=task.precision,
         scales=task.scales,
+        flip=task.flip,
         refine=task.refine,
     )
     methods: list[Method] = [model]
@@ -93,7 +96,7 @@ def evaluate_share(task: EvaluationTask, share: int, shares: int, threads: int) 
             SalientObject(_Saliency(task.saliency)),
             UntrainedPrototype(untrained.backbone, device=task.device),
         ]
-        if not is_untrained_density(segmenter) or task.scales != "whole":
+        if not is_untrained_density(segmenter) or task.scales != "whole" or task.flip:
             methods.append(untrained_density(untrained, **options))
         if prior := untrained_density_prior(untrained, **options):
             methods.append(prior)
@@ -148,6 +151,7 @@ def join(plan: EpisodePlan, results: Sequence[EvaluationResult]) -> EvaluationRe
         passes={name: sum(result.passes[name] for result in results) for name in names},
         backends=results[0].backends,
         tiled={name: sum(result.tiled[name] for result in results) for name in names},
+        flipped=results[0].flipped,
         refined=results[0].refined,
         counts={name: np.concatenate([result.counts[name] for result in results])[order] for name in names},
         seconds={name: sum(result.seconds[name] for result in results) for name in names},

@@ -103,6 +103,7 @@ class OneFusion:
 
     passes = 0
     tiled = 0
+    flip = False
     refine = False
     backend = "PyTorch"
 

@@ -1,4 +1,4 @@
-"""Queries in two scales: tiles cover the picture, serve every learner, and are taken where objects are small."""
+"""Queries in several views: mirror images are mirrored back, and tiles are taken where objects are small."""
 
 from collections.abc import Sequence
 
@@ -65,6 +65,24 @@ def test_answers_of_tiles_are_averaged_with_the_whole_pictures(scales: Scales, e
         assert torch.allclose(logits[row], (coarse[row] + tiles) / 2 if row in expected else coarse[row])
 
 
+def test_the_answer_for_the_mirror_image_is_mirrored_back_and_averaged() -> None:
+    query, flipped = [[torch.tensor([[1.0, 0.25]])]], [[torch.tensor([[3.0, 0.5]])]]
+    support, masks = [[torch.zeros(1, 1)]], torch.ones(1, 1, 8, 8)
+    logits, rows = decode_in_scales(
+        fake_decode,
+        query,
+        support,
+        masks,
+        (2, 8),
+        scales="whole",
+        encode_tiles=lambda rows, number: [],
+        encode_flipped=lambda: flipped,
+    )
+    assert rows == []
+    # The plain answer is 1 on the left quarter; the mirrored one, 3 on its left half, counts on the right half.
+    assert logits[0, 1, 0].tolist() == [(1 - 3) / 2] * 2 + [(-1 - 3) / 2] * 2 + [(-1 + 3) / 2] * 4
+
+
 def test_edges_that_cut_the_picture_count_less() -> None:
     def decode(query: Features, support: Features, masks: Tensor, size: Sequence[int]) -> Tensor:
         return query[0][0].new_full((1, 2, *size), float(query[0][0]))
@@ -84,28 +102,28 @@ def test_edges_that_cut_the_picture_count_less() -> None:
 
 
 @pytest.mark.parametrize(
-    ("learner", "fusion"),
+    ("learner", "fusion", "flip"),
     [
-        ("masksplit", "joint"),
-        ("masksplit", "vote_published"),
-        ("hsnet", "joint"),
-        ("asnet", "joint"),
-        ("density", "joint"),
-        pytest.param("vat", "joint", marks=pytest.mark.slow),
+        ("masksplit", "joint", True),
+        ("masksplit", "vote_published", True),
+        ("hsnet", "joint", False),
+        ("asnet", "joint", False),
+        ("density", "joint", True),
+        pytest.param("vat", "joint", False, marks=pytest.mark.slow),
     ],
 )
-def test_every_learner_sees_tiles_in_evaluation_and_prediction_alike(learner: str, fusion: Fusion) -> None:
+def test_every_learner_sees_views_in_evaluation_and_prediction_alike(learner: str, fusion: Fusion, flip: bool) -> None:
     segmenter, reader = make(learner=learner, backbone=TINY), FakeReader()
-    method = SegmenterMethod(segmenter, scales="tiles", fusion=fusion)
+    method = SegmenterMethod(segmenter, scales="tiles", flip=flip, fusion=fusion)
     episodes = plan(shots=2, episodes=1)
     result = evaluate([method], episodes, EpisodeImages(reader, SIZE), size=SIZE, original=True, keep=[0])
-    assert result.tiled["model"] == 1 and result.passes_per_query("model") == 10
-    assert method.passes == 3 + 9 + 2 * segmenter.needs_support_images
+    assert result.tiled["model"] == 1 and result.passes_per_query("model") == 10 + flip
+    assert method.passes == 3 + 9 + flip + 2 * segmenter.needs_support_images
     (episode,) = episodes
     query, *supports = (reader.read(name) for name in (episode.query_id, *episode.support_ids))
     pairs = [s.rgb for s in supports], [s.binary(episode.class_id) == 1 for s in supports]
-    prediction = Predictor(segmenter).examples(*pairs).predict(query.rgb, refine=False, scales="tiles")
-    assert prediction.passes == 10
+    prediction = Predictor(segmenter).examples(*pairs).predict(query.rgb, refine=False, scales="tiles", flip=flip)
+    assert prediction.passes == 10 + flip
     if fusion == "joint":
         assert (prediction.mask == result.predictions["model"][0]).mean() > 0.99
 

@@ -79,7 +79,18 @@ def test_a_description_has_the_verdict_first_then_pictures_table_notes_and_comma
 def test_notes_of_a_table_are_a_list_because_markdown_joins_lines() -> None:
     row = {"shots": 1, "method": "model", "plan": "abc", "episodes": 9, "protocol": "ours", "size": 80, "passes": 0}
     ends = {f"{name}{end}": 0.5 for name in ("miou", "episode_miou", "fb_iou") for end in ("", "_low", "_high")}
-    table = [{**row, **ends, "original_size": False, "by_size": {}, "passes_per_query": 1, "refined": False}]
+    table = [
+        {
+            **row,
+            **ends,
+            "original_size": False,
+            "by_size": {},
+            "passes_per_query": 1,
+            "refined": False,
+            "flipped": False,
+            "tiled": 0,
+        }
+    ]
     *_, notes = to_markdown(table).split("\n\n")
     assert [line[:2] for line in notes.splitlines()] == ["- "] * len(notes.splitlines()) and "plan abc" in notes
 
