@@ -7,6 +7,7 @@ import torch
 from fss.evaluation.calibration import fit_calibration
 from fss.models import load_checkpoint
 from fss.models.checkpoint import write_calibration
+from fss.models.default_calibrations import default_calibration
 from pipelines.runtime.checkpoints import local_copy
 from pipelines.training.data import TrainingData
 
@@ -14,7 +15,9 @@ from pipelines.training.data import TrainingData
 def calibrate(model: str, data: TrainingData, *, device: str) -> str:
     """Fit the calibration of a model to its answers to held-out tasks, and store it in the model's JSON.
 
-    With too few tasks the model stays without one: its confidence is then what its probabilities lead to expect.
+    Where a held-out task shows one photograph twice, a calibration of the library is better, if there is one
+    (:mod:`fss.models.default_calibrations`). With too few tasks the model stays without one: its confidence is then
+    what its probabilities lead to expect.
 
     Args:
         model: URI of the model's folder.
@@ -31,10 +34,11 @@ def calibrate(model: str, data: TrainingData, *, device: str) -> str:
     on = torch.device(device if device != "cuda" or torch.cuda.is_available() else "cpu")
     with local_copy(model) as folder:
         segmenter = load_checkpoint(folder).to(on)
-    answers = validator.answers(segmenter, on)
-    source = f"{len(answers.ious)} {validator.title} of the training"
-    calibration = fit_calibration(answers, source=source, empty_masks=validator.across_pictures)
-    if not calibration.source:
-        return ""
-    write_calibration(model, calibration)
-    return source
+    calibration = default_calibration(segmenter.config, prior=segmenter.prior is not None)
+    if validator.across_pictures or not calibration.source:
+        answers = validator.answers(segmenter, on)
+        source = f"{len(answers.ious)} {validator.title} of the training"
+        calibration = fit_calibration(answers, source=source, empty_masks=validator.across_pictures)
+    if calibration.source:
+        write_calibration(model, calibration)
+    return calibration.source

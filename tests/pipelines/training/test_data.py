@@ -10,10 +10,14 @@ import torch
 
 from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
-from fss.models import FewShotSegmenter, SegmenterConfig
+from fss.models import FewShotSegmenter, SegmenterConfig, load_checkpoint, save_checkpoint
 from fss.models.config import TRAINING_FREE
+from fss.models.default_calibrations import default_calibration
+from fss.models.saliency.config import StudentConfig
+from fss.models.saliency.network import SaliencyStudent
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.few_shot.loop import TrainLoop
+from pipelines.training.calibration import calibrate
 from pipelines.training.config import TrainJobConfig
 from pipelines.training.data import TrainingData
 from pipelines.training.presets import PRESETS
@@ -63,6 +67,24 @@ def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learn
     assert validator.score == settings.score == (HELD_OUT_IOU if episodes == "split" else VAL_MIOU)
     assert 0 <= validator.validate(loop.segmenter, loop.device)[validator.score] <= 1
     assert loop.segmenter.training
+
+
+@pytest.mark.parametrize(("joined", "episodes"), [(True, "split"), (True, "classes"), (False, "split")])
+def test_a_joined_model_keeps_the_librarys_calibration_where_tasks_show_one_photograph_twice(
+    collection: str, joined: bool, episodes: Any, tmp_path: Path
+) -> None:
+    network = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, frozen=True, density_prior=joined)
+    settings = config(collection, episodes=episodes, segmenter=network)
+    settings = replace(settings, held_out_tasks=24, classes=replace(settings.classes, val_episodes=24))
+    prior = SaliencyStudent(StudentConfig(image_size=64, width=16)) if joined else None
+    save_checkpoint(FewShotSegmenter.from_config(network, prior=prior), tmp_path)
+    library = default_calibration(replace(network, density_prior=True), prior=True)
+    source = calibrate(str(tmp_path), TrainingData.open(settings), device="cpu")
+    calibration = load_checkpoint(tmp_path).calibration
+    assert calibration.source == source
+    assert (calibration == library) == (joined and episodes == "split")
+    assert ("of the training" in source) == (joined and episodes == "classes")
+    assert library.threshold > 0
 
 
 def test_a_learner_without_training_is_refused(collection: str) -> None:
