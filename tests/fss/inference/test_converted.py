@@ -14,6 +14,7 @@ from torch import nn
 from fss.inference import converted, parity
 from fss.inference.predictor import Predictor
 from fss.models import create_segmenter
+from fss.models.config import Backend
 from fss.models.segmenter import FewShotSegmenter
 
 BACKBONE = "timm:test_resnet.r160_in1k"
@@ -163,7 +164,6 @@ def test_a_difference_that_is_no_number_is_too_much() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("settings", "size"),
     [
@@ -179,11 +179,14 @@ def test_a_difference_that_is_no_number_is_too_much() -> None:
     ids=str,
 )
 def test_real_runtimes_pass_the_check(
-    backend: str, settings: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    """Both read the same programs, which take minutes to write."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     segmenter = create_segmenter(**settings, backbone=BACKBONE, image_size=size)
-    predictor = Predictor(segmenter, backend=backend)
-    for shots in (1, 2):
-        predictor.prepare(shots)
+    backends: list[Backend] = ["onnxruntime", "openvino"]
+    for backend in backends:
+        pytest.importorskip(backend, reason=f"{backend} is not installed")
+        predictor = Predictor(segmenter, backend=backend)
+        for shots in (1, 2):
+            predictor.prepare(shots)
