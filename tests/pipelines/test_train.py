@@ -1,6 +1,7 @@
 """The training job on real Ray Train: killed and resumed, run twice, with other settings, evaluated.
 
-A Ray Train run costs most of its time in starting, so the tests of this file share two of them.
+A Ray Train run costs most of its time in starting, so the tests of this file share two of them. The one that is
+killed is in the slow suite.
 """
 
 import json
@@ -127,6 +128,19 @@ def test_mistakes_are_refused_before_any_work(config: TrainJobConfig, change: di
     assert not Path(f"{config.output}-mistakes").exists()
 
 
+def assert_same_curve(summary: JobResult, uninterrupted: JobResult, tracking: TrackingConfig) -> None:
+    got, wanted = curve(summary, tracking), curve(uninterrupted, tracking)
+    assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
+    assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
+
+
+def test_one_worker_whose_pictures_ray_decodes_trains_like_two(
+    uninterrupted: JobResult, config: TrainJobConfig, tracking: TrackingConfig
+) -> None:
+    assert_same_curve(train.run(replace(config, name="one", loader="ray")), uninterrupted, tracking)
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     uninterrupted: JobResult,
     config: TrainJobConfig,
@@ -134,14 +148,12 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
     kill_after_a_checkpoint: Kill,
     tmp_path: Path,
 ) -> None:
-    resumed = replace(config, name="resumed", loader="ray")  # not even who decodes changes anything
+    resumed = replace(config, name="resumed", loader="ray")
     snapshots = kill_after_a_checkpoint(resumed, tmp_path)
     summary = train.run(resumed)
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
     assert max(reached) == STEPS
-    got, wanted = curve(summary, tracking), curve(uninterrupted, tracking)
-    assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
-    assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
+    assert_same_curve(summary, uninterrupted, tracking)
 
 
 def test_evaluation_of_the_model_and_what_it_has_to_beat(
@@ -167,8 +179,5 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
     assert {path.name for path in (tmp_path / "results").glob("*.png")} == sheets
     assert summary.inputs["1-shot plan"] == table[0]["plan"]
     assert not evaluate.run(settings).worked
-
-    alone = evaluate.run(replace(settings, output=str(tmp_path / "alone"), workers=1))
-    assert alone.metrics == summary.metrics, "the number of workers changes nothing"
     with pytest.raises(ValueError, match="no class split 'nothing'; it has base, novel"):
         evaluate.run(replace(settings, classes="nothing"))
