@@ -181,6 +181,7 @@ def _evaluation(
         episodes=config.episodes,
         shots=(claim.shots,),
         fusion=_fusion(learner),
+        refine="no",  # the published results are of the networks' own grids
         baselines=False,
         visualizations=config.visualizations,
         device=config.device,

@@ -343,12 +343,15 @@ def test_the_learner_without_training_needs_only_photographs(config: ReproduceCo
     (tmp_path / "resnet50.pth").touch()
     (one,) = select_claims(read_claims(), model="density", dataset="PASCAL-5i", shots=1)
     collections = Collections(pascal=config.collections.fss)
-    needs = find_needs(one, replace(config, models=None, weights_folder=str(tmp_path), collections=collections))
+    settings = replace(config, models=None, weights_folder=str(tmp_path), collections=collections)
+    needs = find_needs(one, settings)
     assert (needs.missing, needs.trainings, len(needs.evaluations)) == ((), (), 4)
     for command in needs.commands:
         assert "--learner density" in command
         assert "--model " not in command
     assert {each.backbone_weights for each in needs.evaluations} == {str(tmp_path / "resnet50.pth")}
     assert {(each.protocol, each.fusion, each.shots) for each in needs.evaluations} == {("hsnet", "joint", (1,))}
+    ours = find_needs(one, replace(settings, protocol="ours"))
+    assert len(ours.evaluations) == 4 and not any(each.refines for each in ours.evaluations)
     (published,) = select_claims(read_claims(), model="FSSDINO")
     assert "no way to verify mIoU of FSSDINO on COCO-20i" in find_needs(published, config).missing[0]
