@@ -221,5 +221,5 @@ def test_a_stopped_job_leaves_whole_parts_and_goes_on(head: Head, tmp_path: Path
 
     again = head.submit(*job)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert re.search(rf"parts kept\W+{len(kept)}\b", again.stdout), again.stdout
+    assert re.search(rf"parts found finished\W+{len(kept)}\b", again.stdout), again.stdout
     assert len(list(masks.glob("part-*.parquet"))) == len(collection.part_names())
