@@ -179,5 +179,8 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
     assert {path.name for path in (tmp_path / "results").glob("*.png")} == sheets
     assert summary.inputs["1-shot plan"] == table[0]["plan"]
     assert not evaluate.run(settings).worked
+
+    alone = evaluate.run(replace(settings, output=str(tmp_path / "alone"), workers=1))
+    assert alone.metrics == summary.metrics, "the number of workers changes nothing"
     with pytest.raises(ValueError, match="no class split 'nothing'; it has base, novel"):
         evaluate.run(replace(settings, classes="nothing"))
