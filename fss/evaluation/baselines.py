@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fss.core.arrays import UInt8
 from fss.evaluation.episode_images import EpisodeImages, EvaluationBatch
-from fss.evaluation.methods import FeatureCache, SegmenterMethod
+from fss.evaluation.methods import FeatureCache, Method, SegmenterMethod
 from fss.images.resize import mask_canvas
 from fss.models.backbones.base import Backbone
 from fss.models.config import DensityConfig, Precision, SegmenterConfig
@@ -25,30 +25,20 @@ DENSITY_PRIOR = "density prior, untrained"
 """Name of the density prior of a model as a baseline."""
 
 
-class AllForeground:
+class AllForeground(Method):
     """Predicts foreground everywhere."""
 
     name = "all foreground"
-    passes = 0
-    backend = ""
-    tiled = 0
-    flip = False
-    refine = False
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return ones [B, H, W]."""
         return torch.ones_like(batch.target)
 
 
-class SalientObject:
+class SalientObject(Method):
     """Predicts the salient object of the query and ignores the supports."""
 
     name = "saliency of the query"
-    passes = 0
-    backend = ""
-    tiled = 0
-    flip = False
-    refine = False
 
     def __init__(self, estimate: Callable[[str, UInt8], UInt8]):
         """Wrap an estimator.
@@ -72,7 +62,7 @@ class SalientObject:
         return self._estimate(image_id, pictures.reader.read(image_id).rgb)
 
 
-class UntrainedPrototype:
+class UntrainedPrototype(Method):
     """Compares each cell of the query with the mean foreground and background features of the supports.
 
     The prototypes are averages of a level's backbone features under the masks of all shots and outside of them. A pixel
@@ -80,9 +70,6 @@ class UntrainedPrototype:
     """
 
     name = "untrained prototype"
-    tiled = 0
-    flip = False
-    refine = False
     backend = "PyTorch"
 
     def __init__(

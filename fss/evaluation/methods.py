@@ -24,22 +24,23 @@ Encoded = tuple[Features, Features, Tensor, torch.Size]
 
 
 class Method(Protocol):
-    """A method that segments the queries of episodes."""
+    """A method that segments the queries of episodes; without a backbone of its own, if nothing else is said."""
 
     name: str
     """Name in reports."""
-    tiled: int
+    tiled: int = 0
     """Number of queries that were seen in tiles too so far."""
-    flip: bool
+    flip: bool = False
     """Whether queries are seen mirrored too."""
-    refine: bool
+    refine: bool = False
     """Whether outlines follow the edges of the queries."""
-    backend: str
+    backend: str = ""
     """What runs the backbone, in reports; empty without one."""
 
     @property
     def passes(self) -> int:
         """Number of images that went through the backbone so far."""
+        return 0
 
     def predict(self, batch: EvaluationBatch) -> Tensor:
         """Return masks at the size of ``batch.target``, [B, H, W] in {0, 1}."""

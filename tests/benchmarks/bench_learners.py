@@ -98,13 +98,9 @@ class Fusions(SegmenterMethod):
         return fuse(self._logits, fusion)
 
 
-class OneFusion:
+class OneFusion(Method):
     """One row of the table: a fusion of what :class:`Fusions` holds."""
 
-    passes = 0
-    tiled = 0
-    flip = False
-    refine = False
     backend = "PyTorch"
 
     def __init__(self, source: Fusions, fusion: Fusion):
