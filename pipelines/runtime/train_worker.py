@@ -15,6 +15,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from fss.core import storage
+from fss.core.json_values import parse_object
 from fss.core.system import available_cores
 from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import read_description
@@ -29,8 +30,8 @@ PROGRESS = "progress.json"
 """File of a checkpoint with its step and scores in readable form."""
 
 
-def resume(loop: Resumable, *, model: str | None = None) -> None:
-    """On a worker: resume from the last checkpoint of the training, if there is one.
+def resume(loop: Resumable, *, model: str | None = None) -> dict[str, Any]:
+    """On a worker: resume from the last checkpoint of the training, and return its progress; empty without one.
 
     Args:
         loop: the loop.
@@ -38,9 +39,10 @@ def resume(loop: Resumable, *, model: str | None = None) -> None:
     """
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return
+        return {}
     with checkpoint.as_directory() as folder:
         restore(loop, Path(folder), model=model)
+        return parse_object((Path(folder) / PROGRESS).read_bytes(), f"{PROGRESS} of {checkpoint.path}")
 
 
 def restore(loop: Resumable, folder: Path, *, model: str | None = None) -> None:

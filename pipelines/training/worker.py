@@ -35,6 +35,7 @@ from pipelines.training.data import TrainingData
 from pipelines.training.previews import predicted_views
 
 MODEL = "model"  # folder of the segmenter in a checkpoint
+REPORTED = "reported"  # key of the metrics in the progress of a checkpoint
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -56,13 +57,15 @@ def train_worker(settings: dict[str, Any]) -> None:
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
-    resume(loop, model=MODEL)
+    progress = resume(loop, model=MODEL)
     loop.precision = prepare_training(segmenter, loop.precision, compile=config.optimizer.compile).autocast
     writer = SharedValidation(loop, data.validator(stream, loop.precision), config)
     if rank == 0:
         record = {"data": settings["hashes"], TRAINING_DATA: data.record(settings["hashes"])}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
     due = every(config.checkpoint_every, last=config.optimizer.steps)
+    if REPORTED in progress:  # a sweep that was stopped may have missed them
+        ray.train.report(progress[REPORTED])
     with stop_requested(settings["stop"], device) as stop:
         run_steps(loop.run(), writer, due=due, stop=stop)
     writer.close()
@@ -146,8 +149,9 @@ class CheckpointWriter(SharedValidation):
             },
             step,
         )
-        with reported_checkpoint({**metrics[best], "step": step}) as folder:
-            write_state(folder, self.loop, progress)
+        reported = {**metrics[best], "step": step}
+        with reported_checkpoint(reported) as folder:
+            write_state(folder, self.loop, {**progress, REPORTED: reported})
             with self.weights(best):
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
                 save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, **self.record})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.train import Checkpoint, UserCallback
 
 from fss.models import SegmenterConfig, load_checkpoint
 from fss.models.checkpoint import read_description
@@ -128,6 +129,18 @@ def test_mistakes_are_refused_before_any_work(config: TrainJobConfig, change: di
     assert not Path(f"{config.output}-mistakes").exists()
 
 
+class Reports(UserCallback):
+    """Writes the steps of all reports into a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        """Add a step."""
+        with self.file.open("a") as file:
+            file.write(f"{metrics[0]['step']}\n")
+
+
 def assert_same_curve(summary: JobResult, uninterrupted: JobResult, tracking: TrackingConfig) -> None:
     got, wanted = curve(summary, tracking), curve(uninterrupted, tracking)
     assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
@@ -150,7 +163,15 @@ def test_killed_and_resumed_on_one_worker_it_trains_like_two_uninterrupted(
 ) -> None:
     resumed = replace(config, name="resumed", loader="ray")
     snapshots = kill_after_a_checkpoint(resumed, tmp_path)
-    summary = train.run(resumed)
+    registered = snapshots / "checkpoint_manager_snapshot.json"  # Ray's own list, without which it starts again
+    first = (
+        json.loads(registered.read_text())["latest_checkpoint_result"]["metrics"]["step"]
+        if registered.exists()
+        else EVERY
+    )
+    summary = train.run(resumed, callbacks=[Reports(tmp_path / "reports")])
+    # A sweep that was killed before it heard of the last checkpoint would lack its point in the curve.
+    assert (tmp_path / "reports").read_text().split() == [str(step) for step in range(first, STEPS + 1, EVERY)]
     reached = [json.loads(path.read_text())["step"] for path in snapshots.glob("checkpoint_*/progress.json")]
     assert max(reached) == STEPS
     assert_same_curve(summary, uninterrupted, tracking)

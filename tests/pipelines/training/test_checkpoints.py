@@ -29,8 +29,8 @@ def test_a_frozen_backbone_comes_from_the_checkpoints_model(tmp_path: Path, monk
         save_checkpoint(first.segmenter, tmp_path / MODEL)  # type: ignore[arg-type]
     assert not any("backbone" in name for name in torch.load(tmp_path / STATE)["model"])
     assert (tmp_path / PROGRESS).is_file()
-    checkpoint = SimpleNamespace(as_directory=lambda: nullcontext(tmp_path))
+    checkpoint = SimpleNamespace(path="there", as_directory=lambda: nullcontext(tmp_path))
     monkeypatch.setattr(ray.train, "get_checkpoint", lambda: checkpoint)
-    resume(second, model=MODEL)
+    assert resume(second, model=MODEL) == {"step": 0}
     for name, value in first.segmenter.state_dict().items():
         assert torch.equal(second.segmenter.state_dict()[name], value), name
