@@ -24,6 +24,8 @@ OBJECT_STORE_BYTES = 128 * 2**20
 # Tasks run one per core, so numeric libraries must not start a thread per core in each of them.
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 LOCAL = "FSS_LOCAL_RAY"  # in the environment of workers of a Ray that a job has started itself
+# Nobody takes this machine away, and the watcher of every training is a process that has to start.
+NO_WATCHER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 STARTS = 3  # tries to start a local Ray: 2.60 gives its agent 15 s, which can be too short on a busy machine
 
 
@@ -104,7 +106,7 @@ def _start(num_cpus: int) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": worker_environment() | loopback_environment() | {LOCAL: "1"}},
+                runtime_env={"env_vars": worker_environment() | loopback_environment() | NO_WATCHER | {LOCAL: "1"}},
                 # In 2.60, a driver waits for its first workers, and forever if one of them is killed.
                 _system_config={"prestart_worker_first_driver": False},
             )

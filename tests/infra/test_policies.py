@@ -26,6 +26,7 @@ from tests.helpers.bad_files.formats import encoded
 from tests.helpers.infra.iam_policy import Policy, Start, as_list
 from tests.helpers.infra.s3_requests import S3, action
 from tests.helpers.infra.terraform_copy import INFRA
+from tests.helpers.stores import fresh_store
 
 REGION, ACCOUNT, CLUSTER = "eu-central-1", "123456789012", "fss-test"
 HERE = f"{REGION}:{ACCOUNT}"
@@ -118,7 +119,7 @@ def test_the_main_job_does_what_is_written_here(
             optimizer=OptimizerConfig(steps=2),
         ),
         evaluate=EvaluateSettings(episodes=6, shots=(1,)),
-        tracking=TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        tracking=TrackingConfig(uri=fresh_store(tmp_path)),
     )
     assert run(config).worked
     # A job deletes the claims on its outputs and old checkpoints.

@@ -15,11 +15,12 @@ from fss.collection.sources import SourceConfig
 from fss.core.config import save
 from pipelines.runtime.config import TrackingConfig
 from pipelines.training.config import TrainJobConfig
+from tests.helpers.stores import fresh_store
 
 
 @pytest.fixture(scope="session")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
-    return TrackingConfig(uri=f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db")
+    return TrackingConfig(uri=fresh_store(tmp_path_factory.mktemp("tracking")))
 
 
 Paint = Callable[..., str]

@@ -19,6 +19,7 @@ from pipelines.masks.config import IngestConfig
 from pipelines.runtime.config import PartFailureConfig, TrackingConfig
 from pipelines.runtime.map_parts import PartError
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
+from tests.helpers.stores import fresh_store
 
 
 def settings(tmp_path: Path, **more: object) -> IngestConfig:
@@ -26,7 +27,7 @@ def settings(tmp_path: Path, **more: object) -> IngestConfig:
         "collection": str(tmp_path / "c"),
         "source": SourceConfig(path=str(tmp_path / "photos")),
         "part_size": 16,
-        "tracking": TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        "tracking": TrackingConfig(uri=fresh_store(tmp_path)),
     }
     return IngestConfig(**{**values, **more})
 
@@ -190,7 +191,7 @@ def test_the_exit_code_tells_whether_the_masks_are_plausible(
 ) -> None:
     monkeypatch.setattr("pipelines.ingest.has_ray", lambda: False)
     monkeypatch.setenv("COLUMNS", "300")
-    source, store = labelled(tmp_path / "in", masks), f"sqlite:///{tmp_path}/mlflow.db"
+    source, store = labelled(tmp_path / "in", masks), fresh_store(tmp_path)
     words = [
         "--collection",
         f"{tmp_path}/c",

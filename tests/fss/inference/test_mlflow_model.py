@@ -18,6 +18,7 @@ from fss.inference.prompts import Prompt
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
 from fss.tracking.run import Run
+from tests.helpers.stores import fresh_store
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model_uri(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    run = Run.start("serve", uri=f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+    run = Run.start("serve", uri=fresh_store(tmp_path_factory.mktemp("store")))
     return log_model(run, checkpoint)
 
 
@@ -158,7 +159,7 @@ def test_logging_a_model_of_painted_pictures_does_not_warn(tmp_path: Path, recwa
     segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32, image_size=96)
     painted = save_checkpoint(segmenter, tmp_path / "m", extra={TRAINING_DATA: {"painted": True, "images": 8}})
     store = mlflow.get_tracking_uri()  # of the model that the other tests share
-    run = Run.start("serve", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    run = Run.start("serve", uri=fresh_store(tmp_path))
     run.end()
     log_kept_model({"checkpoint": str(painted), "private": False}, run.uri, run.run_id)
     assert mlflow.MlflowClient(run.uri).get_run(run.run_id).info.status == "FINISHED"

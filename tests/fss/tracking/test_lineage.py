@@ -8,6 +8,7 @@ from fss.collection import Collection, ingest_local
 from fss.collection.sources import SourceConfig
 from fss.tracking.lineage import log_dataset, logged_datasets
 from fss.tracking.run import Run, tracking_client
+from tests.helpers.stores import fresh_store
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def test_what_a_run_reads_is_a_dataset_with_its_hash(collection: Collection, tmp_path: Path) -> None:
-    run = Run.start("train", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    run = Run.start("train", uri=fresh_store(tmp_path))
     truth = collection.mask_set("truth")
     log_dataset(run, truth, context="training", details={"acceptance": "default"})
     log_dataset(run, collection, context="pseudo-masks", fingerprint="f" * 16)
@@ -37,7 +38,7 @@ def test_what_a_run_reads_is_a_dataset_with_its_hash(collection: Collection, tmp
 
 
 def test_a_private_run_does_not_say_where_its_data_are(collection: Collection, tmp_path: Path) -> None:
-    run = Run.start("train", uri=f"sqlite:///{tmp_path}/mlflow.db", private=True)
+    run = Run.start("train", uri=fresh_store(tmp_path), private=True)
     log_dataset(run, collection, context="training")
     (used,) = logged_datasets(run.uri, run.run_id)
     assert used.digest == collection.fingerprint()
@@ -45,7 +46,7 @@ def test_a_private_run_does_not_say_where_its_data_are(collection: Collection, t
 
 
 def test_metrics_of_a_model_are_on_its_page_with_their_dataset(collection: Collection, tmp_path: Path) -> None:
-    run = Run.start("evaluate", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    run = Run.start("evaluate", uri=fresh_store(tmp_path))
     client = tracking_client(run.uri)
     model = client.create_logged_model(run.experiment_id, name="model").model_id
     dataset = log_dataset(run, collection.mask_set("truth"), context="evaluation")

@@ -8,11 +8,12 @@ import pytest
 from fss.tracking.lifetime import end_on_exit
 from fss.tracking.run import Run, tracking_client
 from fss.tracking.system_metrics import monitor_system
+from tests.helpers.stores import fresh_store
 
 
 def test_the_machine_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = fresh_store(tmp_path)
     with end_on_exit(Run.start("busy", uri=uri)) as run:
         for node in (None, "node-1"):
             with monitor_system(run, node=node):

@@ -20,6 +20,7 @@ from pipelines.runtime.job import Job
 from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.output_dir import claim
 from pipelines.runtime.result import JobResult
+from tests.helpers.stores import fresh_store
 
 
 @settings
@@ -50,8 +51,8 @@ class PaintConfig:
 
 @pytest.fixture
 def config(tmp_path: Path) -> PaintConfig:
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/store/mlflow.db", experiment="paint")
     (tmp_path / "store").mkdir()
+    tracking = TrackingConfig(uri=fresh_store(tmp_path / "store"), experiment="paint")
     return PaintConfig(output=str(tmp_path / "out"), tracking=tracking)
 
 
@@ -120,12 +121,17 @@ def test_names_of_metrics_are_sanitised_and_texts_left_out(config: PaintConfig) 
 
 def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: PaintConfig, tmp_path: Path) -> None:
     config = replace(config, dry_run=True, overwrite=True)
+
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    before = files()
     result = paint(config)
     assert result.job == "paint (dry run)"
     assert result.inputs == flatten(to_dict(config))
     assert result.metrics == {"strokes": 7}
     assert result.run_id is None
-    assert [path.name for path in tmp_path.rglob("*")] == ["store"]
+    assert files() == before
 
 
 def test_a_job_that_finished_before_does_nothing(config: PaintConfig, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.mlflow_run import job_run
+from tests.helpers.stores import fresh_store
 
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
-    return TrackingConfig(uri=f"sqlite:///{tmp_path_factory.mktemp('runs')}/mlflow.db")
+    return TrackingConfig(uri=fresh_store(tmp_path_factory.mktemp("runs")))
 
 
 def test_a_failed_job_goes_on_with_its_run_and_its_child(tracking: TrackingConfig, tmp_path: Path) -> None:

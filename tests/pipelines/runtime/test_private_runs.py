@@ -23,6 +23,7 @@ from pipelines.runtime.metric_names import logged_metrics, result_metrics
 from tests.helpers.bad_files.formats import encoded, picture
 from tests.helpers.private_settings import SECRET as PLANTED
 from tests.helpers.private_settings import configs, planted
+from tests.helpers.stores import fresh_store
 
 PLACE, PICTURE, KEY, SECRET = PLANTED, "birthday", "AKIAFAKEFAKEFAKE0001", "fake+Secret/Fake0123456789abcdefABCDEF01"
 
@@ -45,7 +46,7 @@ def test_places_names_and_pictures_stay_out_of_a_private_store(tmp_path: Path, r
     for number in range(2):
         (photographs / f"{PICTURE}-{number}.jpg").write_bytes(encoded("JPEG", picture((64 + number, 64))))
     (photographs / f"{PICTURE}-broken.jpg").write_bytes(b"")
-    tracking = TrackingConfig(uri=f"sqlite:///{store}/mlflow.db", private=private)
+    tracking = TrackingConfig(uri=fresh_store(store), private=private)
     uri = str(tmp_path / f"{PLACE}-collection")
     ingest.run(IngestConfig(collection=uri, source=SourceConfig(path=str(photographs)), tracking=tracking))
     made = pseudomask.run(PseudomaskJobConfig(collection=uri, tracking=tracking))
@@ -84,7 +85,7 @@ def test_no_kind_of_value_gets_a_text_of_a_user_into_a_private_store(tmp_path: P
         "mlflow.user": PLACE,
         "fss.job": "train",
     }
-    run = Run.start(f"stage {PLACE}", uri=f"sqlite:///{store}/mlflow.db", private=private, params=config, tags=tags)
+    run = Run.start(f"stage {PLACE}", uri=fresh_store(store), private=private, params=config, tags=tags)
     with pytest.raises(ValueError, match="gone"), end_on_exit(run):
         for cls in configs():
             Run.start(f"stage {PLACE}", parent=run, params=planted(cls(), unmarked=True)[0])
@@ -130,7 +131,7 @@ def test_a_private_model_does_not_say_where_it_was(tmp_path: Path, monkeypatch: 
     description["segmenter"]["backbone_weights"] = f"/home/{PLACE}/w.pth"
     del description["checksum"]  # of the values before
     (place / "segmenter.json").write_text(json.dumps(description))
-    with end_on_exit(Run.start("train", uri=f"sqlite:///{store}/mlflow.db", private=True)) as run:
+    with end_on_exit(Run.start("train", uri=fresh_store(store), private=True)) as run:
         uri = log_model(run, place)
     assert not found(store, PLACE)
     with local_checkpoint(uri, tracking=run.uri) as folder:
@@ -163,7 +164,7 @@ def test_keys_of_the_environment_reach_neither_store_nor_logs_nor_collection(
 
 
 def test_a_store_s_password_is_not_written_into_it(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = fresh_store(tmp_path)
     with end_on_exit(Run.start("job", uri=uri, params={"tracking": {"uri": "https://me:hunter2@mlflow"}})) as run:
         run.set_tags({"fss.note": "postgresql://me:hunter2@db/x"})
     assert not found(tmp_path, "hunter2")

@@ -18,6 +18,7 @@ from pipelines.tuning import search
 from pipelines.tuning.config import GateConfig, TuneJobConfig
 from pipelines.tuning.registration_gate import METRIC
 from pipelines.tuning.trial_runs import OBJECTIVE, close_trial, open_trial
+from tests.helpers.stores import fresh_store
 
 Paint = Callable[..., str]
 SCORES = (0.31, 0.36, 0.33, 0.29, 0.4, 0.35, 0.2)
@@ -37,7 +38,7 @@ def config(paint_masked: Paint, tmp_path_factory: pytest.TempPathFactory) -> Tun
         dimensions=("split.tilt=0..0.5", "similarity=true|false"),
         trials=8,
         gate=GateConfig(evaluation=collection, episodes=4, beats=("all foreground",), model="reported"),
-        tracking=TrackingConfig(uri=f"sqlite:///{home}/mlflow.db"),
+        tracking=TrackingConfig(uri=fresh_store(home)),
     )
 
 

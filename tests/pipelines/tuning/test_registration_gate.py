@@ -16,6 +16,7 @@ from pipelines.runtime.result import JobResult
 from pipelines.tuning.config import GateConfig
 from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, register
 from pipelines.tuning.trial_runs import close_trial, open_trial
+from tests.helpers.stores import fresh_store
 
 GATE = GateConfig(evaluation="labelled", beats=("all foreground",), model="gated")
 Ends = tuple[float, float, float]
@@ -48,7 +49,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, mious: dict[str, float], ahead: dic
 def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    tracking = TrackingConfig(uri=fresh_store(tmp_path))
     sweep = Run.start("tune", uri=tracking.uri)
     trial = open_trial(sweep, "a", {})
     close_trial(trial, "completed")
@@ -83,7 +84,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
 def test_an_interval_around_zero_beats_nothing(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    tracking = TrackingConfig(uri=fresh_store(tmp_path))
     sweep = Run.start("tune", uri=tracking.uri)
     answers(monkeypatch, {"model": 0.4}, {"all foreground": UNSURE})
     decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
@@ -110,7 +111,7 @@ def test_an_interval_around_zero_beats_nothing(
 def test_a_model_must_beat_every_baseline_unless_some_are_named(
     ahead: dict[str, Ends], beats: tuple[str, ...] | None, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    tracking = TrackingConfig(uri=fresh_store(tmp_path))
     monkeypatch.setattr("pipelines.tuning.registration_gate.alias_uri", lambda uri, config: None)
     answers(monkeypatch, {"model": 0.4}, ahead)
     gate = GateConfig(evaluation="labelled", beats=beats)

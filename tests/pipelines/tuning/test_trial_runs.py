@@ -12,6 +12,7 @@ from pipelines.tuning.config import TuneJobConfig
 from pipelines.tuning.journal import JOURNAL, TRIAL, VALUES, Journal, TrialRecord
 from pipelines.tuning.search import finished_trials
 from pipelines.tuning.trial_runs import OBJECTIVE, close_leftovers, find_trial, open_trial, read_trials
+from tests.helpers.stores import fresh_store
 
 SCORE = "held_out_iou"
 
@@ -42,7 +43,7 @@ class Trial:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('sweeps')}/mlflow.db"
+    return fresh_store(tmp_path_factory.mktemp("sweeps"))
 
 
 @pytest.fixture
