@@ -16,7 +16,7 @@ from fss.models.precision import autocast
 from fss.models.scales import Decode, decode_in_scales
 from fss.models.segmenter import FewShotSegmenter
 from fss.models.shot_fusion import fuse
-from fss.models.speed import prepare_inference
+from fss.models.speed import prepare_inference, shared_copy
 
 Key = TypeVar("Key", bound=Hashable)
 Encoded = tuple[Features, Features, Tensor, torch.Size]
@@ -131,7 +131,8 @@ class SegmenterMethod:
             self._masked = FeatureCache(self._encode_masked, batch=batch, limit_bytes=limit)
 
     def prepare(self) -> None:
-        """Choose the fastest path for the segmenter, in place; it can be neither trained nor saved afterwards."""
+        """Choose the fastest path for the segmenter."""
+        self.segmenter = shared_copy(self.segmenter)
         path = prepare_inference(self.segmenter, self.precision)
         self.backend, self.precision = path.name, path.autocast
 

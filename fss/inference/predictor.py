@@ -37,7 +37,7 @@ from fss.models.checkpoint import load_checkpoint, read_description
 from fss.models.config import Backend, Precision, Scales, training_free_config
 from fss.models.precision import autocast, set_precision
 from fss.models.segmenter import FewShotSegmenter
-from fss.models.speed import BackbonePath, prepare_inference
+from fss.models.speed import BackbonePath, prepare_inference, shared_copy
 
 _GPU_BATCH = 16
 _ADVICE = (
@@ -62,14 +62,14 @@ class Predictor:
         backend: Backend = "torch",
         notes: Sequence[str] = (),
     ) -> None:
-        """Prepare a segmenter for inference, in place; it can be neither trained nor saved afterwards.
+        """Prepare a segmenter for inference. It moves to the device, and into evaluation mode; its weights stay.
 
         Raises:
             ValueError: the back end does not run on the device, is not installed, or cannot run this network; or the
                 device or back end does not have the precision.
         """
         set_precision(precision if backend == "torch" else "fp32", device)
-        self.segmenter = segmenter.to(device).eval()
+        self.segmenter = shared_copy(segmenter.to(device).eval())
         self.network: QueryNetwork = self.segmenter
         """What encodes queries and compares them with supports."""
         if backend == "torch":

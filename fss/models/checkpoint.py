@@ -57,7 +57,13 @@ def save_checkpoint(
         segmenter: the network to save.
         directory: a local folder; it is created if it does not exist.
         extra: JSON values to store beside the configuration, such as metrics. :func:`read_description` returns them.
+
+    Raises:
+        ValueError: the network is prepared for inference, so that the weights of its backbone are gone.
     """
+    for part in (segmenter, segmenter.prior):
+        if part is not None:
+            part.backbone.require_weights()
     directory = Path(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
     description = {"segmenter": configurations.to_dict(segmenter.config)}

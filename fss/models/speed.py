@@ -60,12 +60,23 @@ def prepare_training(
     return BackbonePath(name="PyTorch", autocast=precision)
 
 
+def shared_copy(segmenter: FewShotSegmenter) -> FewShotSegmenter:
+    """Return a segmenter with the modules of another that can be prepared for inference without changing the other."""
+    shared = copy.copy(segmenter)
+    shared._modules = dict(segmenter._modules)
+    if segmenter.prior is not None:
+        shared.prior = copy.copy(segmenter.prior)
+        shared.prior._modules = dict(segmenter.prior._modules)
+    return shared
+
+
 def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> BackbonePath:
     """Choose the fastest path for a network in evaluation mode on its device, in place, and return it.
 
     On a CPU the convolutions of a ResNet or MobileNetV2 become fused ones if its maps stay the same but for rounding,
-    which is checked. The network can then be neither trained nor saved. There, ``bf16`` runs the backbone alone in
-    bfloat16: rounded comparisons would change ten times as many pixels. A saliency prior is prepared too, in float32.
+    which is checked. The network can then be neither trained nor saved (:func:`shared_copy` keeps one that can). There,
+    ``bf16`` runs the backbone alone in bfloat16: rounded comparisons would change ten times as many pixels. A saliency
+    prior is prepared too, in float32.
     A network that is prepared already, such as a prior of two segmenters, only takes the precision.
 
     Raises:

@@ -63,7 +63,13 @@ class Backbone(nn.Module):
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set the mode. A frozen backbone stays in evaluation mode unless its statistics drift."""
+        """Set the mode. A frozen backbone stays in evaluation mode unless its statistics drift.
+
+        Raises:
+            ValueError: the backbone is a fused one, which has no weights to train.
+        """
+        if mode:
+            self.require_weights()
         super().train(mode and (not self.frozen or self.drifting_batchnorm))
         return self
 
@@ -105,6 +111,13 @@ class Backbone(nn.Module):
         The backbone can then be neither trained nor saved, nor fused again. Returns whether there is anything to fuse.
         """
         return False
+
+    def require_weights(self) -> None:
+        """Raise a ValueError if the backbone is a fused one, whose weights are gone."""
+        if self.fused:
+            raise ValueError(
+                "this network is prepared for inference, and can be neither trained nor saved; load it again"
+            )
 
     def padding_note(self, height: int, width: int) -> str:
         """Return a note if images of this size are padded inside the backbone, or an empty string."""

@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from fss.models import FewShotSegmenter, SegmenterConfig, create_segmenter, precision, save_checkpoint
+from fss.evaluation.methods import SegmenterMethod
+from fss.inference.predictor import Predictor
+from fss.models import (
+    FewShotSegmenter,
+    SegmenterConfig,
+    create_segmenter,
+    load_checkpoint,
+    precision,
+    save_checkpoint,
+)
 from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.config import Precision
@@ -137,6 +147,23 @@ def test_a_network_or_a_prior_that_is_prepared_already_only_takes_the_precision(
     settings = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, density_prior=True)
     segmenters = [FewShotSegmenter.from_config(settings, prior=prior).eval() for _ in range(2)]
     assert [prepare_inference(each).name for each in segmenters] == ["oneDNN", "oneDNN"]
+
+
+def test_what_a_predictor_or_an_evaluation_was_given_can_still_be_trained_and_saved(tmp_path: Path) -> None:
+    prior = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64))
+    settings = SegmenterConfig(backbone="mobilenet_v2", image_size=96, width=32, density_prior=True)
+    given = FewShotSegmenter.from_config(settings, prior=prior)
+    weights = {name: value.clone() for name, value in given.state_dict().items()}
+    method = SegmenterMethod(given, name="model")
+    method.prepare()
+    for prepared in (Predictor(given).segmenter, method.segmenter):
+        assert prepared.backbone.fused and prepared.prior is not None and prepared.prior.backbone.fused
+        for use in (prepared.train, partial(save_checkpoint, prepared, tmp_path / "lost")):
+            with pytest.raises(ValueError, match=r"prepared for inference, and can be neither trained nor saved; load"):
+                use()
+    assert not (tmp_path / "lost").exists()
+    loaded = load_checkpoint(save_checkpoint(given.train(), tmp_path / "model")).state_dict()
+    assert loaded.keys() == weights.keys() and all(torch.equal(loaded[name], weights[name]) for name in weights)
 
 
 @pytest.mark.parametrize(("asked", "tolerance"), [("fp32", 1e-5), pytest.param("bf16", 2e-2, marks=needs_bfloat16)])
