@@ -9,7 +9,7 @@ import numpy as np
 
 from fss.core.arrays import Rgb, UInt8
 from fss.images.mask_codec import decode_mask
-from fss.inference.prompts import Prompt, PromptedMask, prompted_mask
+from fss.inference.prompts import Prompt, prompted_mask
 
 Tool = Literal["box", "click", "beside", "stroke", "paint", "erase"]
 """box, click and stroke mark the object around or under them, beside is a click next to it; paint and erase change
@@ -39,7 +39,7 @@ class Drawing:
     """Marks in their order."""
     notes: tuple[str, ...] = ()
     """What the person should know about the mask, one sentence each."""
-    _prompted: tuple[tuple[Mark, ...], PromptedMask] | None = None
+    _followed: "_Followed | None" = None
 
     def mask(self, rgb: Rgb) -> UInt8:
         """Return the mask, uint8 [H,W] in {0,1}.
@@ -52,21 +52,37 @@ class Drawing:
         """
         mask = np.zeros(rgb.shape[:2], np.uint8) if self.start is None else decode_mask(self.start)
         hints = tuple(mark for mark in self.marks if mark.tool in HINTS)
-        if any(mark.tool != "beside" for mark in hints):
-            if self._prompted is None or self._prompted[0] != hints:  # the hints take longer than the brush
-                self._prompted = hints, _follow_hints(rgb, hints)
-            mask = mask | self._prompted[1].mask
-            self.notes = self._prompted[1].notes
-        else:
-            self.notes = ()
+        if self._followed is None or self._followed.hints != hints:  # the hints take longer than the brush
+            self._followed = _follow_hints(rgb, hints, corrects=self.start is not None)
+        mask = mask & ~self._followed.beside | self._followed.mask
+        self.notes = self._followed.notes
         for mark in self.marks:
             if mark.tool in ("paint", "erase"):
                 _brush(mask, mark, 1 if mark.tool == "paint" else 0)
         return mask
 
 
-def _follow_hints(rgb: Rgb, hints: Sequence[Mark]) -> PromptedMask:
-    """Make the mask of boxes, clicks and strokes."""
+@dataclass(frozen=True, kw_only=True)
+class _Followed:
+    """What hints mean."""
+
+    hints: tuple[Mark, ...]
+    mask: UInt8
+    """What they mark, uint8 [H,W] in {0,1}."""
+    beside: UInt8
+    """The objects beside it, which the mask that the marks correct loses, uint8 [H,W] in {0,1}."""
+    notes: tuple[str, ...]
+
+
+def _follow_hints(rgb: Rgb, hints: tuple[Mark, ...], *, corrects: bool) -> _Followed:
+    """Make the masks of boxes, clicks and strokes, and of what lies beside the object."""
+    nothing = np.zeros(rgb.shape[:2], np.uint8)
+    clicks, others = ([_pixel(mark) for mark in hints if mark.tool == tool] for tool in ("click", "beside"))
+    beside = nothing
+    if others and corrects:
+        beside = prompted_mask(rgb, Prompt(points=others, not_points=clicks)).mask
+    if len(others) == len(hints):
+        return _Followed(hints=hints, mask=nothing, beside=beside, notes=())
     strokes = [mark for mark in hints if mark.tool == "stroke"]
     on: UInt8 | None = None
     if strokes:
@@ -75,11 +91,17 @@ def _follow_hints(rgb: Rgb, hints: Sequence[Mark]) -> PromptedMask:
             _brush(on, mark, 1)
     prompt = Prompt(
         boxes=[_box(mark) for mark in hints if mark.tool == "box"],
-        points=[mark.points[0] for mark in hints if mark.tool == "click"],
-        not_points=[mark.points[0] for mark in hints if mark.tool == "beside"],
+        points=clicks,
+        not_points=others,
         strokes=on,
     )
-    return prompted_mask(rgb, prompt, on)
+    made = prompted_mask(rgb, prompt, on)
+    return _Followed(hints=hints, mask=made.mask, beside=beside, notes=made.notes)
+
+
+def _pixel(mark: Mark) -> tuple[int, int]:
+    (x, y), *_ = mark.points
+    return int(x), int(y)
 
 
 def _box(mark: Mark) -> tuple[float, float, float, float]:

@@ -124,6 +124,19 @@ def test_corrections_survive_the_next_search_and_become_examples(searched: Sessi
     assert searched.state(second) == "found" and (searched.mask(second) == predicted).all()
 
 
+def test_a_click_beside_the_object_takes_what_is_there_from_a_found_mask(searched: Session) -> None:
+    second = position(searched, "b.jpg")
+    predicted, here = searched.mask(second), disc(CENTRES["b.jpg"]) == 1
+    assert predicted is not None and predicted[here].mean() > 0.5
+    row, column = CENTRES["b.jpg"]
+    searched.mark(second, "object", Mark(tool="beside", points=[(column, row)]))
+    corrected = searched.mask(second)
+    assert corrected is not None and corrected[here].mean() < 0.1
+    assert (corrected <= predicted).all()
+    searched.undo(second, "object")
+    assert (searched.mask(second) == predicted).all() and searched.state(second) == "found"
+
+
 def test_what_is_not_meant_is_left_out(searched: Session) -> None:
     second = position(searched, "b.jpg")
     searched.mark(position(searched, "a.jpg"), "other", box(CENTRES["a.jpg"]))  # the same object: nothing is left
