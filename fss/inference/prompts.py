@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fss.saliency.classical.prompted import Corners
 
 _THIN = 0.01  # largest half width of a stroke, as a share of the diagonal
+_OUTSIDE = 0.05  # by which share of a side a box may leave the picture without a note
 _LONG = 20.0  # smallest area of a stroke in units of its half width squared; that of a disc is 3.1
 
 Box = Sequence[float]
@@ -84,7 +85,8 @@ def prompted_mask(rgb: UInt8, prompt: Prompt, on: UInt8 | None = None, off: UInt
         off: strokes beside the object, uint8 [H,W] in {0,1}.
 
     Raises:
-        ValueError: a box contains no pixel of the picture, or a point lies outside of it.
+        ValueError: a box contains no pixel of the picture, a point lies outside of it, or either is in shares of the
+            sides.
     """
     from fss.saliency.classical.prompted import (  # imports numba, which masks as they are given do not need
         LEAST_SHARE,
@@ -99,8 +101,10 @@ def prompted_mask(rgb: UInt8, prompt: Prompt, on: UInt8 | None = None, off: UInt
     seeds = points | strokes
     if (seeds & beside).any():
         raise ValueError("a point or stroke is on the object and beside it at once; move one of them")
-    mask, in_boxes, notes = np.zeros(shape, np.uint8), np.zeros(shape, bool), []
-    for corners in (_box_corners(box, shape) for box in prompt.boxes):
+    mask, in_boxes, notes = np.zeros(shape, np.uint8), np.zeros(shape, bool), list[str]()
+    for box in prompt.boxes:
+        corners = _box_corners(box, shape)
+        notes += _cut_notes(box, shape)
         inside = _filled(corners, shape)
         in_boxes |= inside == 1
         part = inside if prompt.filled else object_in_box(rgb, corners, seeds & (inside == 1), beside)
@@ -146,6 +150,13 @@ def _box_corners(box: Box, shape: Sequence[int]) -> "Corners":
     height, width = shape[:2]
     if len(box) != 4 or not np.isfinite(box).all():
         raise ValueError(f"the box {list(box)} has to consist of finite numbers: left, top, right, bottom")
+    if min(box) >= 0 and max(box) <= 1:
+        shares = zip(box, (width, height) * 2, strict=True)
+        pixels = ", ".join(str(round(share * side)) for share, side in shares)
+        raise ValueError(
+            f"the box {list(box)} is at most one pixel of a picture of {width} x {height} pixels; a box is in pixels, "
+            f"not in shares of the sides, which would be {pixels}"
+        )
     left, top, right, bottom = (round(value) for value in box)
     left, top, right, bottom = max(0, left), max(0, top), min(width, right), min(height, bottom)
     if left >= right or top >= bottom:
@@ -154,6 +165,19 @@ def _box_corners(box: Box, shape: Sequence[int]) -> "Corners":
             "right, bottom"
         )
     return left, top, right, bottom
+
+
+def _cut_notes(box: Box, shape: Sequence[int]) -> list[str]:
+    """Return a note if a box reaches far outside of the picture: its numbers may belong to a larger one."""
+    height, width = shape[:2]
+    left, top, right, bottom = box
+    margin_x, margin_y = _OUTSIDE * width, _OUTSIDE * height
+    if left >= -margin_x and top >= -margin_y and right <= width + margin_x and bottom <= height + margin_y:
+        return []
+    return [
+        f"the box {','.join(f'{value:g}' for value in box)} reaches outside of its picture of {width} x {height} "
+        "pixels and is cut at its border; a box is left, top, right, bottom in pixels of this very picture"
+    ]
 
 
 def _pixels(points: Sequence[Point], shape: Sequence[int]) -> BoolArray:
@@ -165,6 +189,12 @@ def _pixels(points: Sequence[Point], shape: Sequence[int]) -> BoolArray:
             raise ValueError(
                 f"the point {list(point)} must be x, y in a picture of {width} x {height} pixels, from its upper left "
                 "corner"
+            )
+        if max(point) < 1 and any(value != int(value) for value in point):
+            raise ValueError(
+                f"the point {list(point)} is in the first pixel of a picture of {width} x {height} pixels; a point is "
+                f"in pixels, not in shares of the sides, which would be {round(point[0] * width)}, "
+                f"{round(point[1] * height)}"
             )
         pixels[int(point[1]), int(point[0])] = True
     return pixels

@@ -61,6 +61,14 @@ def test_a_box_may_be_filled_and_the_mask_ends_at_the_picture() -> None:
     np.testing.assert_array_equal(made.mask, expected)
 
 
+def test_a_box_of_a_larger_picture_says_so() -> None:
+    assert not read_support_mask(Prompt(boxes=[(-5, -5, 30, 20)], filled=True), RGB).notes
+    (note,) = read_support_mask(Prompt(boxes=[(20, 20, 300, 100)], filled=True), RGB).notes
+    assert "the box 20,20,300,100 reaches outside of its picture of 200 x 160 pixels" in note
+    corner = read_support_mask(Prompt(points=[(0, 0), (0, 1.5)]), RGB)
+    assert corner.mask[0, 0] == corner.mask[1, 0] == 1
+
+
 def test_a_box_around_the_whole_picture_is_looked_into_as_well() -> None:
     made = read_support_mask((0, 0, 200, 160), np.where(BLUE[..., None] == 1, np.uint8(120), RGB))
     assert (made.mask & RED).sum() > 0.9 * RED.sum()
@@ -92,6 +100,8 @@ def test_a_mask_of_strokes_asks_whether_they_are_meant_as_such() -> None:
         (Prompt(points=[(200, 10)]), "must be x, y in a picture of 200 x 160 pixels"),
         (Prompt(points=[(20, 10)], not_points=[(20, 10)]), "on the object and beside it at once"),
         (Prompt(strokes=np.zeros((5, 5), np.uint8)), "must have its picture's size"),
+        ((0.1, 0.25, 0.9, 1.0), "in pixels, not in shares of the sides, which would be 20, 40, 180, 160"),
+        (Prompt(points=[(0.5, 0.25)]), "in pixels, not in shares of the sides, which would be 100, 40"),
     ],
 )
 def test_prompts_outside_the_picture_are_refused(value: Any, message: str) -> None:
