@@ -21,12 +21,15 @@ from fss.core.prefetch import batched, prefetch
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
+from fss.models.scales import TILES
 from fss.visualize import jpeg_bytes, overlay
 
 FILES = ("csv", "jpeg", "jpg", "json", "png", "xml", "zip")
 """Endings that no folder of masks has."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
+SOFT = "soft"
+"""Folder of the probabilities."""
 PASSES = "passes"
 """Column of the passes of a picture through the network, whose mean the summary tells."""
 
@@ -36,7 +39,7 @@ class Picture:
     """A picture to segment."""
 
     name: str
-    """Name of the mask: the path of the picture below the given folder, without suffix."""
+    """Name of the mask: the path of the picture below the given folder, without suffix unless another has that name."""
     uri: str
     """Path or s3:// URI of the picture."""
 
@@ -56,26 +59,28 @@ class Segmentation:
 
 
 def check_folder(output: str) -> None:
-    """Refuse the name of a file for a folder of masks.
+    """Refuse the name of a file for a folder of masks, and a folder that cannot be written.
 
     Raises:
-        ValueError: the name ends like that of a file.
+        ValueError: the name ends like that of a file, or the folder cannot be written.
     """
     stem, _, suffix = output.rpartition(".")
     if stem and suffix.lower() in FILES:
         raise ValueError(f"--output {output} is named like a file, but a folder of masks is written; give {stem}")
+    storage.check_writable(output)
 
 
-def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
+def find_pictures(sources: Sequence[str], out: str, *, soft: bool = False) -> list[Picture]:
     """Find pictures in folders (at any depth) and among files, except those below ``out``.
 
     Args:
         sources: folders, files and s3:// URIs.
         out: folder or s3:// URI of the masks.
+        soft: whether the probabilities will be written, too.
 
     Raises:
-        ValueError: there is no picture, ``out`` is a folder of pictures or named like a file, or two pictures have the
-            same name.
+        ValueError: there is no picture, ``out`` is a folder of pictures, named like a file or cannot be written, or two
+            pictures would have a file in common.
     """
     check_folder(out)
     target = storage.absolute_uri(out)
@@ -88,10 +93,16 @@ def find_pictures(sources: Sequence[str], out: str) -> list[Picture]:
     if not paths:
         raise ValueError(f"there is no picture in {', '.join(sources)}; name folders, pictures or s3:// URIs")
     stems = {uri: stem_and_suffix(path)[0] for uri, path in paths.items()}
-    shared = Counter(stems.values())
-    names = {uri: stem if shared[stem] == 1 else paths[uri] for uri, stem in stems.items()}
-    if len(set(names.values())) < len(names):
+    taken = Counter([*stems.values(), *set(paths.values())])
+    names = {uri: stem if taken[stem] == 1 else paths[uri] for uri, stem in stems.items()}
+    masks = set(names.values())
+    if len(masks) < len(names):
         raise ValueError(f"two of {', '.join(sources)} contain pictures of the same name; process them one by one")
+    if soft and (shared := sorted(masks & {f"{SOFT}/{name}" for name in masks})):
+        raise ValueError(
+            f"{shared[0]}.png would be the mask of one picture and the probabilities of another; rename the folder "
+            f"{SOFT} of the pictures, or process it on its own"
+        )
     return [Picture(name=names[uri], uri=uri) for uri in paths]
 
 
@@ -112,7 +123,7 @@ def make_masks(
         segment: segments pictures, which it gets with their pixels, uint8 [H,W,3], in their order.
         out: folder or s3:// URI. The masks are ``<name>.png``, 255 on the object; the table is ``masks.csv``.
         overlays: also write the pictures with their masks into ``overlays/``.
-        soft: also write the probabilities into ``soft/``.
+        soft: also write the probabilities into :data:`SOFT`.
         what: description for the progress and the summary.
         batch_size: pictures per call of ``segment``.
     """
@@ -134,7 +145,7 @@ def make_masks(
                 mask = np.asarray(Image.fromarray(result.mask).resize(small.shape[1::-1], Image.Resampling.NEAREST))
                 write(out, f"overlays/{each.name}.jpg", jpeg_bytes(overlay(small, mask)))
             if soft:
-                write(out, f"soft/{each.name}.png", encode_mask(np.rint(result.soft * 255).astype(np.uint8)))
+                write(out, f"{SOFT}/{each.name}.png", encode_mask(np.rint(result.soft * 255).astype(np.uint8)))
             share = round(float(result.mask.mean()), 4)
             scores: dict[str, object] = dict(result.scores)
             if result.found is not None:
@@ -195,7 +206,7 @@ def _print_summary(
     table = Table(title=what, show_header=False, title_justify="left")
     table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
     if passes:
-        tiled = sum(number > 1 for number in passes)
+        tiled = sum(number > len(TILES) for number in passes)
         table.add_row(PASSES, f"{np.mean(passes):.1f} a picture; {tiled} of {len(passes)} were seen in tiles too")
     if not_found:
         table.add_row("not found", f"the object in {not_found} of them, whose masks are empty (found is no in {TABLE})")

@@ -92,7 +92,7 @@ def run(config: Config) -> int:
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
-    pictures = find_pictures(queries, config.output)
+    pictures = find_pictures(queries, config.output, soft=config.probabilities)
     predictor, _ = open_segmenter(config, "fss predict", backend=config.backend)
     examples = _encode(predictor, pairs, negatives)
     write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))

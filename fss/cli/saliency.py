@@ -52,7 +52,7 @@ def run(config: Config) -> int:
     from fss.saliency.estimators import create_estimator
 
     estimator_config = config.saliency if config.student is None else StudentSettings(path=config.student)
-    pictures = find_pictures(config.photographs, config.output)
+    pictures = find_pictures(config.photographs, config.output, soft=config.soft)
     estimator = create_estimator(estimator_config, device=_device(config))
 
     def segment(batch: "Sequence[tuple[Picture, UInt8]]") -> Iterator[Segmentation]:

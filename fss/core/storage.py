@@ -24,6 +24,7 @@ from fss.core.retry import retry_transient
 MAX_ATTEMPTS = 6  # throttling of an object store is temporary
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 60.0
+_ONE_SLASH = re.compile("([A-Za-z][A-Za-z0-9]+):/(?!/)(.*)", re.DOTALL)  # s3:/bucket would be a folder named "s3:"
 
 
 def is_remote(uri: str) -> bool:
@@ -37,7 +38,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     For ``s3://``, ``AWS_ENDPOINT_URL`` and the usual credentials are taken from the environment.
 
     Raises:
-        ValueError: the scheme is neither ``file`` nor ``s3``, or an ``s3://`` URI has no bucket.
+        ValueError: the scheme is neither ``file://`` nor ``s3://``, or an ``s3://`` URI has no bucket.
     """
     text = str(uri)
     if is_remote(text):
@@ -47,6 +48,11 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return _s3(os.environ.get("AWS_ENDPOINT_URL"), region()), path
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
+    if scheme := _ONE_SLASH.match(text):
+        raise ValueError(
+            f"cannot open {text!r}; two slashes follow a scheme: {scheme[1]}://{scheme[2]} (pathlib.Path makes one of "
+            "them; give a string). A local folder of that name is ./" + text
+        )
     local = re.match("file://(localhost(?=/))?", text)
     file = decode_path(text[local.end() :]) if local else Path(text)
     return pafs.LocalFileSystem(), str(file.expanduser().absolute())
@@ -99,6 +105,29 @@ def check_access(uri: str | Path) -> None:
         ) from error
     if file_type == pafs.FileType.NotFound:
         raise ValueError(f"cannot reach {uri}: there is no bucket {bucket!r}. Create it or correct the name.")
+
+
+def check_writable(uri: str | Path) -> None:
+    """Check that a folder can be created and written, before any work; of an object store, that the bucket is there.
+
+    Raises:
+        ValueError: a file has the folder's name or that of a parent, there is no permission to write, the disk is
+            mounted read-only, or the object store does not answer.
+    """
+    if is_remote(str(uri)):
+        check_access(uri)
+        return
+    folder = Path(absolute_uri(uri))
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"cannot write to {uri}: {nearest} is a file; give another folder")
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise ValueError(
+            f"cannot write to {uri}: {nearest} is on a file system that is mounted read-only; mount it with write "
+            "access, or give a folder on another disk"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write to {uri}: there is no permission to write to {nearest}; give another folder")
 
 
 @retry_transient

@@ -57,6 +57,31 @@ def gpu_problem() -> str | None:
     return f"{built}, and the NVIDIA driver is {driver}, which may be too old for it; {advice}"
 
 
+def require_device(device: str) -> None:
+    """Check that torch has a device on this machine.
+
+    Raises:
+        ValueError: there is no such device; the message says why, and what to do.
+    """
+    import torch
+
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError:
+        kind, index = "", 0
+    if kind == "cpu":
+        return
+    if kind == "cuda":
+        problem = gpu_problem()
+        if problem is None and index < torch.cuda.device_count():
+            return
+        problem = problem or f"there are {torch.cuda.device_count()}, which count from 0"
+        raise ValueError(f"the device is {device}, but torch cannot use that GPU: {problem}; or take the device cpu")
+    if kind == "mps" and torch.backends.mps.is_available():
+        return
+    raise ValueError(f"there is no device {device} on this machine; the devices are cpu, cuda (NVIDIA) and mps (Apple)")
+
+
 def nvidia_driver(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
     """Return the version of the NVIDIA driver, such as 535.183.01; None without a driver."""
     match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", file.read_text()) if file.is_file() else None

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from fss.core.arrays import UInt8
+from fss.core.system import require_device
 from fss.episodes.rendering import canvas_batch
 from fss.images.resize import image_canvas, mask_canvas
 from fss.inference.converted import ConvertedSegmenter, QueryNetwork
@@ -65,9 +66,10 @@ class Predictor:
         """Prepare a segmenter for inference. It moves to the device, and into evaluation mode; its weights stay.
 
         Raises:
-            ValueError: the back end does not run on the device, is not installed, or cannot run this network; or the
-                device or back end does not have the precision.
+            ValueError: there is no such device; the back end does not run on it, is not installed, or cannot run this
+                network; or the device or back end does not have the precision.
         """
+        require_device(str(device))
         set_precision(precision if backend == "torch" else "fp32", device)
         self.segmenter = shared_copy(segmenter.to(device).eval())
         self.network: QueryNetwork = self.segmenter
@@ -135,9 +137,9 @@ class Predictor:
                 every learner. A pixel belongs to the object only if its probability by the supports exceeds the one
                 by the negatives.
         """
-        supports = self._encode(*_as_lists(support_images, support_masks))
+        supports = self._encode(*_as_lists(support_images, support_masks), "support")
         others = [*zip(*negatives, strict=True)]
-        negative = self._encode(list(others[0]), list(others[1])) if others else None
+        negative = self._encode(list(others[0]), list(others[1]), "negative example") if others else None
         for encoded in (supports, negative):
             if encoded is not None:
                 self.prepare(len(encoded.pairs))
@@ -152,17 +154,24 @@ class Predictor:
         if isinstance(self.network, ConvertedSegmenter):
             self.network.prepare(shots)
 
-    def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike]) -> EncodedSupports:
-        pictures = [read_picture(image) for image in images]
-        made = [read_support_mask(mask, rgb) for rgb, mask in zip(pictures, masks, strict=True)]
-        notes = tuple(note for each in made for note in each.notes)
+    def _encode(self, images: Sequence[PictureLike], masks: Sequence[MaskLike], what: str) -> EncodedSupports:
+        pictures, made, canvases, notes = [], [], [], []
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            name = f"{what} {number}{f' ({image})' if isinstance(image, str | Path) else ''}"
+            try:
+                pictures.append(read_picture(image))
+                made.append(read_support_mask(mask, pictures[-1]))
+                canvases.append(self._mask(made[-1].mask))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+            notes += [f"{name}: {note}" for note in made[-1].notes]
         for note in notes:
             warnings.warn(note, SupportWarning, stacklevel=3)
-        mask_batch = torch.stack([self._mask(each.mask) for each in made]).to(self.device)
+        mask_batch = torch.stack(canvases).to(self.device)
         with torch.no_grad(), self.autocast():
             features = self.segmenter.encode_support(self.canvases(pictures), mask_batch)
         pairs = [(rgb, each.mask) for rgb, each in zip(pictures, made, strict=True)]
-        return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs, notes=notes)
+        return EncodedSupports(features=features, masks=mask_batch[None], pairs=pairs, notes=tuple(notes))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of the network's passes."""
@@ -200,7 +209,8 @@ def training_free_segmenter(
             converted for (see ``fss.inference.converted``).
 
     Raises:
-        ValueError: a file holds no fitting weights, weights cannot be downloaded, or the back end cannot run them.
+        ValueError: a file holds no fitting weights, weights cannot be downloaded, there is no such device, or the back
+            end cannot run the network.
     """
     config = training_free_config(backbone_weights=backbone_weights, saliency_prior=saliency_prior)
     try:
@@ -235,7 +245,7 @@ def load_segmenter(
         tracking: URI of the MLflow store; None uses ``MLFLOW_TRACKING_URI``, or the store in the working directory.
 
     Raises:
-        ValueError: there is no such model, or the back end cannot run it.
+        ValueError: there is no such model or device, or the back end cannot run it.
     """
     device = device or _default_device(backend)
     with local_checkpoint(model, tracking=tracking) as folder:

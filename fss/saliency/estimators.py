@@ -8,6 +8,7 @@ import numpy.typing as npt
 from fss.core.config import to_dict
 from fss.core.extras import require
 from fss.core.hashing import file_hash
+from fss.core.system import require_device
 from fss.models.config import Precision
 from fss.saliency.classical.estimator import SaliencyEstimator, SaliencyResult
 from fss.saliency.config import PRETRAINED, SaliencyConfig, StudentSettings, ViTSettings
@@ -32,8 +33,8 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
         precision: precision of a network's arithmetic.
 
     Raises:
-        ValueError: the settings or their files are invalid, or the classical estimator got another device, or
-            the device does not have the precision.
+        ValueError: the settings or their files are invalid, the classical estimator got another device, or there is
+            no such device or it does not have the precision.
     """
     if isinstance(settings, SaliencyConfig):
         if device != "cpu":
@@ -42,6 +43,7 @@ def create_estimator(settings: EstimatorSettings, *, device: str = "cpu", precis
     # Imported here, because the many processes of the classical estimator do not need torch.
     from fss.models.precision import set_precision
 
+    require_device(device)
     set_precision(precision, device)
     if isinstance(settings, StudentSettings):
         from fss.models.saliency.network import load_student

@@ -1,6 +1,5 @@
 """Ownership of an output folder: a file holds the settings of its job, so that jobs never mix their outputs."""
 
-import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,19 +26,7 @@ def check_output_dir(output_dir: str) -> None:
     if storage.is_remote(output_dir):
         return
     check_not_temporary(output_dir, "an output folder")
-    folder = Path(storage.absolute_uri(output_dir))
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    if not nearest.is_dir():
-        raise ValueError(f"cannot write to {output_dir}: {nearest} is a file; give another folder")
-    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        raise ValueError(
-            f"cannot write to {output_dir}: {nearest} is on a file system that is mounted read-only; mount it with "
-            "write access, or give a folder on another disk"
-        )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"cannot write to {output_dir}: there is no permission to write to {nearest}; give another folder"
-        )
+    storage.check_writable(output_dir)
 
 
 def check_not_temporary(path: str | Path, what: str) -> None:

@@ -121,6 +121,20 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
             ["--support", "a.jpg:0,0,9,9", "--query", "a.jpg", "--output", "new/m.json"],
             "is named like a file, but a fol",
         ),
+        (
+            ["--support", "a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}/note.txt/new"],
+            "note.txt is a file; give another folder",
+        ),
+        (["--support", "a.jpg:0,0,9,9", "--query", "{photos}", "--output", "s3:/b/x"], "two slashes follow a scheme"),
+        (
+            ["--support", "{photos}/a.jpg:9,9,30,30", "{photos}/a.png:@99,9", "--query", "{photos}"],
+            "support 2 ({photos}/a.png): the point [99.0, 9.0] must be x, y",
+        ),
+        (
+            ["--support", "{photos}/a.jpg:9,9,30,30", "--not", "{photos}/a.png:0.1,0.1,1,0.5", "--query", "{photos}"],
+            "negative example 1 ({photos}/a.png): the box [0.1, 0.1, 1.0, 0.5] is at most one pixel of a picture",
+        ),
+        (["--support", "a.jpg:0,0,9,9", "--query", "{photos}", "--device", "mps"], "there is no device mps"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
@@ -129,7 +143,7 @@ def test_mistakes_are_reported_in_one_line(
     arguments = ["--model", str(model), "--output", f"{photos}/out", *(word.format(photos=photos) for word in words)]
     assert ends("predict", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
+    assert message.format(photos=photos) in line
 
 
 @pytest.mark.parametrize(
@@ -170,6 +184,8 @@ def test_predict_makes_masks_of_prompts_and_leaves_out_negatives(
     assert not np.asarray(Image.open(tmp_path / "tiles" / "a.png")).any()
     assert "10.0 a picture; 1 of 1 were seen in tiles too" in capsys.readouterr().out
     assert [row["passes"] for row in rows(tmp_path / "tiles")] == ["10"]
+    assert ends(*words, *support, "--flip", "--output", tmp_path / "flipped") == 0
+    assert "2.0 a picture; 0 of 1 were seen in tiles too" in capsys.readouterr().out
     Image.new("RGB", (200, 100), "white").save(tmp_path / "plain.png")
     assert ends(*words, "--support", f"{tmp_path}/plain.png:50,30,90,70", "--output", tmp_path / "box") == 0
     assert capsys.readouterr().err.count("no object stands out in the box 50,30,90,70") == 1
@@ -189,6 +205,20 @@ def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Pat
     assert find_pictures([str(photos)], str(photos / "masks")) == before
     single = find_pictures([str(photos / "a.jpg")], "out")
     assert [(picture.name, picture.uri) for picture in single] == [("a", str(photos / "a.jpg"))]
+
+
+def test_pictures_have_names_of_their_own(photos: Path) -> None:
+    (photos / "a.jpg.png").write_bytes(encoded("PNG"))
+    (photos / "b.jpg").write_bytes(encoded("JPEG"))
+    (photos / "soft").mkdir()
+    names = ["a.jpg", "a.jpg.png", "a.png", "b", "deeper/größe"]
+    assert [picture.name for picture in find_pictures([str(photos)], "out", soft=True)] == names
+    (photos / "soft" / "b.webp").write_bytes(encoded("WEBP"))
+    assert "soft/b" in {picture.name for picture in find_pictures([str(photos)], "out")}
+    with pytest.raises(
+        ValueError, match=r"soft/b\.png would be the mask of one picture and the probabilities of anoth"
+    ):
+        find_pictures([str(photos)], "out", soft=True)
 
 
 def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:

@@ -21,10 +21,18 @@ def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert join("/a/", "b", "c") == "/a/b/c"
 
 
-@pytest.mark.parametrize("uri", ["http://host/x", "gs://bucket/x", "s3://", "s3:///"])
-def test_other_names_are_refused(uri: str) -> None:
-    with pytest.raises(ValueError, match=r"use a local path|no bucket"):
+@pytest.mark.parametrize(
+    "uri", ["http://host/x", "gs://bucket/x", "s3://", "s3:///", "s3:/bucket/x", "S3:/b", "file:/a", Path("s3://b/x")]
+)
+def test_other_names_are_refused(uri: str | Path) -> None:
+    with pytest.raises(ValueError, match=r"use a local path|no bucket|two slashes follow a scheme: \w+://\w"):
         resolve(uri)
+
+
+def test_a_local_folder_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("10:30/x", "./s3:/x", "a:/x"):
+        assert absolute_uri(name) == str(tmp_path / name)
 
 
 def test_write_read_list(tmp_path: Path) -> None:

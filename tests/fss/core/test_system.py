@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fss.core.system import environment_tags, git_commit, installed_packages
+from fss.core.system import environment_tags, git_commit, installed_packages, require_device
 
 
 def test_tags_name_versions_and_the_machine() -> None:
@@ -27,6 +27,22 @@ def test_without_a_repository_the_commit_is_the_environments(monkeypatch: pytest
     assert git_commit() is None
     monkeypatch.setenv("FSS_GIT_COMMIT", "a" * 40)
     assert environment_tags()["mlflow.source.git.commit"] == "a" * 40
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    require_device("cpu")
+    with pytest.raises(ValueError, match="there is no device gpu on this machine; the devices are cpu, cuda"):
+        require_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"the device is cuda, but torch cannot use that GPU: torch .*; or take the"):
+        require_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_device("cuda:1")
+    with pytest.raises(ValueError, match="cuda:2, but torch cannot use that GPU: there are 2, which count from 0"):
+        require_device("cuda:2")
 
 
 def test_packages_are_listed_as_pip_does() -> None:
