@@ -8,7 +8,6 @@ fss inspect downloaded --verify
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -29,8 +28,9 @@ class Config:
 
     collection: tyro.conf.Positional[str]
     """The collection: local folder or s3:// URI."""
-    sheet: Path | None = None
-    """File of a contact sheet to write (PNG): photographs beside their masks, with the classes. None: no sheet."""
+    sheet: str | None = None
+    """File or s3:// URI of a contact sheet to write (PNG): photographs beside their masks, with the classes. None: no
+    sheet."""
     mask_set: str | None = None
     """Masks to draw on the sheet. None: the photographs alone, unless the collection has a single mask set."""
     count: Annotated[int, Ge(1)] = 24

@@ -64,6 +64,25 @@ def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "differ by" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["s.onnx", "--form", "pt2"], "ends with .onnx, but --form is pt2"),
+        (["s.bin"], "tells no format; end it with .onnx or .pt2, or give --form"),
+        ([""], "is a folder; give a file"),
+        (["file/s.pt2"], "is a file; give another folder"),
+    ],
+)
+def test_an_export_is_named_like_its_format(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert ends("export", "--model", "none", "--output", f"{tmp_path}/{words[0]}", *words[1:]) == 2
+    assert message in capsys.readouterr().err
+    assert ends("export", "--model", "none", "--output", "s3://bucket/s.pt2") == 2
+    assert "must be a local file" in capsys.readouterr().err
+
+
 def test_the_doctor_estimates_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
