@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from fss.tracking.delivery import ERROR_TAG
 from fss.tracking.run import Run
-from fss.tracking.store import answering, ensure_experiment, tracking_client
+from fss.tracking.store import ask, ensure_experiment, tracking_client
 
 
 def find_unfinished(key: str, *, uri: str, experiment: str, private: bool = False) -> Run | None:
@@ -21,10 +21,8 @@ def find_unfinished(key: str, *, uri: str, experiment: str, private: bool = Fals
         ValueError: the store does not answer.
     """
     experiment_id = ensure_experiment(uri, experiment)
-    with answering(uri):
-        runs = tracking_client(uri).search_runs(
-            [experiment_id], f"tags.`fss.key` = '{key}'", order_by=["attributes.start_time DESC"]
-        )
+    query, order = f"tags.`fss.key` = '{key}'", ["attributes.start_time DESC"]
+    runs = ask(uri, lambda: tracking_client(uri).search_runs([experiment_id], query, order_by=order))
     unfinished = [run.info.run_id for run in runs if run.info.status != "FINISHED"]
     return Run.resume(unfinished[0], uri=uri, private=private) if unfinished else None
 

@@ -22,7 +22,7 @@ from fss.core.system import environment_tags
 from fss.tracking.delivery import ERROR_TAG, LOCAL, NOTE_TAG, PARENT_TAG, DatasetId, Delivery
 from fss.tracking.privacy import public_metrics, public_params, public_run_name, public_tags
 from fss.tracking.spool import local_folder, logged_metrics, open_spool
-from fss.tracking.store import answering, ensure_experiment, is_refusal, sqlite_path, tracking_client, tracking_uri
+from fss.tracking.store import ask, ensure_experiment, is_refusal, sqlite_path, tracking_client, tracking_uri
 
 __all__ = [
     "ERROR_TAG",
@@ -84,9 +84,8 @@ class Run:
         uri = tracking_uri(uri)
         experiment_id = ensure_experiment(uri, experiment)
         run = cls(uri=uri, experiment_id=experiment_id, run_id="", private=private)
-        with answering(uri):
-            name, tags = run._introduction(name, tags)
-            created = tracking_client(uri).create_run(experiment_id, run_name=name, tags=tags)
+        name, tags = run._introduction(name, tags)
+        created = ask(uri, lambda: tracking_client(uri).create_run(experiment_id, run_name=name, tags=tags))
         run = replace(run, run_id=created.info.run_id)
         if params:
             run.log_params(params)
@@ -143,7 +142,8 @@ class Run:
         from mlflow.exceptions import MlflowException
 
         uri = tracking_uri(uri)
-        with answering(uri):
+
+        def find() -> "Run | None":
             try:
                 info = tracking_client(uri).get_run(run_id).info
             except MlflowException as error:
@@ -154,7 +154,9 @@ class Run:
                 return None
             run = cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
             run.mark_running()
-        return run
+            return run
+
+        return ask(uri, find)
 
     def log_params(self, params: Any) -> None:
         """Log settings or nested parameters under dotted names; parameters that the run already has keep their values.
@@ -229,7 +231,11 @@ class Run:
         self.log("status", status=status)
 
     def log(self, kind: str, content: bytes | None = None, **values: Any) -> None:
-        """Log an entry of a kind of :mod:`fss.tracking.delivery`, whose values may be logged, and a file's content."""
+        """Log an entry of a kind of :mod:`fss.tracking.delivery`, whose values may be logged, and a file's content.
+
+        Raises:
+            ValueError: the store does not answer, and there is no spool.
+        """
         entry = {"kind": kind, "run": self.run_id, "time": _now(), **values}
         if self.spool is not None:
             open_spool(self.spool, self.uri).put(entry, content)
@@ -239,7 +245,7 @@ class Run:
                 file = Path(folder) / "content"
                 file.write_bytes(content)
                 entry["content"] = str(file)
-            Delivery(self.uri).send([entry])
+            ask(self.uri, lambda: Delivery(self.uri).send([entry]))
 
     def flush(self, seconds: float) -> None:
         """Wait for the store to take what this process has logged; a spool in an object store keeps the rest there."""

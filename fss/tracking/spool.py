@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -27,7 +26,7 @@ from pyarrow import fs as pafs
 
 from fss.core import storage
 from fss.tracking.delivery import OPENING, Delivery, Entry, NotYetError, parse_entries, request_length
-from fss.tracking.store import is_refusal, reason
+from fss.tracking.store import is_refusal, reason, say
 
 FOLDER = "tracking"
 """Name of the spool folder in a job's output."""
@@ -289,8 +288,3 @@ def within(seconds: float, function: Callable[[], Result]) -> Result:
     if not results:
         raise TimeoutError(f"no answer for {seconds:g} s")
     return results[0]
-
-
-def say(text: str) -> None:
-    """Print a line about the tracking on standard error."""
-    print(f"[mlflow] {text}", file=sys.stderr, flush=True)

@@ -8,14 +8,18 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fss.core import versioned
 from fss.core.redaction import redact_passwords
 from fss.core.storage import decode_path
+
+T = TypeVar("T")
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 LOCAL_SERVER = "http://127.0.0.1:5000"
@@ -24,6 +28,9 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of experiments that train models. MLflow 3.17 ignores it, and opens the page that the address of a link names."""
 # By default, MLflow tries a server that is away for minutes. The spool tries again anyway.
 _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+LOCKED_S = 60.0
+"""Seconds that a request waits for a SQLite store that another process has locked."""
+_LOCKED = "database is locked"
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
@@ -61,17 +68,21 @@ def ensure_experiment(uri: str, experiment: str) -> str:
 
     path = sqlite_path(uri)
     location = (path.parent / "mlruns" / experiment).as_uri() if path else None
-    with answering(uri), _schema_lock(path):
-        client = tracking_client(uri)
-        existing = client.get_experiment_by_name(experiment)
-        if existing is None:
-            try:
-                return str(client.create_experiment(experiment, artifact_location=location, tags=_KIND))
-            except MlflowException:  # another job has created it since
-                existing = client.get_experiment_by_name(experiment)
-                if existing is None:
-                    raise
-        return str(existing.experiment_id)
+
+    def ensure() -> str:
+        with _schema_lock(path):
+            client = tracking_client(uri)
+            existing = client.get_experiment_by_name(experiment)
+            if existing is None:
+                try:
+                    return str(client.create_experiment(experiment, artifact_location=location, tags=_KIND))
+                except MlflowException:  # another job has created it since
+                    existing = client.get_experiment_by_name(experiment)
+                    if existing is None:
+                        raise
+            return str(existing.experiment_id)
+
+    return ask(uri, ensure)
 
 
 @contextmanager
@@ -84,22 +95,34 @@ def _schema_lock(path: Path | None) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Say in one line that the store does not answer, if a request in the block fails for that reason.
+def ask(uri: str, request: Callable[[], T]) -> T:
+    """Return what a request to a store returns. One to a SQLite store that another process has locked waits a minute.
 
     Raises:
         ValueError: the store does not answer.
     """
-    try:
-        yield
-    except Exception as error:
-        if is_refusal(error):
-            raise
-        raise ValueError(
-            f"MLflow's store {redact_passwords(uri)} does not answer ({reason(error)}). Start the server or free the "
-            "database, or give another store as --tracking.uri (or MLFLOW_TRACKING_URI)"
-        ) from error
+    deadline, waiting = time.monotonic() + LOCKED_S, False
+    while True:
+        try:
+            return request()
+        except Exception as error:
+            if is_refusal(error):
+                raise
+            cause, store = reason(error), redact_passwords(uri)
+            if cause != _LOCKED or time.monotonic() > deadline:
+                raise ValueError(
+                    f"MLflow's store {store} does not answer ({cause}). Start the server or free the database, or give "
+                    "another store as --tracking.uri (or MLFLOW_TRACKING_URI)"
+                ) from error
+        if not waiting:
+            say(f"{store} is locked by another process; waiting for it")
+            waiting = True
+        time.sleep(1)
+
+
+def say(text: str) -> None:
+    """Print a line about the tracking on standard error."""
+    print(f"[mlflow] {text}", file=sys.stderr, flush=True)
 
 
 def is_refusal(error: Exception) -> bool:
@@ -110,7 +133,7 @@ def is_refusal(error: Exception) -> bool:
 def reason(error: Exception) -> str:
     """Return the cause of a failed request in a few words."""
     text = redact_passwords(str(error))
-    known = re.search(r"database is locked|Connection refused|timed out|Name or service not known", text)
+    known = re.search(rf"{_LOCKED}|Connection refused|timed out|Name or service not known", text)
     return known.group() if known else (text.splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -18,7 +18,8 @@ from fss.tracking.delivery import DatasetId, Delivery
 from fss.tracking.lifetime import end_on_exit, find_unfinished
 from fss.tracking.run import Run, ensure_experiment, sqlite_path, tracking_uri
 from fss.tracking.settlement import deliver, keep_model, mark, read_marker, settle, settle_finished
-from fss.tracking.spool import FOLDER, open_spool, say
+from fss.tracking.spool import FOLDER, open_spool
+from fss.tracking.store import say
 from fss.tracking.system_metrics import monitor_system
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.output_dir import check_not_temporary
@@ -110,11 +111,13 @@ def _open(
     opened = None if fresh else find_unfinished(key, uri=uri, experiment=tracking.experiment, private=private)
     resumed = opened is not None
     if opened is None:
-        opened = Run.start(title, uri=uri, experiment=tracking.experiment, params=params, tags=tags, private=private)
+        opened = Run.start(title, uri=uri, experiment=tracking.experiment, tags=tags, private=private)
     temporary = Path(tempfile.gettempdir()) / f"fss-tracking-{opened.run_id}"
     opened = replace(opened, spool=storage.join(output_dir, FOLDER) if output_dir else str(temporary))
     mark(opened)
-    if not resumed:
+    if not resumed:  # through the spool, should the store go away after its first answer
+        if params:
+            opened.log_params(params)
         opened.log_text("packages.txt", installed_packages())
     return opened
 

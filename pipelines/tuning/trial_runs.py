@@ -8,8 +8,8 @@ from typing import Any, Literal
 from fss.tracking.delivery import ERROR_TAG, LOCAL, PARENT_TAG, Delivery
 from fss.tracking.run import Run, tracking_client
 from fss.tracking.settlement import settle
-from fss.tracking.spool import open_spool, say
-from fss.tracking.store import answering
+from fss.tracking.spool import open_spool
+from fss.tracking.store import ask, say
 from pipelines.runtime.mlflow_run import FINISHED_S, STOPPED_S
 from pipelines.runtime.result import value_text
 
@@ -127,8 +127,7 @@ def read_trials(sweep: Run, *, seconds: float = FINISHED_S) -> list[TrialResult]
     """
     if sweep.spool is not None:
         settle(sweep.spool, sweep.uri, seconds=seconds, finished=False)
-    with answering(sweep.uri):
-        return list(_read_trials(sweep))
+    return ask(sweep.uri, lambda: list(_read_trials(sweep)))
 
 
 def _read_trials(sweep: Run) -> Iterator[TrialResult]:

@@ -6,16 +6,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 
+import fss.tracking.store as store_module
 from fss.tracking.delivery import Delivery
 from fss.tracking.lifetime import end_on_exit, find_unfinished
 from fss.tracking.run import Run, ensure_experiment, flatten, sqlite_path, tracking_uri
 from fss.tracking.spool import Spool
-from fss.tracking.store import _schema_lock
+from fss.tracking.store import _schema_lock, ask
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,22 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.Mo
     message = r"store http://me:\*\*\*@127.0.0.1:9 does not answer \(Connection refused\).*--tracking.uri"
     with pytest.raises(ValueError, match=message):
         Run.start("early", uri="http://me:secret@127.0.0.1:9")
+
+
+def test_a_request_waits_for_a_store_that_another_process_has_locked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    # What MLflow raises after its own 20 s.
+    locked = MlflowException("(sqlite3.OperationalError) database is locked\n[SQL: SELECT runs.run_uuid FROM runs]")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    request = Mock(side_effect=[locked, locked, "a run"])
+    assert ask("sqlite:////a.db", request) == "a run"
+    assert capsys.readouterr().err == "[mlflow] sqlite:////a.db is locked by another process; waiting for it\n"
+    monkeypatch.setattr(store_module, "LOCKED_S", -1.0)
+    with pytest.raises(ValueError, match=r"a\.db does not answer \(database is locked\)\. .* free the database"):
+        ask("sqlite:////a.db", Mock(side_effect=locked))
 
 
 def test_the_schema_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
