@@ -209,6 +209,11 @@ def _write_file(target: Path, data: Any) -> None:
         os.close(folder)
 
 
+def is_there(uri: str | Path) -> bool:
+    """Return whether there is a file or a folder at ``uri``; a folder of an object store is there if it has files."""
+    return bool(_file_type(*resolve(uri)) != pafs.FileType.NotFound)
+
+
 @retry_transient
 def list_names(fs: pafs.FileSystem, directory: str) -> list[str]:
     """Return the sorted names of the files and folders in ``directory``; empty if it does not exist."""

@@ -74,13 +74,12 @@ class Ledger:
         """Open the ledger of ``claims`` in ``output_dir`` (local or s3://) with the entries that it already has.
 
         Raises:
-            ValueError: the folder holds the ledger of other claims.
+            ValueError: the folder holds the ledger of other claims, or its file is damaged.
         """
         self._output_dir = output_dir
         self._entries = {claim.key: LedgerEntry(claim=claim, missing=("not selected yet",)) for claim in claims}
         uri = storage.join(output_dir, f"{NAME}.json")
-        for key, value in (part_io.read_json(uri) if part_io.exists(uri) else {}).items():
-            entry = from_dict(LedgerEntry, value)
+        for key, entry in _read_entries(uri).items():
             if key not in self._entries or self._entries[key].claim != entry.claim:
                 raise ValueError(f"{uri} is a ledger of other claims ({key}); give another output folder")
             self._entries[key] = entry
@@ -113,6 +112,23 @@ class Ledger:
             storage.write_atomically(
                 *storage.resolve(storage.join(self._output_dir, f"{NAME}.{suffix}")), text.encode()
             )
+
+
+def _read_entries(uri: str) -> dict[str, LedgerEntry]:
+    """Return the entries of a ledger's file by claim; none if there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not part_io.exists(uri):
+        return {}
+    try:
+        return {key: from_dict(LedgerEntry, value) for key, value in part_io.read_json(uri).items()}
+    except (ValueError, TypeError) as error:  # TypeError: an entry is no object
+        raise ValueError(
+            f"the ledger {uri} is damaged: {error}. Delete it, and the claims are verified again without repeating "
+            "finished trainings and evaluations"
+        ) from error
 
 
 def to_csv(entries: Sequence[LedgerEntry]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fss.core import storage
+from fss.core.json_values import parse_object
 from fss.core.redaction import redact_passwords
 from fss.tracking.delivery import DatasetId, Delivery, Entry, NotYetError, count_entries, request_length
 from fss.tracking.run import Run
@@ -76,11 +77,22 @@ def mark(run: Run) -> None:
 
 
 def read_marker(uri: str) -> dict[str, Any] | None:
-    """Return the ``run_id``, ``store`` and privacy of a spool; None if there is no spool."""
+    """Return the ``run_id``, ``store`` and privacy of a spool; None if there is no spool.
+
+    Raises:
+        ValueError: the file with them is damaged.
+    """
     filesystem, path = storage.resolve(uri)
     if MARKER not in storage.list_names(filesystem, path):
         return None
-    record: dict[str, Any] = json.loads(storage.read_bytes(storage.join(uri, MARKER)))
+    file = storage.join(uri, MARKER)
+    advice = f"Without it, nobody knows where to send what is left; delete {uri} to give that up"
+    try:
+        record = parse_object(storage.read_bytes(file), file)
+    except ValueError as error:
+        raise ValueError(f"{error}. {advice}") from error
+    if missing := [name for name in ("run_id", "store", "private") if name not in record]:
+        raise ValueError(f"{file} is damaged: it has no {' and no '.join(missing)}. {advice}")
     return record
 
 

@@ -33,7 +33,7 @@ from pipelines.runtime.labels import Labels
 from pipelines.runtime.metric_names import BASELINES, result_metrics
 from pipelines.runtime.mlflow_run import close_finished, job_run
 from pipelines.runtime.output_dir import check_contents, check_output_dir, claim, remove
-from pipelines.runtime.result import JobResult, finished_before
+from pipelines.runtime.result import JobResult, check_outputs, finished_before
 
 TAG_LIMIT = 5000  # of MLflow, in characters
 AHEAD_TAG = "fss.ahead_of_all"
@@ -75,7 +75,8 @@ class Job:
             claim_as: description of the output folder, if jobs with other settings must not write into it. With
                 ``overwrite`` the folder is removed first.
             contents: hashes of the files that the job reads, by their roles; the key does not cover them. A job of the
-                same key that began with other files is neither continued nor taken as finished.
+                same key that began with other files is neither continued nor taken as finished: it is refused if it
+                claims its output folder, and else runs again.
             remove_too: folders that ``overwrite`` removes too. A job that does not claim its output folder adds it.
             title: name of the result; None: the name of the job.
             labels: what tells the MLflow run from others of its job; the name of the run is the title with these.
@@ -112,8 +113,9 @@ class Job:
             return self
         overwrite = getattr(self.config, "overwrite", False)
         may_be_finished = self.output_dir is not None and self.complete and not overwrite
-        if may_be_finished and (finished := finished_before(str(self.output_dir), self.key)):
-            check_contents(finished.inputs.get("contents"), self.result.inputs.get("contents"), str(self.claim_as))
+        finished = finished_before(str(self.output_dir), self.key) if may_be_finished else None
+        if finished is not None and self._read_the_same(finished):
+            check_outputs(finished.outputs, self.claim_as or f"{self.name} in {self.output_dir}", str(self.output_dir))
             self.result, self.done = finished, True
             self._close_finished()
             return self
@@ -123,6 +125,21 @@ class Job:
             self._stack.close()
             raise
         return self
+
+    def _read_the_same(self, finished: JobResult) -> bool:
+        """Return whether a finished job read the files that are there now; a line says that it did not.
+
+        Raises:
+            ValueError: it did not, and the job claims its output folder.
+        """
+        before, now = (result.inputs.get("contents") for result in (finished, self.result))
+        what = self.claim_as or f"a result of {self.name} in {self.output_dir}"
+        if self.claim_as is None and before and now and before != now:
+            text = f"there is {what} of other data: files have changed since (contents {before}, now {now})"
+            print(f"{text}; the job runs again", file=sys.stderr, flush=True)
+            return False
+        check_contents(before, now, what)
+        return True
 
     def _start(self, *, overwrite: bool) -> None:
         """Take the output folder and open the run."""

@@ -1,6 +1,7 @@
 """Ownership of an output folder: a file holds the settings of its job, so that jobs never mix their outputs."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,12 @@ def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str, con
     if not exists(file):
         write_json(file, {"key": key, "settings": settings} | ({"contents": contents} if contents else {}))
         return
-    owner = read_json(file)
+    owner = read_record(
+        file,
+        {"key": str, "settings": dict},
+        "It says to which settings the files beside it belong: delete it if they are those of this command, which then "
+        "continues, or give --overwrite to start again",
+    )
     if owner["key"] != key:
         changes = _differences(owner["settings"], settings) or ["the data"]
         raise ValueError(
@@ -72,6 +78,27 @@ def claim(output_dir: str, key: str, settings: dict[str, Any], *, what: str, con
             "--overwrite to start again, or choose another --name"
         )
     check_contents(owner.get("contents"), contents, what)
+
+
+def read_record(file: str, kinds: Mapping[str, type], advice: str) -> dict[str, Any]:
+    """Read a JSON object that a job wrote into its output folder.
+
+    Args:
+        file: URI of the file.
+        kinds: types of the values that it must have, by their names.
+        advice: what to do with a damaged file, for the message.
+
+    Raises:
+        OSError: the file is missing or unreadable.
+        ValueError: the file is damaged.
+    """
+    try:
+        record = read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{error}. {advice}") from error
+    if wrong := [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]:
+        raise ValueError(f"{file} is damaged: it has no valid {' and '.join(wrong)}. {advice}")
+    return record
 
 
 def check_contents(before: str | None, now: str | None, what: str) -> None:

@@ -1,22 +1,29 @@
 """The result of a job: a table for the terminal, and ``summary.json`` beside the outputs."""
 
 import dataclasses
+import functools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from fss.collection import part_io
 from fss.core import storage
+from fss.core.config import describe
 from fss.core.console import cell, output_console
 from fss.episodes.config import describe_protocol
+from pipelines.runtime.output_dir import read_record
 from pipelines.runtime.screen_words import counted, label
 
 SUMMARY_NAME = "summary.json"
+NETWORKS = ("model", "student")
+"""Outputs that are networks in storage."""
+_ADVICE = "Delete it and run its job again, which keeps finished work, or give --overwrite to start again"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -99,17 +106,56 @@ class JobResult:
 
 
 def read_result(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
-    """Return the result in the folder ``uri`` (local or object store), or None if there is none."""
+    """Return the result in the folder ``uri`` (local or object store), or None if there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     file = storage.join(uri, name)
-    return part_io.read_json(file) if part_io.exists(file) else None
+    if not part_io.exists(file):
+        return None
+    values = read_record(file, {"job": str, "inputs": dict}, _ADVICE)
+    try:
+        _adapter().validate_python(values)
+    except ValidationError as error:
+        raise ValueError(f"{file} is damaged: {describe(error)}. {_ADVICE}") from error
+    return values
 
 
 def finished_before(uri: str, key: str) -> JobResult | None:
-    """Return the result in the folder ``uri`` if the job ``key`` wrote it, else None."""
+    """Return the result in the folder ``uri`` if the job ``key`` wrote it, else None.
+
+    Raises:
+        ValueError: the file of the result is damaged.
+    """
     earlier = read_result(uri)
     if earlier is None or earlier["inputs"].get("key") != key:
         return None
-    return JobResult(**{**earlier, "worked": False})
+    return dataclasses.replace(_adapter().validate_python(earlier), worked=False)
+
+
+def check_outputs(outputs: Mapping[str, Any], what: str, uri: str) -> None:
+    """Check that the networks of a finished job are still there.
+
+    Args:
+        outputs: its outputs.
+        what: the job, for the message.
+        uri: folder of its result.
+
+    Raises:
+        ValueError: one of them is gone.
+    """
+    for name in NETWORKS:
+        if (network := outputs.get(name)) and not storage.is_there(str(network)):
+            raise ValueError(
+                f"{what} has finished, but its {name} is gone from {network}. Copy it back, or give --overwrite to "
+                f"start again; without {storage.join(uri, SUMMARY_NAME)}, the job goes on from what else is there"
+            )
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[JobResult]:
+    return TypeAdapter(JobResult)
 
 
 def value_text(value: Any) -> str:

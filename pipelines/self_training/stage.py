@@ -20,6 +20,7 @@ from pipelines.runtime.faulty_rows import RowFunction, collection_pictures
 from pipelines.runtime.job import Job
 from pipelines.runtime.map_parts import PartsResult, on_device, run_parts
 from pipelines.runtime.metric_names import logged_metrics
+from pipelines.runtime.output_dir import read_record
 from pipelines.runtime.ray_train import fit
 from pipelines.runtime.result import JobResult
 from pipelines.runtime.train_progress import watch
@@ -33,6 +34,8 @@ BEST = "best"
 """Folder of the checkpoint with the best validation; no later stage uses it."""
 TRAINED = "trained.json"
 """File with the outputs and metrics of a stage's training, written after its models."""
+_TRAINED_KINDS = {"key": str, "outputs": dict, "metrics": dict}
+_TRAINED_ADVICE = "Delete it and run the job again, which continues from the last checkpoint of the stage"
 
 
 def run_stage(data: SelfTrainData, stage: Stage, *, key: str, name: str, output_dir: str, parent: Run) -> JobResult:
@@ -84,7 +87,7 @@ def _train(data: SelfTrainData, stage: Stage, job: Job, name: str, folder: str, 
     ``start`` is the model whose weights the stage starts from; None: those of the backbone.
     """
     file, config = storage.join(folder, TRAINED), data.config
-    if part_io.exists(file) and (trained := part_io.read_json(file))["key"] == job.key:
+    if part_io.exists(file) and (trained := read_record(file, _TRAINED_KINDS, _TRAINED_ADVICE))["key"] == job.key:
         return trained
     with job.timed("training"), watch(job.run, job.title, total=config.training.stage(stage).steps):
         # The workers get what the driver has read, through the object store.

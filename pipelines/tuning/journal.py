@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 from pydantic import StringConstraints
 
-from fss.collection.part_io import exists, read_json, write_json
+from fss.collection.part_io import exists, write_json
 from fss.core.config import from_dict, settings, to_dict
+from pipelines.runtime.output_dir import read_record
 from pipelines.tuning.space import Dimension
 
 JOURNAL = "search.json"
@@ -67,13 +68,15 @@ class Journal:
         """
         if not exists(uri):
             return None
-        content = read_json(uri)
-        trials = content.get("trials")
-        if not isinstance(trials, list):
-            raise ValueError(
-                f"{uri} is no journal of a sweep: it has no list of trials; give --overwrite to start again"
-            )
-        return cls(uri, (checked(from_dict(TrialRecord, each), space, uri) for each in trials))
+        advice = "Delete it, and the trials are read from MLflow, or give --overwrite to start the sweep again"
+        values = read_record(uri, {"trials": list}, advice)["trials"]
+        try:
+            trials = [from_dict(TrialRecord, each) for each in values]
+        except (ValueError, TypeError) as error:  # TypeError: a trial is no object
+            raise ValueError(f"{uri} is damaged: {error}. {advice}") from error
+        if len({trial.trial_id for trial in trials}) < len(trials):
+            raise ValueError(f"{uri} is damaged: it has a trial twice. {advice}")
+        return cls(uri, (checked(trial, space, uri) for trial in trials))
 
     @property
     def trials(self) -> list[TrialRecord]:

@@ -99,11 +99,13 @@ def finished_trials(config: TuneJobConfig, mlflow_run: Run, output_dir: str) -> 
     A private run hides some values, and the store may get the last entries of a process after the trial has ended.
     """
     journal = Journal.read(storage.join(output_dir, JOURNAL), config.dimensions_by_name)
-    trials = read_trials(mlflow_run)
-    return trials if journal is None else [_as_written_down(each, journal[each.trial_id]) for each in trials]
+    records = {} if journal is None else {record.trial_id: record for record in journal.trials}
+    return [_as_written_down(each, records.get(each.trial_id)) for each in read_trials(mlflow_run)]
 
 
-def _as_written_down(trial: TrialResult, record: TrialRecord) -> TrialResult:
+def _as_written_down(trial: TrialResult, record: TrialRecord | None) -> TrialResult:
+    if record is None:
+        return trial
     state = trial.state if record.state == "running" else record.state
     return replace(trial, values=record.values, state=state)
 

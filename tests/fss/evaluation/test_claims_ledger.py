@@ -71,6 +71,13 @@ def test_a_ledger_of_other_claims_is_rejected(tmp_path: Path) -> None:
         Ledger(str(tmp_path), CLAIMS[:1])
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"state": "won"}}'])
+def test_a_damaged_ledger_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_text(content)
+    with pytest.raises(ValueError, match=r"the ledger .*ledger\.json is damaged: .*Delete it, and the claims"):
+        Ledger(str(tmp_path), CLAIMS)
+
+
 def test_the_tables_by_hand() -> None:
     entries = [LedgerEntry(claim=CLAIMS[0], missing=("a collection of fss", "weights | more")), MEASURED]
     lines = to_markdown(entries).splitlines()

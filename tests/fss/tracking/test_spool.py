@@ -268,6 +268,13 @@ def test_an_object_store_keeps_what_a_machine_could_not_send(
     assert settlement.read_marker(str(run.spool)) is None
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"run_id": "a"}'])
+def test_a_damaged_marker_of_a_spool_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / settlement.MARKER).write_text(content)
+    with pytest.raises(ValueError, match=rf"run\.json.*delete {tmp_path} to give that up"):
+        settlement.read_marker(str(tmp_path))
+
+
 def test_requests_hold_metrics_of_one_run() -> None:
     metrics = [{"kind": "metrics", "run": run, "metrics": {"a": 1.0, "b": 2.0}} for run in "xxxy"]
     assert request_length(metrics) == 3

@@ -145,6 +145,33 @@ def test_a_job_that_finished_before_does_nothing(config: PaintConfig, tmp_path: 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_a_job_that_claims_no_folder_runs_again_if_its_files_have_changed(
+    config: PaintConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = paint(config, claim_as=None, contents={"labels": "a"})
+    assert not paint(config, claim_as=None, contents={"labels": "a"}).worked
+    assert "other data" not in capsys.readouterr().err
+    again = paint(config, claim_as=None, contents={"labels": "b"})
+    assert again.worked and again.run_id != first.run_id
+    assert f"a result of paint in {config.output} of other data: files have changed" in capsys.readouterr().err
+    assert not paint(config, claim_as=None, contents={"labels": "b"}).worked
+
+
+def test_a_finished_job_whose_network_is_gone_is_told(config: PaintConfig) -> None:
+    model = Path(config.output, "model")
+    model.mkdir(parents=True)
+    (model / "model.json").touch()
+    finished = replace(paint(config), outputs={"model": str(model)})
+    finished.write(config.output)
+    assert not paint(config).worked
+    (model / "model.json").unlink()
+    model.rmdir()
+    with pytest.raises(ValueError, match=rf"a painting has finished, but its model is gone from {model}. Copy it back"):
+        paint(config)
+    Path(config.output, "summary.json").unlink()
+    assert paint(config).worked
+
+
 def test_a_finished_job_whose_outputs_are_missing_goes_on(config: PaintConfig) -> None:
     first = paint(config)
     again = paint(config, complete=False)
@@ -196,6 +223,13 @@ def test_other_data_are_refused_and_missing_records_told(tmp_path: Path, capsys:
     ):
         claim(new, "k", {}, what="a painting", contents="b")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"key": "k", "settings": []}', '{"key": null, "settings": {}}'])
+def test_a_damaged_owner_of_a_folder_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(content)
+    with pytest.raises(ValueError, match=r"job\.json is .*(valid JSON|no valid (key|settings)).*delete it if they are"):
+        claim(str(tmp_path), "k", {}, what="a painting")
 
 
 def test_overwrite_removes_what_is_there_and_starts_a_fresh_run(config: PaintConfig, tmp_path: Path) -> None:

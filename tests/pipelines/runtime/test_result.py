@@ -1,6 +1,7 @@
 """The result of a job: table and summary.json."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,34 @@ def test_verdicts_are_the_last_lines_and_stay_one_line_each(tmp_path: Path) -> N
     result.write(str(tmp_path))
     again = read_result(str(tmp_path))
     assert again is not None and again["verdicts"]["round-1"] == {"line": lines["round-1"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is not valid JSON"),
+        ('{"job": "ingest", "inp', "is not valid JSON"),
+        ("[]", "contains a JSON list"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{}", "has no valid job and inputs"),
+        ('{"job": "ingest", "inputs": null}', "has no valid inputs"),
+        ('{"job": "ingest", "inputs": {"key": "k"}, "notes": null}', "notes must be a valid list, got None"),
+        ('{"job": "ingest", "inputs": {"key": "k"}, "counts": {"images": "x"}}', "counts.images must be a valid int"),
+    ],
+)
+def test_a_damaged_result_is_told_in_one_line(content: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(ValueError, match=reason) as refusal:
+        finished_before(str(tmp_path), "k")
+    text = str(refusal.value)
+    assert str(tmp_path / "summary.json") in text and "Delete it and run its job again" in text and "\n" not in text
+
+
+def test_a_result_of_a_later_version_is_read(tmp_path: Path) -> None:
+    content = {"job": "ingest", "inputs": {"key": "k"}, "counts": {"images": 3}, "from_the_future": 1}
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    earlier = finished_before(str(tmp_path), "k")
+    assert earlier is not None and earlier.counts == {"images": 3}
 
 
 def test_a_result_of_the_same_key_alone_has_finished_before(tmp_path: Path) -> None:

@@ -202,6 +202,26 @@ def test_a_planted_journal_is_refused(change: dict[str, Any], message: str, tmp_
         Journal.read(str(file), config.dimensions_by_name)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"trials": [{"trial_id": "a"',
+        '{"trials": {}}',
+        '{"trials": [null]}',
+        '{"trials": [[]]}',
+        '{"trials": [{"trial_id": "a", "values": {}}, {"trial_id": "a", "values": {}}]}',
+    ],
+)
+def test_a_damaged_journal_is_told(content: str, tmp_path: Path) -> None:
+    file = tmp_path / JOURNAL
+    file.write_text(content)
+    with pytest.raises(ValueError) as refusal:
+        Journal.read(str(file), {})
+    text = str(refusal.value)
+    assert str(file) in text and "Delete it, and the trials are read from MLflow" in text and "\n" not in text
+
+
 def test_an_objective_that_is_no_number_is_not_written_down(tmp_path: Path) -> None:
     trials = journal(tmp_path)
     trials.add("a", {"split.tilt": 0.1})

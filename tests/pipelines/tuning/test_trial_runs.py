@@ -1,6 +1,6 @@
 """A sweep's runs in a real MLflow store, told by the callback as Ray Tune would tell it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,9 @@ def test_values_that_a_private_run_hides_come_from_the_journal(store: str, tmp_p
     Journal(str(tmp_path / JOURNAL)).add("a", values)
     (trial,) = finished_trials(config, sweep, str(tmp_path))
     assert trial.values == values
+    open_trial(sweep, "b", values)  # of a journal that was deleted
+    trials = {each.trial_id: each for each in finished_trials(config, sweep, str(tmp_path))}
+    assert trials["a"].values == values and trials["b"] == replace(hidden, trial_id="b", run_id=trials["b"].run_id)
 
 
 def test_a_failed_trial_has_failed_whatever_its_run_says(sweep: Run, tmp_path: Path) -> None:
