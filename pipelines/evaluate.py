@@ -42,7 +42,7 @@ SHARE = 100  # episodes of a share on a cluster, which take longer than loading 
 
 
 def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
-    """Evaluate a model on every plan; a finished evaluation of the same model, plans and settings is not repeated.
+    """Evaluate a model on every plan; one of the same model, plans, labels and settings is not repeated.
 
     Args:
         config: the settings.
@@ -97,6 +97,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
             **left_out,
         },
         plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
+        contents={"truth": truth.contents()},  # the plans name pictures and classes, not pixels
         remove_too=[config.output],
         parent=parent,
         labels=_labels(source, description, truth, sum(map(len, plans))),

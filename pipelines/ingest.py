@@ -14,6 +14,7 @@ cores or a cluster; with --workers or on a cluster, all are read on Ray.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -29,7 +30,7 @@ from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run, has_ray
 from pipelines.runtime.labels import Labels
-from pipelines.runtime.result import JobResult
+from pipelines.runtime.result import JobResult, read_result
 
 if TYPE_CHECKING:
     from fss.collection import Collection
@@ -42,6 +43,8 @@ JOB = "ingest"
 # megapixels, and 30 s if they have 12, which two cores on Ray do not beat (measured on two cores).
 FEW = 512  # photographs that are ingested in this process
 SHEET = 24  # pictures on the sheet of labels
+FILES = "state of the files"
+"""Input of a result: sizes and times of the files of the source."""
 LISTED = 20  # quarantined files in the result; the collection has all of them
 
 
@@ -89,12 +92,13 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
     from fss.collection.duplicates import DropDuplicates
     from fss.collection.ingest import finish_ingest
     from fss.collection.ingest_part import ingest_part, part_pictures
+    from fss.collection.sources.file_states import file_states
     from fss.collection.upgrade import refresh_manifests
     from fss.tracking.lineage import log_dataset
     from pipelines.runtime.faulty_rows import RowFunction
     from pipelines.runtime.map_parts import run_parts
 
-    collection, finished = ingest.collection, ingest.finished()
+    collection, finished, files = ingest.collection, ingest.finished(), file_states(ingest.listing)
     drop = None
     if config.drop_duplicates:
         drop = DropDuplicates(distance=config.duplicate_distance, distinct_from=config.distinct_from)
@@ -105,12 +109,13 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
             {"job": JOB, "collection": collection.uri}, ingest.sources(), *([asdict(drop)] if drop else [])
         ),
         output_dir=collection.uri,
-        inputs={"source": config.source.path or config.source.kind},
+        inputs={"source": config.source.path or config.source.kind, FILES: files},
         complete=set(ingest.parts) <= finished,
         labels=Labels(data=collection.name, amount=f"{ingest.items} photographs"),
         parent=parent,
     ) as job:
         if job.done:
+            warn_of_written_files(collection.uri, files)
             return job.result
         missing = ingest.items * (len(ingest.parts) - len(finished)) / max(1, len(ingest.parts))
         few = missing <= FEW and config.workers is None and not has_ray()
@@ -140,6 +145,24 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
         job.run.set_tags({"fss.collection": fingerprint})
         log_dataset(job.run, collection, context="made", fingerprint=fingerprint, details=job.result.counts)
     return job.result
+
+
+def warn_of_written_files(collection: str, files: str) -> None:
+    """Say if files of a source have been written since a collection was made of them, which has them as they were.
+
+    Args:
+        collection: URI of the collection.
+        files: the present state of the files.
+    """
+    before = (read_result(collection) or {"inputs": {}})["inputs"].get(FILES)
+    if before not in (None, files):
+        print(
+            f"warning: photographs or masks of the source have been written since {collection} was made of them, and "
+            "it keeps them as they were. To ingest them again, delete the collection, or give --overwrite, which "
+            "deletes its mask sets too",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def resolve(config: IngestConfig) -> IngestConfig:

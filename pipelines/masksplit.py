@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from fss.core import storage
 from fss.core.config import config_hash
 from fss.core.extras import require
+from fss.core.hashing import file_hash
+from fss.models.config import AUTO
+from fss.saliency.config import PRETRAINED
 from pipelines.end_to_end.config import HELP, MaskSplitJobConfig, work
 from pipelines.end_to_end.presets import PRESETS, default_preset
 from pipelines.runtime.command_line import cli_main
@@ -44,6 +47,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
     from pipelines.end_to_end.rounds import run_rounds
     from pipelines.end_to_end.student import train_on_student
+    from pipelines.ingest import warn_of_written_files
 
     config = resolve(config)
     photographs, labelled = photographs_input(config), evaluation_input(config)
@@ -53,12 +57,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         if labelled.source is None:
             _check_plans(config, labelled)
     _check_truth(config, photographs)
-    if config.drop_duplicates and photographs.source is None:
-        others = "" if labelled is None else f" --distinct-from {labelled.collection}"
-        raise ValueError(
-            f"drop_duplicates is for photographs that are ingested, but {photographs.collection} is a collection; run "
-            f"fss collection duplicates {photographs.collection}{others} --drop-duplicates"
-        )
+    if photographs.source is None:
+        _check_ingested(config, photographs.collection, labelled.collection if labelled else None)
     train_config = config.train_job(photographs.collection)
     identities = [JOB, photographs.identity, labelled and labelled.identity]
     with Job(
@@ -68,6 +68,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         output_dir=storage.absolute_uri(config.output),
         inputs={"photographs": photographs.describe()},
         plan={"photographs": photographs.describe(), "evaluation": labelled.describe() if labelled else "none"},
+        contents=_contents(config, photographs, labelled),
         labels=Labels(
             data=Path(config.photographs).name if config.photographs else "sample",
             backbone=config.train.segmenter.backbone,
@@ -76,6 +77,9 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         ),
     ) as job:
         if job.done:
+            for each in (photographs, labelled):
+                if each and each.files and not config.dry_run:
+                    warn_of_written_files(each.collection, each.files)
             return job.result
         job.start_ray()
         if config.photographs is not None:
@@ -152,6 +156,37 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     checkpoint_every = min(training.checkpoint_every, training.optimizer.steps)
     training = replace(training, scale=scale, checkpoint_every=checkpoint_every)
     return replace(config, train=training, evaluate=replace(config.evaluate, image_size=image_size))
+
+
+def _contents(config: MaskSplitJobConfig, photographs: "Input", labelled: "Input | None") -> dict[str, str]:
+    """Return the hashes of the files that the job reads and its key names by their paths: collections and networks."""
+    segmenter, pseudomask = config.train.segmenter, config.pseudomask
+    files: dict[str, Any] = {
+        "weights": segmenter.backbone_weights,
+        "saliency prior": segmenter.saliency_prior,
+        "student": pseudomask.student,
+        "vit": pseudomask.vit.weights if pseudomask.estimator == "vit" else None,
+    }
+    if config.saliency_student == "auto":
+        files["student weights"] = config.saliency_training.student.backbone_weights
+    hashes = {name: file_hash(file, name) for name, file in files.items() if file not in (None, PRETRAINED, AUTO)}
+    inputs = {"photographs": photographs, "evaluation": labelled}
+    return hashes | {name: each.contents for name, each in inputs.items() if each and each.contents}
+
+
+def _check_ingested(config: MaskSplitJobConfig, collection: str, evaluation: str | None) -> None:
+    """Refuse settings of the ingest for photographs that are a collection, in which they have no effect."""
+    if config.drop_duplicates:
+        others = f" --distinct-from {evaluation}" if evaluation else ""
+        raise ValueError(
+            f"drop_duplicates is for photographs that are ingested, but {collection} is a collection; run "
+            f"fss collection duplicates {collection}{others} --drop-duplicates"
+        )
+    if config.limit is not None:
+        raise ValueError(
+            f"limit is {config.limit}, which is for photographs that are ingested, but {collection} is a collection, "
+            "of which all are used; leave --limit out, or give --photographs their folder"
+        )
 
 
 def _check_truth(config: MaskSplitJobConfig, photographs: "Input") -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from fss.collection import Collection
+from fss.collection import TRUTH, Collection
 from fss.collection.collection_file import collection_exists
 from fss.collection.config import SourceConfig
 from fss.collection.sources import list_items
+from fss.collection.sources.file_states import file_states
 from fss.core import storage
 from fss.core.config import config_hash
 from pipelines.end_to_end.config import MaskSplitJobConfig
@@ -21,8 +22,12 @@ class Input:
     """URI of the collection, which may not exist yet."""
     source: SourceConfig | None
     """Source to ingest. None: the collection exists."""
+    files: str | None = None
+    """State of the files of the source. None: the collection exists."""
     identity: str
     """Hash of the pictures: equal for equal pictures."""
+    contents: str | None = None
+    """Hash of the files of a collection that exists, and of its labels. None: the pictures are not ingested yet."""
     class_splits: tuple[str, ...] = ()
     """Names of the class splits."""
     limit: int | None = None
@@ -63,7 +68,7 @@ def photographs_input(config: MaskSplitJobConfig) -> Input:
         return _new(uri, source, config.limit)
     # The training is self-supervised, so masks beside the photographs are ignored.
     source = SourceConfig(path=storage.absolute_uri(config.photographs), masks="none")
-    return _existing(config.photographs) or _new(uri, source, config.limit)
+    return _existing(config.photographs, config.relabel.truth_mask_set) or _new(uri, source, config.limit)
 
 
 def evaluation_input(config: MaskSplitJobConfig) -> Input | None:
@@ -74,7 +79,7 @@ def evaluation_input(config: MaskSplitJobConfig) -> Input | None:
     """
     uri = storage.join(storage.absolute_uri(config.output), "evaluation")
     if config.evaluation is not None:
-        return _existing(config.evaluation) or _new(
+        return _existing(config.evaluation, TRUTH) or _new(
             uri, _labelled_source(storage.absolute_uri(config.evaluation)), None
         )
     if config.photographs is not None:
@@ -89,16 +94,24 @@ def _labelled_source(uri: str) -> SourceConfig:
     return SourceConfig(kind="folder" if {"images", "masks"} <= names else "fss1000", path=uri)
 
 
-def _existing(uri: str) -> Input | None:
+def _existing(uri: str, mask_set: str | None) -> Input | None:
+    """Return the collection at a URI, if there is one; the job reads the labels of its mask set ``mask_set``."""
     if not collection_exists(uri):
         return None
     collection = Collection.open(uri)
-    splits = tuple(collection.class_splits)
-    return Input(collection=collection.uri, source=None, identity=collection.fingerprint(), class_splits=splits)
+    labelled = mask_set is not None and mask_set in collection.mask_set_names()
+    return Input(
+        collection=collection.uri,
+        source=None,
+        identity=collection.fingerprint(),
+        contents=collection.mask_set(str(mask_set)).contents() if labelled else collection.parts.contents(),
+        class_splits=tuple(collection.class_splits),
+    )
 
 
 def _new(uri: str, source: SourceConfig, limit: int | None) -> Input:
     listing = list_items(source).head(limit)
     identity = config_hash(source.identity(), listing.hash())
     splits = tuple(listing.class_splits)
-    return Input(collection=uri, source=source, identity=identity, class_splits=splits, limit=limit)
+    files = file_states(listing)
+    return Input(collection=uri, source=source, files=files, identity=identity, class_splits=splits, limit=limit)

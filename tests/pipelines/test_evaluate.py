@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 
 from fss.collection import ingest_local
 from fss.collection.collection import Collection
+from fss.collection.schema import mask_table
 from fss.collection.sources import SourceConfig
+from fss.images.mask_codec import decode_mask, mask_row
 from fss.inference.mlflow_model import log_model
 from fss.models import create_segmenter, load_checkpoint, save_checkpoint
 from fss.models.saliency.config import StudentConfig
@@ -119,6 +121,25 @@ def test_every_model_is_drawn_on_the_same_eight_episodes(
     assert all((a.query == b.query).all() and (a.truth == b.truth).all() for a, b in zip(first, second, strict=True))
 
 
+def test_the_same_episodes_with_other_labels_are_evaluated_again(config: EvaluateJobConfig, tmp_path: Path) -> None:
+    collection = Collection.open(config.collection)
+    truth = collection.mask_set("truth")
+    inverted = collection.create_mask_set("inverted", config_hash="b" * 16, provenance={"method": "test"})
+    for part in collection.part_names():
+        rows = [
+            mask_row(row["image_id"], 1 - decode_mask(row["mask"]), [each["id"] for each in row["classes"]])
+            for row in truth.read_part(part).to_pylist()
+        ]
+        inverted.write_part(part, mask_table(rows))
+    few = replace(config, shots=(1,), episodes=4, presence_episodes=0, output=str(tmp_path))
+    first = run(few)
+    other = run(replace(few, mask_set="inverted"))
+    assert other.worked and other.inputs["key"] == first.inputs["key"]
+    everything = "1-shot/all foreground/mIoU"
+    assert other.metrics[everything] > first.metrics[everything] + 0.3
+    assert not run(replace(few, mask_set="inverted")).worked
+
+
 def test_the_cost_of_tiles_is_told(config: EvaluateJobConfig, tmp_path: Path) -> None:
     few = replace(config, shots=(1,), episodes=2, visualizations=0, output=str(tmp_path))
     tiles = run(replace(few, scales="tiles"))
@@ -143,6 +164,19 @@ def test_own_evaluations_refine_and_published_protocols_do_not(changes: dict[str
     assert EvaluateJobConfig(**changes).refines is refines
     with pytest.raises(ValueError, match=r"fusion mean_probability leaves no joint probability .*--fusion joint"):
         EvaluateJobConfig(fusion="mean_probability", refine="yes")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"order": "consecutive"}, "which belong to a benchmark; give --benchmark, or leave both out"),
+        ({"split_folder": "splits"}, "split_folder is splits, which belong to a benchmark"),
+        ({"benchmark": "fss", "min_pixels": 9}, "min_pixels is 9, but the protocols of a benchmark"),
+    ],
+)
+def test_settings_without_effect_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluateJobConfig(**changes)
 
 
 @pytest.mark.usefixtures("ray_local")

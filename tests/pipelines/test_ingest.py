@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,24 @@ def test_a_few_photographs_need_no_ray(
         (tmp_path / f"photos/{number}.jpg").touch()
     with pytest.raises(NotImplementedError, match="Ray") if on_ray else nullcontext():
         run(settings(tmp_path, part_size=5, **more))
+
+
+def test_files_that_were_written_since_are_told(
+    tmp_path: Path, tracking: TrackingConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images/a.png", "masks/a.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "photos" / name)
+    source = SourceConfig(kind="folder", path=str(tmp_path / "photos"))
+    config = IngestConfig(collection=str(tmp_path / "c"), source=source, tracking=tracking)
+    run(config)
+    assert not run(config).worked and "have been written since" not in capsys.readouterr().err
+    Image.fromarray(255 - np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "photos" / "masks" / "a.png")
+    for _ in range(2):
+        assert not run(config).worked
+        assert "have been written since" in capsys.readouterr().err
+    assert run(replace(config, overwrite=True)).worked and not run(config).worked
+    assert "have been written since" not in capsys.readouterr().err
 
 
 def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,18 +253,24 @@ def test_masks_that_cannot_be_used_at_all_are_a_mistake(tmp_path: Path, monkeypa
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
-    result = run(settings(tmp_path, dry_run=True))
+    config = settings(tmp_path, dry_run=True)
+    store = (tmp_path / "mlflow.db").read_bytes()
+    result = run(config)
     assert result.job == "ingest (dry run)"
     assert result.metrics == {"photographs": 1, "parts": 1, "largest part": 1}
     assert (result.inputs["collection"], result.inputs["part_size"]) == (str(tmp_path / "c"), 16)
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "photos"]
+    assert (tmp_path / "mlflow.db").read_bytes() == store
 
 
 def test_mistakes_are_named_before_any_work(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    store = (tmp_path / "mlflow.db").read_bytes()
     with pytest.raises(ValueError, match="there is no folder"):
-        run(settings(tmp_path))
+        run(config)
     with pytest.raises(ValueError, match="--collection is required"):
-        run(settings(tmp_path, collection=""))
+        run(replace(config, collection=""))
     with pytest.raises(ValueError, match=r"limit must be greater than or equal to 1"):
         settings(tmp_path, limit=0)
-    assert not list(tmp_path.iterdir()), "neither a collection nor a run was made"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"], "no collection was made"
+    assert (tmp_path / "mlflow.db").read_bytes() == store, "no run was made"

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from fss.collection import Collection
+from fss.collection.schema import mask_table
 from fss.episodes.config import SplitConfig
+from fss.images.mask_codec import mask_row
+from fss.models.backbones.factory import create_backbone
 from fss.models.config import SegmenterConfig
+from fss.models.learners.masksplit import MaskSplit
 from fss.training.few_shot import defaults
 from fss.training.few_shot.config import OptimizerConfig, StreamConfig
+from pipelines import masksplit
 from pipelines.end_to_end.config import MaskSplitJobConfig
 from pipelines.end_to_end.presets import PRESETS, default_preset, sample
 from pipelines.evaluation.config import EvaluateSettings
@@ -227,3 +233,36 @@ def test_photographs_repeat_no_evaluation_picture(
     made = Collection.create(str(tmp_path / "c"), name="c", source="test")
     with pytest.raises(ValueError, match="fss collection duplicates"):
         run(replace(config, photographs=made.uri, drop_duplicates=True))
+    with pytest.raises(ValueError, match="limit is 3, which is for photographs that are ingested, but"):
+        run(replace(config, photographs=made.uri, limit=3))
+
+
+def test_a_finished_job_has_read_the_files_that_are_there_now(
+    paint: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_files: list[dict[str, str]] = []
+
+    def job(*_: object, contents: dict[str, str], **__: object) -> None:
+        read_files.append(contents)
+        raise NotImplementedError
+
+    monkeypatch.setattr(masksplit, "Job", job)
+    collection, weights = Collection.open(paint(tmp_path / "c", count=4, labelled=True)), tmp_path / "w.safetensors"
+    network = SegmenterConfig(backbone="timm:test_resnet.r160_in1k", image_size=80, backbone_weights=str(weights))
+    config = MaskSplitJobConfig(photographs=collection.uri, train=replace(sample().train, segmenter=network))
+    config = replace(config, relabel=replace(config.relabel, truth_mask_set="truth"), output=str(tmp_path / "work"))
+
+    def contents_with(seed: int) -> dict[str, str]:
+        save_file(create_backbone(network.backbone, MaskSplit.selection, seed=seed).state_dict(), weights)
+        with pytest.raises(NotImplementedError):
+            run(config)
+        return read_files[-1]
+
+    first, other = contents_with(1), contents_with(2)
+    assert contents_with(1) == first and first.keys() == {"weights", "photographs"}
+    assert other["weights"] != first["weights"] and other["photographs"] == first["photographs"]
+    truth, (part,) = collection.mask_set("truth"), collection.part_names()
+    empty = [mask_row(name, np.zeros((8, 8), np.uint8), []) for name in collection.image_ids()[part]]
+    truth.write_part(part, mask_table(empty))
+    corrected = contents_with(1)
+    assert corrected["photographs"] != first["photographs"] and corrected["weights"] == first["weights"]
