@@ -89,6 +89,35 @@ def check_class_table(table: Mapping[int, str], classes: Mapping[int, str]) -> d
     return added
 
 
+def check_same_names(classes: Mapping[int, str], others: Mapping[int, str], *, where: str, elsewhere: str) -> None:
+    """Check that the class ids that two collections share stand for the same classes; classes without names agree.
+
+    Args:
+        classes: class names by id.
+        others: those of the other collection.
+        where: URI of the collection.
+        elsewhere: that of the other one.
+
+    Raises:
+        ValueError: an id has another name there.
+    """
+    common = sorted(classes.keys() & others.keys())
+    differing = [
+        class_id
+        for class_id in common
+        if clean(classes[class_id]) != clean(others[class_id])
+        and not _UNNAMED.fullmatch(clean(classes[class_id]))
+        and not _UNNAMED.fullmatch(clean(others[class_id]))
+    ]
+    if differing:
+        first = differing[0]
+        raise ValueError(
+            f"class {first} is {classes[first]!r} in {where}, but {others[first]!r} in {elsewhere}, and "
+            f"{len(differing)} of {len(common)} common ids differ; ingest both with one table of classes "
+            "(--source.classes FILE)"
+        )
+
+
 def clean(name: str) -> str:
     """Return a class name in Unicode's composed form, without spaces around it."""
     return unicodedata.normalize("NFC", name).strip()

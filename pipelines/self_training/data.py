@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from fss.collection import Collection, MaskSet
+from fss.collection import ClassIndex, Collection, MaskSet
 from fss.collection.class_map import ClassTable
+from fss.collection.class_names import check_same_names
 from fss.evaluation.semantic import ConfusionMatrix
 from fss.models.semantic.network import SemanticNetwork
 from fss.training.semi_supervised.batch_cache import BatchCache
@@ -44,12 +45,14 @@ class SelfTrainData:
         """Open the collections, and select the labelled pictures.
 
         Raises:
-            ValueError: there is no such collection, mask set or list, or no labelled picture.
+            ValueError: there is no such collection, mask set or list, no labelled picture, or the validation pictures
+                have other classes.
         """
         collection = Collection.open(config.collection)
         truth, val_truth = collection.mask_set(config.mask_set), None
         if config.val_collection:
             val_truth = Collection.open(config.val_collection).mask_set(config.val_mask_set)
+            _check_val_classes(collection, val_truth)
         return cls(
             config=config,
             collection=collection,
@@ -125,8 +128,14 @@ class SelfTrainData:
         """Return the numbers of labelled and usable pictures and of classes.
 
         Raises:
-            ValueError: a step needs more pictures than there are, or has too few for the workers.
+            ValueError: there is one class only, or a step needs more pictures than there are, or has too few for the
+                workers.
         """
+        if len(self.table) < 2:
+            raise ValueError(
+                f"{self.collection.uri} has one class, {self.collection.classes}, and no background to tell it from; "
+                "name a second class, or give the class another id than 0, which then means the background"
+            )
         counts = self.rows.counts
         for stage in STAGES:
             batch = self.config.training.stage(stage)
@@ -163,6 +172,22 @@ class SelfTrainData:
         """Return the names of the parts that a stage has finished."""
         name = self.config.stage_mask_set(stage)
         return self.collection.mask_set(name).finished_parts() if name in self.collection.mask_set_names() else set()
+
+
+def _check_val_classes(collection: Collection, val_truth: MaskSet) -> None:
+    """Check that the network has the classes of the validation pictures, under the same ids.
+
+    Raises:
+        ValueError: an id has another name, or a class has no picture to learn from.
+    """
+    val = val_truth.collection
+    check_same_names(collection.classes, val.classes, where=collection.uri, elsewhere=val.uri)
+    if unknown := sorted(set(ClassIndex.build(val_truth)) - set(collection.classes)):
+        names = ", ".join(f"{c} ({val.classes.get(c, 'without a name')})" for c in unknown[:5])
+        raise ValueError(
+            f"the masks {val_truth.name!r} of {val.uri} have {len(unknown)} classes that {collection.uri} lacks: "
+            f"{names}; ingest both with one table of classes (--source.classes FILE), or leave --val-collection out"
+        )
 
 
 class SemanticValidator:

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import ray
 
 from fss.collection import Collection, ImageIndex, ImageReader, MaskSet
+from fss.collection.class_names import check_same_names
 from fss.core.config import config_hash
 from fss.episodes.episode_plan import EpisodePlan
 from fss.models.config import Precision
@@ -69,7 +70,9 @@ class TrainingData:
             return cls(config, sources, None)
         classes, collection, images = config.classes, sources[0].masks.collection, sources[0].images
         if classes.val_collection:
-            collection = Collection.open(classes.val_collection)
+            own, collection = collection, Collection.open(classes.val_collection)
+            val = {class_id: own.classes[class_id] for class_id in selection.val if class_id in own.classes}
+            check_same_names(val, collection.classes, where=own.uri, elsewhere=collection.uri)
         masks = collection.mask_set(classes.val_mask_set or config.mask_set)
         plan, left_out = validation_plan(classes, masks, selection.val)
         if images is None or classes.val_collection:

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fss.collection import Collection
 from fss.collection.class_map import ClassTable
 from fss.collection.mask_set import MaskSet
+from fss.collection.schema import image_table, make_image_id, mask_table
 from fss.core.config import merged, override, save
-from fss.images.mask_codec import decode_mask
+from fss.images.mask_codec import decode_mask, mask_row
 from fss.models.semantic.checkpoint import load_semantic
 from fss.models.semantic.config import SemanticConfig
 from fss.models.semantic.network import build_semantic
@@ -36,6 +38,7 @@ from pipelines.runtime.result import JobResult
 from pipelines.self_training.config import PRESETS, SelfTrainConfig, with_seed, work_hash
 from pipelines.selftrain import run
 from tests.benchmarks.three_stage_arms import UNMIXED, training
+from tests.helpers.discs import png
 
 PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
 Paint = Callable[..., str]
@@ -189,6 +192,26 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     with pytest.raises(ValueError, match="give --output-mask-set another prefix"):
         replace(config, mask_set="stage-1")
     assert not Path(config.output, "mistake").exists()
+
+
+def test_validation_pictures_of_other_classes_are_refused_before_the_training(
+    config: SelfTrainConfig, tmp_path: Path
+) -> None:
+    def val(classes: dict[int, str]) -> SelfTrainConfig:
+        collection = Collection.create(str(tmp_path / str(classes)), name="val", source="test", classes=classes)
+        picture = png(np.zeros((8, 8, 3), np.uint8))
+        name, size = make_image_id(picture, "a.png"), {"height": 8, "width": 8}
+        row = {"image_id": name, "uri": "a.png", "image": picture, "format": "png", "error": None} | size
+        collection.write_part("part-00000", image_table([row]))
+        masks = collection.create_mask_set("truth", config_hash="a" * 16, provenance={"method": "test"})
+        masks.write_part("part-00000", mask_table([mask_row(name, np.ones((8, 8), np.uint8), [max(classes)])]))
+        return replace(config, name="mistake", val_collection=collection.uri)
+
+    names = Collection.open(config.collection).classes
+    with pytest.raises(ValueError, match=rf"class 1 is '{names[1]}' in .*but 'tram' in .*--source\.classes FILE"):
+        run(val({1: "tram"}))
+    with pytest.raises(ValueError, match=r"have 1 classes that .* lacks: 99 \(tram\); ingest both"):
+        run(val({99: "tram"}))
 
 
 def test_presets_are_the_released_ones() -> None:
