@@ -48,7 +48,7 @@ class RelabelConfig:
     CPU per picture."""
     margin: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Smallest difference between the mean probabilities of the two likeliest classes; below it a pixel is ignored."""
-    seed: int = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0  # the range of faiss
     """Seed of the bank, the projection, the clusters and the cuts."""
 
     def __post_init__(self) -> None:

@@ -90,6 +90,12 @@ class RelabelJobConfig(RelabelSettings):
                 "because new masks never overwrite the masks of their supports"
             )
 
+        if self.relabel.supports != "bank" and self.bank != LabelledShots():
+            raise ValueError(
+                f"--bank.* name labelled shots, but relabel.supports is {self.relabel.supports!r} and takes none; give "
+                "--relabel.supports bank, or leave --bank.* out"
+            )
+
     def rule(self) -> AcceptanceRule:
         """Return the rule of the acceptance."""
         scores = ("view", "support", *(("checkpoint",) if self.earlier else ()))

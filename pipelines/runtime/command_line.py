@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fss.collection import part_io
+from fss.core import storage
 from fss.core.config import override
 from fss.core.exit_codes import PARTIAL, exit_cleanly
 from fss.core.extras import require
+from fss.core.json_values import parse_object
 from fss.core.parsing import parse_settings
 from pipelines.runtime.flags import Flag, walk_flags
 from pipelines.runtime.result import JobResult
@@ -165,15 +167,21 @@ def _split_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the values of ``--config`` and ``--preset``, and the other words.
 
     Raises:
-        ValueError: one of the two has no value.
+        ValueError: one of the two has no value or two.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", metavar="FILE")
-    parser.add_argument("--preset", metavar="NAME")
+    parser.add_argument("--config", metavar="FILE", action="append", default=[])
+    parser.add_argument("--preset", metavar="NAME", action="append", default=[])
     try:
-        return parser.parse_known_args(words)
+        given, rest = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise ValueError(f"{error.argument_name} needs a value (--help lists the settings)") from None
+    for flag, values in vars(given).items():
+        if len(values) > 1:
+            raise ValueError(f"--{flag} is given {len(values)} times ({', '.join(values)}); give it once")
+        if values == [""]:
+            raise ValueError(f"--{flag} needs a value (--help lists the settings)")
+    return argparse.Namespace(**{flag: next(iter(values), None) for flag, values in vars(given).items()}), rest
 
 
 def _settings_of(job: str, file: str) -> dict[str, Any]:
@@ -182,11 +190,11 @@ def _settings_of(job: str, file: str) -> dict[str, Any]:
     The main job gets all sections, because it nests the settings of other jobs.
 
     Raises:
-        ValueError: there is no such file, or it has no section of the job.
+        ValueError: there is no such file, it has no section of the job, or it has a setting twice.
     """
     if not part_io.exists(file):
         raise ValueError(f"there is no settings file {file}; give the best.json of a sweep, or leave --config out")
-    sections: dict[str, dict[str, Any]] = part_io.read_json(file)
+    sections: dict[str, dict[str, Any]] = parse_object(storage.read_bytes(file), file, unique=True)
     if job == "masksplit":
         return sections
     if job not in sections:

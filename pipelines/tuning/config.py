@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from fss.core.config import settings
 from fss.core.privacy import Public
@@ -73,7 +73,7 @@ class TuneJobConfig:
     """Concurrent trials. None: as many as fit the machine or the cluster, also on machines that join later."""
     trial_gb: Annotated[float, Gt(0)] = 2.5
     """Gigabytes of memory to reserve for a trial."""
-    search_seed: int = 0
+    search_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0  # the range of NumPy, and so of Optuna
     """Seed of the searcher."""
     gate: GateConfig = field(default_factory=GateConfig)
     """Gate of the registration."""

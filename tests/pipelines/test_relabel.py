@@ -138,6 +138,10 @@ def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_
         ({"truth_mask_set": "gold"}, "has no mask set 'gold'"),
         ({"model": "/nowhere"}, "no checkpoint"),
         ({"relabel": RelabelConfig(supports="bank"), "output_mask_set": "x"}, "give --bank.collection"),
+        (
+            {"bank": LabelledShots(classes="base")},
+            r"relabel.supports is .* and takes none; give --relabel.supports bank",
+        ),
         ({"accept_quantile": 0.0}, r"accept_quantile must be greater than 0"),
     ],
 )
@@ -146,6 +150,11 @@ def test_mistakes_are_told_before_any_work(done: RelabelJobConfig, change: dict[
     with pytest.raises(ValueError, match=words):
         run(replace(done, **change))  # type: ignore[arg-type]
     assert contents(done) == before and not Path(done.collection, "masks", "x").exists()
+
+
+def test_a_seed_that_the_clusters_do_not_take_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed must be less than 2147483648, got 1764482400000"):
+        RelabelConfig(seed=1_764_482_400_000)
 
 
 def test_one_support_set_has_nothing_to_agree_with(done: RelabelJobConfig) -> None:

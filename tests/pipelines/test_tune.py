@@ -125,6 +125,7 @@ def test_a_finished_sweep_does_nothing_and_another_under_its_name_is_refused(
         ({"grace": 4}, "cannot be stopped early if its first 4 steps are exempt"),
         ({"space": ("masks",), "acceptance": None}, "give the acceptance that selects them"),
         ({"trials": 0}, "trials"),
+        ({"search_seed": -1}, "search_seed must be greater than or equal to 0, got -1"),
         ({"dimensions": ("backbone=resnet18|foo",)}, "unknown backbone 'foo'"),
         ({"dimensions": ("width=40|64",)}, "width"),
         ({"gate": GateConfig(evaluation="/nowhere")}, "/nowhere"),

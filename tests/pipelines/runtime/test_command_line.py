@@ -117,5 +117,11 @@ def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) ->
     for flag in ("--config", "--preset"):
         with pytest.raises(ValueError, match=f"^{flag} needs a value"):
             read_config(Config, ["--steps", "2", flag], job="ingest")
+        for twice, words in (([flag, "a", flag, "b"], r"is given 2 times \(a, b\)"), ([flag, ""], "needs a value")):
+            with pytest.raises(ValueError, match=f"^{flag} {words}"):
+                read_config(Config, twice, job="ingest")
+    file.write_text('{"ingest": {"steps": 2, "folder": "x", "steps": 3}}')
+    with pytest.raises(ValueError, match=r"best\.json is not valid JSON: an object has 'steps' twice"):
+        read_config(Config, ["--config", str(file)], job="ingest")
     with pytest.raises(ValueError, match="there is no settings file"):
         read_config(Config, ["--config", str(tmp_path / "no.json")], job="ingest")
