@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pipelines.runtime.model_source import ModelSource
 
 JOB = "lineage"
+CLOSED = "cannot be opened"
+"""Name of the reason in the details of an origin that is gone or damaged."""
 HELP = {"model": ("model", "photographs", "tracking.uri")}
 """Flags of the short help."""
 RUN_TAGS = ("fss.job", "mlflow.source.git.commit", "fss.python", "fss.torch", "fss.platform", "fss.gpu")
@@ -171,11 +174,13 @@ def _data_node(use: LoggedDataset, tracking: str) -> Node:
         collection = Collection.open(use.uri)
         masks = collection.mask_set(use.profile["mask_set"]) if "mask_set" in use.profile else None
     except ValueError as error:
-        node.details["cannot be opened"] = error
+        node.details[CLOSED] = error
         return node
     if masks is not None:
-        node.origins.append(_mask_node(masks, use.profile, tracking))
-        node.photographs, node.acceptance = masks, use.profile.get("acceptance")
+        origin = _origin(f"mask set {masks.name}", partial(_mask_node, masks, use.profile, tracking))
+        node.origins.append(origin)
+        if CLOSED not in origin.details:
+            node.photographs, node.acceptance = masks, use.profile.get("acceptance")
     node.origins.append(_collection_node(collection, use.profile["collection"]))
     return node
 
@@ -197,17 +202,31 @@ def _mask_node(masks: MaskSet, profile: dict[str, Any], tracking: str) -> Node:
     if result and result.get("run_id"):
         node.origins.append(_run_node(result["run_id"], tracking))
     if provenance.get("method") == "relabel":
-        node.origins.append(trace(provenance["checkpoint"], tracking=tracking))
-        node.origins.append(_mask_node(masks.collection.mask_set(provenance["source"]), {}, tracking))
+        checkpoint, source = provenance["checkpoint"], provenance["source"]
+        node.origins.append(_origin(f"model {checkpoint}", lambda: trace(checkpoint, tracking=tracking)))
+        node.origins.append(
+            _origin(f"mask set {source}", lambda: _mask_node(masks.collection.mask_set(source), {}, tracking))
+        )
     return node
+
+
+def _origin(title: str, open_node: Callable[[], Node]) -> Node:
+    """Return an origin; if it is gone or damaged, a node that says so, and the rest is traced all the same."""
+    try:
+        return open_node()
+    except (ValueError, OSError) as error:
+        return Node(title=title, details={CLOSED: error})
 
 
 def _collection_node(collection: Collection, fingerprint: str) -> Node:
     """Return the node of a collection with the sources of its photographs."""
     details: dict[str, Any] = {"fingerprint": _then_and_today(fingerprint, collection.fingerprint())}
     for number, entry in enumerate(collection.metadata["sources"], start=1):
-        path = entry["source"]["path"] or "the painted sample"
-        details[f"source {number}"] = f"{entry['items']} photographs of {path}"
+        if "source" in entry:
+            path = entry["source"]["path"] or "the painted sample"
+            details[f"source {number}"] = f"{entry['items']} photographs of {path}"
+        else:  # of a collection that a program made
+            details[f"source {number}"] = json.dumps(entry)
     details["unusable"] = collection.quarantine().num_rows
     return Node(title=f"collection {collection.uri}", details=details)
 

@@ -90,7 +90,7 @@ def _run(
         ),
         output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "saliency": masks.config_hash},
-        complete=set(names) <= finished,
+        complete=set(names) <= finished and config.acceptance in masks.acceptance_names(),
         labels=Labels(data=collection.name, result=masks.name),
         parent=parent,
     ) as job:

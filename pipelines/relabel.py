@@ -82,7 +82,7 @@ def _run(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, parent: Ru
         key=config_hash([JOB, collection.uri, masks.name, parts], data.identity, options),
         output_dir=masks.metadata_uri,
         inputs={"collection": collection.uri, "model": data.identity["model"]},
-        complete=set(parts) <= masks.finished_parts(),
+        complete=set(parts) <= masks.finished_parts() and config.output_acceptance in masks.acceptance_names(),
         labels=Labels(data=collection.name, result=masks.name),
         parent=parent,
     ) as job:

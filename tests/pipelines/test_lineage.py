@@ -83,6 +83,32 @@ def test_what_changed_since_is_told(collection: Collection, tracking: TrackingCo
     assert "IT HAS CHANGED SINCE" in next(line for line in text.splitlines() if "acceptance hash" in line)
 
 
+def test_origins_that_are_gone_are_told_beside_the_rest(
+    collection: Collection, tracking: TrackingConfig, tmp_path: Path
+) -> None:
+    made = Collection.create(str(tmp_path / "made"), name="made", source="a program")
+    for part in collection.part_names():
+        made.write_part(part, collection.read_part(part))
+    relabel = {"method": "relabel", "checkpoint": str(tmp_path / "gone"), "source": "before"}
+    for name, provenance in (("saliency", {"method": "test"}), ("round-1", relabel)):
+        masks = made.create_mask_set(name, config_hash="c" * 16, provenance=provenance)
+        for part in made.part_names():
+            masks.write_part(part, collection.mask_set("saliency").read_part(part))
+        masks.write_acceptance("default", {"quantile": 0.5}, made.image_ids()["part-00000"])
+    first = trained(made, "round-1", tracking, tmp_path / "first")
+    result = lineage.run(lineage.LineageConfig(model=str(first), tracking=tracking))
+    assert f"model {tmp_path / 'gone'}\n" in result.report
+    assert f"cannot be opened: {made.uri} has no mask set 'before'" in result.report
+    assert result.report.count("cannot be opened") == 2
+    assert "source 1: {" in result.report and "a program" in result.report
+    assert result.counts["photographs"] == len(made.image_ids()["part-00000"])
+    second = trained(made, "saliency", tracking, tmp_path / "second")
+    Path(made.mask_set("saliency").acceptance_uri("default")).unlink()
+    result = lineage.run(lineage.LineageConfig(model=str(second), tracking=tracking))
+    assert "no acceptance 'default'" in result.report and f"fingerprint: {made.fingerprint()}" in result.report
+    assert result.counts["photographs"] == 0
+
+
 def test_what_nothing_is_known_of_is_told(tracking: TrackingConfig, tmp_path: Path) -> None:
     network = create_segmenter(backbone="timm:test_resnet.r160_in1k", width=32)
     unknown = str(save_checkpoint(network, tmp_path / "unknown"))

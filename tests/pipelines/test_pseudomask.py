@@ -109,6 +109,15 @@ def test_another_acceptance_makes_no_mask_again(undisturbed: Path, tracking: Tra
     assert 0 < len(strict.accepted) <= 0.25 * PICTURES
 
 
+def test_an_acceptance_that_is_gone_is_written_again(undisturbed: Path, tracking: TrackingConfig) -> None:
+    config = PseudomaskJobConfig(collection=str(undisturbed), tracking=tracking)
+    before = acceptance_of(undisturbed)
+    Path(Collection.open(config.collection).mask_set("saliency").acceptance_uri("default")).unlink()
+    result = run(config)
+    assert result.worked and result.counts["parts made"] == 0
+    assert acceptance_of(undisturbed) == before and not run(config).worked
+
+
 def test_a_plan_is_printed_and_nothing_is_made(paint: Paint, tmp_path: Path) -> None:
     uri = paint(tmp_path / "collection", count=8)
     result = run(PseudomaskJobConfig(collection=uri, plan=True, fleet=Fleet(images=1e9, cores=4096, sample=4)))
