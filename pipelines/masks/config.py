@@ -17,7 +17,15 @@ from fss.saliency.config import (
     StudentTrainingConfig,
     ViTSettings,
 )
-from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, TrackingConfig
+from pipelines.runtime.config import (
+    FLAT,
+    Device,
+    PartFailureConfig,
+    RequiredText,
+    SetName,
+    Subfolder,
+    TrackingConfig,
+)
 
 Quantile = Annotated[float, Gt(0), Le(1)]
 
@@ -107,9 +115,9 @@ class PseudomaskJobConfig(PseudomaskSettings):
 
     collection: RequiredText = ""
     """Collection to make masks for: local folder or s3:// URI."""
-    output_mask_set: str = "saliency"
+    output_mask_set: SetName = "saliency"
     """Name of the mask set to write."""
-    acceptance: str = "default"
+    acceptance: SetName = "default"
     """Name of the acceptance to write."""
     device: Device = "auto"
     """Device of a student or transformer; the classical estimator runs on the CPU."""
@@ -143,7 +151,7 @@ class AcceptConfig:
     """Collection of the mask set: local folder or s3:// URI."""
     mask_set: str = "saliency"
     """Mask set whose masks are selected."""
-    acceptance: str = "default"
+    acceptance: SetName = "default"
     """Name of the acceptance to write; it replaces an existing one of the same name."""
     rule: Annotated[AcceptanceRule, FLAT] = field(default_factory=AcceptanceRule)
     """Rule of the acceptance."""
@@ -179,7 +187,7 @@ class TrainSaliencyConfig(TrainSaliencySettings):
     """Acceptance of the masks that are trusted initially. None: all masks that pass every gate."""
     output: RequiredText = ""
     """Folder of all students; the job writes into the subfolder with its name."""
-    name: str | None = None
+    name: Subfolder | None = None
     """Name of the student. None: backbone and configuration hash."""
     seed: int = 0
     """Seed of the drawn pictures, the initial weights, the order of the data and the mirroring."""

@@ -10,7 +10,7 @@ from fss.core.config import settings
 from fss.models.config import Precision
 from fss.relabel.config import RelabelConfig, RoundGateConfig
 from pipelines.masks.config import Quantile
-from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, TrackingConfig
+from pipelines.runtime.config import FLAT, Device, PartFailureConfig, RequiredText, SetName, TrackingConfig
 
 
 @settings
@@ -60,9 +60,9 @@ class RelabelJobConfig(RelabelSettings):
     """Mask set with the masks of the supports."""
     acceptance: str | None = "default"
     """Acceptance of the masks that can be supports. None: all masks."""
-    output_mask_set: str = "round-1"
+    output_mask_set: SetName = "round-1"
     """Name of the mask set to write."""
-    output_acceptance: str = "default"
+    output_acceptance: SetName = "default"
     """Name of the acceptance to write."""
     bank: LabelledShots = field(default_factory=LabelledShots)
     """Labelled shots, for relabel.supports bank."""

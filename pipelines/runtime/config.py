@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator
 
+from fss.collection.part_io import check_name
 from fss.core.config import settings
 from fss.core.privacy import Public
 
@@ -18,6 +20,26 @@ class Required:
 RequiredText = Annotated[str, Required(), tyro.conf.arg(help_behavior_hint="(required)")]
 """A required text. Its empty default makes it possible for a preset to be an instance of the configuration."""
 
+
+def _check_set_name(name: str) -> str:
+    check_name(name, "it")
+    return name
+
+
+def _check_subfolder(name: str) -> str:
+    """Refuse a name that leads out of the output folder, or to the folder of all checkpoints."""
+    if not name or name.startswith(".") or "/" in name or not name.isprintable() or name == "ray":
+        raise ValueError(
+            f"it cannot be {name!r}, because it names a subfolder of the output; give a name without slashes that "
+            "does not begin with a dot and is not ray"
+        )
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_check_set_name)]
+"""Name of a mask set or an acceptance to write; a wrong one is refused before any work."""
+Subfolder = Annotated[str, AfterValidator(_check_subfolder)]
+"""Name of what a job makes, which is that of its folder in the output folder."""
 T = TypeVar("T")
 FLAT: Any = tyro.conf.arg(name="")
 """Annotation of nested settings whose flags carry no prefix: ``segmenter.image_size`` is ``--image-size``."""

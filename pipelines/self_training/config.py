@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
+from fss.collection.part_io import check_name
 from fss.core import storage
 from fss.core.config import config_hash, settings, without_added
 from fss.models.config import Precision
@@ -19,7 +20,7 @@ from fss.training.semi_supervised.config import (
     ThreeStageConfig,
     WeakConfig,
 )
-from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
+from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, Subfolder, TrackingConfig
 
 STAGES: tuple[Stage, ...] = (1, 2, 3)
 VAL_MIOU = "val_miou"
@@ -40,7 +41,7 @@ class SelfTrainConfig:
     """Folder of all trainings, reachable from every node; the job writes into the subfolder with its name."""
     output_mask_set: str = "stage"
     """Prefix of the mask sets to write: stage gives stage-1, stage-2 and stage-3."""
-    name: str | None = None
+    name: Subfolder | None = None
     """Name of the training; a stopped training of the same name resumes. None: network and configuration hash."""
     labelled: LabelledConfig = field(default_factory=LabelledConfig)
     """Selection of the labelled pictures."""
@@ -78,6 +79,7 @@ class SelfTrainConfig:
     """Delete an existing training and masks of this name and start again."""
 
     def __post_init__(self) -> None:
+        check_name(self.stage_mask_set(STAGES[0]), "the mask set of stage 1 (output_mask_set)")
         if self.mask_set in map(self.stage_mask_set, STAGES):
             raise ValueError(
                 f"mask_set is {self.mask_set!r}, which a stage would overwrite; give --output-mask-set another prefix "

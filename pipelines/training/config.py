@@ -13,7 +13,7 @@ from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models.config import TRAINING_FREE, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.lanes import check_lanes, check_share
-from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, TrackingConfig
+from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, Subfolder, TrackingConfig
 
 Loader = Literal["auto", "worker", "ray"]
 
@@ -128,7 +128,7 @@ class TrainJobConfig(TrainSettings):
     """Further collections."""
     output: RequiredText = ""
     """Folder of all trainings, reachable from every node; the job writes into the subfolder with its name."""
-    name: str | None = None
+    name: Subfolder | None = None
     """Name of the training; a stopped training of the same name resumes. None: learner and configuration hash."""
     seed: int = 0
     """Seed of the initial weights, the order of the data, the splits and the augmentation."""

@@ -10,7 +10,7 @@ from fss.core.config import settings
 from fss.core.privacy import Public
 from fss.training.few_shot.config import HELD_OUT_LOSS
 from pipelines.end_to_end.presets import photographs, sample
-from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
+from pipelines.runtime.config import FLAT, RequiredText, Subfolder, TrackingConfig
 from pipelines.training.config import TrainJobConfig, TrainSettings, train_job
 from pipelines.tuning.space import QUANTILE, Dimension, search_space
 
@@ -49,7 +49,7 @@ class TuneJobConfig:
     """Acceptance that says which masks are used. None: all masks."""
     output: RequiredText = ""
     """Folder of all sweeps, reachable from every node; the job writes into the subfolder with its name."""
-    name: str | None = None
+    name: Subfolder | None = None
     """Name of the sweep; a stopped sweep of the same name resumes. None: a hash of the settings."""
     space: Annotated[tuple[str, ...], Public()] = ("split",)
     """Search spaces by name: split, tasks, collages, augment, masks, network, optimisation. Empty: only the
