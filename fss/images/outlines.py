@@ -41,7 +41,7 @@ def encode_outline(segmentation: Any, height: int, width: int) -> tuple[Any, int
 
     Raises:
         DecodeError: the outline is missing or malformed. Reasons are no-outline, bad-outline, bad-coordinates,
-            too-few-points, outline-too-long, size-mismatch, bad-run-lengths, no-pixels and too-small.
+            too-few-points, shares, outline-too-long, size-mismatch, bad-run-lengths, no-pixels and too-small.
     """
     from pycocotools import mask as coco_mask
 
@@ -80,6 +80,8 @@ def _polygons(segmentation: list[Any], height: int, width: int) -> list[Float64]
     polygons = [points for part in parts if len(points := _points(part)) >= _LEAST]
     if not polygons:
         raise DecodeError("too-few-points", "a polygon needs at least three points")
+    if min(height, width) > 1 and _are_shares(np.concatenate(polygons)):
+        raise DecodeError("shares", "the coordinates lie in 0..1; they must be pixels, not shares of the sides")
     polygons = [_near(points, height, width) for points in polygons]
     polygons = [points for points in polygons if len(points) >= _LEAST]
     if not polygons:
@@ -88,6 +90,11 @@ def _polygons(segmentation: list[Any], height: int, width: int) -> list[Float64]
     if sum(map(len, polygons)) * longest > _MOST_STEPS and sum(map(_steps, polygons)) > _MOST_STEPS:
         raise DecodeError("outline-too-long", f"the outline is longer than {_MOST_STEPS // _STEP} pixels")
     return polygons
+
+
+def _are_shares(values: Float64) -> bool:
+    """Return whether coordinates are shares of the sides, as some tools write them: within the first pixel."""
+    return bool(values.min() >= 0 and values.max() <= 1 and (values % 1).any())
 
 
 def _points(part: list[Any]) -> Float64:

@@ -42,7 +42,7 @@ def list_items(config: SourceConfig) -> Listing:
     if layout is None:
         if config.masks == "auto":
             refuse_masks(tree, pictures)
-        return _photographs(tree, pictures, ignored)
+        return _photographs(tree, pictures, ignored, notes=_outline_notes(tree) if config.masks == "auto" else ())
     ignored["other files"] += len(pictures) - len(layout.photographs) - len(layout.masks)
     if config.masks == "none" or not layout.masks:
         ignored["masks"] += len(layout.masks)
@@ -97,9 +97,21 @@ def interpret_mask(data: bytes, item: SourceItem, config: SourceConfig, limits: 
     return read_labels(data, meaning, limits)
 
 
-def _photographs(tree: Tree, paths: Iterable[str], ignored: Counter[str]) -> Listing:
+def _outline_notes(tree: Tree) -> tuple[str, ...]:
+    """Return a note if there are files that may hold the outlines of other layouts, which are not read."""
+    files = [path for path in tree.uris if path.lower().endswith(".json")]
+    if not files:
+        return ()
+    return (
+        f"the photographs are read without masks; if JSON files such as {printable(files[0])} hold their outlines, "
+        "give --source.kind coco (one file for many photographs) or labelme (one beside each)",
+    )
+
+
+def _photographs(tree: Tree, paths: Iterable[str], ignored: Counter[str], notes: tuple[str, ...] = ()) -> Listing:
     return Listing(
         items=[SourceItem(relative_path=path, uri=tree.uris[path]) for path in paths],
         ignored=dict(+ignored),
+        notes=notes,
         sizes=tree.sizes,
     )

@@ -71,6 +71,7 @@ def test_an_outline_becomes_its_pixels(segmentation: Any, area: int) -> None:
                 *([SQUARE, [None, 10, 30, 10, 30, 30]], [10, 10, None, 10, 30, 30], [[1, 2, 3, 4, 5, 6, 7]], DEEP),
             ],
         ),
+        ("shares", [[[0.1, 0.1, 0.9, 0.1, 0.9, 1]], [[0.1, 0.1, 0.9, 0.1, 0.9, 1], [0, 0, 1, 0, 1, 1]]]),
         ("too-small", [[[10, 10] * 3], [[10, 10, 20, 20, 30, 30]]]),
         (
             "no-pixels",
@@ -109,7 +110,9 @@ def test_an_outline_that_is_too_long_is_a_reason() -> None:
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.floats(-30, 1000, width=32), min_size=6, max_size=40).filter(lambda part: len(part) % 2 == 0),
+    st.lists(st.floats(-30, 1000, width=32), min_size=6, max_size=40).filter(
+        lambda part: len(part) % 2 == 0 and max(part) > 1
+    ),
     st.sampled_from([(20, 30), (48, 64), (64, 48)]),
 )
 def test_outlines_near_the_picture_have_the_pixels_of_pycocotools(part: list[float], size: tuple[int, int]) -> None:

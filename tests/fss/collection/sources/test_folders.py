@@ -43,6 +43,16 @@ def test_photographs_at_any_depth_in_one_order(tmp_path: Path) -> None:
     assert not listing.labelled
 
 
+def test_files_that_may_hold_outlines_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.jpg")
+    assert not list_items(SourceConfig(path=str(tmp_path))).notes
+    put(tmp_path, "annotations/instances.json")
+    (note,) = list_items(SourceConfig(path=str(tmp_path))).notes
+    assert "without masks; if JSON files such as annotations/instances.json hold" in note
+    assert "--source.kind coco" in note
+    assert not list_items(SourceConfig(path=str(tmp_path), masks="none")).notes
+
+
 def test_links_and_pipes(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     put(root, "good.jpg", "sub/also.jpg")
