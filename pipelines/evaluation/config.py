@@ -135,6 +135,20 @@ class EvaluateJobConfig(EvaluateSettings):
             )
         if self.benchmark is not None and self.classes is not None:
             raise ValueError("the fold of a benchmark selects the classes; give --benchmark or --classes, not both")
+        if self.benchmark is not None and self.min_pixels != 1:
+            raise ValueError(
+                f"min_pixels is {self.min_pixels}, but a benchmark has a rule of its own for small objects; give "
+                "--benchmark or --min-pixels, not both"
+            )
+        if self.benchmark is None and self.split_folder is not None:
+            raise ValueError("split_folder has the lists of a benchmark; give --benchmark too, or leave it out")
+        if self.benchmark not in ("coco", "coco-to-pascal") and self.order != "interleaved":
+            raise ValueError(
+                f"order is {self.order}, which is for the folds of COCO-20i; give --benchmark coco or coco-to-pascal, "
+                "or leave --order out"
+            )
+        if len(set(self.shots)) < len(self.shots):
+            raise ValueError(f"shots are {', '.join(map(str, self.shots))}; give each number once")
 
     @property
     def refines(self) -> bool:

@@ -196,6 +196,20 @@ def test_published_protocols_need_a_benchmark(config: EvaluateJobConfig) -> None
         run(replace(config, classes="test"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmark": "pascal", "min_pixels": 9}, "give --benchmark or --min-pixels, not both"),
+        ({"split_folder": "splits"}, "split_folder has the lists of a benchmark"),
+        ({"benchmark": "pascal", "order": "consecutive"}, "order is consecutive, which is for the folds of COCO-20i"),
+        ({"shots": (1, 5, 1)}, "shots are 1, 5, 1; give each number once"),
+    ],
+)
+def test_a_setting_without_an_effect_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluateJobConfig(**changes)
+
+
 def test_the_draws_follow_the_protocol(config: EvaluateJobConfig) -> None:
     ours = run(replace(config, shots=(1,), dry_run=True)).metrics["1-shot plan"]
     ours_again = run(replace(config, shots=(1,), dry_run=True, image_size=96)).metrics["1-shot plan"]
