@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class Examples:
                 model's own, and 0 empties none.
 
         Raises:
-            ValueError: the picture is invalid.
+            ValueError: the picture or an option is invalid.
         """
         (prediction,) = self.predict_many(
             [query], batch_size=1, refine=refine, scales=scales, flip=flip, presence_threshold=presence_threshold
@@ -100,8 +101,9 @@ class Examples:
             presence_threshold: as in :meth:`predict`.
 
         Raises:
-            ValueError: a picture is invalid.
+            ValueError: a picture or an option is invalid.
         """
+        _check_options(refine, scales, flip, presence_threshold)
         own = self.predictor.segmenter.calibration.threshold
         threshold = own if presence_threshold is None else presence_threshold
         for batch in batched(queries, batch_size or self.predictor.batch_size):
@@ -149,3 +151,19 @@ class Examples:
         signals = segmenter.signals(answer, query, supports.features, supports.masks)
         calibration = segmenter.calibration
         return float(calibration.confidence(signals)[0]), float(calibration.presence(signals)[0])
+
+
+def _check_options(refine: object, scales: object, flip: object, presence_threshold: object) -> None:
+    """Refuse options that would silently mean something else.
+
+    Raises:
+        ValueError: an option has another type or value than its annotation allows.
+    """
+    if scales not in get_args(Scales):
+        raise ValueError(f"scales must be {', '.join(get_args(Scales))}, got {scales!r}")
+    for name, value in (("refine", refine), ("flip", flip)):
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {value!r}")
+    is_number = isinstance(presence_threshold, Real) and not isinstance(presence_threshold, bool)
+    if presence_threshold is not None and not (is_number and 0 <= float(cast(float, presence_threshold)) <= 1):
+        raise ValueError(f"presence_threshold must be a number in 0..1, or None, got {presence_threshold!r}")

@@ -17,7 +17,7 @@ from fss.images.color_modes import to_rgb
 from fss.images.decode import decode_image
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image, pack_color
-from fss.inference.prompts import Box, Prompt, PromptedMask, prompted_mask, stroke_notes
+from fss.inference.prompts import Box, Prompt, PromptedMask, mask_notes, prompted_mask
 
 Encoded = str | Path | bytes
 PictureLike = Encoded | Image.Image | NDArray[Any] | Tensor
@@ -39,6 +39,11 @@ def read_picture(value: PictureLike) -> UInt8:
         return decode_image(_encoded(value))
     if isinstance(value, Image.Image):
         return np.ascontiguousarray(to_rgb(ImageOps.exif_transpose(value)))
+    if not isinstance(value, np.ndarray | Tensor):
+        raise ValueError(
+            f"a picture must be a path or s3:// URI, encoded bytes, a PIL image, an array or a tensor, got "
+            f"{type(value).__name__}"
+        )
     pixels = _array(value)
     if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
         pixels = np.rint(pixels * 255).astype(np.uint8)
@@ -69,7 +74,7 @@ def read_support_mask(value: MaskLike, rgb: UInt8) -> PromptedMask:
         strokes = (None if each is None else read_mask(each, rgb.shape) for each in (value.strokes, value.not_strokes))
         return prompted_mask(rgb, value, *strokes)
     mask = read_mask(cast(PictureLike, value), rgb.shape)
-    return PromptedMask(mask=mask, notes=stroke_notes(mask))
+    return PromptedMask(mask=mask, notes=mask_notes(mask))
 
 
 def read_mask(value: PictureLike, shape: Sequence[int]) -> UInt8:

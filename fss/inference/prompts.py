@@ -125,8 +125,14 @@ def prompted_mask(rgb: UInt8, prompt: Prompt, on: UInt8 | None = None, off: UInt
     return PromptedMask(mask=mask, notes=tuple(notes))
 
 
-def stroke_notes(mask: UInt8) -> tuple[str, ...]:
-    """Return a note if a mask, uint8 [H,W] in {0,1}, looks like strokes over an object instead of the object."""
+def mask_notes(mask: UInt8) -> tuple[str, ...]:
+    """Return a note if a mask, uint8 [H,W] in {0,1}, looks inverted, or like strokes over an object."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    if border.all() and not mask.all():
+        return (
+            f"a mask marks {mask.mean():.0%} of its picture and the whole border; if the object is black in it, "
+            "invert it: what is not black (0) is the object",
+        )
     _, _, parts, _ = cv2.connectedComponentsWithStats(mask)
     half_width = float(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5).max())
     is_thin = half_width <= max(3.0, _THIN * float(np.hypot(*mask.shape)))

@@ -44,6 +44,12 @@ def test_invalid_pictures_are_refused(wrong: np.ndarray) -> None:
         read_picture(wrong)
 
 
+@pytest.mark.parametrize("wrong", [None, 7, ["a.jpg"]])
+def test_what_is_no_picture_is_named(wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"an array or a tensor, got {type(wrong).__name__}"):
+        read_picture(wrong)  # type: ignore[arg-type]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.jpg: No such file"):
         read_picture(tmp_path / "none.jpg")

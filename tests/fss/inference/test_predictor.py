@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,6 +146,22 @@ def test_refuses_what_it_cannot_answer(predictor: Predictor) -> None:
     dot[3, 3] = 1
     with pytest.raises(ValueError, match="vanishes at the network's 96 pixels"):
         predictor.predict(large, dot, query)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scales": "tile"}, "scales must be whole, adaptive, tiles, got 'tile'"),
+        ({"refine": "no"}, "refine must be True or False, got 'no'"),
+        ({"flip": "no"}, "flip must be True or False"),
+        ({"presence_threshold": 50}, r"presence_threshold must be a number in 0\.\.1, or None, got 50"),
+        ({"presence_threshold": float("nan")}, "got nan"),
+    ],
+)
+def test_options_never_mean_something_else(predictor: Predictor, options: dict[str, Any], message: str) -> None:
+    query, mask = picture(64, 64)
+    with pytest.raises(ValueError, match=message):
+        predictor.predict(query, mask, query, **options)
 
 
 @pytest.fixture(scope="module")

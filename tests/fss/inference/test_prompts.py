@@ -83,11 +83,14 @@ def test_a_box_in_which_nothing_stands_out_is_the_mask_and_says_so() -> None:
     assert read_support_mask((20, 30, 25, 34), RGB).mask.sum() == 20, "a tiny box is all object"
 
 
-def test_a_mask_of_strokes_asks_whether_they_are_meant_as_such() -> None:
+def test_a_mask_of_strokes_or_of_the_background_asks_whether_it_is_meant_as_such() -> None:
     made = read_support_mask(line((40, 80), (80, 85)), RGB)
     assert made.mask.sum() < 300, "a mask is taken as it is"
     assert "give PICTURE:@MASK" in made.notes[0]
     dots = line((40, 40), (41, 40)) | line((80, 80), (81, 80)) | line((90, 20), (91, 20))
+    (inverted,) = read_support_mask(1 - RED, RGB).notes
+    assert "marks" in inverted and "the whole border; if the object is black in it, invert it" in inverted
+    assert not read_support_mask(np.ones(SHAPE, np.uint8), RGB).notes
     assert not any(read_support_mask(mask, RGB).notes for mask in (RED, BLUE, RED | BLUE, dots))
 
 
