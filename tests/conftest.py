@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 
 _BUCKETS = itertools.count()
+LONG = ("tests/notebooks/", "tests/pipelines/", "tests/test_style.py")
+"""Where the longest tests are."""
 # Where other processes work too, the time of an example says nothing.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
@@ -19,6 +21,11 @@ def pytest_unconfigure() -> None:
     from fss.core.temporary import delete_leftovers
 
     delete_leftovers()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest tests begin, so that no process of the suite waits at the end for the one that has them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))  # a stable sort: files stay together
 
 
 @pytest.fixture(autouse=True)
