@@ -59,7 +59,7 @@ def run(config: TuneJobConfig) -> JobResult:
     name = config.name or f"{JOB}-{key}"
     config = replace(config, name=name)
     output_dir = storage.join(config.output, name)
-    check_gate(config.gate)
+    check_gate(config.gate, config.train.segmenter)
     finished = None if config.overwrite or config.dry_run else finished_before(output_dir, key)
     extended = False
     if finished is not None and finished.counts["trials"] < config.trials:

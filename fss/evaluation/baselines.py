@@ -110,6 +110,10 @@ class UntrainedPrototype(Method):
         return features
 
 
+BASELINES = (AllForeground.name, SalientObject.name, UntrainedPrototype.name, DENSITY)
+"""Names of the baselines of every evaluation of a trained segmenter."""
+
+
 def is_untrained_density(segmenter: FewShotSegmenter) -> bool:
     """Return whether a segmenter is the baseline of :func:`untrained_density` itself."""
     config = segmenter.config

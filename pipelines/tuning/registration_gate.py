@@ -1,6 +1,7 @@
 """The gate of a sweep: it evaluates the best model once on labelled pictures, and registers a model that passes."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +9,10 @@ from mlflow.exceptions import MlflowException
 
 from fss.collection import Collection
 from fss.core import storage
+from fss.evaluation.baselines import BASELINES, DENSITY_PRIOR
 from fss.evaluation.verdict import ahead_text
 from fss.inference.mlflow_model import log_model
+from fss.models.config import SegmenterConfig
 from fss.tracking.delivery import DatasetId
 from fss.tracking.lineage import log_dataset
 from fss.tracking.privacy import public_tags
@@ -43,13 +46,30 @@ class GateDecision:
     """Comparison of the model with all baselines, also those that it does not have to beat."""
 
 
-def check_gate(config: GateConfig) -> None:
-    """Check before the search that the gate can be applied.
+def check_gate(config: GateConfig, network: SegmenterConfig) -> None:
+    """Check before the search that the gate can be applied, since a finished search keeps its gate.
+
+    Args:
+        config: settings of the gate.
+        network: the network of the trials, which decides what baselines there are.
 
     Raises:
-        ValueError: there is no such collection or class split, or a class has too few pictures.
+        ValueError: there is no such baseline, collection or class split, a class has too few pictures, or the registry
+            does not take the name of the model or of its alias.
     """
     if config.evaluation:
+        baselines = (*BASELINES, *((DENSITY_PRIOR,) if network.density_prior else ()))
+        if unknown := sorted(set(config.beats or ()) - set(baselines)):
+            raise ValueError(
+                f"there are no baselines {', '.join(unknown)}; gate.beats takes {', '.join(map(repr, baselines))}"
+            )
+        if not config.model.strip() or set("/:") & set(config.model):
+            raise ValueError(f"gate.model is {config.model!r}, but MLflow takes a name without slashes and colons")
+        if not re.fullmatch(r"(?!latest$|[vV]\d+$)[\w-]+", config.alias):
+            raise ValueError(
+                f"gate.alias is {config.alias!r}; MLflow takes letters, digits, dashes and underscores, but not "
+                "'latest' or a version such as 'v1'"
+            )
         evaluation = _evaluation("", config, "", TrackingConfig())
         make_plans(evaluation, Collection.open(config.evaluation).mask_set(evaluation.mask_set))
 

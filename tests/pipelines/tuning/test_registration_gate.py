@@ -1,20 +1,22 @@
 """The gate between a search and the model registry; the evaluation itself is tested elsewhere and stood in for here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fss.models import create_segmenter, save_checkpoint
+from fss.evaluation.baselines import BASELINES, DENSITY_PRIOR
+from fss.models import SegmenterConfig, create_segmenter, save_checkpoint
 from fss.tracking.run import Run, tracking_client
 from pipelines import evaluate
 from pipelines.evaluation.config import EvaluateJobConfig
 from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.tuning.config import GateConfig
-from pipelines.tuning.registration_gate import METRIC, evaluate_gate, gate_verdict, register
+from pipelines.tuning.registration_gate import METRIC, check_gate, evaluate_gate, gate_verdict, register
 from pipelines.tuning.trial_runs import close_trial, open_trial
 from tests.helpers.stores import fresh_store
 
@@ -96,6 +98,25 @@ def test_an_interval_around_zero_beats_nothing(
     other = GateConfig(evaluation="labelled", beats=("magic",))
     with pytest.raises(ValueError, match=r"no baselines magic; gate\.beats takes all foreground"):
         evaluate_gate(checkpoint, other, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beats": ("all forground",)}, "no baselines all forground; gate.beats takes 'all foreground', 'saliency of"),
+        ({"beats": (DENSITY_PRIOR,)}, f"no baselines {DENSITY_PRIOR}"),
+        ({"model": "team/fss"}, "gate.model is 'team/fss', but MLflow takes a name without slashes"),
+        ({"alias": "latest"}, "gate.alias is 'latest'; MLflow takes letters"),
+        ({"alias": "v2"}, "gate.alias is 'v2'"),
+        ({"alias": "my champion"}, "gate.alias is 'my champion'"),
+    ],
+)
+def test_a_gate_that_cannot_be_applied_is_refused_before_the_search(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_gate(replace(GATE, **change), SegmenterConfig())
+    joined = replace(GATE, beats=(*BASELINES, DENSITY_PRIOR))
+    with pytest.raises(ValueError, match="no collection at"):  # the names are right, the collection is not
+        check_gate(joined, SegmenterConfig(density_prior=True))
 
 
 @pytest.mark.parametrize(
