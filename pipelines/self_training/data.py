@@ -136,14 +136,17 @@ class SelfTrainData:
                 f"{self.collection.uri} has one class, {self.collection.classes}, and no background to tell it from; "
                 "name a second class, or give the class another id than 0, which then means the background"
             )
-        counts = self.rows.counts
+        counts, share = self.rows.counts, self.config.stable_share
         for stage in STAGES:
-            batch = self.config.training.stage(stage)
+            batch, available, note = self.config.training.stage(stage), dict(counts), ""
+            if stage == 2 and share is not None:  # the stable pictures and the labelled ones, which may be the same
+                available["pool"] = max(round(share * counts["pool"]), counts["labelled"])
+                note = f" With stable_share {share:g} the pool may have so few."
             for kind, count in (("labelled", batch.labelled), ("pool", batch.pool)):
-                if count > counts[kind]:
+                if count > available[kind]:
                     raise ValueError(
-                        f"a step of stage {stage} takes {count} {kind} pictures, but there are {counts[kind]}; lower "
-                        f"this number in the settings of the stage, or add pictures"
+                        f"a step of stage {stage} takes {count} {kind} pictures, but there are {available[kind]}; "
+                        f"lower this number in the settings of the stage, or add pictures.{note}"
                     )
             self._check_workers(stage, batch.labelled + batch.pool)
         return counts | {"classes": len(self.table)}

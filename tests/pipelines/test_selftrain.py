@@ -162,9 +162,14 @@ def test_a_second_run_does_no_work_and_other_settings_are_refused(done: JobResul
 def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     small = replace(config.training, third=StageConfig(steps=1, labelled=5, pool=1))
     few = StageConfig(steps=1, labelled=1, pool=1)
+    unstable = replace(config.training, second=StageConfig(steps=1, labelled=2, pool=5))
     narrow = replace(config.training, first=StageConfig(steps=1, labelled=4, pool=0), second=few)
     for change, words in (
         ({"training": small}, "stage 3 takes 5 labelled pictures, but there are 4"),
+        (
+            {"training": unstable, "stable_share": 0.1},
+            r"stage 2 takes 5 pool pictures, but there are 4; .* With stable_share 0\.1 the pool may have so few",
+        ),
         ({"network": SemanticConfig(backbone_weights="/nowhere.pth")}, "no weights file"),
         ({"network": SemanticConfig(backbone="vgg16")}, "must be a ResNet or mobilenet_v2"),
         ({"scale": replace(config.scale, workers=3)}, "the 2 pictures in a step of stage 1, 1 or more each; use"),
