@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fss.core.config import settings
 from fss.tracking.delivery import Delivery, NotYetError
 from fss.tracking.run import PARENT_TAG, tracking_client, tracking_uri
+from fss.tracking.store import require_store
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.config import RequiredText, TrackingConfig
 from pipelines.runtime.flags import check_required
@@ -150,6 +151,10 @@ def _run_node(run_id: str, tracking: str) -> Node:
 
     from fss.tracking.lineage import logged_datasets
 
+    try:
+        require_store(tracking)
+    except ValueError as error:
+        return Node(title=f"run {run_id}", details={"missing": str(error)})
     delivery = Delivery(tracking)
     try:
         run_id = delivery.run_id(run_id)

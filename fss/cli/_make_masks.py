@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
+from fss.collection import part_io
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
@@ -127,6 +128,7 @@ def make_masks(
         what: description for the progress and the summary.
         batch_size: pictures per call of ``segment``.
     """
+    before = _listed_masks(out)
     rows: list[dict[str, Any]] = []
     errors: dict[str, str] = {}
     start = time.monotonic()
@@ -154,7 +156,8 @@ def make_masks(
     write(out, TABLE, _csv(rows))
     passes = [row[PASSES] for row in rows if PASSES in row]
     not_found = sum(row.get("found") == "no" for row in rows)
-    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes, not_found)
+    stale = len(before - {row.get("mask") for row in rows})
+    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes, not_found, stale)
     return len(errors)
 
 
@@ -191,6 +194,15 @@ def _read(picture: Picture) -> tuple[Picture, UInt8 | str]:
         return picture, str(error)
 
 
+def _listed_masks(out: str) -> set[str | None]:
+    """Return the masks in the table of an earlier run."""
+    uri = storage.join(out, TABLE)
+    if not part_io.exists(uri):
+        return set()
+    text = storage.read_bytes(uri).decode(errors="replace")
+    return {row.get("mask") for row in csv.DictReader(io.StringIO(text))} - {None, ""}
+
+
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     columns = list(dict.fromkeys(["picture", "mask", "share", *(name for row in rows for name in row)]))
     text = io.StringIO()
@@ -201,7 +213,14 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _print_summary(
-    what: str, out: str, pictures: int, errors: dict[str, str], seconds: float, passes: Sequence[int], not_found: int
+    what: str,
+    out: str,
+    pictures: int,
+    errors: dict[str, str],
+    seconds: float,
+    passes: Sequence[int],
+    not_found: int,
+    stale: int,
 ) -> None:
     table = Table(title=what, show_header=False, title_justify="left")
     table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
@@ -214,6 +233,8 @@ def _print_summary(
         table.add_row("not usable", cell(f"{uri}: {error}"))
     if len(errors) > 20:
         table.add_row("", f"and {len(errors) - 20} more, in {TABLE}")
+    if stale:
+        table.add_row("from before", f"{stale} masks of an earlier run are still there, which {TABLE} does not list")
     table.add_row("written to", cell(f"{out} (its {TABLE} lists them)"))
     output_console().print(table)
 

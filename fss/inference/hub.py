@@ -15,7 +15,7 @@ from fss.inference.model_card import CARD, model_card
 from fss.inference.model_files import local_checkpoint
 from fss.models.checkpoint import DESCRIPTION, read_description, weights_file
 from fss.models.weights.pair import WEIGHTS, WEIGHTS_KEY, check_pair, encode_description
-from fss.tracking.run import tracking_client, tracking_uri
+from fss.tracking.store import require_store, tracking_client, tracking_uri
 
 _URI = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _FILE_SETTINGS = ("backbone_weights", "saliency_prior")  # paths on the machine of the training
@@ -117,9 +117,11 @@ def run_metrics(description: dict[str, Any], tracking: str | None = None) -> dic
     run_id = description.get("training", {}).get("run_id")
     if run_id is None:
         return {}
+    store = tracking_uri(tracking)
     try:
-        run = tracking_client(tracking_uri(tracking)).get_run(run_id)
-    except (MlflowException, OSError):
+        require_store(store)
+        run = tracking_client(store).get_run(run_id)
+    except (MlflowException, OSError, ValueError):
         return {}
     return dict(run.data.metrics)
 

@@ -15,7 +15,7 @@ from fss.core import storage
 from fss.core.extras import require
 from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import DESCRIPTION, read_description
-from fss.tracking.run import tracking_uri
+from fss.tracking.store import require_store, tracking_uri
 
 T = TypeVar("T")
 MLFLOW = ("models:/", "runs:/")
@@ -127,14 +127,15 @@ def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Pat
     """Download a model from MLflow into ``folder`` and return the folder of its checkpoint.
 
     Raises:
-        ValueError: there is no such model, or it does not belong to this library.
+        ValueError: there is no such store or model, or it does not belong to this library.
     """
     require("track", what=f"the model {uri} of MLflow")
+    store = tracking_uri(tracking)
+    require_store(store)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    store = tracking_uri(tracking)
     try:
         mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store)
     except (MlflowException, OSError) as error:

@@ -85,6 +85,20 @@ def ensure_experiment(uri: str, experiment: str) -> str:
     return ask(uri, ensure)
 
 
+def require_store(uri: str) -> None:
+    """Check that a SQLite store exists before it is read, because MLflow would create it.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise ValueError(
+            f"there is no MLflow store {path}; run this in the folder of the jobs, or name their store in "
+            "MLFLOW_TRACKING_URI"
+        )
+
+
 @contextmanager
 def _schema_lock(path: Path | None) -> Iterator[None]:
     """Let one process at a time open a SQLite store, since SQLite cannot create the schema concurrently."""

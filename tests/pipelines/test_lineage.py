@@ -54,6 +54,13 @@ def test_a_model_leads_back_to_its_photographs(
     again.write_acceptance("default", {"quantile": 0.75}, ids[:6])
     second = trained(collection, "round-1", tracking, tmp_path / "second")
 
+    nowhere = TrackingConfig(uri=f"sqlite:///{tmp_path}/none.db")
+    told = lineage.run(lineage.LineageConfig(model=str(second), tracking=nowhere)).report
+    assert (
+        f"there is no MLflow store {tmp_path}/none.db" in told.replace("\n", " ")
+        and not (tmp_path / "none.db").exists()
+    )
+
     used = tmp_path / "used.csv"
     result = lineage.run(lineage.LineageConfig(model=str(second), photographs=used, tracking=tracking))
     text = result.report

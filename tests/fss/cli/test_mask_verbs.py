@@ -221,6 +221,19 @@ def test_pictures_have_names_of_their_own(photos: Path) -> None:
         find_pictures([str(photos)], "out", soft=True)
 
 
+def test_masks_that_an_earlier_run_has_left_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["saliency", photos, "--output", tmp_path / "out"]
+    assert ends(*words) == 0
+    (photos / "a.jpg").write_bytes(b"")
+    (photos / "deeper" / "größe.webp").unlink()
+    assert "from before" not in capsys.readouterr().out
+    assert ends(*words) == 3
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 masks of an earlier run are still there, which masks.csv does not list" in told
+
+
 def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
     assert ends("saliency", photos, "--output", tmp_path / "out", "--soft", "--no-overlays") == 0
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6

@@ -214,6 +214,15 @@ def test_loaded_from_mlflow_by_uri_name_and_alias(
         assert fss.load_segmenter(source, device="cpu").size == 96
     with pytest.raises(ValueError, match="neither a folder 'cats' nor a registered model"):
         fss.load_segmenter("cats")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow has set it
+    with pytest.raises(
+        ValueError, match=r"neither a folder 'birds' .* no MLflow store .*elsewhere/mlflow\.db; run this in"
+    ):
+        fss.load_segmenter("birds")
+    assert not list(elsewhere.iterdir()), "a store that was only asked is not created"
 
 
 def test_several_checkpoints_or_none_are_reported(predictor: Predictor, tmp_path: Path) -> None:
