@@ -69,6 +69,8 @@ class Predictor:
             ValueError: there is no such device; the back end does not run on it, is not installed, or cannot run this
                 network; or the device or back end does not have the precision.
         """
+        if backend != "torch" and not str(device).startswith("cpu"):
+            raise ValueError(f"the back end {backend} runs on the CPU, got the device {device}; use --device cpu")
         require_device(str(device))
         set_precision(precision if backend == "torch" else "fp32", device)
         self.segmenter = shared_copy(segmenter.to(device).eval())
@@ -78,8 +80,6 @@ class Predictor:
             self.path = prepare_inference(self.segmenter, precision)
             """How the backbone runs."""
         else:
-            if torch.device(device).type != "cpu":
-                raise ValueError(f"the back end {backend} runs on the CPU, got the device {device}; use --device cpu")
             self.network = converted = ConvertedSegmenter(self.segmenter, backend, precision)
             prepare_inference(self.segmenter)  # encodes the supports
             self.path = BackbonePath(name=converted.name, autocast="fp32")

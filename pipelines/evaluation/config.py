@@ -113,16 +113,6 @@ class EvaluateJobConfig(EvaluateSettings):
                 f"protocol is {self.protocol!r} and fold is {self.fold}, which belong to a benchmark; give "
                 "--benchmark, or leave both out"
             )
-        if self.benchmark is None and (self.order != "interleaved" or self.split_folder is not None):
-            raise ValueError(
-                f"order is {self.order!r} and split_folder is {self.split_folder}, which belong to a benchmark; give "
-                "--benchmark, or leave both out"
-            )
-        if self.benchmark is not None and self.min_pixels != 1:
-            raise ValueError(
-                f"min_pixels is {self.min_pixels}, but the protocols of a benchmark say which pictures show a class; "
-                "leave --min-pixels out, or --benchmark"
-            )
         if self.refine == "yes" and self.fusion != "joint":
             raise ValueError(
                 f"refine is yes, but the fusion {self.fusion} leaves no joint probability to refine; give --fusion "

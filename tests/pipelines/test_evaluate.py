@@ -166,19 +166,6 @@ def test_own_evaluations_refine_and_published_protocols_do_not(changes: dict[str
         EvaluateJobConfig(fusion="mean_probability", refine="yes")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"order": "consecutive"}, "which belong to a benchmark; give --benchmark, or leave both out"),
-        ({"split_folder": "splits"}, "split_folder is splits, which belong to a benchmark"),
-        ({"benchmark": "fss", "min_pixels": 9}, "min_pixels is 9, but the protocols of a benchmark"),
-    ],
-)
-def test_settings_without_effect_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        EvaluateJobConfig(**changes)
-
-
 @pytest.mark.usefixtures("ray_local")
 @pytest.mark.slow
 def test_the_number_of_workers_does_not_show(config: EvaluateJobConfig, tmp_path: Path) -> None:
@@ -201,6 +188,7 @@ def test_published_protocols_need_a_benchmark(config: EvaluateJobConfig) -> None
     [
         ({"benchmark": "pascal", "min_pixels": 9}, "give --benchmark or --min-pixels, not both"),
         ({"split_folder": "splits"}, "split_folder has the lists of a benchmark"),
+        ({"order": "consecutive"}, "order is consecutive, which is for the folds of COCO-20i"),
         ({"benchmark": "pascal", "order": "consecutive"}, "order is consecutive, which is for the folds of COCO-20i"),
         ({"shots": (1, 5, 1)}, "shots are 1, 5, 1; give each number once"),
     ],

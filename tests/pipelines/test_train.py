@@ -1,7 +1,7 @@
 """The training job on real Ray Train: killed and resumed, run twice, with other settings, evaluated.
 
-A Ray Train run costs most of its time in starting, so the tests of this file share two of them. The one that is
-killed is in the slow suite.
+A Ray Train run costs most of its time in starting, so the tests of this file share one. The one that is killed, and
+goes on with one worker instead of two, is in the slow suite.
 """
 
 import json
@@ -145,12 +145,6 @@ def assert_same_curve(summary: JobResult, uninterrupted: JobResult, tracking: Tr
     got, wanted = curve(summary, tracking), curve(uninterrupted, tracking)
     assert [step for step, _ in got] == list(range(1, STEPS + 1)), "a step is missing or was logged twice"
     assert [value for _, value in got] == pytest.approx([value for _, value in wanted], rel=1e-4)
-
-
-def test_one_worker_whose_pictures_ray_decodes_trains_like_two(
-    uninterrupted: JobResult, config: TrainJobConfig, tracking: TrackingConfig
-) -> None:
-    assert_same_curve(train.run(replace(config, name="one", loader="ray")), uninterrupted, tracking)
 
 
 @pytest.mark.slow

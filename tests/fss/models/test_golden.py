@@ -41,11 +41,13 @@ def test_reproduces_the_published_network(path):
     )
     assert sum(p.numel() for p in segmenter.learner.parameters()) == golden["trainable"]
     query, supports, masks = inputs_by_rule(golden["seed"], golden["shots"], golden["size"])
-    prediction = segmenter.predict(query, supports, masks, "vote_published")
+    with torch.no_grad():
+        encoded, size = segmenter.encode_episode(query, supports, masks), query.shape[-2:]
+    prediction = segmenter.decide(*encoded, masks, size, "vote_published")
     assert ["".join(map(str, row)) for row in prediction[0, ::8, ::8].tolist()] == golden["pred_every8"]
     if golden["shots"] == 1:
         with torch.no_grad():
-            logits = segmenter(query, supports, masks)[0, :, ::16, ::16].numpy()
+            logits = segmenter.decode(*encoded, masks, size)[0, :, ::16, ::16].numpy()
         expected = np.array(golden["logits_every16"])
         difference, largest = np.abs(logits - expected).max(), np.abs(expected).max()
         print(f"{path.stem}: {difference:.2e} of {largest:.3g}: {difference / largest:.1e}")
