@@ -15,7 +15,6 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from fss.core import storage
-from fss.core.json_values import parse_object
 from fss.core.system import available_cores
 from fss.core.temporary import owned_prefix
 from fss.models.checkpoint import read_description
@@ -31,32 +30,35 @@ PROGRESS = "progress.json"
 
 
 def resume(loop: Resumable, *, model: str | None = None) -> dict[str, Any]:
-    """On a worker: resume from the last checkpoint of the training, and return its progress; empty without one.
+    """On a worker: resume from the last checkpoint of the training, and return the description of its network.
 
     Args:
         loop: the loop.
         model: folder in the checkpoint with the network; its frozen tensors are not in the state of the loop.
+
+    Returns:
+        The JSON of the network; empty if there is no checkpoint, or no ``model``.
     """
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return {}
     with checkpoint.as_directory() as folder:
-        restore(loop, Path(folder), model=model)
-        return parse_object((Path(folder) / PROGRESS).read_bytes(), f"{PROGRESS} of {checkpoint.path}")
+        return restore(loop, Path(folder), model=model)
 
 
-def restore(loop: Resumable, folder: Path, *, model: str | None = None) -> None:
-    """Restore a loop from the local folder of a checkpoint; see :func:`resume`.
+def restore(loop: Resumable, folder: Path, *, model: str | None = None) -> dict[str, Any]:
+    """Restore a loop from the local folder of a checkpoint; arguments and result as in :func:`resume`.
 
     Raises:
         ValueError: the checkpoint is damaged, or is of another network.
     """
-    state = open_weights(folder / STATE).content
+    state, description = open_weights(folder / STATE).content, dict[str, Any]()
     if model is not None:
         description, weights = read_pair(str(folder / model), lambda: read_description(folder / model))
         check_pair(description, weights.sha256, str(folder / model))
         state["model"] = {**weights.content, **state["model"]}
     loop.load_state_dict(state)
+    return description
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from pipelines.training.data import TrainingData
 from pipelines.training.previews import predicted_views
 
 MODEL = "model"  # folder of the segmenter in a checkpoint
-REPORTED = "reported"  # key of the metrics in the progress of a checkpoint
+VALIDATION = "validation"  # key of the metrics of the kept weights in the JSON of a checkpoint's segmenter
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -57,15 +57,15 @@ def train_worker(settings: dict[str, Any]) -> None:
     segmenter = FewShotSegmenter.from_config(config.segmenter).to(device)
     model = DistributedDataParallel(segmenter) if world > 1 else segmenter
     loop = TrainLoop(model, stream, config.optimizer, device=device, seed=config.seed)
-    progress = resume(loop, model=MODEL)
+    earlier = resume(loop, model=MODEL).get("training", {})
     loop.precision = prepare_training(segmenter, loop.precision, compile=config.optimizer.compile).autocast
     writer = SharedValidation(loop, data.validator(stream, loop.precision), config)
     if rank == 0:
         record = {"data": settings["hashes"], TRAINING_DATA: data.record(settings["hashes"])}
         writer = CheckpointWriter(loop, writer.validator, config, Run(**settings["run"]), record)
     due = every(config.checkpoint_every, last=config.optimizer.steps)
-    if REPORTED in progress:  # a sweep that was stopped may have missed them
-        ray.train.report(progress[REPORTED])
+    if VALIDATION in earlier:  # a sweep that was stopped may have missed them
+        ray.train.report({**earlier[VALIDATION], "step": earlier["step"]})
     with stop_requested(settings["stop"], device) as stop:
         run_steps(loop.run(), writer, due=due, stop=stop)
     writer.close()
@@ -149,12 +149,12 @@ class CheckpointWriter(SharedValidation):
             },
             step,
         )
-        reported = {**metrics[best], "step": step}
-        with reported_checkpoint(reported) as folder:
-            write_state(folder, self.loop, {**progress, REPORTED: reported})
+        with reported_checkpoint({**metrics[best], "step": step}) as folder:
+            write_state(folder, self.loop, progress)
             with self.weights(best):
                 assert isinstance(self.loop.segmenter, FewShotSegmenter)
-                save_checkpoint(self.loop.segmenter, folder / MODEL, extra={"training": progress, **self.record})
+                record = {"training": {**progress, VALIDATION: metrics[best]}, **self.record}
+                save_checkpoint(self.loop.segmenter, folder / MODEL, extra=record)
                 self.draw()
 
     def draw(self) -> None:

@@ -103,7 +103,10 @@ def test_an_interval_around_zero_beats_nothing(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"beats": ("all background",)}, "no baselines all background; gate.beats takes 'all foreground', 'saliency of"),
+        (
+            {"beats": ("all background",)},
+            "no baselines all background; gate.beats takes 'all foreground', 'saliency of",
+        ),
         ({"beats": (DENSITY_PRIOR,)}, f"no baselines {DENSITY_PRIOR}"),
         ({"model": "team/fss"}, "gate.model is 'team/fss', but MLflow takes a name without slashes"),
         ({"alias": "latest"}, "gate.alias is 'latest'; MLflow takes letters"),
