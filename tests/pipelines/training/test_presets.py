@@ -148,8 +148,8 @@ def losses(data: TrainingData, rank: int = 0, world: int = 1) -> list[float]:
     loop = TrainLoop(model, data.stream(rank=rank, world=world), data.config.optimizer)
     for group in loop.optimizer.param_groups:
         # Adam's first step has the size of the rate even where a gradient is rounding alone, so that its sign would
-        # depend on the order of sums. With a larger eps the step of such a small gradient is proportional to it.
-        group["eps"] = 1e-3
+        # depend on the order of sums. With a large eps the step is proportional to the gradient.
+        group["eps"] = 1.0
     return [report.loss for report in loop.run()]
 
 
