@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from fss.core.rng import keyed_rng
 from fss.evaluation.metrics import compute_metrics, count_pixels, paired_differences
@@ -45,6 +44,8 @@ def test_only_empty_unions_give_zero_without_a_warning() -> None:
 
 
 def test_pooled_metrics_equal_torchmetrics() -> None:
+    from torchmetrics.classification import MulticlassJaccardIndex  # takes two seconds
+
     prediction, target, ids = random_episodes(40, classes=5)
     metrics = compute_metrics(ids, count_pixels(prediction, target))
     classes = torch.tensor(ids)[:, None, None]

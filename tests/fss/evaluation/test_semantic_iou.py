@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torchmetrics import JaccardIndex
 
 from fss.evaluation.semantic import ConfusionMatrix, seed_interval
 
 
 def test_pooled_iou_equals_torchmetrics() -> None:
+    from torchmetrics import JaccardIndex  # takes two seconds, which no other test needs
+
     random = torch.Generator().manual_seed(0)
     reference = JaccardIndex(task="multiclass", num_classes=5, average="none", ignore_index=255)
     confusion = ConfusionMatrix(5)
