@@ -76,8 +76,8 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> Ba
     On a CPU the convolutions of a ResNet or MobileNetV2 become fused ones if its maps stay the same but for rounding,
     which is checked. The network can then be neither trained nor saved (:func:`shared_copy` keeps one that can). There,
     ``bf16`` runs the backbone alone in bfloat16: rounded comparisons would change ten times as many pixels. A saliency
-    prior is prepared too, in float32.
-    A network that is prepared already, such as a prior of two segmenters, only takes the precision.
+    prior is prepared too, in float32. A network that is prepared already, such as a prior of two segmenters, only takes
+    the precision.
 
     Raises:
         ValueError: the CPU does not have the precision.

@@ -152,11 +152,12 @@ class Run:
                 return None
             if info.lifecycle_stage != "active":
                 return None
-            run = cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
-            run.mark_running()
-            return run
+            return cls(uri=uri, experiment_id=info.experiment_id, run_id=run_id, private=private)
 
-        return ask(uri, find)
+        run = ask(uri, find)
+        if run is not None:
+            run.mark_running()
+        return run
 
     def log_params(self, params: Any) -> None:
         """Log settings or nested parameters under dotted names; parameters that the run already has keep their values.
