@@ -61,9 +61,6 @@ def save_checkpoint(
     Raises:
         ValueError: the network is prepared for inference, so that the weights of its backbone are gone.
     """
-    for part in (segmenter, segmenter.prior):
-        if part is not None:
-            part.backbone.require_weights()
     directory = Path(directory)
     tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
     description = {"segmenter": configurations.to_dict(segmenter.config)}

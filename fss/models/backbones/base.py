@@ -7,7 +7,7 @@ the stages at reductions 8, 16 and 32. Each backbone's module lists the maps of 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
             ValueError: the backbone is a fused one, which has no weights to train.
         """
         if mode:
-            self.require_weights()
+            self._require_weights()
         super().train(mode and (not self.frozen or self.drifting_batchnorm))
         return self
 
@@ -112,7 +112,12 @@ class Backbone(nn.Module):
         """
         return False
 
-    def require_weights(self) -> None:
+    def _save_to_state_dict(self, *args: Any, **settings: Any) -> None:
+        """Refuse to save a fused backbone, in whatever network: torch would leave its weights out without a word."""
+        self._require_weights()
+        super()._save_to_state_dict(*args, **settings)
+
+    def _require_weights(self) -> None:
         """Raise a ValueError if the backbone is a fused one, whose weights are gone."""
         if self.fused:
             raise ValueError(

@@ -25,7 +25,10 @@ from fss.models.backbones.factory import create_backbone
 from fss.models.config import Precision
 from fss.models.layers.fused_conv import FusedConv
 from fss.models.saliency.config import StudentConfig
-from fss.models.saliency.network import SaliencyStudent
+from fss.models.saliency.network import SaliencyStudent, save_student
+from fss.models.semantic.checkpoint import save_semantic
+from fss.models.semantic.config import SemanticConfig
+from fss.models.semantic.network import build_semantic
 from fss.models.speed import BackbonePath, prepare_inference, prepare_training
 from tests.helpers.machine import needs_bfloat16
 
@@ -161,6 +164,15 @@ def test_what_a_predictor_or_an_evaluation_was_given_can_still_be_trained_and_sa
         for use in (prepared.train, partial(save_checkpoint, prepared, tmp_path / "lost")):
             with pytest.raises(ValueError, match=r"prepared for inference, and can be neither trained nor saved; load"):
                 use()
+    alone = SaliencyStudent(StudentConfig(backbone="mobilenet_v2", image_size=64)).eval()
+    semantic = build_semantic(SemanticConfig(network="lraspp", backbone="mobilenet_v2", stride=16), classes=3).eval()
+    for network, save in (
+        (alone, partial(save_student, alone, tmp_path / "lost", metadata={})),
+        (semantic, partial(save_semantic, semantic, tmp_path / "lost", class_ids=(1, 2, 3))),
+    ):
+        prepare_inference(network)
+        with pytest.raises(ValueError, match="prepared for inference, and can be neither trained nor saved"):
+            save()
     assert not (tmp_path / "lost").exists()
     loaded = load_checkpoint(save_checkpoint(given.train(), tmp_path / "model")).state_dict()
     assert loaded.keys() == weights.keys() and all(torch.equal(loaded[name], weights[name]) for name in weights)
