@@ -84,17 +84,6 @@ def exit_cleanly(program: str) -> Iterator[None]:
             atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
-@contextmanager
-def keep_sigterm_handler() -> Iterator[None]:
-    """Restore the handler of :func:`exit_cleanly` after a block in which a library installs its own, as Ray does."""
-    try:
-        handler = signal.getsignal(signal.SIGTERM)
-        yield
-    finally:
-        if handler is _raise_terminated:
-            signal.signal(signal.SIGTERM, handler)
-
-
 def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report a Ctrl-C during a program's imports in one line; install it as ``sys.excepthook``.
 

@@ -1,6 +1,7 @@
 """All private names of Ray that the jobs use, behind one guard with the tested version."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -53,6 +54,25 @@ def on_loopback() -> Iterator[None]:
             os.environ.pop(variable, None)
         else:
             os.environ[variable] = variable_before
+
+
+@contextmanager
+def without_sigterm_handlers() -> Iterator[None]:
+    """Leave SIGTERM to this program's own handler, if it has one, while Ray starts in this block.
+
+    The handlers that Ray 2.60 installs end the program with exit code 15 or 1, as soon as it starts.
+    """
+    name = "set_sigterm_handler"
+    before = _internal("ray._private.utils", name)
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None):
+        yield
+        return
+    utils: Any = import_module("ray._private.utils")
+    setattr(utils, name, lambda handler: None)
+    try:
+        yield
+    finally:
+        setattr(utils, name, before)
 
 
 def remove_dead_reservations() -> int:

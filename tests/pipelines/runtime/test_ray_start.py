@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import ray
 
 from fss.collection import ingest_local
 from fss.collection.config import SourceConfig
+from fss.core.exit_codes import exit_cleanly
 from fss.tracking.run import tracking_client
 from pipelines.runtime import ray_session as room
 from tests.helpers.fault_injection import MARK, clean, kill_worker
@@ -23,7 +25,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(room.__file__).parents[2])}
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 CODE = """
 import ray
-from pipelines.runtime.ray_session import ray_session
 with ray_session():
     print(ray.get(ray.remote(lambda: 42).remote()))
 """
@@ -68,6 +69,31 @@ def test_other_faults_of_a_start_are_not_repeated(starts: Callable[..., list[int
     with pytest.raises(Exception, match="no room left"), room.ray_session():
         pass
     assert len(asked) == 1
+
+
+def test_sigterm_while_ray_starts_ends_the_job_as_anywhere(
+    starts: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray's own handlers, which it installs at once, would end it with exit code 15 or 1."""
+
+    def init(**_: Any) -> None:
+        ray._private.utils.set_sigterm_handler(lambda number, _: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    starts()
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped, exit_cleanly("job"), room.ray_session():
+            pytest.fail("Ray has started")
+        assert stopped.value.code == 143
+        assert capsys.readouterr().err.startswith("job: error: stopped by SIGTERM")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(SystemExit) as stopped, room.ray_session():  # a program without a handler of its own has Ray's
+            pytest.fail("Ray has started")
+        assert stopped.value.code == 15
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.slow
