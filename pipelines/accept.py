@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.flags import check_required
 from fss.tracking.run import Run
 from pipelines.masks.config import ACCEPT_HELP, AcceptConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult

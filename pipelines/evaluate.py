@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from fss.collection import part_io
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
+from fss.core.flags import check_required
 from fss.tracking.run import Run
 from pipelines.evaluation.config import HELP, EvaluateJobConfig, EvaluateSettings
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.flags import check_required
 from fss.core.lease import hold
 from fss.tracking.run import Run
 from pipelines.masks.config import INGEST_HELP, IngestConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run, has_ray
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult, read_result

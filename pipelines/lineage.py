@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fss.core.config import settings
+from fss.core.flags import check_required
 from fss.tracking.delivery import Delivery, NotYetError
 from fss.tracking.run import PARENT_TAG, tracking_client, tracking_uri
 from fss.tracking.store import require_store
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.config import RequiredText, TrackingConfig
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.result import JobResult, read_result
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 from fss.collection.config import AcceptanceRule
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.flags import check_required
 from fss.saliency.config import PRETRAINED
 from fss.tracking.run import Run
 from pipelines.masks.config import PSEUDOMASK_HELP, PseudomaskJobConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.output_dir import hold_mask_set

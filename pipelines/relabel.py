@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.flags import check_required
 from fss.tracking.run import Run
 from pipelines.relabeling.config import HELP, RelabelJobConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job, dry_run
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.output_dir import hold_mask_set

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import config_hash
+from fss.core.flags import check_required
 from pipelines.reproduction.config import HELP, ReproduceConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.metric_names import logged_metrics

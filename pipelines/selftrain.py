@@ -25,9 +25,9 @@ from dataclasses import asdict, replace
 
 from fss.collection.mask_set_files import metadata_uri, parts_uri
 from fss.core import storage
+from fss.core.flags import check_required
 from fss.tracking.run import Run
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult

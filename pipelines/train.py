@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from fss.core import storage
 from fss.core.config import to_dict
+from fss.core.flags import check_required
 from fss.tracking.run import Run
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.metric_names import logged_metrics
 from pipelines.runtime.result import JobResult

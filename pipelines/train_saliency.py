@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
+from fss.core.flags import check_required
 from fss.saliency.config import PRETRAINED
 from fss.tracking.run import Run
 from pipelines.masks.config import TRAIN_SALIENCY_HELP, TrainSaliencyConfig
 from pipelines.runtime.command_line import cli_main
-from pipelines.runtime.flags import check_required
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.result import JobResult

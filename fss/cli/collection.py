@@ -1,9 +1,9 @@
 """Maintain a collection: its format, its manifests, and photographs that repeat others.
 
-fss collection upgrade photos
-fss collection manifest s3://bucket/photos
-fss collection duplicates photos
-fss collection duplicates photos --distinct-from evaluation --drop-duplicates
+    fss collection upgrade photos
+    fss collection manifest s3://bucket/photos
+    fss collection duplicates photos
+    fss collection duplicates photos --distinct-from evaluation --drop-duplicates
 
 A collection of an older format opens and resumes as it is. An upgrade divides its parts into row groups, so that a
 training reads only what it needs, and moves all other files out of the folders of parts. It may be stopped and

@@ -1,8 +1,10 @@
 """Describe a collection: photographs, mask sets and their origin. Optionally draw a contact sheet or verify the files.
 
-fss inspect photos
-fss inspect s3://bucket/photos --sheet sheet.png --mask-set saliency
-fss inspect downloaded --verify
+    fss inspect photos
+    fss inspect s3://bucket/photos --sheet sheet.png --mask-set saliency
+    fss inspect downloaded --verify
+
+The command changes nothing in a collection. With --verify it reads every file; exit code 3 says that some are damaged.
 """
 
 import json

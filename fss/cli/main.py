@@ -60,9 +60,14 @@ def main(words: Sequence[str] | None = None) -> None:
         if verb in EXTRAS:
             require(EXTRAS[verb], what=f"fss {verb}")
         command = importlib.import_module(f"fss.cli.{verb}")
+        if {"--help", "-h"} & set(words):
+            from fss.cli._help import verb_help
+
+            print(verb_help(verb, command.Config, str(command.__doc__), words[1:]), end="")
+            return
         from fss.core.parsing import parse_settings
 
-        settings = parse_settings(command.Config, words[1:], prog=f"fss {verb}", description=str(command.__doc__))
+        settings = parse_settings(command.Config, words[1:], prog=f"fss {verb}")
         raise SystemExit(command.run(settings))
 
 

@@ -1,11 +1,11 @@
 """Export a mask set to files that people edit, import edited files as a new mask set, rename a set, or delete it.
 
-fss masks export photos saliency --output masks --acceptance default
-fss masks export labelled truth --output truth --form coco
-fss masks export photos saliency --output tasks --form labelstudio --image-root /data
-fss masks import photos --name corrected --from tasks/export.json
-fss masks rename photos saliency first-try
-fss masks delete photos first-try --yes
+    fss masks export photos saliency --output masks --acceptance default
+    fss masks export labelled truth --output truth --form coco
+    fss masks export photos saliency --output tasks --form labelstudio --image-root /data
+    fss masks import photos --name corrected --from tasks/export.json
+    fss masks rename photos saliency first-try
+    fss masks delete photos first-try --yes
 
 An import reads the forms that an export writes, also after CVAT or Label Studio wrote them, and gives equal pixels for
 masks that nobody changed. Photographs are found by image id, then by name. Ignored pixels are the value 255 of PNGs

@@ -1,7 +1,7 @@
 """Push a trained segmenter to the Hugging Face Hub, with a model card that is written from its run.
 
-fss push runs/masksplit hf://user/birds
-fss push birds@best hf://user/birds@v2 --public
+    fss push runs/masksplit hf://user/birds
+    fss push birds@best hf://user/birds@v2 --public
 
 Log in first: hf auth login. Only safetensors, JSON and README.md are pushed. The card names data, settings, metrics and
 limits; fill in the licence yourself. A README.md that the repository has already is kept.

@@ -4,10 +4,13 @@ import contextlib
 import io
 import os
 import re
+import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
+
+from fss.core.flags import walk_flags
 
 T = TypeVar("T")
 _FRAME = "│|╭╮╰╯+"
@@ -19,32 +22,29 @@ _REWORDINGS = (
 """Python's and tyro's words, and what stands instead."""
 
 
-def parse_settings(cls: type[T], words: Sequence[str], *, prog: str, description: str, default: T | None = None) -> T:
+def parse_settings(cls: type[T], words: Sequence[str], *, prog: str, default: T | None = None) -> T:
     """Read settings from a command line.
 
     Args:
         cls: the settings' class.
         words: the words after the program's name.
-        prog: the program's name, for help and messages.
-        description: text above the help.
+        prog: the program's name.
         default: where settings start from; None: the class's defaults.
 
     Raises:
         ValueError: an unknown flag, or a value of the wrong type or out of range, in one line.
-        SystemExit: the help was printed.
     """
-    options: dict[str, Any] = {"prog": prog, "description": description}
+    options: dict[str, Any] = {"prog": prog}
     if default is not None:
         options["default"] = default
-    if "--help" in words or "-h" in words:
-        helped: T = tyro.cli(cls, args=words, **options)
-        return helped
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), _wide_terminal():
             parsed: T = tyro.cli(cls, args=words, **options)
     except SystemExit:
-        raise ValueError(_one_line(printed.getvalue())) from None
+        raise ValueError(_one_line(printed.getvalue(), cls)) from None
+    if nothing := [flag.name for flag in walk_flags(parsed) if flag.positional and flag.value == ()]:
+        raise ValueError(f"{nothing[0]} must be given (--help lists the settings)")
     return parsed
 
 
@@ -62,8 +62,8 @@ def _wide_terminal() -> Iterator[None]:
             os.environ["COLUMNS"] = before
 
 
-def _one_line(printed: str) -> str:
-    """Return the message of tyro's framed text, and the flags that it suggests."""
+def _one_line(printed: str, cls: Any) -> str:
+    """Return the message of tyro's framed text about settings of ``cls``, and the flags that it suggests."""
     lines = [line.strip().strip(_FRAME).strip() for line in printed.splitlines()[1:]]
     text = "\n".join("" if set(line) <= set("─-") else line for line in lines)  # a rule ends a paragraph
     first, *rest = re.split(r"\n\n+", text.strip())
@@ -71,7 +71,15 @@ def _one_line(printed: str) -> str:
     for pattern, wording in _REWORDINGS:
         message = re.sub(pattern, wording, message)
     if message.startswith("Missing from"):
-        message = f"{' and '.join(re.findall(r'(--[a-z][a-z.-]*)', message))} must be given"
+        missing = [*_missing_places(message, cls), *re.findall(r"(--[a-z][a-z.-]*)", message)]
+        message = f"{', '.join(missing[:-1])}{' and ' if missing[1:] else ''}{''.join(missing[-1:])} must be given"
     suggested = re.findall(r"^(--[\w.-]+)", "\n".join(rest), re.MULTILINE) if "Perhaps" in printed else []
     hint = f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else ""
     return f"{message}{hint} (--help lists the settings)"
+
+
+def _missing_places(message: str, cls: Any) -> list[str]:
+    """Return the missing arguments that have no flag: tyro's message has their docstrings, not their names."""
+    subcommands = [typing.get_args(each)[0] for each in typing.get_args(cls)]
+    flags = [flag for each in subcommands or [cls] for flag in walk_flags(each)]
+    return [*dict.fromkeys(flag.name for flag in flags if flag.positional and f"{flag.doc} (required)" in message)]

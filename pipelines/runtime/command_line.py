@@ -1,26 +1,21 @@
 """The command line of every job: presets, settings files, short and long help, and commands from settings."""
 
 import argparse
-import io
-import re
 import shlex
 import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any, TypeVar
 
 from fss.collection import part_io
 from fss.core import storage
 from fss.core.config import override
 from fss.core.exit_codes import PARTIAL, exit_cleanly
 from fss.core.extras import require
+from fss.core.flags import walk_flags
+from fss.core.help_page import help_page, overview
 from fss.core.json_values import parse_object
 from fss.core.parsing import parse_settings
-from pipelines.runtime.flags import Flag, walk_flags
 from pipelines.runtime.result import JobResult
 
 Config = TypeVar("Config")
@@ -50,7 +45,7 @@ def cli_main(
         config_type: the job's configuration.
         run: runs the job.
         job: name of the job's module.
-        description: its docstring; the help shows the first paragraph and the example commands.
+        description: its docstring; the short help shows the first paragraph and the example commands.
         common: the flags of the short help, by heading.
         presets: choices of ``--preset``.
         default_preset: returns the preset for a command line without ``--preset``.
@@ -59,13 +54,12 @@ def cli_main(
     with exit_cleanly(job):
         require(*EXTRAS, *extras, what=f"pipelines.{job}")
         words = sys.argv[1:]
-        if "--help" in words or "-h" in words:
+        if {"--help", "-h", "--help-all"} & set(words):
             preset = _split_words(words)[0].preset or default_preset(words)
-            print_help(start(config_type, preset, presets), job, description, common, presets, preset)
+            shown = None if "--help-all" in words else common
+            print_help(start(config_type, preset, presets), job, description, shown, presets, preset)
             return
-        config = read_config(
-            config_type, words, job=job, description=description, presets=presets, default_preset=default_preset
-        )
+        config = read_config(config_type, words, job=job, presets=presets, default_preset=default_preset)
         result = run(config)
         result.show()
         if result.notes:
@@ -77,7 +71,6 @@ def read_config(
     words: Sequence[str],
     *,
     job: str,
-    description: str = "",
     presets: Presets = NONE,
     default_preset: Callable[[Sequence[str]], str | None] = lambda words: None,
 ) -> Config:
@@ -87,19 +80,14 @@ def read_config(
     override both, also with a value that equals a default.
 
     Raises:
-        ValueError: the preset is unknown, the settings file has no settings of this job, or a value is out of range.
-        SystemExit: the job does not have a flag, or ``--help-all`` has printed the help.
+        ValueError: the preset or a flag is unknown, the settings file has no settings of this job, or a value is out of
+            range.
     """
     given, rest = _split_words(words)
     default = start(config_type, given.preset or default_preset(words), presets)
     if given.config:
         default = override(default, _settings_of(job, given.config))
-    rest = ["--help" if word == "--help-all" else word for word in rest]
-    description += "\nA settings file, such as a sweep's best.json: --config FILE."
-    if presets:
-        description += f" Presets: --preset {', '.join(presets)}."
-    prog = f"python -m pipelines.{job}"
-    return parse_settings(config_type, rest, default=default, prog=prog, description=description)
+    return parse_settings(config_type, rest, default=default, prog=f"python -m pipelines.{job}")
 
 
 def start(config_type: type[Config], preset: str | None, presets: Presets) -> Config:
@@ -116,34 +104,38 @@ def start(config_type: type[Config], preset: str | None, presets: Presets) -> Co
     return config
 
 
-def print_help(config: Any, job: str, description: str, common: Groups, presets: Presets, preset: str | None) -> None:
-    """Print the short help: what the job does, example commands, and the settings that people use most."""
+def print_help(
+    config: Any, job: str, description: str, common: Groups | None, presets: Presets, preset: str | None
+) -> None:
+    """Print what the job does, example commands, and its settings: all of them, or those that people use most.
+
+    Args:
+        config: the settings whose values are shown as defaults.
+        job: name of the job's module.
+        description: its docstring.
+        common: flags to show, by heading; None: all.
+        presets: choices of ``--preset``.
+        preset: the one that ``config`` comes from.
+    """
     flags = {flag.name: flag for flag in walk_flags(config)}
-    text = io.StringIO()  # printed at once, so that a closed pipe is handled as everywhere
-    width = max(100, min(Console().width, 120))
-    console = Console(file=text, width=width, highlight=False, markup=False, force_terminal=sys.stdout.isatty())
-    overview, examples = _overview_and_examples(description)
-    console.print(f"usage: python -m pipelines.{job} [OPTIONS]\n\n{overview}\n")
-    if examples:
-        console.print("\n".join(["examples:", *(f"  {line}" for line in examples)]) + "\n")
-    for heading, names in common.items():
-        console.print(heading, style="bold")
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True, min_width=30)
-        table.add_column(ratio=1)
-        for name in names:
-            flag = flags[name]
-            table.add_row(f"  --{name} {_type_text(flag)}", f"{flag.doc} ({_default_text(flag)})")
-        console.print(table)
-    if presets:
-        current = f" (here: {preset})" if preset else ""
-        console.print(f"\n  --preset {'|'.join(presets)}{current}: initial settings; your flags override them.")
-    console.print(
-        f"\n  --config FILE: settings from a file, such as a sweep's best.json.\n"
-        f"{'  --dry-run: show the resolved settings and stop.' + chr(10) if 'dry-run' in flags else ''}"
-        f"  --help-all: all {len(flags)} settings."
-    )
-    print(text.getvalue(), end="")
+    groups: dict[str, list[str]] = {heading: [*names] for heading, names in (common or {}).items()}
+    if common is None:
+        for name in flags:
+            groups.setdefault(name.rpartition(".")[0] or "settings", []).append(name)
+    sections = {
+        heading: [(flags[name].signature(), flags[name].explanation()) for name in names]
+        for heading, names in groups.items()
+    }
+    current = f" (here: {preset})" if preset else ""
+    more = {
+        f"--preset {'|'.join(presets)}": f"Initial settings{current}; your flags override them." if presets else "",
+        "--config FILE": "Settings from a file, such as a sweep's best.json.",
+        "--dry-run": "Show the resolved settings and stop." if common and "dry-run" in flags else "",
+        "--help-all": f"All {len(flags)} settings." if common else "",
+    }
+    sections[""] = [(name, text) for name, text in more.items() if text]
+    description = overview(description) if common else description
+    print(help_page(f"python -m pipelines.{job} [OPTIONS]", description, sections), end="")
 
 
 def command(job: str, config: Any, *, default: Any, preset: str | None = None) -> str:
@@ -205,39 +197,3 @@ def _settings_of(job: str, file: str) -> dict[str, Any]:
     if not isinstance(sections[job], dict):
         raise ValueError(f"the settings of {job!r} in {file} must be an object, got {sections[job]!r}")
     return sections[job]
-
-
-def _overview_and_examples(description: str) -> tuple[str, list[str]]:
-    """Return the first paragraph of a job's docstring, and its example commands (indented lines)."""
-    paragraphs = description.strip().split("\n\n")
-    joined = re.sub(r"\\\n\s+", "", description)  # joins the lines of a command
-    lines = [line.strip() for line in joined.splitlines() if line.startswith("    ")]
-    return " ".join(paragraphs[0].split()), lines[:4]
-
-
-def _type_text(flag: Flag) -> str:
-    """Return what follows a flag: ``INT``, ``TEXT ...``, ``auto|cpu|cuda|mps``; a switch is followed by nothing."""
-    return "" if isinstance(flag.value, bool) else _hint_text(flag.hint)
-
-
-def _hint_text(hint: Any) -> str:
-    if hasattr(hint, "__metadata__"):  # Annotated
-        return _hint_text(typing.get_args(hint)[0])
-    options = [each for each in typing.get_args(hint) if each is not type(None)]
-    if typing.get_origin(hint) is Literal:
-        return "|".join(map(str, options))
-    if typing.get_origin(hint) is tuple:
-        return " ".join("..." if each is ... else _hint_text(each) for each in options)
-    if options:  # a union, None aside
-        return _hint_text(options[0])
-    names = {str: "TEXT", int: "INT", float: "FLOAT", bool: ""}
-    return names.get(hint, getattr(hint, "__name__", "VALUE").upper())
-
-
-def _default_text(flag: Flag) -> str:
-    if flag.required and not flag.value:
-        return "required"
-    value = flag.value
-    if isinstance(value, tuple):
-        value = " ".join(map(str, value)) or "none"
-    return f"default: {value}"

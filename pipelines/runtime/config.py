@@ -8,16 +8,13 @@ from pydantic import AfterValidator
 
 from fss.collection.part_io import check_name
 from fss.core.config import settings
+from fss.core.flags import Required
 from fss.core.privacy import Public
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-class Required:
-    """Marks a required text setting; its default is the empty string."""
-
-
-RequiredText = Annotated[str, Required(), tyro.conf.arg(help_behavior_hint="(required)")]
+RequiredText = Annotated[str, Required()]
 """A required text. Its empty default makes it possible for a preset to be an instance of the configuration."""
 
 

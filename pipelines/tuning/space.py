@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fss.core.config import flatten, override, to_dict
-from pipelines.runtime.flags import Flag, walk_flags
+from fss.core.flags import Flag, walk_flags
 from pipelines.training.config import TrainSettings
 
 Values = dict[str, Any]

@@ -11,8 +11,8 @@ from unittest import mock
 
 import tyro
 
+from fss.core.flags import walk_flags
 from pipelines.runtime.command_line import read_config
-from pipelines.runtime.flags import walk_flags
 
 _PROGRAM = re.compile(r"(?:^|\s|/)(?:python -m pipelines\.\w+|fss (?!VERB)[a-z]+)(?=\s|$)")
 _INLINE = re.compile(r"`+([^`]+)`+")
@@ -73,6 +73,8 @@ def _command_line(name: str) -> tuple[type[Any], dict[str, Any]]:
 
 def _parse_job(name: str, words: list[str]) -> object:
     config_type, options = _command_line(name)
+    if words == ["--help"]:
+        return None
     if "--config" in words:  # a file that the example does not have
         at = words.index("--config")
         words = [*words[:at], *words[at + 2 :]]

@@ -1,11 +1,14 @@
 """The command fss: verbs, help, exit codes, interruption."""
 
 import errno
+import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import typing
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from fss.cli import main
 from fss.core.exit_codes import Terminated, defer_interrupts, exit_cleanly
+from fss.core.flags import walk_flags
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -54,9 +58,26 @@ def caused(error: Exception, cause: Exception) -> Exception:
 
 
 @pytest.mark.parametrize("verb", main.VERBS)
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ends(verb, "--help") == 0
-    assert f"fss {verb}" in capsys.readouterr().out
+def test_every_verb_explains_itself(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    module = importlib.import_module(f"fss.cli.{verb}")
+    main.main([verb, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    commands = re.findall(rf"^ *(fss {verb} .*)$", module.__doc__, flags=re.MULTILINE)
+    assert commands and {f"    {command}" for command in commands} <= set(lines), "each is a line that can be copied"
+    assert [line for line in lines if len(line) > 90 and not line.startswith("    fss")] == []
+    subcommands = {each.__metadata__[0].name: typing.get_args(each)[0] for each in typing.get_args(module.Config)}
+    for name, cls in subcommands.items() or [("", module.Config)]:
+        main.main([verb, *([name] if name else []), "--help"])
+        page = capsys.readouterr().out
+        flags = [*walk_flags(cls)]
+        assert flags and [flag.name for flag in flags if flag.name not in page] == []
+        places = [flag.signature() for flag in flags if flag.positional]
+        usage = " ".join(["usage: fss", verb, *([name] if name else []), *places])
+        assert page.startswith(f"{usage} [OPTIONS]\n")
+        assert not re.search(r"\bSTR\b|\{None\}|\(default: \)", page)
 
 
 def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+import tyro
 from annotated_types import Ge
 
 from fss.core.config import settings
@@ -30,7 +31,7 @@ class Outer:
 
 
 def parse(*words: str) -> Outer:
-    return parse_settings(Outer, words, prog="job", description="A job.")
+    return parse_settings(Outer, words, prog="job")
 
 
 def test_settings_are_read() -> None:
@@ -57,7 +58,36 @@ def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureF
     assert capsys.readouterr() == ("", "")
 
 
-def test_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse("--help")
-    assert "Training steps." in capsys.readouterr().out
+@settings
+class Copy:
+    source: tyro.conf.Positional[str]
+    """Folder to copy."""
+    targets: tyro.conf.Positional[tuple[str, ...]]
+    """Where it goes."""
+    form: str
+    """Form of the copy."""
+
+
+@settings
+class Drop:
+    source: tyro.conf.Positional[str]
+    """Folder to drop."""
+
+
+Verb: Any = Annotated[Copy, tyro.conf.subcommand("copy")] | Annotated[Drop, tyro.conf.subcommand("drop")]
+
+
+@pytest.mark.parametrize(
+    ("cls", "words", "message"),
+    [
+        (Copy, "", "SOURCE and --form must be given"),
+        (Copy, "a --form x", "TARGETS must be given"),
+        (Verb, "copy", "SOURCE and --form must be given"),
+        (Verb, "drop", "SOURCE must be given"),
+        (Verb, "", "Expected one of {copy, drop}."),
+    ],
+)
+def test_what_is_missing_has_its_name(cls: Any, words: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)} \(--help lists the settings\)$"):
+        parse_settings(cls, words.split(), prog="verb")
+    assert parse_settings(Verb, ["copy", "a", "b", "c", "--form", "x"], prog="verb").targets == ("b", "c")

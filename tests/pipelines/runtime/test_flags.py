@@ -16,9 +16,9 @@ import tyro
 
 import pipelines
 from fss.core.config import settings
+from fss.core.flags import check_required, field_docs, walk_flags
 from pipelines.runtime.command_line import command, read_config
 from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
-from pipelines.runtime.flags import check_required, field_docs, walk_flags
 
 JOBS = sorted(module.name for module in pkgutil.iter_modules(pipelines.__path__) if not module.ispkg)
 WITHOUT_NETWORK = {"accept", "ingest", "lineage"}

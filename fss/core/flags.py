@@ -1,4 +1,4 @@
-"""The flags of a job: one for each leaf of its configuration tree, with tyro's names."""
+"""The flags of a job or a verb: one for each leaf of its settings, with tyro's names, and how help shows them."""
 
 import ast
 import dataclasses
@@ -9,9 +9,13 @@ import typing
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
-from pipelines.runtime.config import Required
+import tyro
+
+
+class Required:
+    """Marks a required text setting; its default is the empty string."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +29,48 @@ class Flag:
     hint: Any
     """Type of the setting."""
     value: Any
-    """Value of the setting in the walked configuration."""
+    """Value of the setting in the walked configuration, or its default."""
     doc: str
     """Docstring of the setting, one sentence."""
     required: bool
-    """Whether the job cannot run without it."""
+    """Whether it has to be given."""
+    positional: bool = False
+    """Whether it is given by its place, without a flag; its name is then in capitals."""
 
     def number_type(self) -> type[int] | type[float] | None:
         """Return int or float if the setting is a number or an optional number, else None."""
         kinds = {kind for kind in _plain_types(self.hint) if kind is not type(None)}
         return int if kinds == {int} else float if kinds == {float} else None
 
+    def signature(self) -> str:
+        """Return how help shows it: ``--steps INT``, ``--device auto|cpu``, ``--flip``; or ``COLLECTION``."""
+        if self.positional:
+            return self.name + (" ..." if typing.get_origin(_bare(self.hint)) is tuple else "")
+        if _bare(self.hint) is bool:
+            return f"--{self.name}" + (f", --{self._opposite()}" if self.value else "")
+        return f"--{self.name} {_type_text(self.hint)}"
+
+    def explanation(self) -> str:
+        """Return the docstring with the default, or that the flag is required."""
+        if self.positional:
+            return self.doc
+        if self.required and not self.value:
+            return f"{self.doc} (required)"
+        if self.value is None and "None: " in self.doc:  # it tells what happens without a value
+            return self.doc
+        value = " ".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
+        return f"{self.doc} (default: {'none' if value == '' else value})"
+
     def words(self) -> list[str]:
         """Return the words of a command line that set the value."""
         if isinstance(self.value, bool):
-            group, _, last = self.name.rpartition(".")
-            return [f"--{self.name}" if self.value else f"--{group}.no-{last}" if group else f"--no-{last}"]
+            return [f"--{self.name}" if self.value else f"--{self._opposite()}"]
         return [f"--{self.name}", *_words(self.value)]
+
+    def _opposite(self) -> str:
+        """Return the name of the flag that says no."""
+        group, dot, last = self.name.rpartition(".")
+        return f"{group}{dot}no-{last}"
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -54,27 +83,34 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Flag]:
-    """Yield the flag of every setting of a configuration, in the order of its fields."""
-    cls = type(config)
+    """Yield the flag of every setting of a configuration, or of a settings class, in the order of its fields."""
+    cls = config if isinstance(config, type) else type(config)
     hints = typing.get_type_hints(cls, include_extras=True)
     docs = field_docs(typing.cast(Hashable, cls))
-    for field in dataclasses.fields(config):
-        hint, value = hints[field.name], getattr(config, field.name)
-        names = [name for each in _markers(hint) if (name := getattr(each, "name", None)) is not None]
+    for field in dataclasses.fields(cls):
+        hint, value = hints[field.name], _default(field) if config is cls else getattr(config, field.name)
+        markers = _markers(hint)
+        names = [name for each in markers if (name := getattr(each, "name", None)) is not None]
         name = names[0] if names else field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
             nested = f"{prefix}{name}." if name else prefix
             yield from walk_flags(value, prefix=nested, path=f"{path}{field.name}.")
         else:
-            required = any(isinstance(each, Required) for each in _markers(hint))
+            positional = tyro.conf.Positional in markers
             yield Flag(
-                name=f"{prefix}{name}",
+                name=f"{prefix}{name}" if not positional else field.name.upper(),
                 path=f"{path}{field.name}",
                 hint=hint,
-                value=value,
+                value=None if value is dataclasses.MISSING else value,
                 doc=docs.get(field.name, ""),
-                required=required,
+                required=value is dataclasses.MISSING or any(isinstance(each, Required) for each in markers),
+                positional=positional,
             )
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    """Return the default of a field, or MISSING."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def check_required(config: Any) -> None:
@@ -121,3 +157,22 @@ def _plain_types(hint: Any) -> Iterator[Any]:
 def _markers(hint: Any) -> tuple[Any, ...]:
     """Return the extra values of an ``Annotated`` type."""
     return getattr(hint, "__metadata__", ())
+
+
+def _bare(hint: Any) -> Any:
+    """Return a type without its annotations."""
+    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
+
+
+def _type_text(hint: Any) -> str:
+    """Return what follows a flag: ``INT``, ``TEXT ...``, ``auto|cpu|cuda|mps``."""
+    hint = _bare(hint)
+    options = [each for each in typing.get_args(hint) if each is not type(None)]
+    if typing.get_origin(hint) is Literal:
+        return "|".join(map(str, options))
+    if typing.get_origin(hint) is tuple:
+        return " ".join("..." if each is ... else _type_text(each) for each in options).replace("... ...", "...")
+    if options:  # a union, None aside
+        return _type_text(options[0])
+    names = {str: "TEXT", int: "INT", float: "FLOAT"}
+    return names.get(hint, getattr(hint, "__name__", "VALUE").upper())
