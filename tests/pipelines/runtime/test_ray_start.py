@@ -89,7 +89,7 @@ def test_sigterm_while_ray_starts_ends_the_job_as_anywhere(
         assert stopped.value.code == 143
         assert capsys.readouterr().err.startswith("job: error: stopped by SIGTERM")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with pytest.raises(SystemExit) as stopped, room.ray_session():  # a program without a handler of its own has Ray's
+        with pytest.raises(SystemExit) as stopped, room.ray_session():  # without an own handler, Ray's
             pytest.fail("Ray has started")
         assert stopped.value.code == 15
     finally:
