@@ -25,6 +25,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(room.__file__).parents[2])}
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 CODE = """
 import ray
+from pipelines.runtime.ray_session import ray_session
 with ray_session():
     print(ray.get(ray.remote(lambda: 42).remote()))
 """
