@@ -63,6 +63,34 @@ def test_outlines_are_refined_at_the_size_of_the_photograph(scale: float) -> Non
     assert boundary_f((sharp > 0.5).astype(np.uint8), mask) > max(0.9, boundary_f((soft > 0.5).astype(np.uint8), mask))
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_noise_of_the_colours_makes_neither_islands_nor_holes(threshold: float) -> None:
+    """Pixels of the object's colour around it, and of the background's on it, as leaves before the sky are."""
+    rgb, mask = large_disc()
+    noisy = rgb.copy()
+    for colour, size, side in (((220, 40, 40), 3, 0), ((110, 110, 110), 2, 1)):
+        rows, columns = np.nonzero(cv2.dilate((mask != side).astype(np.uint8), np.ones((9, 9))) * (mask == side))
+        for at in np.random.default_rng(side).choice(len(rows), 40, replace=False):
+            cv2.rectangle(noisy, (columns[at], rows[at]), (columns[at] + size - 1, rows[at] + size - 1), colour, -1)
+    level = 2 * threshold if threshold < 0.5 else 1.0
+    soft = level * coarse(mask)
+    sharp = refine_outlines(soft, noisy, threshold=threshold)
+    assert (sharp.shape, sharp.dtype) == (mask.shape, np.float32) and 0 <= sharp.min() <= sharp.max() <= 1
+    for side, connectivity in ((sharp > threshold, 8), (sharp <= threshold, 4)):
+        _, _, statistics, _ = cv2.connectedComponentsWithStats(side.astype(np.uint8), connectivity=connectivity)
+        assert len(statistics) == 2, "one object, and one background"
+    assert iou(sharp > threshold, mask == 1) > 0.9
+
+
+@pytest.mark.parametrize("radius", [2, 3])
+def test_an_object_that_is_as_small_as_noise_stays(radius: int) -> None:
+    mask = np.zeros((200, 212), np.uint8)
+    cv2.circle(mask, (110, 90), radius, 1, -1)
+    rgb = np.where(mask[..., None] == 1, np.uint8(220), np.uint8(90)).repeat(3, 2)
+    sharp = refine_outlines(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0), rgb)
+    assert iou(sharp > 0.5, mask == 1) > 0.5
+
+
 def test_a_map_without_an_object_stays_empty() -> None:
     assert not follow_edges(np.zeros((96, 96), np.float32), large_disc()[0]).any()
 
