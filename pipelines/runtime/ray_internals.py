@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -58,13 +59,15 @@ def on_loopback() -> Iterator[None]:
 
 @contextmanager
 def without_sigterm_handlers() -> Iterator[None]:
-    """Leave SIGTERM to this program's own handler, if it has one, while Ray starts in this block.
+    """Leave SIGTERM to this program's own handler, if it has one, while Ray starts in this block and afterwards.
 
-    The handlers that Ray 2.60 installs end the program with exit code 15 or 1, as soon as it starts.
+    The handlers that Ray 2.60 installs in Python end the program with exit code 15 or 1, as soon as it starts. That of
+    its compiled code, which comes at the end of the start, aborts it.
     """
     name = "set_sigterm_handler"
     before = _internal("ray._private.utils", name)
-    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None):
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler in (signal.SIG_DFL, None) or threading.current_thread() is not threading.main_thread():
         yield
         return
     utils: Any = import_module("ray._private.utils")
@@ -73,6 +76,8 @@ def without_sigterm_handlers() -> Iterator[None]:
         yield
     finally:
         setattr(utils, name, before)
+        if signal.getsignal(signal.SIGTERM) is handler:  # else it has run
+            signal.signal(signal.SIGTERM, handler)
 
 
 def remove_dead_reservations() -> int:
