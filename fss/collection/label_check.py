@@ -14,12 +14,14 @@ from fss.collection.mask_set import MaskSet
 from fss.collection.schema import error_reason, read_notes
 from fss.collection.sources import SourceItem
 from fss.core import storage
+from fss.core.arrays import IGNORE
 
 VOID = 0.95  # largest plausible share of ignored pixels
 COVERED = 0.5  # largest plausible mean share of a picture that classes cover beside a background
 MISSING = 0.1  # largest plausible share of photographs without a mask beside masks without a photograph
 NAMED = 5  # names, ids and reasons in one sentence
 _IN_LISTING = ("several-masks", "shared-mask")  # reasons that the warnings of the listing are about
+_MINUS_ONE = 65535  # as an unsigned number of 16 bits
 _BY_FOLDER = ("fss1000", "sample")  # kinds whose classes do not come from the values of masks
 
 
@@ -181,6 +183,18 @@ def _class_ids(
         remedy = "; if they mark one object, give --source.masks binary" if by_value else ""
         yield f"all masks show the class {name} only, although the class list has {len(names)}{remedy}"
     unnamed = {class_id: count for class_id, count in sorted(summary.classes.items()) if class_id not in classes}
+    if by_value and (count := unnamed.pop(_MINUS_ONE, 0)):
+        subject = _number(count, "mask holds", "masks hold")
+        yield (
+            f"{subject} the value {_MINUS_ONE}, which is -1 in 16 bits; if it marks ignored pixels, give --source.void "
+            f"{_MINUS_ONE}"
+        )
+    largest = max((class_id for class_id in summary.classes if class_id != _MINUS_ONE), default=0)
+    if by_value and summary.notes["void-pixels"] and largest > IGNORE and IGNORE in config.void:
+        yield (
+            f"pixels of {IGNORE} are ignored, although the masks hold ids up to {largest}; give --source.void "
+            f"{_MINUS_ONE} if {IGNORE} is a class"
+        )
     if classes and unnamed:
         counts = [f"{class_id} (in {_number(count, 'mask', 'masks')})" for class_id, count in unnamed.items()]
         remedy = "; name them with --source.classes, or ignore them with --source.void" if by_value else ""

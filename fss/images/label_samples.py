@@ -19,7 +19,8 @@ from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.limits import DecodeLimits
 
 _LOSSY_GREY = 3  # largest difference of the channels of a grey pixel in a lossy file
-_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
+_SUBFILE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 254, 258, 262  # tags of TIFF 6.0, pages 36, 29 and 37
+_REDUCED, _WHITE_IS_ZERO = 1, 0  # their values for an overview of another page, and for inverted grey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +80,18 @@ def decode_label_picture(data: bytes, limits: DecodeLimits | None = None) -> Lab
     """Decode the samples of a label picture.
 
     Raises:
-        DecodeError: the picture cannot be decoded, or its samples are no integers.
+        DecodeError: the picture cannot be decoded, its samples are no integers or would not arrive unchanged, or it has
+            several frames or pages, each of which could be the mask.
     """
     image, orientation = load_image(data, limits or DecodeLimits())
     try:
-        return _upright(_samples(image, _bits(image, data), _is_lossy(image, data)), orientation)
+        bits = _bits(image, data)
+        _check_samples(image, bits)
+        picture = _upright(_samples(image, bits, _is_lossy(image, data)), orientation)
+        _check_frames(image)
     except Exception as error:
         raise explain_error(error) from error
+    return picture
 
 
 def label_picture_of_image(image: Image.Image) -> LabelPicture:
@@ -95,6 +101,35 @@ def label_picture_of_image(image: Image.Image) -> LabelPicture:
         DecodeError: its samples are no integers.
     """
     return _upright(_samples(image, 1 if image.mode == "1" else 8, lossy=False), exif_orientation(image))
+
+
+def _check_samples(image: Image.Image, bits: int) -> None:
+    """Refuse samples that Pillow changes on loading."""
+    if bits > 8 and not image.mode.startswith(("I", "F")):
+        raise DecodeError(
+            "unsupported",
+            f"a colour has {bits} bits per channel, of which 8 would be lost; save class ids as grey PNG, and colours "
+            "with 8 bits per channel",
+        )
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and bits > 1
+        and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    ):
+        raise DecodeError("ambiguous", "in this TIFF 0 is white, and programs invert its values or not; save it as PNG")
+
+
+def _check_frames(image: Image.Image) -> None:
+    """Refuse an animation and a stack of pages; overviews of the first page, as GeoTIFFs have them, are none."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_SUBFILE, 0) & _REDUCED:
+        return
+    raise DecodeError(
+        "several-frames", "it has several frames or pages, and only one can be the mask; save each as a PNG of its own"
+    )
 
 
 def _samples(image: Image.Image, bits: int, lossy: bool) -> LabelPicture:
@@ -109,7 +144,7 @@ def _samples(image: Image.Image, bits: int, lossy: bool) -> LabelPicture:
             return _grey_or_colors(_palette(image)[values], replace(picture, alpha=_varying(alpha)))
         return replace(picture, values=values, palette=_palette(image), alpha=_varying(alpha))
     if mode == "L":
-        full = (1 << bits) - 1
+        full = (1 << min(bits, 8)) - 1
         return replace(picture, values=pixels // (255 // full), full=full)  # Pillow spreads 1, 2 and 4 bits over 8
     if mode in ("LA", "La"):
         return replace(picture, values=pixels[..., 0], alpha=_varying(pixels[..., 1]))
@@ -164,11 +199,11 @@ def _is_lossy(image: Image.Image, data: bytes) -> bool:
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
-    """Return the number of bits of a grey sample, at most 8."""
+    """Return the number of bits of a sample."""
     if image.format == "PNG":
-        return min(8, data[24])
+        return data[24]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return min(8, int(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0]))
+        return int(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0])
     return 8
 
 

@@ -84,8 +84,8 @@ def read_labels(data: bytes, meaning: Meaning, limits: DecodeLimits | None = Non
 
     Raises:
         DecodeError: the picture cannot be decoded, or does not have the declared meaning. Besides the reasons of
-            :class:`DecodeError`, these are not-binary, class-ids, ambiguous, colors, lossy, smoothed, all-void,
-            unknown-class, unknown-color and transparent.
+            :class:`DecodeError`, these are not-binary, class-ids, ambiguous, several-frames, colors, lossy, smoothed,
+            all-void, unknown-class, unknown-color and transparent.
     """
     return interpret_labels(decode_label_picture(data, limits), meaning)
 

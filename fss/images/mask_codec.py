@@ -16,6 +16,7 @@ from fss.images.headers import intact_png_size
 
 MAX_CLASSES = 254
 MAX_CLASS_ID = 65535  # in a class map
+_OUTSIDE = MAX_CLASS_ID + 1  # stands for the ignored values that are no class ids
 MAX_PIXELS = 1 << 28  # per mask; a PNG with more pixels is not the mask of a photograph
 
 
@@ -67,16 +68,22 @@ def from_class_map(
     """Convert a map of class ids to an index mask, uint8 [H, W], and its class ids in ascending order.
 
     Args:
-        class_map: integers [H, W] in 0..65535.
+        class_map: integers [H, W] in 0..65535, or in ``void``.
         background: value that stands for no class; None if every value is a class.
-        void: values to ignore.
+        void: values to ignore, such as -1.
 
     Raises:
         ValueError: the map has more than 254 classes or a value out of range.
     """
+    if outside := [value for value in void if not 0 <= value <= MAX_CLASS_ID]:
+        class_map = np.where(np.isin(class_map, outside), _OUTSIDE, class_map.astype(np.int64))
+        void = (*void, _OUTSIDE)
     low, high = int(class_map.min()), int(class_map.max())
-    if low < 0 or high > MAX_CLASS_ID:
-        raise ValueError(f"class ids must lie in 0..{MAX_CLASS_ID}, got {low}..{high}; is it a class-index mask?")
+    if low < 0 or high > (_OUTSIDE if outside else MAX_CLASS_ID):
+        raise ValueError(
+            f"class ids must lie in 0..{MAX_CLASS_ID}, got {low}..{high}; values that mean no label have to be given "
+            "as such (--source.void)"
+        )
     values = np.flatnonzero(np.bincount(class_map.ravel()))
     class_ids = [int(value) for value in values if value != background and value not in void]
     if len(class_ids) > MAX_CLASSES:

@@ -23,8 +23,8 @@ REASONS = {
     *("git-lfs-pointer", "git-annex-pointer", "dvc-pointer"),
 }
 LABEL_REASONS = {
-    *("not-binary", "class-ids", "ambiguous", "colors", "lossy", "smoothed", "all-void", "unknown-class"),
-    *("unknown-color", "transparent"),
+    *("not-binary", "class-ids", "ambiguous", "several-frames", "colors", "lossy", "smoothed", "all-void"),
+    *("unknown-class", "unknown-color", "transparent"),
 }
 MEANINGS = (
     *(Binary(), Binary(any_value=True), Index(), Index(background=None, class_ids=frozenset(range(20)))),

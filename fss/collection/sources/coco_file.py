@@ -24,7 +24,7 @@ class CocoPicture:
     """A picture of an annotation file."""
 
     name: str
-    """File name as the file spells it; empty if it has none."""
+    """File name, or address, as the file spells it; empty if it has none."""
     height: Any
     """Height in pixels, unchecked."""
     width: Any
@@ -168,7 +168,7 @@ def _read_pictures(rows: list[Any], left_out: Counter[str]) -> list[tuple[str | 
         if not isinstance(row, dict):
             left_out["pictures that are no dictionaries"] += 1
             continue
-        name, key = row.get("file_name"), _key(row.get("id"))
+        name, key = row.get("file_name", row.get("coco_url")), _key(row.get("id"))  # LVIS has addresses alone
         if not isinstance(name, str) or not name:
             left_out["pictures without a file_name"] += 1
             name = ""

@@ -13,6 +13,7 @@ from pathlib import Path
 OUTSIDE = "links out of the folder"
 FOLDERS = "linked folders"
 BROKEN = "links without a target"
+UNREADABLE = "folders that cannot be read"
 DVC_FILES = "DVC files without their data"
 
 
@@ -41,7 +42,7 @@ def walk_local(root: str, link_roots: Sequence[str], ignored: Counter[str]) -> d
 
 
 def link_notes(ignored: Mapping[str, int], uri: str) -> list[str]:
-    """Return what to do about the links and files of DVC that a listing has left out."""
+    """Return what to do about the links, folders and files of DVC that a listing has left out."""
     notes = []
     if count := ignored.get(OUTSIDE, 0) + ignored.get(FOLDERS, 0):
         notes.append(
@@ -53,6 +54,10 @@ def link_notes(ignored: Mapping[str, int], uri: str) -> list[str]:
             f"{count} links of {uri} have no target; fetch the files first (git annex get, dvc pull, or the hub's "
             "download)"
         )
+    if count := ignored.get(UNREADABLE, 0):
+        notes.append(
+            f"{count} folders below {uri} cannot be read, so their files were left out; change their permissions"
+        )
     if count := ignored.get(DVC_FILES, 0):
         notes.append(f"{count} files of DVC in {uri} stand for data that are not there; fetch them first (dvc pull)")
     return notes
@@ -63,12 +68,13 @@ def _files(
 ) -> Iterator[os.DirEntry[str]]:
     """Yield everything below a folder that is no folder; ``above`` are the targets of the links that led to it.
 
-    A link to a folder that contains the link is not followed. A folder that cannot be read counts as empty.
+    A link to a folder that contains the link is not followed. A folder that cannot be read is left out.
     """
     try:
         with os.scandir(top) as entries:
             listed = list(entries)
     except OSError:
+        ignored[UNREADABLE] += 1
         return
     for entry in listed:
         if not _is_folder(entry):

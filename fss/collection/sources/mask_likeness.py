@@ -44,11 +44,10 @@ def refuse_masks(tree: Tree, pictures: Sequence[str]) -> None:
     samples = {name: groups[name][:: -(-len(groups[name]) // _PER_GROUP) | 1] for name in chosen}
     with ThreadPoolExecutor(8) as pool:
         looks = list(pool.map(lambda paths: _share_of_masks(tree, paths), samples.values()))
-    masks = next(
-        (group for group, share in zip(samples, looks, strict=True) if share is not None and share >= _SHARE), None
-    )
+    alike = [group for group, share in zip(samples, looks, strict=True) if share is not None and share >= _SHARE]
+    masks = alike[0] if alike else None
     if masks is not None:
-        what, settings = "have two or a few values", _settings(_partner(masks, groups), masks, groups)
+        what, settings = "have two or a few values", _settings(_partner(masks, groups, alike), masks, groups)
     elif twins := _twins(groups):
         what, settings = f"have the names of {groups[twins[0]][0]} and others", _settings(*twins, groups)
         masks = twins[1]
@@ -116,11 +115,11 @@ def _twins(groups: _Groups) -> tuple[_Group, _Group] | None:
     return None
 
 
-def _partner(group: _Group, groups: _Groups) -> _Group | None:
-    """Return the other group whose names equal most of the group's names, the same folder first."""
+def _partner(group: _Group, groups: _Groups, alike: Sequence[_Group]) -> _Group | None:
+    """Return the other group, none of masks alike, whose names equal most of the group's, the same folder first."""
     stems = {_name(path) for path in groups[group]}
     for other in sorted(groups, key=lambda other: (other[0] != group[0], other)):
-        if other != group and len(stems & {_name(path) for path in groups[other]}) >= _EQUAL_NAMES * len(stems):
+        if other not in alike and len(stems & {_name(path) for path in groups[other]}) >= _EQUAL_NAMES * len(stems):
             return other
     return None
 

@@ -1,6 +1,7 @@
 """What looks wrong about the ground truth is told, and nothing else is."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def summary(**more: Any) -> LabelSummary:
             "the class list lacks 7 ids that the masks hold: 10 (in 10 masks), 11 (in 11 masks), 12 (in 12 masks), "
             "13 (in 13 masks), 14 (in 14 masks) and 2 more; name them with --source.classes, or ignore them with -",
         ),
+        (
+            {"classes": Counter({1: 9, 65535: 4})},
+            INDEX,
+            {"classes": {}},
+            "4 masks hold the value 65535, which is -1 in 16 bits; if it marks ignored pixels, give -",
+        ),
+        (
+            {"classes": Counter({1: 9, 300: 4})},
+            INDEX,
+            {"classes": {}},
+            "pixels of 255 are ignored, although the masks hold ids up to 300; give --source.void 65535 if 255 is a",
+        ),
+        ({"classes": Counter({1: 9, 300: 4})}, replace(INDEX, void=(65535,)), {"classes": {}}, ""),
         (
             {"notes": Counter({"exif-turned": 3})},
             INDEX,

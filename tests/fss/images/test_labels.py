@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import Binary, ColorTable, Index, read_labels
-from tests.helpers.bad_files.formats import encoded, png
+from tests.helpers.bad_files.formats import encoded, png, with_tiff_tag
 
 SHAPE = (48, 64)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -51,6 +51,18 @@ def bmp(values: np.ndarray, bits: int, levels: list[int], tint: int = 1) -> byte
 def rgba(color: int | np.ndarray, alpha: np.ndarray) -> bytes:
     rgb = np.broadcast_to(np.asarray(color, np.uint8), (*SHAPE, 3))
     return encoded("PNG", Image.fromarray(np.dstack([rgb, alpha.astype(np.uint8)])))
+
+
+def deep(values: np.ndarray, color: int) -> bytes:
+    """Return a PNG of 16 bits and the given colour type whose channels all hold the values."""
+    channels = {2: 3, 4: 2, 6: 4}[color]
+    wide = np.repeat(values.astype(">u2")[..., None], channels, 2)
+    return png(values.shape[1], len(values), b"".join(b"\0" + row.tobytes() for row in wide), depth=16, colour=color)
+
+
+def pages(form: str, **options: object) -> bytes:
+    """Return a file of two pages or frames, which show the disc and its ring."""
+    return encoded(form, FULL, save_all=True, append_images=[Image.fromarray(RING * 255)], **options)
 
 
 def grey(values: np.ndarray, form: str = "PNG", **options: object) -> bytes:
@@ -145,6 +157,10 @@ REFUSED_BINARY: dict[str, tuple[Callable[[], bytes], str]] = {
     "a transparent photograph": (lambda: rgba(PHOTOGRAPH, OTHER * 0), "transparent"),
     "fractions": (lambda: encoded("TIFF", Image.fromarray(DISC.astype(np.float32) / 3)), "unsupported"),
     "no picture": (lambda: b"<html>", "unknown-format"),
+    "two frames": (lambda: pages("GIF"), "several-frames: .* only one can be the mask; save each as a PNG"),
+    "two pages": (lambda: pages("TIFF"), "several-frames"),
+    "an animated PNG": (lambda: pages("PNG"), "several-frames"),
+    "colours of 16 bits": (lambda: deep(DISC * 255, 2), "unsupported: a colour has 16 bits per channel, of which 8"),
 }
 
 
@@ -206,6 +222,29 @@ def test_class_ids_of_one_bit() -> None:
     assert wide.class_ids == (1000, 3000)
 
 
+def test_minus_one_is_ignored_where_it_is_declared_so() -> None:
+    data = encoded("TIFF", Image.fromarray(LABELS.astype(np.int32) - RING))
+    label = read_labels(data, Index(void=(-1, 255)))
+    assert label.class_ids == (1, 3)
+    np.testing.assert_array_equal(
+        np.where(label.mask == 255, -1, np.array([0, 1, 3] + [0] * 253)[label.mask]), LABELS.astype(int) - RING
+    )
+    with pytest.raises(
+        DecodeError, match=r"must lie in 0..65535, got -1..3; values that mean no label .*--source.void"
+    ):
+        read_labels(data, Index())
+
+
+def test_the_overview_of_a_mask_is_no_second_page() -> None:
+    buffer, overview = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    overview[254] = 1
+    with TiffImagePlugin.AppendingTiffWriter(buffer, True) as file:
+        for image, tags in ((FULL, {}), (FULL.reduce(2), overview)):
+            image.save(file, "TIFF", tiffinfo=tags)
+            file.newFrame()
+    np.testing.assert_array_equal(read_labels(buffer.getvalue(), Binary()).mask, DISC)
+
+
 REFUSED_INDEX: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG": (lambda: grey(LABELS, "JPEG"), "lossy: .* save the masks as PNG"),
     "lossy WebP": (lambda: encoded("WEBP", Image.fromarray(np.dstack([LABELS] * 3))), "lossy"),
@@ -218,6 +257,12 @@ REFUSED_INDEX: dict[str, tuple[Callable[[], bytes], str]] = {
     "an unnamed value": (lambda: grey(LABELS * 5), "unknown-class: the values 5, 15 stand for no class"),
     "labels under transparency": (lambda: rgba(LABELS[..., None], OTHER * 255), "transparent"),
     "a photograph": (lambda: grey(PHOTOGRAPH[..., 0]), "smoothed"),
+    "ids as colours of 16 bits": (lambda: deep(LABELS, 2), "unsupported: a colour has 16 bits per channel"),
+    "ids of 16 bits with opacity": (lambda: deep(LABELS, 4), "unsupported: a colour has 16 bits per channel"),
+    "ids of a TIFF whose 0 is white": (
+        lambda: with_tiff_tag(grey(255 - LABELS, "TIFF"), 262, 0),
+        "ambiguous: in this TIFF 0 is white, and programs invert its values or not; save it as PNG",
+    ),
 }
 
 

@@ -65,6 +65,14 @@ def _areas(raw: RawItem) -> dict[int, int]:
 # Masks
 
 
+def test_pictures_of_lvis_have_addresses_alone(tmp_path: Path) -> None:
+    images = [{"id": 1, "height": HEIGHT, "width": WIDTH, "coco_url": "http://images.cocodataset.org/val2017/a.jpg"}]
+    content = document([an_object(category=1203)], images, [{"id": 1203, "name": "zucchini"}])
+    listing, rows = _read(write_data_set(tmp_path, content, ("val2017/a.jpg",), "lvis_v1_val.json"))
+    assert listing.classes == {1203: "zucchini"} and not listing.warnings
+    assert _areas(rows["val2017/a.jpg"]) == {1203: 400}
+
+
 @pytest.mark.parametrize("rendered", [True, False])
 def test_both_layouts_give_the_painted_masks(tmp_path: Path, rendered: bool) -> None:
     write_coco(tmp_path, "train2014", count=2, rendered=rendered)

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,24 @@ def test_links_and_pipes(tmp_path: Path) -> None:
     assert "3 links" in listing.notes[0]
     assert "--source.link-roots FOLDER" in listing.notes[0]
     assert "git annex get" in listing.notes[1]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "good.jpg", "closed/a.jpg")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = list_items(SourceConfig(path=str(tmp_path)))
+    assert [item.relative_path for item in listing.items] == ["good.jpg"]
+    assert listing.ignored == {"folders that cannot be read": 1}
+    assert listing.notes == (
+        f"1 folders below {tmp_path} cannot be read, so their files were left out; change their permissions",
+    )
 
 
 def test_links_are_followed_into_the_named_folders(tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ def test_wrong_settings_are_refused(tmp_path: Path, settings: dict[str, str], me
         (["b/1.png", "b/2.png"], "--source.images FOLDER --source.mask-folder b"),
         (["Original/1.jpg", "Ground Truth/1.png"], "--source.images Original --source.mask-folder 'Ground Truth'"),
         (["a/1.jpg", "a/1_m.png"], "--source.mask-suffix=_m"),
+        (
+            ["p/q/p.jpg", "p/masks/1.png", "q/q/q.jpg", "q/masks/1.png"],
+            "--source.images FOLDER --source.mask-folder p/masks",
+        ),
     ],
 )
 def test_masks_do_not_become_photographs(tmp_path: Path, names: list[str], settings: str) -> None:
