@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, cast, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from fss.core.arrays import UInt8
 from fss.core.prefetch import batched
-from fss.inference.inputs import PictureLike, read_picture
+from fss.inference.inputs import Encoded, PictureLike, read_picture
 from fss.inference.prediction import Prediction
 from fss.inference.query_views import QueryViews
 from fss.models.config import Scales
@@ -93,7 +94,8 @@ class Examples:
         """Yield the predictions for pictures of any kind and size, in their order.
 
         Args:
-            queries: the pictures; they are read batch by batch.
+            queries: the pictures: a list or an iterator, or a stack [N,H,W,3] (as a tensor [N,3,H,W]); they are read
+                batch by batch.
             batch_size: pictures that go through the backbone at once; None uses that of the predictor.
             refine: as in :meth:`predict`.
             scales: as in :meth:`predict`; tiles go through the backbone one by one.
@@ -104,6 +106,7 @@ class Examples:
             ValueError: a picture or an option is invalid.
         """
         _check_options(refine, scales, flip, presence_threshold)
+        _check_queries(queries, batch_size)
         own = self.predictor.segmenter.calibration.threshold
         threshold = own if presence_threshold is None else presence_threshold
         for batch in batched(queries, batch_size or self.predictor.batch_size):
@@ -151,6 +154,23 @@ class Examples:
         signals = segmenter.signals(answer, query, supports.features, supports.masks)
         calibration = segmenter.calibration
         return float(calibration.confidence(signals)[0]), float(calibration.presence(signals)[0])
+
+
+def _check_queries(queries: object, batch_size: object) -> None:
+    """Refuse a single picture, whose rows or channels would count as pictures, and batches without pictures.
+
+    Raises:
+        ValueError: the queries are a single picture, or the batch size is no whole number of at least 1.
+    """
+    is_stack = isinstance(queries, np.ndarray | Tensor) and queries.ndim == 4
+    if isinstance(queries, Encoded | Image.Image) or (isinstance(queries, np.ndarray | Tensor) and not is_stack):
+        shape = f" {list(queries.shape)}" if isinstance(queries, np.ndarray | Tensor) else ""
+        raise ValueError(
+            "the queries must be several pictures: a list, an iterator, or a stack [N,H,W,3] (a tensor [N,3,H,W]), got "
+            f"{type(queries).__name__}{shape}; predict takes a single one"
+        )
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be a whole number of at least 1, or None, got {batch_size!r}")
 
 
 def _check_options(refine: object, scales: object, flip: object, presence_threshold: object) -> None:

@@ -15,7 +15,7 @@ from fss.core.arrays import IGNORE, UInt8
 from fss.images.binary_labels import VOID_COLOR, object_plane
 from fss.images.color_modes import to_rgb
 from fss.images.decode import decode_image
-from fss.images.decode_errors import DecodeError
+from fss.images.decode_errors import DecodeError, explain_error
 from fss.images.label_samples import LabelPicture, decode_label_picture, label_picture_of_image, pack_color
 from fss.inference.prompts import Box, Prompt, PromptedMask, mask_notes, prompted_mask
 
@@ -38,7 +38,7 @@ def read_picture(value: PictureLike) -> UInt8:
     if isinstance(value, str | Path | bytes):
         return decode_image(_encoded(value))
     if isinstance(value, Image.Image):
-        return np.ascontiguousarray(to_rgb(ImageOps.exif_transpose(value)))
+        return np.ascontiguousarray(to_rgb(ImageOps.exif_transpose(_loaded(value))))
     if not isinstance(value, np.ndarray | Tensor):
         raise ValueError(
             f"a picture must be a path or s3:// URI, encoded bytes, a PIL image, an array or a tensor, got "
@@ -120,7 +120,7 @@ def _label_picture(value: Any) -> LabelPicture:
     if isinstance(value, str | Path | bytes):
         return decode_label_picture(_encoded(value))
     if isinstance(value, Image.Image):
-        return label_picture_of_image(value)
+        return label_picture_of_image(_loaded(value))
     if not isinstance(value, np.ndarray | Tensor):
         raise ValueError(
             f"a mask must be a picture, an array [H,W], a box of four numbers, a list of boxes or a Prompt, got "
@@ -138,6 +138,8 @@ def _label_picture(value: Any) -> LabelPicture:
     if values.dtype.kind not in "bui":
         raise ValueError(f"a mask must hold integers, booleans or floats, got {values.dtype}")
     if values.ndim == 3 and values.shape[2] > 1:
+        if values.min() < 0 or values.max() > 255:
+            raise ValueError(f"the colours of a mask must lie in 0..255, got {values.min()}..{values.max()}")
         return label_picture_of_image(Image.fromarray(values.astype(np.uint8)))
     full = 65535 if values.dtype.itemsize > 1 and values.max() > 255 else 255
     return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int64), full=full)
@@ -150,9 +152,9 @@ def _is_box(value: Any) -> bool:
 
 def _several_objects(picture: LabelPicture) -> UInt8 | None:
     """Return the union of the objects of a mask with a few values or colours, uint8 [H,W]; None for another picture."""
-    if picture.lossy or picture.alpha is not None:
-        return None
     samples: NDArray[Any] = picture.packed_colors if picture.values is None else picture.values
+    if picture.lossy or picture.alpha is not None or samples.min() < 0:  # -1 may mean ignored pixels, or none
+        return None
     void = pack_color(VOID_COLOR) if picture.values is None else IGNORE
     marks = np.setdiff1d(samples, [0, void])
     if not 2 <= len(marks) <= MOST_OBJECTS or not (samples == 0).any():
@@ -167,6 +169,15 @@ def _array(value: NDArray[Any] | Tensor) -> NDArray[Any]:
             value = value.float()  # NumPy has no bfloat16
         return np.asarray(value.movedim(0, -1) if value.ndim == 3 else value)
     return np.asarray(value)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Return a PIL image with its pixels, which PIL reads from the file when they are first used."""
+    try:
+        image.load()
+    except (OSError, SyntaxError) as error:
+        raise explain_error(error) from error
+    return image
 
 
 def _encoded(value: Encoded) -> bytes:

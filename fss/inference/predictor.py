@@ -16,9 +16,10 @@ cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg",
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -66,9 +67,11 @@ class Predictor:
         """Prepare a segmenter for inference. It moves to the device, and into evaluation mode; its weights stay.
 
         Raises:
-            ValueError: there is no such device; the back end does not run on it, is not installed, or cannot run this
-                network; or the device or back end does not have the precision.
+            ValueError: there is no such device, precision or back end; the back end does not run on the device, is not
+                installed, or cannot run this network; or the device or back end does not have the precision.
         """
+        if backend not in get_args(Backend):
+            raise ValueError(f"the back end must be {', '.join(get_args(Backend))}, got {backend!r}")
         if backend != "torch" and not str(device).startswith("cpu"):
             raise ValueError(f"the back end {backend} runs on the CPU, got the device {device}; use --device cpu")
         require_device(str(device))
@@ -138,8 +141,9 @@ class Predictor:
                 by the negatives.
         """
         supports = self._encode(*_as_lists(support_images, support_masks), "support")
-        others = [*zip(*negatives, strict=True)]
-        negative = self._encode(list(others[0]), list(others[1]), "negative example") if others else None
+        pairs = _as_pairs(negatives)
+        others = [picture for picture, _ in pairs], [mask for _, mask in pairs]
+        negative = self._encode(*others, "negative example") if pairs else None
         for encoded in (supports, negative):
             if encoded is not None:
                 self.prepare(len(encoded.pairs))
@@ -259,6 +263,19 @@ def load_segmenter(
 
 def _default_device(backend: Backend) -> str:
     return "cuda" if backend == "torch" and torch.cuda.is_available() else "cpu"
+
+
+def _as_pairs(negatives: object) -> list[tuple[PictureLike, MaskLike]]:
+    """Return the negative examples, each of which is a picture and a mask."""
+    pairs: list[Any] = list(negatives) if isinstance(negatives, Iterable) else [negatives]
+    others = [each for each in pairs if not isinstance(each, list | tuple) or len(each) != 2]
+    if others:
+        size = f" of {len(others[0])}" if isinstance(others[0], list | tuple) else ""
+        raise ValueError(
+            "negatives must be a list of pairs of a picture and its mask, [(picture, mask), ...]; it has a "
+            f"{type(others[0]).__name__}{size}"
+        )
+    return [(picture, mask) for picture, mask in pairs]
 
 
 def _as_lists(images: object, masks: object) -> tuple[list[PictureLike], list[MaskLike]]:

@@ -7,6 +7,7 @@ form one mask together.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Union
 
 import cv2
@@ -52,8 +53,12 @@ class Prompt:
                 object.__setattr__(self, name, tuple(map(tuple, values)))
             except TypeError:
                 raise ValueError(f"{name} must be a list, such as [{example}], got {values}") from None
+            if not all(isinstance(number, Real) for each in getattr(self, name) for number in each):
+                raise ValueError(f"{name} must consist of numbers, such as [{example}], got {values}")
         if not self.boxes and not self.points and self.strokes is None:
             raise ValueError("a prompt must have a box, a point or a stroke on the object, got only what is beside it")
+        if not isinstance(self.filled, bool | np.bool_):
+            raise ValueError(f"filled must be True or False, got {self.filled!r}")
         if self.filled and not self.boxes:
             raise ValueError("filled is for boxes, but the prompt has none; give a box or leave filled out")
 

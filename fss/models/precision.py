@@ -11,6 +11,7 @@ A device that lacks the precision is refused: it would compute in float32, or em
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import get_args
 
 import torch
 
@@ -21,8 +22,11 @@ def require_precision(precision: Precision, device: str | torch.device) -> None:
     """Check that a device of this machine has a precision.
 
     Raises:
-        ValueError: TF32 is asked of a device that is no NVIDIA GPU, or bfloat16 of a CPU without its instructions.
+        ValueError: there is no such precision, TF32 is asked of a device that is no NVIDIA GPU, or bfloat16 of a CPU
+            without its instructions.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"the precision must be {', '.join(get_args(Precision))}, got {precision!r}")
     kind = torch.device(device).type
     if precision == "tf32" and kind != "cuda":
         raise ValueError(f"the precision tf32 is for NVIDIA GPUs, and the device is {kind}; give --precision fp32")

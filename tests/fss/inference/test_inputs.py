@@ -1,12 +1,16 @@
 """Pictures and masks in every supported form become the same arrays."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fss.images.decode_errors import DecodeError
 from fss.inference.inputs import read_mask, read_picture
 from tests.helpers.bad_files.formats import encoded, picture
 
@@ -31,7 +35,7 @@ def test_grey_and_turned_pictures() -> None:
         np.testing.assert_array_equal(read_picture(kind), np.repeat(grey[..., None], 3, 2))
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = Image.open(__import__("io").BytesIO(encoded("PNG", exif=exif)))
+    turned = Image.open(io.BytesIO(encoded("PNG", exif=exif)))
     assert read_picture(turned).shape[:2] == SHAPE[::-1]
 
 
@@ -53,6 +57,13 @@ def test_what_is_no_picture_is_named(wrong: object) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.jpg: No such file"):
         read_picture(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize("read", [read_picture, lambda image: read_mask(image, SHAPE)])
+def test_a_damaged_file_that_pil_opened_is_refused_when_its_pixels_are_read(read: Callable[[Image.Image], Any]) -> None:
+    data = encoded("JPEG", picture().resize((400, 300)))
+    with pytest.raises(DecodeError, match="truncated: the file ends before its pixels do"):
+        read(Image.open(io.BytesIO(data[: len(data) // 2])))
 
 
 def test_a_mask_of_any_kind_is_the_same_mask(tmp_path: Path) -> None:
@@ -98,6 +109,8 @@ def test_a_mask_of_several_objects_is_their_union() -> None:
         (np.full(SHAPE, np.nan), "floats must lie in"),
         ("a", "No such file"),
         (7, "a box of four numbers, a list of boxes or a Prompt, got int"),
+        (MASK.astype(int) * 2 - np.eye(*SHAPE, dtype=int), "set the objects to 1"),  # -1 may be ignored pixels
+        (np.dstack([MASK * 256.0] * 3).astype(int), r"the colours of a mask must lie in 0\.\.255, got 0\.\.256"),
     ],
 )
 def test_invalid_masks_are_refused(mask: object, message: str) -> None:

@@ -53,6 +53,58 @@ def test_the_mask_is_the_segmenters_at_the_querys_size(predictor: Predictor) -> 
     np.testing.assert_array_equal(prediction.mask, predictor.segmenter.predict(*tensors)[0])
 
 
+@pytest.mark.parametrize(
+    ("queries", "options", "message"),
+    [
+        (
+            np.zeros((20, 30, 3), np.uint8),
+            {},
+            r"several pictures: .* got ndarray \[20, 30, 3\]; predict takes a single",
+        ),
+        (torch.zeros(3, 20, 30), {}, r"several pictures: .* got Tensor \[3, 20, 30\]"),
+        (Image.new("RGB", (30, 20)), {}, "several pictures: .* got Image"),
+        ("photos", {}, "several pictures: .* got str"),
+        ([], {"batch_size": 0}, "batch_size must be a whole number of at least 1, or None, got 0"),
+        ([], {"batch_size": 1.5}, "batch_size must be .* got 1.5"),
+    ],
+)
+def test_queries_that_are_no_pictures_are_refused(
+    predictor: Predictor, queries: Any, options: dict[str, Any], message: str
+) -> None:
+    examples = predictor.examples(*picture(64, 64))
+    with pytest.raises(ValueError, match=message):
+        list(examples.predict_many(queries, **options))
+
+
+def test_a_stack_of_queries(predictor: Predictor) -> None:
+    examples = predictor.examples(*picture(64, 64))
+    stack = np.stack([picture(40, 50)[0], picture(40, 50)[0][::-1]])
+    expected = [examples.predict(query).probability for query in stack]
+    for queries in (stack, torch.from_numpy(stack).permute(0, 3, 1, 2)):
+        np.testing.assert_array_equal([each.probability for each in examples.predict_many(queries)], expected)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "message"),
+    [
+        (("a.jpg", "m.png"), r"pairs of a picture and its mask, .* it has a str"),
+        (picture(20, 30), "it has a ndarray"),
+        ([(*picture(20, 30), 1)], "it has a tuple of 3"),
+        ([()], "it has a tuple of 0"),
+        (None, "it has a NoneType"),
+    ],
+)
+def test_negatives_that_are_no_pairs_are_refused(predictor: Predictor, negatives: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        predictor.examples(*picture(64, 64), negatives=negatives)
+
+
+@pytest.mark.parametrize(("option", "value"), [("precision", "fp16"), ("backend", "tensorrt")])
+def test_an_unknown_precision_or_back_end_is_refused(predictor: Predictor, option: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"must be .*, got '{value}'"):
+        Predictor(predictor.segmenter, **{option: value})  # type: ignore[arg-type]
+
+
 def test_supports_are_encoded_once_for_many_queries(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     support, mask = picture(64, 64)
     queries = [picture(64 + 10 * n, 80)[0] for n in range(3)]

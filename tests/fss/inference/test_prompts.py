@@ -119,5 +119,9 @@ def test_a_prompt_says_what_it_consists_of() -> None:
         Prompt(not_points=[(1, 2)])
     with pytest.raises(ValueError, match=r"points must be a list, such as \[\(50, 40\)\], got \[50, 40\]"):
         Prompt(points=[50, 40])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"boxes must consist of numbers, such as \[\(10, 20, 90, 80\)\], got"):
+        Prompt(boxes=[("1", "2", "30", "40")])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="filled must be True or False, got 'no'"):
+        Prompt(boxes=[RED_BOX], filled="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="filled is for boxes"):
         Prompt(points=[(1, 2)], filled=True)
