@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from PIL import Image
 from rich.table import Table
 
 from fss.collection import part_io
+from fss.collection.sources.links import BROKEN, FOLDERS, OUTSIDE, UNREADABLE
 from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
@@ -27,6 +29,8 @@ from fss.visualize import jpeg_bytes, overlay
 
 FILES = ("csv", "jpeg", "jpg", "json", "png", "xml", "zip")
 """Endings that no folder of masks has."""
+NOT_FOLLOWED = (OUTSIDE, FOLDERS, BROKEN, UNREADABLE)
+"""What is left out of a folder and may hold pictures."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
 SOFT = "soft"
@@ -179,11 +183,18 @@ def write(out: str, name: str, data: bytes) -> None:
 
 
 def _pictures(root: str) -> dict[str, str]:
-    """Return the relative paths, by URI, of the pictures in a folder, or of a single picture."""
+    """Return the relative paths, by URI, of the pictures in a folder, or of a single picture.
+
+    What may be pictures elsewhere, or behind a lack of permissions, is told.
+    """
     fs, path = storage.resolve(root)
     if fs.get_file_info(path).is_file:
         return {root: root.rsplit("/", 1)[-1]}
-    return {uri: path for path, uri in walk(root).uris.items() if is_photograph(path)}
+    tree = walk(root)
+    left_out = [f"{tree.ignored[reason]} {reason}" for reason in NOT_FOLLOWED if tree.ignored[reason]]
+    if left_out:
+        print(f"{root}: left out are {', '.join(left_out)}; name what they lead to as well", file=sys.stderr)
+    return {uri: path for path, uri in tree.uris.items() if is_photograph(path)}
 
 
 def _read(picture: Picture) -> tuple[Picture, UInt8 | str]:

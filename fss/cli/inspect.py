@@ -47,13 +47,15 @@ def run(config: Config) -> int:
     """Print a description, draw the contact sheet, verify the files, and return the exit code.
 
     Raises:
-        ValueError: the collection or the mask set does not exist.
+        ValueError: the collection or the mask set does not exist, or a mask set is given without a sheet.
     """
     from fss.cli._make_masks import print_table
     from fss.collection import Collection
     from fss.collection.verify import find_problems
     from fss.visualize import save_png
 
+    if config.mask_set is not None and config.sheet is None:
+        raise ValueError(f"--mask-set {config.mask_set} is drawn on a sheet; give --sheet FILE, or leave it out")
     collection = Collection.open(config.collection)
     sets = [collection.mask_set(name) for name in collection.mask_set_names()]
     print_table(_describe(collection, sets))

@@ -86,12 +86,15 @@ def run(config: Config) -> int:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
     from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
+    from fss.inference.prompts import Prompt
 
     _show_progress("fss.inference.converted")
     pairs, negatives = _parse(config.support, config.boxes), _parse(config.not_, config.boxes)
     queries = [query for queries in config.query for query in queries]
     if not pairs or not queries:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
+    if config.boxes == "filled" and not any(isinstance(mask, Prompt) and mask.boxes for _, mask in pairs + negatives):
+        raise ValueError("--boxes filled is for examples with a box, but there is none; leave it out")
     pictures = find_pictures(queries, config.output, soft=config.probabilities)
     predictor, _ = open_segmenter(config, "fss predict", backend=config.backend)
     examples = _encode(predictor, pairs, negatives)

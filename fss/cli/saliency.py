@@ -46,11 +46,15 @@ def run(config: Config) -> int:
     """Segment the pictures and return the exit code.
 
     Raises:
-        ValueError: there is no picture, or the student does not exist.
+        ValueError: there is no picture, the student does not exist, or it is given beside settings of the cues.
     """
     from fss.cli._make_masks import Segmentation, find_pictures, make_masks
     from fss.saliency.estimators import create_estimator
 
+    if config.student is not None and config.saliency != SaliencyConfig():
+        raise ValueError(
+            "--saliency.* are settings of the classical cues, but --student is given; leave one of them out"
+        )
     estimator_config = config.saliency if config.student is None else StudentSettings(path=config.student)
     pictures = find_pictures(config.photographs, config.output, soft=config.soft)
     estimator = create_estimator(estimator_config, device=_device(config))

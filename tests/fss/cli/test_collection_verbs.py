@@ -36,6 +36,9 @@ def test_inspect_describes_the_collection(collection: str, tmp_path: Path, capsy
     assert ends("inspect", plain, "--sheet", tmp_path / "plain.png") == 0
     assert Image.open(tmp_path / "plain.png").width < 200
     assert ends("inspect", collection, "--sheet", tmp_path / "sheet.png", "--mask-set", "none") == 2
+    capsys.readouterr()
+    assert ends("inspect", collection, "--mask-set", "truth") == 2
+    assert "--mask-set truth is drawn on a sheet; give --sheet FILE" in capsys.readouterr().err
 
 
 def test_masks_are_exported_and_deletion_needs_confirmation(

@@ -135,6 +135,10 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
             "negative example 1 ({photos}/a.png): the box [0.1, 0.1, 1.0, 0.5] is at most one pixel of a picture",
         ),
         (["--support", "a.jpg:0,0,9,9", "--query", "{photos}", "--device", "mps"], "there is no device mps"),
+        (
+            ["--support", "a.jpg:@9,9", "--query", "{photos}", "--boxes", "filled"],
+            "--boxes filled is for examples with a box, but there is none",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
@@ -207,6 +211,18 @@ def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Pat
     assert [(picture.name, picture.uri) for picture in single] == [("a", str(photos / "a.jpg"))]
 
 
+def test_links_out_of_a_folder_of_pictures_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/c.jpg").symlink_to(photos / "a.jpg")
+    (tmp_path / "links/gone.jpg").symlink_to(photos / "gone.jpg")
+    assert len(find_pictures([f"{tmp_path}/links", str(photos)], f"{tmp_path}/out")) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    reasons = "1 links out of the folder, 1 links without a target"
+    assert line == f"{tmp_path}/links: left out are {reasons}; name what they lead to as well"
+
+
 def test_pictures_have_names_of_their_own(photos: Path) -> None:
     (photos / "a.jpg.png").write_bytes(encoded("PNG"))
     (photos / "b.jpg").write_bytes(encoded("JPEG"))
@@ -239,6 +255,13 @@ def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6
     assert not (tmp_path / "out" / "overlays").exists()
     assert {"share", "agreement", "gate_area"} <= set(rows(tmp_path / "out")[0])
+
+
+def test_settings_of_the_cues_beside_a_student_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        ends("saliency", "photos", "--output", "o", "--student", "s.safetensors", "--saliency.working-pixels", "9") == 2
+    )
+    assert "--saliency.* are settings of the classical cues, but --student is given" in capsys.readouterr().err
 
 
 def test_saliency_from_and_to_an_object_store(s3: str, tmp_path: Path) -> None:
