@@ -64,7 +64,7 @@ def list_items(config: SourceConfig) -> Listing:
             mismatches += [matches.mismatch] if matches.mismatch else []
             unmatched += matches.unmatched
             notes += file.notes
-            warnings += [*file.warnings, *matches.warnings]
+            warnings += [*file.warnings, *matches.warnings, *_crowds(file, classes)]
         if len(items) != EXPECTED.get(subset.name, len(items)):
             standard = EXPECTED[subset.name]
             notes.append(f"{len(items)} photographs in {subset.name}; the standard download has {standard}")
@@ -115,6 +115,17 @@ def _rendered(tree: Tree, photographs: Iterable[str], subset: Subset) -> list[So
     return [
         SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=tree.uris.get(f"{subset.masks}/{name}.png"))
         for path, name in names.items()
+    ]
+
+
+def _crowds(file: CocoFile, classes: CocoClasses) -> list[str]:
+    """Return a warning if a file of other classes than COCO's has crowds, since CVAT marks single masks as such."""
+    crowds = [crowd for picture in file.pictures for _, crowd, _ in picture.objects]
+    if not any(crowds) or classes.names == _COCO.names:
+        return []
+    return [
+        f"{file.uri}: {sum(crowds)} of {len(crowds)} objects are crowds (iscrowd 1), so their pixels are ignored; CVAT "
+        "writes single masks so: set iscrowd to 0 if they are"
     ]
 
 

@@ -65,6 +65,16 @@ def _areas(raw: RawItem) -> dict[int, int]:
 # Masks
 
 
+def test_crowds_beside_other_classes_than_cocos_are_told(tmp_path: Path) -> None:
+    objects = [an_object(category=2), an_object(_square(32, 10, 10), category=2, iscrowd=1)]
+    listing, rows = _read(write_data_set(tmp_path, document(objects, categories=MUG)))
+    assert _areas(rows["val2014/a.jpg"]) == {2: 400, 255: 100}
+    (warning,) = listing.warnings
+    assert "1 of 2 objects are crowds (iscrowd 1), so their pixels are ignored; CVAT writes single masks so" in warning
+    write_document(tmp_path, document([an_object(), an_object(iscrowd=1)]))
+    assert not list_items(_config(tmp_path)).warnings
+
+
 def test_pictures_of_lvis_have_addresses_alone(tmp_path: Path) -> None:
     images = [{"id": 1, "height": HEIGHT, "width": WIDTH, "coco_url": "http://images.cocodataset.org/val2017/a.jpg"}]
     content = document([an_object(category=1203)], images, [{"id": 1203, "name": "zucchini"}])
