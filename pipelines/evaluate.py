@@ -1,10 +1,10 @@
 """Evaluate a segmenter on a labelled collection, with four baselines in the same table.
 
     python -m pipelines.evaluate --model runs/<name>/model --collection my-labelled-collection --output results
-    python -m pipelines.evaluate --model models:/<id> --collection fss --benchmark fss --output results
+    python -m pipelines.evaluate --model models:/<id> --collection fss1000 --benchmark fss --output results
     python -m pipelines.evaluate --model hsnet/fold0.pt --learner hsnet --masking feature --backbone resnet50 \\
         --collection voc-val --benchmark pascal --fold 0 --protocol hsnet --split-folder splits --output results
-    python -m pipelines.evaluate --learner density --saliency-prior FILE --collection fss --output results
+    python -m pipelines.evaluate --learner density --saliency-prior FILE --collection fss1000 --output results
 
 Every metric belongs to a saved episode plan. The same model is not evaluated on the same plans twice.
 

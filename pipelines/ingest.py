@@ -55,6 +55,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
         ValueError: the source has no photographs, or masks but none that can be used, or the collection was made from
             another source.
     """
+    from fss.collection.collection_file import check_place
     from fss.collection.division import divide
     from fss.collection.ingest import start_ingest
     from fss.collection.label_check import check_pairs
@@ -63,6 +64,7 @@ def run(config: IngestConfig, *, parent: Run | None = None) -> JobResult:
     config = resolve(config)
     if config.dry_run:
         listing = list_items(config.source)
+        check_place(config.collection, config.source.path, (item.relative_path for item in listing.items))
         if listing.labelled:
             check_pairs(listing.items, listing.unmatched, config.source, limit=config.limit)
         listing = listing.head(config.limit)

@@ -1,8 +1,8 @@
 """Verify published claims: compare each result of a paper with the result that its model reaches here.
 
     python -m pipelines.reproduce --output ledger --dry-run
-    python -m pipelines.reproduce --output ledger --dataset FSS-1000 --collections.fss fss --models released
-    python -m pipelines.reproduce --output ledger --dataset FSS-1000 --model HSNet --collections.fss fss --train
+    python -m pipelines.reproduce --output ledger --dataset FSS-1000 --collections.fss fss1000 --models released
+    python -m pipelines.reproduce --output ledger --dataset FSS-1000 --model HSNet --collections.fss fss1000 --train
 
 With --train, the job first trains the missing models with the published settings, one per fold. --training.steps and
 others change these settings, and the ledger shows the change. Claims about the same model share it.

@@ -2,7 +2,7 @@
 
     python -m pipelines.train --collection my-collection --output runs
     python -m pipelines.train --collection s3://bucket/photos --output s3://bucket/runs --workers 4
-    python -m pipelines.train --preset classes --collection fss --output runs --learner hsnet
+    python -m pipelines.train --preset classes --collection fss1000 --output runs --learner hsnet
     python -m pipelines.train --collection photos --mix.collections flowers birds --mix.weights .6 .2 .2 --output runs
     python -m pipelines.train --preset hsnet-pascal --collection voc-trainaug --classes.val-collection voc-val \\
         --classes.fold 0 --masking hybrid --backbone-weights resnet50.pth --output runs

@@ -91,9 +91,11 @@ class Duplicates:
             print(original, *lines, sep="\n  ")
         if self.drop_duplicates:
             drop_duplicates(collection, duplicates)
+        photographs = sum(map(len, collection.image_ids().values()))
+        marked = "; they are marked as unusable, and no job uses them" if self.drop_duplicates and duplicates else ""
         print(
-            f"{len(duplicates)} near-duplicates of {len(groups)} photographs, at most {self.duplicate_distance} bits "
-            f"apart{'; they are marked as unusable, and no job uses them' if self.drop_duplicates else ''}"
+            f"{len(duplicates)} of {photographs} photographs nearly repeat {len(groups)} others (at most "
+            f"{self.duplicate_distance} bits differ){marked}"
         )
         return SUCCESS
 

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from annotated_types import Ge
 
-from fss.core.config import settings
+from fss.core.config import settings, to_dict
 from fss.core.exit_codes import PARTIAL, SUCCESS
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _describe(collection: "Collection", sets: "list[MaskSet]") -> Iterator[tuple
     images = overview.summarize_images(collection)
     yield "collection", f"{collection.name} at {collection.uri}"
     for source in collection.metadata["sources"]:
-        yield "source", source if "source" not in source else _plain(source["source"])
+        yield "source", source if "source" not in source else _plain(_given(source["source"]))
     usable = images.images - sum(images.unusable.values())
     yield "photographs", f"{images.images:,} in {images.parts:,} parts of {collection.part_size}, {usable:,} usable"
     if images.unusable:
@@ -119,6 +119,14 @@ def _masks(mask_set: "MaskSet", parts: int) -> Iterator[tuple[str, object]]:
     yield "  made by", f"{_plain(masks.provenance)} (configuration {masks.config_hash})"
     for name, count in masks.acceptances.items():
         yield f"  acceptance {name}", f"{count:,} masks"
+
+
+def _given(source: dict[str, object]) -> dict[str, object]:
+    """Return kind and path of a source, and its settings that are not the defaults."""
+    from fss.collection.sources import SourceConfig
+
+    defaults = to_dict(SourceConfig())
+    return {name: value for name, value in source.items() if name in ("kind", "path") or value != defaults.get(name)}
 
 
 def _counted(counts: Counter[str]) -> str:

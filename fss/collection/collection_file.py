@@ -1,6 +1,6 @@
 """The file collection.json: what it must contain, its checks, and changes that never lose those of another process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -38,6 +38,11 @@ COLLECTION_KEYS = ("format", *_NAMES)
 """Keys of collection.json."""
 
 
+_FOLDERS = ("images", "masks", "metadata", "hashes", "listings", "manifest", "fragments", "tracking")
+_OWN = (*_FOLDERS, "lock.json", "summary.json", "labels.png")
+"""What a collection has beside collection.json."""
+
+
 def collection_file(uri: str) -> str:
     """Return the URI of the collection.json of a collection."""
     return storage.join(uri, "collection.json")
@@ -51,6 +56,43 @@ def collection_exists(uri: str) -> bool:
     """
     storage.check_access(uri)
     return part_io.exists(collection_file(storage.absolute_uri(uri)))
+
+
+def check_place(uri: str, source: str, listed: Iterable[str]) -> None:
+    """Refuse to begin a collection among other files, or within its source, whose listing would then have its pictures.
+
+    What a deleted collection has left does not count, nor do hidden files.
+
+    Args:
+        uri: where the collection shall be.
+        source: folder of its photographs; empty for none.
+        listed: paths of the photographs in it. Where all are in other folders, the collection will not be listed.
+
+    Raises:
+        ValueError: there is no collection at ``uri``, and it is no place for one.
+    """
+    if collection_exists(uri):
+        return
+    place, root = storage.absolute_uri(uri), f"{storage.absolute_uri(source)}/"
+    if source and place.startswith(root) and {"", place.removeprefix(root).split("/")[0]} & {*map(_top, listed)}:
+        raise ValueError(
+            f"{uri} lies within the source {source}, and pictures of the collection would be taken for photographs of "
+            "the source; choose a place outside of it"
+        )
+    found = [(name, name in _OWN) for name in storage.list_names(*storage.resolve(uri))]
+    images = storage.list_names(*storage.resolve(storage.join(uri, "images")))
+    found += [(f"images/{name}", name.endswith(".parquet")) for name in images]
+    foreign = [name for name, own in found if not own and not name.rpartition("/")[2].startswith(".")]
+    if foreign:
+        raise ValueError(
+            f"{uri} is no collection, and has other files ({', '.join(foreign[:3])}{', ...' if foreign[3:] else ''}); "
+            "give a new folder for the collection"
+        )
+
+
+def _top(path: str) -> str:
+    """Return the first folder of a path, empty if it is in none."""
+    return path.split("/")[0] if "/" in path else ""
 
 
 def read_collection_file(uri: str) -> dict[str, Any]:

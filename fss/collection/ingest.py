@@ -13,7 +13,7 @@ from typing import Any
 
 from fss.collection import source_listing
 from fss.collection.collection import Collection
-from fss.collection.collection_file import SourcesChangedError, collection_exists
+from fss.collection.collection_file import SourcesChangedError, check_place, collection_exists
 from fss.collection.config import PART_BYTES, SHARDS
 from fss.collection.deletion import delete_collection
 from fss.collection.duplicates import DropDuplicates
@@ -149,13 +149,11 @@ def start_ingest(
         overwrite: delete an existing collection first, mask sets included.
 
     Raises:
-        ValueError: there is nothing to ingest, no photograph of a labelled source has a mask, or the collection has
-            other contents and neither ``append`` nor ``overwrite`` is set.
+        ValueError: there is nothing to ingest, no photograph of a labelled source has a mask, ``uri`` is no place
+            for a collection, or the collection has other contents and neither ``append`` nor ``overwrite`` is set.
     """
     if not keep_bytes and source.kind == "sample":
-        raise ValueError(
-            "sample images are rendered on demand, so the collection must store their bytes; set keep_bytes"
-        )
+        raise ValueError("sample images are painted on demand; the collection must store their bytes: set keep_bytes")
     if not keep_bytes and source.kind in SHARDS:
         raise ValueError(
             f"photographs of a {source.kind} source lie within shards and are no files of their own, so the collection "
@@ -164,6 +162,7 @@ def start_ingest(
     if part_size is not None and part_size < 1:
         raise ValueError(f"part_size must be at least 1, got {part_size}")
     listing = list_items(source)
+    check_place(uri, source.path, (item.relative_path for item in listing.items))
     if not keep_bytes and any(item.embedded for item in listing.items):
         raise ValueError(
             "photographs lie within annotation files, so the collection must store their bytes; set keep_bytes"

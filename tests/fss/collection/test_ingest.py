@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fss.collection.part_pipeline import RowSelection
 from fss.collection.schema import error_reason
 from fss.collection.sources import SourceConfig
 from fss.collection.verify import find_problems
-from fss.core.storage import join, resolve, write_atomically
+from fss.core.storage import join, list_names, resolve, write_atomically
 from fss.images.limits import DecodeLimits
 from tests.helpers.bad_files.formats import OK, bad_files, encoded, picture
 
@@ -185,6 +186,46 @@ def test_another_source_is_refused_or_replaces(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="part_size must be at least 1"):
         start_ingest(str(tmp_path / "d"), other, part_size=0)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("place", ["local", "store"])
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("a.jpg", "a.jpg, b.jpg, c.jpg, ..."),
+        ("__init__.py", "__init__.py"),
+        ("images/a.jpg", "images/a.jpg"),
+        ("model/segmenter.json", "model"),
+        (".DS_Store", None),
+        ("images/part-00000.parquet", None),  # left by a deleted collection
+        ("images/.a.jpg.swp", None),
+    ],
+)
+def test_a_collection_does_not_begin_among_other_files(
+    place: str, file: str, named: str | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = photos(tmp_path / "photos", 2)
+    uri = str(tmp_path / "c") if place == "local" else f"{request.getfixturevalue('s3')}/c"
+    files = [file] if file != "a.jpg" else ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    for each in files:
+        write_atomically(*resolve(join(uri, each)), b"something")
+    before = list_names(*resolve(uri))
+    if named is None:
+        assert len(ingest(uri, SourceConfig(path=folder)).part_names()) == 1
+        return
+    with pytest.raises(ValueError, match=rf"is no collection, and has other files \(.*{re.escape(named)}\)"):
+        ingest(uri, SourceConfig(path=folder))
+    assert list_names(*resolve(uri)) == before
+
+
+def test_a_collection_does_not_begin_where_its_source_looks_for_photographs(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 2)
+    for uri, source in ((f"{folder}/runs/c", f"{folder}/"), (f"{folder}/c", str(tmp_path))):
+        with pytest.raises(ValueError, match=r"lies within the source .*; choose a place outside of it"):
+            ingest(uri, SourceConfig(path=source))
+    assert len(list(Path(folder).iterdir())) == 2
+    for uri, source in ((f"{folder}-collection", folder), (f"{tmp_path}/c", str(tmp_path))):
+        assert len(ingest(uri, SourceConfig(path=source)).part_names()) == 1
 
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:
