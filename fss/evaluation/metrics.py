@@ -19,6 +19,11 @@ from fss.core.rng import keyed_rng
 
 RESAMPLES = 1000
 LEVEL = 0.95
+FEWEST_PAIRS = 6
+"""Fewest episodes that can tell two methods apart: of fewer, a coin would lead in all more often than the level allows.
+
+The bootstrap does not notice it: the interval of a single episode has no width.
+"""
 
 Counts = NDArray[np.int64]
 """Pixel counts [E, 2, 2]: for each episode the intersection and the union, each of background and foreground."""
@@ -98,13 +103,16 @@ def paired_differences(
     """Return the differences ``first - second`` of two methods on the same episodes, resampled in pairs.
 
     An interval above 0 means that the first method is better. It is narrower than the intervals of the two metrics,
-    because easy and hard episodes affect both methods alike.
+    because easy and hard episodes affect both methods alike. With fewer than ``FEWEST_PAIRS`` episodes it is -1 to 1.
     """
     _, member = _membership(class_ids)
     ones, weights = np.ones((1, len(member))), _resamples(len(member), seed)
     values = [(_evaluate(ones, member, counts), _evaluate(weights, member, counts)) for counts in (first, second)]
     (a, many_a), (b, many_b) = values
-    return {name: _interval(float(a[name][0] - b[name][0]), many_a[name] - many_b[name]) for name in METRIC_NAMES}
+    differences = {name: float(a[name][0] - b[name][0]) for name in METRIC_NAMES}
+    if len(member) < FEWEST_PAIRS:
+        return {name: Interval(value=value, low=-1.0, high=1.0) for name, value in differences.items()}
+    return {name: _interval(value, many_a[name] - many_b[name]) for name, value in differences.items()}
 
 
 def _membership(class_ids: Sequence[int]) -> tuple[list[int], NDArray[np.float64]]:

@@ -83,6 +83,14 @@ def test_a_steady_difference_has_a_narrow_interval() -> None:
     assert (zero.low, zero.value, zero.high) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("episodes", "sure"), [(1, False), (5, False), (6, True)])
+def test_a_handful_of_episodes_tells_no_methods_apart(episodes: int, sure: bool) -> None:
+    better, worse = counts_of((0, 90, 0, 100)), counts_of((0, 10, 0, 100))
+    lead = paired_differences([1] * episodes, np.repeat(better, episodes, 0), np.repeat(worse, episodes, 0))["miou"]
+    assert lead.value == pytest.approx(0.8)
+    assert (lead.low > 0) == sure
+
+
 def test_no_episodes_raise_an_error() -> None:
     with pytest.raises(ValueError, match="at least one episode"):
         compute_metrics([], counts_of())
