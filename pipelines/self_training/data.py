@@ -53,6 +53,7 @@ class SelfTrainData:
         if config.val_collection:
             val_truth = Collection.open(config.val_collection).mask_set(config.val_mask_set)
             _check_val_classes(collection, val_truth)
+            scan_rows(val_truth, LabelledConfig())  # raises here and not in the workers
         return cls(
             config=config,
             collection=collection,

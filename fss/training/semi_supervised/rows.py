@@ -41,7 +41,8 @@ def scan_rows(truth: MaskSet, config: LabelledConfig, *, accepted: Ids[str] | No
         accepted: image ids of the pool, to which the labelled pictures are added; None selects all usable pictures.
 
     Raises:
-        ValueError: a listed picture does not exist or has no mask, or no picture is labelled.
+        ValueError: a listed picture does not exist or has no mask, a line of the list fits several pictures, or no
+            picture is labelled.
     """
     collection = truth.collection
     listed = _read_list(config.list_file)
@@ -57,7 +58,7 @@ def scan_rows(truth: MaskSet, config: LabelledConfig, *, accepted: Ids[str] | No
                 for row, error in zip(table.to_pylist(), errors, strict=True)
             ]
         )
-    if listed and (missing := sorted(name for name, exists_ in listed.items() if not exists_)):
+    if listed and (missing := sorted(name for name, uri in listed.items() if not uri)):
         raise ValueError(
             f"{config.list_file} names {len(missing)} pictures that {collection.uri} does not have with a mask in "
             f"{truth.name!r}: {', '.join(missing[:3])}"
@@ -85,27 +86,38 @@ def _draw(names: list[str], config: LabelledConfig) -> set[str]:
     return set(sorted(names, key=lambda name: (draws[name], name))[: config.count])
 
 
-def _read_list(uri: str | None) -> dict[str, bool] | None:
-    """Return the names in a list file, each with False until a picture matches it."""
+def _read_list(uri: str | None) -> dict[str, str] | None:
+    """Return the names in a list file, each without the URI of the picture that it will match."""
     if uri is None:
         return None
     if not exists(uri):
         raise ValueError(f"there is no list of labelled pictures at {uri}")
     lines = storage.read_bytes(uri).decode().splitlines()
-    names = {line.split()[0]: False for line in lines if line.strip()}
+    names = {line.split()[0]: "" for line in lines if line.strip()}
     if not names:
         raise ValueError(f"{uri} names no picture; write one image id or path a line")
     return names
 
 
-def _is_listed(row: dict[str, str], listed: dict[str, bool] | None) -> bool:
-    """Return whether the list contains a picture's id or an end of its path, and mark the names that match."""
+def _is_listed(row: dict[str, str], listed: dict[str, str] | None) -> bool:
+    """Return whether the list contains a picture's id or an end of its path, and note the picture of these names.
+
+    Raises:
+        ValueError: a name fits another picture too.
+    """
     if listed is None:
         return True
-    pieces = row["uri"].split("/")
+    uri = row["uri"]
+    pieces = uri.split("/")
     names = [row["image_id"], *("/".join(pieces[start:]) for start in range(len(pieces)))]
     matches = [name for name in names if name in listed]
-    listed.update(dict.fromkeys(matches, True))
+    for name in matches:
+        if listed[name]:
+            raise ValueError(
+                f"{name} in the list of labelled pictures fits {listed[name]} and {uri}; write more of the path, or "
+                "the image id"
+            )
+        listed[name] = uri
     return bool(matches)
 
 

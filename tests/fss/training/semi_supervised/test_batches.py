@@ -89,6 +89,9 @@ def test_a_list_names_labelled_pictures_by_path_or_id(collection: Collection, tm
     (tmp_path / "list.txt").write_text("left/4.png\n")  # there, without a mask
     with pytest.raises(ValueError, match=r"does not have with a mask in 'truth': left/4.png"):
         scan_rows(collection.mask_set("truth"), LabelledConfig(list_file=str(tmp_path / "list.txt")))
+    (tmp_path / "list.txt").write_text("0.png\n")
+    with pytest.raises(ValueError, match=r"0\.png .* fits right/0\.png and left/0\.png; write more of the path, or"):
+        scan_rows(collection.mask_set("truth"), LabelledConfig(list_file=str(tmp_path / "list.txt")))
     with pytest.raises(ValueError, match="there are 3; lower the count"):
         scan_rows(collection.mask_set("truth"), LabelledConfig(count=4))
 
