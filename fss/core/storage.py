@@ -38,7 +38,8 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     For ``s3://``, ``AWS_ENDPOINT_URL`` and the usual credentials are taken from the environment.
 
     Raises:
-        ValueError: the scheme is neither ``file://`` nor ``s3://``, or an ``s3://`` URI has no bucket.
+        ValueError: the scheme is neither ``file://`` nor ``s3://``, an ``s3://`` URI has no bucket, or a path begins
+            with the home of a user who does not exist, or in a working directory that was deleted.
     """
     text = str(uri)
     if is_remote(text):
@@ -55,7 +56,16 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         )
     local = re.match("file://(localhost(?=/))?", text)
     file = decode_path(text[local.end() :]) if local else Path(text)
-    return pafs.LocalFileSystem(), str(file.expanduser().absolute())
+    try:
+        return pafs.LocalFileSystem(), str(file.expanduser().absolute())
+    except RuntimeError:
+        raise ValueError(
+            f"cannot open {text!r}; there is no user {file.parts[0]}, a folder of that name is ./{text}"
+        ) from None
+    except FileNotFoundError:
+        raise ValueError(
+            f"cannot open {text!r}, since the working directory was deleted; change into another"
+        ) from None
 
 
 def decode_path(text: str) -> Path:

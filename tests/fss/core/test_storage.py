@@ -35,6 +35,20 @@ def test_a_local_folder_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.Mon
         assert absolute_uri(name) == str(tmp_path / name)
 
 
+def test_a_home_and_a_working_directory_that_are_not_there_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"there is no user ~nobody-here, .* is \./~nobody-here/photos"):
+        absolute_uri("~nobody-here/photos")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ValueError, match="cannot open 'photos', since the working directory was deleted"):
+        absolute_uri("photos")
+    monkeypatch.chdir(tmp_path)
+
+
 def test_write_read_list(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "a.bin"
     write_atomically(*resolve(target), b"12345")
