@@ -98,6 +98,7 @@ def run(config: EvaluateJobConfig, *, parent: Run | None = None) -> JobResult:
         },
         plan={"episodes": sum(map(len, plans)), **hashes, **left_out},
         contents={"truth": truth.contents()},  # the plans name pictures and classes, not pixels
+        settings={"visualizations": config.visualizations},
         remove_too=[config.output],
         parent=parent,
         labels=_labels(source, description, truth, sum(map(len, plans))),

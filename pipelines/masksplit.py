@@ -6,8 +6,8 @@
     python -m pipelines.masksplit --preset paper --photographs ~/photos --workers 8
 
 Without arguments, the job paints a sample collection and trains a small model on it in a few minutes. For photographs,
-the default settings fit this machine, and --preset paper selects the published ones. All files go into the output
-folder. A stopped job resumes when it runs again with the same settings, and a finished job does nothing.
+the default settings fit this machine, and those of --preset paper are close to the published ones. All files go into
+the output folder. A stopped job resumes when it runs again with the same settings, and a finished job does nothing.
 """
 
 import sys
@@ -22,7 +22,7 @@ from fss.core.hashing import file_hash
 from fss.models.config import AUTO
 from fss.saliency.config import PRETRAINED
 from pipelines.end_to_end.config import HELP, MaskSplitJobConfig, work
-from pipelines.end_to_end.presets import PRESETS, default_preset
+from pipelines.end_to_end.presets import PRESETS, default_preset, same_preset
 from pipelines.runtime.command_line import cli_main
 from pipelines.runtime.job import Job
 from pipelines.runtime.labels import Labels
@@ -69,6 +69,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         inputs={"photographs": photographs.describe()},
         plan={"photographs": photographs.describe(), "evaluation": labelled.describe() if labelled else "none"},
         contents=_contents(config, photographs, labelled),
+        preset=same_preset(config),
         labels=Labels(
             data=Path(config.photographs).name if config.photographs else "sample",
             backbone=config.train.segmenter.backbone,
@@ -135,7 +136,7 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     """
     from fss.models.backbones.factory import check_backbone_name
     from pipelines.end_to_end.student import resolve_student, untrained_prior
-    from pipelines.runtime.device import resolve_scale
+    from pipelines.runtime.device import check_precision, resolve_scale
     from pipelines.runtime.validation import check_estimator, check_folder, check_segmenter
 
     for uri in (config.photographs, config.evaluation):
@@ -145,8 +146,10 @@ def resolve(config: MaskSplitJobConfig) -> MaskSplitJobConfig:
     training = config.train
     check_workers(training)
     scale = resolve_scale(training.scale, training.optimizer.precision)
+    check_precision(config.evaluate.precision, scale.device)
     if config.rounds:
         require("relabel", what="--rounds")
+        check_precision(config.relabel.precision or "fp32", scale.device)
     check_backbone_name(config.saliency_training.student.backbone)  # MLflow gets it even if there is no student
     prior = untrained_prior(config)
     image_size = config.evaluate.image_size or training.segmenter.image_size

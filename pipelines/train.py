@@ -85,6 +85,7 @@ def run(
         plan={"output folder": output_dir, **counts, **shares, **left_out},
         claim_as=f"a training {name!r} in {config.output}",
         contents=contents,
+        settings={"log_model": config.log_model},
         remove_too=[storage.join(config.output, "ray", name)],
         parent=parent,
         run=mlflow_run,

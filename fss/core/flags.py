@@ -64,8 +64,13 @@ class Flag:
     def words(self) -> list[str]:
         """Return the words of a command line that set the value."""
         if isinstance(self.value, bool):
-            return [f"--{self.name}" if self.value else f"--{self._opposite()}"]
-        return [f"--{self.name}", *_words(self.value)]
+            return [self.spellings[0 if self.value else 1]]
+        return [*self.spellings, *_words(self.value)]
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The words that name the flag: one, or two for a switch."""
+        return (f"--{self.name}", *((f"--{self._opposite()}",) if isinstance(self.value, bool) else ()))
 
     def _opposite(self) -> str:
         """Return the name of the flag that says no."""
@@ -111,6 +116,27 @@ def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Fla
 def _default(field: "dataclasses.Field[Any]") -> Any:
     """Return the default of a field, or MISSING."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def flags_without_effect(config: Any) -> dict[str, str]:
+    """Return why settings have no effect beside the others, by their paths.
+
+    A settings class says it in a method ``without_effect``: reasons by the names of its settings or groups of them.
+    """
+    groups = dict(groups_without_effect(config))
+    paths = [flag.path for flag in walk_flags(config)]
+    return {path: reason for group, reason in groups.items() for path in paths if f"{path}.".startswith(f"{group}.")}
+
+
+def groups_without_effect(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the paths of settings and of whole groups that have no effect, with the reason."""
+    if hasattr(config, "without_effect"):
+        for name, reason in config.without_effect().items():
+            yield f"{path}{name}", reason
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from groups_without_effect(value, f"{path}{field.name}.")
 
 
 def check_required(config: Any) -> None:

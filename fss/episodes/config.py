@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from fss.core.config import settings, without_added
+from fss.core.config import settings, to_dict, without_added
 
 Benchmark = Literal["pascal", "coco", "coco-to-pascal", "fss"]
 Order = Literal["interleaved", "consecutive"]
@@ -18,6 +18,12 @@ _PROTOCOLS = {
 }
 _LISTS = {"given": ", from published lists", "derived": ", from lists derived from the masks"}
 _Share = Annotated[float, Interval(ge=0, le=1)]
+_STRENGTHS = {
+    "cropped": ("crop_scale", "crop_ratio"),
+    "rotate": ("degrees",),
+    "jitter": ("brightness", "contrast", "saturation", "hue"),
+}
+"""Settings of an augmentation by its probability."""
 
 
 _Inside = Annotated[float, Interval(gt=0, lt=1)]
@@ -77,6 +83,15 @@ class SplitConfig:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
         return without_added(self, ("collage", "collage_scale"))
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.as_released:
+            reasons["tilt"] = "as_released moves the ends of the line by up to 40 pixels; give --split.no-as-released"
+        if self.collage == 0:
+            reasons["collage_scale"] = "collage is 0, so there is no collage; give a larger --split.collage"
+        return reasons
+
 
 @settings
 class AugmentConfig:
@@ -128,6 +143,18 @@ class AugmentConfig:
     def identity(self) -> dict[str, Any]:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
         return without_added(self, ("cropped", "tones"))
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        if not self.enabled:
+            reason = "augment.enabled is off, so every view is the plain picture; give --augment.enabled"
+            return {name: reason for name in to_dict(self) if name != "enabled"}
+        return {
+            name: f"{probability} is 0; give a larger --augment.{probability}"
+            for probability, names in _STRENGTHS.items()
+            for name in names
+            if getattr(self, probability) == 0
+        }
 
 
 OFF = AugmentConfig(enabled=False)

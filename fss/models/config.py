@@ -15,6 +15,7 @@ AUTO = "auto"
 """Saliency prior of a job that trains the student itself."""
 TRAINING_FREE = ("density",)
 """Learners that have nothing to train."""
+_OF_ONE_LEARNER = {"width": "masksplit", "similarity": "masksplit", "grid": "vat", "benchmark": "vat"}
 
 
 @settings
@@ -83,6 +84,17 @@ class SegmenterConfig:
     def identity(self) -> dict[str, Any]:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
         return without_added(self, ("density_prior", "saliency_prior", "density"))
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {
+            name: f"it is for the learner {learner}, but learner is {self.learner}; give --learner {learner}"
+            for name, learner in _OF_ONE_LEARNER.items()
+            if learner != self.learner
+        }
+        if not (self.backbone_weights is not None if self.frozen is None else self.frozen):
+            reasons["drifting_batchnorm"] = "the backbone is not frozen, so its statistics drift anyway; give --frozen"
+        return reasons
 
 
 def training_free_config(

@@ -61,6 +61,18 @@ class RelabelConfig:
         if not self.flip and len(self.scales) == 1:
             raise ValueError("one view agrees with nothing: switch flip on, or give more scales")
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.supports == "self":
+            reason = "a picture's own supports are always two sets of one; give other supports"
+            reasons = dict.fromkeys(("shots", "sets"), reason)
+        if self.supports != "neighbours":
+            reasons["min_similarity"] = f"supports is {self.supports}, so no neighbours are sought; give neighbours"
+        if self.supports != "bank":
+            reasons["margin"] = f"supports is {self.supports}, so a picture has one class; give bank"
+        return reasons
+
 
 @settings
 class RoundGateConfig:

@@ -82,7 +82,7 @@ class MaskSplitJobConfig:
     relabel: Annotated[RelabelSettings, tyro.conf.arg(name="self-training")] = field(default_factory=own_masks)
     """Masks and gate of the rounds of self-training."""
     seed: int = 0
-    """Seed of every stage."""
+    """Seed of every stage; the draws of a relabelling have their own (self-training.relabel.seed)."""
     data_workers: Annotated[int, Ge(1)] | None = None
     """Parts processed at a time in the data stages. None: one more than there are cores, or what the cluster has."""
     failures: Annotated[PartFailureConfig, FLAT] = field(default_factory=PartFailureConfig)
@@ -105,6 +105,21 @@ class MaskSplitJobConfig:
                 "self-training.relabel.supports is bank, but rounds have no labelled shots; give neighbours or self, "
                 "or run pipelines.relabel"
             )
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.photographs is not None:
+            reasons["sample"] = "photographs are given, so no sample is painted; leave --photographs out"
+            if self.evaluation is None:
+                reasons["evaluate"] = "there are no labelled pictures to evaluate on; give --evaluation"
+        elif self.evaluation is not None:
+            reasons["sample.labelled"] = "labelled pictures are given; leave --evaluation out"
+        if self.saliency_student == "none":
+            reasons["saliency_training"] = "no saliency student is trained; give --saliency-student auto"
+        if self.rounds == 0:
+            reasons["relabel"] = "there are no rounds of self-training; give --rounds 1 or more"
+        return reasons
 
     def train_job(self, collection: str) -> TrainJobConfig:
         """Return the configuration of the training on a collection; this configuration is resolved."""

@@ -35,7 +35,11 @@ def sample() -> MaskSplitJobConfig:
 
 
 def paper() -> MaskSplitJobConfig:
-    """Return MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50: days without a GPU."""
+    """Return MaskSplit's published size, batch and rate (Amac et al., WACV 2022): days without a GPU.
+
+    The network is a ResNet-50, cuts are corrected, weights are averaged, and there are 20,000 steps of 36,100. The
+    preset masksplit-pascal of the training job has all published settings.
+    """
     settings = _photographs(PAPER)
     return replace(settings, evaluate=replace(settings.evaluate, refine="no"))
 
@@ -84,3 +88,11 @@ PRESETS: dict[str, Callable[[], Any]] = {"sample": sample, "photographs": photog
 def default_preset(words: Sequence[str]) -> str:
     """Return the preset for a command line without ``--preset``: photographs if some are given, else sample."""
     return "photographs" if any(word.split("=")[0] == "--photographs" for word in words) else "sample"
+
+
+def same_preset(config: MaskSplitJobConfig) -> tuple[str, MaskSplitJobConfig]:
+    """Return the name and settings of the preset that a command for ``config`` starts from.
+
+    It is the same on every machine, unlike that for photographs.
+    """
+    return ("paper", paper()) if config.photographs is not None else ("sample", sample())

@@ -53,6 +53,15 @@ class EvaluateSettings:
     visualizations: Annotated[int, Ge(0)] = 4
     """Episodes to draw of each kind (best and worst by the model's IoU, and random), besides eight fixed ones."""
 
+    def __post_init__(self) -> None:
+        if self.refine == "yes" and self.fusion != "joint":
+            raise ValueError(
+                f"refine is yes, but the fusion {self.fusion} leaves no joint probability to refine; give --fusion "
+                "joint, or leave --refine out"
+            )
+        if len(set(self.shots)) < len(self.shots):
+            raise ValueError(f"shots are {', '.join(map(str, self.shots))}; give each number once")
+
 
 @settings
 class EvaluateJobConfig(EvaluateSettings):
@@ -108,15 +117,11 @@ class EvaluateJobConfig(EvaluateSettings):
     """Evaluate again, even if the result exists."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.benchmark is None and (self.protocol != "ours" or self.fold is not None):
             raise ValueError(
                 f"protocol is {self.protocol!r} and fold is {self.fold}, which belong to a benchmark; give "
                 "--benchmark, or leave both out"
-            )
-        if self.refine == "yes" and self.fusion != "joint":
-            raise ValueError(
-                f"refine is yes, but the fusion {self.fusion} leaves no joint probability to refine; give --fusion "
-                "joint, or leave --refine out"
             )
         if self.skip_small_classes and self.protocol in ("hsnet", "ifsl"):
             raise ValueError(
@@ -137,8 +142,15 @@ class EvaluateJobConfig(EvaluateSettings):
                 f"order is {self.order}, which is for the folds of COCO-20i; give --benchmark coco or coco-to-pascal, "
                 "or leave --order out"
             )
-        if len(set(self.shots)) < len(self.shots):
-            raise ValueError(f"shots are {', '.join(map(str, self.shots))}; give each number once")
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if not self.baselines:
+            reasons["saliency"] = "it is the saliency baseline's, but baselines is off; give --baselines"
+        if self.benchmark == "fss":
+            reasons["fold"] = "FSS-1000 has no folds; give another --benchmark"
+        return reasons
 
     @property
     def refines(self) -> bool:

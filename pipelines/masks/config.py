@@ -77,6 +77,15 @@ class IngestConfig:
                 "give --drop-duplicates as well"
             )
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if not self.drop_duplicates:
+            reasons["duplicate_distance"] = "drop_duplicates is off; give --drop-duplicates"
+        if self.part_size is not None:
+            reasons["part_bytes"] = f"part_size is {self.part_size}; leave --part-size out"
+        return reasons
+
 
 @settings
 class PseudomaskSettings:
@@ -101,6 +110,10 @@ class PseudomaskSettings:
                 f"estimator is {self.estimator!r} and student is {self.student!r}; give --estimator student together "
                 "with --student FILE, or neither"
             )
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        return {} if self.estimator == "vit" else {"vit": f"estimator is {self.estimator}; give --estimator vit"}
 
     def estimator_settings(self) -> SaliencyConfig | StudentSettings | ViTSettings:
         """Return the settings of the selected estimator."""
@@ -142,6 +155,15 @@ class PseudomaskJobConfig(PseudomaskSettings):
     overwrite: bool = False
     """Make every part again, even if the mask set was made with other settings."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = super().without_effect()
+        if self.estimator != "classical":
+            reasons["saliency"] = f"estimator is {self.estimator}; give --estimator classical"
+        if not self.plan:
+            reasons["fleet"] = "it is for the estimate of --plan; give --plan"
+        return reasons
+
 
 @settings
 class AcceptConfig:
@@ -173,6 +195,12 @@ class TrainSaliencySettings:
     """Network."""
     training: Annotated[StudentTrainingConfig, FLAT] = field(default_factory=StudentTrainingConfig)
     """Optimisation."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        if not self.student.frozen:
+            return {}
+        return {"training.backbone_learning_rate": "the backbone is frozen; switch frozen off"}
 
 
 @settings

@@ -38,7 +38,7 @@ class TrainingOverrides:
     image_size: Annotated[int, Ge(1)] | None = None
     """Side of the images in pixels. None: as published."""
     val_episodes: Annotated[int, Ge(1)] | None = None
-    """Validation episodes of each checkpoint. None: as published."""
+    """Validation episodes of each checkpoint, which are held-out pseudo-tasks for MaskSplit. None: as published."""
     precision: Precision = "fp32"
     """Precision of the arithmetic: fp32, tf32 (rounded factors on NVIDIA GPUs) or bf16 (autocast)."""
     compile: bool = False
@@ -105,6 +105,10 @@ class ReproduceConfig:
     dry_run: bool = False
     """Show the resolved settings, the missing inputs with their layout, and the estimated hours on this machine of the
     claims that miss nothing, and stop."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        return {} if self.train else {"training": "train is off, so nothing is trained; give --train"}
 
 
 HELP = {

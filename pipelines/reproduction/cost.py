@@ -72,10 +72,8 @@ class CostMeter:
         network = replace(config.segmenter, backbone_weights=None, frozen=True)
         episodes = config.optimizer.steps * config.stream.batch_size
         checkpoints = math.ceil(config.optimizer.steps / config.checkpoint_every)
-        benchmark = config.classes.benchmark
-        assert benchmark is not None, "claims are on benchmarks"
         tasks = config.held_out_tasks if config.episodes == "split" else config.classes.val_episodes
-        validation = self._evaluation(network, tasks, config.shots, _POOL[benchmark])
+        validation = self._evaluation(network, tasks, config.shots, _POOL[config.segmenter.benchmark])
         return (episodes * self._training_step(network) + checkpoints * validation) / 3600
 
     def _evaluation(self, network: SegmenterConfig, episodes: int, shots: int, pool: int) -> float:

@@ -143,6 +143,11 @@ def _notes(claim: Claim, config: ReproduceConfig, backbone: str) -> tuple[str, .
     notes = []
     if claim.backbone.lower() == UNKNOWN:
         notes.append(f"the source names no backbone; inferred: {backbone} of the released configuration")
+    authors = _PROTOCOLS[claim.model.lower()]
+    if config.protocol not in (None, authors):
+        notes.append(f"protocol {config.protocol}, not {authors} of the authors")
+    if config.episodes is not None:
+        notes.append(f"{config.episodes} episodes a fold in place of the protocol's number")
     if claim.model.lower() == "masksplit" and config.protocol in (None, "masksplit"):
         notes.append("the authors' episodes were drawn without a seed, so these are others of the same protocol")
     return tuple(notes)

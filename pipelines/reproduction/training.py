@@ -57,7 +57,18 @@ def training(
     start: TrainJobConfig = PRESETS[f"{learner}-{data}"]()
     batch = overrides.batch_size or start.stream.batch_size
     steps = overrides.steps or start.optimizer.steps * start.stream.batch_size // batch
-    val_collection = getattr(config.collections, data)
+    val_collection, val_episodes = getattr(config.collections, data), overrides.val_episodes
+    classes, tasks = start.classes, start.held_out_tasks
+    if start.episodes == "split":
+        tasks = val_episodes or tasks
+    else:
+        classes = replace(
+            classes,
+            fold=fold,
+            split_folder=config.split_folder,
+            val_collection=None if val_collection == source else val_collection,
+            val_episodes=val_episodes or classes.val_episodes,
+        )
     return replace(
         start,
         collection=source,
@@ -72,13 +83,8 @@ def training(
             image_size=overrides.image_size or start.segmenter.image_size,
         ),
         stream=replace(start.stream, batch_size=batch),
-        classes=replace(
-            start.classes,
-            fold=fold,
-            split_folder=config.split_folder,
-            val_collection=None if val_collection == source else val_collection,
-            val_episodes=overrides.val_episodes or start.classes.val_episodes,
-        ),
+        classes=classes,
+        held_out_tasks=tasks,
         optimizer=replace(
             start.optimizer,
             steps=steps,

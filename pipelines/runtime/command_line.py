@@ -12,7 +12,7 @@ from fss.core import storage
 from fss.core.config import override
 from fss.core.exit_codes import PARTIAL, exit_cleanly
 from fss.core.extras import require
-from fss.core.flags import walk_flags
+from fss.core.flags import flags_without_effect, walk_flags
 from fss.core.help_page import help_page, overview
 from fss.core.json_values import parse_object
 from fss.core.parsing import parse_settings
@@ -80,14 +80,18 @@ def read_config(
     override both, also with a value that equals a default.
 
     Raises:
-        ValueError: the preset or a flag is unknown, the settings file has no settings of this job, or a value is out of
-            range.
+        ValueError: the preset or a flag is unknown, the settings file has no settings of this job, a value is out of
+            range, or a flag has no effect beside the other settings.
     """
     given, rest = _split_words(words)
-    default = start(config_type, given.preset or default_preset(words), presets)
-    if given.config:
-        default = override(default, _settings_of(job, given.config))
-    return parse_settings(config_type, rest, default=default, prog=f"python -m pipelines.{job}")
+    settings = _settings_of(job, given.config) if given.config else {}
+    named = [f"--{name}" for name, value in settings.items() if value is not None]
+    default = start(config_type, given.preset or default_preset([*words, *named]), presets)
+    if settings:
+        default = override(default, settings)
+    config = parse_settings(config_type, rest, default=default, prog=f"python -m pipelines.{job}")
+    _check_effects(config, rest)
+    return config
 
 
 def start(config_type: type[Config], preset: str | None, presets: Presets) -> Config:
@@ -139,7 +143,7 @@ def print_help(
 
 
 def command(job: str, config: Any, *, default: Any, preset: str | None = None) -> str:
-    """Return the command line of a job, with the flags of all settings that differ from ``default``.
+    """Return the command line of a job, with the flags of all settings that differ from ``default`` and have an effect.
 
     Args:
         job: name of the job's module.
@@ -148,11 +152,24 @@ def command(job: str, config: Any, *, default: Any, preset: str | None = None) -
         preset: the preset that returns ``default``; None if these are the job's defaults.
     """
     default_values = {flag.path: flag.value for flag in walk_flags(default)}
+    without_effect = flags_without_effect(config)
     words = ["python", "-m", f"pipelines.{job}", *(["--preset", preset] if preset else [])]
     for flag in walk_flags(config):
-        if flag.value != default_values[flag.path]:
+        if flag.value != default_values[flag.path] and flag.path not in without_effect:
             words += flag.words()
     return shlex.join(words)
+
+
+def _check_effects(config: Any, words: Sequence[str]) -> None:
+    """Refuse flags that have no effect beside the other settings, also with the value that the setting has anyway.
+
+    Presets and settings files may have such settings: they are whole, and other flags may switch a part off.
+    """
+    given = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    reasons = flags_without_effect(config)
+    for flag in walk_flags(config):
+        if flag.path in reasons and (named := given.intersection(flag.spellings)):
+            raise ValueError(f"{named.pop()} has no effect: {reasons[flag.path]}, or leave it out")
 
 
 def _split_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

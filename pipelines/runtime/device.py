@@ -29,13 +29,22 @@ def resolve_device(device: Device, *, workers: int = 1, precision: Precision = "
             does not have the precision.
     """
     resolved, why = _resolve(device, workers)
-    # The machines of a cluster may have other CPUs than this one; each checks its own when it starts to work.
-    if resolved != "cuda" and (precision == "tf32" or not os.environ.get("RAY_ADDRESS")):
-        from fss.models.precision import require_precision
-
-        require_precision(precision, resolved)
+    check_precision(precision, resolved)
     _say(f"networks run on {resolved} ({why})")
     return resolved
+
+
+def check_precision(precision: Precision, device: Device) -> None:
+    """Check that a resolved device has a precision.
+
+    Raises:
+        ValueError: it does not.
+    """
+    # The machines of a cluster may have other CPUs than this one; each checks its own when it starts to work.
+    if device != "cuda" and (precision == "tf32" or not os.environ.get("RAY_ADDRESS")):
+        from fss.models.precision import require_precision
+
+        require_precision(precision, device)
 
 
 def resolve_scale(scale: ScaleConfig, precision: Precision) -> ScaleConfig:

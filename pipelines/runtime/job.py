@@ -55,6 +55,8 @@ class Job:
         complete: bool = True,
         claim_as: str | None = None,
         contents: Mapping[str, str] = {},
+        settings: Mapping[str, Any] = {},
+        preset: tuple[str, Any] | None = None,
         remove_too: Sequence[str] = (),
         title: str | None = None,
         labels: Labels | None = None,
@@ -77,6 +79,10 @@ class Job:
             contents: hashes of the files that the job reads, by their roles; the key does not cover them. A job of the
                 same key that began with other files is neither continued nor taken as finished: it is refused if it
                 claims its output folder, and else runs again.
+            settings: settings that shape the outputs but not the key; a finished job with others is not repeated, but a
+                line says so.
+            preset: name and settings of the preset that the command in the run's description starts from; None: the
+                defaults of the configuration, for a job that has no preset unless one is given.
             remove_too: folders that ``overwrite`` removes too. A job that does not claim its output folder adds it.
             title: name of the result; None: the name of the job.
             labels: what tells the MLflow run from others of its job; the name of the run is the title with these.
@@ -87,7 +93,9 @@ class Job:
         self.name, self.config, self.key, self.output_dir = name, config, key, output_dir
         self.plan, self.complete, self.claim_as, self.remove_too = plan, complete, claim_as, remove_too
         self.title = title or name
-        self.result = JobResult(job=self.title, inputs={**inputs, "key": key})
+        self._preset: str | None
+        self._preset, self._default = preset or (None, type(config)())
+        self.result = JobResult(job=self.title, inputs={**inputs, "key": key}, settings=dict(settings))
         if contents:
             self.result.inputs["contents"] = config_hash(dict(contents))
         self.done = False
@@ -116,6 +124,7 @@ class Job:
         finished = finished_before(str(self.output_dir), self.key) if may_be_finished else None
         if finished is not None and self._read_the_same(finished):
             check_outputs(finished.outputs, self.claim_as or f"{self.name} in {self.output_dir}", str(self.output_dir))
+            self._tell_settings(finished)
             self.result, self.done = finished, True
             self._close_finished()
             return self
@@ -140,6 +149,14 @@ class Job:
             return False
         check_contents(before, now, what)
         return True
+
+    def _tell_settings(self, finished: JobResult) -> None:
+        """Say that a finished job keeps the outputs of other settings."""
+        for name, value in self.result.settings.items():
+            if (before := finished.settings.get(name, value)) != value:
+                what = self.claim_as or f"{self.name} in {self.output_dir}"
+                text = f"{what} has finished with {name} {before}, not {value}; give --overwrite to repeat it"
+                print(text, file=sys.stderr, flush=True)
 
     def _start(self, *, overwrite: bool) -> None:
         """Take the output folder and open the run."""
@@ -200,7 +217,7 @@ class Job:
 
     def _description(self) -> str:
         """Return the description of the run, with the command that repeats the job."""
-        again = command(self.name, self.config, default=type(self.config)())
+        again = command(self.name, self.config, default=self._default, preset=self._preset)
         pictures = {caption: artifact_address(self.run, name) for caption, name in self.pictures.items()}
         return describe(self.result, command=again, pictures=pictures)
 

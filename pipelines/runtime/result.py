@@ -34,6 +34,8 @@ class JobResult:
     """Name of the job."""
     inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Inputs: URIs, hashes, and settings that identify the result."""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings that shape the outputs, but no number, so that equal results may have other ones."""
     outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Outputs: URIs."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)

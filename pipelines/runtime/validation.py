@@ -34,11 +34,16 @@ def check_segmenter(
             contradict each other.
     """
     from fss.models import FewShotSegmenter
+    from fss.models.weights.state_dict import log_once
 
     with loading_weights(config.backbone, config.backbone_weights):
         segmenter = FewShotSegmenter.from_config(config, prior=prior)
     for flag, size in {"image-size": config.image_size, **(sizes or {})}.items():
         check_image_size(segmenter, size, flag=flag)
+    if (side := (sizes or {}).get("training-size", config.image_size)) != config.image_size:
+        log_once(
+            f"training on pictures of {side} px (--training-size), answers on {config.image_size} px (--image-size)"
+        )
 
 
 def check_image_size(segmenter: "FewShotSegmenter", image_size: int, *, flag: str = "image-size") -> None:
@@ -62,7 +67,7 @@ def check_folder(uri: str) -> None:
     Raises:
         ValueError: there is nothing at this path.
     """
-    if not storage.is_remote(uri) and not Path(uri).expanduser().exists():
+    if not storage.is_remote(uri) and not Path(storage.absolute_uri(uri)).exists():
         raise ValueError(f"there is nothing at {uri}; give an existing folder, a collection or an s3:// URI")
 
 

@@ -91,6 +91,17 @@ class SelfTrainConfig:
                 f"{self.network.frozen_stages} are frozen; set --frozen-stages {LOWER_STAGES}"
             )
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.val_collection is None:
+            reasons["val_mask_set"] = "there is no validation collection; give --val-collection"
+        if self.network.network != "deeplabv2":
+            reasons["network.all_dilations"] = f"network is {self.network.network}; give --network deeplabv2"
+        if self.labelled.count is None:
+            reasons["labelled.seed"] = "labelled.count is None, so none are drawn; give --labelled.count"
+        return reasons
+
     @property
     def score(self) -> str:
         """Name of the metric that selects the best checkpoint; the step without validation data."""

@@ -63,6 +63,26 @@ class TrainSettings:
                 f"learner is {name}, which has nothing to train; evaluate it with python -m pipelines.evaluate "
                 f"--learner {name} --backbone-weights FILE, or give another --learner"
             )
+        if self.episodes == "split" and self.stream.held_out == 0:
+            raise ValueError(
+                "held_out is 0, but pictures that are held out choose the checkpoint of split episodes; give "
+                "--held-out a share above 0"
+            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        if self.episodes == "split":
+            reasons = {"classes": "episodes is split, which has no classes; give --episodes classes"}
+        else:
+            reason = "it is for split episodes, but episodes is classes; give --episodes split"
+            names = ("split", "loader", "held_out_tasks", "held_out_acceptance", "stream.lanes")
+            reasons = dict.fromkeys(names, reason)
+            if self.classes.val:
+                named = " ".join(self.classes.val)
+                reasons["stream.held_out"] = f"the validation classes are {named}; give --classes.val without a name"
+        if self.keep_weights == "raw":
+            reasons["optimizer.ema"] = "keep_weights is raw, so no average is kept; give --keep-weights averaged"
+        return reasons
 
     @property
     def training_size(self) -> int:

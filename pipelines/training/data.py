@@ -146,9 +146,16 @@ class TrainingData:
         """Return the numbers of usable and unusable images of all collections.
 
         Raises:
-            ValueError: the data do not fit the settings.
+            ValueError: the data do not fit the settings, or no picture is held out to choose a checkpoint by.
         """
-        return self.stream().counts
+        counts = self.stream().counts
+        held_out = [source.for_validation().rows for source in self.sources]
+        if self.validation is None and not any(rows and rows.counts["held_out"] for rows in held_out):
+            raise ValueError(
+                "no picture can be held out to choose the checkpoint by, because it takes two usable ones; give more "
+                "pictures, or another --held-out-acceptance"
+            )
+        return counts
 
     def shares(self) -> dict[str, str]:
         """Return the usable pictures and the weight of each collection; empty with a single collection."""

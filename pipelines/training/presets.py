@@ -123,7 +123,6 @@ def masksplit_training(data: Data) -> TrainJobConfig:
         stream=StreamConfig(batch_size=16),
         split=SplitConfig(as_released=True),
         augment=AugmentConfig(keep=0.0),
-        classes=ClassesConfig(benchmark=data),
         optimizer=OptimizerConfig(steps=36_100, learning_rate=1e-4, weight_decay=1e-5, ema=0.0),
         checkpoint_every=361,
         keep_weights="raw",

@@ -36,6 +36,12 @@ class GateConfig:
     alias: Annotated[str, Public()] = "champion"
     """Alias that moves to the new version."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reason = "there are no labelled pictures for the gate; give --gate.evaluation"
+        names = ("classes", "episodes", "skip_small_classes", "beats", "model", "alias")
+        return {} if self.evaluation is not None else dict.fromkeys(names, reason)
+
 
 @settings
 class TuneJobConfig:
@@ -105,6 +111,12 @@ class TuneJobConfig:
                 f"a trial of {self.train.optimizer.steps} steps cannot be stopped early if its first {grace} steps are "
                 "exempt; lower --grace or --checkpoint-every, or give --no-prune"
             )
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        if self.prune:
+            return {}
+        return dict.fromkeys(("grace", "reduction"), "prune is off, so no trial is stopped early; give --prune")
 
     @property
     def dimensions_by_name(self) -> dict[str, Dimension]:

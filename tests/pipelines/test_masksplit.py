@@ -191,8 +191,10 @@ def read(words: list[str]) -> MaskSplitJobConfig:
     return read_config(MaskSplitJobConfig, words, job="masksplit", presets=PRESETS, default_preset=default_preset)
 
 
-def test_the_preset_follows_the_input_and_may_be_named() -> None:
+def test_the_preset_follows_the_input_and_may_be_named(tmp_path: Path) -> None:
     assert read([]) == sample()
+    (tmp_path / "settings.json").write_text('{"photographs": "p", "rounds": 1}')
+    assert read(["--config", str(tmp_path / "settings.json")]) == read(["--photographs", "p", "--rounds", "1"])
     assert read(["--photographs", "p"]).train.segmenter.backbone_weights == "pretrained"
     named = read(["--photographs", "p", "--preset", "paper"])
     assert (named.train.segmenter.backbone, named.train.segmenter.image_size) == ("resnet50", 400)

@@ -299,6 +299,15 @@ def test_a_model_that_is_not_there_is_trained_once(training: ReproduceConfig, mo
     assert "and 0.00 h of training" in metrics[parse_claims(CLAIMS)[0].key], "it is done"
 
 
+def test_an_evaluation_that_is_not_the_authors_says_so(config: ReproduceConfig) -> None:
+    claim = next(claim for claim in read_claims() if claim.model == "HSNet" and claim.dataset == "PASCAL-5i")
+    assert find_needs(claim, replace(config, protocol="hsnet", episodes=None)).notes == ()
+    assert find_needs(claim, replace(config, protocol="ours", episodes=9)).notes == (
+        "protocol ours, not hsnet of the authors",
+        "9 episodes a fold in place of the protocol's number",
+    )
+
+
 def test_what_cannot_be_trained_is_said(training: ReproduceConfig) -> None:
     claims = "source,dataset,model,masking,backbone,shots,metric,claimed\n"
     claims += "x,FSS-1000,ASNet,none,ResNet-50,1,mIoU,50.0\nx,FSS-1000,MaskSplit,none,ResNet-50,1,mIoU,50.0\n"

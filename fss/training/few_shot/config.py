@@ -104,6 +104,14 @@ class StreamConfig:
         """Return the settings as plain values for a hash, without those that fss 0.2 lacked at their defaults."""
         return without_added(self, ("decoding", "training_size"))
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        return (
+            {"cache_folder": "cache_gb is 0, so nothing is cached; give a larger --cache-gb"}
+            if self.cache_gb == 0
+            else {}
+        )
+
     def __post_init__(self) -> None:
         check_lanes(self.lane_count, self.batch_size)
 
@@ -143,3 +151,12 @@ class ClassesConfig:
     """Episodes in an epoch. None: one for every picture of every class."""
     min_pixels: Annotated[int, Ge(1)] = 1
     """Smallest number of pixels of a class for a picture to be in its episodes."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.benchmark != "coco":
+            reasons["order"] = "it is for the folds of COCO-20i; give --classes.benchmark coco"
+        if self.benchmark == "fss":
+            reasons["fold"] = "FSS-1000 has no folds; give another --classes.benchmark"
+        return reasons

@@ -27,7 +27,8 @@ class TrainingPlan:
 
 
 PAPER = TrainingPlan(backbone="resnet50", image_size=400, steps=20_000)
-"""MaskSplit's published settings (Amac et al., WACV 2022) with a ResNet-50; days without a GPU."""
+"""MaskSplit's published size, batch and rate (Amac et al., WACV 2022) on a ResNet-50, for 20,000 of its 36,100 steps:
+days without a GPU."""
 
 
 def machine_plan() -> TrainingPlan:

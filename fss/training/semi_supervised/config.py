@@ -99,6 +99,12 @@ class ThreeStageConfig:
                 "confidence_by_class lowers a confidence, got None; set --training.confidence, such as 0.9"
             )
 
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        if self.teacher_weight is None or self.pseudo_weight is None:
+            return {}
+        return {"consistency_weight": "teacher_weight and pseudo_weight are given; leave one of them out"}
+
     def stage(self, number: Stage) -> StageConfig:
         """Return the settings of a stage."""
         return {1: self.first, 2: self.second, 3: self.third}[number]
@@ -166,6 +172,17 @@ class StrongConfig:
     """Probability of mixing a picture."""
     labelled: bool = False
     """Apply the strong augmentation to the labelled pictures too, but do not mix them."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {}
+        if self.operations == 0:
+            reasons["probability"] = "operations is 0, so none are drawn; give --strong.operations"
+        if self.cutouts == 0:
+            reasons["cutout_size"] = "cutouts is 0, so none are cut out; give --strong.cutouts"
+        if self.mix == "none":
+            reasons["mix_probability"] = "mix is none, so nothing is mixed; give --strong.mix"
+        return reasons
 
 
 @settings

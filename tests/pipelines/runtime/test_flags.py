@@ -16,7 +16,8 @@ import tyro
 
 import pipelines
 from fss.core.config import settings
-from fss.core.flags import check_required, field_docs, walk_flags
+from fss.core.flags import check_required, field_docs, flags_without_effect, groups_without_effect, walk_flags
+from pipelines.end_to_end.presets import same_preset
 from pipelines.runtime.command_line import command, read_config
 from pipelines.runtime.config import FLAT, RequiredText, TrackingConfig
 
@@ -123,9 +124,20 @@ def test_every_setting_that_is_given_wins_over_a_preset(job: str, preset: str | 
     line = command_line_of(job)
     starts = {None: line.config_type(), **{name: make() for name, make in line.presets.items()}}
     for config in starts.values():
-        words = [word for flag in walk_flags(config) if flag.value != "" for word in flag.words()]
-        named = ["--preset", preset] if preset else []
-        assert read_config(line.config_type, [*named, *words], job=job, presets=line.presets) == config
+        unused = flags_without_effect(config)
+        given = [flag for flag in walk_flags(config) if flag.value != "" and flag.path not in unused]
+        words = [*(["--preset", preset] if preset else []), *(word for flag in given for word in flag.words())]
+        result = read_config(line.config_type, words, job=job, presets=line.presets)
+        assert_same_effect(result, config)
+
+
+def assert_same_effect(config: Any, other: Any) -> None:
+    """Settings are equal but for those that have no effect."""
+    one, two = ({flag.path: flag.value for flag in walk_flags(each)} for each in (config, other))
+    unused = flags_without_effect(other)
+    assert {path: value for path, value in one.items() if path not in unused} == {
+        path: value for path, value in two.items() if path not in unused
+    }
 
 
 def test_a_setting_of_the_sample_survives_its_own_default_alone() -> None:
@@ -199,3 +211,114 @@ def test_the_command_of_settings_gives_them_back() -> None:
     outer = Outer(output="a b", nested=Inner(deep=True, seed=4), sizes=())
     words = command("outer", outer, default=Outer())
     assert words == "python -m pipelines.outer --output 'a b' --nested.inner-seed 4 --nested.deep --sizes"
+
+
+WITHOUT_EFFECT = {
+    "train --classes.shots 5": "--classes.shots has no effect: episodes is split, which has no classes",
+    "train --episodes classes --split.tilt 0.1": "--split.tilt has no effect: it is for split episodes",
+    "train --episodes classes --loader ray": "--loader has no effect",
+    "train --episodes classes --lanes 4": "--lanes has no effect",
+    "train --episodes classes --held-out 0.2": "--held-out has no effect: the validation classes are val; give",
+    "train --preset classes --augment.horizontal-flip 0.5": "augment.enabled is off, so every view is the plain",
+    "train --preset hsnet-pascal --ema=0.99": "--ema has no effect: keep_weights is raw",
+    "train --learner hsnet --width 64": "--width has no effect: it is for the learner masksplit",
+    "train --learner hsnet --no-similarity": "--no-similarity has no effect",
+    "train --grid 64": "--grid has no effect: it is for the learner vat, but learner is masksplit",
+    "train --drifting_batchnorm": "--drifting-batchnorm has no effect: the backbone is not frozen",
+    "train --split.as-released --split.tilt 0.1": "moves the ends of the line by up to 40 pixels",
+    "train --split.collage-scale 0.5 1": "collage is 0",
+    "train --augment.rotate 0 --augment.degrees 45": "rotate is 0",
+    "train --cache-gb 0 --cache-folder here": "cache_gb is 0",
+    "train --episodes classes --classes.order consecutive": "for the folds of COCO-20i",
+    "train --episodes classes --classes.benchmark fss --classes.fold 1": "FSS-1000 has no folds",
+    "masksplit --self-training.relabel.edges": "there are no rounds of self-training; give --rounds 1",
+    "masksplit --saliency-training.epochs 3": "no saliency student is trained; give --saliency-student auto",
+    "masksplit --photographs here --evaluate.episodes 5": "no labelled pictures to evaluate on; give --evaluation",
+    "masksplit --photographs here --sample.unlabelled 5": "--sample.unlabelled has no effect: photographs are given",
+    "masksplit --evaluation there --sample.labelled 5": "labelled pictures are given; leave --evaluation out",
+    "pseudomask --vit.threshold 0.2": "estimator is classical; give --estimator vit",
+    "pseudomask --fleet.cores 3": "it is for the estimate of --plan",
+    "pseudomask --estimator student --student file --saliency.segments 9": "give --estimator classical",
+    "train_saliency --backbone-learning-rate 1e-3": "the backbone is frozen",
+    "relabel --relabel.margin 0.2": "a picture has one class; give bank",
+    "relabel --relabel.supports self --relabel.shots 2": "own supports are always two sets",
+    "relabel --relabel.supports bank --relabel.min-similarity 0.2": "no neighbours are sought",
+    "evaluate --no-baselines --saliency.segments 9": "baselines is off",
+    "evaluate --benchmark fss --fold 1": "FSS-1000 has no folds",
+    "tune --gate.alias best": "no labelled pictures for the gate; give --gate.evaluation",
+    "tune --no-prune --reduction 3": "no trial is stopped early",
+    "reproduce --training.steps 3": "train is off, so nothing is trained; give --train",
+    "selftrain --val-mask-set gold": "there is no validation collection",
+    "selftrain --all-dilations": "give --network deeplabv2",
+    "selftrain --labelled.seed 3": "labelled.count is None",
+    "selftrain --strong.mix-probability 1": "mix is none",
+    "selftrain --training.teacher-weight 1 --training.pseudo-weight 1 --training.consistency-weight 1": "leave one",
+    "ingest --duplicate-distance 3": "drop_duplicates is off",
+    "ingest --part-size 9 --part-bytes 9": "part_size is 9",
+}
+
+
+@pytest.mark.parametrize("words", WITHOUT_EFFECT)
+def test_a_flag_without_an_effect_is_refused(words: str) -> None:
+    job, *flags = words.split()
+    line = command_line_of(job)
+    with pytest.raises(ValueError, match=re.escape(WITHOUT_EFFECT[words])) as refused:
+        read_config(
+            line.config_type, flags, job=job, presets=line.presets, default_preset=line.default_preset or no_preset
+        )
+    assert str(refused.value).endswith(", or leave it out")
+
+
+def no_preset(words: Sequence[str]) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --episodes classes --classes.shots 5 --classes.val --held-out 0.2",
+        "train --preset classes --augment.enabled --augment.horizontal-flip 0.5",
+        "train --preset hsnet-pascal --keep-weights averaged --ema 0.99",
+        "train --learner vat --grid 64 --benchmark coco",
+        "train --backbone-weights file --drifting-batchnorm",
+        "masksplit --rounds 1 --self-training.relabel.edges --learner hsnet",  # the sample's width is not the user's
+        "masksplit --photographs here --evaluation there --evaluate.episodes 5",
+        "pseudomask --plan --fleet.cores 3 --saliency.segments 9",
+        "evaluate --benchmark pascal --fold 1",
+        "tune --gate.evaluation there --gate.alias best",
+        "reproduce --train --training.steps 3",
+        "selftrain --preset cityscapes --all-dilations --labelled.seed 3",
+    ],
+)
+def test_a_flag_with_an_effect_is_read_and_shown_again(words: str) -> None:
+    job, *flags = words.split()
+    line = command_line_of(job)
+    read = partial(
+        read_config, line.config_type, job=job, presets=line.presets, default_preset=line.default_preset or no_preset
+    )
+    config = read(flags)
+    assert_same_effect(read(shlex.split(command(job, config, default=line.config_type()))[3:]), config)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_settings_without_an_effect_are_settings(job: str) -> None:
+    """A reason for a name that is no setting would never be told."""
+    line = command_line_of(job)
+    for config in (line.config_type(), *(make() for make in line.presets.values())):
+        paths = [flag.path for flag in walk_flags(config)]
+        groups = [group for group, _ in groups_without_effect(config)]
+        assert not [group for group in groups if not any(f"{path}.".startswith(f"{group}.") for path in paths)]
+
+
+@pytest.mark.parametrize(
+    "words", ["--image-size 400", "--photographs here", "--preset paper --photographs here", "--preset sample"]
+)
+def test_the_command_of_a_main_job_gives_its_settings_back(words: str) -> None:
+    """Also those that equal a default of the class, which the preset of a command line without one would replace."""
+    line = command_line_of("masksplit")
+    read = partial(
+        read_config, line.config_type, job="masksplit", presets=line.presets, default_preset=line.default_preset
+    )
+    config = read(words.split())
+    preset, start = same_preset(config)
+    assert_same_effect(read(shlex.split(command("masksplit", config, default=start, preset=preset))[3:]), config)

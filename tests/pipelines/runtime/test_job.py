@@ -134,6 +134,15 @@ def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: 
     assert files() == before
 
 
+def test_a_finished_job_says_which_settings_its_outputs_keep(
+    config: PaintConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pictures, told in ((4, ""), (8, "has finished with pictures 4, not 8; give --overwrite"), (4, "")):
+        paint(config, settings={"pictures": pictures})
+        err = capsys.readouterr().err
+        assert told in err and ("pictures" in err) == bool(told)
+
+
 def test_a_job_that_finished_before_does_nothing(config: PaintConfig, tmp_path: Path) -> None:
     first = paint(config, contents={"contents": "a"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -49,6 +49,19 @@ def hashes(settings: TrainJobConfig) -> dict[str, str]:
     return TrainingData.open(settings).hashes()
 
 
+def test_without_a_held_out_picture_no_training_starts(collection: str) -> None:
+    """It would end at its first checkpoint."""
+    settings = config(collection)
+    with pytest.raises(ValueError, match="held_out is 0, but pictures that are held out choose the checkpoint"):
+        replace(settings, stream=StreamConfig(batch_size=2, lanes=2, held_out=0))
+    data = TrainingData.open(settings)
+    (source,) = data.sources
+    assert source.rows is not None
+    rows = replace(source.rows, counts=source.rows.counts | {"held_out": 0})
+    with pytest.raises(ValueError, match="no picture can be held out to choose the checkpoint by"):
+        replace(data, sources=(replace(source, rows=rows),)).counts()
+
+
 @pytest.mark.parametrize("episodes", ["split", "classes"])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_every_network_learns_from_both_kinds_of_episodes(collection: str, learner: Any, episodes: Any) -> None:
