@@ -62,12 +62,26 @@ def count_pixels(prediction: Tensor, target: Tensor) -> Counts:
     """Count the intersection and union of each episode.
 
     Args:
-        prediction: [B, H, W]; 1 is foreground, any other value is background.
+        prediction: [B, H, W] in {0, 1, 255}; 1 is foreground, any other value is background.
         target: [B, H, W] in {0, 1, 255}; pixels at 255 are not counted.
 
     Returns:
         int64 [B, 2, 2], see :data:`Counts`.
+
+    Raises:
+        ValueError: the shapes differ, or there are other values, such as probabilities or class ids.
     """
+    if prediction.ndim != 3 or prediction.shape != target.shape:
+        raise ValueError(
+            "prediction and target must both be [B,H,W], got "
+            f"{list(prediction.shape)} and {list(target.shape)}; resize the prediction to its target"
+        )
+    for name, values in (("prediction", prediction), ("target", target)):
+        if not ((values == 0) | (values == 1) | (values == IGNORE)).all():
+            raise ValueError(
+                f"the {name} must hold 0, 1 and {IGNORE} (ignored), got values from {values.min()} to {values.max()}; "
+                "cut probabilities at 0.5, and set one class to 1"
+            )
     valid = target != IGNORE
     pairs = []
     for value in (0, 1):

@@ -27,6 +27,28 @@ def test_pixel_counts_by_hand() -> None:
     assert count_pixels(prediction, target).tolist() == [[[1, 1], [3, 3]]]
 
 
+@pytest.mark.parametrize(
+    ("prediction", "target", "message"),
+    [
+        (torch.ones(1, 4, 4), torch.ones(2, 4, 4), r"both be \[B,H,W\], got \[1, 4, 4\] and \[2, 4, 4\]"),
+        (torch.ones(4, 4), torch.ones(4, 4), r"both be \[B,H,W\], got \[4, 4\]"),
+        (
+            torch.full((1, 4, 4), 0.75),
+            torch.ones(1, 4, 4),
+            "the prediction must hold 0, 1 and 255 .* from 0.75 to 0.75",
+        ),
+        (
+            torch.ones(1, 4, 4),
+            torch.full((1, 4, 4), 7),
+            "the target must hold 0, 1 and 255 .* from 7 to 7; .* one class",
+        ),
+    ],
+)
+def test_what_is_no_pair_of_masks_is_refused(prediction: torch.Tensor, target: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        count_pixels(prediction, target)
+
+
 def test_metrics_by_hand() -> None:
     # Class 3: IoU 1/2 and 0/6, so 1/8 pooled and 1/4 per episode. Class 7: 3/4 and an empty union, which is skipped.
     counts = counts_of((5, 1, 10, 2), (0, 0, 10, 6), (6, 3, 10, 4), (9, 0, 10, 0))
