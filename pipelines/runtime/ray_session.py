@@ -15,7 +15,7 @@ import ray
 import fss
 import pipelines
 from fss.core.system import available_cores
-from pipelines.runtime.ray_internals import on_loopback, without_sigterm_handlers
+from pipelines.runtime.ray_internals import keep_sigterm_handler, on_loopback, shut_down
 
 LOOPBACK = "127.0.0.1"
 # By default, the object store takes a third of the memory, but jobs only store part names and rows of statistics.
@@ -48,7 +48,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     # 2.60 warns in every run that a later release changes this default; set the later default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    with without_sigterm_handlers():
+    with keep_sigterm_handler():
         if address:
             _join(address)
         else:
@@ -59,7 +59,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        shut_down()
 
 
 def is_local() -> bool:

@@ -1,7 +1,9 @@
 """A local Ray that is too slow to start is started again."""
 
+import ctypes
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,6 +96,33 @@ def test_sigterm_while_ray_starts_ends_the_job_as_anywhere(
         with pytest.raises(SystemExit) as stopped, room.ray_session():  # without an own handler, Ray's
             pytest.fail("Ray has started")
         assert stopped.value.code == 15
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it tells which signals are caught")
+def test_sigterm_is_caught_while_the_processes_of_ray_end(
+    starts: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's compiled code gives SIGTERM its default first, which Python does not notice."""
+    caught = []
+
+    def shutdown() -> None:
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
+        ray._private.worker._global_node.kill_all_processes(check_alive=False)
+
+    def stop_processes(*, check_alive: bool) -> None:
+        mask = re.search(r"^SigCgt:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        caught.append(mask is not None and bool(int(mask[1], 16) >> signal.SIGTERM - 1 & 1))
+
+    starts()
+    monkeypatch.setattr(ray, "shutdown", shutdown)
+    monkeypatch.setattr("ray._private.worker._global_node", SimpleNamespace(kill_all_processes=stop_processes))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with exit_cleanly("job"), room.ray_session():
+            pass
+        assert caught == [True]
     finally:
         signal.signal(signal.SIGTERM, before)
 
