@@ -89,7 +89,7 @@ def test_a_part_of_shards_reads_runs_of_neighbours_and_whole_row_groups() -> Non
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset"])
 def test_a_batch_shows_as_many_classes_as_a_uniform_draw(tmp_path: Path, kind: str) -> None:
-    path = write_source(tmp_path / "source", kind, classes=12, pictures=64)
+    path = write_source(tmp_path / "pictures", kind, classes=12, pictures=64)
     for order, shuffled in (("source", False), ("shuffled", True)):
         source = SourceConfig(kind=kind, path=path, order=order)
         batch, steps = shown_classes(ingest_local(source, str(tmp_path / order)), 64, 20)
