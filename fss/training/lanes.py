@@ -57,7 +57,10 @@ def steps_per_epoch(rows: int, lanes: int, batch: int) -> int:
     """
     steps = (rows // lanes) // (batch // lanes)
     if steps < 1:
-        raise ValueError(f"{rows} usable images do not fill one batch of {batch}; lower the batch or add images")
+        raise ValueError(
+            f"{rows} usable images do not fill one batch of {batch}; give a smaller --batch-size or more images, or "
+            "accept more masks"
+        )
     return steps
 
 
