@@ -61,6 +61,10 @@ class Flag:
         value = " ".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
         return f"{self.doc} (default: {'none' if value == '' else value})"
 
+    def entry(self) -> tuple[str, str]:
+        """Return its line of a help page: how it is given, and what it means."""
+        return self.signature(), self.explanation()
+
     def words(self) -> list[str]:
         """Return the words of a command line that set the value."""
         if isinstance(self.value, bool):
@@ -85,6 +89,11 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(each)
     else:
         yield str(value)
+
+
+def subcommands(config: Any) -> dict[str, type[Any]]:
+    """Return the settings classes of subcommands by name, from a union that tyro reads; empty for a single class."""
+    return {each.__metadata__[0].name: each.__origin__ for each in typing.get_args(config)}
 
 
 def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Flag]:

@@ -4,13 +4,12 @@ import contextlib
 import io
 import os
 import re
-import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
 
-from fss.core.flags import walk_flags
+from fss.core.flags import subcommands, walk_flags
 
 T = TypeVar("T")
 _FRAME = "│|╭╮╰╯+"
@@ -80,6 +79,5 @@ def _one_line(printed: str, cls: Any) -> str:
 
 def _missing_places(message: str, cls: Any) -> list[str]:
     """Return the missing arguments that have no flag: tyro's message has their docstrings, not their names."""
-    subcommands = [typing.get_args(each)[0] for each in typing.get_args(cls)]
-    flags = [flag for each in subcommands or [cls] for flag in walk_flags(each)]
+    flags = [flag for each in subcommands(cls).values() or [cls] for flag in walk_flags(each)]
     return [*dict.fromkeys(flag.name for flag in flags if flag.positional and f"{flag.doc} (required)" in message)]

@@ -126,10 +126,7 @@ def print_help(
     if common is None:
         for name in flags:
             groups.setdefault(name.rpartition(".")[0] or "settings", []).append(name)
-    sections = {
-        heading: [(flags[name].signature(), flags[name].explanation()) for name in names]
-        for heading, names in groups.items()
-    }
+    sections = {heading: [flags[name].entry() for name in names] for heading, names in groups.items()}
     current = f" (here: {preset})" if preset else ""
     more = {
         f"--preset {'|'.join(presets)}": f"Initial settings{current}; your flags override them." if presets else "",

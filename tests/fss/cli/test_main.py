@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import typing
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from fss.cli import main
 from fss.core.exit_codes import Terminated, defer_interrupts, exit_cleanly
-from fss.core.flags import walk_flags
+from fss.core.flags import subcommands, walk_flags
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -68,8 +67,7 @@ def test_every_verb_explains_itself(
     commands = re.findall(rf"^ *(fss {verb} .*)$", module.__doc__, flags=re.MULTILINE)
     assert commands and {f"    {command}" for command in commands} <= set(lines), "each is a line that can be copied"
     assert [line for line in lines if len(line) > 90 and not line.startswith("    fss")] == []
-    subcommands = {each.__metadata__[0].name: typing.get_args(each)[0] for each in typing.get_args(module.Config)}
-    for name, cls in subcommands.items() or [("", module.Config)]:
+    for name, cls in subcommands(module.Config).items() or [("", module.Config)]:
         main.main([verb, *([name] if name else []), "--help"])
         page = capsys.readouterr().out
         flags = [*walk_flags(cls)]
