@@ -217,7 +217,7 @@ def _report(result: JobResult, ingest: Ingest, parts: PartsResult, outcome: Inge
 def _draw_labels(job: Job, collection: Collection, labels: LabelSummary) -> None:
     """Draw pictures with their masks and classes, so that people see a wrong palette at a glance."""
     from fss.collection import TRUTH
-    from fss.collection.deletion import LABEL_SHEET
+    from fss.collection.collection_file import LABEL_SHEET
     from fss.collection.overview import sample_labels
     from fss.visualize import label_sheet, png_bytes
 

@@ -38,8 +38,11 @@ COLLECTION_KEYS = ("format", *_NAMES)
 """Keys of collection.json."""
 
 
-_FOLDERS = ("images", "masks", "metadata", "hashes", "listings", "manifest", "fragments", "tracking")
-_OWN = (*_FOLDERS, "lock.json", "summary.json", "labels.png")
+PART_FOLDERS = ("images", "hashes", "listings", "manifest", "fragments")
+"""Folders of a collection with files of its parts; those of its mask sets are not among them."""
+LABEL_SHEET = "labels.png"
+"""Contact sheet of the ground truth, in the folder of the collection."""
+_OWN = (*PART_FOLDERS, "masks", "metadata", "tracking", "lock.json", "summary.json", LABEL_SHEET)
 """What a collection has beside collection.json."""
 
 

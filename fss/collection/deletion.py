@@ -2,12 +2,9 @@
 
 from fss.collection import mask_set_files, part_io
 from fss.collection.collection import Collection
-from fss.collection.collection_file import collection_file
+from fss.collection.collection_file import LABEL_SHEET, PART_FOLDERS, collection_file
 from fss.collection.mask_admin import delete_mask_set
 from fss.core import storage
-
-LABEL_SHEET = "labels.png"
-"""Contact sheet of the ground truth, in the folder of the collection."""
 
 
 def delete_collection(uri: str) -> None:
@@ -21,7 +18,7 @@ def delete_collection(uri: str) -> None:
     collection = Collection.open(uri)
     for name in collection.mask_set_names():
         delete_mask_set(collection.mask_set(name))
-    for folder in ("images", "hashes", "listings", "manifest", "fragments"):
+    for folder in PART_FOLDERS:
         uri = storage.join(collection.uri, folder)
         parts = [name for name in storage.list_names(*storage.resolve(uri)) if name.endswith((".parquet", ".arrow"))]
         mask_set_files.delete_files(uri, parts)
