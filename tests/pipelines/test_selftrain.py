@@ -199,24 +199,44 @@ def test_mistakes_are_told_before_any_work(config: SelfTrainConfig) -> None:
     assert not Path(config.output, "mistake").exists()
 
 
+def one_picture(folder: Path, classes: dict[int, str]) -> str:
+    """Write a collection of a picture that shows the last of its classes alone; returns its URI."""
+    collection = Collection.create(str(folder), name="one", source="test", classes=classes)
+    picture = png(np.zeros((8, 8, 3), np.uint8))
+    name, size = make_image_id(picture, "a.png"), {"height": 8, "width": 8}
+    row = {"image_id": name, "uri": "a.png", "image": picture, "format": "png", "error": None} | size
+    collection.write_part("part-00000", image_table([row]))
+    masks = collection.create_mask_set("truth", config_hash="a" * 16, provenance={"method": "test"})
+    masks.write_part("part-00000", mask_table([mask_row(name, np.ones((8, 8), np.uint8), [max(classes)])]))
+    return collection.uri
+
+
 def test_validation_pictures_of_other_classes_are_refused_before_the_training(
     config: SelfTrainConfig, tmp_path: Path
 ) -> None:
     def val(classes: dict[int, str]) -> SelfTrainConfig:
-        collection = Collection.create(str(tmp_path / str(classes)), name="val", source="test", classes=classes)
-        picture = png(np.zeros((8, 8, 3), np.uint8))
-        name, size = make_image_id(picture, "a.png"), {"height": 8, "width": 8}
-        row = {"image_id": name, "uri": "a.png", "image": picture, "format": "png", "error": None} | size
-        collection.write_part("part-00000", image_table([row]))
-        masks = collection.create_mask_set("truth", config_hash="a" * 16, provenance={"method": "test"})
-        masks.write_part("part-00000", mask_table([mask_row(name, np.ones((8, 8), np.uint8), [max(classes)])]))
-        return replace(config, name="mistake", val_collection=collection.uri)
+        return replace(config, name="mistake", val_collection=one_picture(tmp_path / str(classes), classes))
 
     names = Collection.open(config.collection).classes
     with pytest.raises(ValueError, match=rf"class 1 is '{names[1]}' in .*but 'tram' in .*--source\.classes FILE"):
         run(val({1: "tram"}))
     with pytest.raises(ValueError, match=r"have 1 classes that .* lacks: 99 \(tram\); ingest both"):
         run(val({99: "tram"}))
+
+
+def test_one_class_without_background_is_refused(config: SelfTrainConfig, tmp_path: Path) -> None:
+    uri = one_picture(tmp_path / "one", {0: "road"})
+    with pytest.raises(ValueError, match=r"has one class, \{0: 'road'\}, and no background .* another id than 0"):
+        run(
+            replace(
+                config,
+                name="mistake",
+                collection=uri,
+                val_collection=None,
+                labelled=LabelledConfig(count=1),
+                dry_run=True,
+            )
+        )
 
 
 def test_presets_are_the_released_ones() -> None:
