@@ -35,7 +35,7 @@ def write_onnx(
         ValueError: packages are missing.
     """
     require("onnx", what="a program for ONNX")
-    import onnxscript  # noqa: F401  # used by PyTorch's exporter
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
     with explicit_attention(module), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
@@ -46,8 +46,11 @@ def write_onnx(
             input_names=input_names,
             output_names=output_names,
             verbose=False,
+            optimize=False,  # its rewriter takes time by the square of the nodes, and the runtimes fuse by themselves
         )
     assert program is not None
+    fold_constants(program.model)
+    remove_unused_nodes(program.model)
     program.save(path, external_data=False)
 
 
