@@ -1,15 +1,18 @@
 """The command line of every job: presets, settings files, short and long help, and commands from settings."""
 
 import argparse
+import difflib
+import pkgutil
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import pipelines
 from fss.collection import part_io
 from fss.core import storage
-from fss.core.config import override
+from fss.core.config import flatten, override
 from fss.core.exit_codes import PARTIAL, exit_cleanly
 from fss.core.extras import require
 from fss.core.flags import flags_without_effect, walk_flags
@@ -80,17 +83,17 @@ def read_config(
     override both, also with a value that equals a default.
 
     Raises:
-        ValueError: the preset or a flag is unknown, the settings file has no settings of this job, a value is out of
-            range, or a flag has no effect beside the other settings.
+        ValueError: the preset or a flag is unknown, the settings file has no settings of this job or unknown ones, a
+            value is out of range, or what a flag or the file sets has no effect beside the other settings.
     """
     given, rest = _split_words(words)
     settings = _settings_of(job, given.config) if given.config else {}
     named = [f"--{name}" for name, value in settings.items() if value is not None]
-    default = start(config_type, given.preset or default_preset([*words, *named]), presets)
-    if settings:
-        default = override(default, settings)
+    initial = start(config_type, given.preset or default_preset([*words, *named]), presets)
+    default = _with_file(initial, settings, given.config) if settings else initial
     config = parse_settings(config_type, rest, default=default, prog=f"python -m pipelines.{job}")
     _check_effects(config, rest)
+    _check_file_effects(config, default, initial, given.config)
     return config
 
 
@@ -160,13 +163,50 @@ def command(job: str, config: Any, *, default: Any, preset: str | None = None) -
 def _check_effects(config: Any, words: Sequence[str]) -> None:
     """Refuse flags that have no effect beside the other settings, also with the value that the setting has anyway.
 
-    Presets and settings files may have such settings: they are whole, and other flags may switch a part off.
+    Presets may have such settings: they are whole, and flags may switch a part off.
     """
     given = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     reasons = flags_without_effect(config)
     for flag in walk_flags(config):
         if flag.path in reasons and (named := given.intersection(flag.spellings)):
             raise ValueError(f"{named.pop()} has no effect: {reasons[flag.path]}, or leave it out")
+
+
+def _check_file_effects(config: Any, default: Any, initial: Any, file: str) -> None:
+    """Refuse what a settings file changes without an effect beside the file's other settings and the flags.
+
+    What a flag has switched off may stay in the file.
+
+    Args:
+        config: the configuration.
+        default: that of the file, without the flags.
+        initial: that without the file.
+        file: the settings file.
+    """
+    reasons, switched_off = flags_without_effect(default), flags_without_effect(config)
+    before = {flag.path: flag.value for flag in walk_flags(initial)}
+    for flag in walk_flags(default):
+        if flag.value != before[flag.path] and flag.path in reasons and flag.path in switched_off:
+            raise ValueError(f"{flag.path} in {file} has no effect: {reasons[flag.path]}, or remove it from the file")
+
+
+def _with_file(initial: Config, settings: Mapping[str, Any], file: str) -> Config:
+    """Return a configuration with the settings of a file.
+
+    Raises:
+        ValueError: a setting is unknown, of the wrong type or out of range; the message names the file.
+    """
+    paths = [flag.path for flag in walk_flags(initial)]
+    for path in flatten(settings):
+        if not any(f"{each}.".startswith(f"{path}.") for each in paths):
+            similar = [each for each in paths if each.rpartition(".")[2] == path.rpartition(".")[2].replace("-", "_")]
+            similar = similar or difflib.get_close_matches(path, paths, n=1)
+            hint = f"did you mean {' or '.join(similar)}?" if similar else "--dry-run shows all settings."
+            raise ValueError(f"{file} has the unknown setting {path}; {hint} Rename or remove it")
+    try:
+        return override(initial, settings)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _split_words(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -196,13 +236,19 @@ def _settings_of(job: str, file: str) -> dict[str, Any]:
     The main job gets all sections, because it nests the settings of other jobs.
 
     Raises:
-        ValueError: there is no such file, it has no section of the job, or it has a setting twice.
+        ValueError: there is no such file, it has no section of the job or one of no job, or it has a setting twice.
     """
     if not part_io.exists(file):
         raise ValueError(f"there is no settings file {file}; give the best.json of a sweep, or leave --config out")
     sections: dict[str, dict[str, Any]] = parse_object(storage.read_bytes(file), file, unique=True)
     if job == "masksplit":
         return sections
+    jobs = [module.name for module in pkgutil.iter_modules(pipelines.__path__) if not module.ispkg]
+    if unknown := sorted(set(sections) - set(jobs)):
+        raise ValueError(
+            f"{file} has the section {unknown[0]!r}, but a section has the name of a job ({', '.join(jobs)}) and its "
+            f'settings, such as {{"{job}": {{...}}}}; rename or remove it'
+        )
     if job not in sections:
         raise ValueError(
             f"{file} has no settings of {job!r}; it has those of {', '.join(sorted(sections))}. Give another file, or "

@@ -1,10 +1,13 @@
 """The results of a sweep: the best trial, its settings as a file for other jobs, and a table."""
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fss.core.config import to_dict
 from fss.core.console import text_table
+from fss.core.flags import flags_without_effect
 from pipelines.training.config import TrainSettings
 from pipelines.tuning.space import QUANTILE, Dimension
 from pipelines.tuning.trial_runs import TrialResult
@@ -30,12 +33,16 @@ def best_settings(train: TrainSettings, values: Mapping[str, Any]) -> dict[str, 
     """Return the settings of a trial as the content of a settings file, with a section per job.
 
     ``pipelines.train --config best.json`` reads the section train, and ``pipelines.masksplit`` reads all sections.
+    Settings without an effect beside the others are left out: a job refuses those of a settings file.
 
     Args:
         train: training settings of the trial.
         values: drawn values of the trial by dimension.
     """
     sections: dict[str, Any] = {"train": to_dict(train)}
+    for path in flags_without_effect(train):
+        *groups, name = path.split(".")
+        del functools.reduce(operator.getitem, groups, sections["train"])[name]
     if QUANTILE in values:
         sections["pseudomask"] = {"accept_quantile": values[QUANTILE]}
     return sections

@@ -9,8 +9,11 @@ import pytest
 from annotated_types import Ge
 
 from fss.core.config import settings
+from fss.training.few_shot.config import OptimizerConfig
+from pipelines.end_to_end.config import MaskSplitJobConfig
 from pipelines.runtime.command_line import cli_main, read_config
 from pipelines.runtime.result import JobResult
+from pipelines.training.config import TrainJobConfig
 
 
 @settings
@@ -109,7 +112,7 @@ def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) ->
     assert read_config(Config, ["--config", str(file), "--folder", "x"], job="ingest") == Config(folder="x")
     with pytest.raises(ValueError, match="no settings of 'evaluate'; it has those of ingest, train"):
         read_config(Config, ["--config", str(file)], job="evaluate")
-    with pytest.raises(ValueError, match="Config has no setting lanes"):
+    with pytest.raises(ValueError, match=r"best\.json has the unknown setting lanes; --dry-run shows all settings"):
         read_config(Config, ["--config", str(file)], job="train")
     for section in (None, 3, ["folder"]):
         file.write_text(json.dumps({"ingest": section}))
@@ -126,3 +129,42 @@ def test_a_file_gives_settings_that_the_command_line_replaces(tmp_path: Path) ->
         read_config(Config, ["--config", str(file)], job="ingest")
     with pytest.raises(ValueError, match="there is no settings file"):
         read_config(Config, ["--config", str(tmp_path / "no.json")], job="ingest")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"steps": "9"}, r"^\S+mine\.json: optimizer\.steps must be a valid integer, got '9'$"),
+        ({"step": 9}, r"^\S+mine\.json has the unknown setting optimizer\.step; did you mean optimizer\.steps\?"),
+    ],
+)
+def test_the_file_of_a_wrong_setting_is_named(content: dict[str, object], message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"train": {"optimizer": content}}))
+    with pytest.raises(ValueError, match=message):
+        read_config(TrainJobConfig, ["--config", str(file)], job="train")
+
+
+def test_a_setting_of_a_file_without_effect_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"train": {"keep_weights": "raw", "optimizer": {"ema": 0.5}}}))
+    message = r"^optimizer\.ema in \S+mine\.json has no effect: keep_weights is raw, so .*, or remove it from the file$"
+    with pytest.raises(ValueError, match=message):
+        read_config(TrainJobConfig, ["--config", str(file)], job="train")
+    given = read_config(TrainJobConfig, ["--config", str(file), "--keep-weights", "averaged"], job="train")
+    assert given.optimizer.ema == 0.5, "a flag gives it an effect"
+    file.write_text(json.dumps({"train": {"optimizer": {"ema": 0.5}}}))
+    given = read_config(TrainJobConfig, ["--config", str(file), "--keep-weights", "raw"], job="train")
+    assert given.optimizer.ema == 0.5, "what a flag switches off may stay in the file"
+    file.write_text(json.dumps({"train": {"keep_weights": "raw", "optimizer": {"ema": OptimizerConfig().ema}}}))
+    read_config(TrainJobConfig, ["--config", str(file)], job="train")
+
+
+def test_a_section_of_no_job_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"train": {}, "optimizer": {"steps": 9}}))
+    with pytest.raises(ValueError, match=r"has the section 'optimizer', but a section has the name of a job"):
+        read_config(TrainJobConfig, ["--config", str(file)], job="train")
+    file.write_text(json.dumps({"steps": 9}))
+    with pytest.raises(ValueError, match=r"the unknown setting steps; did you mean train\.optimizer\.steps\?"):
+        read_config(MaskSplitJobConfig, ["--config", str(file)], job="masksplit")

@@ -94,6 +94,16 @@ def test_the_best_settings_are_read_by_training_and_the_main_job(tmp_path: Path)
     assert named.train.segmenter.width == 32, "what the command line names wins over the file"
 
 
+def test_drawn_settings_without_effect_stay_out_of_the_best(tmp_path: Path) -> None:
+    values = {"split.collage": 0.0, "split.as-released": True, "split.tilt": 0.4}
+    sections = best_settings(apply(TrainSettings(), values), values)
+    assert "tilt" not in sections["train"]["split"] and "collage_scale" not in sections["train"]["split"]
+    file = tmp_path / "best.json"
+    file.write_text(json.dumps(sections))
+    words = ["--config", str(file), "--collection", "c", "--output", "o"]
+    assert read_config(TrainJobConfig, words, job="train").split.as_released
+
+
 def test_the_table_ranks_and_says_why(trials: list[TrialResult]) -> None:
     failed = TrialResult(trial_id="x", run_id="r", state="failed", error="ValueError: no pictures", values=draw(99))
     lines = table(SPACE, [*trials, failed], objective="held_out_iou", mode="max").splitlines()
