@@ -13,7 +13,7 @@ from fss.core.arrays import IGNORE, Int64, Rgb
 from fss.images.decode import resize_long_side
 from fss.images.mask_codec import decode_mask
 from fss.images.sheet_layout import Colour
-from fss.visualize import FOREGROUND, class_colours, jpeg_bytes, overlay, tint_classes
+from fss.visualize import FOREGROUND, IGNORED, class_colours, jpeg_bytes, overlay, tint_classes
 
 SIDE = 400
 """Long side of a picture, in pixels."""
@@ -118,7 +118,9 @@ class Comparison:
                 class_id = sample.classes[value - 1]
                 words = f"{names.get(class_id, f'class {class_id}')} {pixels[value]:.0%}"
                 entries.append((self._colour(number, class_id), words))
-        entries += [(None, f"ignored {pixels[IGNORE]:.0%}")] if pixels[IGNORE] else []
+        if pixels[IGNORE]:
+            share = f"ignored {pixels[IGNORE]:.0%}"
+            entries.append((None, f"{share} (hatched)") if self._many[number] else (IGNORED, share))
         return Cell(
             jpeg=jpeg_bytes(self._draw(number, rgb, mask, sample.classes)), entries=entries or [(None, "empty")]
         )

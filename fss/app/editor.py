@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import numpy as np
 from nicegui import run, ui
 
 from fss.app.drawing import Mark, Tool
 from fss.app.layers import COLOURS, css_colour, gesture_layer, hint_layer, image_layer, mask_uri, shown_size
 from fss.app.session import Kind, Session
+from fss.visualize import IGNORED
 
 SIDE = 1280
 """Long side of the photograph on the page, in pixels."""
@@ -19,6 +21,11 @@ _HELP = {
     "stroke": "Draw a line over the object. Its mask is made from the line.",
     "paint": "Paint the pixels that the mask lacks.",
     "erase": "Erase the pixels that do not belong to the object.",
+}
+_HELP_CORRECTION = {
+    "box": "Drag a box around what the mask lacks.",
+    "click": "Click on what the mask lacks. Shift and click takes away what is there.",
+    "stroke": "Draw a line over what the mask lacks.",
 }
 _KINDS = {"object": "The object", "other": "Not this"}
 # Moves of the mouse without a pressed button are not sent to the server.
@@ -121,8 +128,11 @@ class Editor:
         for kind in COLOURS:
             mask = self.session.mask(position, kind)
             if mask is not None and mask.any():
-                pieces.append(image_layer(mask_uri(mask, SIDE, kind), width, height))
+                pieces.append(image_layer(mask_uri(mask, SIDE, COLOURS[kind]), width, height))
             pieces.append(hint_layer(self.session.drawing(position, kind), kind, scale))
+        ignored = self.session.ignored(position)
+        if ignored is not None and ignored.any():
+            pieces.insert(0, image_layer(mask_uri(ignored.astype(np.uint8), SIDE, IGNORED), width, height))
         return (width, height), scale, "".join(pieces)
 
     def _describe(self) -> None:
@@ -135,27 +145,37 @@ class Editor:
             "corrected": "corrected by hand",
             "open": "nothing is marked yet",
             "unusable": "cannot be used",
+            "opened": "as in the mask set",
+            "empty": "empty in the mask set",
         }.get(state, state)
         if state in ("found", "not found") and answer is not None:
             rate = f"confidence {answer.confidence:.0%}" if answer.found else f"presence {answer.presence:.0%}"
             words = f"{state}, {rate}"
-            if answer.opened:
-                words = "as in the mask set" if answer.found else "empty in the mask set"
+        if answer is not None and answer.ignored:
+            words += "; yellow pixels are ignored"
         notes = f" Note: {' '.join(drawing.notes)}" if drawing and drawing.notes else ""
         self.caption.text = f"{self.session.photographs[self.position].name}: {words}.{notes}"
-        self.example_button.set_visibility(state in ("found", "corrected"))
-        self.reject_button.set_visibility(state in ("found", "corrected"))
+        for button in (self.example_button, self.reject_button):
+            button.set_visibility(state in ("found", "opened", "corrected"))
+        self._help()
         marked = self.session.drawing(self.position, self.kind) is not None
         self.undo_button.set_enabled(marked)
         self.clear_button.set_enabled(marked)
 
     def _explain(self) -> None:
-        meaning = "" if self.kind == "object" else "Mark an object that is not meant, though it looks alike. "
-        self.help.text = meaning + _HELP[self.tool_toggle.value]
-        self.help.style(f"border-color: {css_colour(self.kind)}")
+        self._help()
         if self.position is not None:
             self._describe()
         self.brush.set_visibility(self.tool_toggle.value in ("stroke", "paint", "erase"))
+
+    def _help(self) -> None:
+        """Say what the tool does: with the object, with its mask if there is one, or with what is not meant."""
+        tool, session = self.tool_toggle.value, self.session
+        corrects = self.position is not None and session.state(self.position) in ("found", "opened", "corrected")
+        words = _HELP_CORRECTION if corrects and self.kind == "object" else {}
+        meaning = "" if self.kind == "object" else "Mark an object that is not meant, though it looks alike. "
+        self.help.text = meaning + words.get(tool, _HELP[tool])
+        self.help.style(f"border-color: {css_colour(self.kind)}")
 
     async def _on_mouse(self, event: Any) -> None:
         """Follow a gesture from press to release; leaving the photograph ends it, too."""

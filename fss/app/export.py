@@ -64,6 +64,8 @@ class Written:
     """Its masks."""
     unmatched: int
     """Masks that are left out, since the collection lacks their photographs."""
+    without: int
+    """Usable photographs of the collection that have no mask in the set."""
 
 
 def write_mask_set(session: Session, collection: str, name: str, label: str, *, overwrite: bool = False) -> Written:
@@ -109,10 +111,12 @@ def write_mask_set(session: Session, collection: str, name: str, label: str, *, 
     )
     if class_id not in target.classes:
         target.add_classes({class_id: label})
+    usable = 0
     for part in target.part_names():
         rows = target.read_part(part, ["image_id", "error"]).to_pylist()
+        usable += sum(not row["error"] for row in rows)
         mask_set.write_part(part, mask_table(_row(row, used.get(row["image_id"]), class_id) for row in rows))
-    return Written(mask_set=mask_set, masks=len(used), unmatched=len(masks) - len(used))
+    return Written(mask_set=mask_set, masks=len(used), unmatched=len(masks) - len(used), without=usable - len(used))
 
 
 def _category(label: str, classes: Mapping[int, str]) -> tuple[int, str]:
@@ -143,7 +147,7 @@ def _exported(session: Session, class_id: int) -> Iterator[ExportedMask]:
             image_id=image_id,
             uri=photograph.uri,
             mask=mask,
-            classes=(class_id,) if mask.any() else (),
+            classes=(class_id,) if (mask == 1).any() else (),
         )
 
 
@@ -173,4 +177,4 @@ def _row(row: Mapping[str, Any], mask: bytes | None, class_id: int) -> dict[str,
     if mask is None:
         return mask_row(row["image_id"], None, error="not-in-app: no mask was made for it")
     decoded = decode_mask(mask)
-    return mask_row(row["image_id"], decoded, [class_id] if decoded.any() else [])
+    return mask_row(row["image_id"], decoded, [class_id] if (decoded == 1).any() else [])

@@ -15,6 +15,8 @@ _FILTERS = {
     "all": "All",
     "example": "Examples",
     "corrected": "Corrected",
+    "opened": "As opened",
+    "empty": "Opened empty",
     "found": "Found",
     "not found": "Not found",
     "open": "Not searched",
@@ -41,7 +43,9 @@ class Gallery:
         with ui.row().classes("w-full items-center gap-2 no-wrap"):
             self.text = ui.input(placeholder="Name contains", on_change=self._search).props("dense clearable outlined")
             self.text.classes("grow")
-            self.state = ui.select(_FILTERS, value="all", on_change=self._search).props("dense outlined")
+            opened = any(answer.opened for answer in session.answers.values())
+            filters = {state: words for state, words in _FILTERS.items() if opened or state not in ("opened", "empty")}
+            self.state = ui.select(filters, value="all", on_change=self._search).props("dense outlined")
             self.state.classes("w-32")
         self.sorting = ui.label("Sorted by confidence: the expected overlap of a mask with the object.").classes(
             "hint mt-2"
@@ -113,8 +117,7 @@ class Gallery:
 
     def _badge(self, position: int) -> None:
         state, answer = self.session.state(position), self.session.answers.get(position)
-        rate = f"{answer.confidence:.0%}" if answer and not answer.opened else ""
-        words: dict[State, str] = {"found": rate, "open": ""}
+        words: dict[State, str] = {"found": f"{answer.confidence:.0%}" if answer else "", "open": "", "opened": ""}
         text = words.get(state, state)
         if text:
             badge = ui.label(text).classes(f"badge is-{state.replace(' ', '-')}")

@@ -29,10 +29,10 @@ def shown_size(shape: Sequence[int], side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def mask_uri(mask: UInt8, side: int, kind: Kind = "object") -> str:
+def mask_uri(mask: UInt8, side: int, colour: Colour = FOREGROUND) -> str:
     """Return a transparent PNG of a mask [H,W] in {0,1}, with a long side of at most ``side`` pixels, as data URI."""
     small = np.asarray(Image.fromarray(mask).resize(shown_size(mask.shape, side), Image.Resampling.NEAREST))
-    return data_uri(png_bytes(mask_layer(small, COLOURS[kind])), "png")
+    return data_uri(png_bytes(mask_layer(small, colour)), "png")
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -1,15 +1,18 @@
 """The masks of a mask set as answers, to look through and correct."""
 
+import numpy as np
+
 from fss.app.photographs import Photographs
 from fss.app.session import Answer
 from fss.collection import MaskSet, overview
+from fss.core.arrays import IGNORE, BoolArray
 from fss.images.mask_codec import binary_mask, decode_mask, encode_mask
 
 
 def open_masks(mask_set: MaskSet, photographs: Photographs, label: str | None = None) -> tuple[dict[int, Answer], str]:
     """Return the masks of one class as answers by the position of their photograph, and the name of the class.
 
-    Ignored pixels count as background. A photograph of which the set has no mask has no answer.
+    Other classes count as background; ignored pixels stay ignored. A photograph without a mask has no answer.
 
     Args:
         mask_set: the mask set.
@@ -36,7 +39,16 @@ def open_masks(mask_set: MaskSet, photographs: Photographs, label: str | None = 
         for row in mask_set.read_part(part, ["image_id", "mask", "classes"]).to_pylist():
             if row["mask"] and row["image_id"] in positions:
                 classes = [each["id"] for each in row["classes"]]
-                mask = binary_mask(decode_mask(row["mask"]), classes, class_id) == 1
-                png = encode_mask(mask.astype("uint8"))
-                answers[positions[row["image_id"]]] = Answer(mask=png, found=bool(mask.any()), opened=True)
+                mask = binary_mask(decode_mask(row["mask"]), classes, class_id)
+                answers[positions[row["image_id"]]] = Answer(
+                    mask=_encode(mask == 1),
+                    found=bool((mask == 1).any()),
+                    opened=True,
+                    ignored=_encode(mask == IGNORE) if (mask == IGNORE).any() else b"",
+                )
     return answers, names[class_id]
+
+
+def _encode(region: BoolArray) -> bytes:
+    """Return a region, bool [H,W], as PNG of a mask in {0,1}."""
+    return encode_mask(region.astype(np.uint8))

@@ -6,14 +6,22 @@ from collections.abc import Awaitable, Callable
 from nicegui import run, ui
 
 from fss.app.export import Written, coco_file, png_archive, write_mask_set
-from fss.app.layers import css_colour, mask_uri
+from fss.app.layers import COLOURS, css_colour, mask_uri
 from fss.app.session import Kind, Search, Session, State
 from fss.app.workspace import Workspace
 
 SIDE = 96
 """Long side of the picture of an example, in pixels."""
 
-_TOLD: tuple[State, ...] = ("found", "corrected", "not found", "unusable")
+_TOLD: dict[State, str] = {
+    "opened": "as in the mask set",
+    "empty": "empty in the mask set",
+    "found": "found",
+    "corrected": "corrected",
+    "not found": "not found",
+    "unusable": "unusable",
+}
+"""States that are counted, and their words."""
 
 
 class Panel:
@@ -39,11 +47,28 @@ class Panel:
         self.workspace, self.session, self.url = workspace, session, url
         self.on_choose, self.on_change = on_choose, on_change
         self.search: Search | None = None
+        if workspace.mask_set:
+            self._opened_note()
         self._examples_step()
         self._search_step()
         self._export_step()
         self._mask_set_step()
         ui.timer(0.5, self._follow)
+
+    def _opened_note(self) -> None:
+        """Say what the opened masks are, and what to do with them."""
+        photographs = self.session.photographs
+        text = (
+            f'The masks are those of "{self.workspace.label}" in the mask set "{self.workspace.mask_set}". Look '
+            "through them, correct them, and write them into another set (4). A search (1, 2) replaces those that are "
+            "not corrected."
+        )
+        if photographs.total > len(photographs):
+            text += (
+                f" The other set will lack the masks of {photographs.total - len(photographs):,} photographs that are "
+                f"not on this page; start it with --max-photographs {photographs.total} for all."
+            )
+        ui.label(text).classes("hint notice")
 
     def _examples_step(self) -> None:
         _heading("1", "Examples")
@@ -102,11 +127,13 @@ class Panel:
         self.find_button.set_enabled(bool(self.session.examples) and self.search is None)
         if self.search is None:
             counts = self.session.counts()
-            self.status.text = ", ".join(f"{counts[state]:,} {state}" for state in _TOLD if state in counts)
+            self.status.text = ", ".join(
+                f"{counts[state]:,} {words}" for state, words in _TOLD.items() if state in counts
+            )
 
     def _mask(self, position: int, kind: Kind) -> str:
         mask = self.session.mask(position, kind)
-        return mask_uri(mask, SIDE, kind) if mask is not None and mask.any() else ""
+        return mask_uri(mask, SIDE, COLOURS[kind]) if mask is not None and mask.any() else ""
 
     def _example(self, position: int, kind: Kind, mask: str) -> None:
         async def remove() -> None:
@@ -193,6 +220,8 @@ class Panel:
             self.write_button.enable()
         if written is not None:
             left_out = f"; {written.unmatched:,} photographs are not in the collection" if written.unmatched else ""
+            if written.without:
+                left_out += f"; {written.without:,} photographs of the collection have no mask in it"
             ui.notify(f"{written.masks:,} masks in the mask set {written.mask_set.name}{left_out}", type="positive")
             await self.on_change()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fss.app.drawing import Drawing, Mark
 from fss.app.photographs import Photographs
-from fss.core.arrays import Rgb, UInt8
+from fss.core.arrays import IGNORE, BoolArray, Rgb, UInt8
 from fss.core.prefetch import batched, prefetch
 from fss.images.mask_codec import decode_mask, encode_mask
 from fss.inference.examples import Examples
@@ -20,7 +20,8 @@ from fss.inference.request_limits import RequestLimits
 
 Kind = Literal["object", "other"]
 """What marks mean: the object to find, or another one that is not meant."""
-State = Literal["example", "corrected", "found", "not found", "unusable", "open"]
+State = Literal["example", "corrected", "opened", "empty", "found", "not found", "unusable", "open"]
+"""opened and empty: as in the mask set that was opened, with an object or without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Answer:
     """Whether the object was found."""
     opened: bool = False
     """Whether the mask was opened from a mask set, and not predicted: it has no confidence."""
+    ignored: bytes = b""
+    """PNG in {0,1} of the pixels that the opened mask ignores; empty if there are none."""
     error: str = ""
     """Reason why the photograph is unusable."""
 
@@ -93,16 +96,18 @@ class Session:
             return "corrected"
         if answer is None:
             return "open"
+        if answer.opened:
+            return "opened" if answer.found else "empty"
         return "unusable" if answer.error else "found" if answer.found else "not found"
 
     def order(self) -> list[int]:
         """Return all photographs: examples, then masks by their confidence, then where the object is not found."""
-        ranks: dict[State, int] = {"example": 0, "corrected": 1, "found": 1, "not found": 2, "open": 3, "unusable": 4}
+        ranks: dict[State, int] = {"example": 0, "not found": 2, "open": 3, "unusable": 4}  # 1: all others
 
         def key(position: int) -> tuple[float, ...]:
             state, answer = self.state(position), self.answers.get(position, Answer())
             rate = {"found": answer.confidence, "corrected": answer.confidence, "not found": answer.presence}
-            return ranks[state], -rate.get(state, 0.0), position
+            return ranks.get(state, 1), -rate.get(state, 0.0), position
 
         return sorted(range(len(self.photographs)), key=key)
 
@@ -194,12 +199,24 @@ class Session:
             return None
         return decode_mask(answer.mask)
 
+    def ignored(self, position: int) -> BoolArray | None:
+        """Return the pixels that an opened mask ignores and that are not marked, bool [H,W]; None if there are none."""
+        answer, mask = self.answers.get(position), self.mask(position)
+        if answer is None or mask is None or not answer.ignored:
+            return None
+        ignored: BoolArray = (decode_mask(answer.ignored) == 1) & (mask == 0)
+        return ignored
+
     def masks(self) -> Iterator[tuple[int, UInt8]]:
-        """Yield the photographs that have a mask, with it: examples, corrections and answers, in the order of names."""
+        """Yield the photographs that have a mask, in the order of names, with it: uint8 [H,W] in {0,1,255}.
+
+        These are examples, corrections and answers. What an opened mask ignores is 255 unless it is marked.
+        """
         for position in range(len(self.photographs)):
             mask = self.mask(position)
             if mask is not None:
-                yield position, mask
+                ignored = self.ignored(position)
+                yield position, mask if ignored is None else np.where(ignored, np.uint8(IGNORE), mask)
 
     def counts(self) -> dict[State, int]:
         """Return the number of photographs in every state that occurs."""

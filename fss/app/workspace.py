@@ -33,6 +33,8 @@ class Workspace:
     """Collection for mask sets; None: masks are only exported."""
     opened: Mapping[int, Answer] = field(default_factory=dict)
     """Masks of a mask set that each tab begins with."""
+    mask_set: str = ""
+    """Name of that mask set; empty if none was opened."""
     label: str = "object"
     """Name of the object at first."""
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="search"))

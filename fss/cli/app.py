@@ -86,7 +86,7 @@ def run(config: Config) -> int:
         photographs = of_collection(collection, **size)
         if config.mask_set is not None:
             masks, label = open_masks(collection.mask_set(config.mask_set), photographs, config.object_class)
-            opened = {"opened": masks, "label": label}
+            opened = {"opened": masks, "mask_set": config.mask_set, "label": label}
     predictor, model = open_segmenter(config, "fss app")
     workspace = Workspace(
         photographs=photographs,

@@ -8,7 +8,7 @@ from fss.collection import Collection, ingest_local
 from fss.collection.config import SourceConfig
 from fss.collection.schema import mask_table
 from fss.images.mask_codec import decode_mask, mask_row
-from fss.visualize import FOREGROUND
+from fss.visualize import FOREGROUND, IGNORED
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,22 @@ def test_differences_are_sorted_and_told(collection: Collection) -> None:
     assert "%" in rows[0].cells[0].entries[0][1] and rows[0].cells[0].jpeg[:2] == b"\xff\xd8"
     comparison.sort_by_name()
     assert [row.name for row in comparison.rows(2, 1)] == [sorted(row.name for row in rows)[2]]
+
+
+def test_ignored_pixels_have_a_colour_or_are_hatched(collection: Collection) -> None:
+    for name, top in (("objects", 1), ("truth", 3)):
+        ignoring = collection.create_mask_set(f"ignoring-{name}", config_hash="1", provenance={})
+        for part in collection.part_names():
+            rows = collection.mask_set(name).read_part(part).to_pylist()
+            masks = [decode_mask(row["mask"]) for row in rows]
+            for mask in masks:
+                mask[: 2 * top] = 255
+            ids = [[entry["id"] for entry in row["classes"]] for row in rows]
+            kept = [mask_row(row["image_id"], *pair) for row, *pair in zip(rows, masks, ids, strict=True)]
+            ignoring.write_part(part, mask_table(kept))
+    cells = Comparison(collection, ["ignoring-objects", "ignoring-truth"], most=1).rows(0, 1)[0].cells
+    (colour, words), (no_colour, hatched) = (cell.entries[-1] for cell in cells)
+    assert colour == IGNORED and words.startswith("ignored ") and no_colour is None and hatched.endswith("% (hatched)")
 
 
 def test_objects_without_classes_agree_with_any_class(collection: Collection) -> None:

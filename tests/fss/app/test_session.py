@@ -17,7 +17,8 @@ from fss.cli import app
 from fss.collection import Collection, ImageReader, ingest_local
 from fss.collection.config import SourceConfig
 from fss.collection.mask_import import import_masks
-from fss.images.mask_codec import decode_mask
+from fss.collection.schema import mask_table
+from fss.images.mask_codec import decode_mask, mask_row
 from fss.inference.predictor import Predictor
 from fss.inference.request_limits import RequestLimits
 from tests.helpers.app_photographs import CENTRES, disc
@@ -223,7 +224,7 @@ def test_the_masks_of_a_set_are_opened_corrected_and_written(
     session = Session(photographs, predictor, opened=opened)
     check_equal(session, ImageReader(collection, collection.mask_set("first")))
     assert session.order() == list(range(len(photographs))), "by name, since opened masks have no confidence"
-    changed = next(number for number in session.order() if session.state(number) == "found")
+    changed = next(number for number in session.order() if session.state(number) == "opened")
     before = session.mask(changed)
     session.mark(changed, "object", Mark(tool="paint", points=[(100, 80)], width=12))
     assert session.state(changed) == "corrected" and not session.examples
@@ -234,6 +235,45 @@ def test_the_masks_of_a_set_are_opened_corrected_and_written(
         assert all(mask is not None for mask in masks)
         assert np.array_equal(masks[0], masks[1]) == (number != changed)
     assert before is not None and before[80, 100] == 0
+
+
+def test_what_an_opened_set_ignores_stays_ignored(
+    searched: Session, folder: str, predictor: Predictor, tmp_path: Path
+) -> None:
+    collection = ingest_local(SourceConfig(path=folder), str(tmp_path / "c"))
+    collection.add_classes({5: "disc"})
+    mask_set = collection.create_mask_set("edges", config_hash="1", provenance={})
+    photographs = of_collection(collection, max_pixels=10**6, most=3)
+    masks = {photographs.image_id(number): np.zeros((96, 120), np.uint8) for number in range(3)}
+    for number, mask in enumerate(masks.values()):
+        mask[:20] = 255
+        mask[40:60, 40:60] = number < 2  # the last one has nothing but ignored pixels
+    for part in collection.part_names():
+        ids = collection.read_part(part, ["image_id"])["image_id"].to_pylist()
+        rows = [mask_row(i, masks[i], [5] * bool((masks[i] == 1).any())) if i in masks else gone(i) for i in ids]
+        mask_set.write_part(part, mask_table(rows))
+    opened, label = open_masks(mask_set, photographs)
+    session = Session(photographs, predictor, opened=opened)
+    assert [session.state(number) for number in range(3)] == ["opened", "opened", "empty"]
+    session.mark(0, "object", Mark(tool="paint", points=[(60, 10)], width=10))
+    expected = {number: mask.copy() for number, mask in enumerate(masks.values())}
+    expected[0][session.mask(0) == 1] = 1
+    assert (expected[0][:20] == 1).any() and (expected[0][:20] == 255).any()
+    assert all(np.array_equal(mask, expected[number]) for number, mask in session.masks())
+
+    written = write_mask_set(session, collection.uri, "corrected", label)
+    assert (written.masks, written.without) == (3, 2), "two photographs of five are not on the page"
+    (tmp_path / "coco.json").write_bytes(coco_file(session, label, collection.classes))
+    imported = import_masks(collection, "imported", str(tmp_path / "coco.json")).mask_set
+    for result in (written.mask_set, imported):
+        reader = ImageReader(collection, result)
+        for number, mask in expected.items():
+            sample = reader.read(photographs.image_id(number))
+            assert np.array_equal(sample.mask, mask) and list(sample.classes) == [5] * (number < 2)
+
+
+def gone(image_id: str) -> dict[str, object]:
+    return mask_row(image_id, None, error="gone: not made")
 
 
 def test_one_class_of_a_set_is_opened(tmp_path: Path) -> None:
