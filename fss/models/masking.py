@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fss.models.layers.mask_resize import resize_masks
+from fss.models.layers.explicit_resize import resize_masks
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Masking:
 def mask_features(features: Tensor, mask: Tensor) -> Tensor:
     """Multiply features ``[N,C,h,w]`` by the masks ``[N,H,W]``, resized bilinearly.
 
-    The resize must be PyTorch's own in float32 (``fss.models.layers.mask_resize``): the cosine similarity amplifies a
-    weight of 1e-5 in a border cell where it should be 0.
+    The resize must be PyTorch's own in float32 (``fss.models.layers.explicit_resize``): the cosine similarity amplifies
+    a weight of 1e-5 in a border cell where it should be 0.
     """
     return features * resize_masks(mask, features.shape[-2:]).to(features.dtype)
 

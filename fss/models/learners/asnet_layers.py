@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fss.models.layers.mask_resize import resize_masks
+from fss.models.layers.explicit_resize import resize_masks
 from fss.models.layers.norm import group_norm
 from fss.models.learners.thin_attention import thin_attention
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import DensityConfig, SegmenterConfig
 from fss.models.features import Features, resize
-from fss.models.layers.mask_resize import resize_masks
+from fss.models.layers.explicit_resize import resize_masks
 from fss.models.learners.base import Channels, Learner
 from fss.models.masking import Masking
 

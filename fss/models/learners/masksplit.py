@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features, resize
-from fss.models.layers.mask_resize import resize_masks
+from fss.models.layers.explicit_resize import resize_masks
 from fss.models.layers.norm import GroupNormReLU
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.density import Density

@@ -22,6 +22,7 @@ from fss.core.json_values import parse_object
 from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
+from fss.models.layers.explicit_resize import resize_images
 from fss.models.saliency.config import StudentConfig
 from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
@@ -59,7 +60,7 @@ class SaliencyStudent(nn.Module):
         """Return the probability of the object, [B,1,S/4,S/4], for normalised images [B,3,H,W] of any size."""
         side = self.config.image_size
         if images.shape[-2:] != (side, side):
-            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+            images = resize_images(images, (side, side))
         logits: Tensor = self(images)
         return logits.sigmoid()[:, None]
 

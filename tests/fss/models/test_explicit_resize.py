@@ -1,4 +1,4 @@
-"""Masks of an exported program are resized by PyTorch's own weights."""
+"""Masks and images of an exported program are resized by PyTorch's own weights."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fss.models.features import resize
-from fss.models.layers.mask_resize import resize_masks, resize_weights
+from fss.models.layers.explicit_resize import resize_images, resize_masks, resize_weights
 from fss.models.layers.norm import group_norm
 
 MODES = ("bilinear", "nearest", "area")
@@ -26,9 +26,17 @@ def test_the_weights_are_those_of_pytorch(mode: str) -> None:
             np.testing.assert_allclose(weights, expected, rtol=0, atol=0 if mode != "area" else 1e-7)
 
 
+@pytest.mark.parametrize("result", [1, 7, 160, 224, 256, 512])
+@pytest.mark.parametrize("length", [1, 97, 192, 384, 400])
+def test_images_are_shrunk_without_aliases(length: int, result: int) -> None:
+    rows = resize_images(torch.eye(length)[None, :, :, None].expand(-1, -1, -1, 2), (result, 2))[0, :, :, 0].T
+    np.testing.assert_allclose(resize_weights(length, result, "antialiased"), rows, rtol=0, atol=1e-6)
+
+
 class Resizes(nn.Module):
     def forward(self, masks: torch.Tensor) -> list[torch.Tensor]:
-        return [resize_masks(masks, (5, 7), mode) for mode in MODES]  # type: ignore[arg-type]
+        resized = [resize_masks(masks, (5, 7), mode) for mode in MODES]  # type: ignore[arg-type]
+        return [*resized, resize_images(masks[:, None], (11, 13))]
 
 
 def test_an_exported_program_contains_the_weights_and_no_resize() -> None:
@@ -36,7 +44,9 @@ def test_an_exported_program_contains_the_weights_and_no_resize() -> None:
     program = torch.export.export(Resizes(), (masks,), strict=False)
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [name for name in operators if "upsample" in name or "pool" in name or "eye" in name], operators
-    for mode, expected, exported in zip(MODES, Resizes()(masks), program.module()(masks), strict=True):
+    for mode, expected, exported in zip(
+        (*MODES, "antialiased"), Resizes()(masks), program.module()(masks), strict=True
+    ):
         torch.testing.assert_close(exported, expected, rtol=0, atol=1e-6, msg=mode)
 
 
