@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fss.collection import part_io
 from fss.collection.sources.links import BROKEN, FOLDERS, OUTSIDE, UNREADABLE
-from fss.collection.sources.walk import is_photograph, stem_and_suffix, walk
+from fss.collection.sources.walk import OTHER_FORMATS, is_photograph, stem_and_suffix, walk
 from fss.core import storage
 from fss.core.arrays import UInt8
 from fss.core.console import cell, output_console, with_progress
@@ -194,6 +194,9 @@ def _pictures(root: str) -> dict[str, str]:
     left_out = [f"{tree.ignored[reason]} {reason}" for reason in NOT_FOLLOWED if tree.ignored[reason]]
     if left_out:
         print(f"{root}: left out are {', '.join(left_out)}; name what they lead to as well", file=sys.stderr)
+    if count := tree.ignored[OTHER_FORMATS]:
+        text = f"left out are {count} {OTHER_FORMATS}, such as camera raw; convert them to JPEG, PNG or TIFF first"
+        print(f"{root}: {text}", file=sys.stderr)
     return {uri: path for path, uri in tree.uris.items() if is_photograph(path)}
 
 

@@ -99,7 +99,7 @@ def import_masks(
     entries = [(image.image_id, image.name) for image in images]
     matches = match_images(photographs, entries, any_suffix=form == "png")
     if not matches.entries:
-        raise ValueError(_nothing_matches(source, entries, photographs))
+        raise ValueError(_nothing_matches(source, entries, photographs, twice=bool(matches.ambiguous)))
     used = [images[number] for number in matches.entries.values()]
     labels = {
         (shape.label, shape.category) for image in used if isinstance(image, AnnotatedImage) for shape in image.shapes
@@ -180,11 +180,14 @@ def _row(
     return mask_row(image_id, mask, ids), problems
 
 
-def _nothing_matches(source: str, entries: Sequence[tuple[str | None, str]], photographs: Sequence[Photograph]) -> str:
+def _nothing_matches(
+    source: str, entries: Sequence[tuple[str | None, str]], photographs: Sequence[Photograph], *, twice: bool
+) -> str:
     inside, outside = _some([name for _, name in entries]), _some([photograph.name for photograph in photographs])
+    remedy = "name every photograph once" if twice else "give the collection that the masks were exported from"
     return (
-        f"none of the {len(entries)} masks in {source} fits a photograph: the files have {inside or 'no names'}, the "
-        f"collection has {outside or 'no photographs'}; give the collection that the masks were exported from"
+        f"none of the {len(entries)} masks in {source} fits {'one photograph alone' if twice else 'a photograph'}: the "
+        f"files have {inside or 'no names'}, the collection has {outside or 'no photographs'}; {remedy}"
     )
 
 

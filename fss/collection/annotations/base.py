@@ -34,6 +34,8 @@ class Shape:
     """Name of its class."""
     category: int | None = None
     """Id of its class in the file, if there is one."""
+    crowd: bool = False
+    """Whether it is a crowd: its pixels are ignored where no other object covers them."""
     decode: Callable[[int, int], BoolArray]
     """Returns the mask, bool [H,W], for the height and width of the photograph; raises DecodeError."""
 

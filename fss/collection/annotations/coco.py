@@ -21,6 +21,7 @@ from fss.collection.annotations.base import (
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
 from fss.collection.sources.coco_categories import IGNORE_CATEGORY, IGNORE_LABEL
+from fss.collection.sources.coco_file import CROWD, entry_key
 from fss.core.arrays import BoolArray
 from fss.images.decode_errors import DecodeError
 from fss.images.run_lengths import decode_columns, encode_columns
@@ -76,18 +77,28 @@ def read_coco(uri: str) -> AnnotationFile:
     file = AnnotationFile()
     categories = _categories(uri, content.get("categories"))
     images = _images(content["images"], file)
+    crowds = 0
     for number, row in enumerate(content["annotations"]):
-        image = _get(images, row.get("image_id")) if isinstance(row, dict) else None
+        image = images.get(entry_key(row.get("image_id"))) if isinstance(row, dict) else None
         if image is None:
             file.problems.append(f"annotation {number}: it belongs to no image of the file")
             continue
-        category = row.get("category_id")
-        label = _get(categories, category)
+        category, crowd = row.get("category_id"), row.get("iscrowd")
+        label = categories.get(entry_key(category))
         if label is None:
             image.problems.append(f"annotation {number}: unknown-category: {category!r}")
             continue
+        if isinstance(crowd, list | dict) or crowd not in CROWD:
+            image.problems.append(f"annotation {number}: bad-iscrowd: {str(crowd)[:40]!r}; it must be 0 or 1")
+            continue
+        crowds += CROWD[crowd]
         decode = partial(_decode, row.get("segmentation"))
-        image.shapes.append(Shape(label=label, category=int(category), decode=decode))
+        image.shapes.append(Shape(label=label, category=int(category), crowd=CROWD[crowd] == 1, decode=decode))
+    if crowds:
+        file.notes.append(
+            f"{crowds} of {len(content['annotations'])} objects are crowds (iscrowd 1), so their pixels are ignored; "
+            "CVAT writes single masks so: set iscrowd to 0 if they are"
+        )
     return file
 
 
@@ -109,29 +120,29 @@ def _decode(segmentation: Any, height: int, width: int) -> BoolArray:
     raise DecodeError("no-segmentation", "the object has neither polygons nor run lengths")
 
 
-def _categories(uri: str, rows: Any) -> dict[Any, str]:
-    """Return the names of the categories by id.
+def _categories(uri: str, rows: Any) -> dict[str | None, str]:
+    """Return the names of the categories by their whole-numbered ids as text.
 
     Raises:
         ValueError: two categories share an id.
     """
-    names: dict[Any, str] = {}
+    names: dict[str | None, str] = {}
     for row in rows if isinstance(rows, list) else ():
-        key, name = (row.get("id"), row.get("name")) if isinstance(row, dict) else (None, None)
-        if not isinstance(key, int) or not isinstance(name, str) or not name.strip():
+        key, name = (entry_key(row.get("id")), row.get("name")) if isinstance(row, dict) else (None, None)
+        if key is None or not key.removeprefix("-").isdecimal() or not isinstance(name, str) or not name.strip():
             continue
         if names.setdefault(key, name) != name:
             raise ValueError(f"{uri} gives category {key} the names {names[key]!r} and {name!r}; keep one of them")
     return names
 
 
-def _images(rows: list[Any], file: AnnotationFile) -> dict[Any, AnnotatedImage]:
-    """Return the photographs by their id in the file; those that share an id are problems."""
-    ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
-    shared = {key for key, count in Counter(key for key in ids if isinstance(key, int | str)).items() if count > 1}
-    images = {}
+def _images(rows: list[Any], file: AnnotationFile) -> dict[str | None, AnnotatedImage]:
+    """Return the photographs by their id in the file as text; those that share an id are problems."""
+    ids = [entry_key(row.get("id")) if isinstance(row, dict) else None for row in rows]
+    shared = {key for key, count in Counter(ids).items() if count > 1}
+    images: dict[str | None, AnnotatedImage] = {}
     for number, (key, row) in enumerate(zip(ids, rows, strict=True)):
-        if not isinstance(key, int | str) or not isinstance(row.get("file_name"), str):
+        if key is None or not isinstance(row.get("file_name"), str):
             file.problems.append(f"image {number}: it needs an id and a file_name")
         elif key in shared:
             file.problems.append(f"image {number} ({row['file_name']}): another image has the id {key!r}, too")
@@ -142,8 +153,3 @@ def _images(rows: list[Any], file: AnnotationFile) -> dict[Any, AnnotatedImage]:
             images[key] = AnnotatedImage(name=row["file_name"], image_id=image_id, size=size, small_on_top=True)
     file.images += images.values()
     return images
-
-
-def _get(table: Mapping[Any, Any], key: Any) -> Any:
-    """Return the entry of a key that may be anything."""
-    return table.get(key) if isinstance(key, int | str) else None

@@ -13,7 +13,7 @@ from fss.images.mask_codec import MAX_CLASSES
 def paint(
     image: AnnotatedImage, size: tuple[int, int], class_ids: Mapping[tuple[str, int | None], int | None]
 ) -> tuple[Mask, list[int], list[str]]:
-    """Paint the objects of a photograph; ignored pixels cover everything.
+    """Paint the objects of a photograph; ignored pixels cover everything, and single objects cover crowds.
 
     Args:
         image: photograph with its objects.
@@ -36,7 +36,7 @@ def paint(
     values = {class_id: value for value, class_id in enumerate(ids, start=1)}
     mask = np.zeros(size, np.uint8)
     areas = np.full(size, np.iinfo(np.int32).max, np.int32)  # of the object that a pixel shows
-    ignored = np.zeros(size, bool)
+    ignored, crowds = np.zeros(size, bool), np.zeros(size, bool)
     problems = list(image.problems)
     for number, shape in enumerate(image.shapes):
         try:
@@ -45,8 +45,8 @@ def paint(
             problems.append(f"object {number} ({shape.label}): {error}")
             continue
         class_id = class_ids[shape.label, shape.category]
-        if class_id is None:
-            ignored |= region
+        if class_id is None or shape.crowd:
+            (ignored if class_id is None else crowds)[region] = True
             continue
         box = _box(region)
         shown = region[box]
@@ -55,7 +55,7 @@ def paint(
             shown = shown & (area <= areas[box])
             areas[box][shown] = area
         mask[box][shown] = values[class_id]
-    mask[ignored] = IGNORE
+    mask[ignored | (crowds & (mask == 0))] = IGNORE
     return *_without_hidden(mask, ids), problems
 
 

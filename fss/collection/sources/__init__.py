@@ -9,6 +9,7 @@ from fss.collection.config import SHARDS, SourceConfig
 from fss.collection.sources import cityscapes, coco, folder, fss1000, labelme, parquet, synthetic, voc, webdataset
 from fss.collection.sources.base import Listing, RawItem, SourceItem
 from fss.collection.sources.links import link_notes
+from fss.collection.sources.walk import OTHER_FORMATS
 from fss.images.limits import DecodeLimits
 
 __all__ = ["Listing", "RawItem", "SourceConfig", "SourceItem", "item_reader", "list_items", "read_item"]
@@ -36,6 +37,11 @@ def list_items(config: SourceConfig) -> Listing:
         raise ValueError(f"a source of kind {config.kind} needs a path: a local folder or s3://bucket/folder")
     listing: Listing = _SOURCES[config.kind].list_items(config)
     notes = link_notes(listing.ignored, config.path)
+    if count := listing.ignored.get(OTHER_FORMATS, 0):
+        notes.append(
+            f"{count} pictures of {config.path} have a format that is not read, such as camera raw or JPEG XL; convert "
+            "them to JPEG, PNG or TIFF first"
+        )
     if not listing.items:
         others = ", ".join(f"{count} {reason}" for reason, count in listing.ignored.items()) or "nothing else"
         remedy = "; ".join(notes) or "check the folder and the file names"

@@ -16,7 +16,8 @@ from fss.core.printable import printable
 from fss.images.outlines import has_outline
 
 _LISTED = 12  # keys in a message
-_CROWD = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1}  # False equals 0, and True and 1.0 equal 1
+CROWD = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1}  # False equals 0, and True and 1.0 equal 1
+"""Whether an object is a crowd, by its ``iscrowd``."""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +76,7 @@ def read_coco_file(uri: str) -> CocoFile:
     left_out["objects that are no dictionaries"] += len(content["annotations"]) - len(objects)
     categories, parents = _read_categories(uri, content.get("categories"), warnings)
     if not categories:
-        keys = {key for entry in objects if (key := _key(entry.get("category_id"))) is not None}
+        keys = {key for entry in objects if (key := entry_key(entry.get("category_id"))) is not None}
         categories = dict.fromkeys(sorted(keys))
         warnings.append(f"{uri} names no categories; the classes are called by their ids")
     pictures = _read_pictures(content["images"], left_out)
@@ -150,7 +151,7 @@ def _read_categories(uri: str, rows: Any, warnings: list[str]) -> tuple[dict[str
     categories: dict[str, str | None] = {}
     ambiguous: set[str] = set()
     for row in rows:
-        key, name = _key(row.get("id")), _text(row.get("name"))
+        key, name = entry_key(row.get("id")), _text(row.get("name"))
         if key is not None and categories.setdefault(key, name) != name:
             ambiguous.add(key)
             warnings.append(
@@ -168,7 +169,7 @@ def _read_pictures(rows: list[Any], left_out: Counter[str]) -> list[tuple[str | 
         if not isinstance(row, dict):
             left_out["pictures that are no dictionaries"] += 1
             continue
-        name, key = row.get("file_name", row.get("coco_url")), _key(row.get("id"))  # LVIS has addresses alone
+        name, key = row.get("file_name", row.get("coco_url")), entry_key(row.get("id"))  # LVIS has addresses alone
         if not isinstance(name, str) or not name:
             left_out["pictures without a file_name"] += 1
             name = ""
@@ -195,21 +196,21 @@ def _distribute(
     owners = {key: picture for key, picture in pictures if key is not None}
     used = set()
     for entry in objects:
-        picture = owners.get(_key(entry.get("image_id")) or "")
-        category, crowd = _key(entry.get("category_id")), entry.get("iscrowd")
+        picture = owners.get(entry_key(entry.get("image_id")) or "")
+        category, crowd = entry_key(entry.get("category_id")), entry.get("iscrowd")
         if picture is None:
             left_out["objects of pictures that are not listed"] += 1
         elif category is None or category not in categories:
             picture.left_out["unknown-category"] += 1
-        elif isinstance(crowd, (list, dict)) or crowd not in _CROWD:
+        elif isinstance(crowd, (list, dict)) or crowd not in CROWD:
             picture.left_out["bad-iscrowd"] += 1
         else:
             used.add(category)
-            picture.objects.append((category, _CROWD[crowd], entry.get("segmentation")))
+            picture.objects.append((category, CROWD[crowd], entry.get("segmentation")))
     return used
 
 
-def _key(value: Any) -> str | None:
+def entry_key(value: Any) -> str | None:
     """Return an id as text, so that 7, 7.0 and "7" are the same; None for what is no id."""
     if type(value) is int:
         return str(value)
@@ -220,7 +221,7 @@ def _key(value: Any) -> str | None:
 
 def _repeated(ids: Iterable[Any]) -> dict[str, int]:
     """Return how often each id occurs that occurs more than once."""
-    counts = Counter(key for value in ids if (key := _key(value)) is not None)
+    counts = Counter(key for value in ids if (key := entry_key(value)) is not None)
     return {key: count for key, count in counts.items() if count > 1}
 
 

@@ -17,6 +17,12 @@ PHOTOGRAPHS = frozenset(
     | {".avif", ".heic", ".heif", ".hif"}
     | {".jp2"}  # not supported; listed so that it is reported in the quarantine
 )
+OTHER_FORMATS = "pictures of other formats"
+_OTHERS = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}  # camera raw
+    | {".exr", ".hdr", ".jxl", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".tga"}
+)
+"""Suffixes of pictures that are not read; many raw files are TIFFs, whose first picture is a preview."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
             ignored["hidden files"] += 1
         elif relative.endswith(".dvc") and relative.removesuffix(".dvc") not in files:
             ignored[links.DVC_FILES] += 1
+        elif stem_and_suffix(relative)[1] in _OTHERS:
+            ignored[OTHER_FORMATS] += 1
         else:
             visible[relative], sizes[file_uri] = file_uri, size
     return Tree(visible, ignored, sizes)

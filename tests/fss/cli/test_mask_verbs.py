@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from fss.cli import main
 from fss.cli._make_masks import find_pictures
 from fss.cli._support_text import parse_support
+from fss.collection.config import SourceConfig
+from fss.collection.sources import list_items
 from fss.core import storage
 from fss.inference.prompts import Prompt
 from fss.models import create_segmenter, save_checkpoint
@@ -221,6 +223,16 @@ def test_links_out_of_a_folder_of_pictures_are_told(
     (line,) = capsys.readouterr().err.splitlines()
     reasons = "1 links out of the folder, 1 links without a target"
     assert line == f"{tmp_path}/links: left out are {reasons}; name what they lead to as well"
+
+
+def test_pictures_of_formats_that_are_not_read_are_told(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "IMG_1.CR2").write_bytes(encoded("TIFF"))  # a raw file is a TIFF, whose first picture is a preview
+    assert len(find_pictures([str(photos)], "out")) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{photos}: left out are 1 pictures of other formats, such as camera raw; convert them to")
+    listing = list_items(SourceConfig(path=str(photos)))
+    assert len(listing.items) == 3 and listing.ignored == {"pictures of other formats": 1, "other files": 1}
+    assert "have a format that is not read, such as camera raw or JPEG XL; convert them" in listing.notes[-1]
 
 
 def test_pictures_have_names_of_their_own(photos: Path) -> None:

@@ -416,12 +416,32 @@ def test_a_photograph_without_any_good_object_gets_no_mask(collection: Collectio
 
 def test_smaller_objects_and_ignored_pixels_cover_others(collection: Collection, photos: Path, tmp_path: Path) -> None:
     small = {**SQUARE, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "category_id": 2}
-    huge = {**SQUARE, "segmentation": [[-1e9, -1e9, 1e9, -1e9, 1e9, 1e9, -1e9, 1e9]], "iscrowd": 1}
+    huge = {**SQUARE, "segmentation": [[-1e9, -1e9, 1e9, -1e9, 1e9, 1e9, -1e9, 1e9]]}
     report = import_masks(collection, "back", coco_file(tmp_path, [small, huge]))
     assert not report.problems
     pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
     assert isinstance(pixels, np.ndarray)
     assert ((pixels == -1).sum(), (pixels == 7).sum()) == (4, 20 * 28 - 4)
+
+
+def test_crowds_are_ignored_where_no_object_is(collection: Collection, photos: Path, tmp_path: Path) -> None:
+    crowd = {**SQUARE, "segmentation": [[0, 0, 28, 0, 28, 20, 0, 20]], "iscrowd": 1}
+    report = import_masks(collection, "back", coco_file(tmp_path, [SQUARE, crowd]))
+    assert not report.problems and len(report.notes) == 1
+    assert report.notes[0].startswith("1 of 2 objects are crowds (iscrowd 1), so their pixels are ignored")
+    pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
+    assert isinstance(pixels, np.ndarray)
+    assert (pixels[4:12, 4:12] == 7).all() and ((pixels == 7).sum(), (pixels == -1).sum()) == (64, 20 * 28 - 64)
+    with_text = import_masks(collection, "text", coco_file(tmp_path, [{**SQUARE, "iscrowd": "maybe"}]))
+    assert with_text.masks == 0 and "bad-iscrowd" in with_text.problems[0]
+
+
+def test_ids_of_a_coco_file_may_be_floats_or_text(collection: Collection, photos: Path, tmp_path: Path) -> None:
+    images = [{"id": 1.0, "file_name": "cups/1.png"}]
+    report = import_masks(collection, "back", coco_file(tmp_path, [{**SQUARE, "category_id": "1"}], images))
+    assert report.masks == 1 and not report.problems
+    pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
+    assert isinstance(pixels, np.ndarray) and (pixels == 7).sum() == 64
 
 
 @pytest.mark.parametrize(
@@ -431,6 +451,10 @@ def test_smaller_objects_and_ignored_pixels_cover_others(collection: Collection,
         ([{"id": 1}, None, 3, {"id": {}, "file_name": "a.png"}], "none of the 0 masks"),
         ([{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "leer.png"}], "none of the 0 masks"),
         ([{"id": 1, "file_name": "nowhere.jpg"}], "the files have nowhere.jpg, the collection has"),
+        (
+            [{"id": n, "file_name": "cups/1.png"} for n in (1, 2)],
+            "fits one photograph alone: .*; name every photograph",
+        ),
     ],
 )
 def test_nothing_that_matches_is_an_error(collection: Collection, images: Any, message: str, tmp_path: Path) -> None:
