@@ -101,11 +101,21 @@ def python_model() -> Any:
 
         # There are no type hints, because MLflow would derive the signature from them.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-            """Answer each row of a DataFrame with the columns of ``COLUMNS``."""
-            import pandas as pd
+            """Answer each row of a DataFrame with the columns of ``COLUMNS``.
 
+            Raises:
+                MlflowException: a request is wrong; the server sends its message, which it does of no other error.
+            """
+            import pandas as pd
+            from mlflow.exceptions import MlflowException
+
+            masks = []
             with self.turn:  # the server calls from many threads, and each prediction takes memory and all cores
-                masks = [segment_request(self.predictor, row) for row in model_input[list(COLUMNS)].to_dict("records")]
+                for number, row in enumerate(model_input[list(COLUMNS)].to_dict("records"), 1):
+                    try:
+                        masks.append(segment_request(self.predictor, row))
+                    except ValueError as error:
+                        raise MlflowException.invalid_parameter_value(f"request {number}: {error}") from error
             return pd.DataFrame({"mask": masks})
 
     return FewShotModel()
@@ -265,9 +275,8 @@ def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:
         raise ValueError(f"the rows of a picture must have the same length: {error}") from None
     is_image = pixels.dtype.kind in "bui" and pixels.ndim in (2, 3) and pixels.size > 0
     if not is_image or pixels.min() < 0 or pixels.max() > 255:
-        raise ValueError(
-            f"a picture must be [H,W,3] and a mask [H,W] in 0..255, got {pixels.dtype} {list(pixels.shape)}"
-        )
+        got = f"{pixels.dtype} {list(pixels.shape)}" if pixels.ndim else ("null" if value is None else repr(value))
+        raise ValueError(f"a picture must be encoded, or [H,W,3], and a mask [H,W], of 0..255, got {got}")
     return pixels.astype(np.uint8)
 
 

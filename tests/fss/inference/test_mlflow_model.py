@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,26 @@ def test_arrays_are_answered_like_the_bytes_of_the_same_pictures(model_uri: str)
     with TestClient(scoring_server.init(model)) as http:
         response = http.post("/invocations", json={"dataframe_records": [row]})
     assert base64.b64decode(response.json()["predictions"][0]["mask"]) == answered
+
+
+def test_the_server_says_which_request_is_wrong_and_why(model_uri: str) -> None:
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    picture = png(example_request()["query"][0]).tolist()
+    right = {"query": picture, "support_images": [picture], "support_masks": [[16, 16, 48, 48]]}
+    with TestClient(scoring_server.init(mlflow.pyfunc.load_model(model_uri))) as http:
+        for change, reason in (
+            ({"query": None}, "got null"),
+            ({"query": "no picture"}, "base64"),
+            ({"support_images": []}, "got 0 support pictures and 1 masks"),
+            ({"support_masks": [[48, 48, 16, 16]]}, "support 1: the box .* contains no pixel"),
+        ):
+            answer = http.post("/invocations", json={"dataframe_records": [right, right | change]})
+            assert answer.status_code == 400
+            assert re.search(f"request 2: .*{reason}", answer.json()["message"]), answer.text
+            assert "stack_trace" not in answer.json()
 
 
 def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
