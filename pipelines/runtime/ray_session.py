@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_N
 LOCAL = "FSS_LOCAL_RAY"  # in the environment of workers of a Ray that a job has started itself
 # Nobody takes this machine away, and the watcher of every training is a process that has to start.
 NO_WATCHER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+JOIN_S = 10.0
+"""Seconds in which the head of a cluster must take a connection: Ray would wait for it without end."""
 STARTS = 3  # tries to start a local Ray: 2.60 gives its agent 15 s, which can be too short on a busy machine
 
 
@@ -128,10 +132,12 @@ def _join(address: str) -> None:
         # A submitted job has its code in the working directory; a driver started by hand has to send the packages.
         runtime_env["py_modules"] = [str(Path(package.__path__[0])) for package in (fss, pipelines)]
     try:
+        if head := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address):
+            socket.create_connection((head[1], int(head[2])), timeout=JOIN_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env)
-    except ConnectionError as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}). "
+            f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({' '.join(str(error).split())}). "
             "Start one with `ray start --head`, correct the address, or unset RAY_ADDRESS to run on this machine."
         ) from error
 

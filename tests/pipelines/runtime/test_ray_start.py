@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +74,27 @@ def test_other_faults_of_a_start_are_not_repeated(starts: Callable[..., list[int
     with pytest.raises(Exception, match="no room left"), room.ray_session():
         pass
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "cause"), [("127.0.0.1:{}", "Connection refused"), ("ray://127.0.0.1:{}", "refused"), ("head", "Inval")]
+)
+def test_an_address_without_a_cluster_is_told_at_once(
+    address: str, cause: str, starts: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would wait for it without end."""
+
+    def init(**_: Any) -> None:
+        raise ValueError("Invalid address format:\nhead")  # as Ray says of the last one
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = address.format(free.getsockname()[1])
+    starts()
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    message = rf"RAY_ADDRESS is '{address}', but no Ray cluster answers there \(.*{cause}.*\)\. Start one with"
+    with pytest.raises(ValueError, match=message), room.ray_session():
+        pass
 
 
 def test_sigterm_while_ray_starts_ends_the_job_as_anywhere(
