@@ -34,6 +34,10 @@ _LOCKED = "database is locked"
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
+class UnusableStoreError(ValueError):
+    """The URI does not name a store that MLflow can open, so that it is useless to wait for it."""
+
+
 def tracking_uri(uri: str | None = None) -> str:
     """Return the tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else a SQLite file in the current directory.
 
@@ -92,7 +96,7 @@ def require_store(uri: str) -> None:
         ValueError: there is no such file.
     """
     path = sqlite_path(uri)
-    if path is not None and not path.exists():
+    if path is not None and not path.is_file():
         raise ValueError(
             f"there is no MLflow store {path}; run this in the folder of the jobs, or name their store in "
             "MLFLOW_TRACKING_URI"
@@ -113,12 +117,14 @@ def ask(uri: str, request: Callable[[], T]) -> T:
     """Return what a request to a store returns. One to a SQLite store that another process has locked waits a minute.
 
     Raises:
-        ValueError: the store does not answer.
+        ValueError: the store does not answer, or its URI names none.
     """
     deadline, waiting = time.monotonic() + LOCKED_S, False
     while True:
         try:
             return request()
+        except UnusableStoreError:
+            raise
         except Exception as error:
             if is_refusal(error):
                 raise
@@ -152,10 +158,20 @@ def reason(error: Exception) -> str:
 
 
 def tracking_client(uri: str) -> Any:
-    """Return an MLflow client of a tracking store."""
+    """Return an MLflow client of a tracking store.
+
+    Raises:
+        UnusableStoreError: the URI names a folder, or has a scheme that MLflow does not know.
+    """
+    advice = "give a SQLite file (sqlite:///mlflow.db) or a server (http://HOST:5000) as --tracking.uri or "
+    advice += "MLFLOW_TRACKING_URI"
+    path = sqlite_path(uri)
+    if path is not None and path.is_dir():  # MLflow would try to open it for two minutes
+        raise UnusableStoreError(f"MLflow's store {uri} is a folder; {advice}")
     for name, value in _HTTP.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     # Otherwise MLflow logs every migrated table of the store, and prints the URL of every run on a server.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -164,7 +180,13 @@ def tracking_client(uri: str) -> Any:
     # It prints the traceback of every database error, which is raised as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
-    return MlflowClient(tracking_uri=uri)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except MlflowException as error:
+        if not is_refusal(error):
+            raise
+        cause = reason(error).partition(". ")[0]
+        raise UnusableStoreError(f"MLflow cannot open the store {redact_passwords(uri)} ({cause}); {advice}") from error
 
 
 def run_page(uri: str, experiment_id: str, run_id: str) -> tuple[str, str]:

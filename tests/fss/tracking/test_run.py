@@ -17,7 +17,7 @@ from fss.tracking.delivery import Delivery
 from fss.tracking.lifetime import end_on_exit, find_unfinished
 from fss.tracking.run import Run, ensure_experiment, flatten, sqlite_path, tracking_uri
 from fss.tracking.spool import Spool
-from fss.tracking.store import _schema_lock, ask
+from fss.tracking.store import _schema_lock, ask, require_store
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,22 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.Mo
     message = r"store http://me:\*\*\*@127.0.0.1:9 does not answer \(Connection refused\).*--tracking.uri"
     with pytest.raises(ValueError, match=message):
         Run.start("early", uri="http://me:secret@127.0.0.1:9")
+
+
+def test_a_uri_that_names_no_store_is_told_at_once_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for uri in ("mlruns", str(tmp_path), tmp_path.as_uri(), "ftp://me:secret@server"):
+        with pytest.raises(
+            ValueError, match=r"cannot open the store .*sqlite:///mlflow\.db.*--tracking.uri"
+        ) as refused:
+            Run.start("early", uri=uri)
+        assert "\n" not in str(refused.value) and "secret" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+    for uri in ("sqlite:///", f"sqlite:///{tmp_path}"):  # MLflow would try to open a folder for two minutes
+        with pytest.raises(ValueError, match=r"is a folder; give a SQLite file"):
+            Run.start("early", uri=uri)
+        with pytest.raises(ValueError, match="there is no MLflow store"):
+            require_store(tracking_uri(uri))
 
 
 def test_a_request_waits_for_a_store_that_another_process_has_locked(
