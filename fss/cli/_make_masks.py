@@ -186,7 +186,11 @@ def _pictures(root: str) -> dict[str, str]:
     """Return the relative paths, by URI, of the pictures in a folder, or of a single picture.
 
     What may be pictures elsewhere, or behind a lack of permissions, is told.
+
+    Raises:
+        ValueError: there is no such folder or bucket, or the object store does not answer.
     """
+    storage.check_access(root)
     fs, path = storage.resolve(root)
     if fs.get_file_info(path).is_file:
         return {root: root.rsplit("/", 1)[-1]}

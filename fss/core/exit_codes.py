@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from fss.core.disk_errors import explain_disk_error
 from fss.core.extras import explain, extra_of
 from fss.core.printable import printable
 from fss.core.redaction import redact_passwords
+from fss.core.storage_errors import explain_storage_error
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 INTERRUPTION = "interrupted; run it again with the same settings to resume"
@@ -71,7 +71,7 @@ def exit_cleanly(program: str) -> Iterator[None]:
             raise SystemExit(PIPE_CLOSED) from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
             _exit_interrupted(program, error.__cause__)
-        if explanation := explain_disk_error(error):
+        if explanation := explain_storage_error(error):
             _exit(program, explanation, FAILURE)
         if isinstance(error, ModuleNotFoundError) and (extra := extra_of(error.name)):
             _exit(program, explain("this", str(error.name), extra), USAGE_ERROR)

@@ -20,6 +20,7 @@ from pyarrow import NativeFile
 from pyarrow import fs as pafs
 
 from fss.core.retry import retry_transient
+from fss.core.storage_errors import CHECK_ACCESS
 
 MAX_ATTEMPTS = 6  # throttling of an object store is temporary
 CONNECT_TIMEOUT_S = 5.0
@@ -109,10 +110,7 @@ def check_access(uri: str | Path) -> None:
         if file_type == pafs.FileType.NotFound:
             file_type = _file_type(fs, bucket)
     except OSError as error:
-        raise ValueError(
-            f"cannot reach {uri}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
-            "AWS_ENDPOINT_URL and the network."
-        ) from error
+        raise ValueError(f"cannot reach {uri}: {error}. {CHECK_ACCESS}.") from error
     if file_type == pafs.FileType.NotFound:
         raise ValueError(f"cannot reach {uri}: there is no bucket {bucket!r}. Create it or correct the name.")
 

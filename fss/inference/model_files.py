@@ -71,8 +71,9 @@ def local_copy(uri: str) -> Iterator[Path]:
     """Yield the folder of a checkpoint; one in an object store is copied and deleted at the end of the block.
 
     Raises:
-        ValueError: there is no checkpoint, or there are several.
+        ValueError: there is no checkpoint, or there are several, or the object store does not answer.
     """
+    storage.check_access(uri)
     filesystem, path = storage.resolve(uri)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield _checkpoint_in(Path(path))

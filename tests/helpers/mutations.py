@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fss.core.disk_errors import explain_disk_error
+from fss.core.storage_errors import explain_storage_error
 from tests.helpers.coco_fuzzing import change_value
 
 SLOWEST_S = 30
@@ -52,7 +52,7 @@ def judge(use: Callable[[], Any], expected: Any) -> Verdict:
     except _EndlessError:
         return Verdict(outcome=CRASHED, text=f"no end after {SLOWEST_S} s")
     except Exception as error:
-        if line := explain_disk_error(error):
+        if line := explain_storage_error(error):
             return Verdict(outcome=NOTICED, text=line)
         return Verdict(outcome=CRASHED, text=f"{type(error).__name__}: {error!s:.300}")
     same = result == expected

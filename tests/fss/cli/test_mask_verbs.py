@@ -16,6 +16,7 @@ from fss.cli._support_text import parse_support
 from fss.collection.config import SourceConfig
 from fss.collection.sources import list_items
 from fss.core import storage
+from fss.inference.predictor import load_segmenter
 from fss.inference.prompts import Prompt
 from fss.models import create_segmenter, save_checkpoint
 from tests.helpers.bad_files.formats import encoded, picture
@@ -280,3 +281,17 @@ def test_saliency_from_and_to_an_object_store(s3: str, tmp_path: Path) -> None:
     storage.write_atomically(*storage.resolve(f"{s3}/raw/a.jpg"), encoded("JPEG", picture((80, 60))))
     assert ends("saliency", f"{s3}/raw", "--output", f"{s3}/masks") == 0
     assert storage.list_names(*storage.resolve(f"{s3}/masks")) == ["a.png", "masks.csv", "overlays"]
+
+
+@pytest.mark.parametrize("what", ["pictures", "model"])
+def test_an_object_store_that_does_not_answer_is_told_before_any_work(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"cannot reach s3://bucket/a: .*Check AWS_ACCESS_KEY_ID"):
+        if what == "pictures":
+            find_pictures(["s3://bucket/a"], str(tmp_path))
+        else:
+            load_segmenter("s3://bucket/a")

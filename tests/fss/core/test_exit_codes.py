@@ -8,7 +8,7 @@ import pytest
 from annotated_types import Ge
 
 from fss.core.config import settings
-from fss.core.exit_codes import PIPE_CLOSED, USAGE_ERROR, exit_cleanly
+from fss.core.exit_codes import FAILURE, PIPE_CLOSED, USAGE_ERROR, exit_cleanly
 
 
 @settings
@@ -42,3 +42,14 @@ def test_a_missing_package_of_an_extra_is_one_line(capsys: pytest.CaptureFixture
     assert raised.value.code == USAGE_ERROR
     line = "fss x: error: this needs ray.data, which is not installed. Install with: pip install 'fss-masks[cluster]'\n"
     assert capsys.readouterr().err == line
+
+
+def test_an_object_store_that_fails_in_the_middle_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    cause = "When reading 'b/x': AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 7, no server"
+    for error in (OSError(cause), RuntimeError(f"ray::make_part()\n  File part.py, line 3\nOSError: {cause}\n")):
+        with pytest.raises(SystemExit) as raised, exit_cleanly("job"):
+            raise error
+        assert raised.value.code == FAILURE
+        line = f"job: error: the object store failed: {cause}. Check AWS_ACCESS_KEY_ID, "
+        told = capsys.readouterr().err
+        assert told.startswith(line) and told.count("\n") == 1 and told.endswith("run it again to resume\n")
