@@ -1,7 +1,8 @@
 """The steps beside the editor: examples, the search, and the masks as files or as a mask set."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 
 from nicegui import run, ui
 
@@ -9,6 +10,7 @@ from fss.app.export import Written, coco_file, png_archive, write_mask_set
 from fss.app.layers import COLOURS, css_colour, mask_uri
 from fss.app.session import Kind, Search, Session, State
 from fss.app.workspace import Workspace
+from fss.core.storage_errors import explain_storage_error
 
 SIDE = 96
 """Long side of the picture of an example, in pixels."""
@@ -90,8 +92,10 @@ class Panel:
             ui.input("Name of the object", value=self.workspace.label).props("dense outlined").classes("w-full")
         )
         with ui.row().classes("w-full no-wrap gap-2 my-2"):
-            ui.button("COCO", icon="download", on_click=self._export_coco).props("no-caps outline").classes("grow")
-            ui.button("PNG", icon="download", on_click=self._export_pngs).props("no-caps outline").classes("grow")
+            self.coco_button = ui.button("COCO", icon="download", on_click=self._export_coco)
+            self.png_button = ui.button("PNG", icon="download", on_click=self._export_pngs)
+            for button in (self.coco_button, self.png_button):
+                button.props("no-caps outline").classes("grow")
         ui.label("All examples, corrections and answers. Where the object is not found, the mask is empty.").classes(
             "hint"
         )
@@ -162,13 +166,14 @@ class Panel:
             return
         self._show_search(True)
         await self.refresh()
-        try:
-            await asyncio.get_running_loop().run_in_executor(self.workspace.worker, self.session.run_search, search)
-        except ValueError as error:
-            _warn(error)
-        finally:
-            self.search = None
-            self._show_search(False)
+        with _working(self.find_button):
+            try:
+                await asyncio.get_running_loop().run_in_executor(self.workspace.worker, self.session.run_search, search)
+            finally:
+                self.search = None
+                self._show_search(False)
+        if self.find_button.is_deleted:
+            return
         for note in search.notes:
             ui.notify(note, multi_line=True, timeout=8000)
         await self.on_change()
@@ -193,32 +198,25 @@ class Panel:
             self.search.stop.set()
 
     async def _export_coco(self) -> None:
-        await self._download(coco_file, "instances.json")
+        await self._download(self.coco_button, coco_file, "instances.json")
 
     async def _export_pngs(self) -> None:
-        await self._download(png_archive, "masks.zip")
+        await self._download(self.png_button, png_archive, "masks.zip")
 
-    async def _download(self, encode: Callable[..., bytes], name: str) -> None:
-        collection = self.workspace.open_collection()
-        classes = collection.classes if collection else {}
-        try:
+    async def _download(self, button: ui.button, encode: Callable[..., bytes], name: str) -> None:
+        data = None
+        with _working(button):
+            collection = self.workspace.open_collection()
+            classes = collection.classes if collection else {}
             data = await run.io_bound(encode, self.session, self.label.value, classes)
-        except ValueError as error:
-            _warn(error)
-            return
-        if data is not None:
+        if data is not None and not button.is_deleted:
             ui.download.content(data, name)
 
     async def _write(self) -> None:
-        self.write_button.disable()
-        try:
-            written: Written | None = await run.io_bound(self._write_mask_set)
-        except ValueError as error:
-            _warn(error)
-            return
-        finally:
-            self.write_button.enable()
-        if written is not None:
+        written: Written | None = None
+        with _working(self.write_button):
+            written = await run.io_bound(self._write_mask_set)
+        if written is not None and not self.write_button.is_deleted:
             left_out = f"; {written.unmatched:,} photographs are not in the collection" if written.unmatched else ""
             if written.without:
                 left_out += f"; {written.without:,} photographs of the collection have no mask in it"
@@ -242,5 +240,18 @@ def _heading(number: str, text: str) -> None:
         ui.label(text).classes("text-base font-medium")
 
 
-def _warn(error: ValueError) -> None:
-    ui.notify(str(error), type="warning", multi_line=True, timeout=8000)
+@contextlib.contextmanager
+def _working(button: ui.button) -> Iterator[None]:
+    """Show that what a button has started is not finished, and tell what went wrong, unless the tab is closed."""
+    button.props("loading")
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not button.is_deleted:
+            _warn(error)
+    finally:
+        button.props(remove="loading")
+
+
+def _warn(error: Exception) -> None:
+    ui.notify(explain_storage_error(error) or str(error), type="warning", multi_line=True, timeout=8000)
