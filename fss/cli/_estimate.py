@@ -106,7 +106,9 @@ def _training_step(training: TrainingPlan, device: str) -> tuple[float, float]:
     from fss.models import FewShotSegmenter, SegmenterConfig
     from fss.training.few_shot.cost_estimate import measure_step
 
-    config = SegmenterConfig(backbone=training.backbone, image_size=training.image_size)
+    config = SegmenterConfig(
+        backbone=training.backbone, frozen=True, image_size=training.image_size, width=training.width
+    )
     seconds = measure_step(config, training.batch_size, device=device)
     parameters = sum(p.numel() for p in FewShotSegmenter.from_config(config).parameters())
     return seconds, 4.0 * 4 * parameters  # weights, their average, two moments of Adam

@@ -71,7 +71,7 @@ def _photographs(plan: TrainingPlan) -> MaskSplitJobConfig:
     return MaskSplitJobConfig(
         train=TrainSettings(
             segmenter=SegmenterConfig(
-                backbone=plan.backbone, backbone_weights="pretrained", image_size=plan.image_size
+                backbone=plan.backbone, backbone_weights="pretrained", image_size=plan.image_size, width=plan.width
             ),
             stream=StreamConfig(batch_size=plan.batch_size, held_out=0.05),
             optimizer=OptimizerConfig(steps=plan.steps, learning_rate=1e-4, weight_decay=1e-5, ema=ema),

@@ -197,7 +197,8 @@ def test_the_preset_follows_the_input_and_may_be_named(tmp_path: Path) -> None:
     assert read(["--config", str(tmp_path / "settings.json")]) == read(["--photographs", "p", "--rounds", "1"])
     assert read(["--photographs", "p"]).train.segmenter.backbone_weights == "pretrained"
     named = read(["--photographs", "p", "--preset", "paper"])
-    assert (named.train.segmenter.backbone, named.train.segmenter.image_size) == ("resnet50", 400)
+    segmenter = named.train.segmenter
+    assert (segmenter.backbone, segmenter.image_size, segmenter.width) == ("resnet50", 400, 128)
     assert named.train.optimizer.steps == 20_000
     with pytest.raises(ValueError, match="there is no preset 'fast'; the presets are sample, photographs, paper"):
         read(["--preset", "fast"])
@@ -209,7 +210,7 @@ def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.M
     light = PRESETS["photographs"]().train
     assert PRESETS["photographs"]().saliency_training.student.backbone_weights is None  # those of the segmenter
     assert (light.segmenter.backbone, light.training_size, light.segmenter.image_size) == ("mobilenet_v2", 192, 384)
-    assert light.optimizer.steps == 2 * defaults.STEPS_PER_CORE
+    assert (light.optimizer.steps, light.segmenter.width) == (2 * defaults.STEPS_PER_CORE, 64)
     monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
     heavy, paper = PRESETS["photographs"](), PRESETS["paper"]()
     assert heavy.train == paper.train and heavy.saliency_student == "auto"

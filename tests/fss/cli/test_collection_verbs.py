@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,7 +10,8 @@ from PIL import Image
 from fss.cli import main
 from fss.collection import ingest_local
 from fss.collection.sources import SourceConfig
-from fss.models import create_segmenter, save_checkpoint
+from fss.models import SegmenterConfig, create_segmenter, save_checkpoint
+from fss.training.few_shot.cost_estimate import measure_step
 from tests.helpers.bad_files.formats import encoded, picture
 
 
@@ -93,9 +95,17 @@ def test_the_doctor_estimates_a_job(
     (tmp_path / "photos").mkdir()
     for number in range(3):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(encoded("JPEG", picture((120, 100 + number))))
-    small = ["--backbone", "timm:test_resnet.r160_in1k", "--image-size", 96, "--steps", 10]
+    measured: list[SegmenterConfig] = []
+
+    def measure(config: SegmenterConfig, *settings: Any, **named: Any) -> float:
+        measured.append(config)
+        return measure_step(config, *settings, **named)
+
+    monkeypatch.setattr("fss.training.few_shot.cost_estimate.measure_step", measure)
+    small = ["--backbone", "timm:test_resnet.r160_in1k", "--image-size", 96, "--width", 32, "--steps", 10]
     words = ["doctor", "--photographs", tmp_path / "photos", "--workdir", tmp_path, *small]
     assert ends(*words) == 0
+    assert [(each.frozen, each.width) for each in measured] == [(True, 32)], "the main job's backbone is pretrained"
     output = capsys.readouterr().out
     assert all(
         words in output for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16")
