@@ -5,7 +5,8 @@ folder with weights as safetensors. Each row is a request: the query, a list of 
 masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an 8-bit array, [H,W,3] or [H,W] (nested lists in
 JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom]``, or a prompt, an object with the
 fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a PNG mask of the
-query's size, 255 on the object.
+query's size, 255 on the object. The options of :meth:`fss.inference.predictor.Predictor.predict` are the parameters of
+MLflow's signature, such as ``{"params": {"scales": "adaptive"}}`` beside the requests in JSON.
 
 Queries are segmented by PyTorch, or by ONNX Runtime or OpenVINO (:mod:`fss.inference.converted`), which the server's
 environment must have beside onnx and onnxscript::
@@ -62,6 +63,13 @@ CHECKPOINT = "checkpoint"  # the artifact's name
 LIMITS = RequestLimits()
 """Limits of a request; they are in the metadata of the logged model."""
 COLUMNS = ("query", "support_images", "support_masks")
+OPTIONS = {
+    "refine": ("boolean", True),
+    "scales": ("string", "whole"),
+    "flip": ("boolean", False),
+    "presence_threshold": ("double", None),
+}
+"""Types in MLflow and defaults of the options of a prediction."""
 _ENTRY = '''"""The script with which MLflow creates the served model."""
 
 import warnings
@@ -113,7 +121,7 @@ def python_model() -> Any:
             with self.turn:  # the server calls from many threads, and each prediction takes memory and all cores
                 for number, row in enumerate(model_input[list(COLUMNS)].to_dict("records"), 1):
                     try:
-                        masks.append(segment_request(self.predictor, row))
+                        masks.append(segment_request(self.predictor, row, params))
                     except ValueError as error:
                         raise MlflowException.invalid_parameter_value(f"request {number}: {error}") from error
             return pd.DataFrame({"mask": masks})
@@ -135,12 +143,12 @@ def served_backend(model_config: Mapping[str, Any] | None) -> Backend:
     raise ValueError(f"the back end must be {', '.join(backends)}, got {asked!r}")
 
 
-def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
+def segment_request(predictor: Predictor, row: dict[str, Any], options: Mapping[str, Any] | None = None) -> bytes:
     """Answer a request with a PNG mask of the query's size, 255 on the object.
 
     Raises:
-        ValueError: the numbers of support pictures and masks differ, the request exceeds ``LIMITS``, or a picture or
-            mask is invalid.
+        ValueError: the numbers of support pictures and masks differ, the request exceeds ``LIMITS``, or a picture, a
+            mask or one of the options is invalid.
     """
     for column in COLUMNS[1:]:
         if not isinstance(row[column], list | tuple | np.ndarray):
@@ -150,7 +158,8 @@ def segment_request(predictor: Predictor, row: dict[str, Any]) -> bytes:
     LIMITS.check(pictures, masks, row["query"])
     if len(pictures) != len(masks):
         raise ValueError(f"got {len(pictures)} support pictures and {len(masks)} masks; give one mask per picture")
-    prediction = predictor.predict([*map(_pixels, pictures)], [*map(_mask, masks)], _pixels(row["query"]))
+    supports = [*map(_pixels, pictures)], [*map(_mask, masks)]
+    prediction = predictor.predict(*supports, _pixels(row["query"]), **(options or {}))
     return encode_mask(prediction.mask * np.uint8(255))
 
 
@@ -241,12 +250,13 @@ def _copy_public(checkpoint: Path, target: Path) -> None:
 
 def _signature() -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     # MLflow has no type for "bytes or an array"; :func:`segment_request` checks the values.
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs = Schema([ColSpec(anything, name) for name in COLUMNS])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]))
+    params = ParamSchema([ParamSpec(name, kind, default) for name, (kind, default) in OPTIONS.items()])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.binary, "mask")]), params=params)
 
 
 def _mask(value: Any) -> MaskLike:

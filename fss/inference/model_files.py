@@ -148,6 +148,11 @@ def download_model(uri: str, folder: str, *, tracking: str | None = None) -> Pat
 
 
 def _checkpoint_in(folder: Path) -> Path:
+    if not folder.exists():
+        raise ValueError(
+            f"there is no folder {folder}; give the folder of a checkpoint or of a job, an s3:// or hf:// URI, or a "
+            "model of MLflow, such as models:/birds@best"
+        )
     checkpoints = [path.parent for below in _BELOW for path in sorted(folder.glob(f"{below}{DESCRIPTION}"))]
     checkpoint = _single(checkpoints, folder) or folder
     read_description(checkpoint)

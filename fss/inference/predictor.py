@@ -18,6 +18,7 @@ cups = segmenter.examples(["cup.jpg"], ["cup-mask.png"], negatives=[("bowl.jpg",
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -131,7 +132,8 @@ class Predictor:
     ) -> Examples:
         """Encode supports once for many queries; further arguments and errors as in :meth:`predict`.
 
-        A mask that was not made as one would expect, such as a box in which no object stands out, is a warning.
+        A mask that was not made as one would expect, such as a box in which no object stands out, is a warning, and so
+        is a negative example that marks the very object of a support.
 
         Args:
             support_images: as in :meth:`predict`.
@@ -144,6 +146,10 @@ class Predictor:
         pairs = _as_pairs(negatives)
         others = [picture for picture, _ in pairs], [mask for _, mask in pairs]
         negative = self._encode(*others, "negative example") if pairs else None
+        if negative is not None and (notes := _contradictions(supports, negative)):
+            for note in notes:
+                warnings.warn(note, SupportWarning, stacklevel=2)
+            negative = replace(negative, notes=negative.notes + notes)
         for encoded in (supports, negative):
             if encoded is not None:
                 self.prepare(len(encoded.pairs))
@@ -263,6 +269,16 @@ def load_segmenter(
 
 def _default_device(backend: Backend) -> str:
     return "cuda" if backend == "torch" and torch.cuda.is_available() else "cpu"
+
+
+def _contradictions(supports: EncodedSupports, negatives: EncodedSupports) -> tuple[str, ...]:
+    """Return a sentence for each negative example that marks the very object of a support."""
+    return tuple(
+        f"negative example {number} marks the same pixels of the same picture as support {other}, so nothing is found"
+        for number, negative in enumerate(negatives.pairs, 1)
+        for other, support in enumerate(supports.pairs, 1)
+        if all(map(np.array_equal, negative, support))
+    )
 
 
 def _as_pairs(negatives: object) -> list[tuple[PictureLike, MaskLike]]:

@@ -1,10 +1,12 @@
 """The logged model: loads without a pickle and answers over MLflow's scoring server."""
 
 import base64
+import inspect
 import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,16 @@ import pytest
 from PIL import Image
 
 from fss.inference import converted
-from fss.inference.mlflow_model import example_request, log_kept_model, log_model, segment_request, served_backend
+from fss.inference.mlflow_model import (
+    OPTIONS,
+    example_request,
+    log_kept_model,
+    log_model,
+    segment_request,
+    served_backend,
+)
 from fss.inference.painted import TRAINING_DATA, PaintedModelWarning
-from fss.inference.predictor import load_segmenter
+from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
@@ -84,6 +93,37 @@ def test_arrays_are_answered_like_the_bytes_of_the_same_pictures(model_uri: str)
     with TestClient(scoring_server.init(model)) as http:
         response = http.post("/invocations", json={"dataframe_records": [row]})
     assert base64.b64decode(response.json()["predictions"][0]["mask"]) == answered
+
+
+def test_a_request_may_have_the_options_of_a_prediction(model_uri: str) -> None:
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    picture = png(example_request()["query"][0]).tolist()
+    row = {"query": picture, "support_images": [picture], "support_masks": [[16, 16, 48, 48]]}
+    with TestClient(scoring_server.init(mlflow.pyfunc.load_model(model_uri))) as http:
+        for options, status in (({"scales": "tiles", "flip": True}, 200), ({"scales": "all"}, 400)):
+            answer = http.post("/invocations", json={"dataframe_records": [row], "params": options})
+            assert answer.status_code == status, answer.text
+    assert {name: default for name, (_, default) in OPTIONS.items()} == {
+        name: parameter.default
+        for name, parameter in inspect.signature(Predictor.predict).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def test_the_options_of_a_request_have_an_effect() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    picture[20:44, 20:44] = (200, 40, 40)
+    predictor = Predictor(create_segmenter(learner="density", backbone="resnet18", image_size=96))
+    row = {"query": picture, "support_images": [picture], "support_masks": [[18, 18, 46, 46]]}
+    choices: list[dict[str, Any]] = [{}, {"refine": False}, {"refine": False, "scales": "tiles"}]
+    answers = [segment_request(predictor, row, options) for options in choices]
+    assert len(set(answers)) == 3
+    for options, answer in zip(choices, answers, strict=True):
+        expected = predictor.predict([picture], [(18, 18, 46, 46)], picture, **options).mask
+        np.testing.assert_array_equal(png(answer) > 0, expected)
 
 
 def test_the_server_says_which_request_is_wrong_and_why(model_uri: str) -> None:

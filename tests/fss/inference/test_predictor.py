@@ -150,6 +150,17 @@ def test_stacked_tensors_are_several_supports(predictor: Predictor) -> None:
     np.testing.assert_array_equal(predictor.predict(images, masks, support).probability, listed.probability)
 
 
+def test_a_negative_example_of_the_object_itself_is_told(predictor: Predictor) -> None:
+    (one, mask), other = picture(64, 64), picture(48, 64)
+    note = "negative example 2 marks the same pixels of the same picture as support 1, so nothing is found"
+    with pytest.warns(SupportWarning, match=note):
+        examples = predictor.examples(one, mask, negatives=[other, (one.copy(), mask.copy())])
+    assert examples.notes == (note,)
+    elsewhere = np.zeros_like(mask)
+    elsewhere[:20, :20] = 1
+    assert not predictor.examples(one, mask, negatives=[(one, elsewhere)]).notes
+
+
 def test_a_pixel_of_the_object_is_likelier_by_the_supports_than_by_the_negatives(predictor: Predictor) -> None:
     query, _ = picture(90, 130)
     (one, one_mask), (two, two_mask) = picture(50, 40), picture(200, 64)
@@ -280,6 +291,8 @@ def test_loaded_from_mlflow_by_uri_name_and_alias(
 def test_several_checkpoints_or_none_are_reported(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no checkpoint"):
         fss.load_segmenter(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no folder .*/none; give the folder of a checkpoint or of a job"):
+        fss.load_segmenter(tmp_path / "none")
     for name in ("a", "b"):
         save_checkpoint(predictor.segmenter, tmp_path / name / "model")
     with pytest.raises(ValueError, match="holds 2 checkpoints; name one of them"):
