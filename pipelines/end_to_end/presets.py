@@ -67,14 +67,14 @@ def photographs() -> MaskSplitJobConfig:
 
 
 def _photographs(plan: TrainingPlan) -> MaskSplitJobConfig:
-    ema, checkpoint_every = (0.999, 1000) if plan == PAPER else (0.99, plan.steps // 4)
+    rate, ema, checkpoint_every = (1e-4, 0.999, 1000) if plan == PAPER else (1e-3, 0.99, plan.steps // 4)
     return MaskSplitJobConfig(
         train=TrainSettings(
             segmenter=SegmenterConfig(
                 backbone=plan.backbone, backbone_weights="pretrained", image_size=plan.image_size, width=plan.width
             ),
             stream=StreamConfig(batch_size=plan.batch_size, held_out=0.05),
-            optimizer=OptimizerConfig(steps=plan.steps, learning_rate=1e-4, weight_decay=1e-5, ema=ema),
+            optimizer=OptimizerConfig(steps=plan.steps, learning_rate=rate, weight_decay=1e-5, ema=ema),
             checkpoint_every=checkpoint_every,
         ),
         evaluate=EvaluateSettings(episodes=1000 if plan == PAPER else 400),

@@ -199,7 +199,7 @@ def test_the_preset_follows_the_input_and_may_be_named(tmp_path: Path) -> None:
     named = read(["--photographs", "p", "--preset", "paper"])
     segmenter = named.train.segmenter
     assert (segmenter.backbone, segmenter.image_size, segmenter.width) == ("resnet50", 400, 128)
-    assert named.train.optimizer.steps == 20_000
+    assert (named.train.optimizer.steps, named.train.optimizer.learning_rate) == (20_000, 1e-4)
     with pytest.raises(ValueError, match="there is no preset 'fast'; the presets are sample, photographs, paper"):
         read(["--preset", "fast"])
 
@@ -211,6 +211,7 @@ def test_without_a_gpu_the_preset_for_photographs_is_light(monkeypatch: pytest.M
     assert PRESETS["photographs"]().saliency_training.student.backbone_weights is None  # those of the segmenter
     assert (light.segmenter.backbone, light.training_size, light.segmenter.image_size) == ("mobilenet_v2", 192, 384)
     assert (light.optimizer.steps, light.segmenter.width) == (2 * defaults.STEPS_PER_CORE, 64)
+    assert light.optimizer.learning_rate == 1e-3
     monkeypatch.setattr(defaults, "gpu_count", lambda: 1)
     heavy, paper = PRESETS["photographs"](), PRESETS["paper"]()
     assert heavy.train == paper.train and heavy.saliency_student == "auto"

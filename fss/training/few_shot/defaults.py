@@ -8,8 +8,9 @@ from fss.core.config import settings
 from fss.core.system import available_cores, gpu_count
 
 STEPS_PER_CORE = 800
-"""Training steps per core without a GPU: about 20 minutes. A step of 16 episodes at 192 px takes 1.5 CPU seconds with a
-MobileNetV2 and a head of 64 channels, which answers as well as one of 128 (tests/benchmarks/README.md)."""
+"""Training steps per core without a GPU: 20 to 30 minutes. With a MobileNetV2 and a head of 64 channels, a step of 16
+episodes at 192 px takes 1.5 CPU seconds, and 2.1 where two cores share their units. A head of 128 answers no better
+(tests/benchmarks/README.md)."""
 
 
 @settings
@@ -34,7 +35,7 @@ days without a GPU."""
 
 
 def machine_plan() -> TrainingPlan:
-    """Return the paper's settings where there is a GPU, and otherwise a light network that trains for 20 minutes."""
+    """Return the paper's settings where there is a GPU, otherwise a light network that trains for 20 to 30 minutes."""
     if gpu_count():
         return PAPER
     return TrainingPlan(backbone="mobilenet_v2", image_size=192, steps=STEPS_PER_CORE * available_cores(), width=64)
