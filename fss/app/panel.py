@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 from nicegui import run, ui
 
@@ -12,6 +13,7 @@ from fss.app.session import Kind, Search, Session, State
 from fss.app.workspace import Workspace
 from fss.core.storage_errors import explain_storage_error
 
+T = TypeVar("T")
 SIDE = 96
 """Long side of the picture of an example, in pixels."""
 
@@ -164,11 +166,12 @@ class Panel:
         except ValueError as error:
             _warn(error)
             return
+        searched = self._in_turn(self.session.run_search, search)
         self._show_search(True)
-        await self.refresh()
         with _working(self.find_button):
             try:
-                await asyncio.get_running_loop().run_in_executor(self.workspace.worker, self.session.run_search, search)
+                await self.refresh()
+                await searched
             finally:
                 self.search = None
                 self._show_search(False)
@@ -177,6 +180,10 @@ class Panel:
         for note in search.notes:
             ui.notify(note, multi_line=True, timeout=8000)
         await self.on_change()
+
+    def _in_turn(self, call: Callable[..., T], *arguments: object) -> Awaitable[T]:
+        """Call a function in the thread of the searches, so that masks are taken after a search, not in its middle."""
+        return asyncio.get_running_loop().run_in_executor(self.workspace.worker, call, *arguments)
 
     def _show_search(self, running: bool) -> None:
         self.stop_button.set_visibility(running)
@@ -208,14 +215,14 @@ class Panel:
         with _working(button):
             collection = self.workspace.open_collection()
             classes = collection.classes if collection else {}
-            data = await run.io_bound(encode, self.session, self.label.value, classes)
+            data = await self._in_turn(encode, self.session, self.label.value, classes)
         if data is not None and not button.is_deleted:
             ui.download.content(data, name)
 
     async def _write(self) -> None:
         written: Written | None = None
         with _working(self.write_button):
-            written = await run.io_bound(self._write_mask_set)
+            written = await self._in_turn(self._write_mask_set)
         if written is not None and not self.write_button.is_deleted:
             left_out = f"; {written.unmatched:,} photographs are not in the collection" if written.unmatched else ""
             if written.without:
