@@ -31,6 +31,9 @@ _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": 
 LOCKED_S = 60.0
 """Seconds that a request waits for a SQLite store that another process has locked."""
 _LOCKED = "database is locked"
+_STORES = (
+    "give a SQLite file (sqlite:///mlflow.db) or a server (http://HOST:5000) as --tracking.uri or MLFLOW_TRACKING_URI"
+)
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
@@ -163,11 +166,9 @@ def tracking_client(uri: str) -> Any:
     Raises:
         UnusableStoreError: the URI names a folder, or has a scheme that MLflow does not know.
     """
-    advice = "give a SQLite file (sqlite:///mlflow.db) or a server (http://HOST:5000) as --tracking.uri or "
-    advice += "MLFLOW_TRACKING_URI"
     path = sqlite_path(uri)
     if path is not None and path.is_dir():  # MLflow would try to open it for two minutes
-        raise UnusableStoreError(f"MLflow's store {uri} is a folder; {advice}")
+        raise UnusableStoreError(f"MLflow's store {uri} is a folder; {_STORES}")
     for name, value in _HTTP.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -186,7 +187,9 @@ def tracking_client(uri: str) -> Any:
         if not is_refusal(error):
             raise
         cause = reason(error).partition(". ")[0]
-        raise UnusableStoreError(f"MLflow cannot open the store {redact_passwords(uri)} ({cause}); {advice}") from error
+        raise UnusableStoreError(
+            f"MLflow cannot open the store {redact_passwords(uri)} ({cause}); {_STORES}"
+        ) from error
 
 
 def run_page(uri: str, experiment_id: str, run_id: str) -> tuple[str, str]:

@@ -31,6 +31,10 @@ NETWORKS = {
     "density, 384 px": {"learner": "density", "image_size": 384},
     "MaskSplit, 192 px": {"learner": "masksplit", "image_size": 192},
     "MaskSplit of width 64, 192 px": {"learner": "masksplit", "image_size": 192, "width": 64},
+    **{
+        f"joined, width {width}, 384 px": {"density_prior": True, "image_size": 384, "width": width}
+        for width in (128, 64, 32)
+    },
 }
 
 PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
@@ -81,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True, help="folder of JPEG files")
     parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2's weights")
+    parser.add_argument("--student", type=Path, help="student.safetensors, the saliency prior of the joined networks")
     parser.add_argument("--count", type=int, default=33, help="photographs, with the example")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -97,7 +102,10 @@ def main() -> None:
     print("|---|---|---|" + "---|" * (len(BATCHES) + 1))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
-            network = create_segmenter(backbone="mobilenet_v2", backbone_weights=options.weights, **NETWORKS[name])
+            settings = {"backbone": "mobilenet_v2", "backbone_weights": options.weights, **NETWORKS[name]}
+            if options.student and name.startswith("joined"):
+                settings["saliency_prior"] = options.student
+            network = create_segmenter(**settings)
             made = arms(network.eval(), options.backends)
             jobs = {
                 (*arm, batch): run(predictor, files, Path(folder), batch, refine=arm[1])
