@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from fss.models import FewShotSegmenter, create_segmenter
 from fss.models.config import Backend, Precision
 
 BATCHES = (1, 8, 32)
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "density, 384 px": {"learner": "density", "image_size": 384},
     "MaskSplit, 192 px": {"learner": "masksplit", "image_size": 192},
     "MaskSplit of width 64, 192 px": {"learner": "masksplit", "image_size": 192, "width": 64},
