@@ -136,7 +136,7 @@ def test_a_class_bank_labels_by_class(done: RelabelJobConfig, paint: Paint, tmp_
         ({"mask_set": "nothing"}, "has no mask set 'nothing'"),
         ({"acceptance": "none"}, "no acceptance 'none'"),
         ({"truth_mask_set": "gold"}, "has no mask set 'gold'"),
-        ({"model": "/nowhere"}, "no checkpoint"),
+        ({"model": "/nowhere"}, "there is no folder /nowhere; give the folder of a checkpoint or of a job"),
         ({"relabel": RelabelConfig(supports="bank"), "output_mask_set": "x"}, "give --bank.collection"),
         (
             {"bank": LabelledShots(classes="base")},
