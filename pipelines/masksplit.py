@@ -43,6 +43,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     """
     from fss.collection import Collection
     from fss.tracking.lineage import log_dataset
+    from fss.training.lanes import steps_per_epoch
     from pipelines import pseudomask, train
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
     from pipelines.end_to_end.rounds import run_rounds
@@ -100,6 +101,8 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         job.result.notes += [f"pseudo-masks: {note}" for note in masks.notes]
         job.result.counts["accepted pseudo-masks"] = masks.counts["accepted"]
         job.result.outputs |= masks.outputs
+        stream = train_config.stream
+        steps_per_epoch(masks.counts["accepted"], stream.lane_count, stream.batch_size)  # before the student's training
         if config.saliency_student == "auto":
             train_config = train_on_student(config, train_config, job)
         log_dataset(

@@ -147,10 +147,11 @@ def ray_check(ask: Literal["auto", "always", "never"]) -> Check:
 def store(tracking: str | None) -> Iterator[Check]:
     """Check MLflow's store."""
     from fss.tracking.run import sqlite_path, tracking_uri
+    from fss.tracking.store import ask, tracking_client
 
     uri = tracking_uri(tracking)
     public_uri = redact_passwords(uri)
-    if path := sqlite_path(uri):
+    if (path := sqlite_path(uri)) and not path.is_dir():
         folder = path.parent
         writable = folder.is_dir() and os.access(folder, os.W_OK)
         yield Check("MLflow", public_uri if writable else f"{public_uri}: {folder} cannot be written", writable)
@@ -160,8 +161,14 @@ def store(tracking: str | None) -> Iterator[Check]:
                 yield Check("MLflow", f"{public_uri} answers")
         except OSError as error:
             yield Check("MLflow", f"{public_uri} does not answer: {error}", False)
+    elif missing("track"):
+        yield Check("MLflow", f"is not installed, which {public_uri} needs: {install_command('track')}", False)
     else:
-        yield Check("MLflow", f"{public_uri} (not checked)")
+        try:
+            ask(uri, lambda: tracking_client(uri).search_experiments(max_results=1))
+            yield Check("MLflow", f"{public_uri} answers")
+        except ValueError as error:
+            yield Check("MLflow", str(error), False)
 
 
 def object_store(uri: str) -> Check:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import fss
-from fss.core.exit_codes import exit_cleanly
+from fss.core.exit_codes import REPEAT, exit_cleanly
 from fss.core.extras import require
 
 VERBS = {
@@ -45,7 +45,7 @@ checks failed; 130 interrupted; 143 stopped by SIGTERM. Set FSS_TRACEBACK=1 to s
 def main(words: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its exit code; ``words`` are the command line arguments without the program name."""
     words = list(sys.argv[1:] if words is None else words)
-    with exit_cleanly(f"fss {words[0]}" if words else "fss"):
+    with exit_cleanly(f"fss {words[0]}" if words else "fss", advice=REPEAT):
         if not words or words[0] in ("-h", "--help", "help"):
             print(_HELP.format(verbs="\n".join(f"    {verb:<10} {what}" for verb, what in VERBS.items())))
             raise SystemExit(0 if words else 2)

@@ -154,6 +154,7 @@ def _describe_one(error: Any) -> str:
     if error["type"] in ("value_error", "unexpected_keyword_argument", "missing", "missing_argument"):
         return f"{name}: {message}" if name else message
     rule = re.sub(r"^\w+ should (be|have)", r"must \1", message).replace(" after validation", "")
+    rule = re.sub(r"a valid (array|list|tuple)", "a list", rule)
     return f"{name} {rule}, got {error['input']!r}"
 
 

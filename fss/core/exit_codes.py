@@ -5,10 +5,10 @@
 1     the program or the machine failed; the last line says why, the traceback above it where
 2     invalid usage; one line says what was given, what is allowed and what to do
 3     finished, but some images or checks failed; the output lists them
-130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes
+130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes a job, or repeats a verb of ``fss``
 141   the reader of the output closed the pipe, as ``head`` does
-143   stopped by SIGTERM, as ``ray job stop``, Kubernetes and spot machines do; as after an interrupt, the same command
-      resumes
+143   stopped by SIGTERM, as ``ray job stop``, Kubernetes and spot machines do; the same command goes on as after an
+      interrupt
 ====  =======================================================================
 
 ``FSS_TRACEBACK=1`` also prints a traceback for invalid usage.
@@ -31,8 +31,7 @@ from fss.core.redaction import redact_passwords
 from fss.core.storage_errors import explain_storage_error
 
 SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
-INTERRUPTION = "interrupted; run it again with the same settings to resume"
-TERMINATION = "stopped by SIGTERM; run it again with the same settings to resume"
+RESUME, REPEAT = "run it again with the same settings to resume", "run it again to start from the beginning"
 
 
 _TERMINATED = threading.Event()
@@ -44,11 +43,11 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def exit_cleanly(program: str) -> Iterator[None]:
+def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
     """Turn an exception in the block into one line on standard error and an exit code.
 
     Within the block, SIGTERM raises :class:`Terminated`. A Ctrl-C or SIGTERM after the block does not change the exit
-    code.
+    code. After one in the block, ``advice`` says what to do.
     """
     if threading.current_thread() is threading.main_thread():
         _TERMINATED.clear()
@@ -63,14 +62,14 @@ def exit_cleanly(program: str) -> Iterator[None]:
             traceback.print_exc()
         _exit(program, _message(error), USAGE_ERROR)
     except KeyboardInterrupt as interrupt:
-        _exit_interrupted(program, interrupt)
+        _exit_interrupted(program, interrupt, advice)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             # The interpreter flushes the rest of the buffer at exit: https://docs.python.org/3/library/signal.html
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(PIPE_CLOSED) from None
         if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code wrapped the interrupt in another error
-            _exit_interrupted(program, error.__cause__)
+            _exit_interrupted(program, error.__cause__, advice)
         if explanation := explain_storage_error(error):
             _exit(program, explanation, FAILURE)
         if isinstance(error, ModuleNotFoundError) and (extra := extra_of(error.name)):
@@ -90,7 +89,7 @@ def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace
     Python then ends the process by the signal itself, which a shell also reports as 130.
     """
     if issubclass(kind, KeyboardInterrupt):
-        print(f"error: {INTERRUPTION}", file=sys.stderr)
+        print(f"error: interrupted; {RESUME}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -161,10 +160,10 @@ def _message(error: ValueError) -> str:
     return describe(error) if isinstance(error, pydantic.ValidationError) else str(error)
 
 
-def _exit_interrupted(program: str, interrupt: KeyboardInterrupt) -> None:
+def _exit_interrupted(program: str, interrupt: KeyboardInterrupt, advice: str) -> None:
     if isinstance(interrupt, Terminated) or _TERMINATED.is_set():
-        _exit(program, TERMINATION, TERMINATED)
-    _exit(program, INTERRUPTION, INTERRUPTED)
+        _exit(program, f"stopped by SIGTERM; {advice}", TERMINATED)
+    _exit(program, f"interrupted; {advice}", INTERRUPTED)
 
 
 def _exit(program: str, message: str, code: int) -> None:

@@ -28,15 +28,15 @@ def explain_storage_error(error: BaseException) -> str | None:
             path = match[1]
         if number in FULL or any(words in text for words in _FULL_WORDS):
             target = f" for {path}" if path else ""
-            return f"no space left{target}; free some space and run it again to resume"
+            return f"no space left{target}; free some space and run it again"
         if number == errno.EROFS or any(words in text for words in _READ_ONLY_WORDS):
             target = path or "the output"
             return (
                 f"{target} is on a file system that is mounted read-only; mount it with write access, or give a folder "
-                "on another disk, and run it again to resume"
+                "on another disk, and run it again"
             )
         if match := _OBJECT_STORE.search(text):
-            return f"the object store failed: {match[1].rstrip('.')}. {CHECK_ACCESS}, and run it again to resume"
+            return f"the object store failed: {match[1].rstrip('.')}. {CHECK_ACCESS}, and run it again"
     return None
 
 

@@ -27,5 +27,5 @@ def test_a_failure_is_told_and_ends_the_work_of_a_button(deleted: bool, monkeypa
             assert button.loading
             raise error
         assert not button.loading
-    lines = ["no space left for /masks; free some space and run it again to resume", "no mask yet"]
+    lines = ["no space left for /masks; free some space and run it again", "no mask yet"]
     assert told == ([] if deleted else lines), "a tab that is closed is told nothing"

@@ -136,3 +136,7 @@ def test_the_doctor_reports_problems(
     assert "there is no bucket" in output
     assert "does not answer" in output
     assert "secret" not in output
+    for uri, cause in (("mlruns", "give a SQLite file (sqlite:///mlflow.db) or a server"), ("ftp://me:secret@x", "")):
+        assert ends("doctor", "--tracking", uri) == 3
+        output = " ".join(capsys.readouterr().out.split())
+        assert cause in output and "not checked" not in output and "secret" not in output

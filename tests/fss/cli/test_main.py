@@ -112,6 +112,19 @@ def test_how_commands_end(error: BaseException, code: int, last: str, capsys: py
     assert capsys.readouterr().err.splitlines()[-1].startswith(last)
 
 
+def test_a_verb_that_is_interrupted_does_not_promise_to_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fss.cli.inspect.run", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main.main(["inspect", "photographs"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "fss inspect: error: interrupted; run it again to start from the beginning\n"
+
+
 @pytest.mark.parametrize("deferred", [False, True])
 def test_sigterm_counts_where_a_library_turns_it_into_ctrl_c(deferred: bool) -> None:
     before = signal.getsignal(signal.SIGTERM)

@@ -130,5 +130,5 @@ def test_a_command_that_may_not_write_more_says_so_in_one_line(collection: Colle
     assert done.returncode == 1
     told, _, advice = done.stderr.strip().rpartition("; ")
     assert told.startswith(f"fss masks: error: no space left for {tmp_path / 'out'}/")
-    assert advice == "free some space and run it again to resume"
+    assert advice == "free some space and run it again"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

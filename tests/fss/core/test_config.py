@@ -61,6 +61,7 @@ def test_some_settings_are_replaced_by_plain_values() -> None:
         ({"inner": {"ratio": "0.5"}}, "inner.ratio must be a valid number, got '0.5'"),
         ({"inner": {"ratio": float("nan")}}, "inner.ratio must be a"),
         ({"inner": {"span": [1.0]}}, "inner.span.1"),
+        ({"inner": {"span": "wide"}}, "inner.span must be a list, got 'wide'"),
         ({"name": 3}, "name must be a valid string, got 3"),
         ({"inner": {"ratio": True}}, "inner.ratio must be a valid number, got True"),
     ],

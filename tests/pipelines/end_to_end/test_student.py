@@ -14,6 +14,7 @@ from fss.models.backbones.factory import create_backbone
 from fss.models.learners.masksplit import MaskSplit
 from fss.models.saliency.config import StudentConfig
 from fss.saliency.config import StudentTrainingConfig
+from fss.training.few_shot.config import StreamConfig
 from pipelines import masksplit, train
 from pipelines.end_to_end import student as student_stage
 from pipelines.end_to_end.config import MaskSplitJobConfig, work
@@ -62,6 +63,10 @@ def test_the_segmenter_trains_on_the_masks_of_a_student_and_with_it(
     monkeypatch.setattr(train, "run", record)
     collection = paint(tmp_path / "c", count=24, part_size=8)
     config = main_job(weights, tracking, photographs=collection, output=str(tmp_path / "work"), data_workers=1, seed=4)
+    too_few = replace(config.train, stream=StreamConfig(batch_size=64))
+    with pytest.raises(ValueError, match="usable images do not fill one batch of 64"):
+        masksplit.run(replace(config, train=too_few, output=str(tmp_path / "other")))
+    assert not (tmp_path / "other" / "students").exists(), "before the student is trained"
     for local in (False, True):  # the student trains on a machine of the cluster; the second run finds it finished
         monkeypatch.setattr(student_stage, "is_local", lambda local=local: local)
         with pytest.raises(NotImplementedError):

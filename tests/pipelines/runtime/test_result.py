@@ -85,7 +85,7 @@ def test_verdicts_are_the_last_lines_and_stay_one_line_each(tmp_path: Path) -> N
         ("[" * 100_000, "nested too deeply"),
         ("{}", "has no valid job and inputs"),
         ('{"job": "ingest", "inputs": null}', "has no valid inputs"),
-        ('{"job": "ingest", "inputs": {"key": "k"}, "notes": null}', "notes must be a valid list, got None"),
+        ('{"job": "ingest", "inputs": {"key": "k"}, "notes": null}', "notes must be a list, got None"),
         ('{"job": "ingest", "inputs": {"key": "k"}, "counts": {"images": "x"}}', "counts.images must be a valid int"),
     ],
 )
