@@ -1,5 +1,6 @@
 """Settings of sources and of acceptance."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval, MinLen
@@ -17,6 +18,24 @@ BY_VALUE = ("folder", "webdataset", "parquet")
 """Kinds of sources whose masks have the meaning that ``masks`` declares."""
 SHARDS = ("webdataset", "parquet")
 """Kinds of sources whose files contain many photographs each."""
+
+_KINDS_OF = {
+    "path": ("folder", "fss1000", "voc", "coco", "cityscapes", "labelme", "webdataset", "parquet"),
+    "masks": ("folder", "fss1000", "webdataset", "parquet"),
+    "images": ("folder", "webdataset", "coco"),
+    "mask_folder": ("folder", "webdataset"),
+    "mask_suffix": ("folder", "webdataset"),
+    "annotations": ("coco",),
+    "background": ("folder", "webdataset", "parquet", "voc"),
+    "void": ("folder", "webdataset", "parquet", "voc"),
+    "class_names": BY_VALUE,
+    "splits": ("fss1000",),
+    "subset": ("voc", "coco", "cityscapes"),
+    "sample": ("sample",),
+    "count": ("sample",),
+    "seed": ("sample",),
+}
+"""Kinds of sources that have a setting; all have the others, or refuse them."""
 
 DUPLICATE_DISTANCE = 4
 """Default of the largest number of bits in which the hashes of near-duplicates differ.
@@ -107,10 +126,29 @@ class SourceConfig:
                 raise ValueError(
                     f"{name} is for masks={meaning}, but masks={self.masks} is given; leave one of them out"
                 )
-
+        if self.kind == "fss1000" and self.masks not in ("auto", "binary"):
+            raise ValueError(
+                f"masks is {self.masks}, but the masks of a source of kind fss1000 are binary; leave it out, or give "
+                "another kind"
+            )
+        if twice := sorted(name for name, count in Counter(self.class_names).items() if count > 1):
+            listed = ", ".join(map(repr, twice))
+            raise ValueError(f"class_names has {listed} more than once; give each class a name of its own")
         columns = [name for name in ("image_column", "mask_column") if getattr(self, name) is not None]
         if columns and self.kind != "parquet":
             raise ValueError(f"{columns[0]} is for the kind parquet, but the kind is {self.kind}; leave it out")
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = {
+            name: f"it is for a source of kind {' or '.join(kinds)}, but kind is {self.kind}; give --source.kind"
+            for name, kinds in _KINDS_OF.items()
+            if self.kind not in kinds
+        }
+        if self.kind in BY_VALUE and self.meaning not in ("index", "colors"):
+            reason = f"masks is {self.meaning}; give --source.masks index or colors"
+            reasons |= dict.fromkeys(("background", "void", "class_names"), reason)
+        return reasons
 
     @property
     def meaning(self) -> Literal["auto", "none", "binary", "index", "colors"]:

@@ -86,6 +86,9 @@ class SplitConfig:
     def without_effect(self) -> dict[str, str]:
         """Return why settings have no effect beside the others, by their names."""
         reasons = {}
+        if self.vertical + self.horizontal == 0:
+            reason = "vertical and horizontal are 0, so no mask is cut; give a larger --split.vertical"
+            reasons = dict.fromkeys(("tilt", "ratio", "margin", "alternate", "ignore_support"), reason)
         if self.as_released:
             reasons["tilt"] = "as_released moves the ends of the line by up to 40 pixels; give --split.no-as-released"
         if self.collage == 0:

@@ -15,6 +15,8 @@ AUTO = "auto"
 """Saliency prior of a job that trains the student itself."""
 TRAINING_FREE = ("density",)
 """Learners that have nothing to train."""
+NO_PRIOR = "there is no saliency prior; give --saliency-prior"
+"""Why the settings of a prior have no effect."""
 _OF_ONE_LEARNER = {"width": "masksplit", "similarity": "masksplit", "grid": "vat", "benchmark": "vat"}
 
 

@@ -69,7 +69,9 @@ class RelabelConfig:
             reasons = dict.fromkeys(("shots", "sets"), reason)
         if self.supports != "neighbours":
             reasons["min_similarity"] = f"supports is {self.supports}, so no neighbours are sought; give neighbours"
-        if self.supports != "bank":
+        if self.supports == "bank":
+            reasons["own"] = "supports is bank, so no picture is its own support; give self or neighbours"
+        else:
             reasons["margin"] = f"supports is {self.supports}, so a picture has one class; give bank"
         return reasons
 

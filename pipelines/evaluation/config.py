@@ -7,7 +7,7 @@ from annotated_types import Ge, MinLen
 
 from fss.core.config import settings
 from fss.episodes.config import Benchmark, Order, ProtocolName
-from fss.models.config import DensityConfig, Fusion, Masking, Precision, Scales
+from fss.models.config import NO_PRIOR, DensityConfig, Fusion, Masking, Precision, Scales
 from fss.saliency.config import SaliencyConfig
 from pipelines.runtime.config import Device, RequiredText, TrackingConfig
 
@@ -150,6 +150,10 @@ class EvaluateJobConfig(EvaluateSettings):
             reasons["saliency"] = "it is the saliency baseline's, but baselines is off; give --baselines"
         if self.benchmark == "fss":
             reasons["fold"] = "FSS-1000 has no folds; give another --benchmark"
+        elif self.protocol not in ("hsnet", "ifsl"):
+            reasons["split_folder"] = f"protocol {self.protocol} draws from the masks; give --protocol hsnet or ifsl"
+        if self.saliency_prior is None:
+            reasons |= dict.fromkeys(("density.prior_weight", "density.prior_center"), NO_PRIOR)
         return reasons
 
     @property

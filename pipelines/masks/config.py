@@ -160,6 +160,8 @@ class PseudomaskJobConfig(PseudomaskSettings):
         reasons = super().without_effect()
         if self.estimator != "classical":
             reasons["saliency"] = f"estimator is {self.estimator}; give --estimator classical"
+        else:
+            reasons["actors_per_gpu"] = "the classical estimator runs on the CPU; give --estimator student or vit"
         if not self.plan:
             reasons["fleet"] = "it is for the estimate of --plan; give --plan"
         return reasons

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from fss.core import storage
 from fss.core.config import config_hash, settings, to_dict
 from fss.episodes.config import AugmentConfig, SplitConfig
-from fss.models.config import TRAINING_FREE, SegmenterConfig
+from fss.models.config import NO_PRIOR, TRAINING_FREE, SegmenterConfig
 from fss.training.few_shot.config import HELD_OUT_IOU, VAL_MIOU, ClassesConfig, OptimizerConfig, StreamConfig
 from fss.training.lanes import check_lanes, check_share
 from pipelines.runtime.config import FLAT, RequiredText, ScaleConfig, Subfolder, TrackingConfig
@@ -158,6 +158,14 @@ class TrainJobConfig(TrainSettings):
     """Show the resolved settings and the planned work, and stop."""
     overwrite: bool = False
     """Delete an existing training of this name and start again."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return why settings have no effect beside the others, by their names."""
+        reasons = super().without_effect()
+        if self.segmenter.saliency_prior is None:
+            names = ("segmenter.density.prior_weight", "segmenter.density.prior_center")
+            reasons |= dict.fromkeys(names, NO_PRIOR)
+        return reasons
 
 
 HELP = {

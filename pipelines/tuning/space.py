@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fss.core.config import flatten, override, to_dict
-from fss.core.flags import Flag, walk_flags
+from fss.core.flags import Flag, flags_without_effect, walk_flags
 from pipelines.training.config import TrainSettings
 
 Values = dict[str, Any]
@@ -118,7 +118,7 @@ def search_space(train: TrainSettings, presets: Iterable[str], more: Iterable[st
         more: further dimensions as text.
 
     Raises:
-        ValueError: a preset or setting is unknown, a value is invalid, or all dimensions are fixed.
+        ValueError: a preset or setting is unknown, a value is invalid, a dimension has no effect, or all are fixed.
     """
     texts: list[str] = []
     for preset in presets:
@@ -129,7 +129,27 @@ def search_space(train: TrainSettings, presets: Iterable[str], more: Iterable[st
     space = {dimension.name: dimension for dimension in dimensions}
     if all(len(dimension.choices) == 1 for dimension in space.values()):
         raise ValueError(f"there is nothing to search; give --space ({', '.join(PRESETS)}) or --dimensions")
+    for dimension in space.values():
+        if (reason := _no_effect(train, dimension, space)) is not None:
+            raise ValueError(f"dimension {dimension.name} has no effect: {reason}, or leave it out of the search")
     return space
+
+
+def _no_effect(train: TrainSettings, dimension: Dimension, space: Mapping[str, Dimension]) -> str | None:
+    """Return why a dimension has no effect beside the initial training and any single value of another dimension."""
+    drawn = {dimension.name: dimension.extremes()[-1]}
+    paths = flatten(settings(train, drawn))
+    others = ({other.name: value} for other in space.values() if other != dimension for value in other.extremes())
+    reason = None
+    for values in ({}, *others):
+        try:
+            reasons = flags_without_effect(apply(train, values | drawn))
+        except ValueError:  # values that contradict each other
+            continue
+        if not paths or any(path not in reasons for path in paths):
+            return None
+        reason = reason or next(iter(reasons[path] for path in paths))
+    return reason
 
 
 def _checked(train: TrainSettings, dimension: Dimension) -> Dimension:

@@ -5,7 +5,7 @@ import re
 import optuna
 import pytest
 
-from fss.episodes.config import SplitConfig
+from fss.episodes.config import AugmentConfig, SplitConfig
 from fss.models.config import SegmenterConfig
 from pipelines.training.config import TrainSettings
 from pipelines.tuning.searcher import distribution
@@ -100,6 +100,20 @@ def test_the_starting_point_is_found_in_the_space() -> None:
 def test_a_value_that_the_training_does_not_take_is_refused_before_the_search(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         search_space(BASE, [], [text, "split.tilt=0..0.3"])
+
+
+def test_a_dimension_without_an_effect_is_refused() -> None:
+    hsnet = TrainSettings(segmenter=SegmenterConfig(learner="hsnet"))
+    with pytest.raises(ValueError, match=r"dimension width has no effect: it is for .* masksplit, .*leave it out"):
+        search_space(hsnet, [], ["width=32|64"])
+    for words in ("split.collage-scale=0.2..0.8", "split.collage=0"):
+        with pytest.raises(ValueError, match=r"split\.collage-scale has no effect: collage is 0"):
+            search_space(BASE, ["split"], ["split.collage-scale=0.2..0.8", words])
+    assert set(search_space(BASE, ["collages"])) == {"split.collage", "split.collage-scale"}
+    assert "width" in search_space(hsnet, [], ["width=32|64", "learner=hsnet|masksplit"])
+    off = TrainSettings(augment=AugmentConfig(enabled=False))
+    with pytest.raises(ValueError, match=r"dimension augment\.crop has no effect: augment\.enabled is off"):
+        search_space(off, ["augment"])
 
 
 @pytest.mark.parametrize("name", ["learning-rate", "learning_rate", "optimizer.learning_rate"])
