@@ -21,7 +21,7 @@ from fss.collection.ingest_part import ingest_part
 from fss.collection.label_check import LabelSummary, check_labels, check_pairs, summarize_labels
 from fss.collection.mask_set import TRUTH
 from fss.collection.schema import part_name
-from fss.collection.source_entry import divide_source, is_same_source, largest_part, next_part
+from fss.collection.source_entry import divide_source, is_same_source, largest_part, next_part, renamed_classes
 from fss.collection.sources import Listing, SourceConfig, SourceItem, list_items
 from fss.core import storage
 from fss.core.config import config_hash, to_dict
@@ -217,7 +217,8 @@ def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestO
         drop.run(collection, first_part=int(collection.metadata["sources"][ingest.index]["first_part"]))
     if TRUTH in collection.mask_set_names():
         labels = summarize_labels(collection.mask_set(TRUTH))
-        missing = {class_id: f"class {class_id}" for class_id in labels.classes if class_id not in collection.classes}
+        unknown = [class_id for class_id in labels.classes if class_id not in collection.classes]
+        missing = {class_id: listing.classes.get(class_id, f"class {class_id}") for class_id in unknown}
         if missing:
             collection.add_classes(missing)
         warnings += check_labels(
@@ -284,9 +285,11 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
             f"--append only adds new files of {old[0]['source']['path']!r} with the same settings; "
             "use another collection"
         )
-    renamed = {key: value for key, value in listing.classes.items() if collection.classes.get(key, value) != value}
+    renamed = renamed_classes(listing.classes, collection.classes)
     if renamed or listing.labelled != old[0]["labelled"] or entry.get("meaning") != old[0].get("meaning"):
-        raise ValueError("the classes of the folder have changed; ingest it into a new collection")
+        changes = ", ".join(f"class {key} is {value!r} now" for key, value in sorted(renamed.items())[:3])
+        text = f" ({changes})" if changes else ""
+        raise ValueError(f"the classes of the folder have changed{text}; ingest it into a new collection")
     old_paths = {
         item.relative_path
         for index, source in enumerate(old)

@@ -1,6 +1,6 @@
 """The entry of a source in a collection's metadata: what was asked for when it was ingested, and its parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fss.collection.division import ROWS, divide
@@ -37,3 +37,9 @@ def next_part(entry: dict[str, Any]) -> int:
     """Return the number of the first part after those of a source."""
     parts: int = entry["parts"] if "parts" in entry else -(-entry["items"] // entry["part_size"])
     return int(entry["first_part"]) + parts
+
+
+def renamed_classes(listed: Mapping[int, str], classes: Mapping[int, str]) -> dict[int, str]:
+    """Return the listed classes that have another name in a collection, or another id; new ones have neither."""
+    names = set(classes.values())
+    return {key: name for key, name in listed.items() if (classes[key] != name if key in classes else name in names)}

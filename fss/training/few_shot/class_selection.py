@@ -124,6 +124,11 @@ def _splits(config: ClassesConfig, collection: Collection) -> Mapping[str, Seque
 def _classes(words: Sequence[str], splits: Mapping[str, Sequence[int]], collection: Collection) -> list[int]:
     """Return the sorted class ids for names of splits and classes."""
     by_name = {name: class_id for class_id, name in collection.classes.items()}
+    if tuple(words) == ClassesConfig().train and words[0] not in splits and words[0] in by_name:  # VOC and COCO have it
+        raise ValueError(
+            f"{collection.uri} has a class {words[0]!r} but no class split of that name; give --classes.benchmark, or "
+            "name the classes to train on"
+        )
     if unknown := [word for word in words if word not in splits and word not in by_name]:
         raise ValueError(
             f"{', '.join(unknown)}: no class split or class of {collection.uri}; its splits are "

@@ -103,6 +103,13 @@ def test_a_fold_of_pascal_validates_on_its_own_images(voc: tuple[MaskSet, MaskSe
         select_classes(ClassesConfig(benchmark="pascal", fold=1), train)
 
 
+def test_a_class_that_is_called_like_a_split_is_not_taken_for_it(voc: tuple[MaskSet, MaskSet]) -> None:
+    with pytest.raises(ValueError, match=r"has a class 'train' but no class split of that name; give --classes\.bench"):
+        select_classes(ClassesConfig(val=("car",)), voc[0])
+    choice = select_classes(ClassesConfig(train=("train", "bus"), val=("car",)), voc[0])
+    assert names(voc[0], choice.train) == ["bus", "train"]
+
+
 def test_folds_belong_to_a_benchmark(fss: MaskSet) -> None:
     with pytest.raises(ValueError, match=r"give --classes\.benchmark"):
         select_classes(ClassesConfig(fold=0), fss)
