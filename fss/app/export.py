@@ -12,7 +12,7 @@ from fss.app.session import Session
 from fss.collection import TRUTH, Collection, MaskSet, ingest_local
 from fss.collection.annotations.coco import write_coco
 from fss.collection.annotations.png import CLASSES, MASKS, PngTables
-from fss.collection.class_names import clean, resolve_labels
+from fss.collection.class_names import BACKGROUND, clean, resolve_labels
 from fss.collection.collection_file import collection_exists
 from fss.collection.image_names import ImageRoot, match_images, usable_photographs
 from fss.collection.mask_export import ExportedMask, safe_name
@@ -124,8 +124,9 @@ def _category(label: str, classes: Mapping[int, str]) -> tuple[int, str]:
     name = clean(label)
     resolved, _ = resolve_labels({(name, None)}, classes, ignore=IGNORE_LABEL)
     class_id = resolved[name, None]
-    if class_id is None:
-        raise ValueError(f"{IGNORE_LABEL!r} is the label of ignored pixels; choose another name of the object")
+    if class_id is None or class_id == BACKGROUND:
+        role = "ignored pixels" if class_id is None else "the background"
+        raise ValueError(f"{name!r} is the label of {role}; choose another name of the object")
     return class_id, name
 
 

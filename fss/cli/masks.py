@@ -12,7 +12,8 @@ masks that nobody changed. Photographs are found by image id, then by name. Igno
 (128 with --values object), and objects with the label "ignore" elsewhere. Form cvat is for CVAT ("CVAT 1.1"), form
 labelstudio for Label Studio. Form coco has run lengths with iscrowd 0: CVAT reads them, though its documentation names
 only polygons and rectangles; Label Studio's converter reads only the polygons and boxes of COCO. Objects with iscrowd 1
-count as their class, since CVAT exports masks that way.
+are ignored, and a note says so, since CVAT exports single masks that way. Labels called background are no class, and
+those called void are ignored.
 """
 
 import io

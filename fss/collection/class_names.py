@@ -5,20 +5,25 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from fss.collection.sources.base import BINARY_CLASS
+from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
 from fss.images.mask_codec import MAX_CLASS_ID
 
 _UNNAMED = re.compile(r"class (\d{1,9})")  # label of a class without a name, see annotations.base.class_labels
 
 Label = tuple[str, int | None]
 """Name of a class and its id in the file, if there is one."""
+BACKGROUND = -1
+"""Stands for no class among class ids, of which 0 may be one."""
 
 
 def resolve_labels(
     labels: Collection[Label], classes: Mapping[int, str], *, ignore: str
 ) -> tuple[dict[Label, int | None], dict[int, str]]:
-    """Return the class id of every label, None for ignored pixels, and the classes to add to the collection.
+    """Return the class id of every label and the classes to add to the collection.
 
     A name decides; the id in the file only tells classes of the same name apart, and suggests the id of a new class.
+    Labels called background are ``BACKGROUND``, and those called void or ignored None, unless the collection has a
+    class of that name.
 
     Args:
         labels: labels in the file.
@@ -45,6 +50,9 @@ def resolve_labels(
             resolved[label, category] = None
             continue
         candidates = by_name.get(name, [])
+        if not candidates and name.casefold() in BACKGROUND_NAMES | VOID_NAMES:
+            resolved[label, category] = BACKGROUND if name.casefold() in BACKGROUND_NAMES else None
+            continue
         if len(candidates) > 1 and category not in candidates:
             raise ValueError(
                 f"the classes {candidates} are all named {name!r}; the label {name!r} could mean any of them"

@@ -156,8 +156,12 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
         remedy = (
             "if 0 is a class as well, give --source.background None"
             if by_value
-            else "if that is the background, the masks are inverted; give --source.masks index --source.background 255 "
-            "where 0 marks the object of grey masks"
+            else "if that is the background, the masks are inverted; "
+            + (
+                "give --source.masks index --source.background 255 where 0 marks the object of grey masks"
+                if config.kind in BY_VALUE
+                else "look at some with fss inspect --sheet"
+            )
         )
         yield f"the classes cover {_percent(covered)} of a picture on average; {remedy}"
 

@@ -14,7 +14,7 @@ from fss.collection.annotations.base import AnnotatedImage, AnnotationFile
 from fss.collection.annotations.files import READERS, Form, find_files
 from fss.collection.annotations.painting import paint
 from fss.collection.annotations.png import PngImage, ReadValues, read_png_folder
-from fss.collection.class_names import resolve_labels
+from fss.collection.class_names import BACKGROUND, Label, resolve_labels
 from fss.collection.collection import Collection
 from fss.collection.image_names import Matches, Photograph, match_images, usable_photographs
 from fss.collection.mask_set import TRUTH, MaskSet
@@ -116,7 +116,11 @@ def import_masks(
     if new_classes:
         collection.add_classes(new_classes)
     report = ImportReport(
-        mask_set=mask_set, form=form, photographs=len(photographs), new_classes=new_classes, notes=found.notes
+        mask_set=mask_set,
+        form=form,
+        photographs=len(photographs),
+        new_classes=new_classes,
+        notes=[*found.notes, *_roles(class_ids), *_empty(used, form)],
     )
     report.problems += found.problems
     report.unmatched += [images[number].name for number in matches.unmatched]
@@ -170,6 +174,8 @@ def _row(
         if isinstance(image, PngImage):
             mask, ids = image.read(size, limits)
             return mask_row(image_id, mask, ids), []
+        if image.error:
+            return mask_row(image_id, None, error=f"bad-import: {image.error}"), [image.error]
         if image.skipped:
             return mask_row(image_id, None, error=f"not-in-import: {image.skipped}"), []
         mask, ids, problems = paint(image, size, class_ids)
@@ -178,6 +184,26 @@ def _row(
     if problems and not ids and not (mask == IGNORE).any():
         return mask_row(image_id, None, error=f"bad-import: {problems[0]}"), problems
     return mask_row(image_id, mask, ids), problems
+
+
+def _roles(class_ids: Mapping[Label, int | None]) -> list[str]:
+    """Say which labels are no classes, that of our own exports aside."""
+    notes = []
+    for role, text in ((BACKGROUND, "no class, so their objects are background"), (None, "ignored pixels")):
+        names = sorted({label for (label, _), class_id in class_ids.items() if class_id == role} - {IGNORE_LABEL})
+        if names:
+            listed = ", ".join(map(repr, names))
+            notes.append(f"the labels {listed} stand for {text}; rename them in the file if they are classes")
+    return notes
+
+
+def _empty(images: Sequence[AnnotatedImage | PngImage], form: Form) -> list[str]:
+    """Say how many photographs have no object in a file of another program, which may list what nobody annotated."""
+    drawn = [image for image in images if isinstance(image, AnnotatedImage) and image.image_id is None]
+    count = sum(not (image.shapes or image.problems or image.error) for image in drawn)
+    if form == "labelstudio" or not count:  # it tells what nobody annotated
+        return []
+    return [f"{count} of {len(images)} photographs have no object in the file, so their masks are all background"]
 
 
 def _nothing_matches(

@@ -15,7 +15,7 @@ _TRIMAP = 128  # value of unsure pixels between 0 and 255
 _STRAY = 0.02  # largest share of a value that compression or a brush left behind, of the object's pixels
 _FEW_LEVELS = 32  # a lossless mask with more values was smoothed or compressed, and its rare values mean nothing
 _GREY_SHARE = 0.25  # largest share of pixels of a middle grey in a mask
-_GREY_RANGE = 3  # largest difference of the channels of a grey palette entry
+GREY_RANGE = 3  # largest difference of the channels of a grey colour
 _COLORS = 16  # a picture with more colours is no mask
 VOID_COLOR = (224, 224, 192)  # of PASCAL VOC
 _CLASS_IDS = "give --source.masks index if they are class ids"
@@ -68,7 +68,7 @@ def _opaque_plane(picture: LabelPicture, any_value: bool, unsure: bool) -> Mask:
     colors = picture.palette[numbers].astype(int)
     if len(np.unique(colors, axis=0)) < len(numbers):  # the palette does not tell the values apart
         return _grey_plane(picture.values, 255, lossy=picture.lossy, any_value=any_value, unsure=unsure)
-    if int((colors.max(1) - colors.min(1)).max()) <= _GREY_RANGE:
+    if int((colors.max(1) - colors.min(1)).max()) <= GREY_RANGE:
         return _grey_plane(
             picture.palette[picture.values, 1], 255, lossy=picture.lossy, any_value=any_value, unsure=unsure
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from fss.collection.mask_export import ExportedMask
 from fss.collection.sources.coco_categories import IGNORE_LABEL
+from fss.collection.sources.coco_file import whole_number
 from fss.core import storage
 from fss.core.arrays import IGNORE, BoolArray
 from fss.core.extras import install_command
@@ -49,7 +50,7 @@ class AnnotatedImage:
     image_id: str | None = None
     """Image id, if the file has one."""
     size: tuple[int, int] | None = None
-    """Height and width of the photograph according to the file."""
+    """Height and width of the photograph according to the file; None if it says nothing."""
     shapes: list[Shape] = field(default_factory=list)
     """Objects; later ones cover earlier ones."""
     small_on_top: bool = False
@@ -58,6 +59,8 @@ class AnnotatedImage:
     """Objects that are left out, and why."""
     skipped: str | None = None
     """Reason why the photograph has no annotation."""
+    error: str | None = None
+    """Reason why its objects cannot be told."""
 
 
 @dataclass(kw_only=True)
@@ -109,6 +112,24 @@ def regions(exported: ExportedMask) -> Iterator[tuple[int | None, BoolArray]]:
     for value, class_id in [*enumerate(exported.classes, start=1), (IGNORE, None)]:
         if counts[value]:
             yield class_id, exported.mask == value
+
+
+def set_size(image: AnnotatedImage, height: Any, width: Any) -> None:
+    """Set the size of a photograph as a file gives it, or the error that it is no size."""
+    if height is None and width is None:
+        return
+    sides = whole_number(height), whole_number(width)
+    if sides[0] is None or sides[1] is None:
+        image.error = f"bad-size: the file gives the height {str(height)[:20]!r} and the width {str(width)[:20]!r}"
+        return
+    image.size = sides[0], sides[1]
+
+
+def unsized_note(images: Iterable[AnnotatedImage]) -> list[str]:
+    """Return a note on photographs whose size the file does not give."""
+    sized = [image.size is not None or image.error is not None for image in images]
+    text = f"the file gives the size of {sum(sized)} of {len(sized)} photographs, so outlines on the others may not fit"
+    return [f"{text}; look at some with fss inspect --sheet"] * (not all(sized))
 
 
 def fill_polygons(parts: list[list[float]], height: int, width: int) -> BoolArray:

@@ -16,7 +16,9 @@ from fss.collection.annotations.base import (
     fill_polygons,
     read_json,
     regions,
+    set_size,
     string_or_none,
+    unsized_note,
 )
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
@@ -147,9 +149,9 @@ def _images(rows: list[Any], file: AnnotationFile) -> dict[str | None, Annotated
         elif key in shared:
             file.problems.append(f"image {number} ({row['file_name']}): another image has the id {key!r}, too")
         else:
-            height, width = row.get("height"), row.get("width")
-            size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
             image_id = string_or_none(row.get("image_id"))
-            images[key] = AnnotatedImage(name=row["file_name"], image_id=image_id, size=size, small_on_top=True)
+            images[key] = AnnotatedImage(name=row["file_name"], image_id=image_id, small_on_top=True)
+            set_size(images[key], row.get("height"), row.get("width"))
     file.images += images.values()
+    file.notes += unsized_note(file.images)
     return images

@@ -13,6 +13,8 @@ from fss.collection.annotations.base import (
     check_unique,
     fill_polygons,
     regions,
+    set_size,
+    unsized_note,
 )
 from fss.collection.image_names import ImageRoot
 from fss.collection.mask_export import ExportedMask
@@ -87,6 +89,7 @@ def read_cvat(uri: str) -> AnnotationFile:
         raise ValueError(f'{uri} {error}; export the task as "CVAT for images 1.1"') from None
     except (ParseError, LookupError, ValueError) as error:  # also an encoding that Python lacks
         raise ValueError(f"{uri} is no valid XML: {error}") from error
+    target.file.notes += unsized_note(target.file.images)
     return target.file
 
 
@@ -100,7 +103,7 @@ class _Target:
     def __init__(self) -> None:
         self.file = AnnotationFile()
         self._image: AnnotatedImage | None = None
-        self._levels: list[tuple[int, Shape]] = []
+        self._levels: list[tuple[float, Shape]] = []
         self._depth = 0
 
     def doctype(self, *_: object) -> None:
@@ -113,10 +116,8 @@ class _Target:
         if tag == "track":
             raise _NotCvatError("holds tracks of a video")
         if tag == "image":
-            size = _numbers(attributes, "height", "width")
-            name = attributes.get("name", "")
-            image_id = attributes.get("image_id")
-            self._image = AnnotatedImage(name=name, image_id=image_id, size=(size[0], size[1]) if size else None)
+            self._image = AnnotatedImage(name=attributes.get("name", ""), image_id=attributes.get("image_id"))
+            set_size(self._image, attributes.get("height"), attributes.get("width"))
             self._levels = []
         elif self._image is not None and tag in ("mask", "polygon"):
             label = attributes.get("label", "").strip()
@@ -124,8 +125,12 @@ class _Target:
                 self._image.problems.append(f"a {tag} has no label")
                 return
             decode = partial(_decode_mask if tag == "mask" else _decode_polygon, attributes)
-            level = _numbers(attributes, "z_order") or [0]
-            self._levels.append((level[0], Shape(label=label, decode=decode)))
+            try:
+                level = float(attributes.get("z_order", 0))
+            except ValueError:
+                self._image.problems.append(f"{label}: bad-order: z_order is {attributes['z_order'][:20]!r}")
+                return
+            self._levels.append((level, Shape(label=label, decode=decode)))
         elif self._image is not None and tag in _OTHER_SHAPES:
             self._image.problems.append(f"unsupported-shape: {tag}; draw it with a brush or as a polygon")
 

@@ -37,6 +37,7 @@ LOCAL_FILES = "/data/local-files/?d="
 """Path under which Label Studio serves files of its document root."""
 CONTROL, PICTURE = "label", "image"
 """Names of the tags of a project that the tasks refer to."""
+_PLACES = frozenset({"rle", "points", "x"})  # values of a region that has a place in a picture
 _UPLOAD = re.compile(r"^(?:.*/)?upload/[^/]+/[0-9a-f]{8}-")  # prefix of uploaded files
 
 
@@ -122,7 +123,9 @@ def read_label_studio(uri: str) -> AnnotationFile:
         predicted += is_prediction
         if results is None:
             image.skipped = "nobody annotated it"
-        for result in results or ():
+        if several := _several_pictures(results or []):
+            image.error = f"several-pictures: its regions belong to {several}, and it is unknown which is this one"
+        for result in () if several else results or ():
             _add_region(image, result)
         file.images.append(image)
     if predicted:
@@ -139,6 +142,16 @@ def _results(task: Mapping[str, Any]) -> tuple[list[Any] | None, bool]:
         return newest["result"], False
     predictions = [row for row in _dicts(task.get("predictions")) if isinstance(row.get("result"), list)]
     return (predictions[0]["result"], True) if predictions and not annotations else (None, False)
+
+
+def _several_pictures(results: list[Any]) -> str | None:
+    """Return the names or numbers of the pictures that the regions of a task belong to if these are several."""
+    for key in ("to_name", "item_index"):
+        rows = [row for row in _dicts(results) if key in row and isinstance(row.get("value"), dict)]
+        names = {str(row[key]) for row in rows if not _PLACES.isdisjoint(row["value"])}
+        if len(names) > 1:
+            return f"the {key} {', '.join(sorted(names))}"
+    return None
 
 
 def _add_region(image: AnnotatedImage, result: Any) -> None:

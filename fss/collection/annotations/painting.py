@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fss.collection.annotations.base import AnnotatedImage
+from fss.collection.class_names import BACKGROUND
 from fss.core.arrays import IGNORE, BoolArray, Mask
 from fss.images.decode_errors import DecodeError
 from fss.images.mask_codec import MAX_CLASSES
@@ -18,7 +19,7 @@ def paint(
     Args:
         image: photograph with its objects.
         size: height and width of the photograph.
-        class_ids: class id by label and category; None for ignored pixels.
+        class_ids: class id by label and category; ``BACKGROUND`` for no class, and None for ignored pixels.
 
     Returns:
         Index mask, uint8 [H,W], its class ids in ascending order, and the objects that are left out.
@@ -28,12 +29,11 @@ def paint(
     """
     if image.size is not None and image.size != size:
         raise DecodeError("size-mismatch", f"the file says {image.size}, the photograph is {size} (height, width)")
-    ids = sorted(
-        {class_id for shape in image.shapes if (class_id := class_ids[shape.label, shape.category]) is not None}
-    )
+    labels = {(shape.label, shape.category) for shape in image.shapes}
+    ids = sorted({class_id for label in labels if (class_id := class_ids[label]) not in (None, BACKGROUND)})
     if len(ids) > MAX_CLASSES:
         raise DecodeError("too-many-classes", f"a mask holds at most {MAX_CLASSES} classes, got {len(ids)}")
-    values = {class_id: value for value, class_id in enumerate(ids, start=1)}
+    values = {BACKGROUND: 0, **{class_id: value for value, class_id in enumerate(ids, start=1)}}
     mask = np.zeros(size, np.uint8)
     areas = np.full(size, np.iinfo(np.int32).max, np.int32)  # of the object that a pixel shows
     ignored, crowds = np.zeros(size, bool), np.zeros(size, bool)

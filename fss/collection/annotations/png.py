@@ -14,14 +14,16 @@ from typing import Literal
 
 import numpy as np
 
-from fss.collection.class_names import check_class_table
+from fss.collection.class_names import check_class_table, clean
 from fss.collection.collection import Collection
 from fss.collection.image_names import Photograph
 from fss.collection.mask_export import ExportedMask, Values, encode_png, safe_name
 from fss.collection.sources.base import BINARY_CLASS
+from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
 from fss.collection.sources.walk import walk
 from fss.core import storage
 from fss.core.arrays import IGNORE, Mask
+from fss.images.binary_labels import GREY_RANGE
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import LabelPicture, decode_label_picture
 from fss.images.labels import Binary, Index, interpret_labels
@@ -151,6 +153,7 @@ def read_png_folder(
     folder = PngFolder(hash=_hash(uris, [*pngs, *(name for name in (MASKS, CLASSES) if name in uris)]))
     rows = {row["mask"]: row for row in _read_table(uris[MASKS], ("mask",))} if MASKS in uris else {}
     table = _class_table(uris[CLASSES]) if CLASSES in uris else {}
+    table = _without_roles(table, collection.classes, uris.get(CLASSES, CLASSES))
     folder.new_classes = check_class_table(table, collection.classes)
     listed = {name: _ids(row.get("classes")) for name, row in rows.items()}
     every_id = frozenset(collection.classes).union(table, *listed.values())
@@ -182,10 +185,19 @@ def read_png_folder(
 
 
 def _bright(picture: LabelPicture) -> Mask:
-    """Return the pixels of a saliency map above half of white, uint8 [H,W] of 0 and 1."""
+    """Return the pixels of a saliency map above half of white, or of opacity in a cut-out, uint8 [H,W] of 0 and 1.
+
+    Raises:
+        DecodeError: the picture has colours, as a photograph or a heat map.
+    """
+    if picture.alpha is not None:
+        return np.asarray(picture.alpha > 127, np.uint8)
     if picture.values is not None and picture.palette is None:
         return np.asarray(2 * picture.values.astype(np.int64) > picture.full, np.uint8)
-    return np.asarray(2 * picture.colors.astype(np.float32).mean(-1) > 255, np.uint8)
+    colors = picture.colors.astype(np.int16)
+    if int((colors.max(2) - colors.min(2)).max()) > GREY_RANGE:
+        raise DecodeError("colors", "a saliency map is grey, or transparent outside of the object, but it has colours")
+    return np.asarray(colors[..., 1] > 127, np.uint8)
 
 
 def _is_ignored_only(picture: LabelPicture) -> bool:
@@ -209,6 +221,31 @@ def _class_table(uri: str) -> dict[int, str]:
         if table.setdefault(int(row["id"]), row["name"]) != row["name"]:
             raise ValueError(f"{uri} names class {row['id']} twice; keep one line")
     return table
+
+
+def _without_roles(table: Mapping[int, str], classes: Mapping[int, str], uri: str) -> dict[int, str]:
+    """Return a class table without the lines of the background and of ignored pixels, whose values are fixed.
+
+    Raises:
+        ValueError: another value is called so, or 0 is called a class.
+    """
+    kept = {}
+    for class_id, text in table.items():
+        name = clean(text)
+        roles = ((BACKGROUND_NAMES, 0, "background"), (VOID_NAMES, IGNORE, "ignored pixels"))
+        role = next((each for each in roles if name.casefold() in each[0] and class_id not in classes), None)
+        if role is None and class_id == 0:
+            raise ValueError(
+                f"{uri} calls the value 0 {name!r}, but 0 is background in masks; number the classes from 1"
+            )
+        if role is None:
+            kept[class_id] = text
+        elif class_id != role[1]:
+            raise ValueError(
+                f"{uri} calls the value {class_id} {name!r}, but the value of {role[2]} is {role[1]}; change the "
+                "masks, or rename the class"
+            )
+    return kept
 
 
 def _read_table(uri: str, required: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -6,14 +6,18 @@ few-shot literature shares them, are read where they are there; JSON files need 
 
 A picture of the file belongs to the photograph that its ``file_name`` fits, whatever the folder, the separators, the
 case or the machine that the name was written on. Class ids are 1 to 80 where all categories are COCO's, in the order of
-their ids without gaps; otherwise, ids and names are those of the file. Smaller objects are painted over larger ones,
-and crowds are ignored. A faulty object is left out and counted by its reason. A photograph that the file lists without
-objects is all background; one that the file does not list has no mask.
+their ids without gaps; otherwise, ids and names are those of the file. A category called background is no class, and
+what is called void or ignored is ignored. Smaller objects are painted over larger ones, and crowds are ignored. A
+faulty object is left out and counted by its reason. A photograph that the file lists without objects is all background;
+one that the file does not list has no mask.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
@@ -25,14 +29,17 @@ from fss.collection.sources.coco_painting import encode_annotation, paint
 from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import read_bytes, read_pair
 from fss.collection.sources.walk import Tree, is_photograph, stem_and_suffix, walk
+from fss.core.arrays import IGNORE
 from fss.core.extras import require
 from fss.core.printable import printable
 from fss.images.decode_errors import DecodeError
+from fss.images.label_samples import decode_label_picture
 from fss.images.labels import Index, LabelMask, read_labels
 from fss.images.limits import DecodeLimits
 
 __all__ = ["CATEGORY_IDS", "COCO_CLASSES", "list_items", "read_item"]
 
+_PROBES = 16  # category PNGs that the listing opens
 _COCO = CocoClasses(ids={}, names=dict(enumerate(COCO_CLASSES, start=1)))
 
 
@@ -64,6 +71,7 @@ def list_items(config: SourceConfig) -> Listing:
             mismatches += [matches.mismatch] if matches.mismatch else []
             unmatched += matches.unmatched
             notes += file.notes
+            notes += _empty(file, classes)
             warnings += [*file.warnings, *matches.warnings, *_crowds(file, classes)]
         if len(items) != EXPECTED.get(subset.name, len(items)):
             standard = EXPECTED[subset.name]
@@ -74,6 +82,7 @@ def list_items(config: SourceConfig) -> Listing:
     if mismatches and len(mismatches) == len(subsets):
         raise ValueError("; ".join(mismatches))
     ignored["annotated photographs that are missing"] += len(unmatched)
+    ignored["photographs of other folders or file types"] += len(photographs) - len(listed)
     return Listing(
         items=sorted(listed.values(), key=lambda item: stem_and_suffix(item.relative_path)[0]),
         labelled=True,
@@ -112,10 +121,31 @@ def _rendered(tree: Tree, photographs: Iterable[str], subset: Subset) -> list[So
     prefix = f"{subset.folder}/" if subset.folder else ""
     inside = [path for path in photographs if path.startswith(prefix)]
     names = {path: stem_and_suffix(path)[0].removeprefix(prefix) for path in inside}
-    return [
+    items = [
         SourceItem(relative_path=path, uri=tree.uris[path], mask_uri=tree.uris.get(f"{subset.masks}/{name}.png"))
         for path, name in names.items()
     ]
+    error = _other_ids([item.mask_uri for item in items if item.mask_uri is not None])
+    return items if error is None else [replace(item, mask_error=item.mask_uri and error) for item in items]
+
+
+def _other_ids(uris: Sequence[str]) -> str | None:
+    """Return the reason to refuse all category PNGs if one of a few has an id above 80; most ids prove nothing."""
+    limits, last = DecodeLimits(), len(COCO_CLASSES)
+    for uri in uris[:: -(-len(uris) // _PROBES) or 1]:
+        try:
+            values = decode_label_picture(read_bytes(uri, limits), limits).values
+        except DecodeError:
+            continue
+        others = [] if values is None else [int(value) for value in np.unique(values) if last < value < IGNORE]
+        if others:
+            name = printable(uri.rsplit("/", 1)[-1])
+            return (
+                f"category-ids: the value {others[0]} in {name} is above {last}, so the masks "
+                f"hold other ids than 1 to {last}, COCO's categories without gaps; give the JSON file with "
+                "--source.annotations FILE"
+            )
+    return None
 
 
 def _crowds(file: CocoFile, classes: CocoClasses) -> list[str]:
@@ -129,6 +159,15 @@ def _crowds(file: CocoFile, classes: CocoClasses) -> list[str]:
     ]
 
 
+def _empty(file: CocoFile, classes: CocoClasses) -> list[str]:
+    """Return a note on pictures without objects, which an export may list before anybody annotates them."""
+    empty = [picture for picture in file.pictures if not (picture.objects or picture.left_out or picture.error)]
+    if not empty or classes.names == _COCO.names:
+        return []
+    count = f"{len(empty)} of {len(file.pictures)}"
+    return [f"{file.uri}: {count} pictures have no object, so their masks are all background"]
+
+
 def _item(tree: Tree, path: str, picture: CocoPicture | None, classes: CocoClasses) -> SourceItem:
     """Return a photograph with its annotation, or with the reason why there is none."""
     annotation = error = None
@@ -136,8 +175,7 @@ def _item(tree: Tree, path: str, picture: CocoPicture | None, classes: CocoClass
         error = picture.error
     elif picture is not None:
         objects = [
-            (classes.ids.get(category, 0), int(crowd or category in classes.ignored), segmentation)
-            for category, crowd, segmentation in picture.objects
+            (*classes.id_and_crowd(category, crowd), segmentation) for category, crowd, segmentation in picture.objects
         ]
         try:
             annotation = encode_annotation(picture.height, picture.width, objects, picture.left_out)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
 from fss.collection.sources.coco_file import CocoFile
 from fss.images.mask_codec import MAX_CLASS_ID
 
@@ -27,7 +28,8 @@ IGNORE_LABEL = "ignore"
 """Name of that category."""
 _COCO = {str(key): (number, name) for number, (key, name) in enumerate(zip(CATEGORY_IDS, COCO_CLASSES, strict=True), 1)}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
-_BACKGROUND = frozenset({"background", "_background_", "__background__"})
+BACKGROUND = 0
+"""Class id of what is painted as background."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class CocoClasses:
     """Classes of a data set."""
 
     ids: Mapping[str, int]
-    """Class id by category id as text."""
+    """Class id by category id as text; ``BACKGROUND`` for categories that are called so."""
     names: Mapping[int, str]
     """Class name by class id; a class without a name is left out."""
     ignored: frozenset[str] = frozenset()
@@ -45,32 +47,43 @@ class CocoClasses:
     warnings: tuple[str, ...] = ()
     """How class names differ from those of the files."""
 
+    def id_and_crowd(self, category: str, crowd: int) -> tuple[int, int]:
+        """Return the class id of an object and whether its pixels are ignored, 0 or 1, as a listing stores them."""
+        if category in self.ignored:
+            return BACKGROUND, 1
+        class_id = self.ids[category]
+        return class_id, crowd * (class_id != BACKGROUND)
+
 
 def find_classes(files: Sequence[CocoFile]) -> CocoClasses:
     """Return the classes of annotation files that belong together.
 
-    Class ids are 1 to 80 if all categories are COCO's. Otherwise they are the category ids; they count from 1 where a
-    category has the id 0, and are numbered where they are no class ids.
+    Categories called background stand for no class, and categories called void or ignored for ignored pixels, as in
+    class lists (:mod:`fss.collection.sources.class_lists`). The class ids of the others are 1 to 80 if all of them are
+    COCO's. Otherwise they are the category ids; they count from 1 where a category has the id 0, and are numbered where
+    they are no class ids.
 
     Raises:
         ValueError: two files give a category different names.
     """
     categories = _merge(files)
     used = {key for file in files for key in file.used}
-    if _is_dummy("0", categories, files) and "0" not in used:
+    if _is_parent("0", categories, files) and "0" not in used:
         del categories["0"]
-    ignored = frozenset(key for key, name in categories.items() if (key, name) == (str(IGNORE_CATEGORY), IGNORE_LABEL))
-    categories = {key: name for key, name in categories.items() if key not in ignored}
+    background, ignored = (_called(categories, names) for names in (BACKGROUND_NAMES, VOID_NAMES))
+    told = _roles(categories, used, background, ignored)
+    categories = {key: name for key, name in categories.items() if key not in background | ignored}
+    no_class = dict.fromkeys(background, BACKGROUND)
     if _is_coco(categories):
         ids = {key: _COCO[key][0] for key in categories}
-        return CocoClasses(ids=ids, names=dict(enumerate(COCO_CLASSES, 1)), ignored=ignored)
+        return CocoClasses(ids=ids | no_class, names=dict(enumerate(COCO_CLASSES, 1)), ignored=ignored, notes=told)
     ids, notes = _number(list(categories))
     names, renamed = _unique_names(categories)
     return CocoClasses(
-        ids=ids,
+        ids=ids | no_class,
         names={ids[key]: name for key, name in names.items()},
         ignored=ignored,
-        notes=tuple(notes),
+        notes=(*told, *notes),
         warnings=tuple(renamed),
     )
 
@@ -90,11 +103,29 @@ def _merge(files: Sequence[CocoFile]) -> dict[str, str | None]:
     return categories
 
 
-def _is_dummy(key: str, categories: Mapping[str, str | None], files: Sequence[CocoFile]) -> bool:
-    """Return whether a category is no class: the parent of the others, as Roboflow has it, or the background."""
+def _is_parent(key: str, categories: Mapping[str, str | None], files: Sequence[CocoFile]) -> bool:
+    """Return whether a category is the parent of the others, as Roboflow has it."""
     name = categories.get(key)
-    parents = {parent for file in files for parent in file.parents}
-    return name is not None and len(categories) > 1 and (name in parents or name.casefold() in _BACKGROUND)
+    return name is not None and len(categories) > 1 and any(name in file.parents for file in files)
+
+
+def _called(categories: Mapping[str, str | None], names: frozenset[str]) -> frozenset[str]:
+    """Return the categories that have one of some names, in upper or lower case."""
+    return frozenset(key for key, name in categories.items() if name is not None and name.casefold() in names)
+
+
+def _roles(
+    categories: Mapping[str, str | None], used: set[str], background: frozenset[str], ignored: frozenset[str]
+) -> tuple[str, ...]:
+    """Say which categories with objects are no classes, those of our own exports aside."""
+    notes = []
+    for keys, text in ((background, "no class, so their objects are background"), (ignored, "ignored pixels")):
+        names = sorted(f"{categories[key]!r} ({key})" for key in keys & used if key != str(IGNORE_CATEGORY))
+        if names:
+            notes.append(
+                f"the categories {', '.join(names)} stand for {text}; rename them in the file if they are classes"
+            )
+    return tuple(notes)
 
 
 def _is_coco(categories: Mapping[str, str | None]) -> bool:

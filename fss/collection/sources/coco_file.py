@@ -6,6 +6,8 @@ others write it. A faulty entry is left out and counted; the rest of the file is
 
 import gc
 import json
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from fss.core.printable import printable
 from fss.images.outlines import has_outline
 
 _LISTED = 12  # keys in a message
+_WHOLE = re.compile(r"([0-9]{1,9})(?:\.0*)?")
 CROWD = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1}  # False equals 0, and True and 1.0 equal 1
 """Whether an object is a crowd, by its ``iscrowd``."""
 
@@ -219,6 +222,15 @@ def entry_key(value: Any) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, also one that is written as 640.0, "640" or "640.0"; None for anything else."""
+    if isinstance(value, str) and (match := _WHOLE.fullmatch(value)):
+        return int(match[1])
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
 def _repeated(ids: Iterable[Any]) -> dict[str, int]:
     """Return how often each id occurs that occurs more than once."""
     counts = Counter(key for value in ids if (key := entry_key(value)) is not None)
@@ -226,10 +238,10 @@ def _repeated(ids: Iterable[Any]) -> dict[str, int]:
 
 
 def _text(value: Any) -> str | None:
-    """Return a name in one line without spaces around it; None if there is none."""
+    """Return a name in one line of composed Unicode without spaces around it; None if there is none."""
     if type(value) in (int, float):
         return str(value)
-    return printable(value.strip()) or None if isinstance(value, str) else None
+    return printable(unicodedata.normalize("NFC", value.strip())) or None if isinstance(value, str) else None
 
 
 def _some(mapping: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The mask of a photograph from its objects in COCO's form.
 
 A listing stores the objects of a photograph as JSON: ``height`` and ``width`` of the picture, ``objects``, each
-``[class id, crowd, segmentation]``, and ``left_out``, the number of objects by reason that the listing left out.
+``[class id, crowd, segmentation]``, and ``left_out``, the number of objects by reason that the listing left out. The
+class id 0 stands for background, and for ignored pixels where crowd is 1.
 """
 
 import json
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fss.collection.sources.coco_categories import BACKGROUND
+from fss.collection.sources.coco_file import whole_number
 from fss.core.arrays import IGNORE
 from fss.images.decode_errors import DecodeError
 from fss.images.labels import LabelMask
@@ -17,12 +20,14 @@ from fss.images.limits import DecodeLimits
 from fss.images.mask_codec import from_class_map
 from fss.images.outlines import decode_outline, encode_outline
 
+_CROWD, _SINGLE, _IGNORED = range(3)  # kinds of objects, the lowest first
+
 
 def paint(annotation: dict[str, Any], limits: DecodeLimits) -> LabelMask:
     """Paint the objects of a photograph.
 
-    Smaller objects cover larger ones, and all single objects cover crowds, whose pixels are ignored. A faulty object is
-    left out and counted.
+    Smaller objects cover larger ones, and all single objects cover crowds, whose pixels are ignored. What is drawn to
+    be ignored covers everything. A faulty object is left out and counted.
 
     Raises:
         DecodeError: the size is missing or exceeds the limits, every object is faulty, or too many classes are visible.
@@ -36,15 +41,17 @@ def paint(annotation: dict[str, Any], limits: DecodeLimits) -> LabelMask:
         except DecodeError as error:
             left_out[error.reason] += 1
         else:
-            layers.append((not crowd, -area, class_id, code))
+            order = _SINGLE if not crowd else _IGNORED if class_id == BACKGROUND else _CROWD
+            layers.append((order, -area, class_id, code))
     if left_out and not layers:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         raise DecodeError(left_out.most_common(1)[0][0], f"no object of the picture can be painted ({reasons})")
-    ids = sorted({class_id for single, _, class_id, _ in layers if single})
+    ids = sorted({class_id for order, _, class_id, _ in layers if order == _SINGLE and class_id != BACKGROUND})
+    values = {BACKGROUND: 0, **{class_id: value for value, class_id in enumerate(ids, start=1)}}
     void = max(IGNORE, len(ids) + 1)
     columns = np.zeros((width, height), np.uint8 if void == IGNORE else np.uint16)  # COCO counts column by column
-    for single, _, class_id, code in sorted(layers, key=lambda layer: layer[:3]):
-        np.copyto(columns, ids.index(class_id) + 1 if single else void, where=decode_outline(code).T)
+    for order, _, class_id, code in sorted(layers, key=lambda layer: layer[:3]):
+        np.copyto(columns, values[class_id] if order == _SINGLE else void, where=decode_outline(code).T)
     try:
         mask, numbers = from_class_map(np.ascontiguousarray(columns.T), background=0, void=(void,))
     except ValueError as error:
@@ -61,7 +68,7 @@ def encode_annotation(height: Any, width: Any, objects: list[tuple[int, int, Any
 def _size(annotation: dict[str, Any], limits: DecodeLimits) -> tuple[int, int]:
     """Return height and width of a picture as its annotation file gives them."""
     sides = (annotation["height"], annotation["width"])
-    values = [_whole_number(side) for side in sides]
+    values = [whole_number(side) for side in sides]
     height, width = values
     if height is None or width is None or min(height, width) < 1:
         raise DecodeError("bad-size", f"the annotation file gives height {_short(sides[0])}, width {_short(sides[1])}")
@@ -72,15 +79,6 @@ def _size(annotation: dict[str, Any], limits: DecodeLimits) -> tuple[int, int]:
             f"{limits.max_pixels} pixels are allowed",
         )
     return height, width
-
-
-def _whole_number(value: Any) -> int | None:
-    """Return a whole number, also one that is written as 640.0 or "640"; None for anything else."""
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
 
 
 def _short(value: Any) -> str:

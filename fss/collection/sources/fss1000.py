@@ -41,11 +41,12 @@ def list_items(config: SourceConfig) -> Listing:
             masks[path] = normalized(stem)
         else:
             photographs[path] = normalized(stem)
-    names = sorted({path.split("/")[0] for path in photographs})
+    class_names = {path: normalized(path.split("/")[0]) for path in photographs}
+    names = sorted(set(class_names.values()))
     if not names:
         raise ValueError(f"{config.path} has no class folders with photographs, <class>/<n>.jpg and <class>/<n>.png")
     ids = {name: number for number, name in enumerate(names, start=1)}
-    class_ids = {path: ids[path.split("/")[0]] for path in photographs}
+    class_ids = {path: ids[name] for path, name in class_names.items()}
     pairs = pair_masks(tree, photographs, masks, class_ids)
     ignored["masks without a photograph"] += len(pairs.unmatched)
     return Listing(
@@ -80,6 +81,7 @@ def _class_splits(config: SourceConfig, present: bool, ids: Mapping[str, int]) -
         raise ValueError(f"the splits file {uri} cannot be read: {error}") from error
     if not isinstance(named, dict) or not all(isinstance(names, list) for names in named.values()):
         raise ValueError(f'{uri} must hold {{"train": [class names], "test": [class names], ...}}')
+    named = {split: [normalized(str(name)) for name in names] for split, names in named.items()}
     owner: dict[str, str] = {}
     for split, names in named.items():
         for name in names:

@@ -2,8 +2,8 @@
 
 A file belongs to the photograph that its ``imagePath`` names, or else to the one of the file's own name beside it.
 Without such a photograph, the picture in ``imageData`` is used. Labels are classes 1, 2, ... in the order of their
-names. A photograph without a file has no mask, and a file without shapes is an empty mask. All files are read for the
-listing, about 3,000 of 4 kB in a second of one core.
+names; those called background, void or ignored are no classes. A photograph without a file has no mask, and a file
+without shapes is an empty mask. All files are read for the listing, about 3,000 of 4 kB in a second of one core.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
-from fss.collection.sources.labelme_shapes import class_label, paint_shapes
+from fss.collection.sources.labelme_shapes import class_label, is_class, paint_shapes
 from fss.collection.sources.names import NameIndex, normalized
 from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import read_bytes, read_pair
@@ -55,8 +55,12 @@ def list_items(config: SourceConfig) -> Listing:
     tree = walk(config.path, config.link_roots)
     heads = dict(_read_heads(tree, [path for path in tree.uris if path.lower().endswith(SUFFIX)]))
     if not any(head.error is None for head in heads.values()):
-        raise ValueError(f"{config.path} has no annotation files of labelme, <name>.json with shapes and imagePath")
-    labels = sorted(set().union(*(head.labels for head in heads.values())))
+        damaged = next((f"; {head.error}" for head in heads.values()), "")
+        raise ValueError(
+            f"{config.path} has no annotation files of labelme, <name>.json with shapes and imagePath{damaged}"
+        )
+    present = sorted(set().union(*(head.labels for head in heads.values())))
+    labels = [label for label in present if is_class(label)]
     if len(labels) >= MAX_CLASS_ID:
         raise ValueError(
             f"the files in {config.path} have {len(labels)} labels; at most {MAX_CLASS_ID - 1} are allowed"
@@ -81,7 +85,7 @@ def list_items(config: SourceConfig) -> Listing:
         classes={number: label for label, number in class_ids.items()},
         ignored=dict(+ignored),
         unmatched=tuple(unmatched[:LISTED]),
-        notes=(f"{len(embedded)} photographs come from imageData, since their files are missing",) if embedded else (),
+        notes=(*_embedded(len(embedded)), *_no_classes(present)),
         warnings=(*_other_photographs(owners, pictures), *_other_cases(labels)),
         shared_annotation=shared,
         sizes=tree.sizes,
@@ -206,6 +210,19 @@ def _other_photographs(owners: Mapping[str, Sequence[str]], pictures: Sequence[s
             f"the imagePath of {len(others)} files is not the photograph of their name, and it counts: "
             f"{printable(path)} has {printable(photograph)}; correct imagePath if the files were copied"
         )
+
+
+def _embedded(count: int) -> Iterator[str]:
+    if count:
+        yield f"{count} photographs come from imageData, since their files are missing"
+
+
+def _no_classes(labels: Sequence[str]) -> Iterator[str]:
+    """Yield a note on labels that are no classes by their names, those that labelme reserves aside."""
+    others = [label for label in labels if not is_class(label) and not label.startswith("_")]
+    if others:
+        listed = ", ".join(map(repr, others))
+        yield f"the labels {listed} stand for background or ignored pixels; rename them if they are classes"
 
 
 def _other_cases(labels: Sequence[str]) -> Iterator[str]:

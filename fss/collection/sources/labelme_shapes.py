@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import decode_label_picture
 from fss.images.labels import LabelMask
@@ -26,7 +27,6 @@ from fss.images.mask_codec import MAX_CLASS_ID, from_class_map
 AREAS = ("polygon", "rectangle", "circle", "mask", "rotation", "oriented_rectangle")
 """Shapes that have an area; the last two are polygons in all but name."""
 _OUTLINES = ("point", "points", "line", "linestrip")
-_BACKGROUND, _VOID = "_background_", "__ignore__"  # labels that labelme reserves
 _VOID_ID = MAX_CLASS_ID
 _FAR = 100_000.0  # largest coordinate, in pixels
 _LONGEST = 10_000_000  # length of an outline that Pillow draws within a second, in pixels
@@ -37,11 +37,15 @@ Box = tuple[int, int, int, int]
 
 
 def class_label(shape: Any) -> str | None:
-    """Return the label of a shape that can be a class; None for labels that labelme reserves, and for lines."""
+    """Return the label of a shape that can be painted; None for shapes without one, and for lines."""
     if not isinstance(shape, Mapping) or shape.get("shape_type", "polygon") not in (*AREAS, None):
         return None
-    label = _label(shape)
-    return None if label in ("", _BACKGROUND, _VOID) else label
+    return _label(shape) or None
+
+
+def is_class(label: str) -> bool:
+    """Return whether a label is a class, and neither background nor ignored pixels by its name."""
+    return label.casefold() not in BACKGROUND_NAMES | VOID_NAMES
 
 
 def _label(shape: Mapping[str, Any]) -> str:
@@ -55,7 +59,8 @@ def _label(shape: Mapping[str, Any]) -> str:
 def paint_shapes(shapes: Any, size: tuple[int, int], class_ids: Mapping[str, int], limits: DecodeLimits) -> LabelMask:
     """Paint the shapes of a photograph; a faulty shape is left out and counted.
 
-    ``_background_`` paints background, and ``__ignore__`` paints ignored pixels.
+    Labels called background paint background, and those called void or ignored paint ignored pixels, such as labelme's
+    own ``_background_`` and ``__ignore__``.
 
     Args:
         shapes: ``shapes`` of the file.
@@ -93,8 +98,8 @@ def _value(shape: Mapping[str, Any], class_ids: Mapping[str, int]) -> int:
     label = _label(shape)
     if not label:
         raise DecodeError("no-label", "the shape has no label")
-    if label in (_BACKGROUND, _VOID):
-        return 0 if label == _BACKGROUND else _VOID_ID
+    if not is_class(label):
+        return 0 if label.casefold() in BACKGROUND_NAMES else _VOID_ID
     if label not in class_ids:
         raise DecodeError("unknown-label", f"{label[:40]!r} was not in the file when it was listed")
     return class_ids[label]

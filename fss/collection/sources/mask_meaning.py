@@ -13,7 +13,7 @@ import numpy as np
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing
-from fss.collection.sources.class_lists import ClassList, Color, read_class_list
+from fss.collection.sources.class_lists import ClassEntry, ClassList, Color, read_class_list
 from fss.collection.sources.walk import Tree
 from fss.core import storage
 from fss.core.arrays import IGNORE
@@ -226,11 +226,24 @@ def declare_classes(listing: Listing, tree: Tree, config: SourceConfig) -> Listi
             "masks=colors needs a colour per class; give --source.colors FILE with a line NAME:RED,GREEN,BLUE per class"
         )
     if classes is None:
-        return listing
+        return _with_named_values(listing, config)
     meaning = (color_meaning if config.meaning == "colors" else index_meaning)(classes, config)
     warnings = (*listing.warnings, *warnings_of(classes, meaning))
     names = dict(enumerate(config.class_names)) or class_names(classes, meaning)
     return with_meaning(dataclasses.replace(listing, classes=names, notes=notes, warnings=warnings), meaning)
+
+
+def _with_named_values(listing: Listing, config: SourceConfig) -> Listing:
+    """Return a listing whose values the settings name, if they do; names mean background and void as in a file."""
+    if not config.class_names:
+        return listing
+    entries = (ClassEntry(number, name) for number, name in enumerate(config.class_names) if name)
+    classes = ClassList("--source.class-names", tuple(entries))
+    meaning = index_meaning(classes, config)
+    listing = dataclasses.replace(listing, warnings=(*listing.warnings, *warnings_of(classes, meaning)))
+    if not classes.void and meaning.background == config.background:  # as without names, also in earlier versions
+        return listing
+    return with_meaning(dataclasses.replace(listing, classes=class_names(classes, meaning)), meaning)
 
 
 def warnings_of(classes: ClassList, meaning: MaskMeaning) -> tuple[str, ...]:

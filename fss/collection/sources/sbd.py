@@ -43,7 +43,10 @@ def decode_sbd(data: bytes, limits: DecodeLimits) -> Mask:
     try:
         content = _unpack(data, limits)
         labels = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
-        return np.asarray(labels, np.uint8).reshape(labels.shape[0], labels.shape[1])
+        mask = np.asarray(labels, np.uint8).reshape(labels.shape[0], labels.shape[1])
+        if (mask != labels).any():
+            raise ValueError(f"its values, {labels.min()} to {labels.max()}, are no class ids of 8 bits")
+        return mask
     except DecodeError:
         raise
     except Exception as error:  # the reader raises many kinds; each says that this file is no mask

@@ -19,7 +19,7 @@ from fss.cli import main
 from fss.collection import Collection, ingest_local
 from fss.collection.annotations.files import READERS, Form
 from fss.collection.annotations.painting import paint
-from fss.collection.class_names import Label, resolve_labels
+from fss.collection.class_names import BACKGROUND, Label, resolve_labels
 from fss.collection.image_names import Photograph, find_image_root, match_images
 from fss.collection.mask_import import ImportReport, import_masks
 from fss.collection.schema import image_table, mask_table
@@ -264,6 +264,20 @@ def test_saliency_pictures_of_other_programs_become_a_mask_set(collection: Colle
     assert sum("not-in-import" in v for v in maps.values() if isinstance(v, str)) == 2
 
 
+def test_opacity_is_the_saliency_of_a_cut_out_and_colours_are_none(collection: Collection, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photograph, opacity = rng.integers(0, 256, (*SIZE, 3)), np.zeros((*SIZE, 1))
+    opacity[4:12, 4:12] = 255
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.dstack([photograph, opacity]).astype(np.uint8)).save(masks / "a.png")
+    Image.fromarray(photograph.astype(np.uint8)).save(masks / "leer.png")
+    report = import_masks(collection, "back", str(masks), values="saliency")
+    assert report.masks == 1 and report.problems[0].startswith("leer.png: colors: a saliency map is grey")
+    pixels = next(each for uri, each in class_maps(collection, "back").items() if uri.endswith("/a.png"))
+    np.testing.assert_array_equal(pixels, opacity[..., 0] > 0)
+
+
 def test_new_classes_come_from_the_table(collection: Collection, tmp_path: Path) -> None:
     folder = exported(collection, tmp_path / "png", "png")
     path = next(folder.glob("a-*.png"))
@@ -339,6 +353,8 @@ def test_classes_without_names_stay_without(collection: Collection, form: str, t
         ([("cat", 1), ("cat", 7), ("ignore", 3)], {7: "cat"}, [7, 7, None], {}),
         ([("cat", 3), ("cat", 4)], {3: "cat", 4: "cat"}, [3, 4], {}),
         ([(" gro\u0308sse ", None)], {3: "gr\u00f6sse"}, [3], {}),
+        ([("Background", 4), ("bird", 5), ("void", 6)], {}, [BACKGROUND, 5, None], {5: "bird"}),
+        ([("background", 4), ("void", 6)], {4: "background", 5: "void"}, [4, 5], {}),
         ([("cat", None)], {3: "cat", 4: "cat"}, "could mean any of them", {}),
         ([("ignore", None)], {3: "ignore"}, "class 3 has that name", {}),
         ([("Bird", None), ("bird", None)], {}, "spell both alike", {}),
@@ -442,6 +458,100 @@ def test_ids_of_a_coco_file_may_be_floats_or_text(collection: Collection, photos
     assert report.masks == 1 and not report.problems
     pixels = class_maps(collection, "back")[str(photos / "cups" / "1.png")]
     assert isinstance(pixels, np.ndarray) and (pixels == 7).sum() == 64
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ({"height": str(SIZE[0]), "width": float(SIZE[1])}, None),
+        ({"height": str(2 * SIZE[0]), "width": str(2 * SIZE[1])}, "size-mismatch: the file says (40, 56)"),
+        ({"height": 2.0 * SIZE[0], "width": 2.0 * SIZE[1]}, "size-mismatch: the file says (40, 56)"),
+        ({"height": SIZE[0]}, "bad-size: the file gives the height '20' and the width 'None'"),
+        ({"height": "20 px", "width": SIZE[1]}, "bad-size: the file gives the height '20 px'"),
+    ],
+)
+def test_sizes_in_any_spelling_are_compared(
+    collection: Collection, photos: Path, size: dict[str, Any], problem: str | None, tmp_path: Path
+) -> None:
+    coco = coco_file(tmp_path, [SQUARE], [{"id": 1, "file_name": "cups/1.png", **size}])
+    sides = " ".join(f'{name}="{value}"' for name, value in size.items())
+    shapes = '<polygon label="cat" points="4,4;12,4;12,12;4,12" z_order="0.0"/>'
+    (tmp_path / "a.xml").write_text(f'<annotations><image name="cups/1.png" {sides}>{shapes}</image></annotations>')
+    for source in (coco, str(tmp_path / "a.xml")):
+        report = import_masks(collection, "back", source, overwrite=True)
+        assert report.masks == (problem is None) and not report.notes
+        assert [one.partition(": ")[2].startswith(problem or "") for one in report.problems] == [True] * bool(problem)
+
+
+def test_without_a_size_a_note_tells_that_outlines_may_not_fit(collection: Collection, tmp_path: Path) -> None:
+    report = import_masks(collection, "back", coco_file(tmp_path, [SQUARE], [{"id": 1, "file_name": "cups/1.png"}]))
+    assert report.masks == 1 and report.notes[0].startswith("the file gives the size of 0 of 1 photographs")
+
+
+def test_photographs_without_objects_are_told(collection: Collection, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<annotations><image name="a.png" width="28" height="20"/></annotations>')
+    report = import_masks(collection, "back", str(tmp_path / "a.xml"))
+    assert report.masks == 1
+    assert report.notes == ["1 of 1 photographs have no object in the file, so their masks are all background"]
+
+
+def test_labels_called_background_are_no_class(collection: Collection, photos: Path, tmp_path: Path) -> None:
+    shapes = '<polygon label="cat" points="0,0;28,0;28,20;0,20"/>' + "".join(
+        f'<polygon label="{label}" points="{x},4;{x + 4},4;{x + 4},8;{x},8" z_order="1"/>'
+        for label, x in (("background", 4), ("Void", 12))
+    )
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="a.png" width="28" height="20">{shapes}</image></annotations>'
+    )
+    report = import_masks(collection, "back", str(tmp_path / "a.xml"))
+    assert not report.new_classes and [note.split(";")[0] for note in report.notes] == [
+        "the labels 'background' stand for no class, so their objects are background",
+        "the labels 'Void' stand for ignored pixels",
+    ]
+    pixels = class_maps(collection, "back")[str(photos / "a.png")]
+    assert isinstance(pixels, np.ndarray)
+    assert (pixels[4:8, 4:8] == 0).all() and (pixels[4:8, 12:16] == -1).all() and (pixels == 7).sum() == 560 - 32
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("0,background\n7,cat\n255,void\n", None),
+        ("0,cat\n", "calls the value 0 'cat', but 0 is background in masks; number the classes"),
+        ("9,Background\n", "calls the value 9 'Background', but the value of background is 0"),
+        ("9,ignore\n", "calls the value 9 'ignore', but the value of ignored pixels is 255"),
+    ],
+)
+def test_a_table_of_classes_agrees_with_the_fixed_values(
+    collection: Collection, table: str, message: str | None, tmp_path: Path
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.full(SIZE, 7, np.uint8)).save(masks / "a.png")
+    (masks / "classes.csv").write_text(f"id,name\n{table}")
+    if message is None:
+        report = import_masks(collection, "back", str(masks), values="class")
+        assert report.masks == 1 and not report.new_classes
+        return
+    with pytest.raises(ValueError, match=message):
+        import_masks(collection, "back", str(masks), values="class")
+
+
+@pytest.mark.parametrize("key", ["to_name", "item_index"])
+def test_regions_of_several_pictures_are_not_painted_on_one(collection: Collection, key: str, tmp_path: Path) -> None:
+    points = {"points": [[0, 0], [50, 0], [50, 50], [0, 50]], "polygonlabels": ["cat"]}
+    size = {"original_width": SIZE[1], "original_height": SIZE[0]}
+    regions = [{"type": "polygonlabels", "value": points, key: number, **size} for number in (0, 1)]
+    choice = {"type": "choices", "value": {"choices": ["good"]}, key: 2}
+    tasks = [
+        {"data": {"image": "a.png"}, "annotations": [{"result": regions}]},
+        {"data": {"image": "leer.png"}, "annotations": [{"result": [regions[0], choice]}]},
+    ]
+    (tmp_path / "x.json").write_text(json.dumps(tasks))
+    report = import_masks(collection, "back", str(tmp_path / "x.json"))
+    assert report.masks == 1 and report.problems == [
+        f"a.png: several-pictures: its regions belong to the {key} 0, 1, and it is unknown which is this one"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,22 @@ def test_later_shapes_cover_earlier_ones_and_reserved_labels_have_their_meaning(
     assert names(listing, read(tmp_path, shape(half, "pot"), shape())) == {"cup": 400}  # the pot is hidden
 
 
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    content = json.dumps(document(shape(label="caf\u00e9")), ensure_ascii=False).encode("latin-1")
+    with pytest.raises(ValueError, match=r"no annotation files of labelme, .*; bad-annotation: a\.json is no"):
+        list_items(put(tmp_path, {"a.jpg": JPEG, "a.json": content}))
+
+
+def test_what_is_called_background_or_void_is_no_class(tmp_path: Path) -> None:
+    half, hole = ([[x, 5], [29, 5], [29, 24], [x, 24]] for x in (20, 25))
+    config = put(tmp_path, {"a.jpg": JPEG, "a.json": document(shape(), shape(half, "Background"), shape(hole, "void"))})
+    listing = list_items(config)
+    raw = read_item(listing.items[0], config, LIMITS)
+    assert listing.classes == {1: "cup"} and names(listing, raw) == {"cup": 200}
+    assert raw.label is not None and int((raw.label.mask == 255).sum()) == 100
+    assert listing.notes[0].startswith("the labels 'Background', 'void' stand for background or ignored pixels")
+
+
 @pytest.mark.parametrize(
     ("one", "reason"),
     [

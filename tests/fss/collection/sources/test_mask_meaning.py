@@ -212,6 +212,18 @@ def test_the_labelmap_may_lie_above_the_tree(tmp_path: Path, below: str) -> None
     assert _read(tmp_path, kind="voc") == RIGHT
 
 
+def test_names_in_the_settings_mean_what_they_mean_in_a_file(tmp_path: Path) -> None:
+    root = _tree(tmp_path)
+    write_grey(root / "masks/a.png", VALUES)
+    assert _read(root, masks="index", class_names=("cup", "background", "void")) == ["cup", "none", "void"]
+    assert _read(root, masks="index", class_names=("background", "cup", "pot")) == RIGHT
+    config = SourceConfig(path=str(root), masks="index", class_names=("bowl", "cup", "pot"))
+    (warning,) = list_items(config).warnings
+    assert warning.startswith("class 0, 'bowl' in --source.class-names, is read as the background; give --source.backg")
+    with pytest.raises(ValueError, match="class_names has 'cup' more than once"):
+        SourceConfig(masks="index", class_names=("cup", "cup"))
+
+
 @pytest.mark.parametrize("file", ["labelmap.txt", "class_names.txt", "SegmentationClass/labelmap.txt"])
 def test_trees_of_other_tools_have_their_own_classes(tmp_path: Path, file: str) -> None:
     root = _voc(tmp_path / "task/export", None, write_palette, VALUES, VOC_PALETTE)

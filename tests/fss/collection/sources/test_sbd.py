@@ -55,6 +55,8 @@ BOMB = file(np.zeros((4000, 5000), np.uint8), compressed=True)
     [
         (file(np.zeros((10, 10), np.uint8)) + bytes(200_000), "too-many-bytes: the file has more than 200000 bytes"),
         (BOMB, "too-many-bytes: its content has more than 200000 bytes"),
+        (file(np.full((3, 4), 257, np.uint16)), "its values, 257 to 257, are no class ids of 8 bits"),
+        (file(np.full((3, 4), 1.5)), "its values, 1.5 to 1.5, are no class ids"),
         (file(np.zeros((400, 300), np.uint8)), "too-many-pixels: it has an array of 400 x 300; the limit is 100000"),
         (patched(file(np.zeros((30, 41))), (30, 41), HUGE), "asks for an array of 2147483647 x 2, and has"),
         (patched(file(CELLS), (3, 5), HUGE), "asks for an array of 2147483647 x 2, and has"),
