@@ -139,9 +139,10 @@ def _no_effect(train: TrainSettings, dimension: Dimension, space: Mapping[str, D
     """Return why a dimension has no effect beside the initial training and any single value of another dimension."""
     drawn = {dimension.name: dimension.extremes()[-1]}
     paths = flatten(settings(train, drawn))
-    others = ({other.name: value} for other in space.values() if other != dimension for value in other.extremes())
+    others = [each for each in space.values() if each != dimension]
+    starts: list[Values] = [{}, *({other.name: value} for other in others for value in other.extremes())]
     reason = None
-    for values in ({}, *others):
+    for values in starts:
         try:
             reasons = flags_without_effect(apply(train, values | drawn))
         except ValueError:  # values that contradict each other

@@ -29,8 +29,8 @@ def paint(
     """
     if image.size is not None and image.size != size:
         raise DecodeError("size-mismatch", f"the file says {image.size}, the photograph is {size} (height, width)")
-    labels = {(shape.label, shape.category) for shape in image.shapes}
-    ids = sorted({class_id for label in labels if (class_id := class_ids[label]) not in (None, BACKGROUND)})
+    used = {class_ids[shape.label, shape.category] for shape in image.shapes}
+    ids = sorted(class_id for class_id in used if class_id is not None and class_id != BACKGROUND)
     if len(ids) > MAX_CLASSES:
         raise DecodeError("too-many-classes", f"a mask holds at most {MAX_CLASSES} classes, got {len(ids)}")
     values = {BACKGROUND: 0, **{class_id: value for value, class_id in enumerate(ids, start=1)}}
