@@ -217,10 +217,9 @@ def finish_ingest(ingest: Ingest, drop: DropDuplicates | None = None) -> IngestO
         drop.run(collection, first_part=int(collection.metadata["sources"][ingest.index]["first_part"]))
     if TRUTH in collection.mask_set_names():
         labels = summarize_labels(collection.mask_set(TRUTH))
-        unknown = [class_id for class_id in labels.classes if class_id not in collection.classes]
-        missing = {class_id: listing.classes.get(class_id, f"class {class_id}") for class_id in unknown}
-        if missing:
-            collection.add_classes(missing)
+        names = {c: listing.classes.get(c, f"class {c}") for c in labels.classes if c not in collection.classes}
+        if names:
+            collection.add_classes(names)
         warnings += check_labels(
             labels,
             ingest.source,
@@ -287,9 +286,8 @@ def _append(collection: Collection, listing: Listing, entry: dict[str, Any]) -> 
         )
     renamed = renamed_classes(listing.classes, collection.classes)
     if renamed or listing.labelled != old[0]["labelled"] or entry.get("meaning") != old[0].get("meaning"):
-        changes = ", ".join(f"class {key} is {value!r} now" for key, value in sorted(renamed.items())[:3])
-        text = f" ({changes})" if changes else ""
-        raise ValueError(f"the classes of the folder have changed{text}; ingest it into a new collection")
+        changes = ", ".join(f"class {c} is {renamed[c]!r} now" for c in sorted(renamed)[:3]) or "their file"
+        raise ValueError(f"the classes of the folder have changed ({changes}); ingest it into a new collection")
     old_paths = {
         item.relative_path
         for index, source in enumerate(old)

@@ -184,7 +184,7 @@ def labelled(root: Path, masks: dict[str, int]) -> SourceConfig:
     for name, class_id in masks.items():
         mask = np.repeat(np.array([class_id, 0], np.uint8), 20)[:, None].repeat(48, 1)
         Image.fromarray(mask).save(root / f"masks/{name}.png")
-    return SourceConfig(path=str(root), masks="index", class_names=("ground", "road", "tree"))
+    return SourceConfig(path=str(root), masks="index", class_names=("background", "road", "tree"))
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def values(*rows: int) -> np.ndarray:
 
 def test_the_counts_of_a_collection(tmp_path: Path) -> None:
     masks = {"a": values(1, 1, 0, 0), "b": values(1, 0, 0, 255), "c": np.ones((20, 30), np.uint8), "x": values(1, 0)}
-    source = SourceConfig(path=str(write(tmp_path / "in", masks)), masks="index", class_names=("ground", "road"))
+    source = SourceConfig(path=str(write(tmp_path / "in", masks)), masks="index", class_names=("background", "road"))
     for part_size in (64, 1):
         made = ingest_local(source, f"{tmp_path}/{part_size}", part_size=part_size)
         assert made.notes == (
