@@ -10,6 +10,7 @@ changed since the training.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fss.core import storage
 from fss.core.config import settings
 from fss.core.flags import check_required
 from fss.tracking.delivery import Delivery, NotYetError
@@ -98,8 +100,10 @@ def run(config: LineageConfig) -> JobResult:
     if config.photographs is not None:
         if not rows:
             raise ValueError(f"the photographs of {config.model} cannot be listed; leave --photographs out to see why")
-        with config.photographs.open("w", newline="") as file:
-            csv.writer(file).writerows([("image_id", "uri"), *sorted(rows)])
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("image_id", "uri"), *sorted(rows)])
+        data = text.getvalue().encode(errors="backslashreplace")  # names may be no valid Unicode
+        storage.write_atomically(*storage.resolve(config.photographs), data)
         result.outputs = {"photographs": str(config.photographs)}
     return result
 

@@ -15,6 +15,7 @@
 """
 
 import atexit
+import io
 import os
 import select
 import signal
@@ -47,8 +48,10 @@ def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
     """Turn an exception in the block into one line on standard error and an exit code.
 
     Within the block, SIGTERM raises :class:`Terminated`. A Ctrl-C or SIGTERM after the block does not change the exit
-    code. After one in the block, ``advice`` says what to do.
+    code. After one in the block, ``advice`` says what to do. Standard streams that are closed read and write nothing,
+    and characters that standard output's encoding lacks become escape sequences.
     """
+    _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         _TERMINATED.clear()
         signal.signal(signal.SIGTERM, _raise_terminated)
@@ -136,6 +139,19 @@ def defer_interrupts(
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _prepare_streams() -> None:
+    """Open the null device for closed streams: the next files would get their numbers, and what is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _raise_terminated(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only and object stores that fail, told in one line: where, the cause and what to do."""
+"""Disks that are full, read-only or of others, and object stores that fail, told in one line with what to do."""
 
 import errno
 import re
@@ -7,17 +7,20 @@ from collections.abc import Iterator
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "database or disk is full")
 _READ_ONLY_WORDS = ("Read-only file system",)
+_REFUSED_WORDS = ("[Errno 13] ", "[Errno 1] ")
 CHECK_ACCESS = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the network"
 _OBJECT_STORE = re.compile(
     r"^(?:OSError: )?(.*(?:AWS Error|Could not connect to the endpoint URL|An error occurred \(\w+\) when calling).*)$",
     re.MULTILINE,
 )
 """The line of an error of PyArrow's or of boto3's."""
-_PATH = re.compile(rf"(?:{'|'.join((*_FULL_WORDS, *_READ_ONLY_WORDS))}):? '([^'\n]+)'")
+_PATH = re.compile(
+    rf"(?:{'|'.join((*_FULL_WORDS, *_READ_ONLY_WORDS, 'Permission denied', 'local file', 'directory'))}):? '([^'\n]+)'"
+)
 
 
 def explain_storage_error(error: BaseException) -> str | None:
-    """Return one line for an error of a full or read-only disk, or of an object store; None for any other error.
+    """Return one line for an error of a disk that is full, read-only or of others, or of an object store; else None.
 
     The cause may be another error, or stand in the text of one: errors of workers and of native code come as text.
     """
@@ -34,6 +37,11 @@ def explain_storage_error(error: BaseException) -> str | None:
             return (
                 f"{target} is on a file system that is mounted read-only; mount it with write access, or give a folder "
                 "on another disk, and run it again"
+            )
+        if number in (errno.EACCES, errno.EPERM) or any(words in text for words in _REFUSED_WORDS):
+            return (
+                f"there is no permission for {path or 'a file or folder'}; change its permissions or those of its "
+                "folder, or run it again as their owner"
             )
         if match := _OBJECT_STORE.search(text):
             return f"the object store failed: {match[1].rstrip('.')}. {CHECK_ACCESS}, and run it again"

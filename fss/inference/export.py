@@ -7,6 +7,7 @@ session = onnxruntime.InferenceSession("segmenter.onnx")          # .onnx, run a
 (logits,) = session.run(None, {"query": ..., "support_images": ..., "support_masks": ...})
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -53,7 +54,7 @@ def export_segmenter(
 
     Raises:
         ValueError: the images are too small for the network, the form is unknown, packages are missing, or logits or
-            decisions differ too much. In the last case the file is deleted.
+            decisions differ too much. Then nothing is written, and a file that was there stays.
     """
     if form not in get_args(Form):
         raise ValueError(f"form must be {' or '.join(get_args(Form))}, got {form!r}")
@@ -61,15 +62,17 @@ def export_segmenter(
     device = next(segmenter.parameters()).device
     episodes = [tuple(tensor.to(device) for tensor in episode) for episode in check_episodes(batch, shots, *size)]
     write: Callable[[FewShotSegmenter, tuple[Tensor, ...], Path], Program] = {"pt2": _pt2, "onnx": _onnx}[form]
-    with torch.no_grad():
-        program = write(segmenter, episodes[0], Path(path))
+    path = Path(path)
+    with torch.no_grad(), tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        program = write(segmenter, episodes[0], temporary)
         parity = compare((program(episode).to(device), segmenter(*episode)) for episode in episodes)
-    if not parity.within(logits=_TOLERANCE[form], decisions=CHANGED):
-        Path(path).unlink()
-        raise ValueError(
-            f"the logits of the exported program differ by {parity}; allowed are {_TOLERANCE[form]} and {CHANGED}. "
-            "The file was deleted."
-        )
+        if not parity.within(logits=_TOLERANCE[form], decisions=CHANGED):
+            raise ValueError(
+                f"the logits of the exported program differ by {parity}; allowed are {_TOLERANCE[form]} and {CHANGED}. "
+                "Nothing was written"
+            )
+        temporary.replace(path)
     return parity.logits
 
 

@@ -66,9 +66,9 @@ def read_support_mask(value: MaskLike, rgb: UInt8) -> PromptedMask:
     Raises:
         ValueError: the mask is invalid (see :func:`read_mask`), or a box or point is not in the picture.
     """
-    if _is_box(value):
+    if is_box(value):
         value = Prompt(boxes=(cast(Box, value),))
-    elif isinstance(value, list | tuple) and value and all(map(_is_box, value)):
+    elif isinstance(value, list | tuple) and value and all(map(is_box, value)):
         value = Prompt(boxes=cast(Sequence[Box], value))
     if isinstance(value, Prompt):
         strokes = (None if each is None else read_mask(each, rgb.shape) for each in (value.strokes, value.not_strokes))
@@ -145,7 +145,8 @@ def _label_picture(value: Any) -> LabelPicture:
     return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int64), full=full)
 
 
-def _is_box(value: Any) -> bool:
+def is_box(value: Any) -> bool:
+    """Return whether a value is a row of four numbers, and thereby a box."""
     is_row = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
     return is_row and len(value) == 4 and all(isinstance(each, Real) for each in value)
 

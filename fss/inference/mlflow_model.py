@@ -3,10 +3,10 @@
 The logged model consists of a short script that calls :func:`python_model`, a copy of this package, and a checkpoint
 folder with weights as safetensors. Each row is a request: the query, a list of support pictures and a list of their
 masks, each as encoded bytes (PNG, JPEG, ...; base64 in JSON) or as an 8-bit array, [H,W,3] or [H,W] (nested lists in
-JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom]``, or a prompt, an object with the
-fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a PNG mask of the
-query's size, 255 on the object. The options of :meth:`fss.inference.predictor.Predictor.predict` are the parameters of
-MLflow's signature, such as ``{"params": {"scales": "adaptive"}}`` beside the requests in JSON.
+JSON). In place of a mask, a request may have a box, ``[left, top, right, bottom]``, a list of boxes, or a prompt, an
+object with the fields of :class:`fss.inference.prompts.Prompt`, such as ``{"points": [[120, 80]]}``. The answer is a
+PNG mask of the query's size, 255 on the object. The options of :meth:`fss.inference.predictor.Predictor.predict` are
+the parameters of MLflow's signature, such as ``{"params": {"scales": "adaptive"}}`` beside the requests in JSON.
 
 Queries are segmented by PyTorch, or by ONNX Runtime or OpenVINO (:mod:`fss.inference.converted`), which the server's
 environment must have beside onnx and onnxscript::
@@ -30,7 +30,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,7 +42,7 @@ from fss.core.hashing import file_sha256
 from fss.core.privacy import HIDDEN, public_settings
 from fss.core.temporary import owned_prefix
 from fss.images.mask_codec import encode_mask
-from fss.inference.inputs import Encoded, MaskLike
+from fss.inference.inputs import Encoded, MaskLike, is_box
 from fss.inference.model_files import local_copy
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
@@ -260,19 +259,18 @@ def _signature() -> Any:
 
 
 def _mask(value: Any) -> MaskLike:
-    """Return the mask, box or prompt of a request."""
+    """Return the mask, box, boxes or prompt of a request."""
     if isinstance(value, dict):
         names = [field.name for field in fields(Prompt)]
         if unknown := sorted(set(value) - set(names)):
             raise ValueError(f"a prompt has no {', '.join(unknown)}; it takes {', '.join(names)}")
         strokes = {name: _pixels(value[name]) for name in ("strokes", "not_strokes") if value.get(name) is not None}
         return Prompt(**{**value, **strokes})
-    is_box = (
-        isinstance(value, list | tuple | np.ndarray)
-        and len(value) == 4
-        and all(isinstance(each, Real) for each in value)
-    )
-    return tuple(map(float, value)) if is_box else _pixels(value)
+    if is_box(value):
+        return tuple(map(float, value))
+    if isinstance(value, list | tuple) and value and all(map(is_box, value)):
+        return [tuple(map(float, box)) for box in value]
+    return _pixels(value)
 
 
 def _pixels(value: Any) -> Encoded | NDArray[np.uint8]:

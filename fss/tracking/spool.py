@@ -251,8 +251,7 @@ def fetch(uri: str) -> Path:
         filesystem, path = storage.resolve(uri)
         for name in storage.list_names(filesystem, path):
             if not (folder / name).exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(storage.read_bytes(f"s3://{path}/{name}"))
+                storage.write_atomically(*storage.resolve(folder / name), storage.read_bytes(f"s3://{path}/{name}"))
     return folder
 
 

@@ -1,7 +1,11 @@
 """How a program ends where its output's reader is gone, and what it says of invalid settings."""
 
+import errno
+import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -27,6 +31,43 @@ def test_a_closed_pipe_ends_a_program_quietly(words: list[str]) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == PIPE_CLOSED
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream_is_no_file_of_the_program(number: int, tmp_path: Path) -> None:
+    script = (
+        "import os\nfrom fss.core.exit_codes import exit_cleanly\n"
+        "with exit_cleanly('fss x'):\n"
+        f"    file = open({str(tmp_path / 'file')!r}, 'wb', 0)\n"
+        "    file.write(b'data'); print('to nobody', flush=True)\n"
+        "    raise ValueError('a mistake')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], preexec_fn=partial(os.close, number), stderr=subprocess.PIPE)
+    assert ended.returncode == USAGE_ERROR
+    assert ended.stderr == (b"" if number == 2 else b"fss x: error: a mistake\n")
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+def test_names_that_the_encoding_lacks_are_escaped() -> None:
+    script = "from fss.core.exit_codes import exit_cleanly\nwith exit_cleanly('x'): print('caf\\u00e9 \\udce9')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"caf\\xe9 \\udce9\n", b"")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied", "/data/c"),
+        OSError("[Errno 13] Failed to open local file '/data/c'. Detail: [errno 13] Permission denied"),
+    ],
+)
+def test_a_lack_of_permission_is_one_line(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised, exit_cleanly("job"):
+        raise error
+    assert raised.value.code == FAILURE
+    told = capsys.readouterr().err
+    assert told.startswith("job: error: there is no permission for /data/c; ") and told.count("\n") == 1
 
 
 def test_invalid_settings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

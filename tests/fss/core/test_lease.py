@@ -64,14 +64,17 @@ def test_a_twin_is_told_who_holds_it_since_when_and_what_to_do(living: Owner, fo
     assert (versioned.read(join(folder, LOCK))[0] or b"") == living.encode()
 
 
-def test_a_process_elsewhere_is_known_by_its_signs_of_life(folder: str, living: Owner) -> None:
-    away = replace(living, host="elsewhere", started="another-system/1:5")
+@pytest.mark.parametrize("hours", [0, -5, 5])
+def test_a_process_elsewhere_is_known_by_its_signs_of_life_whatever_its_clock(
+    folder: str, living: Owner, hours: int
+) -> None:
+    away = replace(living, host="elsewhere", started="another-system/1:5", renewed=time.time() + 3600 * hours)
     put(folder, away)
     ended = threading.Event()
 
     def live() -> None:
         while not ended.wait(0.05):
-            put(folder, replace(away, renewed=time.time()))
+            put(folder, replace(away, renewed=time.time() + 3600 * hours))
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -85,7 +88,7 @@ DEAD: list[Callable[[Owner], Owner | bytes]] = [
     lambda own: replace(own, started=own.started + "1"),  # its number is that of a younger process
     lambda own: replace(own, process=2**22 + 1),
     lambda own: replace(own, started="another-system/1:5"),
-    lambda own: replace(own, started="another-system/1:5", renewed=time.time() - 2 * lease.LONG_AGO_S),
+    lambda own: replace(own, started="another-system/1:5", renewed=time.time() + 5 * 3600),
     lambda own: b"{}",
 ]
 

@@ -73,9 +73,11 @@ def test_other_forms_and_missing_packages_are_reported(tmp_path, monkeypatch):
 
 def test_a_program_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(export._TOLERANCE, "pt2", -1.0)
-    with pytest.raises(ValueError, match="The file was deleted"):
+    (tmp_path / "segmenter.pt2").write_text("the program of before")
+    with pytest.raises(ValueError, match="Nothing was written"):
         export_segmenter(make("masksplit", "none"), tmp_path / "segmenter.pt2", size=(96, 96))
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["segmenter.pt2"]
+    assert (tmp_path / "segmenter.pt2").read_text() == "the program of before"
 
 
 def test_images_too_small_are_refused(tmp_path):

@@ -169,7 +169,12 @@ def test_boxes_and_prompts_stand_for_masks(checkpoint: Path) -> None:
     request = {column: values[0] for column, values in example_request().items()}
     box, point = [16, 16, 48, 48], {"points": [[32, 32]]}
     picture = request["query"]
-    for given, prompt in ((box, Prompt(boxes=[box])), (np.array(box), Prompt(boxes=[box])), (point, Prompt(**point))):
+    boxes = [[16, 16, 30, 48], [30, 16, 48, 48]]
+    for given, prompt in (
+        *((each, Prompt(boxes=[box])) for each in (box, np.array(box))),
+        *((each, Prompt(boxes=boxes)) for each in (boxes, [np.array(each) for each in boxes])),
+        (point, Prompt(**point)),
+    ):
         expected = predictor.predict([picture], [prompt], picture).mask
         np.testing.assert_array_equal(
             png(segment_request(predictor, request | {"support_masks": [given]})) > 0, expected
