@@ -92,6 +92,8 @@ def run(config: LineageConfig) -> JobResult:
         ValueError: there is no such model, or ``photographs`` is set and none can be listed.
     """
     check_required(config)
+    if config.photographs is not None:
+        storage.check_file_writable(config.photographs)
     model = trace(config.model, tracking=tracking_uri(config.tracking.uri))
     trained_on = [node for node in model.walk() if node.photographs and node.title.startswith("training")]
     rows = {row for node in trained_on if node.photographs for row in photographs(node.photographs, node.acceptance)}

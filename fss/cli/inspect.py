@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 from annotated_types import Ge
 
+from fss.core import storage
 from fss.core.config import settings, to_dict
 from fss.core.exit_codes import PARTIAL, SUCCESS
 
@@ -56,6 +57,8 @@ def run(config: Config) -> int:
 
     if config.mask_set is not None and config.sheet is None:
         raise ValueError(f"--mask-set {config.mask_set} is drawn on a sheet; give --sheet FILE, or leave it out")
+    if config.sheet is not None:
+        storage.check_file_writable(config.sheet)
     collection = Collection.open(config.collection)
     sets = [collection.mask_set(name) for name in collection.mask_set_names()]
     print_table(_describe(collection, sets))

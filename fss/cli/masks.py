@@ -106,13 +106,14 @@ class Export:
         from fss.collection.image_names import choose_image_root, find_image_root
         from fss.collection.mask_export import contents, iterate_masks
 
+        default = {"coco": "instances.json", "cvat": "annotations.xml", "labelstudio": "tasks.json"}[self.form]
+        folder, name = self._target(default)
+        storage.check_file_writable(storage.join(folder, name))
         root = choose_image_root(self.image_root) if self.image_root else find_image_root(masks.collection)
         uris, class_ids = contents(masks, accepted)
         for uri in uris:
             root.relative(uri)  # all names are checked before the first mask is read
         labels = class_labels(class_ids, masks.collection.classes)
-        default = {"coco": "instances.json", "cvat": "annotations.xml", "labelstudio": "tasks.json"}[self.form]
-        folder, name = self._target(default)
         exported, pieces = iterate_masks(masks, accepted), io.BytesIO()
         if self.form == "coco":
             images, objects = write_coco(exported, labels, root, pieces.write)

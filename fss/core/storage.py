@@ -119,14 +119,19 @@ def check_writable(uri: str | Path) -> None:
     """Check that a folder can be created and written, before any work; of an object store, that the bucket is there.
 
     Raises:
-        ValueError: a file has the folder's name or that of a parent, there is no permission to write, the disk is
-            mounted read-only, or the object store does not answer.
+        ValueError: a file or a link without a target has the folder's name or that of a parent, there is no permission
+            to write, the disk is mounted read-only, or the object store does not answer.
     """
     if is_remote(str(uri)):
         check_access(uri)
         return
     folder = Path(absolute_uri(uri))
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not nearest.exists():
+        raise ValueError(
+            f"cannot write to {uri}: {nearest} is a link to {nearest.readlink()}, which is not there; give another "
+            "folder"
+        )
     if not nearest.is_dir():
         raise ValueError(f"cannot write to {uri}: {nearest} is a file; give another folder")
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
@@ -136,6 +141,21 @@ def check_writable(uri: str | Path) -> None:
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write to {uri}: there is no permission to write to {nearest}; give another folder")
+
+
+def check_file_writable(uri: str | Path) -> None:
+    """Check that a file can be written, before any work; of an object store, that the bucket is there.
+
+    Raises:
+        ValueError: there is a folder of that name, or its own folder cannot be written.
+    """
+    if is_remote(str(uri)):
+        check_access(uri)
+        return
+    file = Path(absolute_uri(uri))
+    if file.is_dir():
+        raise ValueError(f"cannot write {uri}: there is a folder of that name; give a file")
+    check_writable(file.parent)
 
 
 @retry_transient
@@ -201,7 +221,7 @@ def _named(path: str) -> Iterator[None]:
 
 def _write_file(target: Path, data: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")  # with the target's name it could be too long
     try:
         with temporary.open("wb") as file:
             file.write(data)

@@ -1,6 +1,7 @@
 """Disks that are full, read-only or of others, and object stores that fail, told in one line with what to do."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "database or disk is full")
 _READ_ONLY_WORDS = ("Read-only file system",)
 _REFUSED_WORDS = ("[Errno 13] ", "[Errno 1] ")
+_OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 CHECK_ACCESS = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the network"
 _OBJECT_STORE = re.compile(
     r"^(?:OSError: )?(.*(?:AWS Error|Could not connect to the endpoint URL|An error occurred \(\w+\) when calling).*)$",
@@ -43,6 +45,10 @@ def explain_storage_error(error: BaseException) -> str | None:
                 f"there is no permission for {path or 'a file or folder'}; change its permissions or those of its "
                 "folder, or run it again as their owner"
             )
+        if number == errno.ENAMETOOLONG:
+            return f"{path} has a name that is too long for its disk; give or choose a shorter one"
+        if number in _OTHER_KIND and path:
+            return f"{path} cannot be opened or written: {os.strerror(number).lower()}; rename it, or give another name"
         if match := _OBJECT_STORE.search(text):
             return f"the object store failed: {match[1].rstrip('.')}. {CHECK_ACCESS}, and run it again"
     return None

@@ -70,6 +70,18 @@ def test_a_lack_of_permission_is_one_line(error: OSError, capsys: pytest.Capture
     assert told.startswith("job: error: there is no permission for /data/c; ") and told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENAMETOOLONG, "too long for its disk"), (errno.EISDIR, "written: is a directory")]
+)
+def test_a_name_that_cannot_be_written_is_one_line(
+    number: int, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised, exit_cleanly("job"):
+        raise OSError(number, os.strerror(number), "/data/c")
+    told = capsys.readouterr().err
+    assert (raised.value.code, told.count("\n")) == (FAILURE, 1) and reason in told and "/data/c" in told
+
+
 def test_invalid_settings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised, exit_cleanly("fss x"):
         Size(side=0)

@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 from pyarrow import fs as pafs
 
-from fss.core.storage import absolute_uri, check_access, join, list_names, read_bytes, resolve, write_atomically
+from fss.core.storage import (
+    absolute_uri,
+    check_access,
+    check_file_writable,
+    check_writable,
+    join,
+    list_names,
+    read_bytes,
+    resolve,
+    write_atomically,
+)
 
 
 def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +57,25 @@ def test_a_home_and_a_working_directory_that_are_not_there_are_told(
     with pytest.raises(ValueError, match="cannot open 'photos', since the working directory was deleted"):
         absolute_uri("photos")
     monkeypatch.chdir(tmp_path)
+
+
+def test_an_output_that_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("/nowhere")
+    for folder, reason in (("file/x", "file is a file"), ("lost/x", "lost is a link to /nowhere, which is not there")):
+        with pytest.raises(ValueError, match=reason):
+            check_writable(tmp_path / folder)
+        with pytest.raises(ValueError, match=reason):
+            check_file_writable(tmp_path / folder / "masks.json")
+    with pytest.raises(ValueError, match="there is a folder of that name; give a file"):
+        check_file_writable(tmp_path)
+    check_file_writable(tmp_path / "new" / "masks.json")
+
+
+def test_the_longest_name_that_the_disk_takes_is_written(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 251 + ".png")
+    write_atomically(*resolve(target), b"1")
+    assert read_bytes(target) == b"1"
 
 
 def test_write_read_list(tmp_path: Path) -> None:
