@@ -17,7 +17,7 @@ _OBJECT_STORE = re.compile(
 )
 """The line of an error of PyArrow's or of boto3's."""
 _PATH = re.compile(
-    rf"(?:{'|'.join((*_FULL_WORDS, *_READ_ONLY_WORDS, 'Permission denied', 'local file', 'directory'))}):? '([^'\n]+)'"
+    rf"(?:{'|'.join((*_FULL_WORDS, *_READ_ONLY_WORDS, 'Permission denied', 'file', 'directory'))}):? '([^'\n]+)'"
 )
 
 

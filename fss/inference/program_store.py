@@ -28,12 +28,13 @@ class ProgramStore:
 
     def __init__(self, segmenter: FewShotSegmenter) -> None:
         """Choose the folder; where the user's cache cannot be written, it is a temporary one of this process."""
-        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fss" / "programs"
-        self.folder = root / fingerprint(segmenter)
+        name = fingerprint(segmenter)
         try:
+            root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            self.folder = root / "fss" / "programs" / name
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: the user has no home
             self._temporary = tempfile.TemporaryDirectory(prefix=owned_prefix("programs"))
             self.folder = Path(self._temporary.name)
 

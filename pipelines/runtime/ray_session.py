@@ -152,7 +152,7 @@ def _quiet_data() -> None:
 
 def _tighten_token() -> None:
     """Make Ray's token readable by its owner only, because 2.60 writes it readable by everyone."""
-    token = Path.home() / ".ray" / "auth_token"
+    token = Path(os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111 - Path has an error where there is no home
     if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
         try:
             token.chmod(0o600)

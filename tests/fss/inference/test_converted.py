@@ -110,11 +110,13 @@ def test_a_network_is_converted_and_checked_once(
     assert runtime.written[2:] == ["query.onnx"], "other weights are another network"
 
 
+@pytest.mark.parametrize("cache", ["file", "~nobody-here/.cache"])
 def test_a_cache_that_cannot_be_written_is_done_without(
-    network: FewShotSegmenter, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    network: FewShotSegmenter, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: str
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
     converted_predictor(network)
     assert runtime.written == ["query.onnx"]
 
