@@ -8,6 +8,7 @@ from annotated_types import Ge
 
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
+from fss.inference.inputs import is_box
 
 
 @settings
@@ -18,6 +19,8 @@ class RequestLimits:
     """Largest height times width of a picture or mask, encoded or as an array."""
     max_supports: Annotated[int, Ge(1)] = 32
     """Most support pictures."""
+    max_hints: Annotated[int, Ge(1)] = 256
+    """Most boxes and points of all supports together."""
     max_bytes: Annotated[int, Ge(1)] = 256 * 2**20
     """Most bytes of all pictures and masks together, as they come; a number of an array counts as one byte."""
 
@@ -25,13 +28,17 @@ class RequestLimits:
         """Refuse a request that is too large.
 
         Raises:
-            ValueError: there are too many supports, a picture or mask has too many pixels, or the request has too many
-                bytes.
+            ValueError: there are too many supports, boxes and points, a picture or mask has too many pixels, or the
+                request has too many bytes.
         """
         if max(len(pictures), len(masks)) > self.max_supports:
             raise ValueError(
                 f"got {len(pictures)} support pictures and {len(masks)} masks; a request takes at most "
                 f"{self.max_supports}"
+            )
+        if (hints := sum(map(_count_hints, masks))) > self.max_hints:
+            raise ValueError(
+                f"got {hints} boxes and points; a request takes at most {self.max_hints}. Send a mask instead"
             )
         strokes = [value for mask in masks if isinstance(mask, dict) for value in mask.values()]
         total = 0
@@ -48,6 +55,14 @@ class RequestLimits:
                 f"the request has {total:,} bytes of pictures and masks; at most {self.max_bytes:,} are allowed. Send "
                 "fewer supports, or JPEG or PNG instead of arrays"
             )
+
+
+def _count_hints(mask: Any) -> int:
+    """Return the number of boxes and points that are given in place of a mask."""
+    if isinstance(mask, dict):
+        values = [mask.get(name) for name in ("boxes", "points", "not_points")]
+        return sum(len(value) for value in values if isinstance(value, list | tuple | np.ndarray))
+    return len(mask) if isinstance(mask, list | tuple) and all(map(is_box, mask)) else 0
 
 
 def _array_size(value: Any) -> tuple[int, int]:

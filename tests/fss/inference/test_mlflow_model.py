@@ -200,6 +200,10 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_converted(checkpoin
     many = {"support_images": [picture] * 33, "support_masks": request["support_masks"] * 33}
     with pytest.raises(ValueError, match="got 33 support pictures and 33 masks; a request takes at most 32"):
         segment_request(predictor, request | many)
+    box = [1, 2, 30, 40]
+    for mask in ([box] * 257, {"boxes": [box] * 200, "points": [[3, 4]] * 40, "not_points": [[5, 6]] * 17}):
+        with pytest.raises(ValueError, match="got 257 boxes and points; a request takes at most 256"):
+            segment_request(predictor, request | {"support_masks": [mask]})
     heavy = {"support_images": [np.broadcast_to(np.uint8(0), (5_000, 10_000, 3))] * 2, "support_masks": [picture] * 2}
     with pytest.raises(ValueError, match=r"the request has 300,.* bytes.*at most 268,435,456"):
         segment_request(predictor, request | heavy)
