@@ -80,7 +80,7 @@ class TrainSettings:
             if self.classes.val:
                 named = " ".join(self.classes.val)
                 reasons["stream.held_out"] = f"the validation classes are {named}; give --classes.val without a name"
-        if self.keep_weights == "raw":
+        if self.keep_weights == "raw" and self.optimizer.ema > 0:
             reasons["optimizer.ema"] = "keep_weights is raw, so no average is kept; give --keep-weights averaged"
         return reasons
 

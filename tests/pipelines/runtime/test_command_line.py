@@ -156,8 +156,9 @@ def test_a_setting_of_a_file_without_effect_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps({"train": {"optimizer": {"ema": 0.5}}}))
     given = read_config(TrainJobConfig, ["--config", str(file), "--keep-weights", "raw"], job="train")
     assert given.optimizer.ema == 0.5, "what a flag switches off may stay in the file"
-    file.write_text(json.dumps({"train": {"keep_weights": "raw", "optimizer": {"ema": OptimizerConfig().ema}}}))
-    read_config(TrainJobConfig, ["--config", str(file)], job="train")
+    for same in (OptimizerConfig().ema, 0.0):
+        file.write_text(json.dumps({"train": {"keep_weights": "raw", "optimizer": {"ema": same}}}))
+        assert read_config(TrainJobConfig, ["--config", str(file)], job="train").optimizer.ema == same
 
 
 def test_a_section_of_no_job_is_refused(tmp_path: Path) -> None:
