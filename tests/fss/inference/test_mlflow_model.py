@@ -153,7 +153,8 @@ def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
     assert info.signature.inputs.input_names() == ["query", "support_images", "support_masks"]
     assert info.signature.outputs.input_names() == ["mask"]
     assert info.saved_input_example_info
-    assert info.metadata["limits"] == {"max_pixels": 64_000_000, "max_supports": 32, "max_bytes": 256 * 2**20}
+    counts = {"max_supports": 32, "max_hints": 256}
+    assert info.metadata["limits"] == {"max_pixels": 64_000_000, "max_bytes": 256 * 2**20, **counts}
 
 
 def test_the_logged_model_holds_no_pickle(model_uri: str, tmp_path: Path) -> None:
