@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from fss.collection.sources.base import BINARY_CLASS
-from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
+from fss.collection.sources.class_lists import role_of
 from fss.images.mask_codec import MAX_CLASS_ID
 
 _UNNAMED = re.compile(r"class (\d{1,9})")  # label of a class without a name, see annotations.base.class_labels
@@ -50,8 +50,8 @@ def resolve_labels(
             resolved[label, category] = None
             continue
         candidates = by_name.get(name, [])
-        if not candidates and name.casefold() in BACKGROUND_NAMES | VOID_NAMES:
-            resolved[label, category] = BACKGROUND if name.casefold() in BACKGROUND_NAMES else None
+        if not candidates and (role := role_of(name)) is not None:
+            resolved[label, category] = BACKGROUND if role == "background" else None
             continue
         if len(candidates) > 1 and category not in candidates:
             raise ValueError(

@@ -19,6 +19,7 @@ from fss.collection.collection import Collection
 from fss.collection.image_names import Matches, Photograph, match_images, usable_photographs
 from fss.collection.mask_set import TRUTH, MaskSet
 from fss.collection.schema import mask_table
+from fss.collection.sources.class_lists import Role, role_notes
 from fss.collection.sources.coco_categories import IGNORE_LABEL
 from fss.core.arrays import IGNORE
 from fss.core.config import config_hash
@@ -188,13 +189,9 @@ def _row(
 
 def _roles(class_ids: Mapping[Label, int | None]) -> list[str]:
     """Say which labels are no classes, that of our own exports aside."""
-    notes = []
-    for role, text in ((BACKGROUND, "no class, so their objects are background"), (None, "ignored pixels")):
-        names = sorted({label for (label, _), class_id in class_ids.items() if class_id == role} - {IGNORE_LABEL})
-        if names:
-            listed = ", ".join(map(repr, names))
-            notes.append(f"the labels {listed} stand for {text}; rename them in the file if they are classes")
-    return notes
+    ids: dict[Role, int | None] = {"background": BACKGROUND, "void": None}
+    labels = {role: {label for (label, _), class_id in class_ids.items() if class_id == ids[role]} for role in ids}
+    return role_notes("labels", {role: [*map(repr, sorted(labels[role] - {IGNORE_LABEL}))] for role in ids})
 
 
 def _empty(images: Sequence[AnnotatedImage | PngImage], form: Form) -> list[str]:

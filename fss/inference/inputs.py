@@ -68,7 +68,7 @@ def read_support_mask(value: MaskLike, rgb: UInt8) -> PromptedMask:
     """
     if is_box(value):
         value = Prompt(boxes=(cast(Box, value),))
-    elif isinstance(value, list | tuple) and value and all(map(is_box, value)):
+    elif are_boxes(value):
         value = Prompt(boxes=cast(Sequence[Box], value))
     if isinstance(value, Prompt):
         strokes = (None if each is None else read_mask(each, rgb.shape) for each in (value.strokes, value.not_strokes))
@@ -143,6 +143,11 @@ def _label_picture(value: Any) -> LabelPicture:
         return label_picture_of_image(Image.fromarray(values.astype(np.uint8)))
     full = 65535 if values.dtype.itemsize > 1 and values.max() > 255 else 255
     return LabelPicture(values=(values if values.ndim == 2 else values[..., 0]).astype(np.int64), full=full)
+
+
+def are_boxes(value: Any) -> bool:
+    """Return whether a value is a list of boxes."""
+    return isinstance(value, list | tuple) and len(value) > 0 and all(map(is_box, value))
 
 
 def is_box(value: Any) -> bool:

@@ -42,7 +42,7 @@ from fss.core.hashing import file_sha256
 from fss.core.privacy import HIDDEN, public_settings
 from fss.core.temporary import owned_prefix
 from fss.images.mask_codec import encode_mask
-from fss.inference.inputs import Encoded, MaskLike, is_box
+from fss.inference.inputs import Encoded, MaskLike, are_boxes, is_box
 from fss.inference.model_files import local_copy
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
@@ -268,7 +268,7 @@ def _mask(value: Any) -> MaskLike:
         return Prompt(**{**value, **strokes})
     if is_box(value):
         return tuple(map(float, value))
-    if isinstance(value, list | tuple) and value and all(map(is_box, value)):
+    if are_boxes(value):
         return [tuple(map(float, box)) for box in value]
     return _pixels(value)
 

@@ -8,7 +8,7 @@ from annotated_types import Ge
 
 from fss.core.config import settings
 from fss.images.limits import DecodeLimits
-from fss.inference.inputs import is_box
+from fss.inference.inputs import are_boxes
 
 
 @settings
@@ -62,7 +62,7 @@ def _count_hints(mask: Any) -> int:
     if isinstance(mask, dict):
         values = [mask.get(name) for name in ("boxes", "points", "not_points")]
         return sum(len(value) for value in values if isinstance(value, list | tuple | np.ndarray))
-    return len(mask) if isinstance(mask, list | tuple) and all(map(is_box, mask)) else 0
+    return len(mask) if are_boxes(mask) else 0
 
 
 def _array_size(value: Any) -> tuple[int, int]:

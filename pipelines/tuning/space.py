@@ -149,7 +149,7 @@ def _no_effect(train: TrainSettings, dimension: Dimension, space: Mapping[str, D
             continue
         if not paths or any(path not in reasons for path in paths):
             return None
-        reason = reason or next(iter(reasons[path] for path in paths))
+        reason = reason or reasons[next(iter(paths))]
     return reason
 
 

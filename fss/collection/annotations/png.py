@@ -19,7 +19,7 @@ from fss.collection.collection import Collection
 from fss.collection.image_names import Photograph
 from fss.collection.mask_export import ExportedMask, Values, encode_png, safe_name
 from fss.collection.sources.base import BINARY_CLASS
-from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
+from fss.collection.sources.class_lists import role_of
 from fss.collection.sources.walk import walk
 from fss.core import storage
 from fss.core.arrays import IGNORE, Mask
@@ -229,21 +229,22 @@ def _without_roles(table: Mapping[int, str], classes: Mapping[int, str], uri: st
     Raises:
         ValueError: another value is called so, or 0 is called a class.
     """
+    fixed = {"background": (0, "background"), "void": (IGNORE, "ignored pixels")}
     kept = {}
     for class_id, text in table.items():
         name = clean(text)
-        roles = ((BACKGROUND_NAMES, 0, "background"), (VOID_NAMES, IGNORE, "ignored pixels"))
-        role = next((each for each in roles if name.casefold() in each[0] and class_id not in classes), None)
+        role = None if class_id in classes else role_of(name)
         if role is None and class_id == 0:
             raise ValueError(
                 f"{uri} calls the value 0 {name!r}, but 0 is background in masks; number the classes from 1"
             )
         if role is None:
             kept[class_id] = text
-        elif class_id != role[1]:
+        elif class_id != fixed[role][0]:
+            value, meaning = fixed[role]
             raise ValueError(
-                f"{uri} calls the value {class_id} {name!r}, but the value of {role[2]} is {role[1]}; change the "
-                "masks, or rename the class"
+                f"{uri} calls the value {class_id} {name!r}, but the value of {meaning} is {value}; change the masks, "
+                "or rename the class"
             )
     return kept
 

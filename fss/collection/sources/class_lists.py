@@ -14,13 +14,16 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fss.core import storage
 from fss.images.mask_codec import MAX_CLASS_ID
 
 Color = tuple[int, int, int]
+Role = Literal["background", "void"]
+"""What a name stands for that is no class: no class, or ignored pixels."""
 
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__", "bg"})
 """Names of the class that stands for no class, in lower case."""
@@ -73,12 +76,34 @@ class ClassList:
     @property
     def background(self) -> int | None:
         """Id of the class whose name says background; None without one."""
-        return next((one.class_id for one in self.entries if one.name.casefold() in BACKGROUND_NAMES), None)
+        return next((one.class_id for one in self.entries if role_of(one.name) == "background"), None)
 
     @property
     def void(self) -> tuple[int, ...]:
         """Ids of the classes whose names say that they are to be ignored."""
-        return tuple(entry.class_id for entry in self.entries if entry.name.casefold() in VOID_NAMES)
+        return tuple(entry.class_id for entry in self.entries if role_of(entry.name) == "void")
+
+
+def role_of(name: str) -> Role | None:
+    """Return what a name stands for, in upper or lower case; None: a class."""
+    if name.casefold() in BACKGROUND_NAMES:
+        return "background"
+    return "void" if name.casefold() in VOID_NAMES else None
+
+
+def role_notes(what: str, names: Mapping[Role, Sequence[str]]) -> list[str]:
+    """Return what is to be known about the names of a file that stand for no classes.
+
+    Args:
+        what: what the file calls them, in the plural.
+        names: the names, quoted, by what they stand for.
+    """
+    meanings: dict[Role, str] = {"background": "no class, so their objects are background", "void": "ignored pixels"}
+    return [
+        f"the {what} {', '.join(names[role])} stand for {meaning}; rename them in the file if they are classes"
+        for role, meaning in meanings.items()
+        if names[role]
+    ]
 
 
 def read_class_list(uri: str) -> ClassList:

@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
+from fss.collection.sources.class_lists import Role, role_notes, role_of
 from fss.collection.sources.coco_file import CocoFile
 from fss.images.mask_codec import MAX_CLASS_ID
 
@@ -70,7 +71,7 @@ def find_classes(files: Sequence[CocoFile]) -> CocoClasses:
     used = {key for file in files for key in file.used}
     if _is_parent("0", categories, files) and "0" not in used:
         del categories["0"]
-    background, ignored = (_called(categories, names) for names in (BACKGROUND_NAMES, VOID_NAMES))
+    background, ignored = (_with_role(categories, role) for role in get_args(Role))
     told = _roles(categories, used, background, ignored)
     categories = {key: name for key, name in categories.items() if key not in background | ignored}
     no_class = dict.fromkeys(background, BACKGROUND)
@@ -109,23 +110,18 @@ def _is_parent(key: str, categories: Mapping[str, str | None], files: Sequence[C
     return name is not None and len(categories) > 1 and any(name in file.parents for file in files)
 
 
-def _called(categories: Mapping[str, str | None], names: frozenset[str]) -> frozenset[str]:
-    """Return the categories that have one of some names, in upper or lower case."""
-    return frozenset(key for key, name in categories.items() if name is not None and name.casefold() in names)
+def _with_role(categories: Mapping[str, str | None], role: Role) -> frozenset[str]:
+    """Return the categories whose names stand for background, or for ignored pixels."""
+    return frozenset(key for key, name in categories.items() if name is not None and role_of(name) == role)
 
 
 def _roles(
     categories: Mapping[str, str | None], used: set[str], background: frozenset[str], ignored: frozenset[str]
 ) -> tuple[str, ...]:
     """Say which categories with objects are no classes, those of our own exports aside."""
-    notes = []
-    for keys, text in ((background, "no class, so their objects are background"), (ignored, "ignored pixels")):
-        names = sorted(f"{categories[key]!r} ({key})" for key in keys & used if key != str(IGNORE_CATEGORY))
-        if names:
-            notes.append(
-                f"the categories {', '.join(names)} stand for {text}; rename them in the file if they are classes"
-            )
-    return tuple(notes)
+    keys: dict[Role, frozenset[str]] = {"background": background, "void": ignored - {str(IGNORE_CATEGORY)}}
+    names = {role: sorted(f"{categories[key]!r} ({key})" for key in keys[role] & used) for role in keys}
+    return tuple(role_notes("categories", names))
 
 
 def _is_coco(categories: Mapping[str, str | None]) -> bool:

@@ -18,7 +18,8 @@ from typing import Any
 
 from fss.collection.config import SourceConfig
 from fss.collection.sources.base import Listing, RawItem, SourceItem
-from fss.collection.sources.labelme_shapes import class_label, is_class, paint_shapes
+from fss.collection.sources.class_lists import role_of
+from fss.collection.sources.labelme_shapes import class_label, paint_shapes
 from fss.collection.sources.names import NameIndex, normalized
 from fss.collection.sources.pairing import LISTED
 from fss.collection.sources.reading import read_bytes, read_pair
@@ -60,7 +61,7 @@ def list_items(config: SourceConfig) -> Listing:
             f"{config.path} has no annotation files of labelme, <name>.json with shapes and imagePath{damaged}"
         )
     present = sorted(set().union(*(head.labels for head in heads.values())))
-    labels = [label for label in present if is_class(label)]
+    labels = [label for label in present if role_of(label) is None]
     if len(labels) >= MAX_CLASS_ID:
         raise ValueError(
             f"the files in {config.path} have {len(labels)} labels; at most {MAX_CLASS_ID - 1} are allowed"
@@ -219,7 +220,7 @@ def _embedded(count: int) -> Iterator[str]:
 
 def _no_classes(labels: Sequence[str]) -> Iterator[str]:
     """Yield a note on labels that are no classes by their names, those that labelme reserves aside."""
-    others = [label for label in labels if not is_class(label) and not label.startswith("_")]
+    others = [label for label in labels if role_of(label) and not label.startswith("_")]
     if others:
         listed = ", ".join(map(repr, others))
         yield f"the labels {listed} stand for background or ignored pixels; rename them if they are classes"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fss.collection.sources.class_lists import BACKGROUND_NAMES, VOID_NAMES
+from fss.collection.sources.class_lists import role_of
 from fss.images.decode_errors import DecodeError
 from fss.images.label_samples import decode_label_picture
 from fss.images.labels import LabelMask
@@ -41,11 +41,6 @@ def class_label(shape: Any) -> str | None:
     if not isinstance(shape, Mapping) or shape.get("shape_type", "polygon") not in (*AREAS, None):
         return None
     return _label(shape) or None
-
-
-def is_class(label: str) -> bool:
-    """Return whether a label is a class, and neither background nor ignored pixels by its name."""
-    return label.casefold() not in BACKGROUND_NAMES | VOID_NAMES
 
 
 def _label(shape: Mapping[str, Any]) -> str:
@@ -98,8 +93,8 @@ def _value(shape: Mapping[str, Any], class_ids: Mapping[str, int]) -> int:
     label = _label(shape)
     if not label:
         raise DecodeError("no-label", "the shape has no label")
-    if not is_class(label):
-        return 0 if label.casefold() in BACKGROUND_NAMES else _VOID_ID
+    if (role := role_of(label)) is not None:
+        return 0 if role == "background" else _VOID_ID
     if label not in class_ids:
         raise DecodeError("unknown-label", f"{label[:40]!r} was not in the file when it was listed")
     return class_ids[label]
