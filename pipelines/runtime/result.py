@@ -84,9 +84,10 @@ class JobResult:
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
-                text = describe_protocol(str(value)) if key == "protocol" else value_text(value)
-                name = f"{heading if index == 0 else '':<10} {label(key)}"
-                table.add_row(cell(name), cell(f"{text} {unit}".rstrip()))
+                shown = describe_protocol(str(value)) if key == "protocol" else value
+                for number, each in enumerate(shown if _are_texts(shown) else [shown]):
+                    name = f"{heading if index == number == 0 else '':<10} {label(key) if number == 0 else ''}"
+                    table.add_row(cell(name), cell(f"{value_text(each)} {unit}".rstrip()))
             if values:
                 table.add_section()
         for index, note in enumerate(self.notes):
@@ -166,4 +167,10 @@ def value_text(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if _are_texts(value):
+        return "; ".join(value)
     return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)

@@ -64,6 +64,15 @@ def test_other_values_are_in_words_too() -> None:
     assert "model in MLflow │ models:/m-148e" in " ".join(out.getvalue().split())
 
 
+def test_several_texts_have_a_row_each() -> None:
+    out = io.StringIO()
+    metrics = {"about the source": ["3 pictures; no object", "the file has crowds"], "curve": [0.5, 1]}
+    JobResult(job="x", metrics=metrics).show(Console(file=out, width=150))
+    lines = [" ".join(line.strip("│ ").split()) for line in out.getvalue().splitlines()]
+    first = lines.index("metrics about the source │ 3 pictures; no object")
+    assert lines[first + 1 : first + 3] == ["the file has crowds", "curve │ [0.5, 1]"]
+
+
 def test_verdicts_are_the_last_lines_and_stay_one_line_each(tmp_path: Path) -> None:
     result = made()
     lines = {"model": "the model is NOT ahead of [x] " + "word " * 60, "round-1": "the model is ahead of all"}
