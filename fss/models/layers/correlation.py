@@ -54,6 +54,16 @@ def correlate(query: Sequence[Tensor], support: Sequence[Tensor], shots: int = 1
     return volume.view(b, hq, wq, len(pairs), hs, ws)
 
 
+def swap_images(volume: Tensor) -> Tensor:
+    """Return a raw correlation ``[B,hq,wq,L,hs,ws]`` as ``[B,hs,ws,L,hq,wq]``, contiguous."""
+    b, hq, wq, maps, hs, ws = volume.shape
+    if torch.compiler.is_compiling() or volume.device.type != "cpu":
+        return volume.permute(0, 4, 5, 3, 1, 2).contiguous()
+    # Only a matrix is transposed in blocks that fit the cache; then whole rows move. It takes a third of the time.
+    matrices = [each.reshape(hq * wq, -1).t().contiguous().view(maps, hs * ws, hq * wq) for each in volume]
+    return torch.stack([matrix.transpose(0, 1) for matrix in matrices]).view(b, hs, ws, maps, hq, wq)
+
+
 def conv_channels_last(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
     """Convolve images ``[N,h,w,C]`` and return ``[N,h',w',C']``."""
     # A view whose cells are not adjacent would be convolved in the other format.
@@ -65,12 +75,16 @@ def conv_channels_first(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Ten
     """Convolve images ``[N,C,h,w]`` and return ``[N,h',w',C']``.
 
     With weights in the channels-last format the kernel writes its result in that format, so that nothing is permuted.
-    With large strides the other format is faster, and little is left to permute.
+    With large strides the other format is faster, and little is left to permute. A training converts the images too:
+    its backward pass gains more than that takes.
     """
-    if stride >= _LARGE_STRIDE:
+    training = torch.is_grad_enabled() and conv.weight.requires_grad
+    if stride >= _LARGE_STRIDE and not training:
         y = F.conv2d(images, conv.weight, conv.bias, stride, conv.padding)
         return y.permute(0, 2, 3, 1).contiguous()
     weight = conv.weight.contiguous(memory_format=torch.channels_last)
+    if training:
+        images = images.contiguous(memory_format=torch.channels_last)
     return F.conv2d(images, weight, conv.bias, stride, conv.padding).permute(0, 2, 3, 1)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fss.models.layers.attention import biased_attention
-from fss.models.layers.correlation import correlate, l2_normalise, resize_query
+from fss.models.layers.correlation import correlate, l2_normalise, resize_query, swap_images
 from fss.models.layers.dropout import EpisodeDropout2d
 from fss.models.layers.norm import (
     GroupNormReLU,
@@ -22,7 +22,7 @@ from fss.models.learners import asnet_layers
 from fss.models.learners.asnet_layers import attend, convolve_by_matmul
 from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
 from fss.models.learners.swin import SwinBlock, relative_index
-from fss.models.learners.vat_embedding import PooledConv4d
+from fss.models.learners.vat_embedding import PooledConv4d, pool_pairs
 
 TIGHT = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -184,6 +184,14 @@ def test_attention_with_a_bias_has_the_gradients_of_the_plain_form():
         torch.testing.assert_close(g, e, rtol=1e-4, atol=1e-4)
 
 
+def test_attention_runs_in_the_fused_kernel_whatever_the_layout_of_the_bias():
+    q, k, v = randn(3, 9, 2, 16, 4)
+    bias = randn(16, 16, 2).permute(2, 0, 1)
+    with torch.profiler.profile() as profile:
+        biased_attention(q, k, v, bias)
+    assert any("flash_attention" in event.key for event in profile.key_averages())
+
+
 def test_relative_index_of_windows_in_four_and_two_dimensions():
     four, two = (relative_index([side] * dims, side, torch.device("cpu")) for side, dims in ((4, 4), (8, 2)))
     assert [four[0, 0].item(), four[0, 1].item(), four[1, 0].item(), four[0, 255].item(), four[255, 0].item()] == [
@@ -249,6 +257,29 @@ def test_pooled_convolution_of_the_volume_embedding():
         0, 1, 2, 4, 5, 3
     )
     torch.testing.assert_close(conv(x), expected, **TIGHT)
+
+
+def test_the_gradient_of_pooled_pairs_is_that_of_max_pooling():
+    x = randn(2, 4, 6, 8, 4, 3).mul(2).round().requires_grad_()  # some values of a pair are equal
+    grad = randn(2, 4, 6, 4, 2, 3, seed=1)
+    planes = x.permute(0, 1, 2, 5, 3, 4).flatten(0, 3)
+    expected = F.max_pool2d(planes, (2, 1))
+    expected = F.max_pool2d(expected, (1, 2)).view(2, 4, 6, 3, 4, 2).permute(0, 1, 2, 4, 5, 3)
+    got = pool_pairs(x, 3, 2)
+    assert torch.equal(got, expected)
+    ours, theirs = (torch.autograd.grad(y, x, grad)[0] for y in (got, expected))
+    assert torch.equal(ours, theirs)
+    with torch.no_grad():
+        assert torch.equal(pool_pairs(x, 3, 2), got)
+
+
+def test_a_raw_correlation_swaps_its_images():
+    volume = randn(2, 3, 4, 5, 6, 7).requires_grad_()
+    swapped = swap_images(volume)
+    assert swapped.is_contiguous()
+    assert torch.equal(swapped, volume.permute(0, 4, 5, 3, 1, 2))
+    grad = randn(*swapped.shape, seed=1)
+    assert torch.equal(torch.autograd.grad(swapped, volume, grad)[0], grad.permute(0, 4, 5, 3, 1, 2))
 
 
 def plain_attention(q, k, v, visible):
