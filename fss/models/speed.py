@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 
+from fss.core.memory import keep_freed_memory
 from fss.models.backbones.base import Backbone
 from fss.models.config import Precision
 from fss.models.precision import require_precision
@@ -77,13 +78,15 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> Ba
     which is checked. The network can then be neither trained nor saved (:func:`shared_copy` keeps one that can). There,
     ``bf16`` runs the backbone alone in bfloat16: rounded comparisons would change ten times as many pixels. A saliency
     prior is prepared too, in float32. A network that is prepared already, such as a prior of two segmenters, only takes
-    the precision.
+    the precision. The process keeps freed memory from now on (``fss.core.memory``).
 
     Raises:
         ValueError: the CPU does not have the precision.
     """
     if isinstance(network, FewShotSegmenter) and network.prior is not None:
         prepare_inference(network.prior)
+    if _on_cpu(network.backbone):
+        keep_freed_memory()
     if not network.backbone.fused and (fused := _fused(network.backbone)) is not None:
         network.backbone = fused
     if not network.backbone.fused:
@@ -100,10 +103,13 @@ def _path_of(fused: Backbone, precision: Precision) -> BackbonePath:
     return BackbonePath(name="oneDNN", autocast=precision)
 
 
+def _on_cpu(backbone: Backbone) -> bool:
+    return next(backbone.parameters()).device.type == "cpu"
+
+
 def _fused(backbone: Backbone) -> Backbone | None:
     """Return a copy of a backbone with fused convolutions; None if it has none, or not the same maps."""
-    on_cpu = next(backbone.parameters()).device.type == "cpu"
-    if not on_cpu or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not _on_cpu(backbone) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     fused = copy.deepcopy(backbone).eval()
     fused.fused = fused.fuse()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fss.core.memory import keep_freed_memory
 from fss.training.ema import Ema, changing_tensors
 from fss.training.schedule import schedule
 
@@ -81,7 +82,7 @@ class Loop(ABC, Generic[Batch]):
     """Moving average of the weights, if there is one."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, device: str | torch.device = "cpu"):
-        """Prepare the first step.
+        """Prepare the first step; on a CPU the process keeps freed memory from now on (``fss.core.memory``).
 
         Args:
             model: a network on ``device``, optionally wrapped in DistributedDataParallel.
@@ -92,6 +93,8 @@ class Loop(ABC, Generic[Batch]):
         self.module: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         self.optimizer, self.device = optimizer, torch.device(device)
         self.step = 0
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     @property
     @abstractmethod
