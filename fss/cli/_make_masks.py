@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 import sys
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from fss.core.arrays import UInt8
 from fss.core.console import cell, output_console, with_progress
 from fss.core.exit_codes import defer_interrupts
 from fss.core.prefetch import batched, prefetch
-from fss.images.decode import resize_long_side
+from fss.images.decode import FORMATS, resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
 from fss.models.scales import TILES
@@ -33,6 +34,8 @@ NOT_FOLLOWED = (OUTSIDE, FOLDERS, BROKEN, UNREADABLE)
 """What is left out of a folder and may hold pictures."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
+UNSURE = 0.5
+"""Confidence below which a mask is rather wrong than right."""
 SOFT = "soft"
 """Folder of the probabilities."""
 PASSES = "passes"
@@ -96,7 +99,10 @@ def find_pictures(sources: Sequence[str], out: str, *, soft: bool = False) -> li
             raise ValueError(f"{source} is a folder of pictures; write the masks into another folder")
         paths |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(f"{target}/")}
     if not paths:
-        raise ValueError(f"there is no picture in {', '.join(sources)}; name folders, pictures or s3:// URIs")
+        raise ValueError(
+            f"there is no picture in {', '.join(sources)}; give pictures ({FORMATS}), or "
+            "folders or s3:// URIs that hold some"
+        )
     stems = {uri: stem_and_suffix(path)[0] for uri, path in paths.items()}
     taken = Counter([*stems.values(), *set(paths.values())])
     names = {uri: stem if taken[stem] == 1 else paths[uri] for uri, stem in stems.items()}
@@ -119,6 +125,7 @@ def make_masks(
     overlays: bool,
     soft: bool,
     what: str,
+    advice: str = "",
     batch_size: int = 1,
 ) -> int:
     """Write the masks of all pictures and a table of them, and return the number of unusable pictures.
@@ -130,6 +137,7 @@ def make_masks(
         overlays: also write the pictures with their masks into ``overlays/``.
         soft: also write the probabilities into :data:`SOFT`.
         what: description for the progress and the summary.
+        advice: what to do where masks are wrong, for the last row of the summary.
         batch_size: pictures per call of ``segment``.
     """
     before = _listed_masks(out)
@@ -158,10 +166,9 @@ def make_masks(
                 scores["found"] = "yes" if result.found else "no"
             rows.append({"picture": each.uri, "mask": f"{each.name}.png", "share": share, **scores, "error": ""})
     write(out, TABLE, _csv(rows))
-    passes = [row[PASSES] for row in rows if PASSES in row]
-    not_found = sum(row.get("found") == "no" for row in rows)
     stale = len(before - {row.get("mask") for row in rows})
-    _print_summary(what, out, len(pictures), errors, time.monotonic() - start, passes, not_found, stale)
+    look = f"look at {storage.join(out, 'overlays')}. " if overlays and len(errors) < len(rows) else ""
+    _print_summary(what, out, rows, errors, time.monotonic() - start, stale, look + advice)
     return len(errors)
 
 
@@ -233,15 +240,21 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 def _print_summary(
     what: str,
     out: str,
-    pictures: int,
+    rows: Sequence[dict[str, Any]],
     errors: dict[str, str],
     seconds: float,
-    passes: Sequence[int],
-    not_found: int,
     stale: int,
+    advice: str,
 ) -> None:
+    passes = [row[PASSES] for row in rows if PASSES in row]
+    not_found = sum(row.get("found") == "no" for row in rows)
+    sure = sorted((row["confidence"], row["mask"]) for row in rows if row.get("found") == "yes")
     table = Table(title=what, show_header=False, title_justify="left")
-    table.add_row("masks", f"{pictures - len(errors)} of {pictures} pictures, {pictures / seconds:.1f} a second")
+    table.add_row("masks", f"{len(rows) - len(errors)} of {len(rows)} pictures, {len(rows) / seconds:.1f} a second")
+    if sure:
+        unsure, (lowest, name) = sum(confidence < UNSURE for confidence, _ in sure), sure[0]
+        text = f"expected IoU {statistics.median(each for each, _ in sure):.2f} in the median; {unsure} below {UNSURE}"
+        table.add_row("confidence", cell(f"{text}; the lowest is {lowest:.2f} ({name})"))
     if passes:
         tiled = sum(number > len(TILES) for number in passes)
         table.add_row(PASSES, f"{np.mean(passes):.1f} a picture; {tiled} of {len(passes)} were seen in tiles too")
@@ -254,6 +267,8 @@ def _print_summary(
     if stale:
         table.add_row("from before", f"{stale} masks of an earlier run are still there, which {TABLE} does not list")
     table.add_row("written to", cell(f"{out} (its {TABLE} lists them)"))
+    if advice:
+        table.add_row("next", cell(advice.strip()))
     output_console().print(table)
 
 

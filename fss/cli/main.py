@@ -15,7 +15,7 @@ VERBS = {
     "saliency": "segment the salient object of every photograph, without examples",
     "inspect": "describe a collection: counts, mask sets and their origin, a contact sheet",
     "masks": "export a mask set (PNG, COCO, Label Studio, CVAT), import edited masks, rename, delete",
-    "collection": "bring a collection to the current format, or its manifests up to date",
+    "collection": "maintain a collection: its format, its manifests, and photographs that repeat others",
     "export": "export a segmenter as a program for ONNX or PyTorch (.pt2)",
     "push": "push a segmenter to the Hugging Face Hub, with a model card",
     "sync": "send to MLflow what it missed while it did not answer",
@@ -60,6 +60,9 @@ def main(words: Sequence[str] | None = None) -> None:
         if verb in EXTRAS:
             require(EXTRAS[verb], what=f"fss {verb}")
         command = importlib.import_module(f"fss.cli.{verb}")
+        from fss.core.flags import check_subcommand
+
+        check_subcommand(command.Config, words[1:])
         if {"--help", "-h"} & set(words):
             from fss.cli._help import verb_help
 

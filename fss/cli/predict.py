@@ -123,6 +123,8 @@ def run(config: Config) -> int:
         overlays=config.overlays,
         soft=config.probabilities,
         what="segmenting by example",
+        advice="Where masks are wrong: see in examples.jpg whether the examples are right, and give some of those "
+        "pictures as examples too (--support), or what was taken for the object (--not)",
         batch_size=config.batch_size or predictor.batch_size,
     )
     return PARTIAL if unusable else SUCCESS

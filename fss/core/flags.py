@@ -2,11 +2,12 @@
 
 import ast
 import dataclasses
+import difflib
 import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -94,6 +95,23 @@ def _words(value: Any) -> Iterator[str]:
 def subcommands(config: Any) -> dict[str, type[Any]]:
     """Return the settings classes of subcommands by name, from a union that tyro reads; empty for a single class."""
     return {each.__metadata__[0].name: each.__origin__ for each in typing.get_args(config)}
+
+
+def check_subcommand(config: Any, words: Sequence[str]) -> None:
+    """Refuse a first word that is none of the subcommands.
+
+    Args:
+        config: a settings class, which has no subcommands, or a union of one for each.
+        words: the words after the verb.
+
+    Raises:
+        ValueError: the word is no subcommand; the message names them all.
+    """
+    names = list(subcommands(config))
+    if names and words and not words[0].startswith("-") and words[0] not in names:
+        near = difflib.get_close_matches(words[0], names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no subcommand {words[0]!r}.{hint} The subcommands are {', '.join(names)}.")
 
 
 def walk_flags(config: Any, *, prefix: str = "", path: str = "") -> Iterator[Flag]:

@@ -52,7 +52,7 @@ _MAGIC = (
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-_FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
+FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 _POINTERS = (
     (b"version https://git-lfs", "git-lfs-pointer", "the file only points to the data; run git lfs pull"),
     (b"/annex/objects/", "git-annex-pointer", "the file only points to the data; run git annex get"),
@@ -142,7 +142,7 @@ def open_image(data: bytes, limits: DecodeLimits) -> tuple[Image.Image, int]:
         raise DecodeError("too-many-bytes", f"more than the {limits.max_bytes} bytes {_setting('max_bytes')}")
     kind = sniff_format(data)
     if kind is None:
-        raise pointer_error(data) or DecodeError("unknown-format", f"not {_FORMATS}; the file starts with {data[:8]!r}")
+        raise pointer_error(data) or DecodeError("unknown-format", f"not {FORMATS}; the file starts with {data[:8]!r}")
     try:
         if kind == "WEBP":  # its decoder allocates the canvas on opening
             _check_size(*webp_size(data), limits)

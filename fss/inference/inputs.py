@@ -95,11 +95,11 @@ def read_mask(value: PictureLike, shape: Sequence[int]) -> UInt8:
     picture = _label_picture(value)
     if picture.shape != tuple(shape[:2]):
         turned = picture.shape == (shape[1], shape[0])
-        hint = (
-            "; if it was drawn on the stored pixels, turn it as the picture's EXIF orientation says" if turned else ""
-        )
+        hint = ", and turn it as the EXIF orientation says if it was drawn on the stored pixels" if turned else ""
+        (height, width), (mask_height, mask_width) = shape[:2], picture.shape
         raise ValueError(
-            f"a support's mask must have its picture's size {list(shape[:2])}, got {list(picture.shape)}{hint}"
+            f"a support's mask must have its picture's size of {width} x {height} pixels (width x height), got "
+            f"{mask_width} x {mask_height}; give the mask of this very picture{hint}"
         )
     try:
         plane = object_plane(picture, any_value=True)

@@ -81,6 +81,9 @@ def test_every_verb_explains_itself(
 def test_an_unknown_verb_is_a_mistake_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("predct") == 2
     assert "Did you mean predict?" in capsys.readouterr().err
+    for words in (["masks", "exprt", "photos"], ["masks", "exprt", "--help"]):
+        assert ends(*words) == 2
+        assert "Did you mean export? The subcommands are export, import, rename, delete." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Verbs that make masks of pictures: predict and saliency."""
 
 import csv
+import re
 from pathlib import Path
 from urllib.error import URLError
 
@@ -36,6 +37,7 @@ def photos(tmp_path: Path) -> Path:
     (folder / "a.png").write_bytes(encoded("PNG", picture((70, 60))))
     (folder / "deeper" / "größe.webp").write_bytes(encoded("WEBP", picture((64, 90))))
     (folder / "note.txt").write_text("no picture")
+    (folder / "empty").mkdir()
     mask = np.zeros((60, 80), np.uint8)
     mask[10:40, 20:60] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -102,7 +104,10 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
     support = f"{photos}/a.jpg:{tmp_path}/mask.png"
     words = ["predict", "--model", model, "--support", support, "--query", photos, "--batch-size", 3]
     assert ends(*words, "--output", tmp_path / "out") == 3
-    assert "3 of 4 pictures" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "3 of 4 pictures" in shown
+    assert re.search(r"confidence +│ expected IoU 0\.\d\d in the median; \d below", shown)
+    assert f"look at {tmp_path}/out/overlays" in shown and "examples too (--support)" in shown
     errors = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
     assert errors["broken.jpg"].startswith("corrupt")
     assert not errors["a.jpg"]
@@ -119,6 +124,7 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
         (["--support", "{photos}/a.jpg:-@9,9", "--query", "{photos}"], "must have a box, a point or a stroke on the"),
         (["--support", "{photos}/a.jpg:{photos}/a.jpg", "--query", "{photos}"], "colours"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/none"], "there is no folder"),
+        (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}/empty"], "give pictures (JPEG, PNG, WebP"),
         (["--support", "{photos}/a.jpg:0,0,9,9", "--query", "{photos}", "--output", "{photos}"], "into another folder"),
         (
             ["--support", "a.jpg:0,0,9,9", "--query", "a.jpg", "--output", "new/m.json"],

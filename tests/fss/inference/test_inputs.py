@@ -101,8 +101,8 @@ def test_a_mask_of_several_objects_is_their_union() -> None:
     ("mask", "message"),
     [
         (MASK * 0, "marks no pixel"),
-        (MASK[:10], "its picture's size"),
-        (np.ascontiguousarray(MASK.T), "turn it as the picture's EXIF orientation says"),
+        (MASK[:10], rf"size of {SHAPE[1]} x {SHAPE[0]} pixels \(width x height\), got {SHAPE[1]} x 10; give the mask"),
+        (np.ascontiguousarray(MASK.T), "turn it as the EXIF orientation says"),
         (MASK * 1.5, "floats must lie in 0..1 or hold whole numbers"),
         (MASK + np.arange(SHAPE[1], dtype=np.uint8), "set the objects to 1"),
         (RGB, "colours"),
