@@ -61,8 +61,8 @@ class SplitConfig:
     """Probability of showing a picture smaller, among other photographs whose objects are background; query and support
     have draws of their own, and the photographs are those of the same lane (see lanes)."""
     collage_scale: tuple[_Side, _Side] = (0.3, 1.0)
-    """Range of the side of a picture in a collage, as a share of the image's side; no half gets smaller than min_half
-    by it."""
+    """Range of the side of a picture in a collage, as a share of the image's side; no half gets smaller than
+    --split.min-half by it."""
     as_released: bool = False
     """Repeat the defects of the released code: tilt of 40 native pixels, mirrored line, at least 512 'pixels'."""
 

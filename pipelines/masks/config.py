@@ -42,9 +42,9 @@ class IngestConfig:
     """Name of the collection. None: the folder's name."""
     part_size: Annotated[int, Ge(1)] | None = None
     """Photographs per part, which is the unit of work and resume. None: 64, and more where there are over 1,024 parts,
-    up to part_bytes."""
+    up to --part-bytes."""
     part_bytes: Annotated[int, Ge(1)] = PART_BYTES
-    """Largest size of a part in bytes, if part_size is None."""
+    """Largest size of a part in bytes, without --part-size."""
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     """Limits of usable photographs; others are listed as unusable, with the reason."""
     keep_bytes: bool = True
@@ -56,9 +56,9 @@ class IngestConfig:
     overwrite: bool = False
     """Delete the existing collection with its mask sets and start again."""
     drop_duplicates: bool = False
-    """Quarantine photographs that nearly repeat an earlier one of the collection, or one of distinct_from."""
+    """Quarantine photographs that nearly repeat an earlier one of the collection, or one of --distinct-from."""
     distinct_from: tuple[str, ...] = ()
-    """Collections whose photographs must not be repeated, such as that of the evaluation, with drop_duplicates."""
+    """Collections whose photographs must not be repeated, such as that of the evaluation, with --drop-duplicates."""
     duplicate_distance: Annotated[int, Interval(ge=0, le=MOST_DUPLICATE_DISTANCE)] = DUPLICATE_DISTANCE
     """Largest number of bits, of 64, in which the perceptual hashes of near-duplicates differ."""
     workers: Annotated[int, Ge(1)] | None = None
@@ -145,7 +145,7 @@ class PseudomaskJobConfig(PseudomaskSettings):
     seed: int = 0
     """Seed of the random masks on the contact sheets."""
     plan: bool = False
-    """Time a sample, print the estimated cost of fleet.images images on the fleet, and stop."""
+    """Time a sample, print the estimated cost of many images (--fleet.images, --fleet.cores), and stop."""
     fleet: Fleet = field(default_factory=Fleet)
     """Fleet of the estimate of --plan."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -18,7 +18,7 @@ class LabelledShots:
     """Labelled shots of a class bank."""
 
     collection: str | None = None
-    """Collection of the labelled pictures, which differs from the relabelled one; for relabel.supports bank."""
+    """Collection of the labelled pictures, which differs from the relabelled one; for --relabel.supports bank."""
     mask_set: str = "truth"
     """Mask set with their labels."""
     classes: str | None = None
@@ -65,7 +65,7 @@ class RelabelJobConfig(RelabelSettings):
     output_acceptance: SetName = "default"
     """Name of the acceptance to write."""
     bank: LabelledShots = field(default_factory=LabelledShots)
-    """Labelled shots, for relabel.supports bank."""
+    """Labelled shots, for --relabel.supports bank."""
     device: Device = "auto"
     """Device of the networks."""
     workers: Annotated[int, Ge(1)] | None = None

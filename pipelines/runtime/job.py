@@ -33,7 +33,7 @@ from pipelines.runtime.labels import Labels
 from pipelines.runtime.metric_names import BASELINES, result_metrics
 from pipelines.runtime.mlflow_run import close_finished, job_run
 from pipelines.runtime.output_dir import check_contents, check_output_dir, claim, remove
-from pipelines.runtime.result import JobResult, check_outputs, finished_before
+from pipelines.runtime.result import DRY_RUN, JobResult, check_outputs, finished_before
 
 TAG_LIMIT = 5000  # of MLflow, in characters
 AHEAD_TAG = "fss.ahead_of_all"
@@ -255,4 +255,4 @@ def has_ray() -> bool:
 
 def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
     """Return the result of a dry run: all settings of the resolved configuration, and the plan."""
-    return JobResult(job=f"{name} (dry run)", inputs=flatten(to_dict(config)), metrics=dict(plan))
+    return JobResult(job=f"{name}{DRY_RUN}", inputs=flatten(to_dict(config)), metrics=dict(plan))

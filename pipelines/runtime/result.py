@@ -21,6 +21,9 @@ from pipelines.runtime.output_dir import read_record
 from pipelines.runtime.screen_words import counted, label
 
 SUMMARY_NAME = "summary.json"
+DRY_RUN = " (dry run)"
+"""End of the name of a job that only shows its settings and its plan."""
+_HEADINGS_OF_DRY_RUNS = {"inputs": "settings", "metrics": "plan"}
 NETWORKS = ("model", "student")
 """Outputs that are networks in storage."""
 _ADVICE = "Delete it and run its job again, which keeps finished work, or give --overwrite to start again"
@@ -80,13 +83,15 @@ class JobResult:
         table = Table(title=title, show_header=False, title_justify="left")
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
+        words = _HEADINGS_OF_DRY_RUNS if self.job.endswith(DRY_RUN) else {}
         for heading in ("inputs", "counts", "metrics", "durations", "outputs"):
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
                 unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
                 shown = describe_protocol(str(value)) if key == "protocol" else value
                 for number, each in enumerate(shown if _are_texts(shown) else [shown]):
-                    name = f"{heading if index == number == 0 else '':<10} {label(key) if number == 0 else ''}"
+                    first = words.get(heading, heading) if index == number == 0 else ""
+                    name = f"{first:<10} {label(key) if number == 0 else ''}"
                     table.add_row(cell(name), cell(f"{value_text(each)} {unit}".rstrip()))
             if values:
                 table.add_section()

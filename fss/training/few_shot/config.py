@@ -70,8 +70,8 @@ class StreamConfig:
     batch_size: Annotated[int, Ge(1)] = 16
     """Episodes per training step, over all workers."""
     lanes: Annotated[int, Ge(1)] | None = None
-    """Logical lanes of split episodes, at least as many as workers; batch_size is a multiple of it. None: half of the
-    batch size, or the next smaller divisor, so that an episode has a partner for a distractor."""
+    """Logical lanes of split episodes, at least as many as workers; the batch size is a multiple of it. None: half of
+    the batch size, or the next smaller divisor, so that an episode has a partner for a distractor."""
     seed: Annotated[int | None, tyro.conf.arg(name="episode-seed")] = None
     """Seed of the order, the cuts and the augmentation of the episodes. None: the job's seed, which is 0 by default."""
     held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.05
@@ -131,8 +131,8 @@ class ClassesConfig:
     train: tuple[str, ...] = ("train",)
     """Classes to train on: names of class splits, or of classes."""
     val: tuple[str, ...] = ("val",)
-    """Classes to validate on: names of class splits, or of classes. Empty: a share of the training classes (the
-    stream's held_out) is held out. "test" chooses the checkpoint by the test classes, as published for PASCAL-5i and
+    """Classes to validate on: names of class splits, or of classes. Empty: a share of the training classes
+    (--held-out) is held out. "test" chooses the checkpoint by the test classes, as published for PASCAL-5i and
     COCO-20i."""
     val_collection: str | None = None
     """Collection to validate on. None: the training's collection."""

@@ -84,6 +84,14 @@ def test_every_setting_has_one_sentence(job: str) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
+def test_help_names_other_settings_as_flags(job: str) -> None:
+    flags = [*walk_flags(command_line_of(job).config_type())]
+    fields = {name for flag in flags for name in flag.path.split(".") if "_" in name}
+    named = {flag.name: fields & set(re.findall(r"\w+", flag.doc)) for flag in flags}
+    assert {name: found for name, found in named.items() if found} == {}
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_the_short_help_is_short_and_names_flags_of_the_job(job: str) -> None:
     line = command_line_of(job)
     names = [name for group in line.common.values() for name in group]

@@ -1,6 +1,7 @@
 """The protocol that every job keeps: dry run, finished before, ownership, the MLflow run, metrics and summary."""
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import field, replace
 from pathlib import Path
@@ -119,7 +120,9 @@ def test_names_of_metrics_are_sanitised_and_texts_left_out(config: PaintConfig) 
     assert list(logged_metrics({"files outside images/": 1, "/a//../b.c/.": 2})) == ["files_outside_images", "a/b.c"]
 
 
-def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: PaintConfig, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(
+    config: PaintConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = replace(config, dry_run=True, overwrite=True)
 
     def files() -> dict[Path, int]:
@@ -132,6 +135,9 @@ def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(config: 
     assert result.metrics == {"strokes": 7}
     assert result.run_id is None
     assert files() == before
+    result.show()
+    shown = capsys.readouterr().out
+    assert re.search(r"settings +output", shown) and re.search(r"plan +strokes +│ 7 ", shown)
 
 
 def test_a_finished_job_says_which_settings_its_outputs_keep(
