@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fss.core.config import config_hash, flatten, to_dict
+from fss.core.flags import walk_flags
 from fss.core.lease import hold
 from fss.core.temporary import delete_leftovers
 from fss.tracking.delivery import DatasetId
@@ -254,5 +255,7 @@ def has_ray() -> bool:
 
 
 def dry_run(name: str, config: Any, plan: Mapping[str, Any]) -> JobResult:
-    """Return the result of a dry run: all settings of the resolved configuration, and the plan."""
-    return JobResult(job=f"{name}{DRY_RUN}", inputs=flatten(to_dict(config)), metrics=dict(plan))
+    """Return the result of a dry run: all settings of the configuration, named by their flags, and the plan."""
+    flags = {flag.path: f"--{flag.name}" for flag in walk_flags(config)}
+    settings = {flags.get(path, path): value for path, value in flatten(to_dict(config)).items()}
+    return JobResult(job=f"{name}{DRY_RUN}", inputs=settings, metrics=dict(plan))

@@ -32,7 +32,7 @@ def watch(run: Run, stage: str, *, total: int, out: TextIO | None = None) -> Ite
 
 
 def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.Event) -> None:
-    printed = -1
+    printed, _ = run.latest_metrics(LOSS)  # of a training that resumes, whose speed then says nothing about now
     print(f"[{stage}] {total} steps, starting the workers", file=out, flush=True)
     while not stop.wait(EVERY_S):
         step, metrics = run.latest_metrics(LOSS)

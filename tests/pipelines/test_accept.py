@@ -55,7 +55,7 @@ def test_a_filter_over_what_is_stored(
 def test_a_dry_run_writes_nothing(masked: Collection, tracking: TrackingConfig) -> None:
     result = run(AcceptConfig(collection=masked.uri, acceptance="dry", tracking=tracking, dry_run=True))
     assert result.metrics == {"parts": 3}
-    assert result.inputs["rule.quantile"] == 0.65
+    assert result.inputs["--quantile"] == 0.65
     assert not list(Path(masked.uri).rglob("*dry*"))
 
 

@@ -258,7 +258,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     result = run(config)
     assert result.job == "ingest (dry run)"
     assert result.metrics == {"photographs": 1, "parts": 1, "largest part": 1}
-    assert (result.inputs["collection"], result.inputs["part_size"]) == (str(tmp_path / "c"), 16)
+    assert (result.inputs["--collection"], result.inputs["--part-size"]) == (str(tmp_path / "c"), 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "photos"]
     assert (tmp_path / "mlflow.db").read_bytes() == store
 

@@ -140,11 +140,11 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
     cache = replace(config.train.stream, cache_folder=Path("canvases"))
     train = replace(config.train, stream=cache)
     result = run(replace(config, dry_run=True, seed=3, output=str(output), train=train))
-    assert result.inputs["train.stream.cache_folder"] == str(Path("canvases").absolute())
-    assert result.inputs["train.optimizer.steps"] == 2
-    assert result.inputs["train.segmenter.seed"] == result.inputs["train.stream.seed"] == 3
-    assert result.inputs["train.scale.device"] == "cpu"
-    assert None not in {result.inputs[f"train.augment.{name}"] for name in ("hue", "blur", "grey")}
+    assert result.inputs["--cache-folder"] == str(Path("canvases").absolute())
+    assert result.inputs["--steps"] == 2
+    assert result.inputs["--init-seed"] == result.inputs["--episode-seed"] == 3
+    assert result.inputs["--device"] == "cpu"
+    assert None not in {result.inputs[f"--augment.{name}"] for name in ("hue", "blur", "grey")}
     assert not output.exists()
 
 

@@ -201,7 +201,7 @@ def test_a_dry_run_shows_the_resolved_settings_and_makes_nothing(paint: Paint, t
     uri = paint(tmp_path / "collection", count=8)
     result = run(PseudomaskJobConfig(collection=uri, limit=4, dry_run=True))
     assert result.metrics == {"parts": 1, "images at most": 4}
-    assert (result.inputs["device"], result.inputs["saliency.segments"]) == ("cpu", 200)
+    assert (result.inputs["--device"], result.inputs["--saliency.segments"]) == ("cpu", 200)
     assert not Path(uri, "masks").exists()
 
 

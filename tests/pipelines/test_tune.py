@@ -154,7 +154,7 @@ def test_class_episodes_cannot_be_searched(config: TuneJobConfig) -> None:
 def test_a_dry_run_shows_the_resolved_training(config: TuneJobConfig) -> None:
     result = tune.run(replace(config, dry_run=True, seed=5))
     assert result.metrics["trials"] == 2
-    assert (result.inputs["train.segmenter.seed"], result.inputs["train.stream.seed"]) == (5, 5)
+    assert (result.inputs["--init-seed"], result.inputs["--episode-seed"]) == (5, 5)
 
 
 @pytest.mark.slow

@@ -131,13 +131,18 @@ def test_a_dry_run_shows_the_resolved_configuration_and_touches_nothing(
     before = files()
     result = paint(config)
     assert result.job == "paint (dry run)"
-    assert result.inputs == flatten(to_dict(config))
+    assert len(result.inputs) == len(flatten(to_dict(config))), "every setting, by its flag"
+    assert (result.inputs["--steps"], result.inputs["--red"], result.inputs["--tracking.experiment"]) == (
+        3,
+        0.5,
+        "paint",
+    )
     assert result.metrics == {"strokes": 7}
     assert result.run_id is None
     assert files() == before
     result.show()
     shown = capsys.readouterr().out
-    assert re.search(r"settings +output", shown) and re.search(r"plan +strokes +│ 7 ", shown)
+    assert re.search(r"settings +--output", shown) and re.search(r"plan +strokes +│ 7 ", shown)
 
 
 def test_a_finished_job_says_which_settings_its_outputs_keep(
