@@ -89,7 +89,7 @@ class Panel:
         self.progress.set_visibility(False)
 
     def _export_step(self) -> None:
-        _heading("3", "Take the masks")
+        _heading("3", "Export the masks")
         self.label = (
             ui.input("Name of the object", value=self.workspace.label).props("dense outlined").classes("w-full")
         )

@@ -5,7 +5,7 @@ import socket
 from urllib.parse import quote
 
 from fastapi import HTTPException, Response
-from nicegui import app, ui
+from nicegui import Client, app, ui
 
 from fss.app import editor, gallery, panel
 from fss.app.guard import LOOPBACK, Guard
@@ -14,6 +14,8 @@ from fss.app.workspace import Workspace
 
 _SIDES = (gallery.SIDE, editor.SIDE, panel.SIDE)
 _DAY = "private, max-age=86400"
+_RECONNECT_S = 30.0
+"""Seconds in which a tab may come back, from a busy machine or a bad network, before its page is built again."""
 
 
 def check_port(host: str, port: int) -> None:
@@ -29,6 +31,22 @@ def check_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise ValueError(f"cannot listen on {host}, port {port} ({error.strerror}); give another --port") from error
+
+
+async def show(workspace: Workspace, client: Client, run: str) -> None:
+    """Build the page of a browser's tab; nothing for a program that only fetches it, which never connects.
+
+    Args:
+        workspace: photographs, model and collection.
+        client: the tab.
+        run: id of the running page.
+    """
+    await client.connected()
+    if client.tab_id is None:
+        return
+    page = Page(workspace, client.tab_id, run)
+    client.on_delete(page.panel.stop)
+    await page.start()
 
 
 def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> None:
@@ -55,13 +73,17 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": _DAY})
 
     async def root() -> None:
-        client = ui.context.client
-        await client.connected()
-        assert client.tab_id is not None
-        page = Page(workspace, client.tab_id, run)
-        client.on_delete(page.panel.stop)
-        await page.start()
+        await show(workspace, ui.context.client, run)
 
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={quote(token)}' if token else ''}"
     app.on_startup(lambda: print(f"open {address}   (Ctrl-C ends the page)", flush=True))
-    ui.run(root, host=host, port=port, title="fss app", reload=False, show=False, show_welcome_message=False)
+    ui.run(
+        root,
+        host=host,
+        port=port,
+        title="fss app",
+        reload=False,
+        show=False,
+        show_welcome_message=False,
+        reconnect_timeout=_RECONNECT_S,
+    )
