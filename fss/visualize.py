@@ -34,7 +34,7 @@ CORRECT: Colour = (0, 158, 115)
 WRONG: Colour = (213, 94, 0)
 MISSED: Colour = (240, 228, 66)
 IGNORED = MISSED
-EPISODE_LEGEND = "left to right: supports, the query with its truth, the query with the prediction"
+SUPPORTS_DRAWN = 3  # of an episode, at most
 _HUES = 12  # hues that are told apart in one tone
 _TONES = ((0.9, 0.95), (0.55, 1.0), (1.0, 0.6), (0.45, 0.75))  # saturation and value
 _LEGEND = 16  # largest number of lines of a legend
@@ -64,7 +64,7 @@ class EpisodeView:
     prediction: np.ndarray
     """Predicted mask in {0, 1}."""
     supports: Sequence[tuple[np.ndarray, np.ndarray]]
-    """Pairs of image and mask; at most the first three are drawn."""
+    """Pairs of image and mask; the first :data:`SUPPORTS_DRAWN` are drawn."""
     caption: str = ""
     """Caption below the row, such as class and IoU."""
 
@@ -171,6 +171,12 @@ def label_sheet(
     )
 
 
+def episode_legend(shots: int) -> str:
+    """Return what a row of a sheet of episodes with so many supports shows."""
+    supports = "supports" if shots <= SUPPORTS_DRAWN else f"{SUPPORTS_DRAWN} of the {shots} supports"
+    return f"left to right: {supports}, the query with its truth, the query with the prediction"
+
+
 def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: str = "") -> np.ndarray:
     """Draw a row per episode: supports with their masks, query with truth, query with prediction: uint8 [H,W,3].
 
@@ -180,7 +186,7 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: st
     """
     rows = []
     for episode in episodes:
-        cells = [overlay(*fit(rgb, mask, side)) for rgb, mask in episode.supports[:3]]
+        cells = [overlay(*fit(rgb, mask, side)) for rgb, mask in episode.supports[:SUPPORTS_DRAWN]]
         query, truth = fit(episode.query, episode.truth, side)
         _, prediction = fit(episode.query, episode.prediction, side)
         cells += [overlay(query, truth), _compare(query, truth, prediction)]

@@ -65,7 +65,7 @@ def judge(table: Sequence[Row], *, name: str = "the model", uri: str = "MODEL") 
         advice = _advice(missed)
         parts = [f"{method} ({_differences(missed, method)})" for method in missed_names]
         text = f"{name} is NOT ahead of {_join(parts)}"
-        text += f", only of {_join(beaten)}" if beaten else ", which are all baselines"
+        text += f", only of {_join(beaten)}" if beaten else ", that is, of no baseline"
     return Verdict(line=f"{text}. Next: {advice}.", ahead_of_all=not missed, not_ahead_of=missed_names, next=advice)
 
 

@@ -14,7 +14,7 @@ from fss.evaluation.report import Row, result_rows, to_json, to_markdown, to_tex
 from fss.evaluation.verdict import judge
 from fss.images.resize import image_canvas, mask_canvas
 from fss.tracking.delivery import LOCAL
-from fss.visualize import EPISODE_LEGEND, EpisodeView, episode_sheet, png_bytes
+from fss.visualize import EpisodeView, episode_legend, episode_sheet, png_bytes
 from pipelines.evaluation.task import MODEL
 from pipelines.runtime.description import comparison_address
 from pipelines.runtime.job import Job
@@ -97,7 +97,7 @@ def _log_baselines(job: Job, methods: Sequence[str]) -> None:
 def _sheets(result: EvaluationResult, reader: ImageReader, visualizations: int) -> dict[str, np.ndarray]:
     """Draw the model's best, worst and random episodes, and the fixed episodes, which do not depend on the model."""
     groups = choose_episodes(result.plan, result.counts[MODEL], visualizations)
-    title = f"{result.plan.shots}-shot, plan {result.plan.hash}: {EPISODE_LEGEND}"
+    title = f"{result.plan.shots}-shot, plan {result.plan.hash}: {episode_legend(result.plan.shots)}"
     drawing = _Drawing(result, reader)
     selected = [drawing.view(number, group) for group, numbers in groups.items() for number in numbers]
     fixed = [drawing.view(number) for number in random_episode_numbers(result.plan, FIXED_EPISODES)]

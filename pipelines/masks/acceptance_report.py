@@ -33,7 +33,7 @@ _LOOK_AT = {
     "best": "the best accepted masks; look whether the outline follows one whole object",
     "worst": "the worst accepted masks; if many are wrong, accept fewer",
     "random": "accepted masks at random; the share of wrong ones is what the training sees",
-    "rejected": "rejected masks at random, with the reason; if many are right, accept more",
+    "rejected": "rejected masks at random, with the failed check or the low quality; if many are right, accept more",
 }
 """What to look at on a contact sheet, by group."""
 
@@ -182,6 +182,8 @@ def _histograms(
         axis.set(title=f"centre of the mask, {label}")
     rejects = {gate.removeprefix("gate_"): count for gate, (count, _) in report.gates.items()}
     axes[3].barh(list(rejects), list(rejects.values()))
-    axes[3].set(title="masks that fail a check", xlim=(0, max(1, *rejects.values(), 0)))
+    axes[3].set(title="masks that fail a check", xlabel="masks", xlim=(0, max(1, *rejects.values(), 0)))
+    if not any(rejects.values()):
+        axes[3].text(0.5, 0.5, "none", transform=axes[3].transAxes, horizontalalignment="center")
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

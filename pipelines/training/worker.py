@@ -17,7 +17,7 @@ from fss.tracking.run import Run
 from fss.training.few_shot.loop import TrainLoop
 from fss.training.few_shot.validation import Validator
 from fss.training.loop import StepReport
-from fss.visualize import EPISODE_LEGEND, episode_sheet
+from fss.visualize import episode_legend, episode_sheet
 from pipelines.runtime.metric_names import validation_name
 from pipelines.runtime.metrics_logger import MetricsLogger
 from pipelines.runtime.steps import every, run_steps
@@ -160,5 +160,5 @@ class CheckpointWriter(SharedValidation):
     def draw(self) -> None:
         """Log the first validation tasks, which are always the same, with the predictions of the current weights."""
         views = predicted_views(self.loop.segmenter, self.validator.examples().to(self.loop.device))
-        title = f"{self.validator.title}, step {self.loop.step}: {EPISODE_LEGEND}"
+        title = f"{self.validator.title}, step {self.loop.step}: {episode_legend(len(views[0].supports))}"
         self.logger.run.log_image(f"held_out/step-{self.loop.step:07d}.png", episode_sheet(views, title=title))

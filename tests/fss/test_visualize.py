@@ -9,6 +9,7 @@ from fss.visualize import (
     FOREGROUND,
     EpisodeView,
     contact_sheet,
+    episode_legend,
     episode_sheet,
     fit,
     label_sheet,
@@ -80,6 +81,11 @@ def test_contact_sheet_has_a_row_per_full_line() -> None:
     assert wide.shape[1] > 7 * 32 > 32 <= tall.shape[1]
     assert tall.shape[0] > 7 * 64
     assert contact_sheet([], title="none").dtype == np.uint8
+
+
+def test_the_legend_of_episodes_says_which_supports_are_left_out() -> None:
+    assert episode_legend(3).startswith("left to right: supports, the query")
+    assert episode_legend(5).startswith("left to right: 3 of the 5 supports, the query")
 
 
 def test_episode_sheet_shows_a_correct_prediction_in_green() -> None:

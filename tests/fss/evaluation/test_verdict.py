@@ -38,7 +38,11 @@ SALIENCY, PROTOTYPE = "saliency of the query", "untrained prototype"
             "NOT ahead of saliency of the query (1-shot behind: -5.8 [-8.1, -3.4] mIoU), only of all foreground and "
             "untrained prototype. Next: use `fss saliency`",
         ),
-        ([row(PROTOTYPE, (-1, -2, 0.5))], (PROTOTYPE,), "(1-shot unsure: -1.0 [-2.0, +0.5] mIoU), which are all"),
+        (
+            [row(PROTOTYPE, (-1, -2, 0.5))],
+            (PROTOTYPE,),
+            "(1-shot unsure: -1.0 [-2.0, +0.5] mIoU), that is, of no baseline. ",
+        ),
         ([row(PROTOTYPE, (-1, -2, 0.5))], (PROTOTYPE,), "Next: train longer (--steps)"),
         ([FOREGROUND, row(PROTOTYPE, (1, -0.5, 2.5))], (PROTOTYPE,), "Next: evaluate again with --episodes 1700."),
         ([row(PROTOTYPE, (0.1, -2, 2.2))], (PROTOTYPE,), "Next: train longer"),
