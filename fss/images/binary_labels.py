@@ -119,7 +119,7 @@ def _grey_plane(values: NDArray[Any], full: int, *, lossy: bool, any_value: bool
     if not marks:
         return np.zeros(values.shape, np.uint8)
     if not lossy and marks == [1, 255] and not _is_stray(values, 1):
-        _check_ring(values)
+        _check_ring(values, listed)
         return np.where(values == 255, IGNORE, values).astype(np.uint8)
     if not lossy and marks == [_TRIMAP, 255]:
         if not unsure:
@@ -145,12 +145,20 @@ def _is_stray(values: NDArray[Any], level: int) -> bool:
     return bool((values == level).sum() <= _STRAY * (values == 255).sum()) and not has_interior(values, level)
 
 
-def _check_ring(values: NDArray[Any]) -> None:
-    """Check that 1 is the object and 255 is ignored: the object is larger, or has an inside and a ring."""
-    if (values == 1).sum() < (values == 255).sum() and not (has_interior(values, 1) and adjoins(values, 255, 1)):
+def _check_ring(values: NDArray[Any], listed: str) -> None:
+    """Check that 1 is the object and 255 is ignored: the object is larger, or has an inside and a ring.
+
+    Without a 0, 1 could be the background of an object of 255, unless 255 marks thin lines only.
+    """
+    if (values == 0).any():
+        is_larger = (values == 1).sum() >= (values == 255).sum()
+        is_object = is_larger or (has_interior(values, 1) and adjoins(values, 255, 1))
+    else:
+        is_object = not has_interior(values, 255)
+    if not is_object:
         raise DecodeError(
             "ambiguous",
-            "the values are 0, 1 and 255, and either 1 or 255 could be the object; give --source.masks index if 255 is "
+            f"the values are {listed}, and either 1 or 255 could be the object; give --source.masks index if 255 is "
             "ignored, else save the masks with 0 and 255 only",
         )
 

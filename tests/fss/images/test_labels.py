@@ -131,6 +131,11 @@ def test_the_object_of_a_binary_mask_is_read(name: str) -> None:
     np.testing.assert_array_equal(label.mask == 255, RING if "ring" in name or "unsure" in name else RING * 0)
 
 
+def test_an_object_may_fill_a_picture_but_for_ignored_lines() -> None:
+    label = read_labels(grey(np.where(X % 9 == 0, 255, 1)), Binary())
+    np.testing.assert_array_equal(label.mask, np.where(X % 9 == 0, 255, 1))
+
+
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
 def test_a_lossy_binary_mask_keeps_its_object(form: str) -> None:
     label = read_labels(encoded(form, FULL.convert("RGB"), quality=80), Binary())
@@ -146,6 +151,7 @@ REFUSED_BINARY: dict[str, tuple[Callable[[], bytes], str]] = {
     "class ids": (lambda: grey(DISC + OTHER * 2), "class-ids: the values are 0, 1, 2"),
     "class ids and void": (lambda: grey(DISC + OTHER * 2 + RING * 255), "class-ids: the values are 0, 1, 2, 255"),
     "1 apart from 255": (lambda: grey(np.where((X > 58) & (Y > 40), 1, DISC * 255)), "ambiguous: the values are 0, 1"),
+    "1 around 255, no 0": (lambda: grey(DISC * 254 + 1), "ambiguous: the values are 1, 255, and either"),
     "128 apart from 255": (lambda: grey(DISC * 255 + OTHER * 128), "class-ids: .*binary if 255 is the object"),
     "128 around less of 255": (lambda: grey(DISC * 128 + CORE * 127), "class-ids: the values are 0, 128, 255"),
     "three greys": (lambda: grey(DISC * 100 + OTHER * 255), "class-ids"),
