@@ -7,7 +7,9 @@ session = onnxruntime.InferenceSession("segmenter.onnx")          # .onnx, run a
 (logits,) = session.run(None, {"query": ..., "support_images": ..., "support_masks": ...})
 """
 
+import io
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -77,7 +79,11 @@ def export_segmenter(
 
 
 def _pt2(segmenter: FewShotSegmenter, inputs: tuple[Tensor, ...], path: Path) -> Program:
-    torch.export.save(torch.export.export(segmenter, inputs, strict=False), path)
+    data = io.BytesIO()  # torch's writer of files aborts the process on a full disk
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found in the group")  # of weights that share memory
+        torch.export.save(torch.export.export(segmenter, inputs, strict=False), data)
+    path.write_bytes(data.getbuffer())
     program = torch.export.load(path).module()
     return lambda values: program(*values)
 

@@ -1,6 +1,7 @@
 """Verbs about collections and models: inspect, masks, export, doctor."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert ends("export", "--model", tmp_path / "model", "--output", tmp_path / "new" / "s.pt2") == 0
     assert (tmp_path / "new" / "s.pt2").stat().st_size > 100_000
     assert "differ by" in capsys.readouterr().out
+
+
+def test_a_disk_that_does_not_take_a_program_is_told_and_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segmenter = create_segmenter(backbone="timm:test_resnet.r160_in1k", image_size=96, width=32)
+    save_checkpoint(segmenter, tmp_path / "model")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))  # bytes of a file
+    try:
+        code = ends("export", "--model", tmp_path / "model", "--output", tmp_path / "new" / "s.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, list((tmp_path / "new").iterdir())) == (1, [])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("fss export: error: no space left")
 
 
 @pytest.mark.parametrize(
