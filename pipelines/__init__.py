@@ -2,7 +2,7 @@
 
 import sys
 
-from fss.core.exit_codes import import_interrupt_hook
+from fss.core.import_interrupts import import_interrupt_hook
 
 # ``python -m`` is about to import a job, which takes seconds; a Ctrl-C has to end it cleanly.
 if sys.argv[0] == "-m":

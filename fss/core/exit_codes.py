@@ -24,7 +24,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from fss.core.extras import explain, extra_of
 from fss.core.printable import printable
@@ -84,17 +83,6 @@ def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
         # Only the interpreter's shutdown is left, which can take a second; an interrupt there would change the code.
         for number in (signal.SIGINT, signal.SIGTERM):
             atexit.register(signal.signal, number, signal.SIG_IGN)
-
-
-def import_interrupt_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Report a Ctrl-C during a program's imports in one line; install it as ``sys.excepthook``.
-
-    Python then ends the process by the signal itself, which a shell also reports as 130.
-    """
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"error: interrupted; {RESUME}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager

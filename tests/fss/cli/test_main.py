@@ -150,12 +150,17 @@ def test_ctrl_c_after_the_end_changes_nothing() -> None:
     assert (ended.returncode, ended.stderr) == (3, "")
 
 
-def test_ctrl_c_while_a_job_is_imported_is_reported_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "pyarrow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+@pytest.mark.parametrize(
+    ("imported", "words"), [("pyarrow", ["pipelines.ingest", "--help"]), ("difflib", ["fss.cli", "--help"])]
+)
+def test_ctrl_c_while_a_program_is_imported_is_reported_in_one_line(
+    imported: str, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / f"{imported}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     root = Path(main.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
     attend = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background of a shell ignores it
-    words = [sys.executable, "-m", "pipelines.ingest", "--help"]
+    words = [sys.executable, "-m", *words]
     ended = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, preexec_fn=attend)
     assert ended.returncode == -signal.SIGINT, "a shell says 130"
     assert ended.stderr.startswith("error: interrupted") and len(ended.stderr.splitlines()) == 1
