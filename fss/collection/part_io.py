@@ -112,9 +112,8 @@ def _read_checked(
     check_part(part)
     selected = pa.schema([schema.field(name) for name in _check_columns(columns, schema)])
     uri = storage.join(folder, f"{part}.parquet")
-    fs, path = storage.resolve(uri)
     with explained_errors(folder, part):
-        table = _read_file(fs, path, selected.names, read_table)
+        table = _read_file(*storage.resolve(uri), selected.names, read_table)
     check_table(table, selected, uri)
     return table
 
@@ -160,9 +159,8 @@ def write(folder: str, part: str, schema: pa.Schema, table: pa.Table) -> str:
         with file.getbuffer() as written:
             ranges = find_ranges(written, table, ROW_GROUP)
         writer.add_key_value_metadata({KEY: encode_ranges(ranges), CHECKSUMS: encode_checksums(table)})
-    fs, path = storage.resolve(storage.join(folder, f"{part}.parquet"))
     with file.getbuffer() as data:
-        storage.write_atomically(fs, path, data)
+        storage.write_atomically(*storage.resolve(storage.join(folder, f"{part}.parquet")), data)
         return hashlib.sha256(data).hexdigest()
 
 
@@ -308,10 +306,15 @@ def read_image_bytes(image: bytes | None, uri: str, limits: DecodeLimits, *, ima
         image_id: id of the image.
 
     Raises:
-        OSError: the file is missing, unreadable or not a regular file.
-        DecodeError: the bytes are not those that were ingested.
+        OSError: the object store does not answer.
+        DecodeError: the file is missing or unreadable, or its bytes are not those that were ingested.
     """
-    data = image or storage.read_bytes(uri, limits.max_bytes + 1)
+    try:
+        data = image or storage.read_bytes(uri, limits.max_bytes + 1)
+    except OSError as error:
+        if storage.may_be_intact(uri, error):
+            raise
+        raise DecodeError("unreadable", f"{uri}: {error.strerror or error}; bring it back, or ingest again") from error
     if len(data) <= limits.max_bytes and not has_content(image_id, data):
         raise DecodeError("changed", f"the bytes of {uri} are not those that were ingested as {image_id}")
     return data

@@ -69,13 +69,19 @@ class DecodedImage:
 
 
 def decode_row(row: Mapping[str, Any], limits: DecodeLimits) -> DecodedImage:
-    """Decode a row of an image part (:data:`IMAGE_COLUMNS`); a failure is returned as the image's error."""
+    """Decode a row of an image part (:data:`IMAGE_COLUMNS`); a failure is returned as the image's error.
+
+    Raises:
+        OSError: the object store does not answer.
+    """
     rgb, error = None, row["error"]
     if not error:
         try:
             rgb = decode_image(read_image_bytes(row["image"], row["uri"], limits, image_id=row["image_id"]), limits)
         except DecodeError as failure:
             error = str(failure)
+        except OSError:
+            raise
         except Exception as failure:
             error = stage_error(failure, "decode")
     return DecodedImage(image_id=row["image_id"], rgb=rgb, error=error)

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from pyarrow import NativeFile
 from pyarrow import fs as pafs
 
 from fss.core.retry import retry_transient
-from fss.core.storage_errors import CHECK_ACCESS
+from fss.core.storage_errors import CHECK_ACCESS, DENIED
 
 MAX_ATTEMPTS = 6  # throttling of an object store is temporary
 CONNECT_TIMEOUT_S = 5.0
@@ -120,7 +121,8 @@ def check_writable(uri: str | Path) -> None:
 
     Raises:
         ValueError: a file or a link without a target has the folder's name or that of a parent, there is no permission
-            to write, the disk is mounted read-only, or the object store does not answer.
+            to write, the disk is mounted read-only or takes no files, as /proc, or the object store does not answer.
+        OSError: the disk is full.
     """
     if is_remote(str(uri)):
         check_access(uri)
@@ -141,6 +143,11 @@ def check_writable(uri: str | Path) -> None:
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write to {uri}: there is no permission to write to {nearest}; give another folder")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except FileNotFoundError:
+        raise ValueError(f"cannot write to {uri}: {nearest} takes no files; give another folder") from None
 
 
 def check_file_writable(uri: str | Path) -> None:
@@ -173,6 +180,11 @@ def read_bytes(uri: str | Path, limit: int | None = None) -> bytes:
     with open_file(fs, path) as stream:
         size = stream.size()
         return bytes(stream.read(size if limit is None else min(size, limit)))
+
+
+def may_be_intact(uri: str | Path, error: OSError) -> bool:
+    """Tell whether an error is of the object store and not of the file, so that another attempt may succeed."""
+    return is_remote(str(uri)) and not isinstance(error, FileNotFoundError) and DENIED not in str(error)
 
 
 def open_file(fs: pafs.FileSystem, path: str) -> NativeFile:

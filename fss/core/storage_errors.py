@@ -10,6 +10,8 @@ _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large
 _READ_ONLY_WORDS = ("Read-only file system",)
 _REFUSED_WORDS = ("[Errno 13] ", "[Errno 1] ")
 _OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+DENIED = "ACCESS_DENIED"
+"""What PyArrow's error says of a file of an object store that there is no permission for."""
 CHECK_ACCESS = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the network"
 _OBJECT_STORE = re.compile(
     r"^(?:OSError: )?(.*(?:AWS Error|Could not connect to the endpoint URL|An error occurred \(\w+\) when calling).*)$",

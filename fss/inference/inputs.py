@@ -34,6 +34,7 @@ def read_picture(value: PictureLike) -> UInt8:
 
     Raises:
         ValueError: the file is missing or is not a picture, or the array has the wrong shape, type or range.
+        OSError: the object store does not answer.
     """
     if isinstance(value, str | Path | bytes):
         return decode_image(_encoded(value))
@@ -192,4 +193,6 @@ def _encoded(value: Encoded) -> bytes:
     try:
         return storage.read_bytes(value)
     except OSError as error:
+        if storage.may_be_intact(value, error):
+            raise
         raise DecodeError("unreadable", f"{value}: {error.strerror or error}") from error

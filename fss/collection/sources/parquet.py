@@ -19,9 +19,10 @@ from fss.collection.sources.base import BINARY_CLASS, Listing, RawItem, SourceIt
 from fss.collection.sources.folder import interpret_mask
 from fss.collection.sources.mask_meaning import declare_classes
 from fss.collection.sources.parquet_columns import Columns, find_columns
-from fss.collection.sources.reading import may_be_intact, read_pair
+from fss.collection.sources.reading import read_pair
 from fss.collection.sources.shards import Shard, ShardError, ignored_with, list_contents
 from fss.collection.sources.walk import walk
+from fss.core import storage
 from fss.core.retry import retry_transient
 from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
@@ -239,7 +240,7 @@ def _value(scalar: Any, limits: DecodeLimits) -> Value:
 
 
 def _is_of_store(uri: str, error: OSError) -> bool:
-    return "AWS Error" in str(error) and may_be_intact(uri, error)
+    return "AWS Error" in str(error) and storage.may_be_intact(uri, error)
 
 
 def _short(error: BaseException) -> str:

@@ -48,11 +48,6 @@ def read_bytes(uri: str, limits: DecodeLimits) -> bytes:
     try:
         return storage.read_bytes(uri, limit=limits.max_bytes + 1)
     except OSError as error:
-        if may_be_intact(uri, error):
+        if storage.may_be_intact(uri, error):
             raise
         raise DecodeError("unreadable", error.strerror or type(error).__name__) from error
-
-
-def may_be_intact(uri: str, error: OSError) -> bool:
-    """Tell whether an error is of the object store and not of the file, so that another attempt may succeed."""
-    return storage.is_remote(uri) and not isinstance(error, FileNotFoundError) and "ACCESS_DENIED" not in str(error)

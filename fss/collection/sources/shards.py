@@ -13,7 +13,6 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from fss.collection.sources.pairing import LISTED
-from fss.collection.sources.reading import may_be_intact
 from fss.collection.sources.walk import Tree
 from fss.core import storage
 from fss.core.printable import printable
@@ -116,7 +115,7 @@ def list_contents(tree: Tree, paths: Sequence[str], read: Callable[[Shard], T]) 
         except ShardError as error:
             return str(error)
         except OSError as error:
-            if may_be_intact(uri, error):
+            if storage.may_be_intact(uri, error):
                 raise
             return f"unreadable: {error.strerror or type(error).__name__}"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from fss.collection.sources.base import SourceItem
-from fss.collection.sources.reading import may_be_intact
 from fss.collection.sources.shards import Shard
 from fss.collection.sources.tar_index import is_intact
+from fss.core import storage
 from fss.images.decode_errors import DecodeError
 from fss.images.limits import DecodeLimits
 
@@ -64,7 +64,7 @@ def read_ranges(items: Iterable[SourceItem], limits: DecodeLimits) -> dict[str, 
                     for found in pool.map(partial(_read_run, file), _runs(some)):
                         contents.update(found)
             except OSError as error:
-                if may_be_intact(shard, error):
+                if storage.may_be_intact(shard, error):
                     raise
                 reason = DecodeError("unreadable", error.strerror or type(error).__name__)
                 contents.update({one.uri: contents.get(one.uri, reason) for one in some})

@@ -11,6 +11,7 @@ from pyarrow import fs as pafs
 from fss.collection.sources import links
 from fss.collection.sources.links import walk_local
 from fss.core import storage
+from fss.core.storage_errors import CHECK_ACCESS, DENIED
 
 PHOTOGRAPHS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -64,7 +65,8 @@ def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
         link_roots: local folders that links below ``uri`` may point into, besides ``uri`` itself.
 
     Raises:
-        ValueError: there is no such folder, or no folder of ``link_roots``.
+        ValueError: there is no such folder, or no folder of ``link_roots``, or an object store lists the files but does
+            not let them be read.
     """
     storage.check_access(uri)
     fs, path = storage.resolve(uri)
@@ -88,7 +90,22 @@ def walk(uri: str, link_roots: Sequence[str] = ()) -> Tree:
             ignored[OTHER_FORMATS] += 1
         else:
             visible[relative], sizes[file_uri] = file_uri, size
+    if visible and storage.is_remote(uri):
+        _check_readable(uri, list(visible.values()))
     return Tree(visible, ignored, sizes)
+
+
+def _check_readable(uri: str, files: Sequence[str]) -> None:
+    """Refuse a folder of an object store of whose first, middle and last file none may be read."""
+    for file in (files[0], files[len(files) // 2], files[-1]):
+        try:
+            storage.read_bytes(file, limit=1)
+            return
+        except OSError as error:
+            if DENIED not in str(error):
+                return  # whoever reads the files tells it
+            reason = error
+    raise ValueError(f"the files of {uri} are listed but must not be read: {reason}. {CHECK_ACCESS}") from reason
 
 
 def _real_folder(root: str) -> str:

@@ -289,6 +289,39 @@ def test_saliency_from_and_to_an_object_store(s3: str, tmp_path: Path) -> None:
     assert storage.list_names(*storage.resolve(f"{s3}/masks")) == ["a.png", "masks.csv", "overlays"]
 
 
+@pytest.mark.parametrize(
+    ("error", "names", "code", "told"),
+    [
+        ("AWS Error ACCESS_DENIED", ["a", "b", "c"], 2, "are listed but must not be read: AWS Error ACCESS_DENIED"),
+        ("AWS Error ACCESS_DENIED", ["a"], 3, None),  # one of them is unusable
+        ("AWS Error NETWORK_CONNECTION", ["b"], 1, "the object store failed: AWS Error NETWORK_CONNECTION"),
+    ],
+)
+def test_an_object_store_that_refuses_pictures_is_told_once(
+    error: str,
+    names: list[str],
+    code: int,
+    told: str | None,
+    s3: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in "abc":
+        storage.write_atomically(*storage.resolve(f"{s3}/photos/{name}.png"), encoded("PNG", picture((40, 30))))
+    read = storage.read_bytes
+
+    def refuse(uri: str, limit: int | None = None) -> bytes:
+        if any(uri.endswith(f"/{name}.png") for name in names):
+            raise OSError(f"{error} during GetObject operation")
+        return read(uri, limit)
+
+    monkeypatch.setattr(storage, "read_bytes", refuse)
+    assert ends("saliency", f"{s3}/photos", "--output", tmp_path / "out") == code
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [] if told is None else len(errors) == 1 and told in errors[0]
+
+
 @pytest.mark.parametrize("what", ["pictures", "model"])
 def test_an_object_store_that_does_not_answer_is_told_before_any_work(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

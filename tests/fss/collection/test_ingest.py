@@ -242,6 +242,9 @@ def test_by_reference(tmp_path: Path) -> None:
     assert [row["image"] for row in found] == [None] * 4
     assert ImageReader(collection).read(found[0]["image_id"]).rgb.shape == (40, 40, 3)
     assert found[3]["error"].startswith("unreadable: a file name that is not valid Unicode")
+    Path(source.path).rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"unreadable: /.*\.jpg: No such file or directory; bring it back"):
+        ImageReader(collection).read(found[0]["image_id"])
     with pytest.raises(ValueError, match="must store their bytes"):
         start_ingest(str(tmp_path / "d"), SourceConfig(kind="sample"), keep_bytes=False)
 

@@ -2,14 +2,18 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from fss.collection import Collection, part_io
+from fss.collection.part_pipeline import decode_row
 from fss.collection.schema import image_table
 from fss.core.prefetch import prefetch
+from fss.images.limits import DecodeLimits
 from fss.saliency import SaliencyConfig, pseudomask
 from fss.saliency.estimators import EstimatorSettings
 from fss.saliency.pseudomask import pseudomask_part, pseudomask_parts
@@ -55,6 +59,18 @@ def test_staged_parts_are_those_made_one_by_one(
                 assert (a["scores"] is None) == (b["scores"] is None)
                 if a["scores"]:
                     assert a["scores"]["area"] == pytest.approx(b["scores"]["area"], abs=0.01)
+
+
+def test_an_object_store_that_fails_is_no_error_of_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"image_id": "x", "image": None, "uri": "s3://b/x.jpg", "error": None}
+    for error, expected in (
+        (OSError("AWS Error NETWORK_CONNECTION"), None),
+        (FileNotFoundError(2, "No such file or directory"), "unreadable: s3://b/x.jpg: No such file or directory; "),
+        (OSError("AWS Error ACCESS_DENIED"), "unreadable: s3://b/x.jpg: AWS Error ACCESS_DENIED; bring it back"),
+    ):
+        monkeypatch.setattr(part_io.storage, "read_bytes", mock.Mock(side_effect=error))
+        with nullcontext() if expected else pytest.raises(OSError, match="NETWORK_CONNECTION"):
+            assert (decode_row(row, DecodeLimits()).error or "").startswith(str(expected))
 
 
 def test_a_damaged_part_is_told_and_the_others_are_made(tmp_path: Path) -> None:

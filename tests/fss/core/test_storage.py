@@ -67,6 +67,8 @@ def test_an_output_that_cannot_be_written_is_told_before_any_work(tmp_path: Path
             check_writable(tmp_path / folder)
         with pytest.raises(ValueError, match=reason):
             check_file_writable(tmp_path / folder / "masks.json")
+    with pytest.raises(ValueError, match="cannot write to /proc/x: /proc takes no files; give another folder"):
+        check_writable("/proc/x")
     with pytest.raises(ValueError, match="there is a folder of that name; give a file"):
         check_file_writable(tmp_path)
     check_file_writable(tmp_path / "new" / "masks.json")
