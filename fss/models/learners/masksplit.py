@@ -23,6 +23,7 @@ from fss.models.backbones.base import MapSelection
 from fss.models.config import SegmenterConfig
 from fss.models.features import Features, map_features, resize
 from fss.models.layers.explicit_resize import resize_masks
+from fss.models.layers.memory_format import channels_last
 from fss.models.layers.norm import GroupNormReLU
 from fss.models.learners.base import Channels, Learner
 from fss.models.learners.density import Density
@@ -96,7 +97,7 @@ class MaskSplit(Learner):
 
     def embed_query(self, features: Features) -> Features:
         """Project the three maps to ``[N,width,h/8,w/8]`` each, for images of h x w pixels."""
-        maps = [stage[-1] for stage in features[1:4]]
+        maps = [channels_last(stage[-1]) for stage in features[1:4]]
         projections = (self.projection1, self.projection2, self.projection3)
         projected = [projection(m) for projection, m in zip(projections, maps, strict=True)]
         embedded = [[resize(p, projected[0].shape[-2:])] for p in projected]
@@ -137,20 +138,29 @@ class MaskSplit(Learner):
     def _join(self, maps: Sequence[Tensor], prototypes: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Convolve the query's maps, the prototypes ``[N,width,1,1]`` beside them, and further channels.
 
-        Without gradients the prototypes are convolved on a grid of 3 x 3 cells, which is half of the work. Their maps
-        are constant, so all inner cells are like its centre, and those at a border like its border.
+        The prototypes are convolved on a grid of 3 x 3 cells, which is half of the work. Their maps are constant, so
+        all inner cells are like its centre, and those at a border like its border.
         """
-        if torch.is_grad_enabled():
-            beside = [part for m, p in zip(maps, prototypes, strict=True) for part in (m, p.expand_as(m))]
-            return self.dense_conv(torch.cat([*beside, *others], 1))  # type: ignore[no-any-return]
         conv = self.dense_conv[0]
         assert isinstance(conv, nn.Conv2d)
         sizes = [maps[0].shape[1]] * 2 * _LEVELS + [sum(x.shape[1] for x in others)]
         *levels, rest = torch.split(conv.weight, sizes, 1)
-        joined = F.conv2d(torch.cat([*maps, *others], 1), torch.cat([*levels[::2], rest], 1), conv.bias, padding=1)
-        small = F.conv2d(torch.cat([*prototypes], 1).expand(-1, -1, 3, 3), torch.cat(levels[1::2], 1), padding=1)
-        rows, columns = (torch.tensor([0, *[1] * (side - 2), 2], device=small.device) for side in joined.shape[-2:])
-        return self.dense_conv[1:](joined + small[:, :, rows][..., columns])  # type: ignore[no-any-return]
+        images = channels_last(torch.cat([*maps, *others], 1))
+        joined = F.conv2d(images, torch.cat([*levels[::2], rest], 1), conv.bias, padding=1)
+        cells = [min(side, 3) for side in joined.shape[-2:]]
+        constant = torch.cat([*prototypes], 1).expand(-1, -1, *cells)
+        small = F.conv2d(constant, torch.cat(levels[1::2], 1), padding=1)
+        return self.dense_conv[1:](joined + _repeat_centre(small, joined.shape[-2:]))  # type: ignore[no-any-return]
+
+
+def _repeat_centre(small: Tensor, size: Sequence[int]) -> Tensor:
+    """Grow the 3 x 3 cells of ``[N,C,3,3]`` to ``size`` by repeating the middle row and column."""
+    for dim, side in ((2, size[0]), (3, size[1])):
+        if side > 3:
+            first, centre, last = torch.split(small, 1, dim)
+            shape = [*centre.shape[:dim], side - 2, *centre.shape[dim + 1 :]]
+            small = torch.cat([first, centre.expand(shape), last], dim)
+    return small
 
 
 def _pool(cells: Tensor, weights: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from fss.models.backbones.base import MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.features import Features
 from fss.models.layers.explicit_resize import resize_images
+from fss.models.layers.memory_format import channels_last
 from fss.models.saliency.config import StudentConfig
 from fss.models.weights.loading import build_and_load
 from fss.models.weights.reading import open_weights
@@ -88,6 +89,7 @@ class Decoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return logits at the size of the first stage, [B,h,w], for the maps of each stage, shallowest first."""
+        maps = [channels_last(m) for m in maps]
         x = self.context(maps[-1].mean((2, 3)))[..., None, None]
         for stage in range(len(maps) - 1, -1, -1):
             side = self.normal[stage](self.lateral[stage](maps[stage]))

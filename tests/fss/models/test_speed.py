@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from fss.models.backbones.base import Backbone, MapSelection
 from fss.models.backbones.factory import create_backbone
 from fss.models.config import Precision
 from fss.models.layers.fused_conv import FusedConv
+from fss.models.learners.masksplit import MaskSplit
 from fss.models.saliency.config import StudentConfig
 from fss.models.saliency.network import SaliencyStudent, save_student
 from fss.models.semantic.checkpoint import save_semantic
@@ -208,11 +210,24 @@ def test_a_backbone_that_changes_in_training_is_not_copied(changing: dict[str, b
 
 @pytest.mark.parametrize("settings", [{}, {"similarity": True}, {"density_prior": True}])
 @pytest.mark.parametrize("shots", [1, 2])
-def test_constant_prototypes_are_convolved_once(settings: dict[str, bool], shots: int) -> None:
-    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, **settings).eval()
-    masks = torch.zeros(2, shots, 96, 112)
+def test_constant_prototypes_are_convolved_once(
+    settings: dict[str, bool], shots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = create_segmenter(backbone="mobilenet_v2", image_size=96, width=32, **settings).double().eval()
+    masks = torch.zeros(2, shots, 96, 112, dtype=torch.float64)
     masks[..., 20:70, 30:] = 1
-    batch = (torch.randn(2, 3, 96, 112), torch.randn(2, shots, 3, 96, 112), masks)
-    in_training = segmenter(*batch)
-    with torch.no_grad():
-        torch.testing.assert_close(segmenter(*batch), in_training, rtol=1e-4, atol=1e-4)
+    images = torch.randn(2, 1 + shots, 3, 96, 112, dtype=torch.float64)
+    parameters = list(segmenter.learner.parameters())
+
+    def logits_and_gradients() -> list[torch.Tensor]:
+        logits = segmenter(images[:, 0], images[:, 1:], masks)
+        return [logits, *torch.autograd.grad(logits.square().mean(), parameters)]
+
+    def join_everywhere(learner: MaskSplit, maps: Any, prototypes: Any, others: Any) -> torch.Tensor:
+        beside = [part for m, p in zip(maps, prototypes, strict=True) for part in (m, p.expand_as(m))]
+        return learner.dense_conv(torch.cat([*beside, *others], 1))  # type: ignore[no-any-return]
+
+    got = logits_and_gradients()
+    monkeypatch.setattr(MaskSplit, "_join", join_everywhere)
+    for ours, plain in zip(got, logits_and_gradients(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-9)
