@@ -26,7 +26,8 @@ from fss.core.storage_errors import CHECK_ACCESS, DENIED
 MAX_ATTEMPTS = 6  # throttling of an object store is temporary
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 60.0
-_ONE_SLASH = re.compile("([A-Za-z][A-Za-z0-9]+):/(?!/)(.*)", re.DOTALL)  # s3:/bucket would be a folder named "s3:"
+# s3:/bucket and s3:bucket would be local folders
+_FEW_SLASHES = re.compile("((?:s3|hf|file)(?=:)|[A-Za-z][A-Za-z0-9]+(?=:/)):/?(?!/)(.*)", re.DOTALL)
 
 
 def is_remote(uri: str) -> bool:
@@ -51,7 +52,7 @@ def resolve(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return _s3(os.environ.get("AWS_ENDPOINT_URL"), region()), path
     if "://" in text and not text.startswith("file://"):
         raise ValueError(f"cannot open {text!r}; use a local path, file:// or s3://")
-    if scheme := _ONE_SLASH.match(text):
+    if scheme := _FEW_SLASHES.match(text):
         raise ValueError(
             f"cannot open {text!r}; two slashes follow a scheme: {scheme[1]}://{scheme[2]} (pathlib.Path makes one of "
             "them; give a string). A local folder of that name is ./" + text

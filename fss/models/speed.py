@@ -85,7 +85,7 @@ def prepare_inference(network: HasBackbone, precision: Precision = "fp32") -> Ba
     """
     if isinstance(network, FewShotSegmenter) and network.prior is not None:
         prepare_inference(network.prior)
-    if _on_cpu(network.backbone):
+    if not network.backbone.fused and _on_cpu(network.backbone):
         keep_freed_memory()
     if not network.backbone.fused and (fused := _fused(network.backbone)) is not None:
         network.backbone = fused

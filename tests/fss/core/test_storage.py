@@ -32,7 +32,18 @@ def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://host/x", "gs://bucket/x", "s3://", "s3:///", "s3:/bucket/x", "S3:/b", "file:/a", Path("s3://b/x")]
+    "uri",
+    [
+        "http://host/x",
+        "gs://bucket/x",
+        "s3://",
+        "s3:///",
+        "s3:/bucket/x",
+        "s3:bucket/x",
+        "S3:/b",
+        "file:/a",
+        Path("s3://b/x"),
+    ],
 )
 def test_other_names_are_refused(uri: str | Path) -> None:
     with pytest.raises(ValueError, match=r"use a local path|no bucket|two slashes follow a scheme: \w+://\w"):
