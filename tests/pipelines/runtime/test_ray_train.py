@@ -1,11 +1,17 @@
-"""A training on Ray that fails: its error has what the workers said."""
+"""A training on Ray: its error has what the workers said, and its thread keeps freed memory."""
 
+import ctypes
+import resource
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.train import ControllerError, WorkerGroupError
 
+from fss.core.memory import keep_freed_memory
 from pipelines.runtime import ray_train
 from pipelines.runtime.config import ScaleConfig
 from pipelines.runtime.ray_train import fit
@@ -56,3 +62,27 @@ def test_a_worker_says_why_it_failed(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"^the training 't' failed: OSError: there are no pictures in nowhere$"):
         fit(worker, {"folder": "nowhere"}, name="t", storage_uri=str(tmp_path), scale=SCALE, score="score")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt belongs to Linux")
+@pytest.mark.usefixtures("ray_local")
+def test_a_thread_of_a_worker_keeps_freed_memory() -> None:
+    def page_faults() -> int:
+        libc, before = ctypes.CDLL(None), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes, libc.memset.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+        block = libc.malloc(1 << 27)
+        libc.memset(block, 1, 1 << 27)
+        libc.free(block)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def work() -> tuple[bool, int, int]:
+        return keep_freed_memory(), page_faults(), page_faults()
+
+    def in_a_thread() -> tuple[bool, int, int]:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(work).result()
+
+    kept, first, second = ray.get(ray.remote(in_a_thread).remote())
+    assert kept
+    assert second < 100 < first
