@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from fss.core.memory import keep_freed_memory
 from fss.models import FewShotSegmenter
 from fss.models.config import SegmenterConfig
 from fss.models.saliency.network import SaliencyStudent
@@ -26,6 +27,8 @@ def measure_step(
         shots: supports per episode.
         prior: the saliency prior, if it is not to be loaded from the file that the settings name.
     """
+    if device == "cpu":
+        keep_freed_memory()  # as a training does
     segmenter = FewShotSegmenter.from_config(config, prior=prior).to(device).train()
     side = config.image_size
     query = torch.randn(1, 3, side, side, device=device)
