@@ -40,6 +40,8 @@ def test_local_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "s3:///",
         "s3:/bucket/x",
         "s3:bucket/x",
+        "hf:user/x",
+        "file:a",
         "S3:/b",
         "file:/a",
         Path("s3://b/x"),
