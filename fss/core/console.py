@@ -4,7 +4,6 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import TypeVar
 
 from rich import box
@@ -17,7 +16,40 @@ from fss.core.printable import markdown_text, printable
 
 T = TypeVar("T")
 _UNLIMITED = 10_000  # columns
-_EVERY_S = 10.0  # between lines of progress
+EVERY_S = 10.0  # between lines of progress in the first quarter of an hour
+_SHARE = 0.01  # of the time so far between later lines
+_IDLE_S = 30.0  # without news, after which a line says so
+_MOST_S = 300.0  # between lines, if there is news or not
+
+
+class LinePace:
+    """Tells when the next line of progress is due, so that the log of a long job stays short.
+
+    Lines come every ten seconds, and later after a hundredth of the time so far. A line without news comes after half a
+    minute, and then each after twice the time. No wait is longer than five minutes.
+    """
+
+    def __init__(self, now: float, *, done: int = 0) -> None:
+        self._start = self._printed = now
+        self._done = done
+        self._idle_s = _IDLE_S
+
+    def due(self, now: float, done: int) -> bool:
+        """Return whether a line is due, which the caller then prints; ``done`` counts what is finished."""
+        wait = min(max(EVERY_S, _SHARE * (now - self._start)), _MOST_S)
+        news = done != self._done
+        if now - self._printed < (wait if news else max(wait, self._idle_s)):
+            return False
+        self._idle_s = _IDLE_S if news else min(2 * self._idle_s, _MOST_S)
+        self._printed, self._done = now, done
+        return True
+
+
+def clock_text(seconds: float) -> str:
+    """Return a duration as minutes and seconds, such as 4:05, or with hours, such as 30:04:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def output_console() -> Console:
@@ -50,7 +82,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown
 def with_progress(
     items: Iterable[T], what: str, total: int, *, unit: str, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[T]:
-    """Yield items and show the progress on standard error: a bar in a terminal, or else a line every ten seconds.
+    """Yield items and show the progress on standard error: a bar in a terminal, or else lines (:class:`LinePace`).
 
     Args:
         items: the items.
@@ -62,11 +94,12 @@ def with_progress(
     if sys.stderr.isatty():
         yield from track(items, what, total, console=Console(stderr=True))
         return
-    start = printed = clock()
+    start = clock()
+    pace = LinePace(start)
     for done, item in enumerate(items, start=1):
         yield item
         now = clock()
-        if now - printed >= _EVERY_S and done < total:
-            printed, rate = now, done / (now - start)
-            left = timedelta(seconds=round((total - done) / rate))
-            print(f"{what}: {done:,}/{total:,} {unit}, {rate:.1f} a second, {left} left", file=sys.stderr, flush=True)
+        if done < total and pace.due(now, done):
+            rate = done / (now - start)
+            words = f"{done:,}/{total:,} {unit}, {rate:.1f} a second, {clock_text((total - done) / rate)} left"
+            print(f"{what}: {words}", file=sys.stderr, flush=True)

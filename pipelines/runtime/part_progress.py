@@ -1,6 +1,6 @@
 """Progress lines of a pass over parts: finished parts, images per second, counts, and the remaining time.
 
-A line comes every ten seconds, also while no part is finished: the remaining time then grows.
+:class:`fss.core.console.LinePace` says when a line comes. While no part is finished, the remaining time grows.
 """
 
 import time
@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-EVERY_S = 10.0
+from fss.core.console import EVERY_S, LinePace, clock_text
+
 STEP_S = 0.1  # resolution of the last minute, in which 500,000 parts may be finished
 WAITING_S = 5.0  # seconds without a machine before the pass says so
 WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
@@ -28,7 +29,10 @@ class PartProgress:
         self.finished = 0
         self.failed = 0
         """Number of parts that have failed and are not finished."""
-        self.start = self.printed = clock()
+        self.start = clock()
+        self.pace = LinePace(self.start)
+        self.running: int | None = None
+        """Number of processes that make parts; None where this process makes them."""
         self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images then
         self.closed = self._told_to_wait = False
         note = f", {skipped} already finished" if skipped else ""
@@ -39,7 +43,7 @@ class PartProgress:
         return self.clock() - self.start
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add the statistics of one part, and print a line if ten seconds have passed."""
+        """Add the statistics of one part, and print a line if one is due."""
         now = self.clock()
         self.finished += 1
         for name in self.counts:
@@ -52,13 +56,13 @@ class PartProgress:
         self._heartbeat(now)
 
     def tick(self, running: int, *, waits_for: str | None = None) -> None:
-        """Print a line if ten seconds have passed since the last, and once that the pass waits for a machine.
+        """Print a line if one is due, and once that the pass waits for a machine.
 
         Args:
-            running: number of parts or groups of parts that are being made.
+            running: number of processes that make parts.
             waits_for: resources, in words, that a machine has to have. None: the pass does not wait for machines.
         """
-        now = self.clock()
+        now, self.running = self.clock(), running
         if waits_for and not running and not self._told_to_wait and now - max(self.start, self._latest()) >= WAITING_S:
             self._told_to_wait = True
             self._print(f"waiting for a machine with {waits_for}; the job goes on when there is one")
@@ -79,8 +83,7 @@ class PartProgress:
         return self.recent[-1][0] if self.recent else self.start
 
     def _heartbeat(self, now: float) -> None:
-        if now - self.printed >= EVERY_S:
-            self.printed = now
+        if self.pace.due(now, self.finished):
             self._print(self._line())
 
     def _line(self) -> str:
@@ -103,18 +106,14 @@ class PartProgress:
         if self.failed:
             words.append(f"{self.failed:,} failed so far" if not self.closed else f"{self.failed:,} failed")
         if not self.closed and now - self._latest() >= EVERY_S:
-            words.append(f"none for {_clock(now - self._latest())}")
+            words.append(f"no part finished for {clock_text(now - self._latest())}")
+            if self.running is not None:
+                words.append(f"processes at work: {self.running:,}")
         if complete or self.closed:
-            words.append(f"took {_clock(seconds)}")
+            words.append(f"took {clock_text(seconds)}")
         elif self.finished:
-            words.append(f"{_clock((self.parts - self.finished) * per_part)} left")
+            words.append(f"{clock_text((self.parts - self.finished) * per_part)} left")
         return ", ".join(words)
 
     def _print(self, text: str) -> None:
         print(f"[{self.stage}] {text}", file=self.out, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

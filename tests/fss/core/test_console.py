@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fss.core.console import text_table, with_progress
+from fss.core.console import LinePace, clock_text, text_table, with_progress
 
 HEADER, ROWS = ("shots", "mIoU"), [("1", "41.2 [39.0, 43.1]"), ("5", "")]
 
@@ -40,3 +40,22 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds(capsys: pytest.
         "counting: 6/1,000 numbers, 0.2 a second, 1:06:16 left",
     ]
     assert list(items) == list(range(8, 1000)) and "counting: 1,000" not in capsys.readouterr().err
+
+
+def test_the_log_of_a_long_job_stays_short() -> None:
+    """Two days with news every second, in lines; then two days without any."""
+    pace = LinePace(0.0)
+    times = [second for second in range(2 * 86400) if pace.due(second, second)]
+    assert times[:3] == [10, 20, 30] and len(times) < 1000
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 300
+    pace = LinePace(0.0)
+    times = [second for second in range(2 * 86400) if pace.due(second, 0)]
+    assert times[:5] == [30, 90, 210, 450, 750] and times[5] - times[4] == 300
+    assert pace.due(times[-1] + 400, 1), "news comes at once"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (3600, "1:00:00"), (40 * 3600 + 61, "40:01:01")]
+)
+def test_a_time_is_read_like_a_clock(seconds: float, text: str) -> None:
+    assert clock_text(seconds) == text

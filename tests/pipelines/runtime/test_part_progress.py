@@ -45,22 +45,23 @@ def test_nothing_to_do_says_so_once() -> None:
     assert out.getvalue() == "[masks] 0 parts to do, 3 already finished\n"
 
 
-def test_a_line_comes_while_no_part_is_finished_and_the_time_left_grows() -> None:
+def test_lines_become_rarer_while_no_part_is_finished_and_the_time_left_grows() -> None:
     clock, out = Clock(), io.StringIO()
-    progress = PartProgress("masks", parts=4, skipped=0, out=out, clock=clock)
+    progress = PartProgress("masks", parts=5, skipped=0, out=out, clock=clock)
     for _ in range(3):
-        clock.now += 2
+        clock.now += 4
         progress.add({})
-    for _ in range(20):
+    for _ in range(200):
         clock.now += 1
-        progress.tick(running=1)
-    progress.failed = 1
-    clock.now += 10
-    progress.tick(running=1)
-    assert out.getvalue().splitlines()[1:] == [
-        "[masks] 3/4 parts, 0:04 left",
-        "[masks] 3/4 parts, none for 0:14, 0:09 left",
-        "[masks] 3/4 parts, 1 failed so far, none for 0:30, 0:17 left",
+        progress.failed = int(clock.now > 160)
+        progress.tick(running=2)
+    progress.add({})
+    lines = [line.removeprefix("[masks] ") for line in out.getvalue().splitlines()[1:]]
+    assert lines == [
+        "3/5 parts, 0:08 left",
+        "3/5 parts, no part finished for 0:30, processes at work: 2, 0:38 left",
+        "3/5 parts, 1 failed so far, no part finished for 1:30, processes at work: 2, 1:38 left",
+        "4/5 parts, 1 failed so far, 3:20 left",
     ]
 
 
