@@ -61,11 +61,24 @@ class Written:
     mask_set: MaskSet
     """The mask set."""
     masks: int
-    """Its masks."""
+    """Its masks, with the empty ones."""
+    empty: int
+    """Its masks without the object."""
     unmatched: int
     """Masks that are left out, since the collection lacks their photographs."""
     without: int
     """Usable photographs of the collection that have no mask in the set."""
+
+    def words(self) -> str:
+        """Return what was written, in a line."""
+        parts = {
+            "with the object": self.masks - self.empty,
+            "without it (empty masks)": self.empty,
+            "that no mask was made for": self.without,
+            "not written, because the collection lacks them": self.unmatched,
+        }
+        counts = [f"{count:,} {what}" for what, count in parts.items() if count]
+        return f"The mask set {self.mask_set.name} is written. Photographs: {', '.join(counts)}."
 
 
 def write_mask_set(session: Session, collection: str, name: str, label: str, *, overwrite: bool = False) -> Written:
@@ -87,12 +100,15 @@ def write_mask_set(session: Session, collection: str, name: str, label: str, *, 
     check_name(name, "the mask set")
     if name == TRUTH:
         raise ValueError(f"the mask set {TRUTH!r} belongs to the collection's source; choose another name")
-    masks = {position: encode_mask(mask) for position, mask in _some_masks(session)}
+    masks, empty = {}, set()
+    for position, mask in _some_masks(session):
+        masks[position] = encode_mask(mask)
+        if not (mask == 1).any():
+            empty.add(position)
     target = _open_or_ingest(collection, session.photographs)
     class_id, label = _category(label, target.classes)
-    used = {
-        image_id: masks[position] for image_id, position in _match(target, session.photographs, list(masks)).items()
-    }
+    matches = _match(target, session.photographs, list(masks))
+    used = {image_id: masks[position] for image_id, position in matches.items()}
     hashes = sorted((image_id, hashlib.sha256(mask).hexdigest()) for image_id, mask in used.items())
     contents = config_hash("app", class_id, hashes)
     if not overwrite and name in target.mask_set_names() and target.mask_set(name).config_hash != contents:
@@ -116,7 +132,13 @@ def write_mask_set(session: Session, collection: str, name: str, label: str, *, 
         rows = target.read_part(part, ["image_id", "error"]).to_pylist()
         usable += sum(not row["error"] for row in rows)
         mask_set.write_part(part, mask_table(_row(row, used.get(row["image_id"]), class_id) for row in rows))
-    return Written(mask_set=mask_set, masks=len(used), unmatched=len(masks) - len(used), without=usable - len(used))
+    return Written(
+        mask_set=mask_set,
+        masks=len(used),
+        empty=sum(position in empty for position in matches.values()),
+        unmatched=len(masks) - len(used),
+        without=usable - len(used),
+    )
 
 
 def _category(label: str, classes: Mapping[int, str]) -> tuple[int, str]:

@@ -224,10 +224,7 @@ class Panel:
         with _working(self.write_button):
             written = await self._in_turn(self._write_mask_set)
         if written is not None and not self.write_button.is_deleted:
-            left_out = f"; {written.unmatched:,} photographs are not in the collection" if written.unmatched else ""
-            if written.without:
-                left_out += f"; {written.without:,} photographs of the collection have no mask in it"
-            ui.notify(f"{written.masks:,} masks in the mask set {written.mask_set.name}{left_out}", type="positive")
+            ui.notify(written.words(), type="positive", multi_line=True)
             await self.on_change()
 
     def _write_mask_set(self) -> Written:

@@ -156,7 +156,7 @@ def find_and_export(person: Person, *, example: str, box: tuple[Point, Point], c
     person.click("COCO")
     person.click("PNG")
     person.click("Write")
-    person.sees("masks in the mask set corrected")
+    person.sees("The mask set corrected is written")
     person.wait(
         lambda _: {path.name for path in downloads.iterdir()} == {"instances.json", "masks.zip"}, "no downloads"
     )

@@ -184,7 +184,8 @@ def test_exports_are_imported_with_equal_pixels(searched: Session, folder: str, 
     with zipfile.ZipFile(io.BytesIO(png_archive(searched, "disc"))) as archive:
         archive.extractall(tmp_path / "png")
     written = write_mask_set(searched, collection.uri, "corrected", "disc")
-    assert (written.masks, written.unmatched) == (5, 0)
+    empty = sum(not mask.any() for _, mask in searched.masks())
+    assert (written.masks, written.empty, written.unmatched) == (5, empty, 0) and 0 < empty < 5
     sets = [import_masks(collection, name, str(tmp_path / source)).mask_set
             for name, source in (("coco", "coco.json"), ("png", "png"))]  # fmt: skip
     for mask_set in [*sets, Collection.open(collection.uri).mask_set("corrected")]:
@@ -263,6 +264,10 @@ def test_what_an_opened_set_ignores_stays_ignored(
 
     written = write_mask_set(session, collection.uri, "corrected", label)
     assert (written.masks, written.without) == (3, 2), "two photographs of five are not on the page"
+    assert written.words() == (
+        "The mask set corrected is written. Photographs: 2 with the object, 1 without it (empty masks), 2 that no mask "
+        "was made for."
+    )
     (tmp_path / "coco.json").write_bytes(coco_file(session, label, collection.classes))
     imported = import_masks(collection, "imported", str(tmp_path / "coco.json")).mask_set
     for result in (written.mask_set, imported):
