@@ -44,7 +44,7 @@ _INSIDE = 0.3  # opacity of the tint inside of an outline
 _ONE_COLUMN = 4  # largest number of episodes in a single column
 
 
-_EPISODE_COLOURS: tuple[Entry, ...] = (
+EPISODE_COLOURS: tuple[Entry, ...] = (
     (FOREGROUND, "object, as labelled"),
     (CORRECT, "found, and right"),
     (WRONG, "marked, but wrong"),
@@ -177,12 +177,15 @@ def episode_legend(shots: int) -> str:
     return f"left to right: {supports}, the query with its truth, the query with the prediction"
 
 
-def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: str = "") -> np.ndarray:
+def episode_sheet(
+    episodes: Sequence[EpisodeView], *, side: int = 192, title: str = "", legend: Sequence[Entry] = EPISODE_COLOURS
+) -> np.ndarray:
     """Draw a row per episode: supports with their masks, query with truth, query with prediction: uint8 [H,W,3].
 
     Supports and truth have one colour. In the prediction correct foreground is green, wrong foreground orange and
-    missed foreground yellow, and the truth is outlined in white, over the query in grey. A legend
-    above says so. More than four episodes are drawn in two columns, the first half on the left.
+    missed foreground yellow, and the truth is outlined in white, over the query in grey. A legend above says so;
+    ``legend`` has other words for these colours. More than four episodes are drawn in two columns, the first half on
+    the left.
     """
     rows = []
     for episode in episodes:
@@ -195,16 +198,16 @@ def episode_sheet(episodes: Sequence[EpisodeView], *, side: int = 192, title: st
         return with_title(strip(side, side), title or "empty")
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=PAPER) for row in rows]
-    legend = draw_legend(_EPISODE_COLOURS, width, columns=2, lines=2, fill=True)
+    head = draw_legend(legend, width, columns=2, lines=2, fill=True)
     if len(padded) <= _ONE_COLUMN:
-        return with_title(np.vstack([legend, *padded]), title)
+        return with_title(np.vstack([head, *padded]), title)
     half = -(-len(padded) // 2)
     left, right = np.vstack(padded[:half]), np.vstack(padded[half:])
     height = max(left.shape[0], right.shape[0])
     sides = [np.vstack([side, strip(height - side.shape[0], width)]) for side in (left, right)]
     columns = np.hstack([sides[0], strip(height, 4 * GAP), sides[1]])
-    legend = np.hstack([legend, strip(legend.shape[0], columns.shape[1] - width)])
-    return with_title(np.vstack([legend, columns]), title)
+    head = np.hstack([head, strip(head.shape[0], columns.shape[1] - width)])
+    return with_title(np.vstack([head, columns]), title)
 
 
 def fit(rgb: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,7 @@ def accept_and_report(
     title = f"{masks.name} of {masks.collection.name}, acceptance {name}"
     ranked = _qualities(table, rule)
     pictures = {"histograms": _histograms(report, (ranked, ranked[accepted]), title)}
-    for group, rows in _groups(table, accepted, seed).items():
+    for group, rows in _groups(table, accepted, ranked, seed).items():
         tiles = _tiles(masks, parts, table, rows, rule, ranked)
         pictures[group] = contact_sheet(tiles, columns=COLUMNS, title=f"{title}: {_LOOK_AT[group]}")
     texts = {
@@ -97,9 +97,13 @@ def accept_and_report(
     )
 
 
-def _groups(table: pa.Table, accepted: Rows, seed: int) -> dict[str, Rows]:
-    """Return the rows of each contact sheet: the best, worst and random accepted masks, and random rejected masks."""
+def _groups(table: pa.Table, accepted: Rows, qualities: NDArray[np.float64], seed: int) -> dict[str, Rows]:
+    """Return the rows of each contact sheet: the best, worst and random accepted masks, and random rejected masks.
+
+    Best and worst are by the qualities that the sheets show, also where masks were accepted within clusters.
+    """
     rejected = np.setdiff1d(np.flatnonzero(passes_gates(table, ())), accepted)
+    accepted = accepted[np.argsort(-qualities[accepted], kind="stable")]
 
     def sample(rows: Rows, group: str) -> Rows:
         return rows[keyed_rng(seed, item=len(rows), purpose=f"contact sheet of {group}").permutation(len(rows))[:TILES]]

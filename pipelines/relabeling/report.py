@@ -23,7 +23,7 @@ from fss.relabel.drift import Drift, mask_pairs, measure_drift
 from fss.relabel.feature_tables import with_clusters
 from fss.relabel.round_gate import RoundDecision, evaluate_round, judge_masks, median_agreement
 from fss.tracking.run import Run
-from fss.visualize import EpisodeView, episode_sheet, png_bytes
+from fss.visualize import CORRECT, FOREGROUND, MISSED, WRONG, EpisodeView, episode_sheet, png_bytes
 
 EXAMPLES = 12  # masks in the picture
 NAME = "report-drift"
@@ -77,7 +77,8 @@ def assess_round(
     title = f"{new_set.name} after {old_set.name}, {old_set.collection.name}"
     verdict = judge_masks(new_set.name, old_set.name, decision, difference)
     text = drift.markdown(title) + _lines(metrics) + f"\n{verdict.line}\n\nDecision: {decision}\n"
-    sheet = episode_sheet(_views(old_set, new_set, parts, new), side=200, title=f"{title}: before, now")
+    views = _views(old_set, new_set, parts, new)
+    sheet = episode_sheet(views, side=200, title=f"{title}: the masks that changed most", legend=_CHANGES)
     values = {**drift.as_dict(), "metrics": metrics, "decision": str(decision)}
     contents = {".md": text.encode(), ".json": (json.dumps(values, indent=1) + "\n").encode(), ".png": png_bytes(sheet)}
     for ending, data in contents.items():
@@ -114,6 +115,13 @@ def _measure(before: MaskSet, now: MaskSet, truth: MaskSet, parts: Sequence[str]
     return metrics, change
 
 
+_CHANGES = (
+    (FOREGROUND, "left: earlier mask"),
+    (CORRECT, "right: kept"),
+    (WRONG, "right: added"),
+    (MISSED, "right: removed"),
+)
+"""Legend of the masks that changed."""
 _ENDS = {"": "value", " low": "low", " high": "high"}
 
 
@@ -139,7 +147,7 @@ def _views(before: MaskSet, now: MaskSet, parts: Sequence[str], table: pa.Table)
                 truth=any_class(old),
                 prediction=any_class(new),
                 supports=(),
-                caption=f"{image_id}  IoU with the mask of before {agreement[row]:.2f}",
+                caption=f"{image_id}  IoU of both masks {agreement[row]:.2f}",
             )
         )
     return views

@@ -6,6 +6,7 @@ import pytest
 from fss.collection import Sample
 from fss.visualize import (
     CORRECT,
+    EPISODE_COLOURS,
     FOREGROUND,
     EpisodeView,
     contact_sheet,
@@ -96,6 +97,14 @@ def test_episode_sheet_shows_a_correct_prediction_in_green() -> None:
     green = np.asarray(CORRECT) * 0.5 + 50
     assert (np.abs(right - green).max(axis=1) <= 1).sum() == mask.sum()
     assert png_bytes(sheet).startswith(b"\x89PNG")
+
+
+def test_a_legend_of_other_words_keeps_the_colours() -> None:
+    view = EpisodeView(query=picture(32, 32)[0], truth=picture(32, 32)[1], prediction=picture(32, 32)[1], supports=())
+    words = tuple((colour, "kept") for colour, _ in EPISODE_COLOURS)
+    usual, other = episode_sheet([view], side=200), episode_sheet([view], side=200, legend=words)
+    assert usual.shape == other.shape and (usual[36:] == other[36:]).all() and (usual[:36] != other[:36]).any()
+    assert (usual[3:14, 3:11] == other[3:14, 3:11]).all(), "the swatch"
 
 
 def test_many_episodes_are_drawn_in_two_columns() -> None:

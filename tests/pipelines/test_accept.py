@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from fss.collection import Collection
@@ -15,6 +17,7 @@ from fss.saliency import SaliencyConfig
 from fss.saliency.pseudomask import pseudomask_part
 from fss.tracking.run import tracking_client
 from pipelines.accept import run
+from pipelines.masks import acceptance_report
 from pipelines.masks.config import AcceptConfig
 from pipelines.runtime import ray_session
 from pipelines.runtime.config import TrackingConfig
@@ -50,6 +53,15 @@ def test_a_filter_over_what_is_stored(
     logged = tracking_client(str(tracking.uri)).get_run(half.run_id).data
     assert logged.metrics["total/accepted"] == half.counts["accepted"]
     assert (logged.params["rule.quantile"], logged.params["mask_set"]) == ("0.5", "saliency")
+
+
+def test_the_best_and_worst_masks_are_those_of_the_quality_that_the_sheets_show() -> None:
+    table = pa.table({"image_id": list("abcde"), "error": pa.array([None] * 5, pa.string())})
+    qualities = np.array([0.2, np.nan, 0.9, 0.5, 0.1])
+    accepted = np.array([0, 3, 2])  # of two clusters, the best of each first
+    groups = acceptance_report._groups(table, accepted, qualities, 0)
+    assert (groups["best"].tolist(), groups["worst"].tolist()) == ([2, 3, 0], [0, 3, 2])
+    assert sorted(groups["random"].tolist()) == [0, 2, 3] and sorted(groups["rejected"].tolist()) == [1, 4]
 
 
 def test_a_dry_run_writes_nothing(masked: Collection, tracking: TrackingConfig) -> None:
