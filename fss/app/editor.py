@@ -141,7 +141,7 @@ class Editor:
         state, answer = self.session.state(self.position), self.session.answers.get(self.position)
         drawing = self.session.drawing(self.position, "object")
         words = {
-            "example": "example",
+            "example": "example. If its mask is wrong, correct it before the search",
             "corrected": "corrected by hand",
             "open": "nothing is marked yet",
             "unusable": "cannot be used",
@@ -150,7 +150,9 @@ class Editor:
         }.get(state, state)
         if state in ("found", "not found") and answer is not None:
             rate = f"confidence {answer.confidence:.0%}" if answer.found else f"presence {answer.presence:.0%}"
-            words = f"{state}, {rate}"
+            words = f"{state}, {rate}" + (
+                "; this mask is probably wrong" if self.session.doubtful(self.position) else ""
+            )
         if answer is not None and answer.ignored:
             words += "; yellow pixels are ignored"
         notes = f" Note: {' '.join(drawing.notes)}" if drawing and drawing.notes else ""
@@ -171,7 +173,8 @@ class Editor:
     def _help(self) -> None:
         """Say what the tool does: with the object, with its mask if there is one, or with what is not meant."""
         tool, session = self.tool_toggle.value, self.session
-        corrects = self.position is not None and session.state(self.position) in ("found", "opened", "corrected")
+        masked = ("example", "found", "opened", "corrected")
+        corrects = self.position is not None and session.state(self.position) in masked
         words = _HELP_CORRECTION if corrects and self.kind == "object" else {}
         meaning = "" if self.kind == "object" else "Mark an object that is not meant, though it looks alike. "
         self.help.text = meaning + words.get(tool, _HELP[tool])

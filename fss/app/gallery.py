@@ -120,6 +120,7 @@ class Gallery:
         words: dict[State, str] = {"found": f"{answer.confidence:.0%}" if answer else "", "open": "", "opened": ""}
         text = words.get(state, state)
         if text:
-            badge = ui.label(text).classes(f"badge is-{state.replace(' ', '-')}")
+            kind = "doubtful" if self.session.doubtful(position) else state.replace(" ", "-")
+            badge = ui.label(text).classes(f"badge is-{kind}")
             if state == "example":
                 badge.style(f"background: {css_colour('object')}")

@@ -12,6 +12,7 @@ from fss.app.layers import COLOURS, css_colour, mask_uri
 from fss.app.session import Kind, Search, Session, State
 from fss.app.workspace import Workspace
 from fss.core.storage_errors import explain_storage_error
+from fss.inference.prediction import UNSURE
 
 T = TypeVar("T")
 SIDE = 96
@@ -132,10 +133,7 @@ class Panel:
                 self._example(position, kind, mask)
         self.find_button.set_enabled(bool(self.session.examples) and self.search is None)
         if self.search is None:
-            counts = self.session.counts()
-            self.status.text = ", ".join(
-                f"{counts[state]:,} {words}" for state, words in _TOLD.items() if state in counts
-            )
+            self.status.text = summarize(self.session)
 
     def _mask(self, position: int, kind: Kind) -> str:
         mask = self.session.mask(position, kind)
@@ -236,6 +234,15 @@ class Panel:
             self.label.value,
             overwrite=self.replace.value,
         )
+
+
+def summarize(session: Session) -> str:
+    """Return how many photographs have masks of which kind, and how many of the predicted ones are doubtful."""
+    counts = session.counts()
+    words = {state: f"{counts[state]:,} {words}" for state, words in _TOLD.items() if state in counts}
+    if doubtful := sum(map(session.doubtful, range(len(session.photographs)))):
+        words["found"] += f" ({doubtful:,} doubtful: confidence below {UNSURE:.0%})"
+    return ", ".join(words.values())
 
 
 def _heading(number: str, text: str) -> None:

@@ -14,7 +14,7 @@ from fss.core.arrays import IGNORE, BoolArray, Rgb, UInt8
 from fss.core.prefetch import batched, prefetch
 from fss.images.mask_codec import decode_mask, encode_mask
 from fss.inference.examples import Examples
-from fss.inference.prediction import Prediction
+from fss.inference.prediction import UNSURE, Prediction
 from fss.inference.predictor import Predictor, SupportWarning
 from fss.inference.request_limits import RequestLimits
 
@@ -99,6 +99,10 @@ class Session:
         if answer.opened:
             return "opened" if answer.found else "empty"
         return "unusable" if answer.error else "found" if answer.found else "not found"
+
+    def doubtful(self, position: int) -> bool:
+        """Return whether the mask of a photograph is predicted and rather wrong than right."""
+        return self.state(position) == "found" and self.answers[position].confidence < UNSURE
 
     def order(self) -> list[int]:
         """Return all photographs: examples, then masks by their confidence, then where the object is not found."""

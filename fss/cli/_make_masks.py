@@ -25,6 +25,7 @@ from fss.core.prefetch import batched, prefetch
 from fss.images.decode import FORMATS, resize_long_side
 from fss.images.mask_codec import encode_mask
 from fss.inference.inputs import read_picture
+from fss.inference.prediction import UNSURE
 from fss.models.scales import TILES
 from fss.visualize import jpeg_bytes, overlay
 
@@ -34,8 +35,6 @@ NOT_FOLLOWED = (OUTSIDE, FOLDERS, BROKEN, UNREADABLE)
 """What is left out of a folder and may hold pictures."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
-UNSURE = 0.5
-"""Confidence below which a mask is rather wrong than right."""
 SOFT = "soft"
 """Folder of the probabilities."""
 PASSES = "passes"
@@ -250,7 +249,8 @@ def _print_summary(
     not_found = sum(row.get("found") == "no" for row in rows)
     sure = sorted((row["confidence"], row["mask"]) for row in rows if row.get("found") == "yes")
     table = Table(title=what, show_header=False, title_justify="left")
-    table.add_row("masks", f"{len(rows) - len(errors)} of {len(rows)} pictures, {len(rows) / seconds:.1f} a second")
+    segmented = f"{len(rows) - len(errors)} of {len(rows)} segmented"
+    table.add_row("pictures", f"{segmented}, {len(rows) / seconds:.1f} a second")
     if sure:
         unsure, (lowest, name) = sum(confidence < UNSURE for confidence, _ in sure), sure[0]
         text = f"expected IoU {statistics.median(each for each, _ in sure):.2f} in the median; {unsure} below {UNSURE}"
@@ -259,7 +259,7 @@ def _print_summary(
         tiled = sum(number > len(TILES) for number in passes)
         table.add_row(PASSES, f"{np.mean(passes):.1f} a picture; {tiled} of {len(passes)} were seen in tiles too")
     if not_found:
-        table.add_row("not found", f"the object in {not_found} of them, whose masks are empty (found is no in {TABLE})")
+        table.add_row("not found", f"the object in {not_found} of them; their masks are empty (found is no in {TABLE})")
     for uri, error in list(errors.items())[:20]:
         table.add_row("not usable", cell(f"{uri}: {error}"))
     if len(errors) > 20:

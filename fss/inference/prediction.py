@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from fss.core.arrays import UInt8
 
+UNSURE = 0.5
+"""Confidence below which a mask is rather wrong than right."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from fss.app.drawing import Mark
 from fss.app.export import coco_file, png_archive, write_mask_set
 from fss.app.opened_masks import open_masks
+from fss.app.panel import summarize
 from fss.app.photographs import of_collection, of_folder
 from fss.app.session import Answer, Session
 from fss.cli import app
@@ -95,6 +97,18 @@ def test_a_search_finds_the_object_and_sorts_by_confidence(searched: Session) ->
     rates = [searched.answers[each].confidence for each in order if searched.state(each) == "found"]
     assert rates == sorted(rates, reverse=True)
     assert sum(searched.counts().values()) == 6
+
+
+def test_masks_of_low_confidence_are_doubtful(searched: Session) -> None:
+    found = [number for number in searched.order() if searched.state(number) == "found"]
+    for number, confidence in zip(found, (0.8, 0.49, 0.1), strict=False):
+        searched.answers[number] = replace(searched.answers[number], confidence=confidence)
+    assert [searched.doubtful(number) for number in found[:3]] == [False, True, True]
+    missing = "" if len(found) == 4 else ", 1 not found"
+    assert summarize(searched).startswith(f"{len(found)} found (")
+    assert summarize(searched).endswith(f" doubtful: confidence below 50%){missing}, 1 unusable")
+    searched.mark(found[1], "object", Mark(tool="paint", points=[(40, 30)], width=3))
+    assert not searched.doubtful(found[1]), "a corrected mask is a person's"
 
 
 def test_a_stopped_search_keeps_its_answers(folder: str, predictor: Predictor) -> None:

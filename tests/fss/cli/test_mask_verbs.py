@@ -85,7 +85,9 @@ def test_predict_without_a_model_needs_no_training(
     words = ["predict", "--support", f"{photos}/a.jpg:{tmp_path}/mask.png", "--query", f"{photos}/a.jpg"]
     weights = ["--backbone-weights", tmp_path / "weights.safetensors"]
     assert ends(*words, *weights, "--output", tmp_path / "out") == 0
-    assert capsys.readouterr().out.startswith("without --model: density, which needs no training, on MobileNetV2 (/")
+    assert capsys.readouterr().out.startswith(
+        "no --model is given: the segmenter is density, which needs no training, on MobileNetV2 (/"
+    )
     assert Image.open(tmp_path / "out" / "a.png").size == (80, 60)
     assert ends(*words, *weights, "--model", "m", "--output", tmp_path / "out") == 2
     assert "contains its own weights; leave out --backbone-weights" in capsys.readouterr().err
@@ -105,9 +107,11 @@ def test_an_unusable_picture_is_listed_and_the_others_are_made(
     words = ["predict", "--model", model, "--support", support, "--query", photos, "--batch-size", 3]
     assert ends(*words, "--output", tmp_path / "out") == 3
     shown = capsys.readouterr().out
-    assert "3 of 4 pictures" in shown
+    assert "3 of 4 segmented" in shown and "not found" not in shown
     assert re.search(r"confidence +│ expected IoU 0\.\d\d in the median; \d below", shown)
     assert f"look at {tmp_path}/out/overlays" in shown and "examples too (--support)" in shown
+    assert ends(*words, "--output", tmp_path / "out", "--presence-threshold", 1) == 3
+    assert "the object in 3 of them; their masks are empty" in capsys.readouterr().out
     errors = {Path(row["picture"]).name: row["error"] for row in rows(tmp_path / "out")}
     assert errors["broken.jpg"].startswith("corrupt")
     assert not errors["a.jpg"]
@@ -269,11 +273,12 @@ def test_masks_that_an_earlier_run_has_left_are_told(
     assert "2 masks of an earlier run are still there, which masks.csv does not list" in told
 
 
-def test_saliency_of_a_folder(photos: Path, tmp_path: Path) -> None:
+def test_saliency_of_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("saliency", photos, "--output", tmp_path / "out", "--soft", "--no-overlays") == 0
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6
     assert not (tmp_path / "out" / "overlays").exists()
     assert {"share", "agreement", "gate_area"} <= set(rows(tmp_path / "out")[0])
+    assert "Where the agreement in masks.csv is low (0..1), the mask is often wrong" in capsys.readouterr().out
 
 
 def test_settings_of_the_cues_beside_a_student_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
