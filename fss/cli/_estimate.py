@@ -57,6 +57,7 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
     masks_s = count * (decode_s + mask_s) / cores / EFFICIENCY
     stored = count * (size + mask_size) * EXTRAS
     disk = stored + CHECKPOINTS * weights
+    processor = "GPU" if device == "cuda" else "CPU"
     workers = f"on {cores} core{'s' if cores > 1 else ''}"
     return JobEstimate(
         photographs=count,
@@ -64,11 +65,11 @@ def estimate(photographs: str, training: TrainingPlan, *, cores: int, device: st
         training_seconds=step_s * training.steps,
         lines={
             "photographs": f"{count:,}, {size / 1e3:,.0f} kB each in a sample of {min(count, SAMPLE)}",
-            "disk": f"{disk / 1e9:,.2f} GB: {stored / 1e9:,.2f} photographs and masks, {CHECKPOINTS} checkpoints of "
-            f"{weights / 1e9:,.2f}",
+            "disk needed": f"{disk / 1e9:,.2f} GB: {stored / 1e9:,.2f} for photographs and masks, "
+            f"{weights / 1e9:,.2f} for each of {CHECKPOINTS} checkpoints",
             "ingest": f"{duration(count * decode_s / cores / EFFICIENCY)} {workers}, reading not counted",
             "pseudo-masks": f"{duration(masks_s)} {workers} ({1 / (decode_s + mask_s):.1f} images/s each)",
-            "training": f"{duration(step_s * training.steps)} on one {device} ({training.steps:,} steps of "
+            "training": f"{duration(step_s * training.steps)} on one {processor} ({training.steps:,} steps of "
             f"{training.batch_size}, {training.backbone} at {training.image_size} px, {step_s:.2f} s a step)",
         },
     )

@@ -127,7 +127,7 @@ def machine(workdir: Path) -> Iterator[Check]:
         yield Check("GPU", f"the driver shows {count}, but {gpu_problem()}", False)
     else:
         yield Check("GPU", "none that PyTorch can use; everything runs on the CPU, training slowly")
-    yield Check("room", f"{_free(workdir) / 1e9:,.1f} GB free in {workdir.absolute()}", os.access(workdir, os.W_OK))
+    yield Check("free disk", f"{_free(workdir) / 1e9:,.1f} GB in {workdir.absolute()}", os.access(workdir, os.W_OK))
 
 
 def ray_check(ask: Literal["auto", "always", "never"]) -> Check:
@@ -192,7 +192,7 @@ def needs(config: Config) -> Iterator[Check]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     job = estimate(str(config.photographs), config.training, cores=available_cores(), device=device)
     free = _free(config.workdir)
-    passed = {"disk": job.disk_bytes < free, "training": job.training_seconds < SLOW_S}
+    passed = {"disk needed": job.disk_bytes < free, "training": job.training_seconds < SLOW_S}
     for name, line in job.lines.items():
         advice = ""
         if name == "training" and not passed[name]:

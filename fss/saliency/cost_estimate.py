@@ -153,7 +153,8 @@ def duration(seconds: float) -> str:
 def _limits(limits: dict[str, float]) -> str:
     """Return the limits as text, the lowest first."""
     first, *others = sorted(limits.items(), key=lambda limit: limit[1])
-    return f"{first[0]} bind at {first[1]:,.0f} images/s; " + ", ".join(f"{name} {rate:,.0f}" for name, rate in others)
+    most = ", ".join(f"{name} {rate:,.0f}" for name, rate in others)
+    return f"{first[1]:,.0f} images/s, by {first[0]}; the others would allow more: {most}"
 
 
 def _requests(writes: float, reads: float, listings: float) -> str:

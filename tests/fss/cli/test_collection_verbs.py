@@ -124,7 +124,8 @@ def test_the_doctor_estimates_a_job(
     assert [(each.frozen, each.width) for each in measured] == [(True, 32)], "the main job's backbone is pretrained"
     output = capsys.readouterr().out
     assert all(
-        words in output for words in ("torch", "GB free", "MLflow", "pseudo-masks", "training", "10 steps of 16")
+        words in output
+        for words in ("torch", "free disk ", "disk needed", "MLflow", "pseudo-masks", "on one CPU (10 steps of 16")
     )
     assert ends(*words, "--steps", 10**9) == 3
     assert "that is long: use a GPU, a lighter --backbone" in " ".join(capsys.readouterr().out.replace("│", "").split())

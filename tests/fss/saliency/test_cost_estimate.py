@@ -40,10 +40,10 @@ def test_a_million_images_by_hand() -> None:
     )
     # 100 cores at 0.8 make 800 a second; of S3's 5,500 reads a part of 1,000 takes 14, of its 3,500 writes 2.
     dispatch = f"dispatch {1000 * fleet_limits.DISPATCHED_PER_S:,}"
-    others = estimate["limits, masks"].removeprefix("100 cores bind at 800 images/s; ")
+    others = estimate["limits, masks"].removeprefix("800 images/s, by 100 cores; the others would allow more: ")
     assert set(others.split(", ")) == {dispatch, "S3 reads 392,857", "S3 writes 1,750,000"}
     # Two reads of a file and 8 of a part of 1,000 limit what 100 cores could check in 1 ms each.
-    assert estimate["limits, ingest"].startswith("S3 reads bind at 2,739 images/s; ")
+    assert estimate["limits, ingest"].startswith("2,739 images/s, by S3 reads; the others ")
     assert "100 cores 80,000" in estimate["limits, ingest"]
     assert estimate["ingest"] == "6.1 min from files"
     assert estimate["storage"] == "images 100 GB, masks 5 GB; 2,000 objects of 100 MB and 5 MB"
@@ -62,7 +62,7 @@ def test_gpus_determine_the_wall_time_where_they_are_slower() -> None:
     estimate = estimate_cost(sample, replace(FLEET, gpus=4, interruptions=0.0))
     assert estimate["GPU hours"] == "17"
     assert "masks 4.3 h" in estimate["wall time"]
-    assert estimate["limits, masks"].startswith("4 GPUs bind at 64 images/s; 100 cores 800, ")
+    assert estimate["limits, masks"].startswith("64 images/s, by 4 GPUs; the others would allow more: 100 cores 800, ")
     with pytest.raises(ValueError, match="give the fleet at least one"):
         estimate_cost(sample, FLEET)
 
