@@ -59,14 +59,14 @@ def judge(table: Sequence[Row], *, name: str = "the model", uri: str = "MODEL") 
     shots = _join([str(count) for count in dict.fromkeys(row["shots"] for row in rows)])
     plural = "" if shots == "1" else "s"
     if not missed:
-        advice = f"use it: fss predict --model {uri}"
-        text = f"{name} is ahead of all baselines ({', '.join(beaten)}) at {shots} shot{plural}"
+        advice = f"fss predict --model {uri} --support PICTURE:MASK --query PHOTOGRAPHS --output MASKS"
+        text = f"{name} is ahead of all baselines ({'; '.join(beaten)}) at {shots} shot{plural}"
     else:
         advice = _advice(missed)
         parts = [f"{method} ({_differences(missed, method)})" for method in missed_names]
         text = f"{name} is NOT ahead of {_join(parts)}"
         text += f", only of {_join(beaten)}" if beaten else ", that is, of no baseline"
-    return Verdict(line=f"{text}. Next: {advice}.", ahead_of_all=not missed, not_ahead_of=missed_names, next=advice)
+    return Verdict(line=f"{text}. Next: {advice}", ahead_of_all=not missed, not_ahead_of=missed_names, next=advice)
 
 
 def ahead_text(row: Row) -> str:

@@ -81,7 +81,7 @@ def judge_masks(name: str, before: str, decision: RoundDecision, gain: Interval 
         evidence += f". The gate says {decision}"
         advice = f"keep the masks of {before}"
     return Verdict(
-        line=f"{evidence}. Next: {advice}.",
+        line=f"{evidence}. Next: {advice}",
         ahead_of_all=better,
         not_ahead_of=() if better else (before,),
         next=advice,

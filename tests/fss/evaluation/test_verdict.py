@@ -25,7 +25,7 @@ SALIENCY, PROTOTYPE = "saliency of the query", "untrained prototype"
         (
             [FOREGROUND, row(SALIENCY, (5, 3, 7))],
             (),
-            "ahead of all baselines (all foreground, saliency of the query) at 1 shot. Next: use it: fss predict",
+            "ahead of all baselines (all foreground; saliency of the query) at 1 shot. Next: fss predict --model MODEL",
         ),
         (
             [FOREGROUND, row("all foreground", (20, 18, 22), 5)],
@@ -44,7 +44,7 @@ SALIENCY, PROTOTYPE = "saliency of the query", "untrained prototype"
             "(1-shot unsure: -1.0 [-2.0, +0.5] mIoU), that is, of no baseline. ",
         ),
         ([row(PROTOTYPE, (-1, -2, 0.5))], (PROTOTYPE,), "Next: train longer (--steps)"),
-        ([FOREGROUND, row(PROTOTYPE, (1, -0.5, 2.5))], (PROTOTYPE,), "Next: evaluate again with --episodes 1700."),
+        ([FOREGROUND, row(PROTOTYPE, (1, -0.5, 2.5))], (PROTOTYPE,), "Next: evaluate again with --episodes 1700"),
         ([row(PROTOTYPE, (0.1, -2, 2.2))], (PROTOTYPE,), "Next: train longer"),
         ([row(PROTOTYPE, (2, 1, 3)), row(PROTOTYPE, (-2, -3, -1), 5)], (PROTOTYPE,), "(5-shot behind: -2.0"),
         (
@@ -61,7 +61,7 @@ def test_the_verdict_names_the_baselines_and_the_next_step(
     verdict = judge([MODEL, *rows])
     assert verdict is not None
     assert words in verdict.line and "\n" not in verdict.line
-    assert verdict.line.endswith(f"Next: {verdict.next}.")
+    assert verdict.line.endswith(f"Next: {verdict.next}"), "a command that can be copied"
     assert (verdict.ahead_of_all, verdict.not_ahead_of) == (not missed, missed)
 
 

@@ -114,7 +114,7 @@ def test_the_decision_names_every_reason(collection: Collection) -> None:
     [
         ((0.05, 0.01, 0.09), (), True, "new is ahead of old: +5.0 [+1.0, +9.0] points of IoU. Next: train on it"),
         ((0.05, -0.01, 0.09), ("no gain",), False, "new is NOT surely ahead of old: +5.0 [-1.0, +9.0] points"),
-        ((0.05, 0.01, 0.09), ("collapse",), True, "The gate says stop: collapse. Next: keep the masks of old."),
+        ((0.05, 0.01, 0.09), ("collapse",), True, "The gate says stop: collapse. Next: keep the masks of old"),
         (None, (), False, "not compared with ground truth, and the gate only detects a collapse. Next: train on new"),
     ],
 )
