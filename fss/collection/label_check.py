@@ -153,16 +153,17 @@ def _values(summary: LabelSummary, config: SourceConfig) -> Iterator[str]:
         remedy = "; if 0 is a class as well, give --source.background None" if by_value else ""
         yield f"no mask shows a class: all pixels are background{remedy}"
     elif covered > COVERED and config.background is not None and config.kind != "cityscapes":
-        remedy = (
-            "if 0 is a class as well, give --source.background None"
-            if by_value
-            else "if that is the background, the masks are inverted; "
-            + (
-                "give --source.masks index --source.background 255 where 0 marks the object of grey masks"
-                if config.kind in BY_VALUE
-                else "look at some with fss inspect --sheet"
+        if by_value:
+            remedy = "if 0 is a class as well, give --source.background None"
+        elif config.meaning == "colors":
+            remedy = "if one of them is the background, give its id as --source.background"
+        elif config.kind in BY_VALUE:
+            remedy = (
+                "if that is the background, the masks are inverted; give --source.masks index --source.background 255 "
             )
-        )
+            remedy += "where 0 marks the object of grey masks"
+        else:
+            remedy = "if that is the background, the masks are inverted; look at some with fss inspect --sheet"
         yield f"the classes cover {_percent(covered)} of a picture on average; {remedy}"
 
 

@@ -42,6 +42,12 @@ def summary(**more: Any) -> LabelSummary:
         ({"masks": 7, "without": Counter({"shared-mask": 3})}, INDEX, {}, ""),
         ({"photographs": 0, "masks": 0}, INDEX, {}, ""),
         (
+            {"covered": 9.0},
+            SourceConfig(path="/data", masks="colors"),
+            {},
+            "the classes cover 90% of a picture on average; if one of them is the background, give its id",
+        ),
+        (
             {"masks": 0, "without": Counter({"size-mismatch": 10}), "first": SIZE},
             INDEX,
             {},
