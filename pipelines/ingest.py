@@ -127,7 +127,7 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
             parts = run_parts(
                 ingest.parts,
                 partial(ingest_part, collection.uri),
-                stage=JOB,
+                stage=f"{JOB} {collection.uri.rpartition('/')[2]}",
                 finished=finished,
                 workers=config.workers,
                 in_process=few,

@@ -18,14 +18,14 @@ T = TypeVar("T")
 _UNLIMITED = 10_000  # columns
 EVERY_S = 10.0  # between lines of progress in the first quarter of an hour
 _SHARE = 0.01  # of the time so far between later lines
-_IDLE_S = 30.0  # without news, after which a line says so
+_IDLE_S = 60.0  # without news, after which a line says so
 _MOST_S = 300.0  # between lines, if there is news or not
 
 
 class LinePace:
     """Tells when the next line of progress is due, so that the log of a long job stays short.
 
-    Lines come every ten seconds, and later after a hundredth of the time so far. A line without news comes after half a
+    Lines come every ten seconds, and later after a hundredth of the time so far. A line without news comes after a
     minute, and then each after twice the time. No wait is longer than five minutes.
     """
 

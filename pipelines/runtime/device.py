@@ -1,6 +1,5 @@
 """The device of a job's networks."""
 
-import functools
 import os
 import sys
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pipelines.runtime.config import Device, ScaleConfig
 ResolvedDevice = Literal["cpu", "cuda", "mps"]
 CHECK_S = 60.0
 """Seconds to wait for a free GPU on which to check whether torch can use it."""
+_said: set[str] = set()  # devices that were printed, since the stages of a job resolve the device again
 
 
 def resolve_device(device: Device, *, workers: int = 1, precision: Precision = "fp32") -> ResolvedDevice:
@@ -30,7 +30,9 @@ def resolve_device(device: Device, *, workers: int = 1, precision: Precision = "
     """
     resolved, why = _resolve(device, workers)
     check_precision(precision, resolved)
-    _say(f"networks run on {resolved} ({why})")
+    if resolved not in _said:
+        _said.add(resolved)
+        print(f"networks run on {resolved} ({why})", file=sys.stderr, flush=True)
     return resolved
 
 
@@ -50,12 +52,6 @@ def check_precision(precision: Precision, device: Device) -> None:
 def resolve_scale(scale: ScaleConfig, precision: Precision) -> ScaleConfig:
     """Return the machines of a training with their device resolved, as :func:`resolve_device` does."""
     return replace(scale, device=resolve_device(scale.device, workers=scale.workers, precision=precision))
-
-
-@functools.cache
-def _say(line: str) -> None:
-    """Print a line only once, since the stages of a job resolve the same device again."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _resolve(device: Device, workers: int) -> tuple[ResolvedDevice, str]:

@@ -14,8 +14,11 @@ STEP_S = 0.1  # resolution of the last minute, in which 500,000 parts may be fin
 WAITING_S = 5.0  # seconds without a machine before the pass says so
 WINDOW_S = 60.0  # the remaining time follows from the last minute, without the start-up
 
-_OUTCOMES = {"ingest": ("usable", "unusable"), "pseudomask": ("masks pass all checks", "masks fail one")}
-"""What ``accepted`` and ``rejected`` count, by stage. Which masks are used is decided later, by the acceptance."""
+_OUTCOMES = {"ingest": ("usable", "unusable"), "pseudomask": ("masks pass all checks", "fail a check")}
+"""What ``accepted`` and ``rejected`` count, by the first word of the stage.
+
+Which masks are used is decided later, by the acceptance.
+"""
 
 
 class PartProgress:
@@ -36,7 +39,7 @@ class PartProgress:
         self.recent: deque[tuple[float, int, int]] = deque()  # time, finished parts and images then
         self.closed = self._told_to_wait = False
         note = f", {skipped} already finished" if skipped else ""
-        self._print(f"{parts} parts to do{note}")
+        self._print(f"{parts:,} {'part' if parts == 1 else 'parts'} to do{note}")
 
     def seconds(self) -> float:
         """Return the seconds since the start."""
@@ -99,7 +102,7 @@ class PartProgress:
         if self.counts["images"]:
             words.append(f"{self.counts['images']:,} images, {per_second:.1f} images/s")
         if self.counts["accepted"] or self.counts["rejected"]:
-            passing, failing = _OUTCOMES.get(self.stage, _OUTCOMES["pseudomask"])
+            passing, failing = _OUTCOMES.get(self.stage.split()[0], _OUTCOMES["pseudomask"])
             words.append(f"{self.counts['accepted']:,} {passing}, {self.counts['rejected']:,} {failing}")
         if self.counts["errors"]:
             words.append(f"{self.counts['errors']:,} without a mask")

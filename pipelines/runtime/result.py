@@ -87,7 +87,8 @@ class JobResult:
         for heading in ("inputs", "counts", "metrics", "durations", "outputs"):
             values = {} if heading == "metrics" and self.report else getattr(self, heading)
             for index, (key, value) in enumerate(values.items()):
-                unit = {"durations": "s", "counts": counted(key)}.get(heading, "")
+                planned = counted(key) if words and isinstance(value, int) else ""  # of a dry run, whose plan counts
+                unit = {"durations": "s", "counts": counted(key), "metrics": planned}.get(heading, "")
                 shown = describe_protocol(str(value)) if key == "protocol" else value
                 for number, each in enumerate(shown if _are_texts(shown) else [shown]):
                     first = words.get(heading, heading) if index == number == 0 else ""

@@ -14,6 +14,7 @@ LABELS = {
     "rejected by a gate": "rejected by a check",
     "protocol": "choice of episodes",
     "parts kept": "parts found finished",
+    "key": "key (equal keys: the same job)",
     "held_out": "held out",
     "no_mask": "no mask",
     "not_accepted": "not accepted",

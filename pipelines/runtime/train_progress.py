@@ -43,7 +43,7 @@ def _print_lines(run: Run, stage: str, total: int, out: TextIO, stop: threading.
             seen, latest = step, now
         if not pace.due(now, seen):
             continue
-        words = line(step, total, metrics) if seen > printed else f"no new metrics for {clock_text(now - latest)}"
+        words = line(step, total, metrics) if seen > printed else f"no step reported for {clock_text(now - latest)}"
         printed = seen
         print(f"[{stage}] {words}", file=out, flush=True)
 

@@ -73,6 +73,14 @@ class Dimension:
     choices: tuple[Any, ...] = ()
     """Choices; empty for a range. A single choice is fixed."""
 
+    def __str__(self) -> str:
+        """Return what is drawn, in words."""
+        if self.choices:
+            words = [json.dumps(value) if isinstance(value, bool) else str(value) for value in self.choices]
+            return f"one of {', '.join(words)}" if len(words) > 1 else f"fixed at {words[0]}"
+        whole, log = ", whole numbers" if self.whole else "", ", on a logarithmic scale" if self.log else ""
+        return f"{self.low:g} to {self.high:g}{whole}{log}"
+
     def holds(self, value: Any) -> bool:
         """Return whether a value is in the dimension."""
         if self.choices:

@@ -136,7 +136,7 @@ def test_a_part_that_fails_in_this_process_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("fss.collection.ingest_part.Collection.open", fail)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(encoded("JPEG"))
-    with pytest.raises(PartError, match="ingest failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):
+    with pytest.raises(PartError, match="ingest c failed on part part-00000: OSError: AWS Error NETWORK_CONNECTION"):
         run(settings(tmp_path))
 
 

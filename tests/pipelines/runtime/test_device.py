@@ -18,8 +18,8 @@ def test_the_device_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setattr(device, "_ray_is_ready", lambda: False)
     monkeypatch.setattr(device, "_local_gpus", lambda: 0)
     monkeypatch.setattr(device, "_mps_available", lambda: False)
-    device._say.cache_clear()
-    assert resolve_device("auto") == resolve_device("auto") == "cpu"
+    device._said.clear()
+    assert resolve_device("auto") == resolve_device("auto") == resolve_device("cpu") == "cpu"
     assert capsys.readouterr().err == "networks run on cpu (this machine has no GPU)\n"
     with pytest.raises(ValueError, match="tf32 is for NVIDIA GPUs, and the device is cpu; give --precision fp32"):
         resolve_device("auto", precision="tf32")

@@ -53,7 +53,7 @@ def test_gpus_may_be_asked_for_before_a_machine_has_them(
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     assert ray_train._starts() == 3
     assert ray_train._missing_resources(scale) == "5 more CPUs and 2 more GPUs"
-    device_module._say.cache_clear()
+    device_module._said.clear()
     assert resolve_device("auto", workers=2) == "cpu"
     assert "--device cuda waits for one" in capsys.readouterr().err
     cluster(monkeypatch, {"CPU": 8.0, "GPU": 2.0})

@@ -36,7 +36,7 @@ def test_every_part_once_sorted_and_finished_ones_skipped() -> None:
     lines = out.getvalue().splitlines()
     assert lines[0] == "[masks] 8 parts to do, 1 already finished"
     assert "8/8 parts, 80 images" in lines[-1]
-    assert "56 masks pass all checks, 24 masks fail one" in lines[-1]
+    assert "56 masks pass all checks, 24 fail a check" in lines[-1]
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -20,11 +20,11 @@ def test_rate_and_time_left_are_those_of_the_last_minute() -> None:
         progress.add({"images": 10, "accepted": 7, "rejected": 2, "errors": 1})
         clock.now += 2
     lines = out.getvalue().splitlines()
-    assert lines[0] == "[masks] 1000 parts to do, 7 already finished"
+    assert lines[0] == "[masks] 1,000 parts to do, 7 already finished"
     # 39 parts took 78 s; the slow start does not count: 5 images/s, 2 s for each of 964 parts.
     assert lines[-1] == (
         "[masks] 36/1000 parts, 360 images, 5.0 images/s, 252 masks pass all checks, "
-        "72 masks fail one, 36 without a mask, 32:08 left"
+        "72 fail a check, 36 without a mask, 32:08 left"
     )
     assert len(lines) == 1 + 8  # one every ten seconds
 
@@ -37,6 +37,15 @@ def test_the_last_line_tells_the_whole() -> None:
         progress.add({"images": 10})
     progress.close()
     assert out.getvalue().splitlines()[-1] == "[masks] 2/2 parts, 20 images, 2.5 images/s, took 0:08"
+
+
+def test_an_ingest_counts_photographs_and_not_masks() -> None:
+    out = io.StringIO()
+    progress = PartProgress("ingest photos", parts=1, skipped=0, out=out, clock=Clock())
+    progress.add({"images": 10, "accepted": 9, "rejected": 1})
+    progress.close()
+    first, last = out.getvalue().splitlines()
+    assert first == "[ingest photos] 1 part to do" and ", 9 usable, 1 unusable, " in last
 
 
 def test_nothing_to_do_says_so_once() -> None:
@@ -53,14 +62,14 @@ def test_lines_become_rarer_while_no_part_is_finished_and_the_time_left_grows() 
         progress.add({})
     for _ in range(200):
         clock.now += 1
-        progress.failed = int(clock.now > 160)
+        progress.failed = int(clock.now > 200)
         progress.tick(running=2)
     progress.add({})
     lines = [line.removeprefix("[masks] ") for line in out.getvalue().splitlines()[1:]]
     assert lines == [
         "3/5 parts, 0:08 left",
-        "3/5 parts, no part finished for 0:30, processes at work: 2, 0:38 left",
-        "3/5 parts, 1 failed so far, no part finished for 1:30, processes at work: 2, 1:38 left",
+        "3/5 parts, no part finished for 1:00, processes at work: 2, 1:08 left",
+        "3/5 parts, 1 failed so far, no part finished for 3:00, processes at work: 2, 3:08 left",
         "4/5 parts, 1 failed so far, 3:20 left",
     ]
 

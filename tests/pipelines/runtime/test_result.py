@@ -57,6 +57,12 @@ def test_every_number_says_what_it_counts(key: str, value: int, line: str) -> No
     assert line in " ".join(out.getvalue().split())
 
 
+def test_the_plan_of_a_dry_run_says_what_it_counts() -> None:
+    out = io.StringIO()
+    JobResult(job="x (dry run)", metrics={"train": 183, "output folder": "runs"}).show(Console(file=out, width=150))
+    assert "plan train │ 183 images to train on" in " ".join(out.getvalue().split())
+
+
 def test_other_values_are_in_words_too() -> None:
     out, served = io.StringIO(), {"served model": "models:/m-148e"}
     JobResult(job="x", inputs={"protocol": "hsnet-derived"}, outputs=served).show(Console(file=out, width=150))

@@ -43,7 +43,7 @@ def test_a_training_without_news_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     with train_progress.watch(cast(Run, LoggedRun(step=20)), "train", total=100, out=out):
         time.sleep(0.3)
     lines = out.getvalue().splitlines()
-    assert 1 < len(lines) < 6 and set(lines[1:]) == {"[train] no new metrics for 0:00"}
+    assert 1 < len(lines) < 6 and set(lines[1:]) == {"[train] no step reported for 0:00"}
 
 
 def test_the_time_left_may_be_days() -> None:

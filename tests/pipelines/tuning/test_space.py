@@ -22,6 +22,19 @@ def test_dimensions_in_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a=0.2..0.5", "0.2 to 0.5"),
+        ("a=1e-4..1e-2 log", "0.0001 to 0.01, on a logarithmic scale"),
+        ("a=true|false", "one of true, false"),
+        ("a=0.3", "fixed at 0.3"),
+    ],
+)
+def test_a_dry_run_shows_dimensions_in_words(text: str, words: str) -> None:
+    assert str(parse(text)) == words
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         ("split.tilt", "a dimension is NAME=LOW..HIGH"),
