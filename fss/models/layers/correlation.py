@@ -72,20 +72,27 @@ def conv_channels_last(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tens
 
 
 def conv_channels_first(images: Tensor, conv: nn.Conv2d, stride: int = 1) -> Tensor:
+    """Convolve images ``[N,C,h,w]`` and return ``[N,h',w',C']``."""
+    assert not isinstance(conv.padding, str)
+    return convolve_channels_first(images, conv.weight, conv.bias, stride, conv.padding)
+
+
+def convolve_channels_first(
+    images: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int | tuple[int, ...]
+) -> Tensor:
     """Convolve images ``[N,C,h,w]`` and return ``[N,h',w',C']``.
 
     With weights in the channels-last format the kernel writes its result in that format, so that nothing is permuted.
     With large strides the other format is faster, and little is left to permute. A training converts the images too:
     its backward pass gains more than that takes.
     """
-    training = torch.is_grad_enabled() and conv.weight.requires_grad
+    training = torch.is_grad_enabled() and weight.requires_grad
     if stride >= _LARGE_STRIDE and not training:
-        y = F.conv2d(images, conv.weight, conv.bias, stride, conv.padding)
-        return y.permute(0, 2, 3, 1).contiguous()
-    weight = conv.weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(images, weight, bias, stride, padding).permute(0, 2, 3, 1).contiguous()
     if training:
         images = images.contiguous(memory_format=torch.channels_last)
-    return F.conv2d(images, weight, conv.bias, stride, conv.padding).permute(0, 2, 3, 1)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(images, weight, bias, stride, padding).permute(0, 2, 3, 1)
 
 
 def resize_query(volume: Tensor, size: Sequence[int]) -> Tensor:

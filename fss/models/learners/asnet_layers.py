@@ -4,20 +4,22 @@ Kang and Cho, "Integrative Few-Shot Learning for Classification and Segmentation
 names are the published ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fss.models.layers.correlation import convolve_channels_first
 from fss.models.layers.explicit_resize import resize_masks
 from fss.models.layers.norm import group_norm
 from fss.models.learners.thin_attention import thin_attention
 
 HEADS = 8
 
-# With at most this many keys, thin_attention is faster than the fused kernel (measured on two CPU cores).
-_FEW_KEYS = 24
+# With at most this many key channels per head, thin_attention is faster than the fused kernel (measured on one core).
+_FEW_KEY_CHANNELS = 48
 _MOST_ITEMS = 1 << 15  # in a launch of the fused kernel
 
 
@@ -114,7 +116,7 @@ def convolve_jointly(images: Tensor, convs: Sequence[nn.Module], stride: int, pa
     biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in conv3ds]
     weight, bias = torch.cat(weights), torch.cat(biases)
     kernel = weight.shape[-1]
-    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in images.shape[-2:])
+    height, width = _grid(images.shape[-2:], kernel, stride, padding)
     if min(height, width) < 1:
         raise ValueError(
             f"a support grid of {images.shape[-2]} x {images.shape[-1]} cells is too small for ASNet's "
@@ -122,6 +124,8 @@ def convolve_jointly(images: Tensor, convs: Sequence[nn.Module], stride: int, pa
         )
     if height * width <= 4 and images.shape[1] >= 16:
         y = convolve_by_matmul(images.permute(0, 2, 3, 1), weight, bias, stride, padding)
+    elif images.is_contiguous():
+        y = convolve_channels_first(images, weight, bias, stride, padding)
     else:
         y = F.conv2d(images, weight.contiguous(memory_format=torch.channels_last), bias, stride, padding)
         y = y.permute(0, 2, 3, 1)
@@ -133,16 +137,52 @@ def convolve_by_matmul(images: Tensor, weight: Tensor, bias: Tensor, stride: int
 
     This is faster than a convolution where the result has few cells.
     """
-    n, h, w, _ = images.shape
-    kernel, cells = weight.shape[-1], []
-    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (h, w))
-    for y0 in (i * stride - padding for i in range(height)):
-        for x0 in (j * stride - padding for j in range(width)):
-            rows = slice(max(y0, 0), min(y0 + kernel, h))
-            cols = slice(max(x0, 0), min(x0 + kernel, w))
-            taps = weight[:, :, rows.start - y0 : rows.stop - y0, cols.start - x0 : cols.stop - x0]
-            cells.append(F.linear(images[:, rows, cols].reshape(n, -1), taps.permute(0, 2, 3, 1).flatten(1), bias))
-    return torch.stack(cells, 1).view(n, height, width, -1)
+    result = _CellProducts.apply(images, weight, bias, stride, padding)
+    assert isinstance(result, Tensor)
+    return result
+
+
+class _CellProducts(torch.autograd.Function):
+    """The products of the cells. Their gradients are added up in one tensor; autograd would fill one for each cell."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        height, width = ctx.grid = _grid(images.shape[1:3], weight.shape[-1], stride, padding)
+        ctx.geometry = stride, padding
+        cells = [
+            F.linear(images[window].flatten(1), weight[taps].permute(0, 2, 3, 1).flatten(1), bias)
+            for window, taps in _windows(ctx.grid, images.shape[1:3], weight.shape[-1], stride, padding)
+        ]
+        return torch.stack(cells, 1).view(len(images), height, width, -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = ctx.saved_tensors
+        gx, gw = torch.zeros_like(images), torch.zeros_like(weight)
+        windows = _windows(ctx.grid, images.shape[1:3], weight.shape[-1], *ctx.geometry)
+        for g, (window, taps) in zip(grad.flatten(1, 2).unbind(1), windows, strict=True):
+            patches, kernel = images[window].to(g.dtype), weight[taps].permute(0, 2, 3, 1).to(g.dtype)
+            gx[window] += (g @ kernel.flatten(1)).view_as(patches)
+            gw[taps] += (g.t() @ patches.flatten(1)).view_as(kernel).permute(0, 3, 1, 2)
+        return gx, gw, grad.sum((0, 1, 2)), None, None
+
+
+def _windows(
+    grid: Sequence[int], size: Sequence[int], kernel: int, stride: int, padding: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield, for each output cell, the cells of ``[N,h,w,C]`` that its kernel covers, and the taps on them."""
+    h, w = size
+    for y, x in ((i * stride - padding, j * stride - padding) for i in range(grid[0]) for j in range(grid[1])):
+        rows, cols = slice(max(y, 0), min(y + kernel, h)), slice(max(x, 0), min(x + kernel, w))
+        taps = slice(rows.start - y, rows.stop - y), slice(cols.start - x, cols.stop - x)
+        yield (slice(None), rows, cols), (slice(None), slice(None), *taps)
+
+
+def _grid(size: Sequence[int], kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """Return the rows and columns of a convolution's result."""
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)
+    return height, width
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -163,9 +203,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         # Keys that are hidden in every sample have weight 0. Only the CPU omits them: on a GPU, finding them would
         # force a synchronisation.
         keys = visible.any(0).nonzero().flatten()
-        k, v, visible = k[:, keys], v[:, keys], visible[:, keys]
+        if len(keys) < k.shape[1]:
+            k, v, visible = k[:, keys], v[:, keys], visible[:, keys]
     bias = q.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
-    if q.device.type == "cpu" and c // HEADS <= 2 and k.shape[1] <= _FEW_KEYS and not torch.compiler.is_compiling():
+    thin = k.shape[1] * c // HEADS <= _FEW_KEY_CHANNELS
+    if thin and q.device.type == "cpu" and not torch.compiler.is_compiling():
         hidden = None if visible.all() else bias.repeat_interleave(repeats, 0)
         return thin_attention(q, k, v, hidden, HEADS)
     q, k, v = (t.reshape(n, -1, HEADS, c // HEADS).transpose(1, 2) for t in (q, k, v))

@@ -1,9 +1,9 @@
-"""Attention for a large batch of small problems with heads of one or two channels.
+"""Attention for a large batch of small problems, with few keys or few channels per head.
 
 ASNet computes attention separately at every query position: 20,000 problems of 49 x 49 cells with two channels per
-head. A fused kernel spends more time on each call than on its arithmetic. Here the batch is the last axis, and every
-step is elementwise over it, in blocks that fit the processor's cache. The backward pass recomputes the attention
-weights from the saved log-sum-exp of the logits.
+head, or of 4 x 4 cells with eight. A fused kernel spends more time on each call than on its arithmetic. Here the batch
+is the last axis, and every step is elementwise over it, in blocks that fit the processor's cache. The backward pass
+recomputes the attention weights from the saved log-sum-exp of the logits.
 """
 
 from collections.abc import Iterator
@@ -88,7 +88,8 @@ def _logits(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
 def _to_columns(x: Tensor, heads: int) -> Tensor:
     """Rearrange ``[N,L,C]`` to float32 ``[L,heads,C/heads,N]``."""
     n, length, c = x.shape
-    return x.permute(1, 2, 0).float().contiguous().view(length, heads, c // heads, n)
+    # A matrix is transposed in blocks that fit the cache; the same permutation of three dimensions takes three times.
+    return x.reshape(n, -1).float().t().contiguous().view(length, heads, c // heads, n)
 
 
 def _from_columns(x: Tensor) -> Tensor:

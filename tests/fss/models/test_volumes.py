@@ -22,6 +22,7 @@ from fss.models.learners import asnet_layers
 from fss.models.learners.asnet_layers import attend, convolve_by_matmul
 from fss.models.learners.hsnet import CentrePivotConv4d, CorrelationConv4d, _dense_matrix
 from fss.models.learners.swin import SwinBlock, relative_index
+from fss.models.learners.thin_attention import thin_attention
 from fss.models.learners.vat_embedding import PooledConv4d, pool_pairs
 
 TIGHT = {"rtol": 1e-4, "atol": 1e-5}
@@ -83,10 +84,21 @@ def test_a_convolution_on_few_cells_is_one_matrix():
     weight, bias = _dense_matrix(conv, 2, 2)
     expected = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     torch.testing.assert_close(F.linear(x.flatten(1), weight, bias).view(7, 2, 2, 5), expected, **TIGHT)
-    wide = nn.Conv2d(3, 5, 5)
-    x = randn(7, 7, 7, 3)
-    expected = F.conv2d(x.permute(0, 3, 1, 2), wide.weight, wide.bias, 4, 2).permute(0, 2, 3, 1)
-    torch.testing.assert_close(convolve_by_matmul(x, wide.weight, wide.bias, 4, 2), expected, **TIGHT)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "side"), [(5, 4, 2, 7), (3, 2, 1, 4), (2, 2, 0, 4), (1, 1, 0, 2)]
+)
+def test_a_convolution_by_matrix_products_and_its_gradients(kernel, stride, padding, side):
+    conv = nn.Conv2d(3, 5, kernel, stride, padding).double()
+    x = randn(7, side, side, 3).double().requires_grad_()
+    inputs = [x, conv.weight, conv.bias]
+    got, expected = convolve_by_matmul(*inputs, stride, padding), conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(got, expected)
+    grad = randn(*expected.shape, seed=1).double()
+    pairs = (torch.autograd.grad(y, inputs, grad) for y in (got, expected))
+    for g, e in zip(*pairs, strict=True):
+        torch.testing.assert_close(g, e)
 
 
 def test_resize_of_the_query_dimensions():
@@ -304,6 +316,20 @@ def test_squeeze_attention_hides_cells_that_are_exactly_zero_and_only_those():
     torch.testing.assert_close(attend(q, k, v, mask).flatten(1, -2), expected, **TIGHT)
     alone = attend(q[:3], k[:3], v[:3], mask[:1])  # unseen keys are left out altogether
     torch.testing.assert_close(alone.flatten(1, -2), expected[:3], **TIGHT)
+
+
+@pytest.mark.parametrize(("channels", "keys"), [(8, 5), (16, 24), (64, 4)])
+def test_attention_with_few_channels_of_keys_has_the_gradients_of_the_plain_form(channels, keys):
+    q, k, v = (randn(6, n, channels, seed=i).requires_grad_() for i, n in enumerate((3, keys, keys)))
+    visible = randn(6, keys, seed=3) > -1
+    visible[:, 0] = True
+    bias = torch.zeros(6, keys).masked_fill_(~visible, -torch.inf)
+    got, expected = thin_attention(q, k, v, bias, 8), plain_attention(q, k, v, visible)
+    torch.testing.assert_close(got, expected, **TIGHT)
+    grad = randn(*expected.shape, seed=4)
+    pairs = (torch.autograd.grad(y, [q, k, v], grad) for y in (got, expected))
+    for g, e in zip(*pairs, strict=True):
+        torch.testing.assert_close(g, e, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_is_a_function_of_the_episode():
