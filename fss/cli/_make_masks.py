@@ -35,6 +35,7 @@ NOT_FOLLOWED = (OUTSIDE, FOLDERS, BROKEN, UNREADABLE)
 """What is left out of a folder and may hold pictures."""
 OVERLAY_SIDE = 1024  # pixels; overlays are for looking at
 TABLE = "masks.csv"
+EXAMPLES = "examples.jpg"
 SOFT = "soft"
 """Folder of the probabilities."""
 PASSES = "passes"
@@ -77,26 +78,35 @@ def check_folder(output: str) -> None:
     storage.check_writable(output)
 
 
-def find_pictures(sources: Sequence[str], out: str, *, soft: bool = False) -> list[Picture]:
-    """Find pictures in folders (at any depth) and among files, except those below ``out``.
+def find_pictures(
+    sources: Sequence[str], out: str, *, soft: bool = False, examples: Sequence[str] = ()
+) -> list[Picture]:
+    """Find pictures in folders (at any depth) and among files; of a folder, those below ``out`` are left out.
 
     Args:
         sources: folders, files and s3:// URIs.
         out: folder or s3:// URI of the masks.
         soft: whether the probabilities will be written, too.
+        examples: pictures and masks of the examples.
 
     Raises:
-        ValueError: there is no picture, ``out`` is a folder of pictures, named like a file or cannot be written, or two
-            pictures would have a file in common.
+        ValueError: there is no picture, ``out`` has pictures of the sources, is named like a file or cannot be
+            written, two pictures would have a file in common, or an example would be replaced.
     """
     check_folder(out)
-    target = storage.absolute_uri(out)
+    target = storage.real_uri(out)
     paths: dict[str, str] = {}
     for source in sources:
-        root = storage.absolute_uri(source)
-        if root == target:
+        root, real = storage.absolute_uri(source), storage.real_uri(source)
+        if real == target:
             raise ValueError(f"{source} is a folder of pictures; write the masks into another folder")
-        paths |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(f"{target}/")}
+        if real.startswith(f"{target}/"):
+            raise ValueError(
+                f"{source} lies in the folder of the masks, --output {out}, where a mask could replace a picture; give "
+                "another folder"
+            )
+        inside = f"{root}/{target.removeprefix(f'{real}/')}/"
+        paths |= {uri: path for uri, path in _pictures(root).items() if not uri.startswith(inside)}
     if not paths:
         raise ValueError(
             f"there is no picture in {', '.join(sources)}; give pictures ({FORMATS}), or "
@@ -113,6 +123,12 @@ def find_pictures(sources: Sequence[str], out: str, *, soft: bool = False) -> li
             f"{shared[0]}.png would be the mask of one picture and the probabilities of another; rename the folder "
             f"{SOFT} of the pictures, or process it on its own"
         )
+    written = {name for each in masks for name in (f"{each}.png", f"overlays/{each}.jpg", f"{SOFT}/{each}.png")}
+    for example in examples:
+        if storage.real_uri(example).removeprefix(f"{target}/") in written | {EXAMPLES}:
+            raise ValueError(
+                f"the example {example} would be replaced by a file of the masks, --output {out}; give another folder"
+            )
     return [Picture(name=names[uri], uri=uri) for uri in paths]
 
 

@@ -85,7 +85,7 @@ def run(config: Config) -> int:
     Raises:
         ValueError: the model does not exist, an example is invalid, or there is no picture.
     """
-    from fss.cli._make_masks import PASSES, Segmentation, find_pictures, make_masks, write
+    from fss.cli._make_masks import EXAMPLES, PASSES, Segmentation, find_pictures, make_masks, write
     from fss.inference.prompts import Prompt
 
     _show_progress("fss.inference.converted")
@@ -95,10 +95,11 @@ def run(config: Config) -> int:
         raise ValueError("give at least one example (--support PICTURE:MASK) and something to segment (--query FOLDER)")
     if config.boxes == "filled" and not any(isinstance(mask, Prompt) and mask.boxes for _, mask in pairs + negatives):
         raise ValueError("--boxes filled is for examples with a box, but there is none; leave it out")
-    pictures = find_pictures(queries, config.output, soft=config.probabilities)
+    files = [file for picture, mask in pairs + negatives for file in (picture, *_files(mask))]
+    pictures = find_pictures(queries, config.output, soft=config.probabilities, examples=files)
     predictor, _ = open_segmenter(config, "fss predict", backend=config.backend)
     examples = _encode(predictor, pairs, negatives)
-    write(config.output, "examples.jpg", _sheet(examples, pairs, negatives))
+    write(config.output, EXAMPLES, _sheet(examples, pairs, negatives))
 
     def segment(batch: "Sequence[tuple[Picture, UInt8]]") -> Iterator[Segmentation]:
         predictions = examples.predict_many(
@@ -140,6 +141,14 @@ def _parse(groups: Sequence[Sequence[str]], boxes: str) -> "list[tuple[str, Mask
     from fss.cli._support_text import parse_support
 
     return [parse_support(text, filled=boxes == "filled") for texts in groups for text in texts]
+
+
+def _files(mask: "MaskLike") -> list[str]:
+    """Return the files of the mask of an example."""
+    from fss.inference.prompts import Prompt
+
+    values = [mask.strokes, mask.not_strokes] if isinstance(mask, Prompt) else [mask]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _encode(

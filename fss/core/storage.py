@@ -96,6 +96,11 @@ def absolute_uri(uri: str | Path) -> str:
     return f"s3://{path}" if is_remote(str(uri)) else path
 
 
+def real_uri(uri: str | Path) -> str:
+    """Return :func:`absolute_uri` without links and ``..``, which is the same for all names of a local file."""
+    return absolute_uri(uri) if is_remote(str(uri)) else os.path.realpath(absolute_uri(uri))
+
+
 def check_access(uri: str | Path) -> None:
     """Make one request, so that a wrong bucket or missing credentials are reported before a job starts.
 

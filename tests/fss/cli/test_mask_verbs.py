@@ -224,6 +224,40 @@ def test_masks_in_the_folder_of_the_pictures_are_not_segmented_again(photos: Pat
     assert [(picture.name, picture.uri) for picture in single] == [("a", str(photos / "a.jpg"))]
 
 
+@pytest.mark.parametrize(
+    ("query", "out", "reason"),
+    [
+        ("photos", "link", "photos is a folder of pictures"),
+        ("photos", "photos/../photos", "photos is a folder of pictures"),
+        ("link", "photos", "link is a folder of pictures"),
+        ("photos/b.png", "link", "b.png lies in the folder of the masks"),
+        ("link/deeper", "photos", "deeper lies in the folder of the masks"),
+    ],
+)
+def test_masks_never_replace_pictures(photos: Path, tmp_path: Path, query: str, out: str, reason: str) -> None:
+    (photos / "b.png").write_bytes(encoded("PNG"))
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(ValueError, match=reason):
+        find_pictures([str(tmp_path / query)], str(tmp_path / out))
+
+
+@pytest.mark.parametrize("mask", ["deeper/größe.png", "overlays/deeper/größe.jpg", "examples.jpg"])
+def test_masks_never_replace_an_example(photos: Path, tmp_path: Path, mask: str) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "masks")
+    with pytest.raises(ValueError, match=f"the example .*{mask} would be replaced"):
+        find_pictures([str(photos)], str(tmp_path / "link"), examples=[str(tmp_path / "masks" / mask)])
+    others = [str(tmp_path / "masks/other.png"), str(tmp_path / mask)]
+    assert find_pictures([str(photos)], str(tmp_path / "link"), examples=others)
+
+
+def test_masks_below_a_link_to_the_pictures_are_not_segmented_again(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    (photos / "masks").mkdir()
+    (photos / "masks" / "a.png").write_bytes(encoded("PNG"))
+    assert len(find_pictures([str(photos)], str(tmp_path / "link" / "masks"))) == 3
+
+
 def test_links_out_of_a_folder_of_pictures_are_told(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
