@@ -111,6 +111,7 @@ def _run(config: IngestConfig, ingest: Ingest, parent: Run | None) -> JobResult:
             {"job": JOB, "collection": collection.uri}, ingest.sources(), *([asdict(drop)] if drop else [])
         ),
         output_dir=collection.uri,
+        in_collection=True,
         inputs={"source": config.source.path or config.source.kind, FILES: files},
         complete=set(ingest.parts) <= finished,
         labels=Labels(data=collection.name, amount=f"{ingest.items} photographs"),

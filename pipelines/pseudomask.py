@@ -89,6 +89,7 @@ def _run(
             [config.accept_quantile, config.acceptance, config.seed],
         ),
         output_dir=masks.metadata_uri,
+        in_collection=True,
         inputs={"collection": collection.uri, "saliency": masks.config_hash},
         complete=set(names) <= finished and config.acceptance in masks.acceptance_names(),
         labels=Labels(data=collection.name, result=masks.name),

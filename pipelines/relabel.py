@@ -81,6 +81,7 @@ def _run(config: RelabelJobConfig, data: RelabelData, masks: MaskSet, parent: Ru
         config,
         key=config_hash([JOB, collection.uri, masks.name, parts], data.identity, options),
         output_dir=masks.metadata_uri,
+        in_collection=True,
         inputs={"collection": collection.uri, "model": data.identity["model"]},
         complete=set(parts) <= masks.finished_parts() and config.output_acceptance in masks.acceptance_names(),
         labels=Labels(data=collection.name, result=masks.name),

@@ -33,7 +33,7 @@ from pipelines.runtime.description import artifact_address, describe
 from pipelines.runtime.labels import Labels
 from pipelines.runtime.metric_names import BASELINES, result_metrics
 from pipelines.runtime.mlflow_run import close_finished, job_run
-from pipelines.runtime.output_dir import check_contents, check_output_dir, claim, remove
+from pipelines.runtime.output_dir import check_contents, check_output_dir, check_owner, claim, remove
 from pipelines.runtime.result import DRY_RUN, JobResult, check_outputs, finished_before
 
 TAG_LIMIT = 5000  # of MLflow, in characters
@@ -59,6 +59,7 @@ class Job:
         settings: Mapping[str, Any] = {},
         preset: tuple[str, Any] | None = None,
         remove_too: Sequence[str] = (),
+        in_collection: bool = False,
         title: str | None = None,
         labels: Labels | None = None,
         parent: Run | None = None,
@@ -85,6 +86,7 @@ class Job:
             preset: name and settings of the preset that the command in the run's description starts from; None: the
                 defaults of the configuration, for a job that has no preset unless one is given.
             remove_too: folders that ``overwrite`` removes too. A job that does not claim its output folder adds it.
+            in_collection: whether the output folder is that of a collection or mask set, which other jobs write too.
             title: name of the result; None: the name of the job.
             labels: what tells the MLflow run from others of its job; the name of the run is the title with these.
             parent: run of the job that this one is a stage of.
@@ -93,7 +95,7 @@ class Job:
         """
         self.name, self.config, self.key, self.output_dir = name, config, key, output_dir
         self.plan, self.complete, self.claim_as, self.remove_too = plan, complete, claim_as, remove_too
-        self.title = title or name
+        self.title, self._in_collection = title or name, in_collection
         self._preset: str | None
         self._preset, self._default = preset or (None, type(config)())
         self.result = JobResult(job=self.title, inputs={**inputs, "key": key}, settings=dict(settings))
@@ -117,6 +119,7 @@ class Job:
     def __enter__(self) -> Self:
         if self.output_dir is not None:
             check_output_dir(self.output_dir)
+            self._check_owner(self.output_dir)
         if getattr(self.config, "dry_run", False):
             self.result, self.done = dry_run(self.name, self.config, self.plan), True
             return self
@@ -135,6 +138,12 @@ class Job:
             self._stack.close()
             raise
         return self
+
+    def _check_owner(self, output_dir: str) -> None:
+        if not self._in_collection:
+            claimed, overwrite = self.claim_as is not None, getattr(self.config, "overwrite", False)
+            emptied = overwrite and (claimed or output_dir in self.remove_too)
+            check_owner(output_dir, self.title, claimed=claimed, emptied=emptied)
 
     def _read_the_same(self, finished: JobResult) -> bool:
         """Return whether a finished job read the files that are there now; a line says that it did not.

@@ -14,6 +14,7 @@ from fss.core import storage
 from fss.core.lease import LOCK, hold
 
 METADATA_NAME = "job.json"
+SUMMARY_NAME = "summary.json"
 _RAY_COPY = "/runtime_resources/working_dir_files/"  # below the session folder of a node, Ray 2.60
 
 
@@ -28,6 +29,45 @@ def check_output_dir(output_dir: str) -> None:
         return
     check_not_temporary(output_dir, "an output folder")
     storage.check_writable(output_dir)
+
+
+def check_owner(output_dir: str, job: str, *, claimed: bool, emptied: bool) -> None:
+    """Check that an output folder has no files that the job would replace or delete and that are not its own.
+
+    Args:
+        output_dir: the folder.
+        job: title of the job.
+        claimed: whether :func:`claim` marks the folders of the job.
+        emptied: whether the job deletes what is in the folder.
+
+    Raises:
+        ValueError: it is a collection, a model or the output of another job; or it has files without a sign of the job,
+            and would be emptied.
+    """
+    names = [name for name in storage.list_names(*storage.resolve(output_dir)) if name != LOCK]
+    kinds = {"collection.json": "a collection", "segmenter.json": "a model"}
+    kinds |= {} if claimed else {METADATA_NAME: "the output of another job"}
+    what = next((kind for name, kind in kinds.items() if name in names), None)
+    if what is None and not claimed and (title := _title_in(output_dir)) not in (None, job):
+        what = f"the output of the job {title}"
+    if what is not None:
+        raise ValueError(f"{output_dir} is {what}, whose files {job} would replace; give another folder")
+    signs = {METADATA_NAME} if claimed else {SUMMARY_NAME, "tracking"}
+    if emptied and names and not signs & set(names):
+        listed = f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
+        raise ValueError(
+            f"--overwrite would delete {output_dir}, which has files ({listed}) and none that says that {job} made "
+            "them; give another folder, or delete them yourself"
+        )
+
+
+def _title_in(output_dir: str) -> str | None:
+    """Return the title of the job whose result is in a folder; None without one, and for a damaged one."""
+    file = storage.join(output_dir, SUMMARY_NAME)
+    try:
+        return str(read_json(file).get("job")) if exists(file) else None
+    except ValueError:
+        return None
 
 
 def check_not_temporary(path: str | Path, what: str) -> None:

@@ -17,10 +17,9 @@ from fss.core import storage
 from fss.core.config import describe
 from fss.core.console import cell, output_console
 from fss.episodes.config import describe_protocol
-from pipelines.runtime.output_dir import read_record
+from pipelines.runtime.output_dir import SUMMARY_NAME, read_record
 from pipelines.runtime.screen_words import counted, label
 
-SUMMARY_NAME = "summary.json"
 DRY_RUN = " (dry run)"
 """End of the name of a job that only shows its settings and its plan."""
 _HEADINGS_OF_DRY_RUNS = {"inputs": "settings", "metrics": "plan"}
@@ -63,6 +62,8 @@ class JobResult:
     """Command that starts this server; empty if the store is a server."""
     worked: bool = True
     """False if the job had finished before."""
+    folder: str = ""
+    """Where the result was written; outputs below it move with it."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -75,6 +76,7 @@ class JobResult:
 
     def write(self, uri: str, name: str = SUMMARY_NAME) -> None:
         """Write the result into the folder ``uri`` (local or object store)."""
+        self.folder = storage.absolute_uri(uri)
         part_io.write_json(storage.join(uri, name), dataclasses.asdict(self))
 
     def show(self, console: Console | None = None) -> None:
@@ -128,7 +130,16 @@ def read_result(uri: str, name: str = SUMMARY_NAME) -> dict[str, Any] | None:
         _adapter().validate_python(values)
     except ValidationError as error:
         raise ValueError(f"{file} is damaged: {describe(error)}. {_ADVICE}") from error
+    values["outputs"] = {key: _moved(each, values, uri) for key, each in values.get("outputs", {}).items()}
     return values
+
+
+def _moved(output: Any, values: Mapping[str, Any], uri: str) -> Any:
+    """Return an output at its place below the folder of the result, which may have been moved."""
+    before = values.get("folder")
+    if not before or not isinstance(output, str) or not f"{output}/".startswith(f"{before}/"):
+        return output
+    return storage.absolute_uri(uri) + output.removeprefix(before)
 
 
 def finished_before(uri: str, key: str) -> JobResult | None:

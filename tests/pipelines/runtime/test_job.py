@@ -263,6 +263,30 @@ def test_overwrite_removes_what_is_there_and_starts_a_fresh_run(config: PaintCon
     assert json.loads(Path(config.output, "job.json").read_text())["settings"]["steps"] == 4
 
 
+@pytest.mark.parametrize(
+    ("files", "claimed", "overwrite", "reason"),
+    [
+        ({"collection.json": "{}"}, False, False, "is a collection, whose files paint would replace"),
+        ({"collection.json": "{}"}, True, True, "is a collection"),
+        ({"segmenter.json": "{}"}, False, True, "is a model"),
+        ({"job.json": "{}", "summary.json": "{}"}, False, False, "is the output of another job"),
+        ({"summary.json": '{"job": "draw"}'}, False, False, "is the output of the job draw"),
+        ({"thesis.txt": ""}, False, True, r"--overwrite would delete .* files \(thesis.txt\) and none that says"),
+        ({"thesis.txt": "", "summary.json": "{}"}, True, True, "--overwrite would delete"),
+    ],
+)
+def test_files_of_others_are_neither_replaced_nor_deleted(
+    config: PaintConfig, files: dict[str, str], claimed: bool, overwrite: bool, reason: str
+) -> None:
+    Path(config.output).mkdir()
+    for name, content in files.items():
+        Path(config.output, name).write_text(content)
+    options = {"claim_as": "a painting" if claimed else None, "remove_too": [config.output]}
+    with pytest.raises(ValueError, match=reason):
+        paint(replace(config, overwrite=overwrite), **options)
+    assert {path.name: path.read_text() for path in Path(config.output).iterdir()} == files
+
+
 def test_a_job_that_claims_no_folder_empties_its_output_before_its_run_writes_there(
     config: PaintConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,18 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert read_result(str(tmp_path / "nothing")) is None
 
 
+def test_outputs_move_with_the_folder_of_the_result(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    outputs = {"model": f"{folder}/model", "results": str(folder), "masks": f"{folder}-more/masks", "decision": "stop"}
+    JobResult(job="train", inputs={"key": "k"}, outputs=outputs).write(str(folder))
+    folder.rename(tmp_path / "moved")
+    earlier = finished_before(str(tmp_path / "moved"), "k")
+    assert earlier is not None
+    moved = {"model": f"{tmp_path}/moved/model", "results": f"{tmp_path}/moved"}
+    assert earlier.outputs == outputs | moved
+
+
 def test_the_table_shows_counts_metrics_and_the_run() -> None:
     out = io.StringIO()
     made().show(Console(file=out, width=100))
