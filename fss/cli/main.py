@@ -38,7 +38,7 @@ Jobs on collections run on a laptop or a cluster with `python -m pipelines.JOB` 
 adds new files of a folder), pseudomask, train, relabel, evaluate, and masksplit, which runs them one after the other.
 
 Exit codes: 0 done; 1 something failed, see the last line; 2 a mistake in the arguments; 3 done, but some pictures or
-checks failed; 130 interrupted; 143 stopped by SIGTERM. Set FSS_TRACEBACK=1 to see the traceback of a mistake.
+checks failed; 130 interrupted; 143 stopped by SIGTERM, 129 by SIGHUP. FSS_TRACEBACK=1 shows the traceback of a mistake.
 """
 
 

@@ -5,6 +5,7 @@
 1     the program or the machine failed; the last line says why, the traceback above it where
 2     invalid usage; one line says what was given, what is allowed and what to do
 3     finished, but some images or checks failed; the output lists them
+129   stopped by SIGHUP, as a closed terminal does (not under ``nohup``); the same command goes on as after an interrupt
 130   interrupted (Ctrl-C); files on disk are complete, and the same command resumes a job, or repeats a verb of ``fss``
 141   the reader of the output closed the pipe, as ``head`` does
 143   stopped by SIGTERM, as ``ray job stop``, Kubernetes and spot machines do; the same command goes on as after an
@@ -19,41 +20,45 @@ import io
 import os
 import select
 import signal
+import stat
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fss.core.extras import explain, extra_of
 from fss.core.printable import printable
 from fss.core.redaction import redact_passwords
 from fss.core.storage_errors import explain_storage_error
 
-SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
+SUCCESS, FAILURE, USAGE_ERROR, PARTIAL, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+HUNG_UP, TERMINATED = 129, 143
 RESUME, REPEAT = "run it again with the same settings to resume", "run it again to start from the beginning"
 
-
-_TERMINATED = threading.Event()
-"""SIGTERM was received: Ray, waiting in compiled code, raises KeyboardInterrupt in place of a handler's error."""
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+_received: set[int] = set()
+"""Those that came: Ray, waiting in compiled code, raises KeyboardInterrupt in place of a handler's error."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM: like Ctrl-C, it ends with complete files, and the same command resumes."""
+    """The process received SIGTERM or SIGHUP: as after Ctrl-C, files are complete, and the same command resumes."""
 
 
 @contextmanager
 def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
     """Turn an exception in the block into one line on standard error and an exit code.
 
-    Within the block, SIGTERM raises :class:`Terminated`. A Ctrl-C or SIGTERM after the block does not change the exit
-    code. After one in the block, ``advice`` says what to do. Standard streams that are closed read and write nothing,
-    and characters that standard output's encoding lacks become escape sequences.
+    Within the block, SIGTERM raises :class:`Terminated`, and so does SIGHUP if it is not ignored. A signal after the
+    block does not change the exit code. After one in the block, ``advice`` says what to do. Standard streams that are
+    closed read and write nothing, and characters that standard output's encoding lacks become escape sequences.
     """
     _prepare_streams()
     if threading.current_thread() is threading.main_thread():
-        _TERMINATED.clear()
+        _received.clear()
         signal.signal(signal.SIGTERM, _raise_terminated)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _raise_terminated)
     try:
         try:
             yield
@@ -81,7 +86,7 @@ def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
         _exit(program, f"{type(error).__name__}: {lines[0] if lines else ''}", FAILURE)
     finally:
         # Only the interpreter's shutdown is left, which can take a second; an interrupt there would change the code.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *_ENDS):
             atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
@@ -89,7 +94,7 @@ def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
 def defer_interrupts(
     announce: Callable[[], None] = lambda: None, *, seconds: float | None = None
 ) -> Iterator[Callable[[], None]]:
-    """Defer Ctrl-C and SIGTERM within the block until the yielded function is called; a second one interrupts at once.
+    """Defer Ctrl-C, SIGTERM and SIGHUP in the block until the yielded function is called; a second one acts at once.
 
     Python raises KeyboardInterrupt at any bytecode, and nested compiled functions may swallow it.
 
@@ -103,9 +108,9 @@ def defer_interrupts(
         nonlocal interrupt
         if interrupt:
             raise interrupt
-        interrupt = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        interrupt = KeyboardInterrupt if number == signal.SIGINT else Terminated
         if interrupt is Terminated:
-            _TERMINATED.set()
+            _receive(number)
         threading.Thread(target=announce, daemon=True).start()
         if seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
@@ -117,8 +122,9 @@ def defer_interrupts(
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield check
         return
-    numbers = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGALRM,) if seconds is not None else ())
-    handlers = {number: signal.signal(number, hold) for number in numbers}
+    numbers = (signal.SIGINT, *_ENDS) + ((signal.SIGALRM,) if seconds is not None else ())
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, hold) for number in heeded}
     try:
         yield check
         check()
@@ -142,10 +148,24 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _raise_terminated(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleaning up
-    _TERMINATED.set()
+def _raise_terminated(number: int, _: object) -> None:
+    for each in _ENDS:
+        signal.signal(each, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    _receive(number)
     raise Terminated
+
+
+def _receive(number: int) -> None:
+    """Keep which signal came. After SIGHUP, terminals are replaced by the null device, since writing to them fails."""
+    _received.add(number)
+    if number != signal.SIGHUP:
+        return
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(null, stream)
+    os.close(null)
 
 
 def _reader_is_gone() -> bool:
@@ -165,7 +185,9 @@ def _message(error: ValueError) -> str:
 
 
 def _exit_interrupted(program: str, interrupt: KeyboardInterrupt, advice: str) -> None:
-    if isinstance(interrupt, Terminated) or _TERMINATED.is_set():
+    if signal.SIGHUP in _received:
+        _exit(program, f"stopped by SIGHUP; {advice}", HUNG_UP)
+    if isinstance(interrupt, Terminated) or _received:
         _exit(program, f"stopped by SIGTERM; {advice}", TERMINATED)
     _exit(program, f"interrupted; {advice}", INTERRUPTED)
 

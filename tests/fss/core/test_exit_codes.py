@@ -1,9 +1,13 @@
 """How a program ends where its output's reader is gone, and what it says of invalid settings."""
 
 import errno
+import fcntl
 import os
+import pty
+import signal
 import subprocess
 import sys
+import termios
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +16,7 @@ import pytest
 from annotated_types import Ge
 
 from fss.core.config import settings
-from fss.core.exit_codes import FAILURE, PIPE_CLOSED, USAGE_ERROR, exit_cleanly
+from fss.core.exit_codes import FAILURE, HUNG_UP, PIPE_CLOSED, TERMINATED, USAGE_ERROR, exit_cleanly
 
 
 @settings
@@ -46,6 +50,50 @@ def test_a_closed_stream_is_no_file_of_the_program(number: int, tmp_path: Path) 
     assert ended.returncode == USAGE_ERROR
     assert ended.stderr == (b"" if number == 2 else b"fss x: error: a mistake\n")
     assert (tmp_path / "file").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("name", "ignored", "code", "line"),
+    [
+        ("SIGTERM", False, TERMINATED, "x: error: stopped by SIGTERM; run it again with the same settings to resume"),
+        ("SIGHUP", False, HUNG_UP, "x: error: stopped by SIGHUP; run it again with the same settings to resume"),
+        ("SIGHUP", True, 0, ""),
+    ],
+)
+@pytest.mark.parametrize("block", ["", "with defer_interrupts() as check:\n        "])
+def test_a_signal_ends_a_program_in_order(name: str, ignored: bool, code: int, line: str, block: str) -> None:
+    script = (
+        "import os, signal\nfrom fss.core.exit_codes import defer_interrupts, exit_cleanly\n"
+        f"with exit_cleanly('x'):\n    {block}os.kill(os.getpid(), signal.{name})\n"
+    )
+    before = partial(signal.signal, getattr(signal, name), signal.SIG_IGN) if ignored else None
+    ended = subprocess.run([sys.executable, "-c", script], preexec_fn=before, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.strip()) == (code, line)
+
+
+def test_a_program_cleans_up_after_its_terminal_was_closed(tmp_path: Path) -> None:
+    script = (
+        "import time\nfrom fss.core.exit_codes import exit_cleanly\n"
+        "with exit_cleanly('x'):\n"
+        "    print('begun', flush=True)\n"
+        "    try:\n        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('to nobody', flush=True)\n"
+        f"        open({str(tmp_path / 'cleaned')!r}, 'w').close()\n"
+    )
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    terminal, end = pty.openpty()
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdin=end, stdout=end, stderr=end, preexec_fn=take_terminal) as process:
+        os.close(end)
+        assert os.read(terminal, 100).startswith(b"begun")
+        os.close(terminal)
+        assert process.wait(60) == HUNG_UP
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_names_that_the_encoding_lacks_are_escaped() -> None:
