@@ -165,12 +165,14 @@ class Panel:
             _warn(error)
             return
         searched = self._in_turn(self.session.run_search, search)
+        self.workspace.searches.append(search)
         self._show_search(True)
         with _working(self.find_button):
             try:
                 await self.refresh()
                 await searched
             finally:
+                self.workspace.searches.remove(search)
                 self.search = None
                 self._show_search(False)
         if self.find_button.is_deleted:

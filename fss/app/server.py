@@ -17,6 +17,9 @@ _DAY = "private, max-age=86400"
 _RECONNECT_S = 30.0
 """Seconds in which a tab may come back, from a busy machine or a bad network, before its page is built again."""
 
+_END_S = 3
+"""Seconds that the end of the server waits for open requests: one of a tab without a web socket lasts half a minute."""
+
 
 def check_port(host: str, port: int) -> None:
     """Check that the page can listen.
@@ -76,6 +79,7 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         await show(workspace, ui.context.client, run)
 
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={quote(token)}' if token else ''}"
+    app.on_shutdown(workspace.end)
     app.on_startup(lambda: print(f"open {address}   (Ctrl-C ends the page)", flush=True))
     ui.run(
         root,
@@ -86,4 +90,5 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         show=False,
         show_welcome_message=False,
         reconnect_timeout=_RECONNECT_S,
+        timeout_graceful_shutdown=_END_S,
     )

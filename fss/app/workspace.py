@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 
 from fss.app.photographs import Photographs
-from fss.app.session import Answer, Session
+from fss.app.session import Answer, Search, Session
 from fss.collection import Collection
 from fss.collection.collection_file import collection_exists
 from fss.core import storage
@@ -39,6 +39,8 @@ class Workspace:
     """Name of the object at first."""
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="search"))
     """Runs one search after the other: each takes all cores."""
+    searches: list[Search] = field(default_factory=list)
+    """Searches that run or wait."""
     sessions: LRUCache[str, Session] = field(default_factory=lambda: LRUCache(_SESSIONS))
     """Work by the id of a tab, so that it outlives a reload."""
 
@@ -47,6 +49,12 @@ class Workspace:
         if tab not in self.sessions:
             self.sessions[tab] = Session(self.photographs, self.predictor, self.limits, opened=self.opened)
         return self.sessions[tab]
+
+    def end(self) -> None:
+        """Stop the searches after their current photographs, since the program waits for the thread at its end."""
+        for search in self.searches:
+            search.stop.set()
+        self.worker.shutdown(wait=False, cancel_futures=True)
 
     def open_collection(self) -> Collection | None:
         """Return the collection; None if there is none yet."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from fss.app.opened_masks import open_masks
 from fss.app.panel import summarize
 from fss.app.photographs import of_collection, of_folder
 from fss.app.session import Answer, Session
+from fss.app.workspace import Workspace
 from fss.cli import app
 from fss.collection import Collection, ImageReader, ingest_local
 from fss.collection.config import SourceConfig
@@ -118,6 +120,21 @@ def test_a_stopped_search_keeps_its_answers(folder: str, predictor: Predictor) -
     search.stop.set()
     session.run_search(search)
     assert search.done == len(session.answers) == predictor.batch_size == 1
+
+
+def test_the_end_of_the_page_stops_its_searches(folder: str, predictor: Predictor) -> None:
+    session = open_session(folder, predictor)
+    session.mark(position(session, "a.jpg"), "object", box(CENTRES["a.jpg"]))
+    workspace = Workspace(
+        photographs=session.photographs, predictor=predictor, model="", limits=session.limits, collection=None
+    )
+    search, release = session.start_search(), threading.Event()
+    workspace.searches.append(search)
+    workspace.worker.submit(release.wait)
+    waiting = workspace.worker.submit(session.run_search, search)
+    workspace.end()
+    release.set()
+    assert search.stop.is_set() and waiting.cancelled()
 
 
 def test_corrections_survive_the_next_search_and_become_examples(searched: Session) -> None:
