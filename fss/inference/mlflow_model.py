@@ -16,8 +16,9 @@ environment must have beside onnx and onnxscript::
 
 The network is converted when the model is loaded, and again for the first request with another number of supports.
 
-A request is refused if it exceeds :class:`fss.inference.request_limits.RequestLimits`, and one request is answered at a
-time. A server reads a whole request before the model sees it, so a proxy in front of it should limit the body.
+A request is refused if it exceeds :class:`fss.inference.request_limits.RequestLimits`. One request is answered at a
+time, and none that the server has given up meanwhile. A server reads a whole request before the model sees it, so a
+proxy in front of it should limit the body.
 """
 
 import base64
@@ -47,7 +48,7 @@ from fss.inference.model_files import local_copy
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
-from fss.inference.request_limits import RequestLimits
+from fss.inference.request_limits import RequestLimits, take_turn
 from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description, weights_file
 from fss.models.confidence import parse_calibration
 from fss.models.config import Backend, SegmenterConfig
@@ -111,13 +112,14 @@ def python_model() -> Any:
             """Answer each row of a DataFrame with the columns of ``COLUMNS``.
 
             Raises:
-                MlflowException: a request is wrong; the server sends its message, which it does of no other error.
+                MlflowException: a request is wrong, or the server has given up waiting for it; the server sends its
+                    message, which it does of no other error.
             """
             import pandas as pd
             from mlflow.exceptions import MlflowException
 
             masks = []
-            with self.turn:  # the server calls from many threads, and each prediction takes memory and all cores
+            with take_turn(self.turn):
                 for number, row in enumerate(model_input[list(COLUMNS)].to_dict("records"), 1):
                     try:
                         masks.append(segment_request(self.predictor, row, params))

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from fss.inference.mlflow_model import (
     example_request,
     log_kept_model,
     log_model,
+    python_model,
     segment_request,
     served_backend,
 )
 from fss.inference.painted import TRAINING_DATA, PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
+from fss.inference.request_limits import SERVER_TIMEOUT
 from fss.models import create_segmenter
 from fss.models.checkpoint import save_checkpoint
 from fss.tracking.run import Run
@@ -144,6 +147,20 @@ def test_the_server_says_which_request_is_wrong_and_why(model_uri: str) -> None:
             assert answer.status_code == 400
             assert re.search(f"request 2: .*{reason}", answer.json()["message"]), answer.text
             assert "stack_trace" not in answer.json()
+
+
+def test_a_request_that_the_server_has_given_up_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    model = python_model()
+    model.predictor = Predictor(create_segmenter(learner="density", backbone="resnet18", image_size=96))
+    model.turn, requests = threading.Lock(), pd.DataFrame(example_request())
+    monkeypatch.setenv(SERVER_TIMEOUT, "0.1")
+    with model.turn, pytest.raises(MlflowException, match=r"earlier requests took more than 0.1 s; send it again"):
+        model.predict(None, requests)
+    assert len(model.predict(None, requests)) == 1
+    monkeypatch.delenv(SERVER_TIMEOUT)
+    assert len(model.predict(None, requests)) == 1, "without a server it waits"
 
 
 def test_the_model_has_a_signature_and_an_example(model_uri: str) -> None:
