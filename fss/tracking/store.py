@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from fss.core import versioned
 from fss.core.redaction import redact_passwords
 from fss.core.storage import decode_path
+from fss.core.storage_errors import explain_storage_error
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 LOCKED_S = 60.0
 """Seconds that a request waits for a SQLite store that another process has locked."""
-_LOCKED = "database is locked"
+_LOCKED, _FULL = "database is locked", "database or disk is full"
 _STORES = (
     "give a SQLite file (sqlite:///mlflow.db) or a server (http://HOST:5000) as --tracking.uri or MLFLOW_TRACKING_URI"
 )
@@ -132,6 +133,8 @@ def ask(uri: str, request: Callable[[], T]) -> T:
             if is_refusal(error):
                 raise
             cause, store = reason(error), redact_passwords(uri)
+            if disk := explain_storage_error(error):
+                raise ValueError(f"MLflow's store {store} cannot be used: {disk}") from error
             if cause != _LOCKED or time.monotonic() > deadline:
                 raise ValueError(
                     f"MLflow's store {store} does not answer ({cause}). Start the server or free the database, or give "
@@ -156,7 +159,7 @@ def is_refusal(error: Exception) -> bool:
 def reason(error: Exception) -> str:
     """Return the cause of a failed request in a few words."""
     text = redact_passwords(str(error))
-    known = re.search(rf"{_LOCKED}|Connection refused|timed out|Name or service not known", text)
+    known = re.search(rf"{_LOCKED}|{_FULL}|Connection refused|timed out|Name or service not known", text)
     return known.group() if known else (text.splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -1,6 +1,8 @@
 """Runs in a real SQLite store."""
 
+import errno
 import json
+import os
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +19,7 @@ from fss.tracking.delivery import Delivery
 from fss.tracking.lifetime import end_on_exit, find_unfinished
 from fss.tracking.run import Run, ensure_experiment, flatten, sqlite_path, tracking_uri
 from fss.tracking.spool import Spool
-from fss.tracking.store import _schema_lock, ask, require_store
+from fss.tracking.store import _schema_lock, ask, reason, require_store
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +255,19 @@ def test_what_is_sent_twice_is_there_once(store: str) -> None:
     for _ in range(2):
         Delivery(store).send(entries)
     assert [point.step for point in client(store).get_metric_history(run.run_id, "loss")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "/runs/.mlflow.db.lock"), "/runs/.mlflow.db.lock is on a file"),
+        (RuntimeError("(raised by autoflush)\n(sqlite3.OperationalError) database or disk is full"), "no space left"),
+    ],
+)
+def test_a_disk_that_fails_is_told_as_the_cause(error: Exception, told: str) -> None:
+    def request() -> None:
+        raise error
+
+    with pytest.raises(ValueError, match=f"MLflow's store sqlite:////runs/mlflow.db cannot be used: {told}"):
+        ask("sqlite:////runs/mlflow.db", request)
+    assert reason(RuntimeError("(autoflush)\n(sqlite3) database or disk is full")) == "database or disk is full"
