@@ -85,16 +85,17 @@ class Export:
 
     def _pngs(self, masks: "MaskSet", accepted: frozenset[str] | None) -> list[tuple[str, str]]:
         from fss.cli._make_masks import check_folder, write
-        from fss.collection.annotations.png import CLASSES, MASKS, PngTables
+        from fss.collection.annotations.png import CLASSES, MASKS, PngTables, check_png_folder
         from fss.collection.mask_export import iterate_masks
 
         check_folder(self.output)
+        check_png_folder(self.output)
         tables, count = PngTables(self.values), 0
         for exported in iterate_masks(masks, accepted):
             write(self.output, *tables.encode(exported))
             count += 1
-        write(self.output, CLASSES, tables.classes(masks.collection.classes))
         write(self.output, MASKS, tables.masks())
+        write(self.output, CLASSES, tables.classes(masks.collection.classes))
         return [("exported", f"{count} masks as PNG, {MASKS} and {CLASSES}"), ("folder", self.output)]
 
     def _annotations(self, masks: "MaskSet", accepted: frozenset[str] | None) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ def check_place(uri: str, source: str, listed: Iterable[str]) -> None:
     """
     if collection_exists(uri):
         return
-    place, root = storage.absolute_uri(uri), f"{storage.absolute_uri(source)}/"
+    place, root = storage.real_uri(uri), f"{storage.real_uri(source)}/"
     if source and place.startswith(root) and {"", place.removeprefix(root).split("/")[0]} & {*map(_top, listed)}:
         raise ValueError(
             f"{uri} lies within the source {source}, and pictures of the collection would be taken for photographs of "

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from fss.collection import part_io
 from fss.collection.class_names import check_class_table, clean
 from fss.collection.collection import Collection
 from fss.collection.image_names import Photograph
@@ -130,6 +131,21 @@ class PngTables:
         """Return classes.csv, with the names of the classes of the masks."""
         rows = [[str(key), class_names.get(key, f"class {key}")] for key in sorted(self._class_ids)]
         return _encode_table(("id", "name"), rows)
+
+
+def check_png_folder(uri: str) -> None:
+    """Check that an export of PNGs replaces no tables of others in a folder.
+
+    Raises:
+        ValueError: there is a masks.csv that no export has written, or a classes.csv without one of an export.
+    """
+    masks, classes = (storage.join(uri, name) for name in (MASKS, CLASSES))
+    if part_io.exists(masks):
+        foreign = None if storage.read_bytes(masks, 4096).startswith(b"mask,image_id") else masks
+    else:
+        foreign = classes if part_io.exists(classes) else None
+    if foreign is not None:
+        raise ValueError(f"{foreign} is not of an export of masks, which would replace it; give another folder")
 
 
 def read_png_folder(

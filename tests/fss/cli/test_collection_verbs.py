@@ -50,6 +50,7 @@ def test_masks_are_exported_and_deletion_needs_confirmation(
     assert ends("masks", "export", collection, "truth", "--output", tmp_path / "png", "--values", "class") == 0
     assert len(list((tmp_path / "png").glob("*.png"))) == 5
     assert (tmp_path / "png" / "masks.csv").read_text().count("\n") == 6
+    assert ends("masks", "export", collection, "truth", "--output", tmp_path / "png", "--values", "class") == 0
     assert ends("masks", "export", collection, "truth", "--output", tmp_path / "coco", "--form", "coco") == 0
     named = ["masks", "export", collection, "truth", "--output", tmp_path / "new" / "coco.json", "--form"]
     assert ends(*named, "coco") == 0
@@ -60,6 +61,19 @@ def test_masks_are_exported_and_deletion_needs_confirmation(
     assert ends("masks", "delete", collection, "truth") == 2
     assert "give --yes to do it" in capsys.readouterr().err
     assert ends("masks", "rename", collection, "truth", "mine") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("classes.csv", "id,name\n1,mine\n"), ("masks.csv", "picture,mask,share\n")]
+)
+def test_an_export_replaces_no_table_of_others(
+    name: str, content: str, collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / name).write_text(content)
+    assert ends("masks", "export", collection, "truth", "--output", tmp_path / "labels") == 2
+    assert f"{name} is not of an export of masks, which would replace it" in capsys.readouterr().err
+    assert (tmp_path / "labels" / name).read_text() == content
 
 
 def test_a_model_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

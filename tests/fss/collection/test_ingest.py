@@ -220,7 +220,9 @@ def test_a_collection_does_not_begin_among_other_files(
 
 def test_a_collection_does_not_begin_where_its_source_looks_for_photographs(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 2)
-    for uri, source in ((f"{folder}/runs/c", f"{folder}/"), (f"{folder}/c", str(tmp_path))):
+    (tmp_path / "link").symlink_to(folder)
+    places = ((f"{folder}/runs/c", f"{folder}/"), (f"{folder}/c", str(tmp_path)), (f"{tmp_path}/link/c", folder))
+    for uri, source in (*places, (f"{folder}/c", f"{tmp_path}/link")):
         with pytest.raises(ValueError, match=r"lies within the source .*; choose a place outside of it"):
             ingest(uri, SourceConfig(path=source))
     assert len(list(Path(folder).iterdir())) == 2
