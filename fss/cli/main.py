@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import fss
 from fss.core.exit_codes import REPEAT, exit_cleanly
 from fss.core.extras import require
+from fss.core.system import let_threads_sleep
 
 VERBS = {
     "predict": "segment photographs by example: a picture and its mask, or a box",
@@ -45,6 +46,7 @@ checks failed; 130 interrupted; 143 stopped by SIGTERM, 129 by SIGHUP. FSS_TRACE
 def main(words: Sequence[str] | None = None) -> None:
     """Run a verb and exit with its exit code; ``words`` are the command line arguments without the program name."""
     words = list(sys.argv[1:] if words is None else words)
+    let_threads_sleep()  # before a verb imports torch
     with exit_cleanly(f"fss {words[0]}" if words else "fss", advice=REPEAT):
         if not words or words[0] in ("-h", "--help", "help"):
             print(_HELP.format(verbs="\n".join(f"    {verb:<10} {what}" for verb, what in VERBS.items())))

@@ -15,6 +15,20 @@ _WHEELS = ((580, "cu130"), (525, "cu126"))
 """Oldest major versions of the driver, and the newest builds of torch that run on them."""
 
 
+WAIT_POLICY = "OMP_WAIT_POLICY"
+"""Environment variable that says what the threads of torch do while they wait for each other."""
+
+
+def let_threads_sleep() -> None:
+    """Let the threads of torch sleep while they wait for each other, in this process and those that it starts.
+
+    It has no effect once torch is imported. By default they keep their cores busy for milliseconds. Where another
+    program needs one of the cores, a training with two threads then takes six times as long. A value of the user's own
+    stays.
+    """
+    os.environ.setdefault(WAIT_POLICY, "passive")
+
+
 def available_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ import ray
 import fss
 import pipelines
 from fss.core.memory import ARENAS
-from fss.core.system import available_cores
+from fss.core.system import WAIT_POLICY, available_cores
 from pipelines.runtime.ray_internals import keep_sigterm_handler, on_loopback, shut_down
 
 LOOPBACK = "127.0.0.1"
@@ -87,12 +87,16 @@ def count_cpus() -> int:
 
 
 def worker_environment() -> dict[str, str]:
-    """Return the environment variables of every worker: threads, memory, and the object store's address.
+    """Return the environment variables of every worker: threads that sleep, memory, and the object store's address.
 
     A training runs in a thread of its worker, which keeps its memory for the next tensors only in the first arena.
     """
-    names = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL", ARENAS)
-    return SINGLE_THREAD | {ARENAS: "1"} | {name: os.environ[name] for name in names if name in os.environ}
+    names = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL", ARENAS, WAIT_POLICY)
+    return (
+        SINGLE_THREAD
+        | {ARENAS: "1", WAIT_POLICY: "passive"}
+        | {name: os.environ[name] for name in names if name in os.environ}
+    )
 
 
 def loopback_environment() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """What a run says about where it was made."""
 
+import os
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -49,3 +51,13 @@ def test_packages_are_listed_as_pip_does() -> None:
     lines = installed_packages().splitlines()
     assert any(line.startswith("torch==") for line in lines)
     assert lines == sorted(lines, key=str.lower)
+
+
+@pytest.mark.parametrize("program", ["import pipelines", "from fss.cli.main import main; main(['--version'])"])
+@pytest.mark.parametrize(("own", "policy"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_threads_sleep_while_they_wait(program: str, own: str | None, policy: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": own} if own else {})
+    command = [sys.executable, "-c", f"{program}; import torch"]
+    shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in shown
