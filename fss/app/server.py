@@ -1,9 +1,13 @@
 """Serve the page until it is interrupted."""
 
+import asyncio
+import logging
 import secrets
+import signal
 import socket
 from urllib.parse import quote
 
+import uvicorn.server
 from fastapi import HTTPException, Response
 from nicegui import Client, app, ui
 
@@ -79,6 +83,9 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         await show(workspace, ui.context.client, run)
 
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={quote(token)}' if token else ''}"
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # uvicorn ends in order at Ctrl-C and SIGTERM alone
+        uvicorn.server.HANDLED_SIGNALS = (*uvicorn.server.HANDLED_SIGNALS, signal.SIGHUP)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     app.on_shutdown(workspace.end)
     app.on_startup(lambda: print(f"open {address}   (Ctrl-C ends the page)", flush=True))
     ui.run(
@@ -92,3 +99,9 @@ def serve(workspace: Workspace, *, host: str, port: int, token: str | None) -> N
         reconnect_timeout=_RECONNECT_S,
         timeout_graceful_shutdown=_END_S,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a record of the server is more than that open requests were cancelled at the end."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "graceful shutdown exceeded" not in str(record.msg)

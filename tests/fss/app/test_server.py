@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from fss.app import server
-from fss.core.exit_codes import TERMINATED
+from fss.core.exit_codes import HUNG_UP, TERMINATED
 from tests.helpers.http_process import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +38,8 @@ def test_a_page_that_never_connects_builds_nothing(monkeypatch: pytest.MonkeyPat
     assert not built
 
 
-def test_a_tab_without_a_web_socket_does_not_delay_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", TERMINATED), ("SIGHUP", HUNG_UP)])
+def test_a_tab_without_a_web_socket_does_not_delay_the_end(name: str, code: int, tmp_path: Path) -> None:
     port = free_port()
     script = (
         "from types import SimpleNamespace\nfrom fss.core.exit_codes import exit_cleanly\n"
@@ -55,17 +57,19 @@ def test_a_tab_without_a_web_socket_does_not_delay_the_end(tmp_path: Path) -> No
     environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}  # NiceGUI looks for them
     environment["PYTHONPATH"] = str(ROOT)
     words = [sys.executable, "-c", script]
-    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None and process.stdout.readline().startswith("open ")
         tab = re.search('"sid":"([^"]+)"', _fetch(address))
         assert tab is not None
         threading.Thread(target=wait_for_news, args=(tab[1],), daemon=True).start()
         time.sleep(0.5)
         begin = time.monotonic()
-        process.terminate()
-        assert process.wait(60) == TERMINATED
+        process.send_signal(getattr(signal, name))
+        assert process.wait(60) == code
         assert time.monotonic() - begin < 15, "such a request lasts 24 s"
         assert "searches are stopped" in process.stdout.read()
+        assert process.stderr is not None and "Traceback" not in process.stderr.read()
 
 
 def _fetch(address: str) -> str:
