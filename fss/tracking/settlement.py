@@ -27,7 +27,7 @@ from fss.tracking.spool import (
     within,
     write_sent,
 )
-from fss.tracking.store import reason
+from fss.tracking.store import is_refusal, reason
 
 MARKER = "run.json"
 """File of a spool with the run and the store of its job."""
@@ -103,12 +103,31 @@ def deliver(uri: str, store: str, handlers: Handlers | None = None) -> Outcome:
     paths = [path for path in entry_files(folder) if path != own]
     try:
         delivery = Delivery(store)
+        _check_run(delivery, uri)
         while sum([_deliver_file(path, folder, delivery, handlers or {}, outcome) for path in paths]):
             pass  # a file may wait for a run that a later one opens
     except Exception as error:
         outcome.problem = reason(error)
     outcome.left = [entry for path in paths for entry, _ in read_entries(path, sent_bytes(path))]
     return outcome
+
+
+def _check_run(delivery: Delivery, uri: str) -> None:
+    """Check that a store has the run of a spool: another one would refuse all entries for good.
+
+    Raises:
+        ValueError: it has not.
+    """
+    marker = read_marker(uri)
+    if marker is None:
+        return
+    try:
+        delivery.client.get_run(marker["run_id"])
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        run, before = marker["run_id"], marker["store"]
+        raise ValueError(f"{redact_passwords(delivery.uri)} has no run {run}, which began in {before}") from error
 
 
 def _deliver_file(path: Path, folder: Path, delivery: Delivery, handlers: Handlers, outcome: Outcome) -> int:

@@ -29,7 +29,7 @@ class Store:
     """A store in memory, which can be away, refuse a run, or not have one yet."""
 
     def __init__(self) -> None:
-        self.away, self.refused, self.missing = False, set[str](), set[str]()
+        self.away, self.refused, self.missing, self.unknown = False, set[str](), set[str](), set[str]()
         self.entries: list[Entry] = []
 
     def delivery(self, uri: str) -> "FakeDelivery":
@@ -60,6 +60,12 @@ class FakeDelivery:
             self.store.missing.discard(entries[0]["run"])
         self.run_id(entries[0]["run"])
         self.store.entries += entries
+
+    def get_run(self, run: str) -> None:
+        if self.store.away:
+            raise ConnectionError("Connection refused")
+        if run in self.store.unknown:
+            raise RefusedError(f"no run {run}")
 
     def get_metric_history(self, run: str, metric: str) -> list[Any]:
         if self.store.away:
@@ -240,6 +246,25 @@ def test_sync_sends_what_is_left_and_says_what_is_not(
     assert "MLflow has everything" in capsys.readouterr().out
     with pytest.raises(ValueError, match="there is no folder"):
         sync.run(sync.Config(folders=(str(tmp_path / "nothing"),)))
+
+
+def test_another_store_gets_nothing_and_nothing_is_lost(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settlement, "DELIVER_S", 0.5)
+    store.away = True
+    run.log_metrics({"loss": 1.0}, step=1)
+    run.flush(0.1)
+    another_process(monkeypatch)
+    store.away, store.unknown, store.refused = False, {"r"}, {"r"}
+    for _ in range(2):
+        assert sync.run(sync.Config(folders=(str(tmp_path),), tracking="http://other")) == 3
+        told = "MLflow lacks 1 metric of this job (http://other has no run r, which began in http://store)"
+        assert told in capsys.readouterr().out
+    store.unknown, store.refused = set(), set()
+    another_process(monkeypatch)
+    assert sync.run(sync.Config(folders=(str(tmp_path),), tracking="http://store")) == 0
+    assert store.steps() == [1]
 
 
 def test_a_password_of_the_store_is_not_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
