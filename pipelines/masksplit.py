@@ -45,6 +45,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
     from fss.tracking.lineage import log_dataset
     from fss.training.lanes import steps_per_epoch
     from pipelines import pseudomask, train
+    from pipelines.end_to_end.estimate import planned_stages
     from pipelines.end_to_end.inputs import evaluation_input, photographs_input
     from pipelines.end_to_end.rounds import run_rounds
     from pipelines.end_to_end.student import train_on_student
@@ -68,7 +69,7 @@ def run(config: MaskSplitJobConfig) -> JobResult:
         key=config_hash(identities, work(config)),
         output_dir=storage.absolute_uri(config.output),
         inputs={"photographs": photographs.describe()},
-        plan={"photographs": photographs.describe(), "evaluation": labelled.describe() if labelled else "none"},
+        plan=planned_stages(config, photographs, labelled) if config.dry_run else {},
         contents=_contents(config, photographs, labelled),
         preset=same_preset(config),
         labels=Labels(

@@ -69,7 +69,11 @@ def run(config: TrainSaliencyConfig, *, parent: Run | None = None) -> JobResult:
         key=key,
         output_dir=output_dir,
         inputs={"name": name, **data},
-        plan={"output folder": output_dir},
+        plan={
+            "output folder": output_dir,
+            "rounds": config.training.rounds,
+            "epochs of a round": config.training.epochs,
+        },
         claim_as=f"a student {name!r} in {config.output}",
         contents=contents,
         labels=Labels(

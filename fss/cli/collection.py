@@ -93,10 +93,10 @@ class Duplicates:
             drop_duplicates(collection, duplicates)
         photographs = sum(map(len, collection.image_ids().values()))
         marked = "; they are marked as unusable, and no job uses them" if self.drop_duplicates and duplicates else ""
-        print(
-            f"{len(duplicates)} of {photographs} photographs nearly repeat {len(groups)} others (at most "
-            f"{self.duplicate_distance} bits differ){marked}"
-        )
+        found = f"{len(duplicates)} of {photographs} photographs nearly repeat {len(groups)} others"
+        if not duplicates:
+            found = f"none of the {photographs} photographs nearly repeats another"
+        print(f"{found} (at most {self.duplicate_distance} bits differ){marked}")
         return SUCCESS
 
 

@@ -76,7 +76,10 @@ def _classes(config: EvaluateJobConfig, collection: Collection) -> Sequence[int]
     splits = collection.class_splits
     if config.classes not in splits:
         names = ", ".join(splits) or "none"
-        raise ValueError(f"the collection {collection.uri} has no class split {config.classes!r}; it has {names}")
+        raise ValueError(
+            f"the collection {collection.uri} has no class split {config.classes!r}; its splits are {names}. Without "
+            "--classes, all classes are evaluated"
+        )
     return splits[config.classes]
 
 

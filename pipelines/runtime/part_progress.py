@@ -86,7 +86,7 @@ class PartProgress:
         return self.recent[-1][0] if self.recent else self.start
 
     def _heartbeat(self, now: float) -> None:
-        if self.pace.due(now, self.finished):
+        if self.finished < self.parts and self.pace.due(now, self.finished):  # the last line is that of close
             self._print(self._line())
 
     def _line(self) -> str:
@@ -111,7 +111,9 @@ class PartProgress:
         if not self.closed and now - self._latest() >= EVERY_S:
             words.append(f"no part finished for {clock_text(now - self._latest())}")
             if self.running is not None:
-                words.append(f"processes at work: {self.running:,}")
+                words.append(
+                    f"processes at work: {self.running:,}" if self.running else "no process has started on them"
+                )
         if complete or self.closed:
             words.append(f"took {clock_text(seconds)}")
         elif self.finished:

@@ -106,7 +106,7 @@ class JobResult:
             table.add_row("MLflow run", self.run_id)
         console = console or output_console()
         if self.report:
-            console.print(self.report, highlight=False, markup=False)
+            console.print(self.report, highlight=False, markup=False, soft_wrap=True)  # a table keeps its lines
         console.print(table)
         if self.run_page:
             console.print(f"MLflow: {self.run_page}", highlight=False, markup=False, soft_wrap=True)

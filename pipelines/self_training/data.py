@@ -18,6 +18,7 @@ from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from fss.training.workers import share_buffers
 from pipelines.self_training.config import STABLE, STAGES, SelfTrainConfig
 
+STAGE_FLAGS: dict[Stage, str] = {1: "first", 2: "second", 3: "third"}
 STAGE_BEFORE: dict[Stage, Stage] = {2: 1, 3: 2}
 
 
@@ -147,7 +148,7 @@ class SelfTrainData:
                 if count > available[kind]:
                     raise ValueError(
                         f"a step of stage {stage} takes {count} {kind} pictures, but there are {available[kind]}; "
-                        f"lower this number in the settings of the stage, or add pictures.{note}"
+                        f"give --training.{STAGE_FLAGS[stage]}.{kind} {available[kind]}, or add pictures.{note}"
                     )
             self._check_workers(stage, batch.labelled + batch.pool)
         return counts | {"classes": len(self.table)}

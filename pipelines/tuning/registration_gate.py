@@ -172,7 +172,8 @@ def gate_verdict(decision: GateDecision, registered: str | None) -> dict[str, An
     """
     failed = [text.removeprefix(FAILED) for text in decision.reasons if text.startswith(FAILED)]
     outcome = f"Registered as {registered}." if registered else f"Not registered: {'; '.join(failed)}."
-    return {**decision.verdict, "line": f"{decision.verdict['line']} {outcome}"}
+    line = str(decision.verdict["line"])  # ends with what to do next
+    return {**decision.verdict, "line": f"{outcome} {line[:1].upper()}{line[1:]}"}
 
 
 def alias_uri(uri: str, config: GateConfig) -> str | None:
@@ -199,4 +200,5 @@ def _evaluation(model: str, config: GateConfig, output: str, tracking: TrackingC
 
 
 def _beats(name: str, row: dict[str, Any]) -> tuple[bool, str]:
-    return row["ahead_low"] > 0, f"ahead of {name} by {ahead_text(row)}"
+    ahead = row["ahead_low"] > 0
+    return ahead, f"{'ahead' if ahead else 'not surely ahead'} of {name}: {ahead_text(row)}"

@@ -145,6 +145,10 @@ def test_dry_run_shows_the_resolved_settings_and_does_nothing(config: MaskSplitJ
     assert result.inputs["--init-seed"] == result.inputs["--episode-seed"] == 3
     assert result.inputs["--device"] == "cpu"
     assert None not in {result.inputs[f"--augment.{name}"] for name in ("hue", "blur", "grey")}
+    plan = result.metrics
+    assert list(plan) == ["photographs", "pseudo-masks", "training", "evaluation", "output folder"]
+    assert plan["training"].startswith("2 steps of ") and " on cpu: about " in plan["training"]
+    assert plan["evaluation"].endswith(" beside the baselines") and plan["output folder"] == str(output)
     assert not output.exists()
 
 

@@ -116,6 +116,10 @@ def test_copies_of_a_collection_are_listed_and_dropped(tmp_path: Path, capsys: p
         main(["collection", "duplicates", collection.uri, "--drop-duplicates"])
     assert names(collection) == {"copy-1.jpg", "copy-2.jpg"} and not find_duplicates(collection)
     assert collection.quarantine()["error"][0].as_py().startswith("near-duplicate: of ")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["collection", "duplicates", collection.uri])
+    assert capsys.readouterr().out == "none of the 8 photographs nearly repeats another (at most 4 bits differ)\n"
     assert not list(find_problems(collection))
 
 

@@ -33,10 +33,21 @@ def test_the_last_line_tells_the_whole() -> None:
     clock, out = Clock(), io.StringIO()
     progress = PartProgress("masks", parts=2, skipped=0, out=out, clock=clock)
     for _ in range(2):
-        clock.now += 4
+        clock.now += 40
         progress.add({"images": 10})
     progress.close()
-    assert out.getvalue().splitlines()[-1] == "[masks] 2/2 parts, 20 images, 2.5 images/s, took 0:08"
+    assert out.getvalue().splitlines()[1:] == [
+        "[masks] 1/2 parts, 10 images, 0.2 images/s, 0:40 left",
+        "[masks] 2/2 parts, 20 images, 0.2 images/s, took 1:20",
+    ]
+
+
+def test_processes_that_have_yet_to_start_are_told() -> None:
+    clock, out = Clock(), io.StringIO()
+    progress = PartProgress("masks", parts=2, skipped=0, out=out, clock=clock)
+    clock.now += 60
+    progress.tick(running=0)
+    assert out.getvalue().endswith("0/2 parts, no part finished for 1:00, no process has started on them\n")
 
 
 def test_an_ingest_counts_photographs_and_not_masks() -> None:

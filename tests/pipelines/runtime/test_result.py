@@ -69,6 +69,12 @@ def test_every_number_says_what_it_counts(key: str, value: int, line: str) -> No
     assert line in " ".join(out.getvalue().split())
 
 
+def test_the_lines_of_a_report_stay_whole() -> None:
+    out, line = io.StringIO(), " ".join(["0.5"] * 100)
+    JobResult(job="x", report=f"{line}\nnext").show(Console(file=out, width=80))
+    assert out.getvalue().splitlines()[:2] == [line, "next"]
+
+
 def test_the_plan_of_a_dry_run_says_what_it_counts() -> None:
     out = io.StringIO()
     JobResult(job="x (dry run)", metrics={"train": 183, "output folder": "runs"}).show(Console(file=out, width=150))

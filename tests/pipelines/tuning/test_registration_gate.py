@@ -60,11 +60,11 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     answers(monkeypatch, {"model": 0.4}, {"all foreground": AHEAD})
     decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert decision.passed
-    assert decision.reasons[0] == "passed: ahead of all foreground by +10.0 [+5.0, +15.0] mIoU"
+    assert decision.reasons[0] == "passed: ahead of all foreground: +10.0 [+5.0, +15.0] mIoU"
     uri = register(trial, checkpoint, GATE, decision, tags={"fss.sweep": sweep.run_id})
     assert uri == "models:/gated@champion"
     assert gate_verdict(decision, uri) == {
-        "line": "the verdict. Registered as models:/gated@champion.",
+        "line": "Registered as models:/gated@champion. The verdict.",
         "ahead_of_all": True,
     }
     client = tracking_client(sweep.uri)
@@ -77,7 +77,7 @@ def test_what_passes_is_registered_under_its_alias_and_a_worse_one_is_not(
     worse = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not worse.passed
     assert worse.reasons[-1] == "FAILED: gated@champion has mIoU 45.0, this model 40.0"
-    line = "the verdict. Not registered: gated@champion has mIoU 45.0, this model 40.0."
+    line = "Not registered: gated@champion has mIoU 45.0, this model 40.0. The verdict."
     assert gate_verdict(worse, None)["line"] == line
     with pytest.raises(AssertionError, match="only a model that passed"):
         register(trial, checkpoint, GATE, worse, tags={})
@@ -92,7 +92,7 @@ def test_an_interval_around_zero_beats_nothing(
     decision = evaluate_gate(checkpoint, GATE, output_dir=str(tmp_path / "gate"), tracking=tracking, mlflow_run=sweep)
     assert not decision.passed
     assert decision.reasons == (
-        "FAILED: ahead of all foreground by +10.0 [-1.0, +20.0] mIoU",
+        "FAILED: not surely ahead of all foreground: +10.0 [-1.0, +20.0] mIoU",
         "passed: there is no gated@champion yet",
     )
     other = GateConfig(evaluation="labelled", beats=("magic",))
