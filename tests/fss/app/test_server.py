@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,7 +59,10 @@ def test_a_tab_without_a_web_socket_does_not_delay_the_end(name: str, code: int,
     environment["PYTHONPATH"] = str(ROOT)
     words = [sys.executable, "-c", script]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    heeded = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # also if the tests run under nohup
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeded
+    ) as process:
         assert process.stdout is not None and process.stdout.readline().startswith("open ")
         tab = re.search('"sid":"([^"]+)"', _fetch(address))
         assert tab is not None

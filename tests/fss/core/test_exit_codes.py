@@ -66,7 +66,7 @@ def test_a_signal_ends_a_program_in_order(name: str, ignored: bool, code: int, l
         "import os, signal\nfrom fss.core.exit_codes import defer_interrupts, exit_cleanly\n"
         f"with exit_cleanly('x'):\n    {block}os.kill(os.getpid(), signal.{name})\n"
     )
-    before = partial(signal.signal, getattr(signal, name), signal.SIG_IGN) if ignored else None
+    before = partial(signal.signal, getattr(signal, name), signal.SIG_IGN if ignored else signal.SIG_DFL)
     ended = subprocess.run([sys.executable, "-c", script], preexec_fn=before, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr.strip()) == (code, line)
 
@@ -75,14 +75,16 @@ def test_a_program_cleans_up_after_its_terminal_was_closed(tmp_path: Path) -> No
     script = (
         "import time\nfrom fss.core.exit_codes import exit_cleanly\n"
         "with exit_cleanly('x'):\n"
-        "    print('begun', flush=True)\n"
-        "    try:\n        time.sleep(60)\n"
+        "    try:\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
         "    finally:\n"
         "        print('to nobody', flush=True)\n"
         f"        open({str(tmp_path / 'cleaned')!r}, 'w').close()\n"
     )
 
     def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also if the tests run under nohup
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
