@@ -123,8 +123,9 @@ def defer_interrupts(
         yield check
         return
     numbers = (signal.SIGINT, *_ENDS) + ((signal.SIGALRM,) if seconds is not None else ())
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, hold) for number in heeded}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+        numbers = tuple(number for number in numbers if number != signal.SIGHUP)
+    handlers = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield check
         check()

@@ -18,7 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "relabel": ("faiss",),
         "timm": ("timm",),
         "hub": ("huggingface_hub",),
-        "app": ("nicegui", "fastapi"),
+        "app": ("nicegui", "fastapi", "uvicorn"),
         "coco": ("pycocotools",),
         "heic": ("pillow_heif",),
         "onnx": ("onnx", "onnxscript", "onnxruntime"),

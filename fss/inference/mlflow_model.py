@@ -48,7 +48,7 @@ from fss.inference.model_files import local_copy
 from fss.inference.painted import PaintedModelWarning
 from fss.inference.predictor import Predictor, load_segmenter
 from fss.inference.prompts import Prompt
-from fss.inference.request_limits import RequestLimits, take_turn
+from fss.inference.request_limits import SERVER_TIMEOUT, RequestLimits
 from fss.models.checkpoint import CALIBRATION, DESCRIPTION, PRIOR, WEIGHTS, read_description, weights_file
 from fss.models.confidence import parse_calibration
 from fss.models.config import Backend, SegmenterConfig
@@ -91,6 +91,22 @@ _REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "numpy", "pyarrow", "pillow", "opencv-python-headless"),
     *("scikit-image", "scipy", "numba", "pydantic", "annotated-types", "tyro", "lazy-loader", "tenacity"),
 )
+
+
+@contextmanager
+def take_turn(turn: threading.Lock) -> Iterator[None]:
+    """Hold a lock, since each prediction takes all cores; a request that the server has given up is refused."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    seconds = float(os.environ.get(SERVER_TIMEOUT, -1))
+    if not turn.acquire(timeout=seconds):
+        text = f"earlier requests took more than {seconds:g} s; send it again later, or send fewer at a time"
+        raise MlflowException(text, error_code=TEMPORARILY_UNAVAILABLE)
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def python_model() -> Any:

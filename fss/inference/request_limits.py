@@ -1,9 +1,6 @@
 """What a served model accepts in one request, checked before anything is decoded or converted."""
 
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -61,26 +58,6 @@ class RequestLimits:
                 f"the request has {total:,} bytes of pictures and masks; at most {self.max_bytes:,} are allowed. Send "
                 "fewer supports, or JPEG or PNG instead of arrays"
             )
-
-
-@contextmanager
-def take_turn(turn: threading.Lock) -> Iterator[None]:
-    """Hold a lock, since a server calls from many threads, and each prediction takes memory and all cores.
-
-    Raises:
-        MlflowException: the server has answered meanwhile that the request took too long, so that nobody waits for it.
-    """
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
-
-    seconds = float(os.environ.get(SERVER_TIMEOUT, -1))
-    if not turn.acquire(timeout=seconds):
-        text = f"earlier requests took more than {seconds:g} s; send it again later, or send fewer at a time"
-        raise MlflowException(text, error_code=TEMPORARILY_UNAVAILABLE)
-    try:
-        yield
-    finally:
-        turn.release()
 
 
 def _count_hints(mask: Any) -> int:

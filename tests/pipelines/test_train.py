@@ -197,5 +197,5 @@ def test_evaluation_of_the_model_and_what_it_has_to_beat(
 
     alone = evaluate.run(replace(settings, output=str(tmp_path / "alone"), workers=1))
     assert alone.metrics == summary.metrics, "the number of workers changes nothing"
-    with pytest.raises(ValueError, match="no class split 'nothing'; it has base, novel"):
+    with pytest.raises(ValueError, match="no class split 'nothing'; its splits are base, novel"):
         evaluate.run(replace(settings, classes="nothing"))
