@@ -56,9 +56,8 @@ def exit_cleanly(program: str, *, advice: str = RESUME) -> Iterator[None]:
     _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         _received.clear()
-        signal.signal(signal.SIGTERM, _raise_terminated)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, _raise_terminated)
+        for number in _heeded():
+            signal.signal(number, _raise_terminated)
     try:
         try:
             yield
@@ -122,9 +121,7 @@ def defer_interrupts(
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield check
         return
-    numbers = (signal.SIGINT, *_ENDS) + ((signal.SIGALRM,) if seconds is not None else ())
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
-        numbers = tuple(number for number in numbers if number != signal.SIGHUP)
+    numbers = (signal.SIGINT, *_heeded()) + ((signal.SIGALRM,) if seconds is not None else ())
     handlers = {number: signal.signal(number, hold) for number in numbers}
     try:
         yield check
@@ -147,6 +144,11 @@ def _prepare_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _heeded() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a program in order; SIGHUP stays ignored under ``nohup``."""
+    return (signal.SIGTERM,) if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else _ENDS
 
 
 def _raise_terminated(number: int, _: object) -> None:

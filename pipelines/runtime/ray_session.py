@@ -89,14 +89,11 @@ def count_cpus() -> int:
 def worker_environment() -> dict[str, str]:
     """Return the environment variables of every worker: threads that sleep, memory, and the object store's address.
 
-    A training runs in a thread of its worker, which keeps its memory for the next tensors only in the first arena.
+    A training runs in a thread of its worker, which keeps its memory for the next tensors only in the first arena. How
+    threads wait is set where ``pipelines`` is imported.
     """
     names = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL", ARENAS, WAIT_POLICY)
-    return (
-        SINGLE_THREAD
-        | {ARENAS: "1", WAIT_POLICY: "passive"}
-        | {name: os.environ[name] for name in names if name in os.environ}
-    )
+    return SINGLE_THREAD | {ARENAS: "1"} | {name: os.environ[name] for name in names if name in os.environ}
 
 
 def loopback_environment() -> dict[str, str]:
