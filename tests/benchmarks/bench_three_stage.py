@@ -3,10 +3,11 @@
     python -m tests.benchmarks.bench_three_stage --train CamVid/train --val CamVid/val --weights mobilenet_v2.pth
 
 The benchmark runs the loop of ``pipelines.selftrain`` in one process without Ray. ``three_stage_arms.py`` names its
-arms. The group ``rates`` chooses the learning rates on the labels alone; all other arms use the best ones. The seed
-draws the labelled pictures, their order and augmentation, and the initial weights, so arms of a seed are pairs. Every
-run writes one JSON file into --output; a benchmark that was stopped continues with the missing ones. ``report.md`` and
-``curves.png`` are written after every run (``three_stage_report.py`` writes them again).
+arms. The group ``rates`` chooses the learning rates on the labels alone, and compares class weights; all other arms
+use the best rates. The seed draws the labelled pictures, their order and augmentation, and the initial weights, so
+arms of a seed are pairs. Every run writes one JSON file into --output; a benchmark that was stopped continues with the
+missing ones. ``report.md`` and ``curves.png`` are written after every run (``three_stage_report.py`` writes them
+again).
 
 The scores are of the last weights, raw and as the moving average of the teacher, on all pictures at their full size:
 the validation pictures, all training pictures, and those without labels. No training depends on them, and no choice
@@ -47,7 +48,7 @@ from fss.training.semi_supervised.rows import SemanticRows, scan_rows
 from fss.training.semi_supervised.three_stage import SemanticLoop, auxiliary_head
 from pipelines.self_training.config import SelfTrainConfig
 from pipelines.self_training.data import SelfTrainData
-from tests.benchmarks.three_stage_arms import GROUPS, RATES, Arm, all_arms
+from tests.benchmarks.three_stage_arms import BALANCE, GROUPS, RATES, Arm, all_arms
 from tests.benchmarks.three_stage_report import mean, read_runs, write_report
 
 Keys = Set[tuple[int, int]]
@@ -126,7 +127,7 @@ def base_config(options: argparse.Namespace, train: Collection, seed: int, rates
             learning_rate=rates[0],
             backbone_learning_rate=rates[1],
             decay="poly",
-            class_balance=1.0,
+            class_balance=BALANCE,
             ema=((0, options.ema),),
             mask_tta="flip",
         ),

@@ -61,6 +61,10 @@ RELEASED_LOSSES = training(supervised_weight=1.0, consistency_weight=0.5)
 """The losses of the released settings for PASCAL VOC."""
 RATES = ((1e-3, 2e-4), (3e-3, 1e-3), (1e-2, 3e-3))
 """Learning rates of new layers and of the backbone that are tried on the labels alone."""
+BALANCE = 0.5
+"""Exponent of the class weights of all arms but those that try another one on the labels alone."""
+OTHER_BALANCES = (0.0, 0.25, 0.75, 1.0)
+"""The other exponents; 0 weights no class."""
 
 
 def _rate_arms() -> list[Arm]:
@@ -68,7 +72,10 @@ def _rate_arms() -> list[Arm]:
     for new, backbone in RATES:
         rates = training(learning_rate=new, backbone_learning_rate=backbone)
         arms.append(Arm(name=f"rates-{new:g}", group="rates", stage=1, settings=rates))
-    return [*arms, Arm(name="unweighted", group="rates", stage=1, settings=training(class_balance=0.0))]
+    for exponent in OTHER_BALANCES:
+        balance = training(class_balance=exponent)
+        arms.append(Arm(name=f"balance-{exponent:g}-2S", group="rates", stage=1, settings=balance, lengths=2))
+    return arms
 
 
 def _recipe(name: str, *, stage: Stage = 2, after: str | None = None, **changes: Any) -> Arm:

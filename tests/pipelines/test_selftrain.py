@@ -37,7 +37,7 @@ from pipelines.runtime.config import TrackingConfig
 from pipelines.runtime.result import JobResult
 from pipelines.self_training.config import PRESETS, SelfTrainConfig, with_seed, work_hash
 from pipelines.selftrain import run
-from tests.benchmarks.three_stage_arms import UNMIXED, training
+from tests.benchmarks.three_stage_arms import BALANCE, UNMIXED, training
 from tests.helpers.discs import png
 
 PICTURES, LABELLED, PART_SIZE, STEPS = 16, 4, 4, 4
@@ -266,9 +266,9 @@ def test_presets_are_the_released_ones() -> None:
         assert not preset.network.all_dilations and preset.training.decay == "constant"
 
 
-def test_the_preset_for_a_folder_has_the_losses_and_tones_of_the_benchmark() -> None:
+def test_the_preset_for_a_folder_has_the_losses_weights_and_tones_of_the_benchmark() -> None:
     preset = PRESETS["folder"]()
-    assert override(preset, merged(UNMIXED, training(pseudo_weight=None))) == preset
+    assert override(preset, merged(UNMIXED, training(pseudo_weight=None, class_balance=BALANCE))) == preset
     assert preset.training.loss_weights(0) == {"supervised": 1.0, "consistency": 1.0, "pseudo": 0.25}
 
 
