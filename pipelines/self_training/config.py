@@ -236,7 +236,7 @@ def folder() -> SelfTrainConfig:
     """Return settings for any folder with few labels, which train for hours on one GPU instead of days.
 
     The class weights are those that did best on the labels alone in ``bench_three_stage.py``. The losses and the
-    augmentation of the pool are those that were not behind it (tests/benchmarks/README.md).
+    augmentation of the pool are those that equalled it (tests/benchmarks/README.md).
     """
     stage = StageConfig(steps=6000, labelled=4, pool=4)
     return SelfTrainConfig(

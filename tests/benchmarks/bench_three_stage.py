@@ -81,6 +81,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--cache-gb", type=float, default=3.0)
     parser.add_argument("--ema", type=float, default=0.99)
+    parser.add_argument("--class-balance", type=float, default=BALANCE, help="exponent of the class weights")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--arms", nargs="+", default=None, help="run these arms alone")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of an arm")
@@ -127,7 +128,7 @@ def base_config(options: argparse.Namespace, train: Collection, seed: int, rates
             learning_rate=rates[0],
             backbone_learning_rate=rates[1],
             decay="poly",
-            class_balance=BALANCE,
+            class_balance=options.class_balance,
             ema=((0, options.ema),),
             mask_tta="flip",
         ),
